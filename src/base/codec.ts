@@ -1,0 +1,29 @@
+// Owns: the one binary encoding of wires and disks (MessagePack), bounded before it is decoded.
+// Not self-describing by version: every container (frame, record, archive) carries its own format version.
+import { Packr } from "msgpackr";
+import { AetherError } from "./errors.ts";
+
+// Records (msgpackr's shared structures) are off: bytes must mean the same to every reader, for ever.
+const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: "number" });
+
+/** Encodes plain data: null, booleans, numbers, strings, Uint8Array, arrays and string-keyed objects. */
+export function encode(value: unknown): Buffer {
+  return packr.pack(value);
+}
+
+/**
+ * Decodes what `encode` made. The result is untrusted: parse it before use.
+ * @throws AetherError E_INVALID for bytes that are not one complete value; E_TOO_LARGE beyond `bytesMax`.
+ */
+export function decode(bytes: Uint8Array, bytesMax: number): unknown {
+  if (bytes.byteLength > bytesMax) {
+    throw new AetherError("E_TOO_LARGE", `${bytes.byteLength} bytes exceed the limit of ${bytesMax}`, {
+      details: { limit: bytesMax, actual: bytes.byteLength },
+    });
+  }
+  try {
+    return packr.unpack(bytes);
+  } catch (error) {
+    throw new AetherError("E_INVALID", "these bytes are not a MessagePack value", { cause: error });
+  }
+}

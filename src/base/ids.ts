@@ -1,0 +1,47 @@
+// Owns: branded ids and the parse functions that alone make them.
+import { AetherError } from "./errors.ts";
+
+/** The configured name of a node, unique in its cluster: `[a-z0-9-]{1,32}`. */
+export type NodeId = string & { readonly brand: "NodeId" };
+/** The random identity of a data directory. A removed uid never returns. */
+export type NodeUid = string & { readonly brand: "NodeUid" };
+/** sha-256 of content, 64 lower-case hex digits. */
+export type Digest = string & { readonly brand: "Digest" };
+
+/** Coordinates of an artifact, `group:name:version` with an exact semver version. */
+export type ArtifactId = string & { readonly brand: "ArtifactId" };
+
+const NODE_ID = /^[a-z0-9-]{1,32}$/;
+const NODE_UID = /^[a-z0-9]{16}$/;
+const DIGEST = /^[0-9a-f]{64}$/;
+const ARTIFACT_ID = /^[a-z][a-z0-9-]{0,62}:[a-z][a-z0-9-]{0,62}:\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z.-]{1,64})?$/;
+
+export function parseNodeId(text: string): NodeId {
+  if (!NODE_ID.test(text)) {
+    throw new AetherError("E_INVALID", `"${text}" is not a node id: use 1 to 32 of a-z, 0-9 and "-"`);
+  }
+  return text as NodeId;
+}
+
+export function parseNodeUid(text: string): NodeUid {
+  if (!NODE_UID.test(text)) throw new AetherError("E_INVALID", `"${text}" is not a node uid`);
+  return text as NodeUid;
+}
+
+export function parseDigest(text: string): Digest {
+  if (!DIGEST.test(text)) throw new AetherError("E_INVALID", `"${text}" is not a sha-256 digest in hex`);
+  return text as Digest;
+}
+
+export function parseArtifactId(text: string): ArtifactId {
+  if (!ARTIFACT_ID.test(text)) {
+    throw new AetherError("E_INVALID", `"${text}" is not an artifact: use group:name:version, for example demo:orders:1.0.0`);
+  }
+  return text as ArtifactId;
+}
+
+/** The three parts of an artifact's coordinates. */
+export function artifactParts(artifact: ArtifactId): { readonly group: string; readonly name: string; readonly version: string } {
+  const [group = "", name = "", version = ""] = artifact.split(":");
+  return { group, name, version };
+}

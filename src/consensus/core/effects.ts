@@ -1,0 +1,69 @@
+// Owns: what a step asks its driver to do. Effects are data, carried out in this order: persist, send, apply, reply.
+// A message in `sends` waits for no write; what must be durable first is sent by a later step, after `written`.
+import type { NodeId, NodeUid } from "../../base/ids.ts";
+import type { Batch } from "./batch-pool.ts";
+import type { Ballot, BatchId, Message, Outcome, Refusal } from "./message.ts";
+
+export interface FirstVoter {
+  readonly node: NodeId;
+  readonly uid: NodeUid;
+  readonly share: string;
+}
+
+export type JournalEntry =
+  | { readonly kind: "ballot"; readonly ballot: Ballot; readonly batches: readonly Batch[] }
+  /** The slot was applied; `batches` are those of its outcome that are not on this disk yet. */
+  | { readonly kind: "decided"; readonly slot: number; readonly outcome: Outcome; readonly batches: readonly Batch[] }
+  | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[] }
+  | { readonly kind: "formed" };
+
+export interface Send {
+  /** A voter, or all others. */
+  readonly to: NodeId | "others";
+  readonly message: Message;
+}
+
+export interface Apply {
+  readonly slot: number;
+  readonly outcome: Outcome;
+  /** The batches that run now, in order: those of the outcome that did not run before. */
+  readonly batches: readonly Batch[];
+}
+
+export type Alarm =
+  | { readonly kind: "contradiction"; readonly from: NodeId; readonly slot: number }
+  | { readonly kind: "refused"; readonly by: NodeId; readonly refusal: Refusal };
+
+export class Effects {
+  /** In order. The writes of one turn share one fsync. */
+  readonly persist: JournalEntry[] = [];
+  /** False while only decided slots wait to be written: they may wait for the next ballot. */
+  isPersistUrgent = false;
+  readonly sends: Send[] = [];
+  /** For statistics and checkers; applying follows in slot order. */
+  readonly decisions: { readonly slot: number; readonly outcome: Outcome; readonly phase: number | "told" }[] = [];
+  readonly applies: Apply[] = [];
+  /** Peers that ask for decided slots which are no longer in memory. */
+  readonly logRequests: { readonly to: NodeId; readonly from: number }[] = [];
+  /** Read rounds that a quorum has answered. */
+  readonly readTargets: number[] = [];
+  readonly alarms: Alarm[] = [];
+  /** The others no longer accept this node: it must stop. */
+  refused: Refusal | undefined;
+
+  send(to: NodeId | "others", message: Message): void {
+    this.sends.push({ to, message });
+  }
+}
+
+export type ReplicaEvent =
+  | { readonly kind: "peer"; readonly node: NodeId; readonly state: "up" | "down" }
+  | { readonly kind: "message"; readonly from: NodeId; readonly message: Message }
+  /** Entries up to `ticket` (counted since start) are fsynced, in the write with this number. */
+  | { readonly kind: "written"; readonly ticket: number; readonly writeNumber: number; readonly proposeBelow: number }
+  /** A batch of this node's own closed. */
+  | { readonly kind: "batch"; readonly id: BatchId; readonly commands: Uint8Array }
+  | { readonly kind: "read" }
+  | { readonly kind: "tick" }
+  /** All events of this turn were given: the moment to propose. */
+  | { readonly kind: "turn-end" };

@@ -1,0 +1,114 @@
+// Owns: the messages of the consensus protocol and what they mean. Does not own: their bytes (message-codec.ts).
+//
+// Slot and phase are different things: a slot is a position of the log, a phase a round of the agreement inside one slot.
+import type { NodeUid } from "../../base/ids.ts";
+
+/** (origin, incarnation, sequence): never a content hash, because two equal commands must both run. */
+export interface BatchId {
+  readonly origin: NodeUid;
+  /** Durable counter of the origin, raised and fsynced at every start before its first message. */
+  readonly incarnation: number;
+  readonly sequence: number;
+}
+
+/** Text form of a BatchId, `origin.incarnation.sequence`: the key of every map of batches. */
+export type BatchKey = string;
+
+/** What a slot may be decided to contain: batch ids in a fixed order. Empty = NOOP. */
+export interface Value {
+  readonly batches: readonly BatchId[];
+  /** Equal values have equal keys. */
+  readonly key: string;
+}
+
+/** The outcome 0 of the paper: no majority proposed the same, the slot contains nothing. */
+export const NULL_OUTCOME = 0;
+/** The vote `?`: this node saw no quorum for one value. */
+export const UNSURE = "?";
+
+/** What a State says and what a slot is decided as. */
+export type Outcome = Value | typeof NULL_OUTCOME;
+/** What a Vote says. */
+export type VoteChoice = Outcome | typeof UNSURE;
+
+export type Ballot =
+  | { readonly kind: "vote"; readonly slot: number; readonly phase: number; readonly choice: VoteChoice }
+  | { readonly kind: "state"; readonly slot: number; readonly phase: number; readonly choice: Outcome };
+
+export interface LogEntry {
+  readonly slot: number;
+  readonly outcome: Outcome;
+  /** Content of the outcome's batches, in its order; undefined where the sender's dedupe table skips it. */
+  readonly contents: readonly (Uint8Array | undefined)[];
+}
+
+export type Message =
+  /** Content, sent by the origin to every voter as soon as the batch closes. */
+  | { readonly kind: "batch"; readonly id: BatchId; readonly commands: Uint8Array }
+  /** At most one per node and slot, for ever. Not fsynced. */
+  | { readonly kind: "proposal"; readonly slot: number; readonly value: Value }
+  /** At most one per node, slot and phase, for ever; durable before it is sent or counted. */
+  | { readonly kind: "ballot"; readonly ballot: Ballot; readonly writeNumber: number }
+  /** Answer to anything about a slot that is decided. */
+  | { readonly kind: "decision"; readonly slot: number; readonly outcome: Outcome }
+  | { readonly kind: "pull-batches"; readonly ids: readonly BatchId[] }
+  /** Asks for whatever the receiver has of these undecided slots. */
+  | { readonly kind: "pull-slots"; readonly slots: readonly number[] }
+  | { readonly kind: "pull-log"; readonly from: number }
+  | { readonly kind: "log"; readonly from: number; readonly entries: readonly LogEntry[] }
+  | {
+      readonly kind: "status";
+      /** Slots [0, applied) are applied. */
+      readonly applied: number;
+      /** Highest decided slot known + 1. */
+      readonly decided: number;
+      /** Highest slot durably voted in + 1. */
+      readonly voted: number;
+      /** D: undecided slots below it are in doubt for the sender. */
+      readonly doubtBelow: number;
+    }
+  /** One round of linearizable reads. */
+  | { readonly kind: "read-index"; readonly nonce: number }
+  | { readonly kind: "read-index-reply"; readonly nonce: number; readonly voted: number }
+  /** First message of a connection, both ways, repeated until both sides have met. */
+  | {
+      readonly kind: "hello";
+      readonly uid: NodeUid;
+      /** Random name of this start of the sender's process. */
+      readonly startId: string;
+      /** Number of the sender's first durable write of this start. */
+      readonly startWrite: number;
+      readonly doubtBelow: number;
+      /** Random share of the cluster's secret; fixed with the uid. */
+      readonly share: string;
+      /** Digest of the fsynced list of first voters, once the sender has it. */
+      readonly listDigest: string | undefined;
+      readonly isFormed: boolean;
+      /** The sender has not met this start of the receiver yet. */
+      readonly wantsHello: boolean;
+    }
+  | { readonly kind: "hello-reply"; readonly startId: string; readonly refusal: Refusal | undefined };
+
+/** Why a voter does not accept another one: its data directory is not the one it had. */
+export interface Refusal {
+  readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN";
+  readonly message: string;
+}
+
+export function batchKeyOf(id: BatchId): BatchKey {
+  return `${id.origin}.${id.incarnation}.${id.sequence}`;
+}
+
+export function valueOf(batches: readonly BatchId[]): Value {
+  return { batches, key: batches.map(batchKeyOf).join(",") };
+}
+
+/** The value of a slot that only closes a gap. */
+export const NOOP: Value = { batches: [], key: "" };
+
+/** A text equal for equal outcomes and choices and different for different ones. */
+export function choiceKeyOf(choice: VoteChoice): string {
+  if (choice === NULL_OUTCOME) return "0";
+  if (choice === UNSURE) return "?";
+  return `v${choice.key}`;
+}

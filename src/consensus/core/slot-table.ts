@@ -1,0 +1,140 @@
+// Owns: the slots around the window, and the messages about them that wait for batches.
+// C7  Slots are applied in order, each once; `applied` never goes back.
+import type { BatchKey, Message } from "./message.ts";
+import { Slot, type SlotRules } from "./slot.ts";
+
+const RESEND_MS_FIRST = 50;
+
+/** A message that names a value whose batches are not all here: the same as a slower network, so it is safe. */
+export interface Parked {
+  readonly voter: number;
+  readonly message: Extract<Message, { kind: "proposal" | "ballot" }>;
+  readonly sinceMs: number;
+}
+
+export class SlotTable {
+  /** Slots [0, applied) are applied. */
+  applied: number;
+  /** One above the highest slot that anybody is known to work on. */
+  active: number;
+  /** One above the highest slot known to be decided. */
+  decided: number;
+  /** Undecided slots in [applied, active). */
+  inFlight = 0;
+  private readonly slots = new Map<number, Slot>();
+  private readonly parked = new Map<number, Parked[]>();
+  private readonly missing = new Map<BatchKey, Set<number>>();
+  private readonly rules: SlotRules;
+  private readonly windowSlots: number;
+  /** D: undecided slots below it are in doubt. */
+  private readonly doubtBelow: number;
+  private readonly patienceMs: () => number;
+
+  constructor(options: {
+    readonly applied: number;
+    readonly rules: SlotRules;
+    readonly windowSlots: number;
+    readonly doubtBelow: number;
+    readonly patienceMs: () => number;
+  }) {
+    this.applied = options.applied;
+    this.active = options.applied;
+    this.decided = options.applied;
+    this.rules = options.rules;
+    this.windowSlots = options.windowSlots;
+    this.doubtBelow = options.doubtBelow;
+    this.patienceMs = options.patienceMs;
+  }
+
+  /** Ballots count only below this slot: nobody ever counts a quorum of a voter list it does not know. */
+  get windowEnd(): number {
+    return this.applied + this.windowSlots;
+  }
+
+  peek(slot: number): Slot | undefined {
+    return this.slots.get(slot);
+  }
+
+  /** The slot, which becomes active, and with it every one below: a gap must be closed before anything above it can apply. */
+  open(slot: number, nowMs: number): Slot {
+    for (let below = this.active; below <= slot; below++) this.create(below, nowMs);
+    this.active = Math.max(this.active, slot + 1);
+    return this.slots.get(slot) ?? this.create(slot, nowMs);
+  }
+
+  /** Undecided slots, lowest first. */
+  *undecided(): IterableIterator<Slot> {
+    for (let at = this.applied; at < this.active; at++) {
+      const slot = this.slots.get(at);
+      if (slot !== undefined && slot.decision === undefined) yield slot;
+    }
+  }
+
+  markDecided(slot: Slot): void {
+    this.inFlight -= 1;
+    this.decided = Math.max(this.decided, slot.slot + 1);
+  }
+
+  /** The slot is applied. Some decided slots stay in memory to answer voters that are a little behind. */
+  advanceApplied(): void {
+    this.parked.delete(this.applied);
+    this.slots.delete(this.applied - 2 * this.windowSlots);
+    this.applied += 1;
+    this.active = Math.max(this.active, this.applied);
+    this.decided = Math.max(this.decided, this.applied);
+  }
+
+  park(slot: number, entry: Parked, missing: readonly BatchKey[]): void {
+    const waiting = this.parked.get(slot) ?? [];
+    const isRepeat = waiting.some((other) => other.voter === entry.voter && isSameKind(other.message, entry.message));
+    if (!isRepeat) waiting.push(entry);
+    this.parked.set(slot, waiting);
+    for (const key of missing) this.missing.set(key, (this.missing.get(key) ?? new Set()).add(slot));
+  }
+
+  /** The messages that may count now that this batch is here or has run. */
+  unpark(key: BatchKey): readonly Parked[] {
+    if (this.missing.size === 0) return [];
+    const slots = this.missing.get(key);
+    if (slots === undefined) return [];
+    this.missing.delete(key);
+    const ready: Parked[] = [];
+    for (const slot of slots) {
+      ready.push(...(this.parked.get(slot) ?? []));
+      this.parked.delete(slot);
+    }
+    return ready;
+  }
+
+  /** Takes out the messages parked since before `sinceMs`: their batches are overdue, or covered by now. */
+  takeParkedBefore(sinceMs: number): readonly Parked[] {
+    const overdue: Parked[] = [];
+    for (const [slot, entries] of this.parked) {
+      const late = entries.filter((entry) => entry.sinceMs <= sinceMs);
+      if (late.length === 0) continue;
+      overdue.push(...late);
+      this.parked.set(slot, entries.filter((entry) => entry.sinceMs > sinceMs));
+    }
+    return overdue;
+  }
+
+  private create(slot: number, nowMs: number): Slot {
+    const known = this.slots.get(slot);
+    if (known !== undefined) return known;
+    const times = {
+      firstSeenMs: nowMs,
+      patienceAtMs: nowMs + this.patienceMs(),
+      resendAtMs: nowMs + RESEND_MS_FIRST,
+      resendDelayMs: RESEND_MS_FIRST,
+    };
+    const created = new Slot(slot, this.rules, slot < this.doubtBelow, times);
+    this.slots.set(slot, created);
+    this.inFlight += 1;
+    return created;
+  }
+}
+
+function isSameKind(a: Parked["message"], b: Parked["message"]): boolean {
+  if (a.kind === "proposal" || b.kind === "proposal") return a.kind === b.kind;
+  return a.ballot.kind === b.ballot.kind && a.ballot.phase === b.ballot.phase;
+}

@@ -1,0 +1,486 @@
+// Owns: running a replica: gives it events, carries out its effects in their order, groups durable writes, and answers
+// callers. One mailbox, one loop: whatever arrives in a turn of the event loop is taken at once, and the turn's writes share
+// one fsync and its messages one frame. Callback driven throughout, so that the simulator runs it unchanged.
+// Does not own: any rule of the protocol (core/), bytes on disk (journal.ts), connections (net).
+import { AssertionError } from "../base/assert.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import type { NodeId, NodeUid } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import { MiB } from "../base/units.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { OrderedStore } from "../env/store.ts";
+import type { Log } from "../env/telemetry.ts";
+import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
+import { Batcher, type ProposeCallback } from "./batcher.ts";
+import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent, Send } from "./core/effects.ts";
+import type { Identity, StoredEntry } from "./core/journal-record.ts";
+import { type Ballot, batchKeyOf, type BatchId, type BatchKey, type Message, NULL_OUTCOME } from "./core/message.ts";
+import { decodeMessages, encodeMessages } from "./core/message-codec.ts";
+import { Replica } from "./core/replica.ts";
+import type { Group, GroupStatus, ReadOutcome } from "./group.ts";
+import { Journal } from "./journal.ts";
+import type { ConsensusMetrics } from "./metrics.ts";
+import type { ConsensusObserver, PlantedFault } from "./observer.ts";
+import { ReadQueue } from "./read-queue.ts";
+import { encodeMark, Recovery } from "./recovery.ts";
+import type { ReplicatedStateMachine } from "./state-machine.ts";
+
+export interface GroupConfig {
+  readonly cluster: string;
+  readonly node: NodeId;
+  /** In the same order on every node. */
+  readonly voters: readonly NodeId[];
+  /** W. Fixed when the cluster forms. */
+  readonly windowSlots: number;
+  /** P. */
+  readonly pipelineSlots: number;
+  readonly observer?: ConsensusObserver;
+  readonly planted?: PlantedFault;
+}
+
+export interface GroupPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics?: ConsensusMetrics;
+  readonly messaging: PeerMessaging;
+  readonly wal: OrderedStore;
+  readonly stateMachine: ReplicatedStateMachine;
+  /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */
+  onFatal(error: AetherError): void;
+}
+
+const TICK_MS_BUSY = 5;
+const TICK_MS_IDLE = 50;
+const LOG_CHUNK_BYTES = 1 * MiB;
+/** A payload is closed beyond this, so that a peer's frame limit is never reached. */
+const PAYLOAD_BYTES_FULL = 1 * MiB;
+/** Decided slots may wait for the next ballot's write, but not in any number. */
+const LAZY_ENTRIES_MAX = 512;
+/** How often a waiting checkpoint looks whether the journal has come far enough. */
+const GATE_RETRY_MS = 1;
+/** The same complaint of the same peer is logged once in this time. */
+const ALARM_MS = 30_000;
+
+export class GroupDriver implements Group {
+  readonly replica: Replica;
+  private readonly ports: GroupPorts;
+  private readonly config: GroupConfig;
+  private readonly channel: Channel;
+  private readonly others: readonly NodeId[];
+  private readonly journal: Journal;
+  private readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
+  private readonly batcher = new Batcher();
+  private readonly reads = new ReadQueue();
+  private readonly alarmedMs = new Map<string, number>();
+  private sequence = 0;
+  private queue: JournalEntry[] = [];
+  private isQueueUrgent = false;
+  private isFlushing = false;
+  private handedOver = 0;
+  private outgoing: Send[] = [];
+  private isTurnEndDue = false;
+  private state: "open" | "running" | "stopped" = "open";
+  private ticker: Timer | undefined;
+  private tickDelayMs = 0;
+  private onIdle: (() => void) | undefined;
+
+  private constructor(ports: GroupPorts, config: GroupConfig, opened: Opened) {
+    this.ports = ports;
+    this.config = config;
+    this.journal = opened.journal;
+    this.replica = opened.replica;
+    this.origin = { uid: opened.identity.uid, incarnation: opened.incarnation };
+    this.others = config.voters.filter((node) => node !== config.node);
+    this.channel = ports.messaging.channel("consensus");
+  }
+
+  /**
+   * Reads the disk, applies what was decided, and makes the new start durable; nothing is sent before `start`.
+   * @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK
+   */
+  static async open(ports: GroupPorts, config: GroupConfig): Promise<GroupDriver> {
+    const opened = await openReplica(ports, config);
+    // Durable since a write whose completion the previous process did not live to see.
+    config.observer?.durable(config.node, opened.recovered.ballots, opened.recovered.batches);
+    return new GroupDriver(ports, config, opened);
+  }
+
+  /** Begins to take part. Peers that are connected already are greeted. */
+  start(): void {
+    this.state = "running";
+    this.ports.stateMachine.gateCheckpoints((ready) => this.whenLogged(ready));
+    this.channel.onMessage((from, payload) => this.guard(() => this.receive(from, payload)));
+    this.ports.messaging.onPeer((event) => {
+      this.guard(() => this.step({ kind: "peer", node: event.node, state: event.kind }));
+    });
+    for (const node of this.ports.messaging.connected) this.step({ kind: "peer", node, state: "up" });
+    this.tick();
+  }
+
+  /** Stops taking part; commands under way end as unknown. Waits for the write under way. */
+  async close(): Promise<void> {
+    if (this.state === "stopped") return;
+    this.stop("the node is stopping");
+    if (!this.isFlushing) return;
+    await new Promise<void>((resolve) => {
+      this.onIdle = resolve;
+    });
+  }
+
+  propose(command: Uint8Array, done: ProposeCallback): void {
+    const refusal = this.refusal();
+    if (refusal !== undefined) {
+      this.ports.clock.defer(() => done(refusal));
+      return;
+    }
+    if (!this.batcher.add(command, done)) {
+      const reason = `${this.batcher.pending} commands are under way on this node, which is its limit: slow down and retry`;
+      this.ports.clock.defer(() => done({ kind: "refused", code: "E_OVERLOADED", reason }));
+      return;
+    }
+    this.endTurnSoon();
+  }
+
+  readBarrier(done: (outcome: ReadOutcome) => void): void {
+    const refusal = this.refusal() ?? this.reads.add(done);
+    if (refusal === undefined) this.endTurnSoon();
+    else this.ports.clock.defer(() => done(refusal));
+  }
+
+  status(): GroupStatus {
+    const nowMs = this.ports.clock.nowMs();
+    const { hasQuorum, alive, need } = this.replica.visibility(nowMs);
+    const notReadyReason = this.state === "running" ? this.replica.notReadyReason(nowMs) : "the node is not running";
+    return {
+      isReady: notReadyReason === undefined,
+      hasQuorum,
+      ...(notReadyReason === undefined ? {} : { notReadyReason }),
+      applied: this.replica.slots.applied,
+      decided: this.replica.slots.decided,
+      convener: this.replica.admission.isAdmitted ? this.replica.convener() : undefined,
+      quorum: { need, have: alive },
+    };
+  }
+
+  private refusal(): Extract<ReadOutcome, { kind: "refused" }> | undefined {
+    if (this.state !== "running" || !this.replica.admission.isAdmitted) {
+      const reason = this.replica.admission.waitingFor() ?? "the node is not running";
+      return { kind: "refused", code: "E_UNAVAILABLE", reason };
+    }
+    const { hasQuorum, alive, need } = this.replica.visibility(this.ports.clock.nowMs());
+    if (hasQuorum) return undefined;
+    return { kind: "refused", code: "E_NO_QUORUM", reason: `this node sees ${alive} voters, a quorum is ${need}` };
+  }
+
+  // ── events in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private receive(from: NodeId, payload: Uint8Array): void {
+    const messages = decodeMessages(payload);
+    if (messages === undefined) {
+      this.ports.metrics?.refusedMessages.add(1);
+      this.warnOnce(`garbage/${from}`, { event: "consensus.payload_refused", from, bytes: payload.byteLength });
+      return;
+    }
+    for (const message of messages) this.step({ kind: "message", from, message });
+  }
+
+  private step(event: ReplicaEvent): void {
+    if (this.state !== "running") return;
+    this.carryOut(this.replica.step(event, this.ports.clock.nowMs()));
+    if (event.kind !== "turn-end") this.endTurnSoon();
+  }
+
+  private tick(): void {
+    if (this.state !== "running") return;
+    this.step({ kind: "tick" });
+    // What waited for a ballot's write has waited long enough.
+    if (this.queue.length > 0) this.isQueueUrgent = true;
+    this.scheduleTick();
+  }
+
+  private scheduleTick(): void {
+    this.ticker?.cancel();
+    this.tickDelayMs = this.replica.hasWork ? TICK_MS_BUSY : TICK_MS_IDLE;
+    this.ticker = this.ports.clock.setTimer(this.tickDelayMs, () => this.guard(() => this.tick()));
+  }
+
+  private endTurnSoon(): void {
+    if (this.isTurnEndDue) return;
+    this.isTurnEndDue = true;
+    this.ports.clock.defer(() => this.guard(() => this.endTurn()));
+  }
+
+  /** Everything of this turn has arrived: batch, propose, then let writes and messages leave together. */
+  private endTurn(): void {
+    this.isTurnEndDue = false;
+    if (this.state !== "running") return;
+    this.sendBatches();
+    if (this.reads.beginRound(this.replica.hasOpenRead)) this.step({ kind: "read" });
+    this.step({ kind: "turn-end" });
+    this.flush();
+    this.sendOutgoing();
+    if (this.tickDelayMs === TICK_MS_IDLE && this.replica.hasWork) this.scheduleTick();
+    this.ports.metrics?.pendingCommands.set(this.batcher.pending);
+  }
+
+  private sendBatches(): void {
+    for (;;) {
+      const id: BatchId = { origin: this.origin.uid, incarnation: this.origin.incarnation, sequence: this.sequence + 1 };
+      const commands = this.batcher.take(() => batchKeyOf(id));
+      if (commands === undefined) return;
+      this.sequence += 1;
+      this.step({ kind: "batch", id, commands });
+    }
+  }
+
+  // ── effects out: persist, send, apply, reply ───────────────────────────────────────────────────────────────────────
+
+  private carryOut(effects: Effects): void {
+    for (const entry of effects.persist) this.queue.push(entry);
+    this.isQueueUrgent ||= effects.isPersistUrgent;
+    for (const send of effects.sends) this.outgoing.push(send);
+    for (const request of effects.logRequests) this.answerLogRequest(request.to, request.from);
+    for (const decision of effects.decisions) this.noteDecision(decision);
+    for (const apply of effects.applies) this.apply(apply);
+    this.endSlots(effects.applies.at(-1));
+    for (const target of effects.readTargets) this.reads.roundAnswered(target, this.replica.slots.applied);
+    for (const alarm of effects.alarms) this.raiseAlarm(alarm);
+    if (effects.refused !== undefined) this.fail(new AetherError(effects.refused.code, effects.refused.message));
+  }
+
+  private apply({ slot, outcome, batches }: Apply): void {
+    const { stateMachine } = this.ports;
+    for (const batch of batches) {
+      const results = stateMachine.applyBatch(batch.commands);
+      if (this.batcher.answer(batch.key, results)) this.config.observer?.acknowledged(this.config.node, slot, batch.id);
+    }
+    this.config.observer?.applied(this.config.node, slot, outcome, batches.map((batch) => batch.id), stateMachine.stateHash);
+  }
+
+  /** The replica's dedupe table is that of the last slot it applied: only there can a checkpoint be taken. */
+  private endSlots(last: Apply | undefined): void {
+    if (last === undefined) return;
+    const applied = last.slot + 1;
+    this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, this.replica.dedupeTable));
+    this.reads.applied(applied);
+    this.ports.metrics?.applied.set(applied);
+  }
+
+  private noteDecision({ slot, outcome, phase }: Effects["decisions"][number]): void {
+    this.config.observer?.decided(this.config.node, slot, outcome, phase);
+    const labels = { outcome: outcome === NULL_OUTCOME ? "null" : "value", learned: phase === "told" ? "told" : "voted" };
+    this.ports.metrics?.slotsDecided.add(1, labels);
+    if (phase !== "told" && phase > 0) this.ports.metrics?.phasesBeyondFirst.add(1);
+  }
+
+  private answerLogRequest(to: NodeId, from: number): void {
+    const entries = this.journal.readLog(from, LOG_CHUNK_BYTES);
+    if (entries.length > 0) this.outgoing.push({ to, message: { kind: "log", from, entries } });
+  }
+
+  /** Group commit: one flush in flight, the next takes everything queued meanwhile. */
+  private flush(): void {
+    const isDue = this.isQueueUrgent || this.queue.length >= LAZY_ENTRIES_MAX;
+    if (this.isFlushing || !isDue || this.queue.length === 0) return;
+    const entries = this.journal.toStored(this.queue);
+    this.handedOver += this.queue.length;
+    const ticket = this.handedOver;
+    this.queue = [];
+    this.isQueueUrgent = false;
+    this.isFlushing = true;
+    const proposeBelow = this.replica.proposeBelow;
+    const startedMs = this.ports.clock.nowMs();
+    this.journal.append({ proposeBelow, promises: this.replica.peers.promises(), entries }, (writeNumber, failure) => {
+      this.guard(() => {
+        this.isFlushing = false;
+        this.onIdle?.();
+        if (failure !== undefined) this.fail(diskFailure(failure));
+        if (this.state !== "running") return;
+        this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
+        this.noteDurable(entries);
+        this.step({ kind: "written", ticket, writeNumber, proposeBelow });
+      });
+    });
+  }
+
+  private noteDurable(entries: readonly StoredEntry[]): void {
+    if (this.config.observer === undefined) return;
+    const holders = entries.filter((entry) => entry.kind === "ballot" || entry.kind === "decided");
+    this.config.observer.durable(
+      this.config.node,
+      holders.flatMap((entry) => (entry.kind === "ballot" ? [entry.ballot] : [])),
+      holders.flatMap((entry) => entry.batches.map((batch) => batchKeyOf(batch.id))),
+    );
+  }
+
+  /** A checkpoint must not run ahead of the journal: it waits until every slot applied so far is written there. */
+  private whenLogged(ready: (decision: "write" | "skip") => void): void {
+    const wanted = this.handedOver + this.queue.length;
+    const check = (): void => {
+      if (this.state !== "running") {
+        ready("skip");
+      } else if (this.handedOver >= wanted && !this.isFlushing) {
+        ready("write");
+      } else {
+        this.isQueueUrgent = true;
+        this.endTurnSoon();
+        this.ports.clock.setTimer(GATE_RETRY_MS, check);
+      }
+    };
+    check();
+  }
+
+  private sendOutgoing(): void {
+    if (this.outgoing.length === 0) return;
+    const sends = this.outgoing;
+    this.outgoing = [];
+    const shared = encodeChunks(sends.filter((send) => send.to === "others").map((send) => send.message));
+    for (const node of this.others) {
+      for (const payload of shared) this.channel.send(node, payload);
+      const own = sends.filter((send) => send.to === node).map((send) => send.message);
+      for (const payload of encodeChunks(own)) this.channel.send(node, payload);
+    }
+    if (this.config.observer !== undefined) for (const send of sends) this.noteSent(this.config.observer, send);
+  }
+
+  private noteSent(observer: ConsensusObserver, { to, message }: Send): void {
+    const { node } = this.config;
+    if (to !== "others") {
+      observer.sent(node, to, message);
+      return;
+    }
+    for (const other of this.others) observer.sent(node, other, message);
+    if (message.kind === "proposal" || message.kind === "ballot") observer.sent(node, node, message);
+  }
+
+  private raiseAlarm(alarm: Alarm): void {
+    switch (alarm.kind) {
+      case "contradiction":
+        this.warnOnce(`contradiction/${alarm.from}`, { event: "consensus.contradiction", from: alarm.from, slot: alarm.slot });
+        return;
+      case "refused":
+        this.warnOnce(`refused/${alarm.by}`, {
+          event: "consensus.voter_refused",
+          by: alarm.by,
+          code: alarm.refusal.code,
+          reason: alarm.refusal.message,
+        });
+        return;
+    }
+  }
+
+  private warnOnce(topic: string, fields: Parameters<Log["warn"]>[0]): void {
+    const nowMs = this.ports.clock.nowMs();
+    if (nowMs - (this.alarmedMs.get(topic) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return;
+    this.alarmedMs.set(topic, nowMs);
+    this.ports.log.warn(fields);
+  }
+
+  // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** An assertion anywhere below is our bug: the node stops rather than act on a state it does not understand. */
+  private guard(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      const cause = error instanceof AssertionError ? `broken invariant: ${error.message}` : toAetherError(error).message;
+      this.fail(new AetherError("E_INTERNAL", cause, { cause: error }));
+    }
+  }
+
+  private fail(error: AetherError): void {
+    if (this.state === "stopped") return;
+    this.stop(error.message);
+    this.ports.onFatal(error);
+  }
+
+  private stop(reason: string): void {
+    this.state = "stopped";
+    this.ticker?.cancel();
+    this.batcher.abandon(reason);
+    this.reads.abandon(reason);
+  }
+}
+
+interface Opened {
+  readonly journal: Journal;
+  readonly replica: Replica;
+  readonly identity: Identity;
+  readonly incarnation: number;
+  readonly recovered: { readonly ballots: readonly Ballot[]; readonly batches: readonly BatchKey[] };
+}
+
+async function openReplica(ports: GroupPorts, config: GroupConfig): Promise<Opened> {
+  const recovery = new Recovery(ports.stateMachine);
+  const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
+  recovery.checkIdentity(config);
+  const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
+  const windowSlots = identity.windowSlots;
+  const incarnation = recovery.incarnation + 1;
+  const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
+  const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
+  const entries: StoredEntry[] = [{ kind: "start", incarnation, startId }];
+  if (recovery.identity === undefined) entries.unshift({ kind: "identity", identity });
+  const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
+  const { node, uid, share } = identity;
+  const replica = new Replica(
+    { voters: config.voters, windowSlots, pipelineSlots: Math.min(config.pipelineSlots, windowSlots), planted: config.planted },
+    {
+      self: { node, uid, share, startId, startWrite },
+      admission: { voters: recovery.voters, isFormed: recovery.isFormed },
+      applied: recovery.applied,
+      dedupe: recovery.dedupe,
+      proposeBelow,
+      ballots: recovery.ballots,
+      batches: recovery.batches,
+      promises: recovery.promises,
+    },
+    ports.random.fork("replica"),
+  );
+  const recovered = { ballots: recovery.ballots, batches: recovery.batches.map((batch) => batchKeyOf(batch.id)) };
+  return { journal, replica, identity, incarnation, recovered };
+}
+
+function appendDurably(journal: Journal, write: Parameters<Journal["append"]>[0]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    journal.append(write, (number, failure) => {
+      if (failure === undefined) resolve(number);
+      else reject(diskFailure(failure));
+    });
+  });
+}
+
+function newIdentity(config: GroupConfig, random: Random): Identity {
+  const { cluster, node, voters, windowSlots } = config;
+  return { cluster, node, voters, windowSlots, uid: randomText(random, 16) as NodeUid, share: randomText(random, 32) };
+}
+
+function randomText(random: Random, length: number): string {
+  const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
+  return Array.from({ length }, () => alphabet[random.below(alphabet.length)]).join("");
+}
+
+function diskFailure(failure: Error): AetherError {
+  return new AetherError("E_DISK", `writing the journal failed (${failure.message}): check the disk, then start the node again`, {
+    cause: failure,
+  });
+}
+
+function encodeChunks(messages: readonly Message[]): readonly Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  let chunk: Message[] = [];
+  let bytes = 0;
+  for (const message of messages) {
+    const size = message.kind === "batch" ? message.commands.byteLength : message.kind === "log" ? LOG_CHUNK_BYTES : 0;
+    if (chunk.length > 0 && bytes + size > PAYLOAD_BYTES_FULL) {
+      chunks.push(encodeMessages(chunk));
+      chunk = [];
+      bytes = 0;
+    }
+    chunk.push(message);
+    bytes += size;
+  }
+  if (chunk.length > 0) chunks.push(encodeMessages(chunk));
+  return chunks;
+}

@@ -1,0 +1,53 @@
+// Owns: linearizable reads that wait: for a round to start, for its answers, for their slot to be applied.
+import type { ReadOutcome } from "./group.ts";
+
+type ReadCallback = (outcome: ReadOutcome) => void;
+type ReadRefusal = Extract<ReadOutcome, { kind: "refused" }>;
+
+export const READS_WAITING_MAX = 16_384;
+const READY: ReadOutcome = { kind: "ready" };
+
+export class ReadQueue {
+  private waiting: ReadCallback[] = [];
+  private inRound: ReadCallback[] = [];
+  private blocked: { readonly target: number; readonly callbacks: readonly ReadCallback[] }[] = [];
+
+  add(done: ReadCallback): ReadRefusal | undefined {
+    if (this.waiting.length >= READS_WAITING_MAX) {
+      const reason = `${this.waiting.length} reads wait on this node, which is its limit: slow down and retry`;
+      return { kind: "refused", code: "E_OVERLOADED", reason };
+    }
+    this.waiting.push(done);
+    return undefined;
+  }
+
+  /** Moves all waiting reads into a new round, unless one is open: a round must begin after the reads it serves. */
+  beginRound(isRoundOpen: boolean): boolean {
+    if (isRoundOpen || this.waiting.length === 0) return false;
+    this.inRound = this.waiting;
+    this.waiting = [];
+    return true;
+  }
+
+  roundAnswered(target: number, applied: number): void {
+    this.blocked.push({ target, callbacks: this.inRound });
+    this.inRound = [];
+    this.applied(applied);
+  }
+
+  applied(applied: number): void {
+    if (this.blocked.length === 0) return;
+    const ready = this.blocked.filter((read) => read.target <= applied);
+    if (ready.length === 0) return;
+    this.blocked = this.blocked.filter((read) => read.target > applied);
+    for (const read of ready) for (const callback of read.callbacks) callback(READY);
+  }
+
+  abandon(reason: string): void {
+    const all = [...this.waiting, ...this.inRound, ...this.blocked.flatMap((read) => read.callbacks)];
+    this.waiting = [];
+    this.inRound = [];
+    this.blocked = [];
+    for (const callback of all) callback({ kind: "refused", code: "E_UNAVAILABLE", reason });
+  }
+}

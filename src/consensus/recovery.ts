@@ -1,0 +1,141 @@
+// Owns: rebuilding a voter from its disk: replays the journal into the state machine up to the last applied slot and
+// collects what the replica needs to go on. Does not own: writing.
+import { assert } from "../base/assert.ts";
+import { decode, encode } from "../base/codec.ts";
+import { AetherError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import { MiB } from "../base/units.ts";
+import { DedupeTable, type DedupeSnapshot } from "./core/dedupe-table.ts";
+import type { FirstVoter } from "./core/effects.ts";
+import type { Identity, JournalRecord, StoredBatch, StoredEntry } from "./core/journal-record.ts";
+import { type Ballot, batchKeyOf, type BatchKey, NULL_OUTCOME } from "./core/message.ts";
+import type { PeerPromise } from "./core/peer-view.ts";
+import type { ConsensusMark, ReplicatedStateMachine } from "./state-machine.ts";
+
+const MARK_FORMAT = 1;
+const MARK_BYTES_MAX = 64 * MiB;
+
+export function encodeMark(applied: number, dedupe: DedupeTable): ConsensusMark {
+  return encode([MARK_FORMAT, applied, dedupe.snapshot()]);
+}
+
+function decodeMark(mark: ConsensusMark): { readonly applied: number; readonly dedupe: DedupeTable } {
+  const [format, applied, rows] = decode(mark, MARK_BYTES_MAX) as [number, number, DedupeSnapshot];
+  if (format !== MARK_FORMAT) {
+    throw new AetherError("E_VERSION", `the state has mark format ${format}, this build reads format ${MARK_FORMAT}: start the newer build`);
+  }
+  return { applied, dedupe: DedupeTable.restore(rows) };
+}
+
+/** Takes records in order and holds what is left to do after them. */
+export class Recovery {
+  identity: Identity | undefined;
+  voters: readonly FirstVoter[] | undefined;
+  isFormed = false;
+  incarnation = 0;
+  proposeBelow = 0;
+  promises: readonly PeerPromise[] = [];
+  applied: number;
+  readonly dedupe: DedupeTable;
+  private readonly stateMachine: ReplicatedStateMachine;
+  private readonly ballotsBySlot = new Map<number, Ballot[]>();
+  private readonly waiting = new Map<BatchKey, StoredBatch>();
+
+  constructor(stateMachine: ReplicatedStateMachine) {
+    this.stateMachine = stateMachine;
+    const mark = stateMachine.loadedMark;
+    const { applied, dedupe } = mark === undefined ? { applied: 0, dedupe: new DedupeTable() } : decodeMark(mark);
+    this.applied = applied;
+    this.dedupe = dedupe;
+  }
+
+  /** Own ballots of slots that are not applied. */
+  get ballots(): readonly Ballot[] {
+    return [...this.ballotsBySlot.values()].flat();
+  }
+
+  /** Batches on disk that have not run. */
+  get batches(): readonly StoredBatch[] {
+    return [...this.waiting.values()];
+  }
+
+  take(record: JournalRecord): void {
+    this.proposeBelow = record.proposeBelow;
+    this.promises = record.promises;
+    for (const entry of record.entries) this.takeEntry(entry);
+  }
+
+  /** @throws AetherError E_DATA_FOREIGN when the directory is another node's, another cluster's, or has other voters. */
+  checkIdentity(expected: { readonly cluster: string; readonly node: NodeId; readonly voters: readonly NodeId[] }): void {
+    const found = this.identity;
+    if (found === undefined) {
+      if (this.applied === 0) return;
+      throw new AetherError("E_DATA_CORRUPT", "the data directory has a state but no journal: restore both from the same disk");
+    }
+    const isSame =
+      found.cluster === expected.cluster && found.node === expected.node && `${found.voters}` === `${expected.voters}`;
+    if (isSame) return;
+    throw new AetherError(
+      "E_DATA_FOREIGN",
+      `the data directory belongs to node ${found.node} of cluster ${found.cluster} with voters ${found.voters.join(", ")}, ` +
+        `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
+        `${expected.voters.join(", ")}: set dataDir or the configuration right`,
+    );
+  }
+
+  private takeEntry(entry: StoredEntry): void {
+    switch (entry.kind) {
+      case "identity":
+        this.identity = entry.identity;
+        return;
+      case "start":
+        this.incarnation = entry.incarnation;
+        return;
+      case "voter-list":
+        this.voters = entry.voters;
+        return;
+      case "formed":
+        this.isFormed = true;
+        return;
+      case "ballot":
+        this.keep(entry.batches);
+        this.takeBallot(entry.ballot);
+        return;
+      case "decided":
+        this.keep(entry.batches);
+        if (entry.slot >= this.applied) this.apply(entry);
+        return;
+    }
+  }
+
+  private keep(batches: readonly StoredBatch[]): void {
+    for (const batch of batches) if (!this.dedupe.covers(batch.id)) this.waiting.set(batchKeyOf(batch.id), batch);
+  }
+
+  private takeBallot(ballot: Ballot): void {
+    if (ballot.slot < this.applied) return;
+    const ballots = this.ballotsBySlot.get(ballot.slot) ?? [];
+    ballots.push(ballot);
+    this.ballotsBySlot.set(ballot.slot, ballots);
+  }
+
+  private apply(entry: Extract<StoredEntry, { kind: "decided" }>): void {
+    assert(entry.slot === this.applied, "C7: the journal continues the checkpoint without a gap");
+    const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
+    for (const id of ids) {
+      if (this.dedupe.covers(id)) continue;
+      const batch = this.waiting.get(batchKeyOf(id));
+      assert(batch !== undefined, "C6: the batches of an applied slot are in the journal");
+      this.stateMachine.applyBatch(batch.commands);
+      if (this.dedupe.mark(id)) this.dropCovered();
+      this.waiting.delete(batchKeyOf(id));
+    }
+    this.applied = entry.slot + 1;
+    this.ballotsBySlot.delete(entry.slot);
+    this.stateMachine.endSlot(entry.slot, () => encodeMark(this.applied, this.dedupe));
+  }
+
+  private dropCovered(): void {
+    for (const [key, batch] of this.waiting) if (this.dedupe.covers(batch.id)) this.waiting.delete(key);
+  }
+}
