@@ -35,13 +35,20 @@ export function parseDigest(text: string): Digest {
 
 export function parseArtifactId(text: string): ArtifactId {
   if (!ARTIFACT_ID.test(text)) {
-    throw new AetherError("E_INVALID", `"${text}" is not an artifact: use group:name:version, for example demo:orders:1.0.0`);
+    throw new AetherError(
+      "E_INVALID",
+      `"${text}" is not an artifact: use group:name:version, for example demo:orders:1.0.0`,
+    );
   }
   return text as ArtifactId;
 }
 
 /** The three parts of an artifact's coordinates. */
-export function artifactParts(artifact: ArtifactId): { readonly group: string; readonly name: string; readonly version: string } {
+export function artifactParts(artifact: ArtifactId): {
+  readonly group: string;
+  readonly name: string;
+  readonly version: string;
+} {
   const [group = "", name = "", version = ""] = artifact.split(":");
   return { group, name, version };
 }

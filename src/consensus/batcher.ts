@@ -39,7 +39,8 @@ export class Batcher {
 
   /** False when the bound is reached: nothing was taken. */
   add(command: Uint8Array, callback: ProposeCallback): boolean {
-    const isFull = this.pendingCommands >= PENDING_COMMANDS_MAX || this.pendingBytes + command.byteLength > PENDING_BYTES_MAX;
+    const isFull =
+      this.pendingCommands >= PENDING_COMMANDS_MAX || this.pendingBytes + command.byteLength > PENDING_BYTES_MAX;
     if (isFull) return false;
     if (this.open.bytes + command.byteLength > BATCH_BYTES_MAX && this.open.commands.length > 0) this.closeOpen();
     this.open.commands.push(command);

@@ -1,5 +1,6 @@
 // Owns: running a replica: gives it events, carries out its effects in their order, groups durable writes, and answers
-// callers. One mailbox, one loop: whatever arrives in a turn of the event loop is taken at once, and the turn's writes share
+// callers. One mailbox, one loop: whatever arrives in a turn of the event loop is taken at once, and the turn's
+// writes share
 // one fsync and its messages one frame. Callback driven throughout, so that the simulator runs it unchanged.
 // Does not own: any rule of the protocol (core/), bytes on disk (journal.ts), connections (net).
 import { AssertionError } from "../base/assert.ts";
@@ -69,7 +70,8 @@ export class GroupDriver implements Group {
   private readonly channel: Channel;
   private readonly others: readonly NodeId[];
   private readonly journal: Journal;
-  private readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
+  /** This start of this voter: its batches and its rows in the store are named by it. */
+  readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
   private readonly batcher = new Batcher();
   private readonly reads = new ReadQueue();
   private readonly alarmedMs = new Map<string, number>();
@@ -135,7 +137,7 @@ export class GroupDriver implements Group {
       return;
     }
     if (!this.batcher.add(command, done)) {
-      const reason = `${this.batcher.pending} commands are under way on this node, which is its limit: slow down and retry`;
+      const reason = `${this.batcher.pending} commands are under way on this node, its limit: slow down and retry`;
       this.ports.clock.defer(() => done({ kind: "refused", code: "E_OVERLOADED", reason }));
       return;
     }
@@ -226,7 +228,11 @@ export class GroupDriver implements Group {
 
   private sendBatches(): void {
     for (;;) {
-      const id: BatchId = { origin: this.origin.uid, incarnation: this.origin.incarnation, sequence: this.sequence + 1 };
+      const id: BatchId = {
+        origin: this.origin.uid,
+        incarnation: this.origin.incarnation,
+        sequence: this.sequence + 1,
+      };
       const commands = this.batcher.take(() => batchKeyOf(id));
       if (commands === undefined) return;
       this.sequence += 1;
@@ -255,7 +261,13 @@ export class GroupDriver implements Group {
       const results = stateMachine.applyBatch(batch.commands);
       if (this.batcher.answer(batch.key, results)) this.config.observer?.acknowledged(this.config.node, slot, batch.id);
     }
-    this.config.observer?.applied(this.config.node, slot, outcome, batches.map((batch) => batch.id), stateMachine.stateHash);
+    this.config.observer?.applied(
+      this.config.node,
+      slot,
+      outcome,
+      batches.map((batch) => batch.id),
+      stateMachine.stateHash,
+    );
   }
 
   /** The replica's dedupe table is that of the last slot it applied: only there can a checkpoint be taken. */
@@ -269,7 +281,10 @@ export class GroupDriver implements Group {
 
   private noteDecision({ slot, outcome, phase }: Effects["decisions"][number]): void {
     this.config.observer?.decided(this.config.node, slot, outcome, phase);
-    const labels = { outcome: outcome === NULL_OUTCOME ? "null" : "value", learned: phase === "told" ? "told" : "voted" };
+    const labels = {
+      outcome: outcome === NULL_OUTCOME ? "null" : "value",
+      learned: phase === "told" ? "told" : "voted",
+    };
     this.ports.metrics?.slotsDecided.add(1, labels);
     if (phase !== "told" && phase > 0) this.ports.metrics?.phasesBeyondFirst.add(1);
   }
@@ -357,7 +372,11 @@ export class GroupDriver implements Group {
   private raiseAlarm(alarm: Alarm): void {
     switch (alarm.kind) {
       case "contradiction":
-        this.warnOnce(`contradiction/${alarm.from}`, { event: "consensus.contradiction", from: alarm.from, slot: alarm.slot });
+        this.warnOnce(`contradiction/${alarm.from}`, {
+          event: "consensus.contradiction",
+          from: alarm.from,
+          slot: alarm.slot,
+        });
         return;
       case "refused":
         this.warnOnce(`refused/${alarm.by}`, {
@@ -384,7 +403,8 @@ export class GroupDriver implements Group {
     try {
       act();
     } catch (error) {
-      const cause = error instanceof AssertionError ? `broken invariant: ${error.message}` : toAetherError(error).message;
+      const cause =
+        error instanceof AssertionError ? `broken invariant: ${error.message}` : toAetherError(error).message;
       this.fail(new AetherError("E_INTERNAL", cause, { cause: error }));
     }
   }
@@ -425,7 +445,12 @@ async function openReplica(ports: GroupPorts, config: GroupConfig): Promise<Open
   const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
   const { node, uid, share } = identity;
   const replica = new Replica(
-    { voters: config.voters, windowSlots, pipelineSlots: Math.min(config.pipelineSlots, windowSlots), planted: config.planted },
+    {
+      voters: config.voters,
+      windowSlots,
+      pipelineSlots: Math.min(config.pipelineSlots, windowSlots),
+      planted: config.planted,
+    },
     {
       self: { node, uid, share, startId, startWrite },
       admission: { voters: recovery.voters, isFormed: recovery.isFormed },
@@ -462,9 +487,13 @@ function randomText(random: Random, length: number): string {
 }
 
 function diskFailure(failure: Error): AetherError {
-  return new AetherError("E_DISK", `writing the journal failed (${failure.message}): check the disk, then start the node again`, {
-    cause: failure,
-  });
+  return new AetherError(
+    "E_DISK",
+    `writing the journal failed (${failure.message}): check the disk, then start the node again`,
+    {
+      cause: failure,
+    },
+  );
 }
 
 function encodeChunks(messages: readonly Message[]): readonly Uint8Array[] {

@@ -3,13 +3,21 @@
 export type ProposeOutcome =
   | { readonly kind: "applied"; readonly result: unknown }
   /** Nothing was proposed. */
-  | { readonly kind: "refused"; readonly code: "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE"; readonly reason: string }
+  | {
+      readonly kind: "refused";
+      readonly code: "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE";
+      readonly reason: string;
+    }
   /** The node stops while the command is under way: it may or may not be applied. */
   | { readonly kind: "unknown"; readonly reason: string };
 
 export type ReadOutcome =
   | { readonly kind: "ready" }
-  | { readonly kind: "refused"; readonly code: "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE"; readonly reason: string };
+  | {
+      readonly kind: "refused";
+      readonly code: "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE";
+      readonly reason: string;
+    };
 
 export interface GroupStatus {
   /** True when this node is admitted by a quorum, sees a quorum and has applied what was decided when it joined. */

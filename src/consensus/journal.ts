@@ -1,4 +1,5 @@
-// Owns: the write-ahead journal of one voter: numbered records, one per group commit, in an OrderedStore that fsyncs each
+// Owns: the write-ahead journal of one voter: numbered records, one per group commit, in an OrderedStore that fsyncs
+// each
 // write. One flush is in flight at a time; the next takes everything queued meanwhile (the driver does that).
 // Kept behind this narrow class so that another medium (a preallocated file) can replace it by measurement.
 // Does not own: what the entries mean. This version never cuts the journal.
@@ -6,7 +7,13 @@ import { AetherError } from "../base/errors.ts";
 import { assert } from "../base/assert.ts";
 import type { OrderedStore } from "../env/store.ts";
 import type { JournalEntry } from "./core/effects.ts";
-import { decodeRecord, encodeRecord, type JournalRecord, type StoredBatch, type StoredEntry } from "./core/journal-record.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  type JournalRecord,
+  type StoredBatch,
+  type StoredEntry,
+} from "./core/journal-record.ts";
 import { batchKeyOf, type BatchKey, type LogEntry, NULL_OUTCOME, type Outcome } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
 
@@ -53,14 +60,20 @@ export class Journal {
 
   /** Queues one record. `done` comes once it is fsynced, with its number. */
   append(
-    write: { readonly proposeBelow: number; readonly promises: readonly PeerPromise[]; readonly entries: readonly StoredEntry[] },
+    write: {
+      readonly proposeBelow: number;
+      readonly promises: readonly PeerPromise[];
+      readonly entries: readonly StoredEntry[];
+    },
     done: (number: number, failure?: Error) => void,
   ): void {
     const record: JournalRecord = { ...write, number: this.last + 1 };
     const { bytes, checksum } = encodeRecord(record, this.checksum);
     this.last = record.number;
     this.checksum = checksum;
-    this.store.write([{ kind: "put", key: keyOf(record.number), value: bytes }], (failure) => done(record.number, failure));
+    this.store.write([{ kind: "put", key: keyOf(record.number), value: bytes }], (failure) =>
+      done(record.number, failure),
+    );
   }
 
   /** The form in which entries of the next record are stored: decided slots say where their batches are. */

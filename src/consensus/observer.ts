@@ -4,7 +4,10 @@ import type { NodeId } from "../base/ids.ts";
 import type { Ballot, BatchId, BatchKey, Message, Outcome } from "./core/message.ts";
 
 export interface ConsensusObserver {
-  /** A message leaves for one voter (`to`). Own ballots count as sent when the node counts them itself: `to` is the sender. */
+  /**
+   * A message leaves for one voter (`to`). Own ballots count as sent when the node counts them itself: `to` is the
+   * sender.
+   */
   sent(from: NodeId, to: NodeId, message: Message): void;
   /** These ballots and batches are fsynced on this node. */
   durable(node: NodeId, ballots: readonly Ballot[], batches: readonly BatchKey[]): void;

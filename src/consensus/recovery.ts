@@ -22,7 +22,10 @@ export function encodeMark(applied: number, dedupe: DedupeTable): ConsensusMark 
 function decodeMark(mark: ConsensusMark): { readonly applied: number; readonly dedupe: DedupeTable } {
   const [format, applied, rows] = decode(mark, MARK_BYTES_MAX) as [number, number, DedupeSnapshot];
   if (format !== MARK_FORMAT) {
-    throw new AetherError("E_VERSION", `the state has mark format ${format}, this build reads format ${MARK_FORMAT}: start the newer build`);
+    throw new AetherError(
+      "E_VERSION",
+      `the state has mark format ${format}, this build reads format ${MARK_FORMAT}: start the newer build`,
+    );
   }
   return { applied, dedupe: DedupeTable.restore(rows) };
 }
@@ -65,19 +68,30 @@ export class Recovery {
     for (const entry of record.entries) this.takeEntry(entry);
   }
 
-  /** @throws AetherError E_DATA_FOREIGN when the directory is another node's, another cluster's, or has other voters. */
-  checkIdentity(expected: { readonly cluster: string; readonly node: NodeId; readonly voters: readonly NodeId[] }): void {
+  /**
+   * @throws AetherError E_DATA_FOREIGN when the directory is another node's, another cluster's, or has other voters.
+   * 
+   */
+  checkIdentity(expected: {
+    readonly cluster: string;
+    readonly node: NodeId;
+    readonly voters: readonly NodeId[];
+  }): void {
     const found = this.identity;
     if (found === undefined) {
       if (this.applied === 0) return;
-      throw new AetherError("E_DATA_CORRUPT", "the data directory has a state but no journal: restore both from the same disk");
+      throw new AetherError(
+        "E_DATA_CORRUPT",
+        "the data directory has a state but no journal: restore both from the same disk",
+      );
     }
     const isSame =
       found.cluster === expected.cluster && found.node === expected.node && `${found.voters}` === `${expected.voters}`;
     if (isSame) return;
     throw new AetherError(
       "E_DATA_FOREIGN",
-      `the data directory belongs to node ${found.node} of cluster ${found.cluster} with voters ${found.voters.join(", ")}, ` +
+      `the data directory belongs to node ${found.node} of cluster ${found.cluster} ` +
+        `with voters ${found.voters.join(", ")}, ` +
         `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
         `${expected.voters.join(", ")}: set dataDir or the configuration right`,
     );

@@ -10,7 +10,7 @@ export interface Clock {
   /** Milliseconds since the Unix epoch, for people; never for logic. */
   wallMs(): number;
   setTimer(delayMs: number, fire: () => void): Timer;
-  /** Runs `fire` after the I/O events of this turn of the event loop: the point where a turn's writes and sends leave. */
+  /** Runs `fire` after the I/O events of this turn of the event loop: where a turn's writes and sends leave. */
   defer(fire: () => void): void;
   /** Resolves after `delayMs`; rejects with the signal's reason when it is aborted first. */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;

@@ -16,8 +16,7 @@ export interface WorkerSpec {
 }
 
 export type WorkerExit =
-  | { readonly kind: "ended"; readonly exitCode: number }
-  | { readonly kind: "crashed"; readonly reason: string };
+  { readonly kind: "ended"; readonly exitCode: number } | { readonly kind: "crashed"; readonly reason: string };
 
 export interface WorkerHandlers {
   onMessage(message: unknown): void;

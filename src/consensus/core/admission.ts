@@ -77,7 +77,8 @@ export class Admission {
   /** Why this node does not take part yet, for people. */
   waitingFor(): string | undefined {
     const unmet = this.voters.filter((node) => node !== this.self.node && !this.met.has(node));
-    if (this.list === undefined) return `the cluster forms when all first voters have met; not met yet: ${unmet.join(", ")}`;
+    if (this.list === undefined)
+      return `the cluster forms when all first voters have met; not met yet: ${unmet.join(", ")}`;
     if (!this.formed) return "the cluster forms: voters confirm the list of each other";
     const refusal = [...this.refusedBy.values()][0];
     if (!this.isAdmitted && refusal !== undefined) return refusal.message;
@@ -143,17 +144,23 @@ export class Admission {
 
   private judge(from: NodeId, hello: Hello, peers: PeerView): Refusal | undefined {
     const known = this.uidOf(from);
-    if (known !== undefined && known !== hello.uid) return lost(from, "is empty or not the one it had when the cluster formed");
+    if (known !== undefined && known !== hello.uid)
+      return lost(from, "is empty or not the one it had when the cluster formed");
     if (this.listDigest !== undefined && hello.listDigest !== undefined && this.listDigest !== hello.listDigest) {
       return {
         code: "E_DATA_FOREIGN",
-        message: `the data directory of ${from} belongs to another cluster of the same name: point it to its own directory`,
+        message:
+          `the data directory of ${from} belongs to another cluster of the same name: ` +
+          "point it to its own directory",
       };
     }
     const peer = peers.get(from);
     // A new start writes before it says hello: a number that this voter had reached before means an older disk.
     if (peer !== undefined && hello.startId !== peer.startId && hello.startWrite <= peer.writeNumber) {
-      return lost(from, `starts at write ${hello.startWrite}, but it had promised write ${peer.writeNumber} to this cluster`);
+      return lost(
+        from,
+        `starts at write ${hello.startWrite}, but it had promised write ${peer.writeNumber} to this cluster`,
+      );
     }
     return undefined;
   }
@@ -162,7 +169,8 @@ export class Admission {
   nextRecord(): JournalEntry | undefined {
     if (this.formed) return undefined;
     if (this.list === undefined) return this.listWhenAllMet();
-    if (this.listDigest === undefined || this.isFormedRequested || !this.isConfirmedByAll(this.listDigest)) return undefined;
+    if (this.listDigest === undefined || this.isFormedRequested || !this.isConfirmedByAll(this.listDigest))
+      return undefined;
     this.isFormedRequested = true;
     return { kind: "formed" };
   }

@@ -102,7 +102,10 @@ export class BatchPool {
     }
   }
 
-  /** The next value to propose: oldest first, round robin over origins, within the limits; undefined when nothing waits. */
+  /**
+   * The next value to propose: oldest first, round robin over origins, within the limits; undefined when nothing
+   * waits.
+   */
   nextValue(idsMax: number, bytesMax: number): Value | undefined {
     const ids: BatchId[] = [];
     const cursors = this.liveQueues().map((queue) => ({ queue, next: 0 }));

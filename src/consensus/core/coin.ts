@@ -2,7 +2,8 @@
 import { hmacSha256 } from "../../base/digest.ts";
 
 /**
- * 1 = keep the value, 0 = give the slot up; the same on every node. Phase 1 prefers to commit; later phases are a bit of
+ * 1 = keep the value, 0 = give the slot up; the same on every node. Phase 1 prefers to commit; later phases are a bit
+ * of
  * HMAC(cluster secret, slot, phase), so that nobody outside can schedule messages against it.
  */
 export function coin(secret: string, slot: number, phase: number): 0 | 1 {

@@ -1,4 +1,5 @@
-// Owns: which batches have already changed the state. Part of every checkpoint: a state without it could run a batch again.
+// Owns: which batches have already changed the state. Part of every checkpoint: a state without it could run a batch
+// again.
 // C8  Each batch changes the state at most once, however often it is decided.
 import type { NodeUid } from "../../base/ids.ts";
 import type { BatchId } from "./message.ts";

@@ -59,7 +59,10 @@ type Wire = readonly unknown[];
 const TAG = { identity: 20, start: 21, voterList: 22, formed: 23, ballot: 24, decided: 25 } as const;
 
 /** The stored bytes of a record: its chained checksum (4 bytes, big endian), then its body. */
-export function encodeRecord(record: JournalRecord, previous: number): { readonly bytes: Uint8Array; readonly checksum: number } {
+export function encodeRecord(
+  record: JournalRecord,
+  previous: number,
+): { readonly bytes: Uint8Array; readonly checksum: number } {
   const body = encode([
     JOURNAL_FORMAT,
     record.number,
@@ -86,7 +89,8 @@ export function decodeRecord(
   if (bytes.byteLength <= CHECKSUM_BYTES) throw corrupt("a record is cut off");
   const checksum = bytes.readUInt32BE(0);
   const body = bytes.subarray(CHECKSUM_BYTES);
-  if (previous !== undefined && crc32(body, previous) !== checksum) throw corrupt("a record does not match its checksum");
+  if (previous !== undefined && crc32(body, previous) !== checksum)
+    throw corrupt("a record does not match its checksum");
   try {
     return { record: recordFromWire(decode(body, RECORD_BYTES_MAX) as Wire), checksum };
   } catch (error) {
@@ -98,15 +102,18 @@ export function decodeRecord(
 function corrupt(what: string): AetherError {
   return new AetherError(
     "E_DATA_CORRUPT",
-    `the journal is damaged: ${what}; this voter cannot know what it had promised. Keep the directory for analysis and ` +
-      "restore the disk it was on",
+    `the journal is damaged: ${what}; this voter cannot know what it had promised. ` +
+      "Keep the directory for analysis and restore the disk it was on",
   );
 }
 
 function recordFromWire(wire: Wire): JournalRecord {
   const [format, number, proposeBelow, promises, entries] = wire;
   if (format !== JOURNAL_FORMAT) {
-    throw new AetherError("E_VERSION", `the journal has format ${String(format)}, this build reads format ${JOURNAL_FORMAT}: start the newer build`);
+    throw new AetherError(
+      "E_VERSION",
+      `the journal has format ${String(format)}, this build reads format ${JOURNAL_FORMAT}: start the newer build`,
+    );
   }
   return {
     number: number as number,
@@ -169,7 +176,11 @@ function entryFromWire(wire: Wire): StoredEntry {
     case TAG.formed:
       return { kind: "formed" };
     case TAG.ballot:
-      return { kind: "ballot", ballot: ballotFromWire(wire[1] as Wire), batches: (wire[2] as Wire[]).map(batchFromWire) };
+      return {
+        kind: "ballot",
+        ballot: ballotFromWire(wire[1] as Wire),
+        batches: (wire[2] as Wire[]).map(batchFromWire),
+      };
     case TAG.decided:
       return {
         kind: "decided",
@@ -179,7 +190,7 @@ function entryFromWire(wire: Wire): StoredEntry {
         locations: wire[4] as number[],
       };
     default:
-      throw new TypeError("unknown journal entry");
+      throw corrupt("a record has an unknown entry");
   }
 }
 

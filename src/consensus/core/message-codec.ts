@@ -1,6 +1,7 @@
 // Owns: the bytes of consensus messages. A payload is one MessagePack array: the format version, then the messages of
 // one turn as arrays that start with a tag. Decoding is total: bad input gives undefined, never a throw.
 import { decode, encode } from "../../base/codec.ts";
+import { AetherError } from "../../base/errors.ts";
 import type { NodeUid } from "../../base/ids.ts";
 import { MiB } from "../../base/units.ts";
 import {
@@ -113,7 +114,11 @@ function fromWire(wire: Wire): Message {
     case TAG.pullLog:
       return { kind: "pull-log", from: count(wire[1]) };
     case TAG.log:
-      return { kind: "log", from: count(wire[1]), entries: list(wire[2]).map((entry) => logEntryFromWire(list(entry))) };
+      return {
+        kind: "log",
+        from: count(wire[1]),
+        entries: list(wire[2]).map((entry) => logEntryFromWire(list(entry))),
+      };
     case TAG.status:
       return {
         kind: "status",
@@ -141,7 +146,7 @@ function fromWire(wire: Wire): Message {
     case TAG.helloReply:
       return { kind: "hello-reply", startId: text(wire[1]), refusal: refusalFromWire(wire[2]) };
     default:
-      throw new TypeError("unknown tag");
+      throw malformed("unknown tag");
   }
 }
 
@@ -208,21 +213,26 @@ export function idFrom(wire: Wire, at: number): BatchId {
 }
 
 function list(wire: unknown): Wire {
-  if (!Array.isArray(wire)) throw new TypeError("not a list");
+  if (!Array.isArray(wire)) throw malformed("not a list");
   return wire as Wire;
 }
 
 function count(wire: unknown): number {
-  if (typeof wire !== "number" || !Number.isSafeInteger(wire) || wire < 0) throw new TypeError("not a count");
+  if (typeof wire !== "number" || !Number.isSafeInteger(wire) || wire < 0) throw malformed("not a count");
   return wire;
 }
 
 function text(wire: unknown): string {
-  if (typeof wire !== "string" || wire.length > 1_024) throw new TypeError("not a text");
+  if (typeof wire !== "string" || wire.length > 1_024) throw malformed("not a text");
   return wire;
 }
 
 function bytes(wire: unknown): Uint8Array {
-  if (!(wire instanceof Uint8Array)) throw new TypeError("not bytes");
+  if (!(wire instanceof Uint8Array)) throw malformed("not bytes");
   return wire;
+}
+
+/** Never seen by a caller: `decodeMessages` answers every one of them alike. */
+function malformed(what: string): AetherError {
+  return new AetherError("E_INVALID", `a consensus message is malformed: ${what}`);
 }

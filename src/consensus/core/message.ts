@@ -1,6 +1,7 @@
 // Owns: the messages of the consensus protocol and what they mean. Does not own: their bytes (message-codec.ts).
 //
-// Slot and phase are different things: a slot is a position of the log, a phase a round of the agreement inside one slot.
+// Slot and phase are different things: a slot is a position of the log, a phase a round of the agreement inside one
+// slot.
 import type { NodeUid } from "../../base/ids.ts";
 
 /** (origin, incarnation, sequence): never a content hash, because two equal commands must both run. */

@@ -18,7 +18,10 @@ export interface Peer {
   /** How many slots it was behind this node when that status came. */
   lag: number;
   hasStatus: boolean;
-  /** The start of its process that this node accepted last, and the last durable write of it that this node knows of. */
+  /**
+   * The start of its process that this node accepted last, and the last durable write of it that this node knows of.
+   * 
+   */
   startId: string;
   writeNumber: number;
 }

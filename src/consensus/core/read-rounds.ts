@@ -1,4 +1,5 @@
-// Owns: the quorum rounds of linearizable reads. No lease, no clock, no fsync: ask the voters for the highest slot each has
+// Owns: the quorum rounds of linearizable reads. No lease, no clock, no fsync: ask the voters for the highest slot
+// each has
 // *voted in*, take the maximum over a quorum, wait until it is applied. An acknowledged write has a quorum of votes, so
 // some answer covers it. ("Highest decided" would be wrong: only the acknowledging node may know the decision.)
 

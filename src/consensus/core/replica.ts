@@ -1,6 +1,7 @@
 // Owns: one voter of one consensus group as a pure machine: `step(event, nowMs) -> Effects`. It knows every rule of the
 // protocol and calls nobody: no clock, random source, socket, file or promise inside.
-// Does not own: the rules inside one slot (slot.ts), who may take part (admission.ts), bytes (message-codec.ts, journal).
+// Does not own: the rules inside one slot (slot.ts), who may take part (admission.ts), bytes (message-codec.ts,
+// journal).
 // C1  Proposals, Votes and States of one slot leave this node at most once each, across restarts (doubt rule).
 // C6  Whoever votes for a value has its batches on disk in the same write.
 // C7  Slots are applied in order, each once.
@@ -14,6 +15,7 @@ import type { PlantedFault } from "../observer.ts";
 import { Admission, type AdmissionState, type SelfIdentity } from "./admission.ts";
 import { type Batch, BatchPool } from "./batch-pool.ts";
 import { coin } from "./coin.ts";
+import { type ConvenerView, countCertain, highestDoubt, pickConvener } from "./convener.ts";
 import type { DedupeTable } from "./dedupe-table.ts";
 import { Effects, type JournalEntry, type ReplicaEvent } from "./effects.ts";
 import {
@@ -33,6 +35,7 @@ import { Pace } from "./pace.ts";
 import { type Peer, type PeerPromise, PeerView } from "./peer-view.ts";
 import { quorumOf } from "./quorum.ts";
 import { type ReadRound, ReadRounds } from "./read-rounds.ts";
+import { batchesOf, findLogSource, missingBatches, recordOf } from "./repair.ts";
 import type { Slot } from "./slot.ts";
 import { type Parked, SlotTable } from "./slot-table.ts";
 
@@ -100,6 +103,7 @@ export class Replica {
   private readonly pace: Pace;
   private readonly reads: ReadRounds;
   private readonly random: Random;
+  private readonly view: ConvenerView;
   /** D: below it this node may have proposed and forgotten it. */
   private readonly doubtBelow: number;
   /** H as fsynced, and as the next write will say. */
@@ -152,6 +156,15 @@ export class Replica {
       },
     });
     this.voted = recovered.applied;
+    this.view = {
+      self: this.self,
+      voters,
+      windowSlots: config.windowSlots,
+      doubtBelow: this.doubtBelow,
+      peers: this.peers,
+      admission: this.admission,
+      pace: this.pace,
+    };
     this.restore(recovered);
   }
 
@@ -173,11 +186,9 @@ export class Replica {
     return this.dedupe;
   }
 
-  /** The lowest voter that seems able to convene: a hint for speed, never an authority. */
+  /** Who should propose next, as this node sees it. */
   convener(): NodeId {
-    const next = Math.max(this.slots.active, this.slots.applied);
-    for (const node of this.config.voters) if (this.canConvene(node, next)) return node;
-    return this.self;
+    return pickConvener(this.view, this.slots.active, this.nowMs);
   }
 
   /** Whether this node sees a majority now, and how many voters it sees. */
@@ -192,7 +203,8 @@ export class Replica {
     if (waiting !== undefined) return waiting;
     const { hasQuorum, alive, need } = this.visibility(nowMs);
     if (!hasQuorum) return `sees ${alive} of the ${need} voters that a quorum needs`;
-    if (1 + this.peers.others.filter((peer) => peer.hasStatus).length < this.quorum) return "waits for the status of a quorum";
+    if (1 + this.peers.others.filter((peer) => peer.hasStatus).length < this.quorum)
+      return "waits for the status of a quorum";
     const behind = (this.peers.furthest(nowMs)?.applied ?? 0) - this.slots.applied;
     return behind > LAG_SLOTS_READY ? `catching up: ${behind} slots behind` : undefined;
   }
@@ -344,7 +356,8 @@ export class Replica {
   private onSlotMessage(entry: Parked, peer: Peer | undefined): void {
     const { message } = entry;
     const slot = message.kind === "proposal" ? message.slot : message.ballot.slot;
-    if (message.kind === "ballot" && peer !== undefined) peer.writeNumber = Math.max(peer.writeNumber, message.writeNumber);
+    if (message.kind === "ballot" && peer !== undefined)
+      peer.writeNumber = Math.max(peer.writeNumber, message.writeNumber);
     if (slot < this.slots.applied) return;
     if (slot >= this.slots.windowEnd) {
       // Too far ahead to count: it only says that this node is behind.
@@ -353,8 +366,8 @@ export class Replica {
     }
     if (message.kind === "ballot" && message.ballot.phase > PHASE_MAX) return;
     const open = this.slots.open(slot, this.nowMs);
-    const missing = this.missingOf(message.kind === "proposal" ? message.value : message.ballot.choice);
-    if (missing.length > 0) this.slots.park(slot, entry, missing);
+    const missing = missingBatches(choiceOf(message), this.pool, this.dedupe);
+    if (missing.size > 0) this.slots.park(slot, entry, [...missing.keys()]);
     else this.count(open, entry);
   }
 
@@ -377,7 +390,9 @@ export class Replica {
 
   private canPropose(slot: Slot): boolean {
     const isAllowed = this.admission.isAdmitted && !slot.isInDoubt && slot.slot < this.durableProposeBelow;
-    return isAllowed && slot.ownProposal === undefined && slot.decision === undefined && slot.slot < this.slots.windowEnd;
+    return (
+      isAllowed && slot.ownProposal === undefined && slot.decision === undefined && slot.slot < this.slots.windowEnd
+    );
   }
 
   private propose(slot: Slot, value: Value): void {
@@ -487,7 +502,7 @@ export class Replica {
   private learnPace(slot: Slot, outcome: Outcome, phase: number | "told"): void {
     if (outcome === NULL_OUTCOME) {
       // Null slots below somebody's D come from a restart, not from contention.
-      if (slot.slot >= this.highestDoubt()) this.pace.slotNull(this.nowMs);
+      if (slot.slot >= highestDoubt(this.view)) this.pace.slotNull(this.nowMs);
     } else if (phase === 0) this.pace.slotDecided(this.nowMs - slot.times.firstSeenMs);
   }
 
@@ -500,7 +515,7 @@ export class Replica {
 
   /** False while a batch of the outcome is missing here. */
   private apply(slot: Slot, outcome: Outcome): boolean {
-    const ids = outcome === NULL_OUTCOME ? [] : outcome.batches;
+    const ids = batchesOf(outcome);
     const batches: Batch[] = [];
     const ranHere = new Set<BatchKey>();
     for (const id of ids) {
@@ -542,16 +557,6 @@ export class Replica {
     for (const entry of this.slots.unpark(key)) this.onSlotMessage(entry, undefined);
   }
 
-  private missingOf(choice: VoteChoice): readonly BatchKey[] {
-    if (choice === UNSURE || choice === NULL_OUTCOME) return [];
-    const missing: BatchKey[] = [];
-    for (const id of choice.batches) {
-      const key = batchKeyOf(id);
-      if (this.pool.get(key) === undefined && !this.dedupe.covers(id)) missing.push(key);
-    }
-    return missing;
-  }
-
   private answerBatches(peer: Peer, ids: readonly BatchId[]): void {
     for (const id of ids.slice(0, PULL_IDS_MAX)) {
       const batch = this.pool.get(batchKeyOf(id));
@@ -560,13 +565,6 @@ export class Replica {
   }
 
   // ── proposing ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private canConvene(node: NodeId, next: number): boolean {
-    if (node === this.self) return this.admission.isAdmitted && this.doubtBelow <= next;
-    const peer = this.peers.get(node);
-    if (peer === undefined || !this.peers.isAlive(peer, this.nowMs) || this.pace.isSkipped(node, this.nowMs)) return false;
-    return peer.doubtBelow <= next && peer.lag <= this.config.windowSlots && this.admission.hasMet(node);
-  }
 
   private proposeAsConvener(): void {
     if (this.pool.unassignedCount > 0 && this.convener() === this.self) this.proposeNext();
@@ -588,34 +586,20 @@ export class Replica {
   }
 
   /**
-   * Where the voters alive and not in doubt are fewer than a quorum, no value can win: every voter votes `?` at once, for
+   * Where the voters alive and not in doubt are fewer than a quorum, no value can win: every voter votes `?` at once,
+   * for
    * all such slots of the window together, as soon as anyone has work.
    */
   private burnDoubt(): void {
     const isWanted = this.slots.inFlight > 0 || this.pool.unassignedCount > 0;
     if (!this.admission.isAdmitted || !isWanted) return;
-    const end = Math.min(this.slots.windowEnd, this.highestDoubt());
+    const end = Math.min(this.slots.windowEnd, highestDoubt(this.view));
     for (let at = this.slots.applied; at < end; at++) {
-      if (this.certainAt(at) >= this.quorum) continue;
+      if (countCertain(this.view, at, this.nowMs) >= this.quorum) continue;
       const slot = this.slots.open(at, this.nowMs);
       const ballot = slot.unsureVote();
       if (ballot !== undefined) this.cast(slot, ballot);
     }
-  }
-
-  private highestDoubt(): number {
-    let highest = this.doubtBelow;
-    for (const peer of this.peers.others) highest = Math.max(highest, peer.doubtBelow);
-    return highest;
-  }
-
-  /** Voters alive that may propose in this slot. */
-  private certainAt(slot: number): number {
-    let certain = this.doubtBelow <= slot ? 1 : 0;
-    for (const peer of this.peers.others) {
-      if (this.peers.isAlive(peer, this.nowMs) && peer.doubtBelow <= slot) certain += 1;
-    }
-    return certain;
   }
 
   // ── timers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -641,7 +625,8 @@ export class Replica {
     if (this.nowMs < this.helloAtMs) return;
     this.helloAtMs = this.nowMs + HELLO_MS;
     for (const peer of this.peers.others) {
-      const isDone = this.admission.isFormed && this.admission.isAcceptedBy(peer.node) && this.admission.hasMet(peer.node);
+      const isDone =
+        this.admission.isFormed && this.admission.isAcceptedBy(peer.node) && this.admission.hasMet(peer.node);
       if (peer.isUp && !isDone) this.sendHello(peer.node);
     }
   }
@@ -658,12 +643,15 @@ export class Replica {
     if (slot.decision === undefined && this.nowMs >= times.resendAtMs) {
       times.resendDelayMs = Math.min(RESEND_MS_MAX, times.resendDelayMs * 2);
       times.resendAtMs = this.nowMs + times.resendDelayMs * (1 + this.random.next() / 4);
-      for (const peer of this.peers.others) this.sendRecord(peer.node, slot);
+      this.sendRecord("others", slot);
       this.effects.send("others", { kind: "pull-slots", slots: [slot.slot] });
     }
   }
 
-  /** Phase 0 takes too long. A gap that nobody proposed for is closed with NOOP; otherwise `?`, which is always safe here. */
+  /**
+   * Phase 0 takes too long. A gap that nobody proposed for is closed with NOOP; otherwise `?`, which is always safe
+   * here.
+   */
   private losePatience(slot: Slot): void {
     slot.times.patienceAtMs = this.nowMs + this.pace.votePatienceMs;
     if (slot.isUnseen && this.canPropose(slot)) {
@@ -674,14 +662,9 @@ export class Replica {
     if (ballot !== undefined) this.cast(slot, ballot);
   }
 
-  /** Everything this node has said about the slot, again: whatever was lost is repaired by it. */
-  private sendRecord(to: NodeId, slot: Slot): void {
-    if (slot.ownProposal !== undefined) {
-      this.effects.send(to, { kind: "proposal", slot: slot.slot, value: slot.ownProposal });
-    }
-    for (const ballot of slot.ownBallots()) {
-      this.effects.send(to, { kind: "ballot", ballot, writeNumber: this.admission.self.startWrite });
-    }
+  /** Whatever was lost of this node's part in the slot is repaired by saying it again. */
+  private sendRecord(to: NodeId | "others", slot: Slot): void {
+    for (const message of recordOf(slot, this.admission.self.startWrite)) this.effects.send(to, message);
   }
 
   private answerSlots(peer: Peer, slots: readonly number[]): void {
@@ -697,16 +680,13 @@ export class Replica {
   }
 
   private pullOverdueBatches(): void {
-    const ids = new Map<BatchKey, BatchId>();
+    const wanted = new Map<BatchKey, BatchId>();
     for (const entry of this.slots.takeParkedBefore(this.nowMs - PULL_AFTER_MS)) {
-      const choice = entry.message.kind === "proposal" ? entry.message.value : entry.message.ballot.choice;
-      const missing = new Set(this.missingOf(choice));
-      if (choice !== UNSURE && choice !== NULL_OUTCOME) {
-        for (const id of choice.batches) if (missing.has(batchKeyOf(id))) ids.set(batchKeyOf(id), id);
-      }
+      for (const [key, id] of missingBatches(choiceOf(entry.message), this.pool, this.dedupe)) wanted.set(key, id);
       this.onSlotMessage(entry, undefined);
     }
-    if (ids.size > 0) this.effects.send("others", { kind: "pull-batches", ids: [...ids.values()].slice(0, PULL_IDS_MAX) });
+    const ids = [...wanted.values()].slice(0, PULL_IDS_MAX);
+    if (ids.length > 0) this.effects.send("others", { kind: "pull-batches", ids });
   }
 
   /** A batch stays unassigned: the convener is slow, dead or never got it. Propose it here. */
@@ -734,25 +714,19 @@ export class Replica {
 
   // ── catch-up ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Behind a peer, or stuck on a decided slot whose batches are gone elsewhere too: ask for its log. */
   private catchUp(): void {
     if (this.nowMs < this.logPullAtMs) return;
-    const ahead = this.peers.furthest(this.nowMs);
-    if (ahead === undefined || ahead.applied <= this.slots.applied) return;
-    const waiting = this.slots.peek(this.slots.applied);
-    // Slots that were decided just now are usually on their way.
-    const isFresh = waiting !== undefined && this.nowMs - waiting.times.firstSeenMs < this.pace.votePatienceMs * 2;
-    if (isFresh && ahead.applied < this.slots.windowEnd) return;
+    const source = findLogSource(this.slots, this.peers, { nowMs: this.nowMs, freshMs: this.pace.votePatienceMs * 2 });
+    if (source === undefined) return;
     this.logPullAtMs = this.nowMs + LOG_PULL_MS;
-    this.effects.send(ahead.node, { kind: "pull-log", from: this.slots.applied });
+    this.effects.send(source.node, { kind: "pull-log", from: this.slots.applied });
   }
 
   private onLog(entries: Extract<Message, { kind: "log" }>["entries"]): void {
     const before = this.slots.applied;
     for (const entry of entries) {
       if (entry.slot !== this.slots.applied) continue;
-      const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
-      ids.forEach((id, at) => {
+      batchesOf(entry.outcome).forEach((id, at) => {
         const commands = entry.contents[at];
         if (commands !== undefined) this.addBatch(id, commands);
       });
@@ -762,8 +736,7 @@ export class Replica {
     if (this.slots.applied === before) return;
     // Progress: ask for the next chunk at once.
     this.logPullAtMs = this.nowMs;
-    const ahead = this.peers.furthest(this.nowMs);
-    if (ahead !== undefined && ahead.applied > this.slots.applied) this.catchUp();
+    this.catchUp();
   }
 
   // ── reads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -809,4 +782,8 @@ export class Replica {
     assert(node !== undefined, "a voter index comes from the voter list");
     return node;
   }
+}
+
+function choiceOf(message: Parked["message"]): VoteChoice {
+  return message.kind === "proposal" ? message.value : message.ballot.choice;
 }

@@ -55,7 +55,10 @@ export class SlotTable {
     return this.slots.get(slot);
   }
 
-  /** The slot, which becomes active, and with it every one below: a gap must be closed before anything above it can apply. */
+  /**
+   * The slot, which becomes active, and with it every one below: a gap must be closed before anything above it can
+   * apply.
+   */
   open(slot: number, nowMs: number): Slot {
     for (let below = this.active; below <= slot; below++) this.create(below, nowMs);
     this.active = Math.max(this.active, slot + 1);
@@ -113,7 +116,10 @@ export class SlotTable {
       const late = entries.filter((entry) => entry.sinceMs <= sinceMs);
       if (late.length === 0) continue;
       overdue.push(...late);
-      this.parked.set(slot, entries.filter((entry) => entry.sinceMs > sinceMs));
+      this.parked.set(
+        slot,
+        entries.filter((entry) => entry.sinceMs > sinceMs),
+      );
     }
     return overdue;
   }

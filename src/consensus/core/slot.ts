@@ -1,5 +1,6 @@
 // Owns: the agreement on ONE slot: what this node received and cast, and the rule that says what to do next.
-// Does not own: time, sockets, disk, other slots. Rabia (Pan et al., SOSP 2021) decides a slot with Weak-MVC; this is the
+// Does not own: time, sockets, disk, other slots. Rabia (Pan et al., SOSP 2021) decides a slot with Weak-MVC; this is
+// the
 // form whose votes follow the proposals directly, made durable and restartable (docs/adr/0001).
 // C1  At most one Proposal, Vote(p) and State(p) per node and slot, across restarts.
 // C3  Vote(0) = v only with a quorum of Proposals v; Vote(p >= 1) = x only with a quorum of States x.
@@ -167,7 +168,8 @@ export class Slot {
 
   private moveLaterVote(): SlotMove {
     const states = this.states[this.phase];
-    if (states === undefined || states.of(this.rules.self) === undefined || states.size < this.rules.quorum) return WAIT;
+    if (states === undefined || states.of(this.rules.self) === undefined || states.size < this.rules.quorum)
+      return WAIT;
     return this.voteMove(states.winner(this.rules.quorum) ?? UNSURE);
   }
 
@@ -195,11 +197,17 @@ export class Slot {
   private remember(ballot: Ballot): void {
     if (ballot.kind === "vote") {
       const before = this.ownVotes[ballot.phase];
-      assert(before === undefined || choiceKeyOf(before) === choiceKeyOf(ballot.choice), "C1: second Vote in one phase");
+      assert(
+        before === undefined || choiceKeyOf(before) === choiceKeyOf(ballot.choice),
+        "C1: second Vote in one phase",
+      );
       this.ownVotes[ballot.phase] = ballot.choice;
     } else {
       const before = this.ownStates[ballot.phase];
-      assert(before === undefined || choiceKeyOf(before) === choiceKeyOf(ballot.choice), "C1: second State in one phase");
+      assert(
+        before === undefined || choiceKeyOf(before) === choiceKeyOf(ballot.choice),
+        "C1: second State in one phase",
+      );
       this.ownStates[ballot.phase] = ballot.choice;
     }
   }

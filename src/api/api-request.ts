@@ -1,0 +1,142 @@
+// Owns: one HTTP request as the routes see it: parsed parts, a bounded body, a signal. Hides the HTTP framework.
+import type { Context } from "hono";
+import type { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import { BODY_BYTES_MAX, TIMEOUT_MS_MAX } from "./limits.ts";
+import { parseInput } from "./parse-input.ts";
+
+/** The parts of Node's request and response that are used here; the server puts them into the context. */
+export interface HttpBindings {
+  readonly incoming: NodeJS.ReadableStream & {
+    readonly url?: string | undefined;
+    readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  };
+  readonly outgoing: NodeJS.EventEmitter & { readonly destroyed: boolean };
+}
+
+export type HttpContext = Context<{ Bindings: HttpBindings }>;
+
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+export class ApiRequest {
+  private readonly context: HttpContext;
+  private readonly routePath: string;
+
+  constructor(context: HttpContext, routePath: string) {
+    this.context = context;
+    this.routePath = routePath;
+  }
+
+  header(name: string): string | undefined {
+    return this.context.req.header(name);
+  }
+
+  /** One segment of the route's path, percent-decoded. */
+  param(name: string): string {
+    const index = this.routePath.split("/").indexOf(`:${name}`);
+    return percentDecoded(this.rawPath().split("/")[index] ?? "");
+  }
+
+  /** The path behind `prefix`, percent-decoded. */
+  pathAfter(prefix: string): string {
+    return percentDecoded(this.rawPath().slice(prefix.length));
+  }
+
+  /** The query, in which only the schema's parameters may occur. */
+  query<T>(schema: z.ZodType<T>): T {
+    return parseInput(schema, this.context.req.query(), "the query");
+  }
+
+  /** What the caller gives this request, from `X-Deadline-Ms`. */
+  timeoutMs(defaultMs: number): number {
+    const text = this.header("x-deadline-ms");
+    if (text === undefined) return defaultMs;
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= 1 && value <= TIMEOUT_MS_MAX) return value;
+    throw new AetherError("E_INVALID", `X-Deadline-Ms is "${text}": use milliseconds from 1 to ${TIMEOUT_MS_MAX}`);
+  }
+
+  /** The W3C trace context; as the standard wants it, a malformed one counts as absent. */
+  traceparent(): string | undefined {
+    const text = this.header("traceparent");
+    return text !== undefined && TRACEPARENT.test(text) ? text : undefined;
+  }
+
+  /** Aborts when the client is gone before it has its answer. */
+  signal(): AbortSignal {
+    const { outgoing } = this.context.env;
+    const gone = new AbortController();
+    if (outgoing.destroyed) gone.abort();
+    outgoing.once("close", () => gone.abort());
+    return gone.signal;
+  }
+
+  async readJson(): Promise<unknown> {
+    return parseJson(await this.readBytes(BODY_BYTES_MAX));
+  }
+
+  /** The JSON body, or undefined when there is none. */
+  async readOptionalJson(): Promise<unknown> {
+    const bytes = await this.readBytes(BODY_BYTES_MAX);
+    return bytes.byteLength === 0 ? undefined : parseJson(bytes);
+  }
+
+  /** The whole body. @throws AetherError E_TOO_LARGE as soon as it is known to be longer than `bytesMax`. */
+  async readBytes(bytesMax: number): Promise<Buffer> {
+    const { incoming } = this.context.env;
+    const announced = Number(incoming.headers["content-length"] ?? 0);
+    if (announced > bytesMax) throw bodyTooLarge(bytesMax, announced);
+    const chunks: Buffer[] = [];
+    let length = 0;
+    await new Promise<void>((resolve, reject) => {
+      incoming.on("data", (chunk: Buffer) => {
+        length += chunk.byteLength;
+        if (length <= bytesMax) {
+          chunks.push(chunk);
+          return;
+        }
+        // The rest is drained unread, so that the answer can still be delivered.
+        incoming.removeAllListeners("data");
+        incoming.resume();
+        reject(bodyTooLarge(bytesMax, length));
+      });
+      incoming.once("end", resolve);
+      incoming.once("error", (error) => reject(bodyCut(error)));
+      incoming.once("close", () => reject(bodyCut(undefined)));
+    });
+    return Buffer.concat(chunks, length);
+  }
+
+  private rawPath(): string {
+    const url = this.context.env.incoming.url ?? "/";
+    const end = url.indexOf("?");
+    return end === -1 ? url : url.slice(0, end);
+  }
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    throw new AetherError("E_INVALID", `"${text}" in the path is not well percent-encoded UTF-8`, { cause: error });
+  }
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : "unreadable";
+    throw new AetherError("E_INVALID", `the body is not JSON: ${reason}`, { cause: error });
+  }
+}
+
+function bodyTooLarge(limit: number, actual: number): AetherError {
+  return new AetherError("E_TOO_LARGE", `the body has ${actual} bytes or more, the limit is ${limit}`, {
+    details: { limit, actual },
+  });
+}
+
+function bodyCut(cause: unknown): AetherError {
+  return new AetherError("E_INVALID", "the connection ended in the middle of the body; nothing was done", { cause });
+}

@@ -1,0 +1,305 @@
+// Owns: one connection of the binary client protocol, from hello to close. Does not own: the socket, the services.
+// Garbage ends only this session. Requests under way are bounded; answers of one turn leave as one frame.
+import { AssertionError, unreachable } from "../base/assert.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { Connection } from "../env/network.ts";
+import type { Log } from "../env/telemetry.ts";
+import { parseKeyText } from "../kvstore/core/key.ts";
+import type { TxnOutcome } from "../kvstore/kv-store.ts";
+import type { KvWatch } from "../kvstore/kv.ts";
+import { parsePrefix } from "./core/kv-keys.ts";
+import { malformed } from "./core/message-fields.ts";
+import { checkTxnCommand } from "./core/txn-command.ts";
+import { decodeFrame, FrameWriter, messagesOf } from "./frame.ts";
+import {
+  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SOCKET_BYTES_MAX, TIMEOUT_MS_MAX, WATCH_BUFFER_BYTES_MAX,
+} from "./limits.ts";
+import type { ApiMetrics } from "./metrics.ts";
+import {
+  nodeHelloFields, nodeMessageFields, parseClientHello, parseClientMessage, PROTOCOL_VERSION,
+  type ClientMessage, type NodeHello, type NodeMessage,
+} from "./protocol.ts";
+import { changeFields, pageFields, readFields, txnResultFields } from "./results.ts";
+import type { ApiServices } from "./services.ts";
+
+const HELLO_TIMEOUT_MS = 10 * SECOND_MS;
+
+type Requests = Exclude<ClientMessage, { kind: "cancel" | "ping" }>;
+type Sent<K extends ClientMessage["kind"]> = Extract<ClientMessage, { kind: K }>;
+
+export interface SessionPorts {
+  readonly services: Pick<ApiServices, "kv" | "calls" | "health" | "onBroken">;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: ApiMetrics;
+  /** Name of this node, told in the hello. */
+  readonly node: string;
+}
+
+export class ClientSession {
+  private readonly connection: Connection;
+  private readonly ports: SessionPorts;
+  private readonly onClosed: (session: ClientSession) => void;
+  private readonly outbox = new FrameWriter();
+  private readonly watches = new Map<number, KvWatch>();
+  private readonly calls = new Map<number, AbortController>();
+  private readonly helloTimer: Timer;
+  private state: "greeting" | "open" | "closed" = "greeting";
+  private requestsUnderWay = 0;
+  private isFlushPlanned = false;
+
+  constructor(connection: Connection, ports: SessionPorts, onClosed: (session: ClientSession) => void) {
+    this.connection = connection;
+    this.ports = ports;
+    this.onClosed = onClosed;
+    this.helloTimer = ports.clock.setTimer(HELLO_TIMEOUT_MS, () => this.close("no hello in time"));
+    connection.attach({
+      onOpen: () => undefined,
+      onFrame: (frame) => this.receive(frame),
+      onClose: () => this.release(),
+    });
+  }
+
+  /** Closes the connection; calls under way are cancelled, writes under way go on. */
+  close(reason: string): void {
+    this.connection.close(reason);
+    this.release();
+  }
+
+  private receive(frame: Uint8Array): void {
+    if (this.state === "closed") return;
+    try {
+      if (this.state === "greeting") this.greet(decodeFrame(frame));
+      else this.receiveMessages(messagesOf(frame));
+    } catch (error) {
+      this.refuseGarbage(toAetherError(error));
+    }
+  }
+
+  private greet(value: unknown): void {
+    const { versionMin, versionMax } = parseClientHello(value);
+    this.helloTimer.cancel();
+    if (PROTOCOL_VERSION < versionMin || PROTOCOL_VERSION > versionMax) {
+      this.sendHello({ kind: "refused", error: noCommonVersion(versionMin, versionMax).toBody() });
+      this.close("no version in common");
+      return;
+    }
+    this.state = "open";
+    const { isReady } = this.ports.services.health.readiness();
+    this.sendHello({ kind: "welcome", version: PROTOCOL_VERSION, node: this.ports.node, isReady });
+  }
+
+  private sendHello(hello: NodeHello): void {
+    this.outbox.add(nodeHelloFields(hello));
+    // A hello is a frame of its own, not an array of messages.
+    for (const frame of this.outbox.take()) this.connection.send(frame.subarray(1));
+  }
+
+  private receiveMessages(messages: readonly unknown[]): void {
+    this.ports.metrics.sessionMessages.add(messages.length);
+    for (const message of messages) this.receiveMessage(parseClientMessage(message));
+  }
+
+  private receiveMessage(message: ClientMessage): void {
+    switch (message.kind) {
+      case "cancel":
+        this.cancel(message.id);
+        return;
+      case "ping":
+        this.send({ kind: "ok", id: message.id, result: null });
+        return;
+      case "get":
+      case "list":
+      case "txn":
+      case "watch":
+      case "call":
+        this.admit(message);
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  private admit(message: Requests): void {
+    const { id } = message;
+    // Two under one id could not be told apart any more.
+    if (this.watches.has(id) || this.calls.has(id)) throw malformed("id: it is in use");
+    if (this.requestsUnderWay >= SESSION_REQUESTS_MAX) {
+      this.refuse(id, overloaded("requests under way", SESSION_REQUESTS_MAX));
+      return;
+    }
+    try {
+      this.begin(message);
+    } catch (error) {
+      this.refuse(id, error);
+    }
+  }
+
+  private begin(message: Requests): void {
+    const { kv } = this.ports.services;
+    const { id } = message;
+    switch (message.kind) {
+      case "txn":
+        this.beginTxn(message);
+        return;
+      case "get": {
+        const { key, consistency } = message;
+        const timeoutMs = boundedTimeout(message.timeoutMs);
+        this.settle(id, kv.get(parseKeyText(key), { consistency, timeoutMs }), readFields);
+        return;
+      }
+      case "list": {
+        const { prefix, limit, after, consistency } = message;
+        const query = { prefix: parsePrefix(prefix), limit, ...(after === undefined ? {} : { after }) };
+        this.settle(id, kv.list(query, { consistency, timeoutMs: boundedTimeout(message.timeoutMs) }), pageFields);
+        return;
+      }
+      case "watch":
+        this.beginWatch(message);
+        return;
+      case "call":
+        this.beginCall(message);
+        return;
+    }
+  }
+
+  private beginTxn({ id, command, timeoutMs }: Sent<"txn">): void {
+    checkTxnCommand(command);
+    this.requestsUnderWay++;
+    const done = (outcome: TxnOutcome): void => {
+      this.requestsUnderWay--;
+      if (outcome.kind === "done") this.send({ kind: "ok", id, result: txnResultFields(outcome.result) });
+      else this.refuse(id, outcome.error);
+    };
+    this.ports.services.kv.transactEncoded(command, done, boundedTimeout(timeoutMs));
+  }
+
+  private beginWatch({ id, prefix }: Sent<"watch">): void {
+    if (this.watches.size >= SESSION_WATCHES_MAX) throw overloaded("watches", SESSION_WATCHES_MAX);
+    const { kv } = this.ports.services;
+    const { revision } = kv;
+    const watch = kv.watch(parsePrefix(prefix), {
+      onChanges: (changes) => {
+        if (this.connection.bufferedBytes > WATCH_BUFFER_BYTES_MAX) {
+          this.endWatch(id, slowWatcher(changes.revision - 1));
+        } else this.send({ kind: "changes", id, revision: changes.revision, changes: changeFields(changes) });
+      },
+      onEnd: (reason) => this.endWatch(id, toAetherError(reason)),
+    });
+    this.watches.set(id, watch);
+    this.send({ kind: "ok", id, result: revision });
+  }
+
+  private endWatch(id: number, reason: AetherError): void {
+    const watch = this.watches.get(id);
+    if (watch === undefined) return;
+    this.watches.delete(id);
+    watch.cancel();
+    this.send({ kind: "ended", id, error: reason.toBody() });
+  }
+
+  private beginCall(message: Sent<"call">): void {
+    const { id, slice, method, input, timeoutMs, idempotencyKey, traceparent } = message;
+    const cancelled = new AbortController();
+    this.calls.set(id, cancelled);
+    const call = {
+      slice,
+      method,
+      input,
+      timeoutMs: boundedTimeout(timeoutMs),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      ...(traceparent === undefined ? {} : { traceparent }),
+    };
+    const answered = this.ports.services.calls.call(call, cancelled.signal).then((reply) => {
+      if (reply.kind === "error") throw AetherError.fromBody(reply.error);
+      return [reply.output, reply.attempts];
+    });
+    this.settle(id, answered.finally(() => this.calls.delete(id)), (fields) => fields);
+  }
+
+  /** Answers `id` with what the promise becomes. */
+  private settle<T>(id: number, answer: Promise<T>, fields: (value: T) => unknown): void {
+    this.requestsUnderWay++;
+    void answer
+      .then(
+        (value) => this.send({ kind: "ok", id, result: fields(value) }),
+        (error: unknown) => this.refuse(id, error),
+      )
+      .finally(() => this.requestsUnderWay--);
+  }
+
+  private cancel(id: number): void {
+    this.calls.get(id)?.abort();
+    const watch = this.watches.get(id);
+    if (watch === undefined) return;
+    this.watches.delete(id);
+    watch.cancel();
+  }
+
+  private refuse(id: number, reason: unknown): void {
+    if (reason instanceof AssertionError) this.ports.services.onBroken(reason);
+    this.send({ kind: "error", id, error: toAetherError(reason).toBody() });
+  }
+
+  private send(message: NodeMessage): void {
+    if (this.state !== "open") return;
+    try {
+      this.outbox.add(nodeMessageFields(message));
+    } catch (error) {
+      // The answer itself cannot be sent, for example because it is too large; the reason always can.
+      const { id } = message;
+      this.outbox.add(nodeMessageFields({ kind: "error", id, error: toAetherError(error).toBody() }));
+    }
+    if (this.isFlushPlanned) return;
+    this.isFlushPlanned = true;
+    this.ports.clock.defer(() => this.flush());
+  }
+
+  private flush(): void {
+    this.isFlushPlanned = false;
+    if (this.state !== "open") return;
+    for (const frame of this.outbox.take()) this.connection.send(frame);
+    if (this.connection.bufferedBytes <= SOCKET_BYTES_MAX) return;
+    this.ports.log.warn({ event: "api.session_too_slow", bufferedBytes: this.connection.bufferedBytes });
+    this.close("reads too slowly");
+  }
+
+  private refuseGarbage(error: AetherError): void {
+    this.ports.log.warn({ event: "api.session_garbage", code: error.code, reason: error.message });
+    this.close("not the client protocol");
+  }
+
+  private release(): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.helloTimer.cancel();
+    for (const watch of this.watches.values()) watch.cancel();
+    for (const call of this.calls.values()) call.abort();
+    this.watches.clear();
+    this.onClosed(this);
+  }
+}
+
+function noCommonVersion(versionMin: number, versionMax: number): AetherError {
+  const spoken = `the client speaks versions ${versionMin} to ${versionMax} of the protocol`;
+  return new AetherError("E_VERSION", `${spoken}, this node ${PROTOCOL_VERSION}; update the older one`);
+}
+
+function boundedTimeout(timeoutMs: number): number {
+  return Math.min(Math.max(1, timeoutMs), TIMEOUT_MS_MAX);
+}
+
+function overloaded(what: string, limit: number): AetherError {
+  return new AetherError("E_OVERLOADED", `this connection has ${limit} ${what}, its limit; wait for some to end`, {
+    details: { limit },
+  });
+}
+
+function slowWatcher(revision: number): AetherError {
+  return new AetherError("E_OVERLOADED", `this watcher reads too slowly; it has seen everything to ${revision}`, {
+    outcome: "none",
+    details: { revision },
+  });
+}

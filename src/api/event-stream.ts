@@ -1,0 +1,65 @@
+// Owns: one response of server-sent events, with a bounded buffer. Does not own: what is sent.
+import { WATCH_BUFFER_BYTES_MAX } from "./limits.ts";
+
+export interface ServerSentEvent {
+  readonly event: string;
+  /** What the browser or client sends back as `Last-Event-ID`: set only where a reader may resume. */
+  readonly id?: number;
+  readonly data: string;
+}
+
+/** Text for one reader. Full: `send` returns false and the owner ends the stream. */
+export class EventStream {
+  readonly response: Response;
+  private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  /** `onGone` is called once, when the reader has left or the stream was ended. */
+  constructor(onGone: () => void) {
+    const body = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.controller = controller;
+        },
+        cancel: () => {
+          this.controller = undefined;
+          onGone();
+        },
+      },
+      new ByteLengthQueuingStrategy({ highWaterMark: WATCH_BUFFER_BYTES_MAX }),
+    );
+    this.response = new Response(body, {
+      status: 200,
+      headers: { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" },
+    });
+    this.onGone = onGone;
+  }
+
+  private readonly onGone: () => void;
+
+  get isOpen(): boolean {
+    return this.controller !== undefined;
+  }
+
+  send(events: readonly ServerSentEvent[]): boolean {
+    if (this.controller === undefined) return false;
+    const bytes = Buffer.from(events.map(eventText).join(""), "utf8");
+    if ((this.controller.desiredSize ?? 0) < bytes.byteLength) return false;
+    this.controller.enqueue(bytes);
+    return true;
+  }
+
+  /** Ends the stream after a last event, which is sent whatever the buffer holds. */
+  end(last?: ServerSentEvent): void {
+    const { controller } = this;
+    if (controller === undefined) return;
+    this.controller = undefined;
+    if (last !== undefined) controller.enqueue(Buffer.from(eventText(last), "utf8"));
+    controller.close();
+    this.onGone();
+  }
+}
+
+function eventText(event: ServerSentEvent): string {
+  const id = event.id === undefined ? "" : `id: ${event.id}\n`;
+  return `event: ${event.event}\n${id}data: ${event.data}\n\n`;
+}

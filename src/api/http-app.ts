@@ -1,0 +1,112 @@
+// Owns: from the table of routes to a request handler: dispatch, 404 and 405, errors, one log line per refused request.
+import { Hono } from "hono";
+import { AssertionError } from "../base/assert.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Log } from "../env/telemetry.ts";
+import { ApiRequest, type HttpBindings, type HttpContext } from "./api-request.ts";
+import { checkOrigin } from "./core/origin.ts";
+import { jsonResponse } from "./json.ts";
+import type { ApiMetrics } from "./metrics.ts";
+import type { Route } from "./route.ts";
+
+export type HttpApp = Hono<{ Bindings: HttpBindings }>;
+
+export interface HttpAppPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: ApiMetrics;
+  onBroken(failure: AssertionError): void;
+}
+
+/** Fixed paths must come before the patterns that would match them as well. */
+export function createHttpApp(routes: readonly Route[], ports: HttpAppPorts): HttpApp {
+  const app: HttpApp = new Hono();
+  const responder = new Responder(ports);
+  for (const path of new Set(routes.map((route) => route.path))) {
+    const ofPath = routes.filter((route) => route.path === path);
+    for (const route of ofPath) app.on(route.method, path, (context) => responder.answer(context, route));
+    app.all(path, (context) => responder.refuse(context, wrongMethod(context, ofPath)));
+  }
+  app.notFound((context) => responder.refuse(context, unknownPath(context)));
+  return app;
+}
+
+class Responder {
+  private readonly ports: HttpAppPorts;
+
+  constructor(ports: HttpAppPorts) {
+    this.ports = ports;
+  }
+
+  async answer(context: HttpContext, route: Route): Promise<Response> {
+    const { clock, metrics } = this.ports;
+    const startMs = clock.nowMs();
+    const response = await this.run(context, route);
+    metrics.requests.add(1, { route: route.path, status: String(response.status) });
+    metrics.requestSeconds.observe((clock.nowMs() - startMs) / SECOND_MS, { route: route.path });
+    return response;
+  }
+
+  private async run(context: HttpContext, route: Route): Promise<Response> {
+    try {
+      checkOrigin({ host: context.req.header("host"), origin: context.req.header("origin") });
+      return await route.handle(new ApiRequest(context, route.path));
+    } catch (error) {
+      if (error instanceof AssertionError) this.ports.onBroken(error);
+      return this.refuse(context, { error: toAetherError(error), expectsMisses: route.expectsMisses === true });
+    }
+  }
+
+  refuse(context: HttpContext, refusal: Refusal): Response {
+    const { error, headers = {} } = refusal;
+    this.logRefusal(context, refusal);
+    return jsonResponse(error.httpStatus, { error: error.toBody() }, {
+      ...headers,
+      ...(error.code === "E_OVERLOADED" ? { "retry-after": "1" } : {}),
+    });
+  }
+
+  private logRefusal(context: HttpContext, refusal: Refusal): void {
+    const { error } = refusal;
+    const { log } = this.ports;
+    const fields = {
+      event: "api.request_refused",
+      method: context.req.method,
+      path: context.req.path,
+      status: error.httpStatus,
+      code: error.code,
+      reason: error.message,
+    };
+    if (error.code === "E_INTERNAL") log.error({ ...fields, stack: stackOf(error) });
+    else if (isMiss(refusal)) log.debug(fields);
+    else log.info(fields);
+  }
+}
+
+interface Refusal {
+  readonly error: AetherError;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly expectsMisses?: boolean;
+}
+
+function isMiss(refusal: Refusal): boolean {
+  const { code } = refusal.error;
+  return refusal.expectsMisses === true && (code === "E_NOT_FOUND" || code === "E_CONFLICT");
+}
+
+function stackOf(error: AetherError): string | undefined {
+  return error.cause instanceof Error ? error.cause.stack : error.stack;
+}
+
+function wrongMethod(context: HttpContext, routes: readonly Route[]): Refusal {
+  const allowed = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+  const message = `${context.req.method} is not possible on ${context.req.path}: use ${allowed}`;
+  return { error: new AetherError("E_METHOD_NOT_ALLOWED", message), headers: { allow: allowed } };
+}
+
+function unknownPath(context: HttpContext): Refusal {
+  const message = `nothing is at ${context.req.path}; GET /v1/openapi.json lists what is`;
+  return { error: new AetherError("E_NOT_FOUND", message) };
+}

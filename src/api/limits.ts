@@ -1,0 +1,24 @@
+// Owns: the limits of the API's two doors, HTTP and the binary client protocol.
+import { HOUR_MS, KiB, MiB, SECOND_MS } from "../base/units.ts";
+
+/** One HTTP body. A transaction is 1 MiB at most, and JSON is longer than what is stored. */
+export const BODY_BYTES_MAX = 1 * MiB;
+export const ARTIFACT_BYTES_MAX = 64 * MiB;
+/** One frame of the client protocol: the largest call input (4 MiB) with headroom. */
+export const CLIENT_FRAME_BYTES_MAX = 5 * MiB;
+/** Messages of one turn are cut into frames of about this size, so that small ones do not wait for a giant. */
+export const FRAME_BYTES_TARGET = 256 * KiB;
+/** Requests of one client connection that wait for their answer; more are refused with E_OVERLOADED. */
+export const SESSION_REQUESTS_MAX = 4_096;
+export const SESSION_WATCHES_MAX = 256;
+/** Above this many unsent bytes a client's socket is not read any more: its own slowness holds it back. */
+export const SOCKET_PAUSE_BYTES = 4 * MiB;
+/** Unsent bytes of one watcher, above which the watch ends with the revision to resume from. */
+export const WATCH_BUFFER_BYTES_MAX = 8 * MiB;
+/** Above this a client reads far too slowly to be kept: the connection is closed. */
+export const SOCKET_BYTES_MAX = 64 * MiB;
+
+export const KV_TIMEOUT_MS = 5 * SECOND_MS;
+export const CALL_TIMEOUT_MS = 15 * SECOND_MS;
+/** Longest deadline a caller may ask for. */
+export const TIMEOUT_MS_MAX = HOUR_MS;

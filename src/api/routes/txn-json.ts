@@ -1,0 +1,63 @@
+// Owns: a transaction as JSON, both ways.
+import { z } from "zod";
+import { unreachable } from "../../base/assert.ts";
+import { parseKeyText } from "../../kvstore/core/key.ts";
+import type { Compare, Op, OpResult, Txn, TxnResult } from "../../kvstore/core/schema.ts";
+import { entryJson } from "../json.ts";
+import { parseInput } from "../parse-input.ts";
+
+const keySchema = z.string().min(1);
+const numberOpSchema = z.enum(["=", "!=", "<", ">"]);
+const valueSchema = z.unknown().refine((value) => value !== undefined, { error: "a value is missing" });
+
+const compareSchema = z.discriminatedUnion("target", [
+  z.strictObject({ key: keySchema, target: z.literal("version"), op: numberOpSchema, value: z.int().min(0) }),
+  z.strictObject({ key: keySchema, target: z.literal("modRevision"), op: numberOpSchema, value: z.int().min(0) }),
+  z.strictObject({ key: keySchema, target: z.literal("value"), op: numberOpSchema, value: valueSchema }),
+  z.strictObject({ key: keySchema, target: z.literal("exists"), op: z.enum(["=", "!="]), value: z.boolean() }),
+]);
+
+const opSchema = z.discriminatedUnion("op", [
+  z.strictObject({ op: z.literal("put"), key: keySchema, value: valueSchema }),
+  z.strictObject({ op: z.literal("delete"), key: keySchema }),
+  z.strictObject({ op: z.literal("get"), key: keySchema }),
+]);
+
+export const txnSchema = z.strictObject({
+  compare: z.array(compareSchema).default([]),
+  then: z.array(opSchema).default([]),
+  else: z.array(opSchema).default([]),
+});
+
+/** @throws AetherError E_INVALID for another shape or a bad key. */
+export function parseTxnJson(body: unknown): Txn {
+  const parsed = parseInput(txnSchema, body, "the transaction");
+  return { compare: parsed.compare.map(parseCompare), then: parsed.then.map(parseOp), else: parsed.else.map(parseOp) };
+}
+
+function parseCompare(compare: z.output<typeof compareSchema>): Compare {
+  return { ...compare, key: parseKeyText(compare.key) };
+}
+
+function parseOp(op: z.output<typeof opSchema>): Op {
+  const key = parseKeyText(op.key);
+  return op.op === "put" ? { kind: "put", key, value: op.value } : { kind: op.op, key };
+}
+
+export function txnResultJson(result: TxnResult): unknown {
+  const { succeeded, revision, results } = result;
+  return { succeeded, revision, results: results.map(opResultJson) };
+}
+
+function opResultJson(result: OpResult): unknown {
+  switch (result.kind) {
+    case "put":
+      return { op: "put" };
+    case "delete":
+      return { op: "delete", deleted: result.deleted };
+    case "get":
+      return { op: "get", entry: result.entry === undefined ? null : entryJson(result.entry) };
+    default:
+      return unreachable(result);
+  }
+}

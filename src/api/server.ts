@@ -1,0 +1,227 @@
+// Owns: the API's one listening port: HTTP requests and WebSocket sessions, their bounds, an orderly end.
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { getRequestListener } from "@hono/node-server";
+import { WebSocketServer } from "ws";
+import { createDeferred } from "../base/deferred.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import type { AsyncCloseable } from "../base/resource-stack.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { Log } from "../env/telemetry.ts";
+import { ClientSession, type SessionPorts } from "./client-session.ts";
+import type { ApiConfig } from "./config.ts";
+import { IdleConnections } from "./connections-adapter.ts";
+import { checkOrigin } from "./core/origin.ts";
+import { createHttpApp } from "./http-app.ts";
+import { jsonText } from "./json.ts";
+import { CLIENT_FRAME_BYTES_MAX } from "./limits.ts";
+import { declareApiMetrics, type ApiMetrics } from "./metrics.ts";
+import { SESSION_PATH } from "./protocol.ts";
+import type { Route } from "./route.ts";
+import { artifactRoutes } from "./routes/artifacts.ts";
+import { blueprintRoutes } from "./routes/blueprints.ts";
+import { callRoutes } from "./routes/call.ts";
+import { clusterRoutes } from "./routes/cluster.ts";
+import { healthRoutes } from "./routes/health.ts";
+import { kvWatchRoutes } from "./routes/kv-watch.ts";
+import { kvRoutes } from "./routes/kv.ts";
+import { openApiRoute } from "./routes/openapi.ts";
+import type { ApiEnv, ApiServices } from "./services.ts";
+import { SocketConnection } from "./socket-adapter.ts";
+
+/** A client that dribbles its headers holds a connection no longer than this. */
+const HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
+/** Enough for the largest artifact over a slow line. */
+const REQUEST_TIMEOUT_MS = 120 * SECOND_MS;
+const IDLE_TIMEOUT_MS = 30 * SECOND_MS;
+
+export class ApiServer implements AsyncCloseable {
+  private readonly config: ApiConfig;
+  private readonly log: Log;
+  private readonly metrics: ApiMetrics;
+  private readonly env: ApiEnv;
+  private readonly sessionPorts: SessionPorts;
+  private readonly http: Server;
+  private readonly connections: IdleConnections;
+  private readonly upgrades = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: CLIENT_FRAME_BYTES_MAX,
+    clientTracking: false,
+  });
+  private readonly sessions = new Set<ClientSession>();
+  private readonly closing = new AbortController();
+  private closed: Promise<void> | undefined;
+
+  /**
+   * Listens on `config.api`.
+   * @throws AetherError E_PORT_IN_USE, E_CONFIG for an address that this machine does not have.
+   */
+  static async open(env: ApiEnv, services: ApiServices, config: ApiConfig): Promise<ApiServer> {
+    const server = new ApiServer(env, services, config);
+    await server.listen();
+    return server;
+  }
+
+  private constructor(env: ApiEnv, services: ApiServices, config: ApiConfig) {
+    this.env = env;
+    this.config = config;
+    this.log = env.telemetry.log.child({ area: "api" });
+    this.metrics = declareApiMetrics(env.telemetry);
+    this.sessionPorts = {
+      services,
+      clock: env.clock,
+      log: this.log,
+      metrics: this.metrics,
+      node: services.cluster().node,
+    };
+    this.http = this.createHttp(services);
+    this.connections = new IdleConnections(this.http);
+  }
+
+  /** The address clients use, with the port that was really taken. */
+  get url(): string {
+    const { hostname } = new URL(this.config.api);
+    return `http://${hostname}:${this.address().port}`;
+  }
+
+  /** Stops accepting, ends sessions and streams, waits for requests under way for a bounded time. */
+  close(): Promise<void> {
+    this.closed ??= this.shutDown();
+    return this.closed;
+  }
+
+  private createHttp(services: ApiServices): Server {
+    const { clock } = this.env;
+    const routes = apiRoutes(services, clock, this.closing.signal);
+    const app = createHttpApp(routes, {
+      clock,
+      log: this.log,
+      metrics: this.metrics,
+      onBroken: (failure) => services.onBroken(failure),
+    });
+    const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+    const http = createServer(
+      {
+        headersTimeout: HEADERS_TIMEOUT_MS,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        keepAliveTimeout: IDLE_TIMEOUT_MS,
+        noDelay: true,
+        keepAlive: true,
+      },
+      (incoming, outgoing) => void listener(incoming, outgoing),
+    );
+    http.maxConnections = this.config.apiConnectionsMax;
+    http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.upgrade(request, socket, head));
+    http.on("clientError", (error: Error, socket: Duplex) => {
+      // A connection that was reset is nobody's fault and needs no answer.
+      if (!socket.writable || ("code" in error && error.code === "ECONNRESET")) {
+        socket.destroy();
+        return;
+      }
+      this.refuseSocket(socket, new AetherError("E_INVALID", `this is not HTTP: ${error.message}`));
+    });
+    return http;
+  }
+
+  private async listen(): Promise<void> {
+    const { hostname, port } = new URL(this.config.api);
+    const listening = createDeferred<void>();
+    const onError = (error: Error): void => listening.reject(listenError(this.config.api, error));
+    this.http.once("error", onError);
+    this.http.listen({ host: hostname.replace(/^\[|\]$/g, ""), port: Number(port === "" ? 80 : port) }, () => {
+      this.http.off("error", onError);
+      this.http.on("error", (error) => this.log.error({ event: "api.server_error", reason: error.message }));
+      listening.resolve();
+    });
+    await listening.promise;
+    this.log.info({ event: "api.listening", url: this.url });
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    try {
+      this.checkUpgrade(request);
+    } catch (error) {
+      this.refuseSocket(socket, toAetherError(error));
+      return;
+    }
+    this.upgrades.handleUpgrade(request, socket, head, (webSocket) => {
+      const connection = new SocketConnection(webSocket, (reason) =>
+        this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason }),
+      );
+      const session = new ClientSession(connection, this.sessionPorts, (ended) => {
+        this.sessions.delete(ended);
+        this.metrics.sessions.set(this.sessions.size);
+      });
+      this.sessions.add(session);
+      this.metrics.sessions.set(this.sessions.size);
+    });
+  }
+
+  private checkUpgrade(request: IncomingMessage): void {
+    checkOrigin({ host: request.headers.host, origin: request.headers.origin });
+    const path = request.url?.split("?")[0];
+    if (path !== SESSION_PATH) {
+      throw new AetherError("E_NOT_FOUND", `no WebSocket is at ${path ?? "/"}: clients connect to ${SESSION_PATH}`);
+    }
+    if (this.closing.signal.aborted) throw new AetherError("E_UNAVAILABLE", "this node is stopping");
+  }
+
+  /** Answers on a socket that never became a request. */
+  private refuseSocket(socket: Duplex, error: AetherError): void {
+    this.log.info({ event: "api.connection_refused", code: error.code, reason: error.message });
+    const body = jsonText({ error: error.toBody() });
+    const head = [
+      `HTTP/1.1 ${error.httpStatus} Refused`,
+      "content-type: application/json; charset=utf-8",
+      `content-length: ${Buffer.byteLength(body)}`,
+      "connection: close",
+    ].join("\r\n");
+    // ignored: the peer may be gone already, which is what we want of it
+    socket.on("error", () => undefined);
+    socket.end(`${head}\r\n\r\n${body}`);
+  }
+
+  private async shutDown(): Promise<void> {
+    this.closing.abort();
+    for (const session of this.sessions) session.close("this node is stopping");
+    const ended = createDeferred<void>();
+    this.http.close(() => ended.resolve());
+    this.connections.close();
+    const limit = this.env.clock.setTimer(this.config.apiCloseTimeoutMs, () => this.http.closeAllConnections());
+    await ended.promise;
+    limit.cancel();
+    this.upgrades.close();
+  }
+
+  private address(): AddressInfo {
+    const address = this.http.address();
+    if (address === null || typeof address === "string") throw new AetherError("E_UNAVAILABLE", "the API is closed");
+    return address;
+  }
+}
+
+// Fixed paths come before the patterns that would match them too.
+function apiRoutes(services: ApiServices, clock: ApiEnv["clock"], closing: AbortSignal): readonly Route[] {
+  const routes = [
+    ...healthRoutes(services),
+    ...clusterRoutes(services),
+    ...kvWatchRoutes(services, clock, closing),
+    ...kvRoutes(services),
+    ...artifactRoutes(services),
+    ...blueprintRoutes(services),
+    ...callRoutes(services),
+  ];
+  return [...routes, openApiRoute(routes)];
+}
+
+function listenError(url: string, error: Error): AetherError {
+  const code = "code" in error ? error.code : undefined;
+  if (code === "EADDRINUSE") {
+    return new AetherError("E_PORT_IN_USE", `another process listens on ${url}: stop it or choose another "api"`, {
+      cause: error,
+    });
+  }
+  return new AetherError("E_CONFIG", `cannot listen on "api" ${url}: ${error.message}`, { cause: error });
+}

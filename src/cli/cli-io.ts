@@ -1,0 +1,18 @@
+// Owns: what commands know of the process that runs them.
+
+export interface CliIo {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  /** One line on stdout: results, for people and scripts. */
+  print(line: string): void;
+  /** One line on stderr: progress and errors. */
+  report(line: string): void;
+  /** Everything from stdin, as text. */
+  readInput(): Promise<string>;
+  nowMs(): number;
+  sleep(durationMs: number, signal?: AbortSignal): Promise<void>;
+  /** Calls back for each Ctrl-C or SIGTERM until it is released; the process does not end by itself then. */
+  onInterrupt(listener: () => void): () => void;
+  /** Ends the process at once. */
+  exitNow(code: number): void;
+}

@@ -1,0 +1,173 @@
+// Owns: `aether blueprint validate | apply | status | delete`.
+import { InvalidArgumentError, type Command } from "commander";
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { parseBlueprintDocument } from "../../sdk/blueprint.ts";
+import type { CliIo } from "../cli-io.ts";
+import { apiPath, openSession, type Session } from "../options.ts";
+import { table } from "../table.ts";
+import { readYaml } from "../text-input.ts";
+import { UsageError } from "../usage-error.ts";
+
+const POLL_MS = 250;
+const WAIT_SECONDS_DEFAULT = 60;
+const BLUEPRINTS = "/v1/blueprints";
+
+const appliedSchema = z.object({ name: z.string(), revision: z.number() });
+const instanceSchema = z.object({
+  node: z.string(),
+  instance: z.number().optional(),
+  artifact: z.string().optional(),
+  state: z.string(),
+  since: z.number(),
+  error: z.unknown().optional(),
+});
+const statusSchema = z.object({
+  name: z.string(),
+  revision: z.number(),
+  slices: z.record(
+    z.string(),
+    z.object({ artifact: z.string(), want: z.number(), active: z.number(), instances: z.array(instanceSchema) }),
+  ),
+});
+type Status = z.output<typeof statusSchema>;
+type Instance = z.output<typeof instanceSchema>;
+
+interface ApplyFlags {
+  readonly name?: string;
+  readonly wait?: boolean;
+  readonly timeout: number;
+}
+
+export function addBlueprintCommands(program: Command, io: CliIo): void {
+  const blueprint = program.command("blueprint").description("say what should run, and see what does");
+  addValidate(blueprint, io);
+  addApply(blueprint, io);
+  addStatus(blueprint, io);
+  addDelete(blueprint, io);
+}
+
+function addValidate(blueprint: Command, io: CliIo): void {
+  blueprint
+    .command("validate")
+    .description("check a blueprint's form without a cluster")
+    .argument("<file>", "YAML or JSON")
+    .addHelpText("after", "\nExample:\n  $ aether blueprint validate shop.yaml")
+    .action(async (file: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      const document = parseBlueprintDocument(await readYaml(io, file));
+      session.show(document, ({ slices }) => `${file} is valid: ${Object.keys(slices).length} slices`);
+    });
+}
+
+function addApply(blueprint: Command, io: CliIo): void {
+  blueprint
+    .command("apply")
+    .description("make this blueprint the desired state")
+    .argument("<file>", "YAML or JSON")
+    .option("--name <name>", "name of the blueprint, if the file has none")
+    .option("--wait", "wait until every instance is ACTIVE, and show how they get there")
+    .option("--timeout <seconds>", "with --wait: how long", parseSeconds, WAIT_SECONDS_DEFAULT)
+    .addHelpText("after", "\nExample:\n  $ aether blueprint apply shop.yaml --wait")
+    .action(async (file: string, flags: ApplyFlags, command: Command) => {
+      const session = openSession(command, io);
+      const document = parseBlueprintDocument(await readYaml(io, file));
+      const name = document.name ?? flags.name;
+      if (name === undefined) throw new UsageError(`${file} has no name: add "name: …", or use --name`);
+      const applied = await session.api.request(appliedSchema, "PUT", apiPath(BLUEPRINTS, name), {
+        body: JSON.stringify(document),
+        headers: { "content-type": "application/json" },
+      });
+      if (flags.wait === true) await waitUntilActive(session, name, flags.timeout);
+      session.show(applied, ({ revision }) => `blueprint ${name} is at revision ${revision}`);
+    });
+}
+
+function addStatus(blueprint: Command, io: CliIo): void {
+  blueprint
+    .command("status")
+    .description("wanted and actual instances")
+    .argument("<name>", "name of the blueprint")
+    .addHelpText("after", "\nExample:\n  $ aether blueprint status shop")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      session.show(await readStatus(session, name), statusText);
+    });
+}
+
+function addDelete(blueprint: Command, io: CliIo): void {
+  blueprint
+    .command("delete")
+    .description("delete a blueprint; its instances are stopped")
+    .argument("<name>", "name of the blueprint")
+    .addHelpText("after", "\nExample:\n  $ aether blueprint delete shop")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      const answer = await session.api.request(z.unknown(), "DELETE", apiPath(BLUEPRINTS, name));
+      session.show(answer, () => `blueprint ${name} is deleted; its instances stop`);
+    });
+}
+
+function readStatus(session: Session, name: string): Promise<Status> {
+  return session.api.get(statusSchema, `${apiPath(BLUEPRINTS, name)}/status`);
+}
+
+/** Reports each instance that changed its state, until all wanted ones are ACTIVE. @throws AetherError E_TIMEOUT */
+async function waitUntilActive(session: Session, name: string, seconds: number): Promise<void> {
+  const { io } = session;
+  const startMs = io.nowMs();
+  const shown = new Map<string, string>();
+  for (;;) {
+    const status = await readStatus(session, name);
+    reportChanges(io, status, shown);
+    const missing = Object.entries(status.slices).filter(([, slice]) => slice.active < slice.want);
+    if (missing.length === 0) return;
+    if (io.nowMs() - startMs > seconds * 1_000) {
+      const found = missing.map(([slice, { active, want }]) => `${slice} ${active} of ${want}`).join(", ");
+      throw new AetherError("E_TIMEOUT", `not all instances are ACTIVE after ${seconds} s: ${found}; it is applied`, {
+        outcome: "none",
+      });
+    }
+    await io.sleep(POLL_MS);
+  }
+}
+
+function reportChanges(io: CliIo, status: Status, shown: Map<string, string>): void {
+  for (const [slice, { instances }] of Object.entries(status.slices)) {
+    for (const instance of instances) {
+      const what = `${instance.artifact ?? slice}/${instance.instance ?? 0} on ${instance.node}`;
+      const line = `${what}: ${instance.state}${errorText(instance)}`;
+      if (shown.get(what) === line) continue;
+      shown.set(what, line);
+      io.report(line);
+    }
+  }
+}
+
+function statusText(status: Status): string {
+  const rows = Object.entries(status.slices).flatMap(([slice, { artifact, want, active, instances }]) => {
+    const head = [slice, artifact, `${active}/${want}`];
+    if (instances.length === 0) return [[...head, "-", "-", ""]];
+    return instances.map((instance, index) => [
+      ...(index === 0 ? head : ["", "", ""]),
+      instance.node,
+      instance.state,
+      errorText(instance).trim(),
+    ]);
+  });
+  const heads = ["SLICE", "ARTIFACT", "ACTIVE", "NODE", "STATE", "ERROR"];
+  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}`;
+}
+
+function errorText(instance: Instance): string {
+  if (instance.error === undefined) return "";
+  const failure = z.object({ message: z.string() }).or(z.object({ reason: z.string() })).safeParse(instance.error);
+  if (!failure.success) return ` ${JSON.stringify(instance.error)}`;
+  return ` ${"message" in failure.data ? failure.data.message : failure.data.reason}`;
+}
+
+function parseSeconds(text: string): number {
+  const value = Number(text);
+  if (value > 0 && value <= 3_600) return value;
+  throw new InvalidArgumentError("use seconds from 1 to 3600");
+}

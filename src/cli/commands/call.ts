@@ -1,0 +1,47 @@
+// Owns: `aether call`.
+import { InvalidArgumentError, type Command } from "commander";
+import { z } from "zod";
+import type { CliIo } from "../cli-io.ts";
+import { apiPath, openSession } from "../options.ts";
+import { parseJsonArgument, readArgument } from "../text-input.ts";
+
+const TIMEOUT_MS_DEFAULT = 15_000;
+/** The node tells that time is up; only a node that does not answer is given up here, a little later. */
+const GRACE_MS = 2_000;
+
+const EXAMPLES = `
+Examples:
+  $ aether call pricing quote '{"sku": "tea"}'
+  $ aether call orders place @order.json`;
+
+interface CallFlags {
+  readonly timeout: number;
+}
+
+export function addCallCommand(program: Command, io: CliIo): void {
+  program
+    .command("call")
+    .description("call a method of a slice and print its output")
+    .argument("<slice>", "name of the slice")
+    .argument("<method>", "name of the method")
+    .argument("[input]", "input as JSON, @FILE, or - for stdin")
+    .option("--timeout <ms>", "milliseconds until the call is given up", parseMilliseconds, TIMEOUT_MS_DEFAULT)
+    .addHelpText("after", EXAMPLES)
+    .action(async (slice: string, method: string, input: string | undefined, flags: CallFlags, command: Command) => {
+      const session = openSession(command, io);
+      const body = input === undefined ? undefined : await readArgument(io, input);
+      if (body !== undefined) parseJsonArgument(body, "INPUT");
+      const output = await session.api.request(z.unknown(), "POST", apiPath("/v1/call", slice, method), {
+        headers: { "content-type": "application/json", "x-deadline-ms": String(flags.timeout) },
+        ...(body === undefined ? {} : { body }),
+        timeoutMs: flags.timeout + GRACE_MS,
+      });
+      session.show(output, (data) => JSON.stringify(data, undefined, 2));
+    });
+}
+
+function parseMilliseconds(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw new InvalidArgumentError("use a number of milliseconds, for example 5000");
+}

@@ -1,0 +1,223 @@
+// Owns: `aether kv get | put | delete | list | watch`.
+import { InvalidArgumentError, type Command } from "commander";
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import type { CliIo } from "../cli-io.ts";
+import { openSession, type Session } from "../options.ts";
+import { readEvents, type ReceivedEvent } from "../sse.ts";
+import { table } from "../table.ts";
+import { parseJsonArgument, readArgument } from "../text-input.ts";
+import { UsageError } from "../usage-error.ts";
+
+const PAGE_ENTRIES_MAX = 1_000;
+const VALUE_COLUMN_MAX = 80;
+
+const PUT_EXAMPLES = `
+Examples:
+  $ aether kv put data/limits '{"max": 3}'
+  $ aether kv put data/greeting hello --text`;
+
+const entrySchema = z.object({
+  key: z.string(),
+  value: z.unknown(),
+  modRevision: z.number(),
+  createRevision: z.number(),
+  version: z.number(),
+});
+const readSchema = entrySchema.extend({ revision: z.number() });
+const pageSchema = z.object({ entries: z.array(entrySchema), revision: z.number(), more: z.boolean() });
+const putSchema = z.object({ revision: z.number() });
+const deleteSchema = z.object({ revision: z.number(), deleted: z.boolean() });
+const changeSchema = z.object({ key: z.string(), value: z.unknown(), modRevision: z.number() });
+
+interface ReadFlags {
+  readonly local?: boolean;
+}
+
+interface ConditionFlags {
+  readonly ifRevision?: number;
+  readonly ifAbsent?: boolean;
+}
+
+export function addKvCommands(program: Command, io: CliIo): void {
+  const kv = program
+    .command("kv")
+    .description("read and write the cluster's key-value store; your keys begin with data/");
+  addGet(kv, io);
+  addPut(kv, io);
+  addDelete(kv, io);
+  addList(kv, io);
+  addWatch(kv, io);
+}
+
+function addGet(kv: Command, io: CliIo): void {
+  kv.command("get")
+    .description("print the value of a key")
+    .argument("<key>", "for example data/greeting")
+    .option("--local", "what the node itself has applied, without asking a quorum")
+    .addHelpText("after", "\nExample:\n  $ aether kv get data/greeting")
+    .action(async (key: string, flags: ReadFlags, command: Command) => {
+      const session = openSession(command, io);
+      const entry = await session.api.get(readSchema, `${keyPath(key)}${consistencyOf(flags, "?")}`);
+      session.show(entry, ({ value }) => JSON.stringify(value, undefined, 2));
+    });
+}
+
+function addPut(kv: Command, io: CliIo): void {
+  kv.command("put")
+    .description("write a key")
+    .argument("<key>", "for example data/greeting")
+    .argument("<value>", "JSON, @FILE, or - for stdin")
+    .option("--text", "take the value as text, not as JSON")
+    .option("--if-revision <n>", "only if the key's modRevision is this", parseRevision)
+    .option("--if-absent", "only if the key does not exist")
+    .addHelpText("after", PUT_EXAMPLES)
+    .action(async (key: string, argument: string, flags: ConditionFlags & { text?: boolean }, command: Command) => {
+      const session = openSession(command, io);
+      const text = await readArgument(io, argument);
+      const value = flags.text === true ? text : parseJsonArgument(text, "VALUE");
+      const body = JSON.stringify(value);
+      const answer = await session.api.request(putSchema, "PUT", keyPath(key), { body, headers: conditions(flags) });
+      session.show(answer, ({ revision }) => `written at revision ${revision}`);
+    });
+}
+
+function addDelete(kv: Command, io: CliIo): void {
+  kv.command("delete")
+    .description("delete a key")
+    .argument("<key>", "for example data/greeting")
+    .option("--if-revision <n>", "only if the key's modRevision is this", parseRevision)
+    .addHelpText("after", "\nExample:\n  $ aether kv delete data/greeting")
+    .action(async (key: string, flags: ConditionFlags, command: Command) => {
+      const session = openSession(command, io);
+      const answer = await session.api.request(deleteSchema, "DELETE", keyPath(key), { headers: conditions(flags) });
+      session.show(answer, ({ revision, deleted }) =>
+        deleted ? `deleted at revision ${revision}` : "there was no such key",
+      );
+    });
+}
+
+function addList(kv: Command, io: CliIo): void {
+  kv.command("list")
+    .description("list keys with a prefix, in order")
+    .argument("[prefix]", "for example data/ or slices/n1/", "data/")
+    .option("--limit <n>", "at most so many", parseCount, PAGE_ENTRIES_MAX)
+    .option("--after <key>", "only keys after this one")
+    .option("--local", "what the node itself has applied, without asking a quorum")
+    .addHelpText("after", "\nExamples:\n  $ aether kv list data/orders/\n  $ aether kv list slices/ --json")
+    .action(async (prefix: string, flags: ReadFlags & { limit: number; after?: string }, command: Command) => {
+      const session = openSession(command, io);
+      const page = await listKeys(session, prefix, flags);
+      session.show(page, pageText);
+    });
+}
+
+/** Asks for page after page until the limit or the end is reached. */
+async function listKeys(
+  session: Session,
+  prefix: string,
+  flags: ReadFlags & { readonly limit: number; readonly after?: string },
+): Promise<z.output<typeof pageSchema>> {
+  const entries: z.output<typeof entrySchema>[] = [];
+  let { after } = flags;
+  for (;;) {
+    const limit = Math.min(flags.limit - entries.length, PAGE_ENTRIES_MAX);
+    const query = new URLSearchParams({ prefix, limit: String(limit), ...(after === undefined ? {} : { after }) });
+    const page = await session.api.get(pageSchema, `/v1/kv?${query.toString()}${consistencyOf(flags, "&")}`);
+    entries.push(...page.entries);
+    after = page.entries.at(-1)?.key;
+    const isFull = entries.length >= flags.limit;
+    if (!page.more || isFull || after === undefined) return { entries, revision: page.revision, more: page.more };
+  }
+}
+
+function pageText(page: z.output<typeof pageSchema>): string {
+  const rows = page.entries.map((entry) => [entry.key, String(entry.modRevision), shortValue(entry.value)]);
+  const more = page.more ? `\n… and more: --after ${page.entries.at(-1)?.key ?? ""}` : "";
+  return page.entries.length === 0 ? "no keys" : `${table(["KEY", "REVISION", "VALUE"], rows)}${more}`;
+}
+
+function addWatch(kv: Command, io: CliIo): void {
+  kv.command("watch")
+    .description("print changes below a prefix until Ctrl-C")
+    .argument("[prefix]", "for example data/", "data/")
+    .addHelpText("after", "\nExample:\n  $ aether kv watch data/orders/ --json")
+    .action(async (prefix: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      const stop = new AbortController();
+      const release = io.onInterrupt(() => stop.abort());
+      try {
+        await printChanges(session, prefix, stop.signal);
+      } catch (error) {
+        // Ctrl-C is how a watch is meant to end.
+        if (!stop.signal.aborted) throw error;
+      } finally {
+        release();
+      }
+    });
+}
+
+async function printChanges(session: Session, prefix: string, signal: AbortSignal): Promise<void> {
+  const query = new URLSearchParams({ prefix });
+  const response = await session.api.stream(`/v1/kv/watch?${query.toString()}`, signal);
+  if (response.body !== null) {
+    for await (const event of readEvents(response.body)) printChange(session, event);
+  }
+  throw new AetherError("E_UNAVAILABLE", `${session.api.url} ended the watch; start it again`, { outcome: "none" });
+}
+
+function printChange(session: Session, event: ReceivedEvent): void {
+  const data: unknown = JSON.parse(event.data);
+  switch (event.event) {
+    case "put":
+    case "delete": {
+      const change = changeSchema.parse(data);
+      session.show({ event: event.event, ...change }, (shown) =>
+        shown.event === "put"
+          ? `${shown.modRevision} put ${shown.key} ${shortValue(shown.value)}`
+          : `${shown.modRevision} delete ${shown.key}`,
+      );
+      return;
+    }
+    case "error":
+      throw AetherError.fromBody({ code: "E_UNAVAILABLE", message: `the node ended the watch: ${event.data}` });
+    default:
+      // Signs of life carry nothing to show.
+      return;
+  }
+}
+
+function keyPath(key: string): string {
+  const segments = key.split("/");
+  if (segments.some((segment) => segment === "." || segment === "..")) {
+    throw new UsageError(`"${key}" is not a key: "." and ".." cannot be parts of one`);
+  }
+  return `/v1/kv/${segments.map(encodeURIComponent).join("/")}`;
+}
+
+function consistencyOf(flags: ReadFlags, joint: "?" | "&"): string {
+  return flags.local === true ? `${joint}consistency=local` : "";
+}
+
+function conditions(flags: ConditionFlags): Record<string, string> {
+  return {
+    "content-type": "application/json",
+    ...(flags.ifRevision === undefined ? {} : { "if-match": String(flags.ifRevision) }),
+    ...(flags.ifAbsent === true ? { "if-none-match": "*" } : {}),
+  };
+}
+
+function shortValue(value: unknown): string {
+  const text = JSON.stringify(value) ?? "";
+  return text.length <= VALUE_COLUMN_MAX ? text : `${text.slice(0, VALUE_COLUMN_MAX - 1)}…`;
+}
+
+function parseRevision(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("use a revision, for example 17");
+}
+
+function parseCount(text: string): number {
+  if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("use a number from 1");
+}

@@ -1,0 +1,133 @@
+// Owns: `aether slice build | push | list`.
+import { mkdir, stat, writeFile } from "node:fs/promises";
+import { basename, join, relative, resolve } from "node:path";
+import type { Command } from "commander";
+import { z } from "zod";
+import type { CliIo } from "../cli-io.ts";
+import { apiPath, openSession, type Session } from "../options.ts";
+import { table } from "../table.ts";
+import { readBytes } from "../text-input.ts";
+import { UsageError } from "../usage-error.ts";
+
+const ARTIFACTS = "/v1/artifacts";
+const PUSH_TIMEOUT_MS = 120_000;
+/** `demo.orders-1.0.0.slice`: the artifact's coordinates in a form that every file system takes. */
+const ARCHIVE_NAME = /^([a-z][a-z0-9-]*)\.([a-z][a-z0-9-]*)-(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)\.slice$/;
+
+const PUSH_EXAMPLES = `
+Examples:
+  $ aether slice push ./orders ./pricing
+  $ aether slice push demo.orders-1.0.0.slice`;
+
+const pushedSchema = z.object({ artifact: z.string(), digest: z.string() });
+const listSchema = z.object({ artifacts: z.array(z.looseObject({ artifact: z.string(), digest: z.string() })) });
+
+interface Archive {
+  readonly artifact: string;
+  readonly bytes: Uint8Array;
+}
+
+export function addSliceCommands(program: Command, io: CliIo): void {
+  const slice = program.command("slice").description("build slices and push them into the cluster");
+  addBuild(slice, io);
+  addPush(slice, io);
+  addList(slice, io);
+}
+
+function addBuild(slice: Command, io: CliIo): void {
+  slice
+    .command("build")
+    .description("bundle a slice and its manifest into one archive; the same sources give the same bytes")
+    .argument("<directory>", "directory of the slice")
+    .option("--out <directory>", "where the archive goes (default: DIRECTORY/dist)")
+    .addHelpText("after", "\nExample:\n  $ aether slice build ./orders")
+    .action(async (directory: string, flags: { readonly out?: string }, command: Command) => {
+      const session = openSession(command, io);
+      const built = await build(io, directory);
+      const out = resolve(io.cwd, flags.out ?? join(directory, "dist"));
+      const file = join(out, archiveName(built.artifact));
+      await mkdir(out, { recursive: true });
+      await writeFile(file, built.archive);
+      await writeFile(file.replace(/\.slice$/, ".manifest.json"), `${JSON.stringify(built.manifest, undefined, 2)}\n`);
+      const result = { artifact: built.artifact, digest: built.digest, file, bytes: built.archive.byteLength };
+      session.show(result, ({ artifact, bytes }) => `${artifact}: ${relative(io.cwd, file)}, ${bytes} bytes`);
+    });
+}
+
+function addPush(slice: Command, io: CliIo): void {
+  slice
+    .command("push")
+    .description("store slices in the cluster: directories are built first, .slice files sent as they are")
+    .argument("<paths...>", "directories of slices, or archives that `slice build` made")
+    .addHelpText("after", PUSH_EXAMPLES)
+    .action(async (paths: readonly string[], _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      for (const path of paths) {
+        const pushed = await push(session, await openArchive(io, path));
+        session.show(pushed, ({ artifact, digest }) => `pushed ${artifact} sha256:${digest}`);
+      }
+    });
+}
+
+function addList(slice: Command, io: CliIo): void {
+  slice
+    .command("list")
+    .description("artifacts of the cluster")
+    .addHelpText("after", "\nExample:\n  $ aether slice list")
+    .action(async (_flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      session.show(await session.api.get(listSchema, ARTIFACTS), ({ artifacts }) =>
+        artifacts.length === 0
+          ? "no artifacts"
+          : table(["ARTIFACT", "SHA-256"], artifacts.map(({ artifact, digest }) => [artifact, digest])),
+      );
+    });
+}
+
+async function openArchive(io: CliIo, path: string): Promise<Archive> {
+  if (await isDirectory(resolve(io.cwd, path))) {
+    io.report(`building ${path}`);
+    const built = await build(io, path);
+    return { artifact: built.artifact, bytes: built.archive };
+  }
+  const [, group, name, version] = ARCHIVE_NAME.exec(basename(path)) ?? [];
+  if (group === undefined || name === undefined || version === undefined) {
+    throw new UsageError(`"${path}" is neither a directory nor an archive like demo.orders-1.0.0.slice`);
+  }
+  return { artifact: `${group}:${name}:${version}`, bytes: await readBytes(io, path) };
+}
+
+function push(session: Session, archive: Archive): Promise<z.output<typeof pushedSchema>> {
+  return session.api.request(pushedSchema, "PUT", apiPath(ARTIFACTS, archive.artifact), {
+    body: Buffer.from(archive.bytes),
+    headers: { "content-type": "application/octet-stream" },
+    timeoutMs: PUSH_TIMEOUT_MS,
+  });
+}
+
+// Loaded on demand: only building needs the bundler.
+async function build(io: CliIo, directory: string): Promise<BuiltSlice> {
+  const { buildSlice } = await import("../../slices/build/build-slice.ts");
+  return buildSlice({ directory: resolve(io.cwd, directory) });
+}
+
+interface BuiltSlice {
+  readonly artifact: string;
+  readonly digest: string;
+  readonly archive: Uint8Array;
+  readonly manifest: unknown;
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    // ignored: what cannot be looked at is no directory, and reading it tells why
+    return false;
+  }
+}
+
+function archiveName(artifact: string): string {
+  const [group = "", name = "", version = ""] = artifact.split(":");
+  return `${group}.${name}-${version}.slice`;
+}

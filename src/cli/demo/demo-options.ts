@@ -1,0 +1,18 @@
+// Owns: what a run of the demo can be told.
+
+/** Who is killed: the node that convenes, the node that leads, or one by name. */
+export type VictimChoice = "convener" | "leader" | `n${number}`;
+
+export interface DemoOptions {
+  /** Absent: drawn from the seed. */
+  readonly victim: VictimChoice | undefined;
+  readonly seed: number;
+  /** Leaves the cluster running afterwards. */
+  readonly keep: boolean;
+  readonly directory: string;
+}
+
+export const NODE_COUNT = 3;
+/** What the demo promises; it exits 0 only if all of it held. */
+export const WRITE_GAP_MS_MAX = 1_000;
+export const REPLACEMENT_MS_MAX = 10_000;

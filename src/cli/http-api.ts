@@ -1,0 +1,134 @@
+// Owns: talking to a node's HTTP API: paths, errors with their codes, deadlines.
+import { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import { ERRORS, type ErrorCode } from "../base/error-catalog.ts";
+import type { CliIo } from "./cli-io.ts";
+import { UsageError } from "./usage-error.ts";
+
+export const API_DEFAULT = "http://127.0.0.1:7201";
+const TIMEOUT_MS_DEFAULT = 20_000;
+
+export interface ApiRequestOptions {
+  readonly body?: string | Buffer<ArrayBuffer>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+const errorSchema = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    outcome: z.enum(["not-applied", "unknown"]).optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  }),
+});
+
+/** Errors that say: no connection was made, nothing was sent. */
+const NOT_SENT: readonly unknown[] = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
+
+export class HttpApi {
+  readonly url: string;
+  private readonly io: CliIo;
+
+  /** `option` is `--api`, if it was given. @throws UsageError for an address that is none. */
+  constructor(io: CliIo, option: string | undefined) {
+    this.io = io;
+    const url = option ?? io.env["AETHER_API"] ?? API_DEFAULT;
+    if (!URL.canParse(url) || !/^https?:/.test(url)) {
+      throw new UsageError(`"${url}" is not the address of an API: use one like ${API_DEFAULT}`);
+    }
+    this.url = url.replace(/\/+$/, "");
+  }
+
+  get<T>(schema: z.ZodType<T>, path: string): Promise<T> {
+    return this.request(schema, "GET", path);
+  }
+
+  /** Sends one request and parses its answer. @throws AetherError as the node says, or E_UNAVAILABLE, E_TIMEOUT. */
+  async request<T>(schema: z.ZodType<T>, method: string, path: string, options: ApiRequestOptions = {}): Promise<T> {
+    const send = (): Promise<Response> => this.send(method, path, options);
+    const answer: unknown = await this.read(method, send, (response) => response.json());
+    const parsed = schema.safeParse(answer);
+    if (parsed.success) return parsed.data;
+    throw new AetherError("E_VERSION", `${this.url}${path} gave an answer this version does not know; update aether`, {
+      cause: parsed.error,
+    });
+  }
+
+  /** The open response of a stream. The caller's signal ends it. */
+  stream(path: string, signal: AbortSignal): Promise<Response> {
+    return this.read("GET", () => this.fetch("GET", path, { signal }), (response) => Promise.resolve(response));
+  }
+
+  private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
+    const { timeoutMs = TIMEOUT_MS_DEFAULT } = options;
+    const timeout = AbortSignal.timeout(timeoutMs);
+    return this.fetch(method, path, { ...options, signal: timeout });
+  }
+
+  private fetch(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
+    const { body, headers, signal } = options;
+    return fetch(`${this.url}${path}`, {
+      method,
+      ...(body === undefined ? {} : { body }),
+      ...(headers === undefined ? {} : { headers }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  }
+
+  private async read<T>(
+    method: string,
+    send: () => Promise<Response>,
+    take: (response: Response) => Promise<T>,
+  ): Promise<T> {
+    try {
+      const response = await send();
+      if (response.ok) return await take(response);
+      throw refusalOf(response.status, await response.text());
+    } catch (error) {
+      throw this.failureOf(method, error);
+    }
+  }
+
+  private failureOf(method: string, error: unknown): unknown {
+    if (error instanceof AetherError || !(error instanceof Error) || error.name === "AbortError") return error;
+    const outcome = method === "GET" ? "none" : "unknown";
+    if (error.name === "TimeoutError") {
+      return new AetherError("E_TIMEOUT", `${this.url} did not answer in time`, { outcome, cause: error });
+    }
+    const { cause } = error;
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    if (NOT_SENT.includes(code)) {
+      return new AetherError("E_UNAVAILABLE", `no node answers at ${this.url}; start one, or name another with --api`, {
+        cause: error,
+      });
+    }
+    const found = cause instanceof Error ? cause.message : error.message;
+    return new AetherError("E_TIMEOUT", `the connection to ${this.url} was lost: ${found}`, { outcome, cause: error });
+  }
+}
+
+function refusalOf(status: number, text: string): AetherError {
+  const parsed = errorSchema.safeParse(parseJsonOrNone(text));
+  if (!parsed.success) {
+    return new AetherError("E_UNAVAILABLE", `this is no Aether node: it answered with status ${status}`);
+  }
+  const { code, message, outcome, details } = parsed.data.error;
+  const isKnown = Object.hasOwn(ERRORS, code);
+  return AetherError.fromBody({
+    code: isKnown ? (code as ErrorCode) : "E_INTERNAL",
+    message: isKnown ? message : `${code}: ${message}`,
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(details === undefined ? {} : { details }),
+  });
+}
+
+function parseJsonOrNone(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // ignored: what is no JSON is told by its status
+    return undefined;
+  }
+}

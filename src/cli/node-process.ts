@@ -1,0 +1,52 @@
+// Owns: one node as a child process of the command line: its lines, its readiness, its end.
+import { spawn, type ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+
+export interface NodeProcessHandlers {
+  onLine(line: string): void;
+  /** The node has printed its ready line. */
+  onReady(): void;
+  /** Once, after the last line. */
+  onExit(how: string): void;
+}
+
+const READY_LINE = /^aether node \S+ ready api=/;
+
+export class NodeProcess {
+  readonly name: string;
+  private readonly child: ChildProcess;
+
+  constructor(name: string, configFile: string, handlers: NodeProcessHandlers) {
+    this.name = name;
+    const main = fileURLToPath(new URL("./main.js", import.meta.url));
+    this.child = spawn(process.execPath, [main, "node", "start", "--config", configFile], {
+      // A group of its own: Ctrl-C in the terminal reaches us alone, and we end the nodes in order.
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: environmentWithoutNodeSettings(),
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) readLines(stream, handlers);
+    this.child.on("error", (error) => handlers.onExit(error.message));
+    this.child.on("close", (code, signal) => handlers.onExit(signal === null ? `exit code ${code ?? 0}` : signal));
+  }
+
+  /** `drain` lets it finish its calls; `kill` ends it at once. */
+  stop(how: "drain" | "kill"): void {
+    this.child.kill(how === "drain" ? "SIGTERM" : "SIGKILL");
+  }
+}
+
+function readLines(stream: Readable | null, handlers: NodeProcessHandlers): void {
+  if (stream === null) return;
+  createInterface({ input: stream, crlfDelay: Infinity }).on("line", (line) => {
+    handlers.onLine(line);
+    if (READY_LINE.test(line)) handlers.onReady();
+  });
+}
+
+// Variables that configure one node would make all of them the same.
+function environmentWithoutNodeSettings(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("AETHER_")));
+}

@@ -1,0 +1,66 @@
+// Owns: the client library's entry: one connection to one node of a cluster, and to the next one when that is lost.
+import { AetherError } from "../base/errors.ts";
+import type { Client as SliceClient, Contract } from "../sdk/contract.ts";
+import { SESSION_PATH } from "../api/protocol.ts";
+import { createClientKv, type ClientKv } from "./client-kv.ts";
+import { createClientClock } from "./clock-adapter.ts";
+import { createClientRandom } from "./random-adapter.ts";
+import { Multiplexer } from "./multiplexer.ts";
+import { callSlice, createSliceClient, type SliceAnswer, type SliceCall } from "./slice-client.ts";
+import { dialNode } from "./ws-adapter.ts";
+
+export interface ConnectOptions {
+  /** API addresses of some nodes, such as `http://127.0.0.1:7201` or `ws://127.0.0.1:7201`; any of them will do. */
+  readonly nodes: readonly string[];
+  /** Sent to the nodes as a bearer token. */
+  readonly token?: string;
+}
+
+export interface Client {
+  readonly kv: ClientKv;
+  /** The methods of a slice, typed by its contract. */
+  slice<C extends Contract>(contract: C): SliceClient<C>;
+  /** Calls a method by name. */
+  call(call: SliceCall): Promise<SliceAnswer>;
+  /** Rejects what is under way and closes the connection. Idempotent. */
+  close(): void;
+}
+
+/**
+ * Connects to a cluster. Answers at once; requests wait for the connection within their deadlines. When a connection
+ * is lost, reads and idempotent calls are sent again to another node; writes that were under way fail with
+ * E_TIMEOUT, outcome unknown.
+ * @throws AetherError E_CONFIG for an address that is none.
+ * @example
+ * const client = connect({ nodes: ["http://127.0.0.1:7201", "http://127.0.0.1:7202"] });
+ * await client.kv.put("data/greeting", "hello");
+ */
+export function connect(options: ConnectOptions): Client {
+  const urls = options.nodes.map(sessionUrl);
+  if (urls.length === 0) throw new AetherError("E_CONFIG", "no nodes to connect to: give at least one address");
+  const requests = new Multiplexer(
+    {
+      clock: createClientClock(),
+      random: createClientRandom(),
+      dial: (url) => dialNode(url, options.token),
+    },
+    urls,
+  );
+  return {
+    kv: createClientKv(requests),
+    slice: (contract) => createSliceClient(requests, contract),
+    call: (call) => callSlice(requests, call),
+    close: () => requests.close(),
+  };
+}
+
+function sessionUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const protocol = /^(https?|wss?):$/.exec(url?.protocol ?? "")?.[0];
+  if (url === undefined || protocol === undefined) {
+    throw new AetherError("E_CONFIG", `"${text}" is not the address of a node: use one like http://127.0.0.1:7201`);
+  }
+  url.protocol = protocol.replace("http", "ws");
+  if (url.pathname === "/") url.pathname = SESSION_PATH;
+  return url.href;
+}

@@ -1,0 +1,297 @@
+// Owns: all requests of one client over one connection at a time: ids, deadlines, moving to another node.
+// Does not own: what requests mean (client-kv.ts, slice-client.ts).
+import { AetherError } from "../base/errors.ts";
+import { ERRORS } from "../base/error-catalog.ts";
+import type { Random } from "../base/random.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { Connection } from "../env/network.ts";
+import type { NodeMessage } from "../api/protocol.ts";
+import { NodeRotation } from "./core/node-rotation.ts";
+import { NodeSession } from "./node-session.ts";
+import { Request, type RequestSpec } from "./request.ts";
+
+/** Requests under way in one client; a node accepts as many from one connection. */
+const REQUESTS_MAX = 4_096;
+
+export interface MultiplexerPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  dial(url: string): Connection;
+}
+
+/** Hears what belongs to a watch. */
+export interface WatchListener {
+  onChanges(revision: number, changes: unknown): void;
+  onEnd(reason: AetherError): void;
+}
+
+interface OpenWatch {
+  readonly session: NodeSession;
+  readonly listener: WatchListener;
+}
+
+export class Multiplexer {
+  private readonly ports: MultiplexerPorts;
+  private readonly rotation: NodeRotation;
+  private readonly nodeCount: number;
+  private readonly requests = new Map<number, Request>();
+  private readonly watches = new Map<number, OpenWatch>();
+  /** Connections that take nothing new but still owe answers. */
+  private readonly leaving = new Set<NodeSession>();
+  private waiting: Request[] = [];
+  private session: NodeSession | undefined;
+  private redial: Timer | undefined;
+  private deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
+  private nextId = 1;
+  private isClosed = false;
+
+  constructor(ports: MultiplexerPorts, urls: readonly string[]) {
+    this.ports = ports;
+    this.rotation = new NodeRotation(urls, ports.random);
+    this.nodeCount = urls.length;
+    this.dialNext();
+  }
+
+  /** Resolves with the undecoded result. Rejects with an AetherError, or the signal's reason. */
+  request(spec: RequestSpec): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (spec.signal?.aborted === true) {
+        reject(spec.signal.reason as Error);
+        return;
+      }
+      const refusal = this.refusalOf(spec);
+      if (refusal !== undefined) {
+        reject(refusal);
+        return;
+      }
+      const deadlineMs = this.ports.clock.nowMs() + spec.timeoutMs;
+      this.admit(new Request(this.nextId++, spec, deadlineMs, { resolve, reject }));
+    });
+  }
+
+  /** Attaches to a watch whose answer came over `session`. */
+  addWatch(id: number, session: NodeSession, listener: WatchListener): void {
+    this.watches.set(id, { session, listener });
+  }
+
+  /** Ends a watch; its listener hears nothing more. */
+  cancelWatch(id: number): void {
+    const watch = this.watches.get(id);
+    if (watch === undefined) return;
+    this.watches.delete(id);
+    if (watch.session.isOpen) watch.session.send({ kind: "cancel", id });
+  }
+
+  /** Rejects what is under way and closes the connection. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.redial?.cancel();
+    for (const request of [...this.requests.values()]) this.fail(request, request.failure("the client was closed"));
+    this.endWatches(() => true, closedClient());
+    for (const session of [this.session, ...this.leaving]) session?.close("the client was closed");
+    this.deadline?.timer.cancel();
+  }
+
+  private refusalOf(spec: RequestSpec): AetherError | undefined {
+    if (this.isClosed) return closedClient();
+    if (this.requests.size < REQUESTS_MAX) return undefined;
+    return new AetherError("E_OVERLOADED", `${spec.what}: this client has ${REQUESTS_MAX} requests under way already`, {
+      details: { limit: REQUESTS_MAX },
+    });
+  }
+
+  private admit(request: Request): void {
+    this.requests.set(request.id, request);
+    this.armDeadline(request.deadlineMs);
+    const { signal } = request.spec;
+    if (signal !== undefined) {
+      const onAbort = (): void => this.abort(request);
+      signal.addEventListener("abort", onAbort);
+      request.release = () => signal.removeEventListener("abort", onAbort);
+    }
+    this.dispatch(request);
+  }
+
+  private dispatch(request: Request): void {
+    const { session } = this;
+    if (session?.isOpen !== true) {
+      this.waiting.push(request);
+      return;
+    }
+    try {
+      request.send(session, this.ports.clock.nowMs());
+    } catch (error) {
+      this.fail(request, error);
+    }
+  }
+
+  private abort(request: Request): void {
+    if (!this.requests.has(request.id)) return;
+    const { session } = request;
+    if (session?.isOpen === true) session.send({ kind: "cancel", id: request.id });
+    this.fail(request, request.spec.signal?.reason);
+  }
+
+  private fail(request: Request, reason: unknown): void {
+    this.forget(request);
+    request.reject(reason);
+  }
+
+  private forget(request: Request): void {
+    const { session } = request;
+    this.requests.delete(request.id);
+    request.release?.();
+    if (session !== undefined && this.leaving.has(session)) this.closeIfDone(session);
+  }
+
+  private receive(session: NodeSession, message: NodeMessage): void {
+    switch (message.kind) {
+      case "changes":
+        this.watches.get(message.id)?.listener.onChanges(message.revision, message.changes);
+        return;
+      case "ended":
+        this.endWatches((id) => id === message.id, AetherError.fromBody(message.error));
+        return;
+      case "ok":
+      case "error": {
+        const request = this.requests.get(message.id);
+        // A late answer to a request that has been given up, or sent again elsewhere.
+        if (request === undefined || request.session !== session) return;
+        if (message.kind === "ok") this.complete(request, session, message.result);
+        else this.refused(request, session, AetherError.fromBody(message.error));
+      }
+    }
+  }
+
+  private complete(request: Request, session: NodeSession, result: unknown): void {
+    this.rotation.succeed();
+    this.forget(request);
+    try {
+      request.spec.onAnswer?.(session, request.id, result);
+      request.resolve(result);
+    } catch (error) {
+      request.reject(error);
+    }
+  }
+
+  private refused(request: Request, session: NodeSession, error: AetherError): void {
+    const isOfThisNode = ERRORS[error.code].retry === "elsewhere" && error.outcome !== "unknown";
+    if (!isOfThisNode || request.spec.onRefusal === "give up" || this.nodeCount === 1) {
+      this.fail(request, error);
+      return;
+    }
+    request.takeBack(error, "refused");
+    this.leave(session);
+    this.dispatch(request);
+  }
+
+  /** Goes to the next node; what the old one still owes it may deliver. */
+  private leave(session: NodeSession): void {
+    if (session !== this.session) return;
+    this.session = undefined;
+    this.leaving.add(session);
+    this.rotation.fail();
+    this.closeIfDone(session);
+    this.dialNext();
+  }
+
+  private closeIfDone(session: NodeSession): void {
+    for (const request of this.requests.values()) if (request.session === session) return;
+    this.leaving.delete(session);
+    session.close("moved to another node");
+    const reason = new AetherError("E_UNAVAILABLE", `the node at ${session.url} does not serve; watch again`);
+    this.endWatches((_id, watch) => watch.session === session, reason);
+  }
+
+  private dialNext(): void {
+    const { url, pauseMs } = this.rotation.next();
+    const { clock } = this.ports;
+    const dial = (): void => {
+      this.redial = undefined;
+      this.session = new NodeSession(
+        clock,
+        this.ports.dial(url),
+        { url, accept: this.nodeCount === 1 ? "any" : "ready" },
+        {
+          onOpen: () => this.sendWaiting(),
+          onMessage: (session, message) => this.receive(session, message),
+          onLost: (session, reason) => this.lost(session, reason),
+        },
+      );
+    };
+    if (pauseMs === 0) dial();
+    else this.redial = clock.setTimer(pauseMs, dial);
+  }
+
+  private sendWaiting(): void {
+    const due = this.waiting;
+    this.waiting = [];
+    for (const request of due) if (this.requests.has(request.id)) this.dispatch(request);
+  }
+
+  private lost(session: NodeSession, reason: AetherError): void {
+    this.leaving.delete(session);
+    const isCurrent = session === this.session;
+    if (isCurrent) {
+      this.session = undefined;
+      this.rotation.fail();
+    }
+    this.endWatches((_id, watch) => watch.session === session, reason);
+    for (const request of this.waiting) request.refusal = reason;
+    for (const request of [...this.requests.values()]) {
+      if (request.session === session) this.retryOrFail(request, reason);
+    }
+    if (isCurrent) this.dialNext();
+  }
+
+  private retryOrFail(request: Request, reason: AetherError): void {
+    if (request.spec.effect === "write") {
+      this.fail(request, request.failure(`the connection was lost before the answer came (${reason.message})`));
+      return;
+    }
+    request.takeBack(reason, "lost");
+    this.dispatch(request);
+  }
+
+  private endWatches(isMeant: (id: number, watch: OpenWatch) => boolean, reason: AetherError): void {
+    for (const [id, watch] of [...this.watches]) {
+      if (!isMeant(id, watch)) continue;
+      this.watches.delete(id);
+      watch.listener.onEnd(reason);
+    }
+  }
+
+  // One timer for all: it stands at the earliest deadline known when it was set, and looks again when it fires.
+  private armDeadline(atMs: number): void {
+    if (this.deadline !== undefined) {
+      if (this.deadline.atMs <= atMs) return;
+      this.deadline.timer.cancel();
+    }
+    const { clock } = this.ports;
+    const timer = clock.setTimer(Math.max(0, atMs - clock.nowMs()), () => this.expire());
+    this.deadline = { atMs, timer };
+  }
+
+  private expire(): void {
+    this.deadline = undefined;
+    const nowMs = this.ports.clock.nowMs();
+    let nextMs = Infinity;
+    for (const request of [...this.requests.values()]) {
+      if (request.deadlineMs <= nowMs) this.expireRequest(request);
+      else nextMs = Math.min(nextMs, request.deadlineMs);
+    }
+    if (nextMs !== Infinity) this.armDeadline(nextMs);
+  }
+
+  private expireRequest(request: Request): void {
+    const { session } = request;
+    if (session?.isOpen === true) session.send({ kind: "cancel", id: request.id });
+    this.waiting = this.waiting.filter((other) => other !== request);
+    this.fail(request, request.failure(`no answer within ${request.spec.timeoutMs} ms`));
+  }
+}
+
+function closedClient(): AetherError {
+  return new AetherError("E_UNAVAILABLE", "this client is closed; connect again");
+}

@@ -1,0 +1,306 @@
+// Owns: the leader's loop: it compares blueprints, nodes and rows, and writes the commands of the plan.
+// Does not own: the plan (core/reconcile.ts), who leads, what nodes do with their commands.
+//
+// Nothing is remembered outside the store but how long a row has been seen as it is. Every write carries the fence of the
+// leadership and the revision of what it was planned from, so a late or a doubled one changes nothing.
+import { SECOND_MS } from "../base/units.ts";
+import type { NodeId } from "../base/ids.ts";
+import { TaskScope } from "../base/task-scope.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Log, Telemetry } from "../env/telemetry.ts";
+import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
+import type { Compare, Op } from "../kvstore/core/schema.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import type { InstanceRow } from "../slices/core/instance-row.ts";
+import { nextState } from "../slices/core/lifecycle.ts";
+import { assert, unreachable } from "../base/assert.ts";
+import type { ClusterViews } from "./cluster-views.ts";
+import type { PlanNode } from "./core/placement.ts";
+import { storable } from "./core/plain-value.ts";
+import { plan, type LoadCommand, type PlanCommand, type PlanInstance, type Unplaced } from "./core/reconcile.ts";
+import type { LeadershipService } from "./leadership-service.ts";
+import type { MembershipService, NodeView } from "./membership-service.ts";
+import { StoreOutage } from "./store-outage.ts";
+import { Wake } from "./wake.ts";
+
+export interface ClusterDeploymentPorts {
+  readonly kv: Kv;
+  readonly views: ClusterViews;
+  readonly leadership: Pick<LeadershipService, "isLeader" | "fence" | "current" | "onChange">;
+  readonly membership: Pick<MembershipService, "nodes" | "goneCandidates" | "rowOf" | "onChange">;
+  readonly onFatal: (error: unknown) => void;
+}
+
+const FULL_ROUND_EVERY_MS = 10 * SECOND_MS;
+/** How often a leader looks whether its views are complete. */
+const VIEWS_POLL_MS = 50;
+const WRITE_TIMEOUT_MS = 5 * SECOND_MS;
+/** Endpoints deleted in one transaction; well below the 128 operations of one. */
+const ENDPOINTS_PER_TXN = 100;
+
+/** What one term of leadership remembers: only how long rows have stood still. */
+interface Term {
+  readonly epoch: number;
+  readonly unchangedSince: Map<KeyText, { readonly modRevision: number; readonly atMs: number }>;
+}
+
+export class ClusterDeploymentManager {
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly ports: ClusterDeploymentPorts;
+  private readonly outage: StoreOutage;
+  private readonly wake: Wake;
+  private readonly scope: TaskScope;
+  private term: Term | undefined;
+  private toldUnplaced = "";
+
+  constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: ClusterDeploymentPorts) {
+    this.clock = env.clock;
+    this.log = env.telemetry.log;
+    this.ports = ports;
+    this.outage = new StoreOutage(this.log, "cluster-deployment");
+    this.wake = new Wake(this.clock);
+    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
+    const wakeUp = (): void => this.wake.notify();
+    ports.leadership.onChange(wakeUp);
+    ports.membership.onChange(wakeUp);
+    const { blueprints, slices, endpoints } = ports.views;
+    for (const view of [blueprints, slices, endpoints]) view.subscribe(wakeUp);
+  }
+
+  start(): void {
+    this.scope.spawn("cluster-deployment", (signal) => this.run(signal));
+  }
+
+  async close(): Promise<void> {
+    await this.scope.close();
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    let againInMs = FULL_ROUND_EVERY_MS;
+    while (!signal.aborted) {
+      await this.wake.wait(signal, againInMs);
+      try {
+        againInMs = await this.round(signal);
+        this.outage.noteSuccess();
+      } catch (error) {
+        signal.throwIfAborted();
+        againInMs = this.outage.noteFailure(error);
+        // Notices that came meanwhile must not make a loop without a pause of it.
+        await this.clock.sleep(againInMs, signal);
+      }
+    }
+  }
+
+  /** One look at everything, and the commands that follow from it. Returns when to look again without a change. */
+  private async round(signal: AbortSignal): Promise<number> {
+    const term = await this.currentTerm(signal);
+    if (term === undefined) return FULL_ROUND_EVERY_MS;
+    await this.declareGone(term, signal);
+    await this.seeOwnWrites();
+    if (!this.ports.views.isComplete) return VIEWS_POLL_MS;
+    if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
+    const { commands, unplaced, againInMs } = plan({
+      blueprints: this.ports.views.currentBlueprints(),
+      nodes: this.ports.membership.nodes.map(planNodeOf),
+      instances: this.instances(term),
+    });
+    this.tellUnplaced(unplaced);
+    for (const command of commands) {
+      if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
+      await this.execute(term, command, signal);
+    }
+    if (commands.length === 0) await this.sweepEndpoints(term, signal);
+    return Math.min(againInMs ?? FULL_ROUND_EVERY_MS, FULL_ROUND_EVERY_MS);
+  }
+
+  /** The term under way; a new one begins with a linearizable read, so that it plans from nothing older than itself. */
+  private async currentTerm(signal: AbortSignal): Promise<Term | undefined> {
+    const epoch = this.leadingEpoch();
+    if (epoch === undefined) {
+      this.term = undefined;
+      return undefined;
+    }
+    if (this.term?.epoch === epoch) return this.term;
+    await this.ports.kv.get(LEADER_KEY, { signal });
+    if (this.leadingEpoch() !== epoch) return undefined;
+    this.term = { epoch, unchangedSince: new Map() };
+    return this.term;
+  }
+
+  private leadingEpoch(): number | undefined {
+    return this.ports.leadership.isLeader ? this.ports.leadership.current()?.epoch : undefined;
+  }
+
+  private holds(term: Term): boolean {
+    return this.leadingEpoch() === term.epoch;
+  }
+
+  /**
+   * What this leader wrote or read is applied here, and watches deliver at the end of the turn: after that the views
+   * show it. A plan made before would command the same twice.
+   */
+  private seeOwnWrites(): Promise<void> {
+    return new Promise((resolve) => this.clock.defer(resolve));
+  }
+
+  private async declareGone(term: Term, signal: AbortSignal): Promise<void> {
+    for (const node of [...this.ports.membership.goneCandidates].sort()) {
+      const found = this.ports.membership.rowOf(node);
+      if (found === undefined || found.value.state === "gone") continue;
+      if (!this.holds(term)) return;
+      const { node: _, ...row } = found.value;
+      const isWritten = await this.write(term, signal, {
+        compare: [{ key: found.text, target: "modRevision", op: "=", value: found.modRevision }],
+        then: [{ kind: "put", key: found.text, value: { ...row, state: "gone", sinceMs: this.clock.wallMs() } }],
+      });
+      if (isWritten) this.log.warn({ event: "node.gone", peer: node });
+    }
+  }
+
+  private async execute(term: Term, command: PlanCommand, signal: AbortSignal): Promise<void> {
+    switch (command.kind) {
+      case "load":
+        return this.load(term, command, signal);
+      case "activate":
+      case "deactivate":
+      case "unload":
+        return this.command(term, command, signal);
+      case "forget":
+        return this.forget(term, command.instance, signal);
+      default:
+        return unreachable(command);
+    }
+  }
+
+  private async load(term: Term, command: LoadCommand, signal: AbortSignal): Promise<void> {
+    const { node, artifact, index, slice, blueprint, revision, generation, attempt, spec, error, modRevision } = command;
+    const key = formatKey({ kind: "slice", node, artifact, instance: index });
+    const row: InstanceRow = {
+      state: "LOAD",
+      slice,
+      blueprint,
+      revision,
+      generation,
+      attempt,
+      spec,
+      sinceMs: this.clock.wallMs(),
+      ...(error === undefined ? {} : { error }),
+    };
+    const isWritten = await this.write(term, signal, {
+      compare: [guard(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(blueprint)],
+      then: [{ kind: "put", key, value: storable(row) }],
+    });
+    if (isWritten) this.log.info({ event: "instance.command", state: "LOAD", node, instance: spec.key, slice, attempt });
+  }
+
+  private async command(
+    term: Term,
+    { kind, instance }: Extract<PlanCommand, { kind: "activate" | "deactivate" | "unload" }>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const state = nextState(instance.row.state, kind);
+    assert(state !== "refuse" && state !== "GONE", "the plan gives only commands that the life of an instance allows");
+    const key = keyOf(instance);
+    const isWritten = await this.write(term, signal, {
+      compare: [guard(key, instance.modRevision)],
+      then: [{ kind: "put", key, value: storable({ ...instance.row, state, sinceMs: this.clock.wallMs() }) }],
+    });
+    if (isWritten) this.log.info({ event: "instance.command", state, node: instance.node, instance: keyOf(instance) });
+  }
+
+  /** The row of an instance on a node that is gone, with its endpoints. The node's row must still say so. */
+  private async forget(term: Term, instance: PlanInstance, signal: AbortSignal): Promise<void> {
+    const key = keyOf(instance);
+    const endpoints = this.ports.views.endpointsOf(instance.node, instance.artifact, instance.index);
+    const isWritten = await this.write(term, signal, {
+      compare: [guard(key, instance.modRevision), ...this.nodeGuards(instance.node)],
+      then: [key, ...endpoints.slice(0, ENDPOINTS_PER_TXN)].map((gone): Op => ({ kind: "delete", key: gone })),
+    });
+    if (isWritten) this.log.info({ event: "instance.forgotten", node: instance.node, instance: key });
+  }
+
+  /** Endpoints of nodes that are gone whose row is not there: nobody else would ever remove them. */
+  private async sweepEndpoints(term: Term, signal: AbortSignal): Promise<void> {
+    const gone = new Set(this.ports.membership.nodes.filter(({ status }) => status === "gone").map(({ node }) => node));
+    const orphans = [...this.ports.views.endpoints.rows().values()].filter(({ value }) => {
+      const key = formatKey({ kind: "slice", node: value.node, artifact: value.artifact, instance: value.index });
+      return gone.has(value.node) && this.ports.views.slices.get(key) === undefined;
+    });
+    for (const node of new Set(orphans.map(({ value }) => value.node))) {
+      const keys = orphans.filter(({ value }) => value.node === node).slice(0, ENDPOINTS_PER_TXN);
+      if (!this.holds(term)) return;
+      await this.write(term, signal, {
+        compare: this.nodeGuards(node),
+        then: keys.map(({ text }): Op => ({ kind: "delete", key: text })),
+      });
+    }
+  }
+
+  /** True when the transaction was applied; false when something had changed since it was planned. */
+  private async write(
+    term: Term,
+    signal: AbortSignal,
+    txn: { readonly compare: readonly Compare[]; readonly then: readonly Op[] },
+  ): Promise<boolean> {
+    const result = await this.ports.kv.transact(
+      { compare: [this.ports.leadership.fence(), ...txn.compare], then: txn.then, else: [] },
+      { signal, timeoutMs: WRITE_TIMEOUT_MS },
+    );
+    if (!result.succeeded) this.log.debug({ event: "leader.write-refused", epoch: term.epoch, key: txn.then[0]?.key });
+    return result.succeeded;
+  }
+
+  /** The node is still what the plan took it for. */
+  private nodeGuards(node: NodeId): readonly Compare[] {
+    const found = this.ports.membership.rowOf(node);
+    return found === undefined ? [] : [guard(found.text, found.modRevision)];
+  }
+
+  private blueprintGuards(name: string): readonly Compare[] {
+    const key = formatKey({ kind: "blueprint-current", name });
+    const found = this.ports.views.blueprints.get(key);
+    return [guard(key, found?.modRevision ?? 0)];
+  }
+
+  private instances(term: Term): readonly PlanInstance[] {
+    const rows = this.ports.views.slices.rows();
+    for (const key of term.unchangedSince.keys()) if (!rows.has(key)) term.unchangedSince.delete(key);
+    return [...rows.values()].map(({ text, modRevision, value }) => ({
+      ...value,
+      modRevision,
+      unchangedForMs: this.unchangedForMs(term, text, modRevision),
+    }));
+  }
+
+  private unchangedForMs(term: Term, key: KeyText, modRevision: number): number {
+    const nowMs = this.clock.nowMs();
+    const known = term.unchangedSince.get(key);
+    if (known?.modRevision === modRevision) return nowMs - known.atMs;
+    term.unchangedSince.set(key, { modRevision, atMs: nowMs });
+    return 0;
+  }
+
+  private tellUnplaced(unplaced: readonly Unplaced[]): void {
+    const told = unplaced.map(({ slice, count }) => `${slice}:${count}`).join();
+    if (told === this.toldUnplaced) return;
+    this.toldUnplaced = told;
+    for (const { blueprint, slice, count } of unplaced) {
+      this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason: "no node on duty has the labels it asks for" });
+    }
+  }
+}
+
+function guard(key: KeyText, modRevision: number): Compare {
+  return { key, target: "modRevision", op: "=", value: modRevision };
+}
+
+function keyOf({ node, artifact, index }: PlanInstance): KeyText {
+  return formatKey({ kind: "slice", node, artifact, instance: index });
+}
+
+function planNodeOf({ node, status, row }: NodeView): PlanNode {
+  const labels = row?.labels ?? {};
+  if (status === "gone") return { node, status: "gone", labels };
+  return { node, status: status === "on-duty" ? "ready" : "away", labels };
+}

@@ -1,0 +1,99 @@
+// Owns: opening and closing the services of the cluster in their order; the one thing that `node` wires of this area.
+//
+// Two steps, because the parts need each other: after construction the registry answers (with nothing yet) and the
+// channel "cluster" has its receiver, so calls and slices can be built on it; `start` then takes what runs instances.
+import type { NodeId, NodeUid } from "../base/ids.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Telemetry } from "../env/telemetry.ts";
+import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { Group } from "../consensus/group.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import type { InstanceHost } from "../slices/instance-host.ts";
+import { ClusterDeploymentManager } from "./cluster-deployment-manager.ts";
+import { ClusterViews } from "./cluster-views.ts";
+import { EndpointRegistry } from "./endpoint-registry.ts";
+import type { InstanceTimeLimits } from "./instance-driver.ts";
+import { LeadershipService } from "./leadership-service.ts";
+import { MembershipService, type MembershipConfig } from "./membership-service.ts";
+import { NodeDeploymentManager } from "./node-deployment-manager.ts";
+
+export interface ClusterServicesEnv {
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+}
+
+export interface ClusterServicesPorts {
+  readonly kv: Kv;
+  readonly messaging: PeerMessaging;
+  readonly group: Pick<Group, "status">;
+  /** A broken invariant of ours: the node flushes and stops. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface ClusterServicesConfig extends MembershipConfig {
+  readonly node: NodeId;
+  readonly uid: NodeUid;
+  readonly limits?: InstanceTimeLimits;
+  readonly drainMs?: number;
+}
+
+export class ClusterServices {
+  readonly membership: MembershipService;
+  readonly leadership: LeadershipService;
+  readonly registry: EndpointRegistry;
+  private readonly env: ClusterServicesEnv;
+  private readonly ports: ClusterServicesPorts;
+  private readonly config: ClusterServicesConfig;
+  private readonly views: ClusterViews;
+  private readonly leaderLoop: ClusterDeploymentManager;
+  private nodeLoop: NodeDeploymentManager | undefined;
+
+  constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
+    const { kv, group, messaging, onFatal } = ports;
+    const { node, uid, incarnation, voters } = config;
+    this.env = env;
+    this.ports = ports;
+    this.config = config;
+    this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
+    this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
+    const life = { node, uid, incarnation };
+    this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life, voters });
+    this.registry = new EndpointRegistry({ views: this.views, membership: this.membership });
+    this.leaderLoop = new ClusterDeploymentManager(env, {
+      kv,
+      views: this.views,
+      leadership: this.leadership,
+      membership: this.membership,
+      onFatal,
+    });
+  }
+
+  /** Begins to listen, lead and drive instances on `host`. Needs no quorum: everything waits for one by itself. */
+  start(host: InstanceHost): void {
+    const { kv, group, onFatal } = this.ports;
+    this.nodeLoop = new NodeDeploymentManager(
+      this.env,
+      { kv, host, group, views: this.views, membership: this.membership, onFatal },
+      this.config,
+    );
+    this.views.open();
+    this.membership.start();
+    this.leadership.start();
+    this.leaderLoop.start();
+    this.nodeLoop.start();
+  }
+
+  /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */
+  async drainAndStop(): Promise<void> {
+    await this.leaderLoop.close();
+    await this.nodeLoop?.drainAndStop();
+  }
+
+  async close(): Promise<void> {
+    await this.nodeLoop?.close();
+    await this.leaderLoop.close();
+    await this.leadership.close();
+    await this.membership.close();
+    await this.views.close();
+  }
+}

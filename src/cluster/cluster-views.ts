@@ -1,0 +1,113 @@
+// Owns: this node's live, parsed copies of the rows that the services of the cluster decide by.
+// Does not own: the rows. Every service reads the same copy, so that two of them never disagree within one turn.
+import type { ArtifactId, NodeId } from "../base/ids.ts";
+import { prefixOf, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import {
+  parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint,
+} from "../slices/core/blueprint.ts";
+import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
+import {
+  parseEndpointRow, parseLeaderBeatRow, parseLeaderRow, parseNodeStateRow,
+  type EndpointRow, type LeaderBeatRow, type LeaderRow, type NodeStateRow,
+} from "./core/rows.ts";
+import { RowView, type RowViewEnv } from "./row-view.ts";
+
+export type LeaderValue =
+  | { readonly kind: "leader"; readonly row: LeaderRow }
+  | { readonly kind: "beat"; readonly row: LeaderBeatRow };
+
+export type BlueprintValue =
+  | { readonly kind: "revision"; readonly blueprint: ResolvedBlueprint }
+  | { readonly kind: "current"; readonly name: string; readonly revision: number };
+
+export interface PlacedInstance {
+  readonly node: NodeId;
+  readonly artifact: ArtifactId;
+  readonly index: number;
+  readonly row: InstanceRow;
+}
+
+export interface PlacedEndpoint extends EndpointRow {
+  readonly slice: string;
+  readonly method: string;
+  readonly node: NodeId;
+  readonly artifact: ArtifactId;
+  readonly index: number;
+}
+
+export class ClusterViews {
+  readonly leader: RowView<LeaderValue>;
+  readonly nodes: RowView<NodeStateRow & { readonly node: NodeId }>;
+  readonly blueprints: RowView<BlueprintValue>;
+  readonly slices: RowView<PlacedInstance>;
+  readonly endpoints: RowView<PlacedEndpoint>;
+  private readonly all: readonly RowView<unknown>[];
+
+  constructor(env: RowViewEnv, kv: Kv) {
+    this.leader = new RowView(env, kv, prefixOf({ kind: "leader" }), parseLeader);
+    this.nodes = new RowView(env, kv, prefixOf({ kind: "nodes" }), parseNode);
+    this.blueprints = new RowView(env, kv, prefixOf({ kind: "blueprints" }), parseBlueprint);
+    this.slices = new RowView(env, kv, prefixOf({ kind: "slices" }), parseInstance);
+    this.endpoints = new RowView(env, kv, prefixOf({ kind: "endpoints" }), parseEndpoint);
+    this.all = [this.leader, this.nodes, this.blueprints, this.slices, this.endpoints];
+  }
+
+  open(): void {
+    for (const view of this.all) view.open();
+  }
+
+  async close(): Promise<void> {
+    for (const view of this.all) await view.close();
+  }
+
+  /** False until each view has seen its whole prefix once. */
+  get isComplete(): boolean {
+    return this.all.every((view) => view.isComplete);
+  }
+
+  /** The current revision of each blueprint that is not deleted, by name. */
+  currentBlueprints(): readonly ResolvedBlueprint[] {
+    const revisions = new Map<string, ResolvedBlueprint>();
+    const current: string[] = [];
+    for (const { value } of this.blueprints.rows().values()) {
+      if (value.kind === "revision") revisions.set(`${value.blueprint.name}/${value.blueprint.revision}`, value.blueprint);
+      else current.push(`${value.name}/${value.revision}`);
+    }
+    return current.sort().flatMap((id) => revisions.get(id) ?? []);
+  }
+
+  /** The keys of the endpoints of one instance. */
+  endpointsOf(node: NodeId, artifact: ArtifactId, index: number): readonly KeyText[] {
+    const rows = [...this.endpoints.rows().values()];
+    return rows
+      .filter(({ value }) => value.node === node && value.artifact === artifact && value.index === index)
+      .map(({ text }) => text);
+  }
+}
+
+function parseLeader(key: AetherKey, value: unknown): LeaderValue | undefined {
+  if (key.kind === "leader") return { kind: "leader", row: parseLeaderRow(value) };
+  return key.kind === "leader-beat" ? { kind: "beat", row: parseLeaderBeatRow(value) } : undefined;
+}
+
+function parseNode(key: AetherKey, value: unknown): (NodeStateRow & { readonly node: NodeId }) | undefined {
+  return key.kind === "node-state" ? { ...parseNodeStateRow(value), node: key.node } : undefined;
+}
+
+function parseBlueprint(key: AetherKey, value: unknown): BlueprintValue | undefined {
+  if (key.kind === "blueprint") return { kind: "revision", blueprint: parseResolvedBlueprint(value) };
+  if (key.kind !== "blueprint-current") return undefined;
+  return { kind: "current", name: key.name, revision: parseCurrentBlueprint(value).revision };
+}
+
+function parseInstance(key: AetherKey, value: unknown): PlacedInstance | undefined {
+  if (key.kind !== "slice") return undefined;
+  return { node: key.node, artifact: key.artifact, index: key.instance, row: parseInstanceRow(value) };
+}
+
+function parseEndpoint(key: AetherKey, value: unknown): PlacedEndpoint | undefined {
+  if (key.kind !== "endpoint") return undefined;
+  const { slice, method, node, artifact, instance } = key;
+  return { slice, method, node, artifact, index: instance, ...parseEndpointRow(value) };
+}

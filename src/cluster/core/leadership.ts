@@ -1,0 +1,132 @@
+// Owns: when this node beats, when it takes the leadership, and whether it may act as the leader now.
+// Does not own: the transactions. Safety is in their compares (C12: one holder per epoch, no write of another epoch is
+// accepted); all times here are patience, by this node's own monotonic clock.
+import type { LeaderRow, NodeLife } from "./rows.ts";
+import { SECOND_MS } from "../../base/units.ts";
+
+export interface LeadershipConfig {
+  readonly self: NodeLife;
+  /** Position among the sorted voters: the lowest acts first, so that they do not all try at once. */
+  readonly rank: number;
+  readonly beatEveryMs: number;
+  /** The rows must stand still this long in this node's own applied state before it takes over. */
+  readonly patienceMs: number;
+  /** Added to the patience per rank. */
+  readonly rankStepMs: number;
+  /** A holder whose beat was not acknowledged for this long stops acting. Below `patienceMs`. */
+  readonly giveUpMs: number;
+}
+
+export const LEADERSHIP_DEFAULTS = {
+  beatEveryMs: SECOND_MS,
+  patienceMs: 3 * SECOND_MS,
+  rankStepMs: 500,
+  giveUpMs: 2_500,
+} as const;
+
+/** The two rows as this node has applied them. */
+export interface LeaderRows {
+  readonly leader: LeaderRow | undefined;
+  /** 0 when there is no row, as in a compare. */
+  readonly leaderModRevision: number;
+  readonly beatModRevision: number;
+  readonly beatCount: number;
+}
+
+export type LeadershipAction =
+  | { readonly kind: "wait" }
+  | { readonly kind: "beat"; readonly epoch: number; readonly count: number; readonly leaderModRevision: number }
+  | {
+      readonly kind: "take";
+      readonly epoch: number;
+      /** What both rows must still be. */
+      readonly leaderModRevision: number;
+      readonly beatModRevision: number;
+    };
+
+const NO_ROWS: LeaderRows = { leader: undefined, leaderModRevision: 0, beatModRevision: 0, beatCount: 0 };
+
+/** Observes rows and time, and says what to do next. */
+export class Leadership {
+  private readonly config: LeadershipConfig;
+  private rows: LeaderRows = NO_ROWS;
+  /** Since when the rows have not changed while this node could see changes; undefined while it cannot. */
+  private stillSinceMs: number | undefined;
+  private ackedBeatSentAtMs: number | undefined;
+
+  constructor(config: LeadershipConfig) {
+    this.config = config;
+  }
+
+  /** A node that is cut off or catching up sees no change although there may be many: patience counts only while it is ready. */
+  setReady(isReady: boolean, nowMs: number): void {
+    if (!isReady) this.stillSinceMs = undefined;
+    else this.stillSinceMs ??= nowMs;
+  }
+
+  /** Takes what the store shows. A view behind what this node itself has written changes nothing. */
+  observe(rows: LeaderRows, nowMs: number): void {
+    if (revisionOf(rows) <= revisionOf(this.rows)) return;
+    if (this.stillSinceMs !== undefined) this.stillSinceMs = nowMs;
+    this.rows = rows;
+  }
+
+  /** A beat or a take that was sent at `sentAtMs` is applied. */
+  acknowledge(rows: LeaderRows, sentAtMs: number, nowMs: number): void {
+    this.observe(rows, nowMs);
+    if (this.isMine()) this.ackedBeatSentAtMs = Math.max(this.ackedBeatSentAtMs ?? sentAtMs, sentAtMs);
+  }
+
+  next(nowMs: number): LeadershipAction {
+    if (this.stillSinceMs === undefined) return { kind: "wait" };
+    if (this.isMine()) return this.nextAsHolder(nowMs);
+    return nowMs - this.stillSinceMs >= this.patienceMs() ? this.take() : { kind: "wait" };
+  }
+
+  /** Whether this node may act as the leader now. */
+  isLeader(nowMs: number): boolean {
+    return this.isMine() && this.ackedBeatSentAtMs !== undefined && nowMs - this.ackedBeatSentAtMs < this.config.giveUpMs;
+  }
+
+  /** The row to compare in every transaction of the leader. */
+  get leaderModRevision(): number {
+    return this.rows.leaderModRevision;
+  }
+
+  /** The leader as far as this node knows; undefined while there is none or it has been still for too long. */
+  current(nowMs: number): LeaderRow | undefined {
+    const isStale = this.stillSinceMs === undefined || nowMs - this.stillSinceMs >= this.config.patienceMs;
+    return isStale ? undefined : this.rows.leader;
+  }
+
+  private nextAsHolder(nowMs: number): LeadershipAction {
+    const sentAtMs = this.ackedBeatSentAtMs;
+    const { leader, leaderModRevision, beatCount } = this.rows;
+    if (leader === undefined || (sentAtMs !== undefined && nowMs - sentAtMs < this.config.beatEveryMs)) return { kind: "wait" };
+    return { kind: "beat", epoch: leader.epoch, count: beatCount + 1, leaderModRevision };
+  }
+
+  private take(): LeadershipAction {
+    const { leader, leaderModRevision, beatModRevision } = this.rows;
+    return { kind: "take", epoch: (leader?.epoch ?? 0) + 1, leaderModRevision, beatModRevision };
+  }
+
+  private patienceMs(): number {
+    const { self, rank, rankStepMs, patienceMs } = this.config;
+    const holder = this.rows.leader?.holder;
+    if (holder === undefined) return rank * rankStepMs;
+    // An earlier life of this node holds it, and that one is over.
+    if (holder.node === self.node) return 0;
+    return patienceMs + rank * rankStepMs;
+  }
+
+  private isMine(): boolean {
+    const holder = this.rows.leader?.holder;
+    const { self } = this.config;
+    return holder?.node === self.node && holder.uid === self.uid && holder.incarnation === self.incarnation;
+  }
+}
+
+function revisionOf(rows: LeaderRows): number {
+  return Math.max(rows.leaderModRevision, rows.beatModRevision);
+}

@@ -1,0 +1,104 @@
+// Owns: the values of the rows `nodes/{node}/state`, `leader`, `leader/beat` and `endpoints/…`, and how they are parsed.
+// Does not own: the rows of instances (slices/core/instance-row.ts) and who may write what (the services).
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { parseNodeId, parseNodeUid, type NodeId, type NodeUid } from "../../base/ids.ts";
+
+const nodeIdSchema = z.string().transform((text): NodeId => parseNodeId(text));
+const nodeUidSchema = z.string().transform((text): NodeUid => parseNodeUid(text));
+
+export const NODE_STATES = ["joining", "on-duty", "draining", "gone"] as const;
+export type NodeDutyState = (typeof NODE_STATES)[number];
+
+/** What a node says of itself; only `gone` is written by the leader. */
+export interface NodeStateRow {
+  readonly state: NodeDutyState;
+  readonly uid: NodeUid;
+  /** Grows with every start of the node. */
+  readonly incarnation: number;
+  /** Where its peers reach it. */
+  readonly peerAddress: string;
+  /** Where clients reach it. */
+  readonly apiAddress: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly capacity: NodeCapacity;
+  /** Wall time at which `state` was entered; for people. */
+  readonly sinceMs: number;
+}
+
+export interface NodeCapacity {
+  readonly cpus: number;
+  readonly memoryBytes: number;
+}
+
+const nodeStateRowSchema = z.object({
+  state: z.enum(NODE_STATES),
+  uid: nodeUidSchema,
+  incarnation: z.int().min(0),
+  peerAddress: z.string(),
+  apiAddress: z.string(),
+  labels: z.record(z.string(), z.string()),
+  capacity: z.object({ cpus: z.number(), memoryBytes: z.number() }),
+  sinceMs: z.number(),
+});
+
+/** One life of one node's process. Another incarnation of the same node is another holder. */
+export interface NodeLife {
+  readonly node: NodeId;
+  readonly uid: NodeUid;
+  readonly incarnation: number;
+}
+
+/** Changes only with the epoch, so that comparing its modRevision fences exactly. */
+export interface LeaderRow {
+  readonly epoch: number;
+  readonly holder: NodeLife;
+}
+
+export interface LeaderBeatRow {
+  readonly epoch: number;
+  readonly count: number;
+}
+
+const leaderRowSchema = z.object({
+  epoch: z.int().min(1),
+  holder: z.object({ node: nodeIdSchema, uid: nodeUidSchema, incarnation: z.int().min(0) }),
+});
+const leaderBeatRowSchema = z.object({ epoch: z.int().min(1), count: z.int().min(0) });
+
+/** The value of one endpoint; its slice, method, node, artifact and instance are in the key. */
+export interface EndpointRow {
+  readonly effect: "read" | "idempotent" | "write";
+  readonly timeoutMs: number;
+}
+
+const endpointRowSchema = z.object({
+  effect: z.enum(["read", "idempotent", "write"]),
+  timeoutMs: z.number().min(1),
+});
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseNodeStateRow(value: unknown): NodeStateRow {
+  return parseStored(nodeStateRowSchema, value, "a node's state");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseLeaderRow(value: unknown): LeaderRow {
+  return parseStored(leaderRowSchema, value, "the leader");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseLeaderBeatRow(value: unknown): LeaderBeatRow {
+  return parseStored(leaderBeatRowSchema, value, "the leader's beat");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseEndpointRow(value: unknown): EndpointRow {
+  return parseStored(endpointRowSchema, value, "an endpoint");
+}
+
+function parseStored<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_DATA_CORRUPT", `the row of ${what} does not parse: ${z.prettifyError(parsed.error)}`);
+}

@@ -1,0 +1,246 @@
+// Owns: this node's row in `nodes/`, the gossip of suspicions, and the live view of who is there.
+// Does not own: writing a node gone (the leader), placing instances, the voter list (consensus).
+import type { NodeId, NodeUid } from "../base/ids.ts";
+import { SECOND_MS } from "../base/units.ts";
+import { TaskScope } from "../base/task-scope.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Counter, Log, Telemetry } from "../env/telemetry.ts";
+import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
+import type { Group } from "../consensus/group.ts";
+import { formatKey } from "../kvstore/core/key.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import type { ClusterViews } from "./cluster-views.ts";
+import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "./core/failure-detector.ts";
+import { encodeGossip, parseGossip } from "./core/gossip.ts";
+import { isSameValue } from "./core/plain-value.ts";
+import type { NodeCapacity, NodeDutyState, NodeStateRow } from "./core/rows.ts";
+import type { Row } from "./row-view.ts";
+import { StoreOutage } from "./store-outage.ts";
+import { Wake } from "./wake.ts";
+
+export interface MembershipConfig {
+  readonly node: NodeId;
+  readonly uid: NodeUid;
+  readonly incarnation: number;
+  readonly voters: readonly NodeId[];
+  readonly peerAddress: string;
+  readonly apiAddress: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly capacity: NodeCapacity;
+}
+
+export interface MembershipPorts {
+  readonly kv: Kv;
+  readonly messaging: PeerMessaging;
+  readonly group: Pick<Group, "status">;
+  readonly views: Pick<ClusterViews, "nodes">;
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** `suspected` wins over what the row says, `gone` over both. A voter without a row is joining. */
+export type NodeStatus = NodeDutyState | "suspected";
+
+export interface NodeView {
+  readonly node: NodeId;
+  readonly isVoter: boolean;
+  readonly status: NodeStatus;
+  /** What the node last wrote of itself; undefined before its first time on duty. */
+  readonly row: NodeStateRow | undefined;
+  /** Wall time at which this node last heard of it; undefined when it never did. */
+  readonly lastSeenMs: number | undefined;
+}
+
+/** What a node may say of itself. */
+export type Duty = Exclude<NodeDutyState, "gone">;
+
+const GOSSIP_EVERY_MS = 250;
+/** The own row is looked at this often even when nothing seems to have changed. */
+const OWN_ROW_CHECK_MS = 5 * SECOND_MS;
+const WRITE_TIMEOUT_MS = 2 * SECOND_MS;
+/** The leader and a node that disagree whether it is gone must not write against each other without a pause. */
+const RETURN_EVERY_MS = SECOND_MS;
+
+export class MembershipService {
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly garbled: Counter;
+  private readonly ports: MembershipPorts;
+  private readonly config: MembershipConfig;
+  private readonly channel: Channel;
+  private readonly detector: FailureDetector;
+  private readonly outage: StoreOutage;
+  private readonly wake: Wake;
+  private readonly scope: TaskScope;
+  private readonly listeners: (() => void)[] = [];
+  private duty: Duty = "joining";
+  private returnedAtMs: number | undefined;
+
+  /** Attaches to the channel "cluster"; nothing is sent or written before `start`. */
+  constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: MembershipPorts, config: MembershipConfig) {
+    this.clock = env.clock;
+    this.log = env.telemetry.log;
+    this.garbled = env.telemetry.counter({ name: "aether_cluster_garbled_total", help: "Gossip messages that did not parse." });
+    this.ports = ports;
+    this.config = config;
+    this.detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: config.node, voters: config.voters });
+    this.outage = new StoreOutage(this.log, "membership");
+    this.wake = new Wake(this.clock);
+    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
+    this.channel = ports.messaging.channel("cluster");
+    this.channel.onMessage((from, payload) => this.onGossip(from, payload));
+    ports.messaging.onPeer((event) => this.step(event));
+    ports.views.nodes.subscribe(() => this.onRows());
+  }
+
+  start(): void {
+    for (const node of this.ports.messaging.connected) this.step({ kind: "up", node });
+    this.scope.spawn("gossip", (signal) => this.gossip(signal));
+    this.scope.spawn("own-row", (signal) => this.keepOwnRow(signal));
+  }
+
+  /** What this node's row is to say from now on; written as soon as the store takes it. */
+  setDuty(duty: Duty): void {
+    this.duty = duty;
+    this.wake.notify();
+  }
+
+  /** Every voter and every node with a row, sorted by id. */
+  get nodes(): readonly NodeView[] {
+    const ids = new Set<NodeId>(this.config.voters);
+    for (const row of this.ports.views.nodes.rows().values()) ids.add(row.value.node);
+    return [...ids].sort().map((node) => this.viewOf(node));
+  }
+
+  /** Whether calls and new instances may go there: on duty by its row, and not suspected now. */
+  isServing(node: NodeId): boolean {
+    return this.statusOf(node, this.rowOf(node)?.value.state) === "on-duty";
+  }
+
+  /** Nodes that the leader may write gone now. */
+  get goneCandidates(): ReadonlySet<NodeId> {
+    return this.detector.goneCandidates;
+  }
+
+  rowOf(node: NodeId): Row<NodeStateRow & { readonly node: NodeId }> | undefined {
+    return this.ports.views.nodes.get(formatKey({ kind: "node-state", node }));
+  }
+
+  /** Called when a status may have changed. The listener must not throw and not write. */
+  onChange(listener: () => void): void {
+    this.listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    await this.scope.close();
+  }
+
+  private viewOf(node: NodeId): NodeView {
+    const row = this.rowOf(node)?.value;
+    return {
+      node,
+      isVoter: this.config.voters.includes(node),
+      status: this.statusOf(node, row?.state),
+      row,
+      lastSeenMs: this.lastSeenMs(node),
+    };
+  }
+
+  private statusOf(node: NodeId, state: NodeDutyState | undefined): NodeStatus {
+    if (state === "gone") return "gone";
+    if (this.detector.suspects.has(node)) return "suspected";
+    return state ?? "joining";
+  }
+
+  private lastSeenMs(node: NodeId): number | undefined {
+    if (node === this.config.node) return this.clock.wallMs();
+    const heardAtMs = this.detector.heardAtMs(node);
+    return heardAtMs === undefined ? undefined : this.clock.wallMs() - (this.clock.nowMs() - heardAtMs);
+  }
+
+  private onGossip(from: NodeId, payload: Uint8Array): void {
+    const gossip = parseGossip(payload);
+    if (gossip === undefined) this.garbled.add(1);
+    else this.step({ kind: "gossip", node: from, suspects: gossip.suspects });
+  }
+
+  private step(event: DetectorEvent): void {
+    const before = this.detector.suspects;
+    if (!this.detector.step(event, this.clock.nowMs())) return;
+    this.logSuspicions(before);
+    this.notify();
+  }
+
+  private logSuspicions(before: ReadonlySet<NodeId>): void {
+    for (const node of this.detector.suspects) if (!before.has(node)) this.log.warn({ event: "node.suspected", peer: node });
+    for (const node of before) if (!this.detector.suspects.has(node)) this.log.info({ event: "node.seen", peer: node });
+  }
+
+  private notify(): void {
+    for (const listener of this.listeners) listener();
+  }
+
+  private onRows(): void {
+    this.wake.notify();
+    this.notify();
+  }
+
+  private async gossip(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.step({ kind: "quorum", hasQuorum: this.ports.group.status().hasQuorum });
+      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects: [...this.detector.suspects].sort() });
+      // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
+      for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
+      await this.clock.sleep(GOSSIP_EVERY_MS, signal);
+    }
+  }
+
+  private async keepOwnRow(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      let againInMs = OWN_ROW_CHECK_MS;
+      try {
+        if (!(await this.writeOwnRow(signal))) againInMs = GOSSIP_EVERY_MS;
+        this.outage.noteSuccess();
+      } catch (error) {
+        signal.throwIfAborted();
+        againInMs = this.outage.noteFailure(error);
+        await this.clock.sleep(againInMs, signal);
+      }
+      await this.wake.wait(signal, againInMs);
+    }
+  }
+
+  /** True when the row says what it should; false when somebody else wrote it in the meantime. */
+  private async writeOwnRow(signal: AbortSignal): Promise<boolean> {
+    const found = this.rowOf(this.config.node);
+    const wanted = this.ownRow();
+    if (found !== undefined && isSameOwnRow(found.value, wanted)) return true;
+    if (!this.ports.group.status().isReady) return false;
+    if (found?.value.state === "gone" && !this.mayReturn(found.value)) return false;
+    const key = formatKey({ kind: "node-state", node: this.config.node });
+    const result = await this.ports.kv.transact({
+      compare: [{ key, target: "modRevision", op: "=", value: found?.modRevision ?? 0 }],
+      then: [{ kind: "put", key, value: wanted }],
+      else: [],
+    }, { signal, timeoutMs: WRITE_TIMEOUT_MS });
+    if (result.succeeded) this.log.info({ event: "node.duty", duty: wanted.state });
+    return result.succeeded;
+  }
+
+  /** Whether to contradict the leader, who wrote this living node gone: only once the others can hear it again. */
+  private mayReturn(row: NodeStateRow): boolean {
+    const nowMs = this.clock.nowMs();
+    if (this.detector.isIsolated || nowMs - (this.returnedAtMs ?? -Infinity) < RETURN_EVERY_MS) return false;
+    this.returnedAtMs = nowMs;
+    this.log.warn({ event: "node.was-declared-gone", goneSinceMs: row.sinceMs });
+    return true;
+  }
+
+  private ownRow(): NodeStateRow {
+    const { uid, incarnation, peerAddress, apiAddress, labels, capacity } = this.config;
+    return { state: this.duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs: this.clock.wallMs() };
+  }
+}
+
+function isSameOwnRow(found: NodeStateRow & { readonly node: NodeId }, wanted: NodeStateRow): boolean {
+  return isSameValue({ ...found, node: undefined, sinceMs: 0 }, { ...wanted, sinceMs: 0 });
+}

@@ -1,0 +1,266 @@
+// Owns: the instances of this node: one driver per row or worker, the comparison of both at start and every 10 s, and an
+// orderly end. Does not own: what is wanted (the leader), the work on one instance (instance-driver.ts).
+//
+// After a start nothing runs here, whatever the rows say: rows that claim otherwise become FAILED, attempt 0, with their
+// endpoints removed, and the leader loads them here again at once. Only then does the node go on duty. A node that stops
+// in order leaves the same rows, so a rolling restart moves nothing: the leader waits until the node is back, or gone.
+import { AetherError } from "../base/errors.ts";
+import type { ArtifactId, NodeId } from "../base/ids.ts";
+import { SECOND_MS } from "../base/units.ts";
+import { parseArtifactId } from "../base/ids.ts";
+import { TaskScope } from "../base/task-scope.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Log, Telemetry } from "../env/telemetry.ts";
+import type { Group } from "../consensus/group.ts";
+import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import type { KvEntry, Op } from "../kvstore/core/schema.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
+import { instanceKeyOf } from "../slices/core/instance-spec.ts";
+import { nextState } from "../slices/core/lifecycle.ts";
+import type { InstanceHost } from "../slices/instance-host.ts";
+import type { InstanceKey } from "../slices/running-instances.ts";
+import type { ClusterViews } from "./cluster-views.ts";
+import { failedRow } from "./core/failure-class.ts";
+import { storable } from "./core/plain-value.ts";
+import { INSTANCE_TIME_LIMITS, InstanceDriver, type InstanceTimeLimits } from "./instance-driver.ts";
+import type { MembershipService } from "./membership-service.ts";
+import { StoreOutage } from "./store-outage.ts";
+import { Wake } from "./wake.ts";
+
+export interface NodeDeploymentPorts {
+  readonly kv: Kv;
+  readonly host: InstanceHost;
+  readonly group: Pick<Group, "status">;
+  readonly views: Pick<ClusterViews, "slices" | "endpoints" | "endpointsOf">;
+  readonly membership: Pick<MembershipService, "setDuty">;
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface NodeDeploymentConfig {
+  readonly node: NodeId;
+  readonly limits?: InstanceTimeLimits;
+  /** Longest wait of an orderly stop for calls in flight. */
+  readonly drainMs?: number;
+}
+
+const FULL_COMPARE_EVERY_MS = 10 * SECOND_MS;
+const DRAIN_MS = 10 * SECOND_MS;
+/** An orderly stop does not wait longer for a store that is away. */
+const GIVE_UP_WRITE_MS = 2 * SECOND_MS;
+const START_POLL_MS = 100;
+const ENDPOINTS_PER_TXN = 100;
+
+export class NodeDeploymentManager {
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly ports: NodeDeploymentPorts;
+  private readonly config: NodeDeploymentConfig;
+  private readonly outage: StoreOutage;
+  private readonly wake: Wake;
+  private readonly scope: TaskScope;
+  private readonly drivers = new Map<InstanceKey, InstanceDriver>();
+
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    ports: NodeDeploymentPorts,
+    config: NodeDeploymentConfig,
+  ) {
+    this.clock = env.clock;
+    this.log = env.telemetry.log;
+    this.ports = ports;
+    this.config = config;
+    this.outage = new StoreOutage(this.log, "node-deployment");
+    this.wake = new Wake(this.clock);
+    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
+    ports.views.slices.subscribe(() => this.wake.notify());
+    ports.host.onLost((key, reason) => this.drivers.get(key)?.noteLost(reason));
+  }
+
+  start(): void {
+    this.scope.spawn("node-deployment", (signal) => this.run(signal));
+  }
+
+  /** Instances that this node drives now. */
+  get instances(): readonly InstanceKey[] {
+    return [...this.drivers.keys()];
+  }
+
+  /** For an orderly end of the node: endpoints away, calls in flight answered (bounded), workers ended. */
+  async drainAndStop(): Promise<void> {
+    this.ports.membership.setDuty("draining");
+    await this.scope.close();
+    await Promise.all([...this.drivers.values()].map((driver) => this.drain(driver)));
+    this.drivers.clear();
+  }
+
+  /** Stops driving; what runs goes on running. */
+  async close(): Promise<void> {
+    await this.scope.close();
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    await this.recover(signal);
+    this.ports.membership.setDuty("on-duty");
+    while (!signal.aborted) {
+      this.compare();
+      await this.wake.wait(signal, FULL_COMPARE_EVERY_MS);
+    }
+  }
+
+  /** Until the store knows that nothing of an earlier life of this node runs. */
+  private async recover(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        if (this.ports.group.status().isReady) {
+          await this.failEarlierLife(signal);
+          this.outage.noteSuccess();
+          return;
+        }
+        await this.clock.sleep(START_POLL_MS, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        await this.clock.sleep(this.outage.noteFailure(error), signal);
+      }
+    }
+  }
+
+  private async failEarlierLife(signal: AbortSignal): Promise<void> {
+    const endpoints = (await this.listAll(prefixOf({ kind: "endpoints" }), signal)).filter(({ key }) => this.isOwnEndpoint(key));
+    const orphans = new Set(endpoints.map(({ key }) => key));
+    for (const entry of await this.listAll(prefixOf({ kind: "slices", node: this.config.node }), signal)) {
+      const mine = [...orphans].filter((key) => isEndpointOf(key, entry.key));
+      if (await this.failRow(entry, mine, signal)) for (const key of mine) orphans.delete(key);
+    }
+    await this.deleteOrphans([...orphans], signal);
+  }
+
+  /** True when the endpoints are gone with the row. A row that changes under our hands is left to its driver. */
+  private async failRow(entry: KvEntry, endpoints: readonly KeyText[], signal: AbortSignal): Promise<boolean> {
+    const row = parseInstanceRow(entry.value);
+    // LOAD, UNLOAD and FAILED claim nothing: the drivers just go on from there.
+    if (nextState(row.state, "lost") === "refuse") return false;
+    const error = new AetherError("E_UNAVAILABLE", "the node restarted");
+    const failed = failedRow(row, error, { nowWallMs: this.clock.wallMs(), attempt: 0 });
+    const result = await this.ports.kv.transact({
+      compare: [{ key: entry.key, target: "modRevision", op: "=", value: entry.modRevision }],
+      then: [{ kind: "put", key: entry.key, value: storable(failed) }, ...endpoints.map(deletion)],
+      else: [],
+    }, { signal });
+    return result.succeeded;
+  }
+
+  /** Nothing of this node serves yet, so each of its endpoints is a leftover. */
+  private async deleteOrphans(keys: readonly KeyText[], signal: AbortSignal): Promise<void> {
+    for (let from = 0; from < keys.length; from += ENDPOINTS_PER_TXN) {
+      const then = keys.slice(from, from + ENDPOINTS_PER_TXN).map(deletion);
+      await this.ports.kv.transact({ compare: [], then, else: [] }, { signal });
+    }
+  }
+
+  private async listAll(prefix: string, signal: AbortSignal): Promise<readonly KvEntry[]> {
+    const entries: KvEntry[] = [];
+    for (;;) {
+      const after = entries.at(-1)?.key;
+      const page = await this.ports.kv.list(after === undefined ? { prefix } : { prefix, after }, { signal });
+      entries.push(...page.entries);
+      if (!page.more) return entries;
+    }
+  }
+
+  private isOwnEndpoint(text: KeyText): boolean {
+    const key = parseKey(text);
+    return key.kind === "endpoint" && key.node === this.config.node;
+  }
+
+  /** Both directions: every row of this node has a driver that knows it, and so has every worker without a row. */
+  private compare(): void {
+    const { slices } = this.ports.views;
+    if (!slices.isComplete) return;
+    const rowless = new Set([...this.drivers.keys(), ...this.ports.host.hosted().keys()]);
+    for (const { modRevision, value } of slices.rows().values()) {
+      if (value.node !== this.config.node) continue;
+      rowless.delete(instanceKeyOf(value.artifact, value.index));
+      this.tell(value, value.row, modRevision);
+    }
+    for (const instance of rowless) this.tell(partsOf(instance), undefined, slices.revision);
+  }
+
+  /** Tells the driver of an instance about its row; a new driver starts with that knowledge. */
+  private tell({ artifact, index }: InstanceParts, row: InstanceRow | undefined, revision: number): void {
+    const instance = instanceKeyOf(artifact, index);
+    const known = this.drivers.get(instance);
+    const driver = known ?? this.openDriver(artifact, index);
+    driver.observe(row, revision);
+    if (known !== undefined) return;
+    this.drivers.set(instance, driver);
+    this.scope.spawn(instance, (signal) => this.drive(driver, signal));
+  }
+
+  private openDriver(artifact: ArtifactId, index: number): InstanceDriver {
+    const { kv, host, views } = this.ports;
+    return new InstanceDriver({
+      clock: this.clock,
+      log: this.log,
+      kv,
+      host,
+      outage: this.outage,
+      limits: this.config.limits ?? INSTANCE_TIME_LIMITS,
+      endpointsOf: () => views.endpointsOf(this.config.node, artifact, index),
+    }, { node: this.config.node, artifact, index });
+  }
+
+  private async drive(driver: InstanceDriver, signal: AbortSignal): Promise<void> {
+    await driver.run(signal);
+    // An orderly stop still has to end what this driver drove.
+    if (signal.aborted) return;
+    this.drivers.delete(driver.instance);
+    // A row that came in the very turn in which the driver ended finds a new one.
+    this.wake.notify();
+  }
+
+  private async drain(driver: InstanceDriver): Promise<void> {
+    const { host } = this.ports;
+    await this.within(GIVE_UP_WRITE_MS, (signal) => driver.giveUp("the node stopped", signal));
+    if (host.hosted().get(driver.instance) === "active") {
+      await this.within(this.config.drainMs ?? DRAIN_MS, (signal) => host.deactivate(driver.instance, signal));
+    }
+    await this.within(GIVE_UP_WRITE_MS, () => host.unload(driver.instance));
+  }
+
+  /** A step of an orderly stop: it may fail, the stop goes on. */
+  private async within(limitMs: number, step: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const controller = new AbortController();
+    const limit = this.clock.setTimer(limitMs, () => {
+      controller.abort(new AetherError("E_TIMEOUT", `a step of stopping the node took longer than ${limitMs} ms`));
+    });
+    try {
+      await step(controller.signal);
+    } catch (error) {
+      // Not fatal to the stop: the next start and the leader find out what is left and clean up.
+      this.log.warn({ event: "node.stop-step-failed", error });
+    } finally {
+      limit.cancel();
+    }
+  }
+}
+
+function deletion(key: KeyText): Op {
+  return { kind: "delete", key };
+}
+
+function isEndpointOf(endpoint: KeyText, slice: KeyText): boolean {
+  const key = parseKey(endpoint);
+  if (key.kind !== "endpoint") return false;
+  return formatKey({ kind: "slice", node: key.node, artifact: key.artifact, instance: key.instance }) === slice;
+}
+
+interface InstanceParts {
+  readonly artifact: ArtifactId;
+  readonly index: number;
+}
+
+function partsOf(instance: InstanceKey): InstanceParts {
+  const slash = instance.lastIndexOf("/");
+  return { artifact: parseArtifactId(instance.slice(0, slash)), index: Number(instance.slice(slash + 1)) };
+}

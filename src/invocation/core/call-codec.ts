@@ -1,0 +1,147 @@
+// Owns: calls as bytes on the `rpc` channel. A message is one MessagePack array whose first item is its type. An
+// absent input or output is a shorter array, so that `undefined` survives. Ids are the caller's, unique per connection.
+import { unreachable } from "../../base/assert.ts";
+import { decode, encode } from "../../base/codec.ts";
+import { AetherError, type ErrorBody } from "../../base/errors.ts";
+import { KiB } from "../../base/units.ts";
+import { CALL_BYTES_MAX } from "../../slices/core/plain-data.ts";
+import { isErrorBody } from "../../slices/core/worker-protocol.ts";
+import type { IncomingReply } from "../../slices/running-instances.ts";
+
+export interface CallRequest {
+  readonly kind: "request";
+  readonly id: number;
+  readonly instance: string;
+  readonly method: string;
+  readonly timeoutMs: number;
+  readonly input: unknown;
+  readonly idempotencyKey?: string;
+  readonly traceparent?: string;
+}
+
+export type CallMessage =
+  | CallRequest
+  | { readonly kind: "reply"; readonly id: number; readonly reply: IncomingReply }
+  | { readonly kind: "cancel"; readonly id: number };
+
+export type ParsedCallMessage = CallMessage | { readonly kind: "refused"; readonly reason: string };
+
+const REQUEST = 1;
+const REPLY = 2;
+const CANCEL = 3;
+
+const REPLY_KINDS = ["ok", "not-started", "failed"] as const;
+/** Names, keys and trace context around the input. */
+const ENVELOPE_BYTES_MAX = 16 * KiB;
+/** Keys, names and trace contexts; keys of instances are the longest of our own. */
+const TEXT_LENGTH_MAX = 1 * KiB;
+
+export function encodeCallMessage(message: CallMessage): Uint8Array {
+  switch (message.kind) {
+    case "request":
+      return encodeRequest(message);
+    case "reply":
+      return encodeReply(message.id, message.reply);
+    case "cancel":
+      return encode([CANCEL, message.id]);
+    default:
+      return unreachable(message);
+  }
+}
+
+function encodeRequest(request: CallRequest): Uint8Array {
+  const { id, instance, method, timeoutMs, idempotencyKey = null, traceparent = null, input } = request;
+  const head = [REQUEST, id, instance, method, timeoutMs, idempotencyKey, traceparent];
+  return encode(input === undefined ? head : [...head, input]);
+}
+
+function encodeReply(id: number, reply: IncomingReply): Uint8Array {
+  const head = [REPLY, id, REPLY_KINDS.indexOf(reply.kind)];
+  if (reply.kind !== "ok") return encode([...head, reply.error]);
+  return encode(reply.output === undefined ? head : [...head, reply.output]);
+}
+
+/** Total: whatever a peer sends is a message or a reason to refuse it. */
+export function parseCallMessage(bytes: Uint8Array): ParsedCallMessage {
+  const items = decodeItems(bytes);
+  if (typeof items === "string") return refused(items);
+  const id = items[1];
+  if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0) return refused("its id is not a number");
+  switch (items[0]) {
+    case REQUEST:
+      return parseRequest(id, items);
+    case REPLY:
+      return parseReply(id, items);
+    case CANCEL:
+      return { kind: "cancel", id };
+    default:
+      return refused("its type is unknown");
+  }
+}
+
+function decodeItems(bytes: Uint8Array): readonly unknown[] | string {
+  try {
+    const items = decode(bytes, CALL_BYTES_MAX + ENVELOPE_BYTES_MAX);
+    return Array.isArray(items) ? items : "it is not an array";
+  } catch (error) {
+    if (error instanceof AetherError) return error.message;
+    throw error;
+  }
+}
+
+function parseRequest(id: number, items: readonly unknown[]): ParsedCallMessage {
+  const [, , instance, method, timeoutMs, idempotencyKey, traceparent, input] = items;
+  if (!isText(instance) || !isText(method)) return refused("a request without instance or method");
+  if (typeof timeoutMs !== "number" || !Number.isFinite(timeoutMs)) return refused("a request without deadline");
+  if (!isTextOrNull(idempotencyKey)) return refused("a request with an unusable key");
+  if (!isTextOrNull(traceparent)) return refused("a request with an unusable trace context");
+  return {
+    kind: "request",
+    id,
+    instance,
+    method,
+    timeoutMs,
+    input,
+    ...(idempotencyKey === null ? {} : { idempotencyKey }),
+    ...(traceparent === null ? {} : { traceparent }),
+  };
+}
+
+function parseReply(id: number, items: readonly unknown[]): ParsedCallMessage {
+  const kind = typeof items[2] === "number" ? REPLY_KINDS[items[2]] : undefined;
+  const body = items[3];
+  if (kind === undefined) return refused("a reply of unknown kind");
+  if (kind === "ok") return { kind: "reply", id, reply: { kind: "ok", output: body } };
+  // Still a reply: refusing it would leave the caller waiting until its deadline.
+  const error = isErrorBody(body) ? plainBody(body) : UNREADABLE;
+  return { kind: "reply", id, reply: { kind, error } };
+}
+
+/** Stands for an error with a code of a later release, or of none. */
+const UNREADABLE: ErrorBody = {
+  code: "E_INTERNAL",
+  message: "the callee's node answered with an error that this node cannot read; run one release on all nodes",
+  outcome: "unknown",
+};
+
+/** Only the fields we know: a peer's error is shown to users. */
+function plainBody({ code, message, outcome, details }: ErrorBody): ErrorBody {
+  return {
+    code,
+    message,
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(details === undefined ? {} : { details }),
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value.length > 0 && value.length <= TEXT_LENGTH_MAX;
+}
+
+function isTextOrNull(value: unknown): value is string | null {
+  return value === null || isText(value);
+}
+
+function refused(reason: string): ParsedCallMessage {
+  return { kind: "refused", reason };
+}

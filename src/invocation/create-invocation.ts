@@ -1,0 +1,35 @@
+// Owns: putting this area together: what calls out and what answers share one channel.
+import type { NodeId } from "../base/ids.ts";
+import type { EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { RunningInstances } from "../slices/running-instances.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { InvocationConfig } from "./invocation-config.ts";
+import { Invoker, type InvokerEnv } from "./invoker.ts";
+import { RemoteCaller } from "./remote-caller.ts";
+import { RpcChannel } from "./rpc-channel.ts";
+
+export interface InvocationPorts {
+  readonly lookup: EndpointLookup;
+  readonly local: RunningInstances;
+  readonly messaging: PeerMessaging;
+  readonly self: NodeId;
+}
+
+/** Attaches the `rpc` channel; call it before the network starts. */
+export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config: InvocationConfig): Invoker {
+  const { lookup, local, messaging, self } = ports;
+  const rpc = new RpcChannel(env, { messaging });
+  const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
+  const dispatcher = new Dispatcher({ rpc, local }, config);
+  rpc.attach({
+    onRequest: (from, request) => dispatcher.receiveRequest(from, request),
+    onCancel: (from, id) => dispatcher.receiveCancel(from, id),
+    onReply: (from, id, reply) => remote.receiveReply(from, id, reply),
+    onPeerDown: (node) => {
+      remote.failPeer(node);
+      dispatcher.dropPeer(node);
+    },
+  });
+  return new Invoker(env, { lookup, local, remote, self }, config);
+}

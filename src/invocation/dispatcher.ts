@@ -1,0 +1,75 @@
+// Owns: calls of peers under way on this node: handed to their instance, answered once, cancelled when their caller
+// gives up or its connection is lost. Does not own: what runs them (RunningInstances).
+import { AetherError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { IncomingReply, RunningInstances } from "../slices/running-instances.ts";
+import type { CallRequest } from "./core/call-codec.ts";
+import type { RpcChannel } from "./rpc-channel.ts";
+
+export interface DispatcherPorts {
+  readonly rpc: RpcChannel;
+  readonly local: RunningInstances;
+}
+
+export class Dispatcher {
+  private readonly ports: DispatcherPorts;
+  private readonly peerCallsMax: number;
+  /** By peer, then by the peer's id of the call. */
+  private readonly underWay = new Map<NodeId, Map<number, AbortController>>();
+
+  constructor(ports: DispatcherPorts, config: { readonly peerCallsMax: number }) {
+    this.ports = ports;
+    this.peerCallsMax = config.peerCallsMax;
+  }
+
+  receiveRequest(from: NodeId, request: CallRequest): void {
+    const calls = this.callsOf(from);
+    if (calls.has(request.id)) return this.ports.rpc.metrics.refused.add(1);
+    if (calls.size >= this.peerCallsMax) return this.reply(from, request.id, overloaded(from, this.peerCallsMax));
+    const controller = new AbortController();
+    calls.set(request.id, controller);
+    // `invoke` never rejects.
+    void this.ports.local.invoke(request, controller.signal).then((reply) => {
+      // Another controller, or none: the caller has left meanwhile, or its connection is another one.
+      if (calls.get(request.id) !== controller) return;
+      calls.delete(request.id);
+      this.reply(from, request.id, reply);
+    });
+  }
+
+  receiveCancel(from: NodeId, id: number): void {
+    const calls = this.underWay.get(from);
+    const controller = calls?.get(id);
+    calls?.delete(id);
+    controller?.abort(new AetherError("E_TIMEOUT", `the caller on ${from} gave up`));
+  }
+
+  /** Nobody waits for these answers any more. */
+  dropPeer(node: NodeId): void {
+    const calls = this.underWay.get(node);
+    this.underWay.delete(node);
+    if (calls === undefined) return;
+    const controllers = [...calls.values()];
+    calls.clear();
+    const reason = new AetherError("E_TIMEOUT", `the connection to the caller's node ${node} was lost`);
+    for (const controller of controllers) controller.abort(reason);
+  }
+
+  private callsOf(node: NodeId): Map<number, AbortController> {
+    const known = this.underWay.get(node);
+    if (known !== undefined) return known;
+    const calls = new Map<number, AbortController>();
+    this.underWay.set(node, calls);
+    return calls;
+  }
+
+  private reply(to: NodeId, id: number, reply: IncomingReply): void {
+    if (this.ports.rpc.send(to, { kind: "reply", id, reply })) return;
+    this.ports.rpc.metrics.repliesDropped.add(1, { reason: "not-sent" });
+  }
+}
+
+function overloaded(from: NodeId, limit: number): IncomingReply {
+  const message = `${limit} calls from ${from} are under way on this node already`;
+  return { kind: "not-started", error: new AetherError("E_OVERLOADED", message).toBody() };
+}

@@ -1,0 +1,18 @@
+// Owns: the limits of calls made and answered by one node.
+import { z } from "zod";
+
+export const InvocationConfig = z.object({
+  callsInFlightMax: z.int().min(1).max(1_000_000).default(4_096)
+    .describe("Calls from this node under way at once; beyond it E_OVERLOADED, so that memory stays bounded."),
+  peerCallsMax: z.int().min(1).max(1_000_000).default(8_192)
+    .describe("Calls of one peer under way here at once: twice what a well-behaved peer can have."),
+  retriesMax: z.int().min(0).max(10).default(3)
+    .describe("Retries after an attempt that may have run, or to an endpoint tried before."),
+  retryBackoffMs: z.int().min(1).max(10_000).default(100)
+    .describe("Milliseconds before the first of them, doubling; always within the deadline."),
+  endpointWaitMsMax: z.int().min(0).max(600_000).default(5_000)
+    .describe("Milliseconds to wait, within the deadline, for a slice without live endpoint to get one."),
+  endpointPollMs: z.int().min(1).max(10_000).default(20)
+    .describe("Milliseconds between two looks while waiting for an endpoint."),
+});
+export type InvocationConfig = z.output<typeof InvocationConfig>;

@@ -1,0 +1,304 @@
+// Owns: the structured keys of the store: their types, their one text form, prefixes and patterns.
+// Does not own: what is stored under them, and who may write it.
+//
+// Nothing builds a key from strings by hand. Every key has exactly one text: `parseKey(formatKey(key))` is `key` and
+// `formatKey(parseKey(text))` is `text`; names are escaped, so that no value can forge a segment.
+import { unreachable } from "../../base/assert.ts";
+import { AetherError } from "../../base/errors.ts";
+import {
+  parseArtifactId,
+  parseDigest,
+  parseNodeId,
+  type ArtifactId,
+  type Digest,
+  type NodeId,
+} from "../../base/ids.ts";
+
+/** The text of a valid key. Only `formatKey` and `parseKeyText` make it. */
+export type KeyText = string & { readonly brand: "KeyText" };
+
+/** One key of the store, by its kind. `name`, `slice` and `method` may be any text; they are escaped. */
+export type AetherKey =
+  | { readonly kind: "config" }
+  | { readonly kind: "node-intent"; readonly node: NodeId }
+  | { readonly kind: "node-state"; readonly node: NodeId }
+  /** Epoch and holder. It changes only with the epoch, so comparing its modRevision fences exactly. */
+  | { readonly kind: "leader" }
+  /** The holder's sign of life, apart from `leader` because it changes all the time. */
+  | { readonly kind: "leader-beat" }
+  | { readonly kind: "artifact"; readonly artifact: ArtifactId }
+  | { readonly kind: "blob"; readonly digest: Digest; readonly chunk: number }
+  | { readonly kind: "blueprint"; readonly name: string; readonly revision: number }
+  | { readonly kind: "blueprint-current"; readonly name: string }
+  /** The blueprint that has this slice: a slice name belongs to one blueprint. */
+  | { readonly kind: "slice-owner"; readonly slice: string }
+  | { readonly kind: "slice"; readonly node: NodeId; readonly artifact: ArtifactId; readonly instance: number }
+  | {
+      readonly kind: "endpoint";
+      readonly slice: string;
+      readonly method: string;
+      readonly node: NodeId;
+      readonly artifact: ArtifactId;
+      readonly instance: number;
+    }
+  /** A user's key: `path` is one or more segments joined by "/", taken as they are. */
+  | { readonly kind: "data"; readonly path: string };
+
+/** The sets of keys that areas list and watch. Absent parts mean "all of them". */
+export type KeyPrefix =
+  | { readonly kind: "nodes"; readonly node?: NodeId }
+  /** Both `leader` and `leader/beat`. */
+  | { readonly kind: "leader" }
+  | { readonly kind: "artifacts" }
+  | { readonly kind: "blobs"; readonly digest?: Digest }
+  | { readonly kind: "blueprints"; readonly name?: string }
+  | { readonly kind: "slices"; readonly node?: NodeId }
+  | { readonly kind: "endpoints"; readonly slice?: string }
+  | { readonly kind: "data"; readonly path?: string };
+
+/** Longest key in UTF-8 bytes. */
+export const KEY_BYTES_MAX = 512;
+/** The one key that can never be deleted: a lost epoch would start again at 1 and unfence old holders. */
+export const LEADER_KEY: KeyText = "leader" as KeyText;
+
+// Zero-padded, so that the order of keys is the order of numbers.
+const REVISION_DIGITS = 10;
+const CHUNK_DIGITS = 6;
+const INSTANCE_MAX = 99_999;
+
+// Control characters and half surrogate pairs have no business in a key: the one breaks lines, the other has no UTF-8.
+const UNPRINTABLE = /[\u0000-\u001f\u007f]|\p{Surrogate}/u;
+const PLAIN_DATA_KEY = /^data(?:\/[A-Za-z0-9_-][A-Za-z0-9_:.-]*)+$/;
+const DIGITS = /^\d+$/;
+
+/** The text of `key`. @throws AetherError E_INVALID when a part is empty, out of range or the text is too long. */
+export function formatKey(key: AetherKey): KeyText {
+  const text = textOf(key);
+  if (utf8Bytes(text) > KEY_BYTES_MAX) throw tooLong(text);
+  return text as KeyText;
+}
+
+function textOf(key: AetherKey): string {
+  switch (key.kind) {
+    case "config":
+      return "cluster/config";
+    case "node-intent":
+      return `nodes/${key.node}/intent`;
+    case "node-state":
+      return `nodes/${key.node}/state`;
+    case "leader":
+      return LEADER_KEY;
+    case "leader-beat":
+      return "leader/beat";
+    case "artifact":
+      return `artifacts/${key.artifact}`;
+    case "blob":
+      return `blobs/${key.digest}/${padded(key.chunk, CHUNK_DIGITS)}`;
+    case "blueprint":
+      return `blueprints/${escapeName(key.name)}/${padded(key.revision, REVISION_DIGITS)}`;
+    case "blueprint-current":
+      return `blueprints/${escapeName(key.name)}/current`;
+    case "slice-owner":
+      return `slice-owners/${escapeName(key.slice)}`;
+    case "slice":
+      return `slices/${key.node}/${key.artifact}/${instanceText(key.instance)}`;
+    case "endpoint": {
+      const method = `endpoints/${escapeName(key.slice)}/${escapeName(key.method)}`;
+      return `${method}/${key.node}/${key.artifact}/${instanceText(key.instance)}`;
+    }
+    case "data":
+      return `data/${checkedPath(key.path)}`;
+    default:
+      return unreachable(key);
+  }
+}
+
+/**
+ * Reads a key's text.
+ * @throws AetherError E_INVALID for an unknown prefix, a bad or empty segment, or more than 512 bytes.
+ */
+export function parseKey(text: string): AetherKey {
+  if (utf8Bytes(text) > KEY_BYTES_MAX) throw tooLong(text);
+  const segments = text.split("/");
+  const key = keyOf(text, segments);
+  // One key, one text: refuses `%41`, missing padding and every other way of writing the same key twice.
+  if (textOf(key) !== text) throw badKey(text, `it is not in its one form, which is "${textOf(key)}"`);
+  return key;
+}
+
+/** The text itself, once it is known to be a key. Cheaper than `parseKey` for plain user keys. */
+export function parseKeyText(text: string): KeyText {
+  // The expression allows only ASCII, so the length is in bytes.
+  if (text.length > KEY_BYTES_MAX || !PLAIN_DATA_KEY.test(text)) parseKey(text);
+  return text as KeyText;
+}
+
+function keyOf(text: string, segments: readonly string[]): AetherKey {
+  const [root = "", a = "", b = "", c = "", d = "", e = ""] = segments;
+  if (root === "data") return { kind: "data", path: checkedPath(text.slice("data/".length)) };
+  if (segments.includes("")) throw badKey(text, "it has an empty segment");
+  // Kinds by first segment and number of segments; what the parts must be is checked by their own parsers.
+  switch (`${root}/${segments.length}`) {
+    case "cluster/2":
+      if (a === "config") return { kind: "config" };
+      break;
+    case "nodes/3":
+      if (b === "intent") return { kind: "node-intent", node: parseNodeId(a) };
+      if (b === "state") return { kind: "node-state", node: parseNodeId(a) };
+      break;
+    case "leader/1":
+      return { kind: "leader" };
+    case "leader/2":
+      if (a === "beat") return { kind: "leader-beat" };
+      break;
+    case "artifacts/2":
+      return { kind: "artifact", artifact: parseArtifactId(a) };
+    case "blobs/3":
+      return { kind: "blob", digest: parseDigest(a), chunk: numberOf(text, b) };
+    case "blueprints/3":
+      if (b === "current") return { kind: "blueprint-current", name: nameOf(text, a) };
+      return { kind: "blueprint", name: nameOf(text, a), revision: numberOf(text, b) };
+    case "slice-owners/2":
+      return { kind: "slice-owner", slice: nameOf(text, a) };
+    case "slices/4":
+      return { kind: "slice", node: parseNodeId(a), artifact: parseArtifactId(b), instance: numberOf(text, c) };
+    case "endpoints/6":
+      return {
+        kind: "endpoint",
+        slice: nameOf(text, a),
+        method: nameOf(text, b),
+        node: parseNodeId(c),
+        artifact: parseArtifactId(d),
+        instance: numberOf(text, e),
+      };
+  }
+  throw badKey(text, "no kind of key looks like this; keys of your own begin with data/");
+}
+
+/** The text with which every key of the set begins, and no other key. */
+export function prefixOf(prefix: KeyPrefix): string {
+  switch (prefix.kind) {
+    case "nodes":
+      return `nodes/${part(prefix.node)}`;
+    case "leader":
+      return LEADER_KEY;
+    case "artifacts":
+      return "artifacts/";
+    case "blobs":
+      return `blobs/${part(prefix.digest)}`;
+    case "blueprints":
+      return `blueprints/${namePart(prefix.name)}`;
+    case "slices":
+      return `slices/${part(prefix.node)}`;
+    case "endpoints":
+      return `endpoints/${namePart(prefix.slice)}`;
+    case "data":
+      return prefix.path === undefined ? "data/" : `data/${checkedPath(prefix.path)}/`;
+    default:
+      return unreachable(prefix);
+  }
+}
+
+/**
+ * Whether `key` has the shape of `pattern`, for example `slices/*\/g:n:1.0.0/*` or `endpoints/orders/**`:
+ * `*` stands for one segment, a last `**` for one or more.
+ */
+export function matchPattern(pattern: string, key: KeyText): boolean {
+  const wanted = pattern.split("/");
+  const found = key.split("/");
+  const isOpen = wanted.at(-1) === "**";
+  if (isOpen ? found.length < wanted.length : found.length !== wanted.length) return false;
+  const fixed = isOpen ? wanted.slice(0, -1) : wanted;
+  return fixed.every((segment, index) => segment === "*" || segment === found[index]);
+}
+
+/** Order of keys: bytewise over UTF-8, as the disk has it. Differs from `<` on strings beyond U+FFFF only. */
+export function compareKeyText(a: KeyText, b: KeyText): number {
+  const shared = Math.min(a.length, b.length);
+  for (let index = 0; index < shared; index++) {
+    const x = a.charCodeAt(index);
+    const y = b.charCodeAt(index);
+    if (x !== y) return byteRank(x) - byteRank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Bytes of `text` in UTF-8. */
+export function utf8Bytes(text: string): number {
+  let bytes = text.length;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    // A surrogate pair is two units and four bytes: two for each half.
+    if (unit >= 0x80) bytes += unit >= 0x800 && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
+  }
+  return bytes;
+}
+
+// Surrogates stand for characters above U+FFFF, so they rank behind U+E000..U+FFFF.
+function byteRank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}
+
+function part(text: string | undefined): string {
+  return text === undefined ? "" : `${text}/`;
+}
+
+function namePart(name: string | undefined): string {
+  return name === undefined ? "" : `${escapeName(name)}/`;
+}
+
+function escapeName(name: string): string {
+  if (name === "" || UNPRINTABLE.test(name)) throw badKey(name, "a name is empty or has unprintable characters");
+  // `encodeURIComponent` leaves "*" alone, which patterns give a meaning to.
+  return encodeURIComponent(name).replaceAll("*", "%2A");
+}
+
+function nameOf(text: string, segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch (error) {
+    throw new AetherError("E_INVALID", `"${text}" is not a key: "${segment}" is not a well escaped name`, {
+      cause: error,
+    });
+  }
+}
+
+function checkedPath(path: string): string {
+  if (UNPRINTABLE.test(path)) throw badKey(`data/${path}`, "it has unprintable characters");
+  for (const segment of path.split("/")) {
+    if (segment === "") throw badKey(`data/${path}`, "it has an empty segment");
+    // Paths of URLs lose these segments on the way.
+    if (segment === "." || segment === "..") throw badKey(`data/${path}`, `it has a segment "${segment}"`);
+  }
+  return path;
+}
+
+function numberOf(text: string, segment: string): number {
+  if (!DIGITS.test(segment) || segment.length > REVISION_DIGITS) throw badKey(text, `"${segment}" is not a number`);
+  return Number(segment);
+}
+
+function padded(value: number, digits: number): string {
+  if (!Number.isSafeInteger(value) || value < 0 || value >= 10 ** digits) {
+    throw new AetherError("E_INVALID", `${value} cannot be part of a key: use 0 to ${10 ** digits - 1}`);
+  }
+  return String(value).padStart(digits, "0");
+}
+
+function instanceText(instance: number): string {
+  if (!Number.isSafeInteger(instance) || instance < 0 || instance > INSTANCE_MAX) {
+    throw new AetherError("E_INVALID", `${instance} is not an instance index: use 0 to ${INSTANCE_MAX}`);
+  }
+  return String(instance);
+}
+
+function badKey(text: string, reason: string): AetherError {
+  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return new AetherError("E_INVALID", `${JSON.stringify(shown)} is not a key: ${reason}`, { details: { key: shown } });
+}
+
+function tooLong(text: string): AetherError {
+  return new AetherError("E_INVALID", `a key of ${utf8Bytes(text)} bytes is over the limit of ${KEY_BYTES_MAX}`, {
+    details: { limit: KEY_BYTES_MAX, actual: utf8Bytes(text) },
+  });
+}

@@ -1,0 +1,261 @@
+// Owns: transactions as bytes: the check of untrusted input, the replicated command, and reading it back.
+// Does not own: what a transaction does (state-machine.ts).
+//
+// A command is [format, compares, then, else] in arrays and numbers, because every put carries it. Values travel as
+// canonical bytes that the state machine stores without looking inside.
+import { unreachable } from "../../base/assert.ts";
+import { encode } from "../../base/codec.ts";
+import { AetherError } from "../../base/errors.ts";
+import { KEY_BYTES_MAX, LEADER_KEY, parseKeyText, type KeyText } from "./key.ts";
+import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX } from "./limits.ts";
+import type { Compare, CompareOp, Op, Txn } from "./schema.ts";
+import { encodeValue } from "./value.ts";
+
+/** Version of the command's format; replicas refuse others alike. */
+export const COMMAND_FORMAT = 1;
+
+/** A compare as the state machine sees it: `value` of target "value" is canonical bytes. */
+export type CommandCompare =
+  | {
+      readonly kind: "number";
+      readonly key: KeyText;
+      readonly target: "version" | "modRevision";
+      readonly op: CompareOp;
+      readonly value: number;
+    }
+  | { readonly kind: "value"; readonly key: KeyText; readonly op: CompareOp; readonly value: Uint8Array }
+  | { readonly kind: "exists"; readonly key: KeyText; readonly op: CompareOp; readonly value: boolean };
+
+export type CommandOp =
+  | { readonly kind: "put"; readonly key: KeyText; readonly value: Uint8Array }
+  | { readonly kind: "delete"; readonly key: KeyText }
+  | { readonly kind: "get"; readonly key: KeyText };
+
+export type ParsedCommand =
+  | {
+      readonly kind: "txn";
+      readonly compare: readonly CommandCompare[];
+      readonly then: readonly CommandOp[];
+      readonly else: readonly CommandOp[];
+    }
+  | { readonly kind: "malformed"; readonly reason: string };
+
+// The numbers on the wire are the indexes of these lists; they only ever grow at the end.
+const TARGETS = ["version", "modRevision", "value", "exists"] as const;
+const COMPARE_OPS = ["=", "!=", "<", ">"] as const satisfies readonly CompareOp[];
+const OP_KINDS = ["put", "delete", "get"] as const satisfies readonly Op["kind"][];
+
+const ASCII_KEY = /^[\x20-\x7e]+$/;
+const TEXT_KEY = /^[^\p{Surrogate}\p{Control}]+$/u;
+
+type WireCompare = readonly [target: number, op: number, key: string, value: unknown];
+type WireOp = readonly [kind: number, key: string, value?: Uint8Array];
+
+/**
+ * Checks the counts and keys of a transaction, before consensus. Sizes are checked by `encodeTxn`, which knows them.
+ * @throws AetherError E_TOO_LARGE {limit, actual}, E_INVALID
+ */
+export function checkTxn(txn: Txn): void {
+  checkLimit("compares of a transaction", TXN_OPS_MAX, txn.compare.length);
+  checkLimit("operations of a transaction", TXN_OPS_MAX, txn.then.length + txn.else.length);
+  for (const { key } of txn.compare) parseKeyText(key);
+  for (const op of txn.then) checkOp(op);
+  for (const op of txn.else) checkOp(op);
+}
+
+/**
+ * Checks a transaction and encodes it as a command: the one thing to do before proposing.
+ * @throws AetherError E_TOO_LARGE {limit, actual}, E_INVALID
+ */
+export function encodeTxn(txn: Txn): Uint8Array {
+  checkTxn(txn);
+  const command = encode([COMMAND_FORMAT, txn.compare.map(wireCompare), txn.then.map(wireOp), txn.else.map(wireOp)]);
+  checkLimit("bytes of a transaction", TXN_BYTES_MAX, command.byteLength);
+  return command;
+}
+
+/**
+ * Reads untrusted plain data of the shape of `Txn`; `else` may be absent.
+ * @throws AetherError E_INVALID naming the place.
+ */
+export function parseTxn(input: unknown): Txn {
+  if (!isRecord(input)) throw invalid("the transaction", "an object with compare, then and else");
+  return {
+    compare: listOf(input["compare"], "compare").map((item, index) => parseCompare(item, `compare[${index}]`)),
+    then: listOf(input["then"], "then").map((item, index) => parseOp(item, `then[${index}]`)),
+    else: listOf(input["else"], "else").map((item, index) => parseOp(item, `else[${index}]`)),
+  };
+}
+
+/** Reads what `encodeTxn` made. Total: anything else is "malformed", alike on every replica. */
+export function parseCommand(decoded: unknown): ParsedCommand {
+  const fields = listOrNone(decoded);
+  if (fields?.length !== 4) return malformed("it is not a list of four");
+  const [format, compares, then, otherwise] = fields;
+  if (format !== COMMAND_FORMAT) return malformed(`its format is ${String(format)}, known is ${COMMAND_FORMAT}`);
+  const compare = readAll(compares, readCompare);
+  const thenOps = readAll(then, readOp);
+  const elseOps = readAll(otherwise, readOp);
+  if (compare === undefined || thenOps === undefined || elseOps === undefined) {
+    return malformed("one of its compares or operations has a wrong form");
+  }
+  return { kind: "txn", compare, then: thenOps, else: elseOps };
+}
+
+function checkOp(op: Op): void {
+  parseKeyText(op.key);
+  if (op.kind === "delete" && op.key === LEADER_KEY) {
+    throw new AetherError("E_INVALID", `the key "${LEADER_KEY}" can never be deleted: its epoch must not start again`);
+  }
+}
+
+function wireCompare(compare: Compare): WireCompare {
+  const value = compare.target === "value" ? encodeValue(compare.value) : compare.value;
+  return [TARGETS.indexOf(compare.target), COMPARE_OPS.indexOf(compare.op), compare.key, value];
+}
+
+function wireOp(op: Op): WireOp {
+  switch (op.kind) {
+    case "put":
+      return [0, op.key, encodeValue(op.value)];
+    case "delete":
+      return [1, op.key];
+    case "get":
+      return [2, op.key];
+    default:
+      return unreachable(op);
+  }
+}
+
+function readAll<T>(items: unknown, read: (item: unknown) => T | undefined): readonly T[] | undefined {
+  if (!Array.isArray(items)) return undefined;
+  const result: T[] = [];
+  for (const item of items) {
+    const parsed = read(item);
+    if (parsed === undefined) return undefined;
+    result.push(parsed);
+  }
+  return result;
+}
+
+function readCompare(item: unknown): CommandCompare | undefined {
+  const fields = listOrNone(item);
+  if (fields?.length !== 4) return undefined;
+  const [targetNumber, opNumber, key, value] = fields;
+  const target = pick(TARGETS, targetNumber);
+  const op = pick(COMPARE_OPS, opNumber);
+  if (target === undefined || op === undefined || !isStorableKey(key)) return undefined;
+  switch (target) {
+    case "version":
+    case "modRevision":
+      return typeof value === "number" ? { kind: "number", key, target, op, value } : undefined;
+    case "value":
+      return value instanceof Uint8Array ? { kind: "value", key, op, value } : undefined;
+    case "exists":
+      return typeof value === "boolean" && (op === "=" || op === "!=") ? { kind: "exists", key, op, value } : undefined;
+    default:
+      return unreachable(target);
+  }
+}
+
+function readOp(item: unknown): CommandOp | undefined {
+  const fields = listOrNone(item);
+  if (fields === undefined) return undefined;
+  const [kindNumber, key, value] = fields;
+  const kind = pick(OP_KINDS, kindNumber);
+  if (kind === undefined || !isStorableKey(key)) return undefined;
+  switch (kind) {
+    case "put":
+      return fields.length === 3 && value instanceof Uint8Array ? { kind, key, value } : undefined;
+    case "delete":
+      return fields.length === 2 && key !== LEADER_KEY ? { kind, key } : undefined;
+    case "get":
+      return fields.length === 2 ? { kind, key } : undefined;
+    default:
+      return unreachable(kind);
+  }
+}
+
+// Replicas must not judge kinds of keys: one that a newer version added would diverge an older one. They only refuse
+// what their tables cannot hold: text without UTF-8, and control characters, which begin the store's own rows.
+function isStorableKey(key: unknown): key is KeyText {
+  if (typeof key !== "string" || key.length > KEY_BYTES_MAX) return false;
+  return ASCII_KEY.test(key) || TEXT_KEY.test(key);
+}
+
+function listOrNone(value: unknown): readonly unknown[] | undefined {
+  return Array.isArray(value) ? value : undefined;
+}
+
+function pick<T>(names: readonly T[], index: unknown): T | undefined {
+  return typeof index === "number" ? names[index] : undefined;
+}
+
+function malformed(reason: string): ParsedCommand {
+  return { kind: "malformed", reason: `not a command: ${reason}` };
+}
+
+function parseCompare(item: unknown, place: string): Compare {
+  if (!isRecord(item)) throw invalid(place, "an object");
+  const { key, target, op, value } = readFields(item, place);
+  const isOp = COMPARE_OPS.find((known) => known === op);
+  if (isOp === undefined) throw invalid(`${place}.op`, 'one of "=", "!=", "<", ">"');
+  switch (target) {
+    case "version":
+    case "modRevision":
+      if (typeof value !== "number") throw invalid(`${place}.value`, "a number");
+      return { key, target, op: isOp, value };
+    case "exists":
+      if (typeof value !== "boolean") throw invalid(`${place}.value`, "true or false");
+      if (isOp !== "=" && isOp !== "!=") throw invalid(`${place}.op`, '"=" or "!="');
+      return { key, target, op: isOp, value };
+    case "value":
+      if (value === undefined) throw invalid(`${place}.value`, "a value");
+      return { key, target, op: isOp, value };
+    default:
+      throw invalid(`${place}.target`, 'one of "version", "modRevision", "value", "exists"');
+  }
+}
+
+function parseOp(item: unknown, place: string): Op {
+  if (!isRecord(item)) throw invalid(place, "an object");
+  const { key, kind, value } = readFields(item, place);
+  switch (kind) {
+    case "put":
+      if (value === undefined) throw invalid(`${place}.value`, "a value");
+      return { kind, key, value };
+    case "delete":
+    case "get":
+      return { kind, key };
+    default:
+      throw invalid(`${place}.kind`, 'one of "put", "delete", "get"');
+  }
+}
+
+interface TxnFields {
+  readonly key: KeyText;
+  readonly kind: unknown;
+  readonly target: unknown;
+  readonly op: unknown;
+  readonly value: unknown;
+}
+
+function readFields(item: Readonly<Record<string, unknown>>, place: string): TxnFields {
+  const key = item["key"];
+  if (typeof key !== "string") throw invalid(`${place}.key`, "a key");
+  return { key: parseKeyText(key), kind: item["kind"], target: item["target"], op: item["op"], value: item["value"] };
+}
+
+function listOf(value: unknown, place: string): readonly unknown[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw invalid(place, "a list");
+  return value;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function invalid(place: string, expected: string): AetherError {
+  return new AetherError("E_INVALID", `${place} of a transaction must be ${expected}`, { details: { path: place } });
+}

@@ -1,0 +1,341 @@
+// Owns: this node's copy of the store: applies what consensus decided, answers local reads, and writes checkpoints.
+// Does not own: agreement (consensus), deadlines and callers (kv-store.ts).
+//
+// The disk changes only by checkpoints: one atomic, synced write with all changed entries, the revision, the rolling
+// hash and the mark of consensus, taken at the end of a slot. Everything later is rebuilt by consensus after a crash.
+import { decode } from "../base/codec.ts";
+import { createDeferred, type Deferred } from "../base/deferred.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import { MiB, SECOND_MS } from "../base/units.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { OrderedStore, StoreEntry } from "../env/store.ts";
+import type { Log } from "../env/telemetry.ts";
+import type { CheckpointGate, ConsensusMark, ReplicatedStateMachine } from "../consensus/state-machine.ts";
+import {
+  CHECKPOINT_ROW,
+  encodeCheckpoint,
+  FIRST_KEY_ROW,
+  parseCheckpoint,
+  type Checkpoint,
+} from "./core/checkpoint.ts";
+import { compareKeyText, type KeyText } from "./core/key.ts";
+import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX } from "./core/limits.ts";
+import type { KvEntry } from "./core/schema.ts";
+import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
+import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
+import type { KvListQuery, KvPage, KvRead } from "./kv.ts";
+import { LayeredEntries, type Layered } from "./layered-entries.ts";
+
+export interface KvStateOptions {
+  /** The open store "kv" of this node. Its opener closes it, after this state. */
+  readonly store: OrderedStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Name of the cluster: state of another one is refused. */
+  readonly cluster: string;
+  /** The state cannot be trusted or kept any more: the node must stop. Called at most once. */
+  onFatal(error: AetherError): void;
+  /** After the last batch of each slot. */
+  onApplied?(slot: number, revision: number): void;
+}
+
+/** Result of a command that reached this node after its state had failed: applied by others, perhaps. */
+export interface LostResult {
+  readonly kind: "lost";
+}
+
+/** What `applyBatch` gives for each command. */
+export type ApplyResult = CommandResult | LostResult;
+
+export type ChangeListener = (revision: number, changes: readonly StoredChange[]) => void;
+
+// A checkpoint is due at any of these. Handing its rows to the disk stops the event loop for about 1 µs each, so rows
+// have the tightest limit; bytes bound the memory, changes bound what is replayed after a crash.
+const CHECKPOINT_ROWS = 4_096;
+const CHECKPOINT_BYTES = 8 * MiB;
+const CHECKPOINT_CHANGES = 16_384;
+/** When there is little to write. */
+const CHECKPOINT_INTERVAL_MS = 10 * SECOND_MS;
+
+const LOST: LostResult = { kind: "lost" };
+
+export class KvState implements ReplicatedStateMachine {
+  readonly loadedMark: ConsensusMark | undefined;
+  private readonly options: KvStateOptions;
+  private readonly entries: LayeredEntries;
+  private readonly machine: KvStateMachine;
+  private readonly listeners = new Set<ChangeListener>();
+  /** Where the applied state stands; undefined inside a slot, where no checkpoint can be taken. */
+  private boundary: { readonly slot: number; readonly makeMark: () => ConsensusMark } | undefined;
+  /** Slots ended since the start of the last checkpoint. */
+  private isDirty = false;
+  private writing: Deferred<void> | undefined;
+  private timer: Timer | undefined;
+  private failure: AetherError | undefined;
+  private isClosed = false;
+  private gate: CheckpointGate = (ready) => {
+    ready("write");
+  };
+
+  /** @throws AetherError E_DATA_CORRUPT, E_VERSION, E_DATA_FOREIGN (state of another cluster) */
+  static async open(options: KvStateOptions): Promise<KvState> {
+    return new KvState(options, await loadCheckpoint(options.store, options.cluster));
+  }
+
+  private constructor(options: KvStateOptions, loaded: Checkpoint | undefined) {
+    this.options = options;
+    this.entries = new LayeredEntries(options.store);
+    this.machine = new KvStateMachine(this.entries, loaded ?? { revision: 0, stateHash: 0 });
+    this.loadedMark = loaded?.mark;
+  }
+
+  get revision(): number {
+    return this.machine.revision;
+  }
+
+  get stateHash(): number {
+    return this.machine.stateHash;
+  }
+
+  /** Called inside `applyBatch`, once per command that changed something. Returns the way to stop it. */
+  onChanges(listener: ChangeListener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  gateCheckpoints(gate: CheckpointGate): void {
+    this.gate = gate;
+  }
+
+  applyBatch(batch: Uint8Array): readonly ApplyResult[] {
+    this.boundary = undefined;
+    const commands = this.decodeBatch(batch);
+    const results: ApplyResult[] = [];
+    for (const command of commands) results.push(this.applyCommand(command));
+    return results;
+  }
+
+  endSlot(slot: number, makeMark: () => ConsensusMark): void {
+    if (this.failure !== undefined) return;
+    this.boundary = { slot, makeMark };
+    this.isDirty = true;
+    if (this.isCheckpointDue()) this.startCheckpoint();
+    else this.timer ??= this.options.clock.setTimer(CHECKPOINT_INTERVAL_MS, () => this.onTimer());
+    this.options.onApplied?.(slot, this.revision);
+  }
+
+  /** The applied state, at once. @throws AetherError E_DATA_CORRUPT */
+  getLocal(key: KeyText): KvRead {
+    const { revision } = this;
+    try {
+      const entry = this.entries.read(key);
+      return entry === undefined ? { revision } : { entry: toKvEntry(key, entry), revision };
+    } catch (error) {
+      throw this.readFailure(error);
+    }
+  }
+
+  /**
+   * One page of the applied state as of this call.
+   * @throws AetherError E_INVALID for a bad limit, E_DATA_CORRUPT
+   */
+  async listLocal(query: KvListQuery): Promise<KvPage> {
+    const limit = pageLimit(query);
+    const { revision } = this;
+    // Both before the first await: together they are the state of one moment.
+    const changed = this.entries.changed((key) => isListed(key, query));
+    const disk = this.options.store.entries(rangeOf(query));
+    const page: KvEntry[] = [];
+    let bytes = 0;
+    try {
+      for await (const [key, entry] of mergeRows(changed, disk)) {
+        bytes += entry.block.length;
+        if (page.length === limit || (page.length > 0 && bytes > PAGE_BYTES_MAX)) {
+          return { entries: page, revision, more: true };
+        }
+        page.push(toKvEntry(key, entry));
+      }
+    } catch (error) {
+      throw this.readFailure(error);
+    }
+    return { entries: page, revision, more: false };
+  }
+
+  /** Resolves when everything up to the last ended slot is on disk, or when the state has failed. */
+  async checkpoint(): Promise<void> {
+    // The one under way may have begun before the last slot; without one, the new one begins inside this call.
+    if (this.writing !== undefined) await this.writing.promise;
+    if (this.isDirty && this.boundary !== undefined && this.failure === undefined) this.startCheckpoint();
+    await this.writing?.promise;
+  }
+
+  /** Writes a last checkpoint. The store itself is closed by its opener. */
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.timer?.cancel();
+    this.timer = undefined;
+    await this.checkpoint();
+  }
+
+  private applyCommand(command: unknown): ApplyResult {
+    if (this.failure !== undefined) return LOST;
+    let result: CommandResult;
+    try {
+      result = this.machine.apply(command);
+    } catch (error) {
+      // Reading an entry is the one thing that fails without being a bug.
+      if (!(error instanceof AetherError)) throw error;
+      this.fail(error);
+      return LOST;
+    }
+    if (result.kind === "done" && result.changes.length > 0) {
+      for (const listener of this.listeners) listener(result.revision, result.changes);
+    }
+    return result;
+  }
+
+  private decodeBatch(batch: Uint8Array): readonly unknown[] {
+    const reason = "a decided batch is not a list of commands";
+    try {
+      const commands = decode(batch, batch.byteLength);
+      if (Array.isArray(commands)) return commands;
+      this.options.log.error({ event: "kv.batch-malformed", reason });
+    } catch (error) {
+      this.options.log.error({ event: "kv.batch-malformed", reason, error: toAetherError(error).message });
+    }
+    // Every replica has the same bytes and skips them alike.
+    return [];
+  }
+
+  private isCheckpointDue(): boolean {
+    if (this.writing !== undefined) return false;
+    const { changedRows, changedBytes, changeCount } = this.entries;
+    return changedRows > CHECKPOINT_ROWS || changedBytes > CHECKPOINT_BYTES || changeCount > CHECKPOINT_CHANGES;
+  }
+
+  private onTimer(): void {
+    this.timer = undefined;
+    if (this.isDirty && this.boundary !== undefined && this.writing === undefined) this.startCheckpoint();
+  }
+
+  private startCheckpoint(): void {
+    const { boundary } = this;
+    if (boundary === undefined || this.failure !== undefined) return;
+    const { revision, stateHash } = this;
+    const { cluster, store } = this.options;
+    const mark = boundary.makeMark();
+    const ops = this.entries.freeze();
+    const value = encodeCheckpoint({ cluster, revision, stateHash, slot: boundary.slot, mark });
+    ops.push({ kind: "put", key: CHECKPOINT_ROW, value });
+    this.isDirty = false;
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.writing = createDeferred();
+    this.gate((decision) => {
+      if (decision === "write") store.write(ops, (failure) => this.onWritten(failure));
+      else this.endCheckpoint();
+    });
+  }
+
+  private onWritten(failure: Error | undefined): void {
+    if (failure === undefined) this.entries.thaw();
+    else this.fail(writeFailure(failure));
+    this.endCheckpoint();
+    // What came meanwhile may be too much already; the next slot would find out, but there may be none for long.
+    if (!this.isClosed && this.isCheckpointDue()) this.startCheckpoint();
+  }
+
+  private endCheckpoint(): void {
+    this.writing?.resolve();
+    this.writing = undefined;
+  }
+
+  private readFailure(thrown: unknown): AetherError {
+    const error = toAetherError(thrown);
+    // A read that came after close fails too, but says nothing about the data.
+    if (error.code === "E_DATA_CORRUPT") this.fail(error);
+    return error;
+  }
+
+  /** From here on nothing is applied or written: what was read may have been wrong. */
+  private fail(error: AetherError): void {
+    if (this.failure !== undefined) return;
+    this.failure = error;
+    this.timer?.cancel();
+    this.options.log.error({ event: "kv.state-failed", code: error.code, reason: error.message });
+    this.options.onFatal(error);
+  }
+}
+
+async function loadCheckpoint(store: OrderedStore, cluster: string): Promise<Checkpoint | undefined> {
+  const row = store.getSync(CHECKPOINT_ROW);
+  if (row === undefined) {
+    for await (const [key] of store.entries({})) {
+      const found = Buffer.from(key).toString();
+      const message = `the stored state has rows ("${found}") but no checkpoint record; replace this node's data`;
+      throw new AetherError("E_DATA_CORRUPT", message);
+    }
+    return undefined;
+  }
+  const checkpoint = parseCheckpoint(row);
+  if (checkpoint.cluster !== cluster) {
+    const found = checkpoint.cluster;
+    const message = `the stored state is of cluster "${found}", this node of "${cluster}": use its own data directory`;
+    throw new AetherError("E_DATA_FOREIGN", message, { details: { found, expected: cluster } });
+  }
+  return checkpoint;
+}
+
+function pageLimit(query: KvListQuery): number {
+  const limit = query.limit ?? PAGE_ENTRIES_MAX;
+  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= PAGE_ENTRIES_MAX) return limit;
+  throw new AetherError("E_INVALID", `the limit of a list is ${limit}: use 1 to ${PAGE_ENTRIES_MAX}`, {
+    details: { limit: PAGE_ENTRIES_MAX, actual: limit },
+  });
+}
+
+function isListed(key: KeyText, query: KvListQuery): boolean {
+  if (!key.startsWith(query.prefix)) return false;
+  return query.after === undefined || compareKeyText(key, keyTextOf(query.after)) > 0;
+}
+
+function rangeOf(query: KvListQuery): { readonly from: Uint8Array; readonly to?: Uint8Array } {
+  const prefix = query.prefix === "" ? FIRST_KEY_ROW : Buffer.from(query.prefix);
+  // The smallest key after `after` is `after` and a zero byte.
+  const after = query.after === undefined ? prefix : Buffer.from(`${query.after}\u0000`);
+  const from = Buffer.compare(after, prefix) > 0 ? after : prefix;
+  // No byte of UTF-8 is 0xff: everything with the prefix lies before it.
+  return { from, to: Buffer.concat([Buffer.from(query.prefix), Uint8Array.from([0xff])]) };
+}
+
+/** Rows of the disk with the changes over them, both in key order. */
+async function* mergeRows(
+  changed: readonly (readonly [KeyText, Layered])[],
+  disk: AsyncIterable<StoreEntry>,
+): AsyncGenerator<readonly [KeyText, StoredEntry]> {
+  let next = 0;
+  for await (const [keyBytes, row] of disk) {
+    const key = keyTextOf(Buffer.from(keyBytes.buffer, keyBytes.byteOffset, keyBytes.byteLength).toString());
+    for (; next < changed.length; next++) {
+      const change = changed[next];
+      if (change === undefined || compareKeyText(change[0], key) >= 0) break;
+      if (change[1] !== "absent") yield [change[0], change[1]];
+    }
+    if (changed[next]?.[0] === key) continue;
+    yield [key, decodeRow(keyBytes, row)];
+  }
+  for (const [key, found] of changed.slice(next)) {
+    if (found !== "absent") yield [key, found];
+  }
+}
+
+/** Rows hold only keys that were parsed before they were proposed. */
+function keyTextOf(text: string): KeyText {
+  return text as KeyText;
+}
+
+function writeFailure(cause: Error): AetherError {
+  const message = `cannot write a checkpoint: ${cause.message}; what is on disk is not known, so the node stops`;
+  return new AetherError("E_DATA_CORRUPT", message, { cause });
+}

@@ -1,0 +1,240 @@
+// Owns: the configuration of a node: composed from the areas, read from YAML, flags and AETHER_ variables, checked as a
+// whole and frozen. Nobody else reads the environment.
+import { readFileSync } from "node:fs";
+import { parse as parseYaml } from "yaml";
+import { z } from "zod";
+import { ApiConfig } from "../api/config.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import { type NodeId, parseNodeId } from "../base/ids.ts";
+import { MiB } from "../base/units.ts";
+import { ConsensusConfig } from "../consensus/config.ts";
+import { InvocationConfig } from "../invocation/invocation-config.ts";
+import { RuntimeConfig } from "../slices/runtime-config.ts";
+
+const VOTERS_MAX = 7;
+const LABEL = /^[a-z0-9][a-z0-9._/-]{0,62}$/;
+
+const nodeId = z.string().transform((text, context): NodeId => {
+  try {
+    return parseNodeId(text);
+  } catch (error) {
+    context.issues.push({ code: "custom", message: toAetherError(error).message, input: text });
+    return z.NEVER;
+  }
+});
+
+const peerUrl = z
+  .string()
+  .refine((url) => URL.canParse(url) && new URL(url).protocol === "ws:", {
+    error: "use a ws:// address, for example ws://127.0.0.1:7101",
+  })
+  .refine(isLoopback, {
+    error: "only loopback addresses are used: without TLS everybody who reaches the port could pose as a peer",
+  });
+
+/** The configuration as it is written; `NodeConfig` is what it becomes. */
+export const NodeConfigSchema = z.strictObject({
+  cluster: z
+    .string()
+    .regex(/^[a-z0-9-]{1,32}$/, "use 1 to 32 of a-z, 0-9 and -")
+    .describe("Name of the cluster; nodes of another cluster are refused."),
+  node: nodeId.describe("Unique id of this node."),
+  listen: peerUrl.describe("Address for peers."),
+  ...ApiConfig.shape,
+  voters: z
+    .record(nodeId, peerUrl)
+    .describe("All first voters of the cluster with their addresses, this node included."),
+  join: z
+    .array(peerUrl)
+    .optional()
+    .describe("Peers of a running cluster to join as a member. Not supported by this version."),
+  dataDir: z.string().min(1).describe("Directory of this node's data; created when absent, never shared."),
+  durability: z
+    .enum(["fsync", "memory"])
+    .default("fsync")
+    .describe("fsync, or memory for tests: then a node that stops has lost its data."),
+  labels: z
+    .record(z.string().regex(LABEL), z.string().regex(LABEL))
+    .default({})
+    .describe("Labels of this node; zone spreads instances."),
+  logLevel: z
+    .enum(["error", "warn", "info", "debug", "silent"])
+    .default("info")
+    .describe("Least severe log lines written."),
+  peerFrameBytesMax: z
+    .int()
+    .min(2 * MiB)
+    .max(64 * MiB)
+    .default(8 * MiB)
+    .describe("Largest frame between nodes. Equal on all nodes."),
+  consensus: ConsensusConfig.prefault({}),
+  invocation: InvocationConfig.prefault({}),
+  runtime: RuntimeConfig.prefault({}),
+});
+
+export type NodeConfig = Readonly<z.output<typeof NodeConfigSchema>>;
+
+export interface ConfigSources {
+  /** Path of a YAML file. */
+  readonly file?: string;
+  /** Values that win over everything else, for example flags. */
+  readonly overrides?: Readonly<Record<string, unknown>>;
+  /** AETHER_ variables win over the file. Default: those of the process. */
+  readonly variables?: Readonly<Record<string, string | undefined>>;
+}
+
+/** @throws AetherError E_CONFIG naming every field that is wrong and why. */
+export function loadNodeConfig(sources: ConfigSources): NodeConfig {
+  const fromFile = sources.file === undefined ? {} : readConfigFile(sources.file);
+  const fromVariables = readVariables(sources.variables ?? process.env);
+  return parseNodeConfig(merge(merge(fromFile, fromVariables), sources.overrides ?? {}), sources.file);
+}
+
+/** @throws AetherError E_CONFIG */
+export function parseNodeConfig(input: unknown, origin = "the configuration"): NodeConfig {
+  const parsed = NodeConfigSchema.safeParse(input);
+  if (!parsed.success) {
+    throw new AetherError("E_CONFIG", `${origin} is not usable: ${oneLine(parsed.error)}`, {
+      details: { issues: parsed.error.issues },
+    });
+  }
+  checkRelations(parsed.data);
+  return Object.freeze(parsed.data);
+}
+
+/** Voters in the one order that all nodes use. */
+export function voterOrder(config: Pick<NodeConfig, "voters">): readonly NodeId[] {
+  return Object.keys(config.voters).sort().map(parseNodeId);
+}
+
+function checkRelations(config: NodeConfig): void {
+  const voters = voterOrder(config);
+  if (config.join !== undefined) {
+    throw new AetherError(
+      "E_CONFIG",
+      "join: this version has a fixed voter list: name all voters under `voters` instead",
+    );
+  }
+  if (voters.length === 0 || voters.length > VOTERS_MAX) {
+    throw new AetherError("E_CONFIG", `voters: has ${voters.length} entries: name 1 to ${VOTERS_MAX} nodes`);
+  }
+  const own = config.voters[config.node];
+  if (own === undefined) {
+    throw new AetherError(
+      "E_CONFIG",
+      `voters: does not name this node "${config.node}" (has ${voters.join(", ")}): add it`,
+    );
+  }
+  if (new URL(own).host !== new URL(config.listen).host) {
+    throw new AetherError(
+      "E_CONFIG",
+      `listen: is ${config.listen}, but voters say ${own} for ${config.node}: make them the same`,
+    );
+  }
+  const addresses = Object.values(config.voters).map((url) => new URL(url).host);
+  if (new Set(addresses).size !== addresses.length) {
+    throw new AetherError("E_CONFIG", "voters: two nodes have the same address: give each its own port");
+  }
+  if (config.consensus.pipelineSlots > config.consensus.windowSlots) {
+    throw new AetherError("E_CONFIG", "consensus.pipelineSlots: is above consensus.windowSlots: lower it");
+  }
+}
+
+function readConfigFile(file: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new AetherError("E_CONFIG", `cannot read ${file}: ${toAetherError(error).message}`, { cause: error });
+  }
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(text);
+  } catch (error) {
+    throw new AetherError("E_CONFIG", `${file} is not YAML: ${firstLine(toAetherError(error).message)}`, {
+      cause: error,
+    });
+  }
+  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
+  throw new AetherError("E_CONFIG", `${file} does not contain a mapping: start with "cluster: NAME"`);
+}
+
+/** `AETHER_DATA_DIR=…` sets `dataDir`, `AETHER_CONSENSUS_WINDOW_SLOTS=…` sets `consensus.windowSlots`. */
+function readVariables(variables: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(NodeConfigSchema.shape)) {
+    const section = sectionShape(schema);
+    if (section === undefined) {
+      const text = variables[variableName([name])];
+      if (text !== undefined) values[name] = parseVariable(name, text);
+      continue;
+    }
+    const inner: Record<string, unknown> = {};
+    for (const field of Object.keys(section)) {
+      const text = variables[variableName([name, field])];
+      if (text !== undefined) inner[field] = parseVariable(field, text);
+    }
+    if (Object.keys(inner).length > 0) values[name] = inner;
+  }
+  return values;
+}
+
+function sectionShape(schema: z.ZodType): z.ZodRawShape | undefined {
+  const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema;
+  return inner instanceof z.ZodObject ? inner.shape : undefined;
+}
+
+function variableName(path: readonly string[]): string {
+  return `AETHER_${path
+    .map((part) => part.replace(/[A-Z]/g, (letter) => `_${letter}`))
+    .join("_")
+    .toUpperCase()}`;
+}
+
+/** Maps are `a=b,c=d`, lists `a,b`; everything else is a YAML scalar. */
+function parseVariable(field: string, text: string): unknown {
+  if (field === "voters" || field === "labels") {
+    const pairs = text
+      .split(",")
+      .filter((part) => part !== "")
+      .map((part): [string, string] => {
+        const at = part.indexOf("=");
+        return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
+      });
+    return Object.fromEntries(pairs);
+  }
+  if (field === "join") return text.split(",");
+  const parsed: unknown = parseYaml(text);
+  return typeof parsed === "number" ? parsed : text;
+}
+
+function merge(
+  base: Readonly<Record<string, unknown>>,
+  over: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...base };
+  for (const [name, value] of Object.entries(over)) {
+    if (value === undefined) continue;
+    const before = merged[name];
+    const isSection = name !== "voters" && name !== "labels" && isMapping(before) && isMapping(value);
+    merged[name] = isSection ? { ...before, ...value } : value;
+  }
+  return merged;
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isLoopback(url: string): boolean {
+  const host = URL.canParse(url) ? new URL(url).hostname : "";
+  return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+function oneLine(error: z.ZodError): string {
+  return error.issues.map((issue) => `${issue.path.join(".") || "the mapping"}: ${issue.message}`).join("; ");
+}
+
+function firstLine(text: string): string {
+  return text.split("\n")[0] ?? text;
+}

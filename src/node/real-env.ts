@@ -1,0 +1,49 @@
+// Owns: the Env of a real node: real time, sockets, disk, threads, logs. Only wiring: each part is an adapter.
+import { randomBytes } from "node:crypto";
+import type { NodeId } from "../base/ids.ts";
+import { SeededRandom } from "../base/random.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Env } from "../env/env.ts";
+import type { StorePort } from "../env/store.ts";
+import type { Telemetry } from "../env/telemetry.ts";
+import type { WorkersPort } from "../env/workers.ts";
+import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
+import { createWsNetwork } from "../net/ws-adapter.ts";
+import { createThreadWorkers } from "../slices/thread-adapter.ts";
+import { createLevelStorePort } from "../storage/level-adapter.ts";
+import { createMemoryStorePort } from "../storage/memory-store.ts";
+import { createRealClock } from "./env-clock-adapter.ts";
+import { createJsonLog, type LogLevel } from "./env-log-adapter.ts";
+
+export interface RealEnvOptions {
+  readonly node: NodeId;
+  /** The stores of this node are directories in it. Unused when durability is `memory`. */
+  readonly dataDir: string;
+  /** `memory` keeps nothing: a node that stops has lost its data. */
+  readonly durability: "fsync" | "memory";
+  readonly logLevel: LogLevel;
+  /** Worker threads when absent. */
+  readonly workersPort?: WorkersPort;
+}
+
+export function createRealEnv(options: RealEnvOptions): Env {
+  const clock = createRealClock();
+  const telemetry = createTelemetry(options);
+  return {
+    clock,
+    telemetry,
+    random: new SeededRandom(randomBytes(4).readUInt32LE()),
+    network: createWsNetwork(telemetry),
+    store: createStore(options, clock),
+    workers: options.workersPort ?? createThreadWorkers(),
+  };
+}
+
+function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
+  const log = createJsonLog({ node, level: logLevel });
+  return { log, ...createPrometheusMetrics({ processMetrics: "on" }) };
+}
+
+function createStore({ dataDir, durability }: RealEnvOptions, clock: Clock): StorePort {
+  return durability === "memory" ? createMemoryStorePort(clock) : createLevelStorePort(dataDir);
+}

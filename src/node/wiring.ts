@@ -1,0 +1,197 @@
+// Owns: which part of a node is built from which. Reads like the picture in docs/ARCHITECTURE.md, from left to right.
+import { availableParallelism, totalmem } from "node:os";
+import { join } from "node:path";
+import { ApiServer } from "../api/server.ts";
+import type { ApiServices, ClusterView } from "../api/services.ts";
+import type { AetherError } from "../base/errors.ts";
+import { type NodeId, parseNodeId } from "../base/ids.ts";
+import type { ResourceStack } from "../base/resource-stack.ts";
+import { ClusterServices } from "../cluster/cluster-services.ts";
+import type { Group } from "../consensus/group.ts";
+import { GroupDriver } from "../consensus/group-driver.ts";
+import { declareConsensusMetrics } from "../consensus/metrics.ts";
+import type { Env } from "../env/env.ts";
+import { createInvocation } from "../invocation/create-invocation.ts";
+import type { Invoker } from "../invocation/invoker.ts";
+import { KvState } from "../kvstore/kv-state.ts";
+import { KvStore } from "../kvstore/kv-store.ts";
+import { MessageRouter } from "../net/message-router.ts";
+import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
+import { BlueprintStore } from "../slices/blueprint-store.ts";
+import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
+import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
+import { ArtifactRepository } from "../slices/repository.ts";
+import { SliceStore } from "../slices/slice-store.ts";
+import { type NodeConfig, voterOrder } from "./config.ts";
+
+export interface NodeParts {
+  readonly api: ApiServer;
+  readonly group: Group;
+  readonly kv: KvStore;
+  /** Connects to the peers and begins to take part. Everything is attached before the first message can arrive. */
+  start(): void;
+  /** An orderly end, before the parts are closed: own instances away, calls answered, state on disk. */
+  drain(): Promise<void>;
+}
+
+export async function openNodeParts(
+  config: NodeConfig,
+  env: Env,
+  resources: ResourceStack,
+  onFatal: (error: unknown) => void,
+): Promise<NodeParts> {
+  const { telemetry } = env;
+  const wal = resources.own(await env.store.open("wal"));
+  const store = resources.own(await env.store.open("kv"));
+  const { cluster } = config;
+  const state = await KvState.open({ store, clock: env.clock, log: telemetry.log, cluster, onFatal });
+  const router = resources.own(await openRouter(config, env));
+  const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
+  // Checkpoints need a group that runs: the last one is written before it closes.
+  resources.own(state);
+  const kv = new KvStore({ group, state, clock: env.clock });
+  const work = openWork({ config, env, router, group, kv, onFatal });
+  resources.defer(() => work.cluster.close());
+  const api = resources.own(await ApiServer.open(env, apiServices({ config, env, group, kv, work, onFatal }), config));
+  return {
+    api,
+    group,
+    kv,
+    start: () => {
+      group.start();
+      work.cluster.start(work.slices);
+      router.start();
+    },
+    drain: async () => {
+      await work.cluster.drainAndStop();
+      await state.checkpoint();
+    },
+  };
+}
+
+function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {
+  const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
+  const { cluster, node, listen, peerFrameBytesMax: frameBytesMax } = config;
+  return MessageRouter.open(env, { cluster, node, listen, peers, frameBytesMax });
+}
+
+function openGroup(parts: {
+  readonly config: NodeConfig;
+  readonly env: Env;
+  readonly router: MessageRouter;
+  readonly wal: Parameters<typeof GroupDriver.open>[0]["wal"];
+  readonly state: KvState;
+  readonly onFatal: (error: AetherError) => void;
+}): Promise<GroupDriver> {
+  const { config, env, router, wal, state, onFatal } = parts;
+  const ports = {
+    clock: env.clock,
+    random: env.random.fork("consensus"),
+    log: env.telemetry.log,
+    metrics: declareConsensusMetrics(env.telemetry),
+    messaging: router,
+    wal,
+    stateMachine: state,
+    onFatal,
+  };
+  const { cluster, node, consensus } = config;
+  return GroupDriver.open(ports, { cluster, node, voters: voterOrder(config), ...consensus });
+}
+
+interface Work {
+  readonly cluster: ClusterServices;
+  readonly slices: SliceStore;
+  readonly invoker: Invoker;
+  readonly artifacts: ArtifactRepository;
+  readonly blueprints: BlueprintStore;
+}
+
+/** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
+function openWork(parts: {
+  readonly config: NodeConfig;
+  readonly env: Env;
+  readonly router: MessageRouter;
+  readonly group: GroupDriver;
+  readonly kv: KvStore;
+  readonly onFatal: (error: unknown) => void;
+}): Work {
+  const { config, env, router, group, kv, onFatal } = parts;
+  const artifacts = new ArtifactRepository({ kv, cache: createDirectoryBlobCache(join(config.dataDir, "artifacts")) });
+  const blueprints = new BlueprintStore({ kv, artifacts });
+  const cluster = new ClusterServices(
+    env,
+    { kv, messaging: router, group, onFatal },
+    {
+      node: config.node,
+      ...group.origin,
+      voters: voterOrder(config),
+      peerAddress: config.listen,
+      apiAddress: config.api,
+      labels: config.labels,
+      capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
+    },
+  );
+  // Calls begin only after `start`: by then the invoker is there.
+  const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
+  const bundles = createBundleFiles(join(config.dataDir, "bundles"));
+  const slices = new SliceStore(env, { artifacts, bundles, calls }, config.runtime);
+  const invoker = createInvocation(
+    env,
+    { lookup: cluster.registry, local: slices, messaging: router, self: config.node },
+    config.invocation,
+  );
+  return { cluster, slices, invoker, artifacts, blueprints };
+}
+
+function apiServices(parts: {
+  readonly config: NodeConfig;
+  readonly env: Env;
+  readonly group: Group;
+  readonly kv: KvStore;
+  readonly work: Work;
+  readonly onFatal: (error: unknown) => void;
+}): ApiServices {
+  const { config, env, group, kv, work, onFatal } = parts;
+  return {
+    kv,
+    artifacts: work.artifacts,
+    blueprints: work.blueprints,
+    calls: work.invoker,
+    health: {
+      isLive: () => true,
+      readiness: () => {
+        const { isReady, notReadyReason } = group.status();
+        return notReadyReason === undefined ? { isReady } : { isReady, reason: notReadyReason };
+      },
+    },
+    cluster: () => clusterView(config, group, kv, work.cluster),
+    metricsText: () => env.telemetry.exposition(),
+    onBroken: onFatal,
+  };
+}
+
+function clusterView(config: NodeConfig, group: Group, kv: KvStore, cluster: ClusterServices): ClusterView {
+  const { quorum, decided, applied, convener } = group.status();
+  return {
+    cluster: config.cluster,
+    node: config.node,
+    nodes: cluster.membership.nodes.map((view) => ({
+      id: view.node,
+      role: view.isVoter ? "voter" : "member",
+      status: view.status,
+      address: view.row?.apiAddress,
+      labels: view.row?.labels ?? {},
+      lastSeenMs: view.lastSeenMs,
+    })),
+    convener,
+    leader: leaderOf(cluster),
+    quorum,
+    slots: { decided, applied },
+    revision: kv.revision,
+  };
+}
+
+function leaderOf(cluster: ClusterServices): { readonly node: NodeId; readonly epoch: number } | undefined {
+  const leader = cluster.leadership.current();
+  return leader === undefined ? undefined : { node: leader.node, epoch: leader.epoch };
+}

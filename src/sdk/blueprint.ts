@@ -1,0 +1,87 @@
+// Owns: a blueprint as people write it: the schema, its defaults, and `defineBlueprint`.
+// Does not own: resolving ranges to exact artifacts, which needs the cluster.
+import { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import { MiB } from "../base/units.ts";
+import { nameSchema } from "./name.ts";
+
+/**
+ * Slices of one blueprint. Applying it is one transaction (128 operations at most) in which each slice needs a
+ * guard and a write, and each slice that was dropped the same.
+ */
+export const BLUEPRINT_SLICES_MAX = 40;
+/** Instances of one slice; bounds the length of plans and status answers. */
+export const INSTANCES_MAX = 1_000;
+/** Below this V8 cannot start a worker and import a bundle. */
+const HEAP_BYTES_MIN = 16 * MiB;
+const HEAP_BYTES_MAX = 4_096 * MiB;
+/** Enough for a small service with zod; a bigger one says so in its blueprint. */
+const HEAP_BYTES_DEFAULT = 128 * MiB;
+const CONCURRENCY_MAX = 10_000;
+const CONCURRENCY_DEFAULT = 64;
+
+export const heapBytesSchema = z.int().min(HEAP_BYTES_MIN).max(HEAP_BYTES_MAX);
+export const concurrencySchema = z.int().min(1).max(CONCURRENCY_MAX);
+export const variablesSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), z.string().max(8_192));
+export const labelsSchema = z.record(z.string().regex(/^[a-z][a-z0-9_.-]{0,62}$/), z.string().max(63));
+
+// Unknown fields are refused, so that a typo is not a silent default.
+const sliceDocumentSchema = z
+  .strictObject({
+    artifact: z.string().min(1).max(300).describe("group:name@range, or group:name:version"),
+    instances: z.int().min(0).max(INSTANCES_MAX).default(1).describe("How many instances the cluster runs."),
+    config: z.unknown().optional().describe("Given to the slice as ctx.config, parsed by its schema."),
+    heapBytesMax: heapBytesSchema.default(HEAP_BYTES_DEFAULT).describe("Heap of one instance, in bytes."),
+    concurrency: concurrencySchema.default(CONCURRENCY_DEFAULT).describe("Calls of one instance that run at once."),
+    variables: variablesSchema.default({}).describe("Environment variables of an instance; it sees no others."),
+    labels: labelsSchema.default({}).describe("Only nodes that have all of these labels run this slice."),
+    minAvailable: z.int().min(0).max(INSTANCES_MAX).optional()
+      .describe("Instances that planned moves leave active. Default: one less than instances."),
+  })
+  .refine((slice) => slice.minAvailable === undefined || slice.minAvailable <= slice.instances, {
+    error: "minAvailable is more than instances",
+    path: ["minAvailable"],
+  });
+
+export const blueprintDocumentSchema = z.strictObject({
+  name: nameSchema.optional().describe("If given, it must be the name under which the blueprint is applied."),
+  slices: z
+    .record(nameSchema, sliceDocumentSchema)
+    .refine((slices) => Object.keys(slices).length <= BLUEPRINT_SLICES_MAX, {
+      error: `a blueprint has at most ${BLUEPRINT_SLICES_MAX} slices; split it`,
+    })
+    .describe("Desired slices, by the name of their contract."),
+});
+
+/** What a person writes, as an object, YAML or JSON; everything with a default may be left out. */
+export type BlueprintInput = z.input<typeof blueprintDocumentSchema>;
+/** A blueprint with its defaults filled in. */
+export type BlueprintDocument = z.output<typeof blueprintDocumentSchema>;
+/** One slice of it. */
+export type SliceDocument = BlueprintDocument["slices"][string];
+
+/** Parses what a person wrote. @throws AetherError E_INVALID naming each wrong place, also in `details.issues`. */
+export function parseBlueprintDocument(document: unknown): BlueprintDocument {
+  const parsed = blueprintDocumentSchema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_INVALID", `this is not a blueprint: ${z.prettifyError(parsed.error)}`, {
+    details: { issues: parsed.error.issues.map(({ path, message }) => ({ path: path.map(String), message })) },
+  });
+}
+
+/**
+ * Defines the desired state of some slices, checked at once.
+ * @throws AetherError E_INVALID naming each wrong place.
+ * @example
+ * export default defineBlueprint({
+ *   name: "shop",
+ *   slices: {
+ *     orders: { artifact: "demo:orders@^1.0.0", instances: 2, config: { currency: "EUR" } },
+ *     pricing: { artifact: "demo:pricing@^1.0.0", instances: 2 },
+ *   },
+ * });
+ */
+export function defineBlueprint(blueprint: BlueprintInput & { readonly name: string }): BlueprintInput {
+  parseBlueprintDocument(blueprint);
+  return blueprint;
+}

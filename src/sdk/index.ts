@@ -1,0 +1,12 @@
+// Owns: the package entry `aether/slice`: everything needed to write slices and blueprints, and nothing else.
+export {
+  defineContract, method,
+  type CallOptions, type Client, type ClientMethod, type Contract, type Method, type MethodEffect, type MethodOptions,
+  type Methods,
+} from "./contract.ts";
+export {
+  defineSlice,
+  type CallContext, type Handler, type Handlers, type NoConfig, type Slice, type SliceContext, type SliceDefinition,
+  type SliceLog, type Uses,
+} from "./slice.ts";
+export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

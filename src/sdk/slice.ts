@@ -1,0 +1,96 @@
+// Owns: what a slice is to the person who writes it: a contract, its handlers, and what the runtime hands to them.
+import type { z } from "zod";
+import type { Client, Contract, Method } from "./contract.ts";
+import { SDK_VERSION } from "./version.ts";
+
+/** The contracts that a slice calls, by the name it uses for each. */
+export type Uses = Readonly<Record<string, Contract>>;
+
+/** The config of a slice that declares none. */
+export type NoConfig = z.ZodObject<Record<never, never>>;
+
+/** Lines go to the node's structured log, with slice and instance. No payloads, no secrets. */
+export interface SliceLog {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** What `start` and `stop` get. */
+export interface SliceContext<U extends Uses, Cfg> {
+  /** The slices this one uses. Calls go to a live instance anywhere in the cluster. */
+  readonly uses: { readonly [K in keyof U]: Client<U[K]> };
+  /** From the blueprint, parsed by the slice's `config` schema. */
+  readonly config: Cfg;
+  readonly log: SliceLog;
+  /** Aborts when the instance stops, or the hook takes too long. */
+  readonly signal: AbortSignal;
+}
+
+/** What a handler gets for one call. */
+export interface CallContext<U extends Uses, Cfg> extends SliceContext<U, Cfg> {
+  /** Aborts when the caller gave up, its deadline passed, or the instance is being stopped. */
+  readonly signal: AbortSignal;
+  /** What is left of the caller's deadline, in milliseconds. Calls made from here never outlive it. */
+  remainingMs(): number;
+  /** The caller's, if it gave one. */
+  readonly idempotencyKey: string | undefined;
+  /** W3C trace context of the call. */
+  readonly traceparent: string | undefined;
+}
+
+/** One handler: gets the parsed input, answers what the output schema accepts. */
+// Conditional, because only then does TypeScript keep the literals of an answer (`status: "placed"`) while it infers.
+export type Handler<M extends Method, Context> = M extends Method<infer I, infer O>
+  ? (input: z.output<I>, ctx: Context) => Promise<z.input<O>> | z.input<O>
+  : never;
+
+export type Handlers<C extends Contract, Context> = {
+  readonly [K in keyof C["methods"]]: Handler<C["methods"][K], Context>;
+};
+
+export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends z.ZodType> {
+  readonly contract: C;
+  readonly uses?: U;
+  /** Schema of what a blueprint may configure. */
+  readonly config?: Cfg;
+  /** Runs once before the first call. If it throws, the instance has failed. */
+  readonly start?: (ctx: SliceContext<U, z.output<Cfg>>) => Promise<void> | void;
+  /** Runs once after the last call. */
+  readonly stop?: (ctx: SliceContext<U, z.output<Cfg>>) => Promise<void> | void;
+  readonly methods: Handlers<C, CallContext<U, z.output<Cfg>>>;
+}
+
+/** A defined slice: the default export of a slice package. The runtime reads it; people do not. */
+export interface Slice<C extends Contract = Contract, U extends Uses = Uses, Cfg extends z.ZodType = z.ZodType>
+  extends SliceDefinition<C, U, Cfg> {
+  readonly kind: "aether-slice";
+  readonly sdkVersion: string;
+  readonly uses: U;
+}
+
+/**
+ * Defines a slice: the default export of its package.
+ * @example
+ * export default defineSlice({
+ *   contract: orders,
+ *   uses: { pricing },
+ *   config: z.object({ currency: z.string().default("EUR") }),
+ *   methods: {
+ *     place: async (input, ctx) => {
+ *       const quote = await ctx.uses.pricing.quote({ sku: input.sku });
+ *       return { cents: quote.cents * input.quantity, currency: ctx.config.currency };
+ *     },
+ *   },
+ * });
+ */
+export function defineSlice<
+  C extends Contract,
+  U extends Uses = Record<never, never>,
+  Cfg extends z.ZodType = NoConfig,
+>(definition: SliceDefinition<C, U, Cfg>): Slice<C, U, Cfg> {
+  // Only a definition without `uses` lacks it, and then U is its default: the empty record.
+  const uses = definition.uses ?? ({} as U);
+  return { ...definition, kind: "aether-slice", sdkVersion: SDK_VERSION, uses };
+}

@@ -1,0 +1,96 @@
+// Owns: making one self-contained ES module out of a slice's sources, with esbuild.
+// The result does not depend on where the sources are: no paths, no times, no tsconfig of some parent directory.
+import { dirname, extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, type BuildFailure, type BuildOptions, type Message, type Plugin } from "esbuild";
+import { AetherError } from "../../base/errors.ts";
+
+/** Bundles the module at `entry`. @throws AetherError E_INVALID with file, line and column of each mistake */
+export async function bundleSlice(entry: string): Promise<Uint8Array> {
+  return bundle({
+    ...SHARED_OPTIONS,
+    entryPoints: [entry],
+    absWorkingDir: dirname(entry),
+    // Comments are where esbuild puts the paths of modules. Identifiers stay: stack traces keep their names.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    plugins: [ownPackages()],
+  });
+}
+
+/** Bundles a module of this package, which may be source or compiled. */
+export async function bundleOwnModule(name: string): Promise<Uint8Array> {
+  return bundle({ ...SHARED_OPTIONS, entryPoints: [join(HERE, `${name}${EXTENSION}`)] });
+}
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+/** `.ts` when this package runs from its sources, `.js` when compiled: its other modules are likewise. */
+const EXTENSION = extname(fileURLToPath(import.meta.url));
+const SDK_ENTRY = join(HERE, "..", "..", "sdk", `index${EXTENSION}`);
+
+const SHARED_OPTIONS = {
+  bundle: true,
+  write: false,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  charset: "utf8",
+  legalComments: "none",
+  sourcemap: false,
+  treeShaking: true,
+  // Settings of a tsconfig above the slice would make the result depend on the place.
+  tsconfigRaw: "{}",
+  logLevel: "silent",
+  // CommonJS packages inside an ES module need a `require` for what Node has built in.
+  banner: {
+    js: 'import{createRequire as aetherRequire}from"node:module";const require=aetherRequire(import.meta.url);',
+  },
+} as const satisfies BuildOptions;
+
+async function bundle(options: BuildOptions): Promise<Uint8Array> {
+  try {
+    const result = await build(options);
+    const [output] = result.outputFiles ?? [];
+    if (output === undefined) throw new AetherError("E_INTERNAL", "esbuild ended without a result");
+    return output.contents;
+  } catch (error) {
+    if (!isBuildFailure(error)) throw error;
+    throw new AetherError("E_INVALID", `the slice does not build: ${error.errors.map(messageText).join("; ")}`, {
+      details: { errors: error.errors.map(messageText) },
+      cause: error,
+    });
+  }
+}
+
+/**
+ * `aether/slice` and zod always come from the package that builds: so a slice needs neither installed, and one contract
+ * shared by two slices has one zod.
+ */
+function ownPackages(): Plugin {
+  return {
+    name: "aether",
+    setup(esbuild) {
+      // Free of side effects: a slice carries only what it uses of the SDK.
+      esbuild.onResolve({ filter: /^aether\/slice$/ }, () => ({ path: SDK_ENTRY, sideEffects: false }));
+      esbuild.onResolve({ filter: /^aether($|\/)/ }, ({ path }) => ({
+        errors: [{ text: `"${path}" cannot be used inside a slice: import from "aether/slice"` }],
+      }));
+      esbuild.onResolve({ filter: /^zod($|\/)/ }, async ({ path, kind, pluginData }) => {
+        if (pluginData === OWN) return undefined;
+        return esbuild.resolve(path, { resolveDir: HERE, kind, pluginData: OWN });
+      });
+    },
+  };
+}
+
+/** Marks a request as our own, so that it is not taken up again. */
+const OWN = Symbol("own");
+
+function isBuildFailure(error: unknown): error is BuildFailure {
+  return error instanceof Error && "errors" in error && Array.isArray(error.errors);
+}
+
+function messageText({ text, location }: Message): string {
+  if (location === null) return text;
+  return `${location.file}:${location.line}:${location.column + 1}: ${text}`;
+}

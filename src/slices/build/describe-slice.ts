@@ -1,0 +1,83 @@
+// Owns: reading a defined slice as data: what the manifest says about it. Runs where the slice's code runs, which is
+// never the node process, and only duck-types: the slice brings its own copy of zod and of the SDK.
+import { z } from "zod";
+import { nameSchema } from "../../sdk/name.ts";
+import type { JsonSchema, ManifestMethod } from "../core/manifest.ts";
+
+/** What the code of a slice says about itself. */
+export interface SliceDescription {
+  readonly slice: string;
+  readonly methods: Readonly<Record<string, ManifestMethod>>;
+  /** Contract names by the slice's own name for each. */
+  readonly uses: Readonly<Record<string, string>>;
+  readonly config?: JsonSchema;
+  readonly sdkVersion: string;
+}
+
+export type Described =
+  | { readonly kind: "described"; readonly description: SliceDescription }
+  | { readonly kind: "refused"; readonly reason: string };
+
+const zodType = z.custom<z.ZodType>(
+  (value) => typeof value === "object" && value !== null && "_zod" in value && "safeParse" in value,
+  { error: "not a zod 4 schema" },
+);
+const callable = z.custom<() => unknown>((value) => typeof value === "function", { error: "not a function" });
+const contractSchema = z.object({
+  name: nameSchema,
+  methods: z.record(nameSchema, z.object({
+    input: zodType,
+    output: zodType,
+    effect: z.enum(["read", "idempotent", "write"]),
+    timeoutMs: z.int().min(1),
+  })),
+});
+const sliceSchema = z.object({
+  contract: contractSchema,
+  methods: z.record(z.string(), callable),
+  uses: z.record(z.string(), z.object({ name: nameSchema })),
+  config: zodType.optional(),
+  start: callable.optional(),
+  stop: callable.optional(),
+  sdkVersion: z.string(),
+});
+
+/** Describes the default export of a slice's module, or says why it is not a slice. */
+export function describeSlice(exported: unknown): Described {
+  if (exported === undefined) return refused("it has no default export: add `export default defineSlice({ … })`");
+  if (typeof exported !== "object" || exported === null || !("kind" in exported) || exported.kind !== "aether-slice") {
+    return refused("its default export was not made by `defineSlice` of aether/slice");
+  }
+  const parsed = sliceSchema.safeParse(exported);
+  if (!parsed.success) return refused(`its default export is not a valid slice: ${z.prettifyError(parsed.error)}`);
+  const { contract, methods, uses, config, sdkVersion } = parsed.data;
+  const missing = Object.keys(contract.methods).filter((name) => !Object.hasOwn(methods, name));
+  if (missing.length > 0) {
+    return refused(`the contract "${contract.name}" has methods without handler: ${missing.join(", ")}`);
+  }
+  return {
+    kind: "described",
+    description: {
+      slice: contract.name,
+      methods: Object.fromEntries(Object.entries(contract.methods).map(([name, method]) => [name, {
+        effect: method.effect,
+        timeoutMs: method.timeoutMs,
+        input: toJsonSchema(method.input, "input"),
+        output: toJsonSchema(method.output, "output"),
+      }])),
+      uses: Object.fromEntries(Object.entries(uses).map(([alias, used]) => [alias, used.name])),
+      ...(config === undefined ? {} : { config: toJsonSchema(config, "input") }),
+      sdkVersion,
+    },
+  };
+}
+
+/** Callers send what goes into an input schema and get what comes out of an output schema. */
+function toJsonSchema(schema: z.ZodType, io: "input" | "output"): JsonSchema {
+  // What JSON Schema cannot say (a transform, a Date) becomes "anything"; the slice's own schema still checks it.
+  return { ...z.toJSONSchema(schema, { io, unrepresentable: "any", cycles: "ref" }) };
+}
+
+function refused(reason: string): Described {
+  return { kind: "refused", reason };
+}

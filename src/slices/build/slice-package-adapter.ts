@@ -1,0 +1,30 @@
+// Owns: reading the files that make a directory a slice package.
+import { readdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { AetherError } from "../../base/errors.ts";
+import { readSlicePackage, type SlicePackage } from "./slice-package.ts";
+
+/** Reads and checks the slice package in `directory`. @throws AetherError E_NOT_FOUND, E_INVALID */
+export async function openSlicePackage(directory: string): Promise<SlicePackage> {
+  const absolute = resolve(directory);
+  const files = await readdir(absolute).catch((error: unknown) => {
+    throw new AetherError("E_NOT_FOUND", `cannot read the directory ${absolute}: does it exist?`, { cause: error });
+  });
+  const readIfThere = (name: string): Promise<unknown> =>
+    files.includes(name) ? readJson(join(absolute, name)) : Promise.resolve(undefined);
+  return readSlicePackage({
+    directory: absolute,
+    aetherJson: await readIfThere("aether.json"),
+    packageJson: await readIfThere("package.json"),
+    files: new Set(files),
+  });
+}
+
+async function readJson(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, "utf8"));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new AetherError("E_INVALID", `${file} cannot be read as JSON: ${reason}`, { cause: error });
+  }
+}

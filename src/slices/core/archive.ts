@@ -1,0 +1,65 @@
+// Owns: the one file that a slice travels in: magic, format version, then MessagePack of [manifest, bundle].
+// A1  Same manifest and bundle, same bytes: no times, no paths, keys sorted.
+import { decode, encode } from "../../base/codec.ts";
+import { sha256 } from "../../base/digest.ts";
+import { AetherError } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
+import { MiB } from "../../base/units.ts";
+import { toCanonical } from "./canonical.ts";
+import { parseManifest, type Manifest } from "./manifest.ts";
+
+/** Largest archive that the cluster stores: HTTP takes as much in one body. */
+export const ARCHIVE_BYTES_MAX = 64 * MiB;
+
+const MAGIC = new TextEncoder().encode("AETHERSL");
+const FORMAT = 1;
+const HEADER_BYTES = MAGIC.length + 1;
+
+export interface SliceArchive {
+  readonly manifest: Manifest;
+  /** One self-contained ES module. */
+  readonly bundle: Uint8Array;
+  /** sha-256 of the whole archive: the identity of the artifact's content. */
+  readonly digest: Digest;
+}
+
+/** The archive of a slice. @throws AetherError E_TOO_LARGE */
+export function encodeArchive(manifest: Manifest, bundle: Uint8Array): Uint8Array {
+  const body = encode([toCanonical(manifest), bundle]);
+  const archive = new Uint8Array(HEADER_BYTES + body.byteLength);
+  archive.set(MAGIC);
+  archive[MAGIC.length] = FORMAT;
+  archive.set(body, HEADER_BYTES);
+  checkSize(archive);
+  return archive;
+}
+
+/** @throws AetherError E_TOO_LARGE, E_VERSION, or E_INVALID for anything that is not a whole, unaltered archive. */
+export function decodeArchive(archive: Uint8Array): SliceArchive {
+  checkSize(archive);
+  if (archive.byteLength < HEADER_BYTES || MAGIC.some((byte, index) => archive[index] !== byte)) {
+    throw new AetherError("E_INVALID", "these bytes are not a slice archive: make one with `aether slice build`");
+  }
+  const format = archive[MAGIC.length];
+  if (format !== FORMAT) {
+    throw new AetherError("E_VERSION", `the archive has format ${String(format)}; this version reads ${FORMAT} only`);
+  }
+  const body = decode(archive.subarray(HEADER_BYTES), ARCHIVE_BYTES_MAX);
+  if (!Array.isArray(body) || body.length !== 2 || !(body[1] instanceof Uint8Array)) {
+    throw new AetherError("E_INVALID", "a slice archive holds a manifest and a bundle; this one does not");
+  }
+  const bundle: Uint8Array = body[1];
+  const manifest = parseManifest(body[0]);
+  if (sha256(bundle) !== manifest.digest) {
+    throw new AetherError("E_INVALID", `the bundle of ${manifest.artifact} does not have the digest of its manifest`);
+  }
+  return { manifest, bundle, digest: sha256(archive) };
+}
+
+function checkSize(archive: Uint8Array): void {
+  if (archive.byteLength <= ARCHIVE_BYTES_MAX) return;
+  const actual = archive.byteLength;
+  throw new AetherError("E_TOO_LARGE", `the slice archive has ${actual} bytes; the limit is ${ARCHIVE_BYTES_MAX}`, {
+    details: { limit: ARCHIVE_BYTES_MAX, actual },
+  });
+}

@@ -1,0 +1,91 @@
+// Owns: a blueprint as it is stored, every range resolved to an exact artifact, and the instances it asks for.
+// Does not own: what people write (sdk/blueprint.ts), the resolving (resolve-dependencies.ts), the rows' writing.
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { present } from "../../base/assert.ts";
+import type { ArtifactId } from "../../base/ids.ts";
+import {
+  concurrencySchema, heapBytesSchema, INSTANCES_MAX, labelsSchema, variablesSchema,
+} from "../../sdk/blueprint.ts";
+import { nameSchema } from "../../sdk/name.ts";
+import {
+  artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
+} from "./instance-spec.ts";
+
+export interface ResolvedSlice {
+  readonly artifact: ArtifactId;
+  readonly instances: number;
+  readonly config: unknown;
+  readonly uses: Readonly<Record<string, ResolvedUse>>;
+  readonly heapBytesMax: number;
+  readonly concurrency: number;
+  readonly variables: Readonly<Record<string, string>>;
+  /** Only nodes that have all of these labels run this slice. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Planned moves leave at least so many instances active. */
+  readonly minAvailable: number;
+}
+
+/** The value of `blueprints/{name}/{revision}`: immutable. */
+export interface ResolvedBlueprint {
+  readonly name: string;
+  readonly revision: number;
+  readonly slices: Readonly<Record<string, ResolvedSlice>>;
+}
+
+/** The value of `blueprints/{name}/current`. */
+export interface CurrentBlueprint {
+  readonly revision: number;
+}
+
+const resolvedSliceSchema = z.object({
+  artifact: artifactIdSchema,
+  instances: z.int().min(0).max(INSTANCES_MAX),
+  config: z.unknown(),
+  uses: resolvedUsesSchema,
+  heapBytesMax: heapBytesSchema,
+  concurrency: concurrencySchema,
+  variables: variablesSchema,
+  labels: labelsSchema,
+  minAvailable: z.int().min(0).max(INSTANCES_MAX),
+});
+
+const resolvedBlueprintSchema = z.object({
+  name: nameSchema,
+  revision: z.int().min(1),
+  slices: z.record(nameSchema, resolvedSliceSchema),
+});
+
+const currentBlueprintSchema = z.object({ revision: z.int().min(1) });
+
+/** Parses the value of `blueprints/{name}/{revision}`. @throws AetherError E_DATA_CORRUPT */
+export function parseResolvedBlueprint(value: unknown): ResolvedBlueprint {
+  return parseStored(resolvedBlueprintSchema, value);
+}
+
+/** Parses the value of `blueprints/{name}/current`. @throws AetherError E_DATA_CORRUPT */
+export function parseCurrentBlueprint(value: unknown): CurrentBlueprint {
+  return parseStored(currentBlueprintSchema, value);
+}
+
+/** What instance `index` of `slice` is made from. The slice must be in the blueprint. */
+export function instanceSpecOf(blueprint: ResolvedBlueprint, slice: string, index: number): InstanceSpec {
+  const resolved = present(blueprint.slices[slice], "the slice is part of the blueprint");
+  return {
+    key: instanceKeyOf(resolved.artifact, index),
+    slice,
+    artifact: resolved.artifact,
+    index,
+    config: resolved.config,
+    uses: resolved.uses,
+    heapBytesMax: resolved.heapBytesMax,
+    concurrency: resolved.concurrency,
+    variables: resolved.variables,
+  };
+}
+
+function parseStored<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_DATA_CORRUPT", `a stored blueprint does not parse: ${z.prettifyError(parsed.error)}`);
+}

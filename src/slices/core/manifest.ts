@@ -1,0 +1,73 @@
+// Owns: the manifest of an artifact: what the cluster knows of a slice without running its code.
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import type { ArtifactId, Digest } from "../../base/ids.ts";
+import { parseDigest } from "../../base/ids.ts";
+import { nameSchema } from "../../sdk/name.ts";
+import { artifactIdSchema } from "./instance-spec.ts";
+
+/** Format version of manifests; readers refuse what they do not know. */
+export const MANIFEST_FORMAT = 1;
+
+/** JSON Schema (draft 2020-12) of what callers send and get, or of what a blueprint may configure. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+export interface ManifestMethod {
+  readonly effect: "read" | "idempotent" | "write";
+  readonly timeoutMs: number;
+  readonly input: JsonSchema;
+  readonly output: JsonSchema;
+}
+
+/** A slice that this one calls. */
+export interface ManifestUse {
+  /** The name of the contract, which is the name of the slice. */
+  readonly slice: string;
+  /** Which artifacts will do, as `group:name@range`. Absent: whichever provides a slice of that name. */
+  readonly artifact?: string;
+}
+
+export interface Manifest {
+  readonly format: typeof MANIFEST_FORMAT;
+  readonly artifact: ArtifactId;
+  readonly slice: string;
+  readonly methods: Readonly<Record<string, ManifestMethod>>;
+  readonly uses: Readonly<Record<string, ManifestUse>>;
+  /** Absent when the slice takes no config. */
+  readonly config?: JsonSchema;
+  readonly sdkVersion: string;
+  /** sha-256 of the bundle. */
+  readonly digest: Digest;
+  readonly bundleBytes: number;
+}
+
+const jsonSchemaSchema = z.record(z.string(), z.unknown());
+
+const manifestSchema = z.object({
+  format: z.literal(MANIFEST_FORMAT),
+  artifact: artifactIdSchema,
+  slice: nameSchema,
+  methods: z.record(nameSchema, z.object({
+    effect: z.enum(["read", "idempotent", "write"]),
+    timeoutMs: z.int().min(1),
+    input: jsonSchemaSchema,
+    output: jsonSchemaSchema,
+  })),
+  uses: z.record(z.string(), z.object({ slice: nameSchema, artifact: z.string().exactOptional() })),
+  config: jsonSchemaSchema.exactOptional(),
+  sdkVersion: z.string(),
+  digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),
+  bundleBytes: z.int().min(1),
+});
+
+/** @throws AetherError E_VERSION for a format this version does not know, E_INVALID for anything else that is wrong. */
+export function parseManifest(value: unknown): Manifest {
+  const format = z.object({ format: z.number() }).safeParse(value);
+  if (format.success && format.data.format !== MANIFEST_FORMAT) {
+    throw new AetherError("E_VERSION", `a manifest has format ${format.data.format}, but this version reads ` +
+      `${MANIFEST_FORMAT} only: build the slice with this version of aether`);
+  }
+  const parsed = manifestSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_INVALID", `a manifest does not parse: ${z.prettifyError(parsed.error)}`);
+}

@@ -1,0 +1,23 @@
+// Owns: what a running slice needs from the right: calling other slices. `invocation` implements it, `node` wires it.
+import type { ErrorBody } from "../base/errors.ts";
+
+export interface OutgoingCall {
+  readonly slice: string;
+  readonly method: string;
+  readonly input: unknown;
+  /** What is left of the caller's deadline, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly idempotencyKey?: string;
+  /** W3C trace context, handed through. */
+  readonly traceparent?: string;
+  /** The exact artifact (`group:name:version`) the caller was resolved with, if it is a slice. */
+  readonly artifact?: string;
+}
+
+export type CallReply =
+  | { readonly kind: "ok"; readonly output: unknown; readonly attempts: number }
+  | { readonly kind: "error"; readonly error: ErrorBody; readonly attempts: number };
+
+export interface OutgoingCalls {
+  call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply>;
+}

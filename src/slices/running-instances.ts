@@ -1,0 +1,28 @@
+// Owns: what the right needs from running slices: hand a call to an instance of this node. slice-store implements it.
+import type { ErrorBody } from "../base/errors.ts";
+
+/** Key text of an instance: `{artifact}/{instance index}`, for example `demo:orders:1.0.0/0`. */
+export type InstanceKey = string;
+
+export interface IncomingCall {
+  readonly instance: InstanceKey;
+  readonly method: string;
+  readonly input: unknown;
+  readonly timeoutMs: number;
+  readonly idempotencyKey?: string;
+  readonly traceparent?: string;
+}
+
+export type IncomingReply =
+  | { readonly kind: "ok"; readonly output: unknown }
+  /** The handler never started: safe to try elsewhere, always. */
+  | { readonly kind: "not-started"; readonly error: ErrorBody }
+  /** The handler started; for a write its effect is what `error.outcome` says. */
+  | { readonly kind: "failed"; readonly error: ErrorBody };
+
+export interface RunningInstances {
+  /** Never rejects. When `signal` aborts, the handler's own signal aborts too. */
+  invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply>;
+  /** Calls queued or running in that instance; 0 when it is unknown. */
+  inFlight(instance: InstanceKey): number;
+}

@@ -1,0 +1,17 @@
+// Owns: the limits of running instances on one node.
+import { z } from "zod";
+import { SECOND_MS } from "../base/units.ts";
+
+export const RuntimeConfig = z.object({
+  callsQueuedMax: z.int().min(0).max(100_000).default(1_000)
+    .describe("Calls waiting for one instance. Beyond it callers are sent elsewhere: waiting longer helps nobody."),
+  outgoingCallsMax: z.int().min(1).max(100_000).default(1_024)
+    .describe("Calls that one instance may have under way to others: one slice cannot use up its node's share."),
+  hookMsMax: z.int().min(1).max(600_000).default(5 * SECOND_MS)
+    .describe("Milliseconds for start() and stop(), within the limits of activating and deactivating."),
+  drainMsMax: z.int().min(0).max(600_000).default(20 * SECOND_MS)
+    .describe("Milliseconds for calls in flight to finish when an instance is deactivated; then they are cancelled."),
+  logLinesPerSecondMax: z.int().min(1).max(10_000).default(200)
+    .describe("Lines one instance may log per second; the rest is counted and left out."),
+});
+export type RuntimeConfig = z.output<typeof RuntimeConfig>;

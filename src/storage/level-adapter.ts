@@ -1,0 +1,140 @@
+// Owns: ordered stores on disk, over LevelDB. Does not own: what is stored, nor whether it may be believed (records
+// carry their own checksums: LevelDB skips damaged blocks of its log silently).
+import { open as openFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Level } from "level";
+import { AetherError } from "../base/errors.ts";
+import type { KeyRange, OrderedStore, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
+import { WriteQueue } from "./write-queue.ts";
+
+type Database = Level<Uint8Array, Uint8Array>;
+
+/** Stores of one node: each is a LevelDB in its own folder of `directory`. */
+export function createLevelStorePort(directory: string): StorePort {
+  return {
+    async open(name) {
+      const location = join(directory, name);
+      const database: Database = new Level(location, { keyEncoding: "view", valueEncoding: "view" });
+      try {
+        await database.open();
+      } catch (error) {
+        throw openError(location, error);
+      }
+      // A power cut must not take away the folder itself, which only its parent's fsync protects.
+      await syncDirectory(directory);
+      return new LevelStore(database, location);
+    },
+  };
+}
+
+class LevelStore implements OrderedStore {
+  private readonly database: Database;
+  private readonly location: string;
+  private readonly queue: WriteQueue;
+
+  constructor(database: Database, location: string) {
+    this.database = database;
+    this.location = location;
+    this.queue = new WriteQueue((ops) => this.writeSynced(ops));
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    try {
+      return this.database.getSync(key);
+    } catch (error) {
+      throw readError(this.location, error);
+    }
+  }
+
+  write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
+    this.queue.write(ops, done);
+  }
+
+  entries(range: KeyRange): AsyncIterable<StoreEntry> {
+    // LevelDB takes the iterator's snapshot when the iterator is made: here, not at the first `next`.
+    const iterator = this.database.iterator({
+      ...(range.from === undefined ? {} : { gte: range.from }),
+      ...(range.to === undefined ? {} : { lt: range.to }),
+      reverse: range.reverse ?? false,
+    });
+    return readAll(iterator, this.location);
+  }
+
+  async close(): Promise<void> {
+    await this.queue.close();
+    await this.database.close();
+  }
+
+  private async writeSynced(ops: readonly StoreOp[]): Promise<void> {
+    // A chained batch copies each op into LevelDB at once; an array batch costs several times as much.
+    const batch = this.database.batch();
+    for (const op of ops) {
+      if (op.kind === "put") batch.put(op.key, op.value);
+      else batch.del(op.key);
+    }
+    await batch.write({ sync: true });
+  }
+}
+
+async function* readAll(
+  iterator: AsyncIterable<[Uint8Array, Uint8Array]>,
+  location: string,
+): AsyncGenerator<StoreEntry> {
+  try {
+    yield* iterator;
+  } catch (error) {
+    throw readError(location, error);
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await openFile(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function openError(location: string, error: unknown): AetherError {
+  // LevelDB's own reason is the cause of the library's "Database failed to open".
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const options = { cause, details: { directory: location } };
+  switch (codeOf(cause)) {
+    case "LEVEL_LOCKED":
+      return new AetherError(
+        "E_DATA_LOCKED",
+        `cannot open ${location}: another process has it open; stop that process or use another data directory`,
+        options,
+      );
+    case "LEVEL_CORRUPTION":
+      return new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${textOf(cause)}; ${REPLACE}`, options);
+    default:
+      return new AetherError(
+        "E_CONFIG",
+        `cannot open ${location}: ${textOf(cause)}; check that the path is a directory this user may write`,
+        options,
+      );
+  }
+}
+
+function readError(location: string, error: unknown): AetherError {
+  // Apart from reads that come too late, whatever LevelDB cannot read is damaged: it has no harmless failures.
+  const code = CLOSED.includes(String(codeOf(error))) ? "E_UNAVAILABLE" : "E_DATA_CORRUPT";
+  return new AetherError(code, `cannot read from ${location}: ${textOf(error)}`, {
+    cause: error,
+    outcome: "none",
+    details: { directory: location },
+  });
+}
+
+const CLOSED: readonly string[] = ["LEVEL_DATABASE_NOT_OPEN", "LEVEL_ITERATOR_NOT_OPEN"];
+const REPLACE = "replace this node with an empty data directory, its peers have the data";
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

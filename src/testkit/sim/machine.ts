@@ -1,0 +1,110 @@
+// Owns: one simulated computer: its disks, which survive, and its process, which does not. Boots, crashes, pauses it.
+import { assert } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
+import type { Random } from "../../base/random.ts";
+import type { Clock } from "../../env/clock.ts";
+import type { StorePort } from "../../env/store.ts";
+import type { Log } from "../../env/telemetry.ts";
+import type { PeerMessaging } from "../../net/peer-messaging.ts";
+import { SimClock } from "./sim-clock.ts";
+import { SimLog } from "./sim-log.ts";
+import type { SimNetwork } from "./sim-network.ts";
+import { SimProcess } from "./sim-process.ts";
+import { SimDisk, SimStore, SimStorePort, type DiskProfile } from "./sim-store.ts";
+import type { World } from "./world.ts";
+
+/** What a process on a simulated machine sees of the world. */
+export interface ProcessEnv {
+  readonly process: SimProcess;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly messaging: PeerMessaging;
+  readonly store: StorePort;
+}
+
+/** Starts the software under test. Peers can connect once the promise has resolved. */
+export type BootProcess = (env: ProcessEnv) => Promise<void>;
+
+const CLOCK_ORIGIN_MS_MAX = 1_000_000;
+const WALL_SKEW_MS_MAX = 3_600_000;
+
+export class Machine {
+  readonly node: NodeId;
+  readonly disk: DiskProfile = { slowness: 1 };
+  private readonly world: World;
+  private readonly network: SimNetwork;
+  private readonly bootProcess: BootProcess;
+  private readonly random: Random;
+  private readonly disks = new Map<string, SimDisk>();
+  private lives = 0;
+  private current: SimProcess | undefined;
+
+  constructor(world: World, network: SimNetwork, node: NodeId, bootProcess: BootProcess) {
+    this.world = world;
+    this.network = network;
+    this.node = node;
+    this.bootProcess = bootProcess;
+    this.random = world.random.fork(`machine ${node}`);
+  }
+
+  get process(): SimProcess | undefined {
+    return this.current;
+  }
+
+  get isUp(): boolean {
+    return this.current !== undefined;
+  }
+
+  boot(): void {
+    assert(this.current === undefined, "a machine runs one process");
+    this.lives += 1;
+    const process = new SimProcess(this.node, this.lives);
+    this.current = process;
+    this.world.note("boot", this.node, { kind: "text", text: `life ${process.life}` });
+    const messaging = this.network.createMessaging(process);
+    const env: ProcessEnv = {
+      process,
+      clock: new SimClock(this.world, process, {
+        originMs: Math.floor(this.random.next() * CLOCK_ORIGIN_MS_MAX),
+        wallSkewMs: Math.floor((this.random.next() - 0.5) * WALL_SKEW_MS_MAX),
+      }),
+      random: this.random.fork(`life ${process.life}`),
+      log: new SimLog(this.world, process),
+      messaging,
+      store: new SimStorePort((name) => this.diskOf(process, name)),
+    };
+    this.world.spawn(process, async () => {
+      await this.bootProcess(env);
+      if (process.isAlive) this.network.attach(messaging);
+    });
+  }
+
+  /** Power is cut: the process is gone with everything that was not fsynced. */
+  crash(): void {
+    const process = this.current;
+    if (process === undefined) return;
+    this.current = undefined;
+    this.world.note("crash", this.node);
+    this.world.kill(process);
+    this.network.detach(this.node);
+    for (const disk of this.disks.values()) disk.crash(this.random);
+  }
+
+  /** The process stands still and loses nothing, like one that was swapped out or stopped by a signal. */
+  pause(durationMs: number): void {
+    const process = this.current;
+    if (process === undefined) return;
+    this.world.note("pause", this.node, { kind: "text", text: `${durationMs.toFixed(0)} ms` });
+    process.pausedUntilMs = Math.max(process.pausedUntilMs, this.world.nowMs + durationMs);
+    this.network.silence(this.node, durationMs);
+  }
+
+  private diskOf(process: SimProcess, name: string): { readonly disk: SimDisk; readonly store: () => SimStore } {
+    const disk = this.disks.get(name) ?? new SimDisk();
+    this.disks.set(name, disk);
+    const random = this.random.fork(`store ${name} ${process.life}`);
+    const ports = { world: this.world, process, disk, profile: this.disk, random };
+    return { disk, store: () => new SimStore(ports) };
+  }
+}

@@ -1,0 +1,73 @@
+// Owns: the promise that every key has exactly one text, for every kind and any name.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { parseArtifactId, parseDigest, parseNodeId } from "../../src/base/ids.ts";
+import {
+  compareKeyText,
+  formatKey,
+  parseKey,
+  parseKeyText,
+  utf8Bytes,
+  type AetherKey,
+} from "../../src/kvstore/core/key.ts";
+
+const isClean = (text: string): boolean => !/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text);
+const name = fc.string({ unit: "binary", minLength: 1, maxLength: 8 }).filter(isClean);
+const node = fc.stringMatching(/^[a-z0-9-]{1,32}$/).map(parseNodeId);
+const digest = fc.stringMatching(/^[0-9a-f]{64}$/).map(parseDigest);
+const artifact = fc.stringMatching(/^[a-z][a-z0-9-]{0,8}:[a-z][a-z0-9-]{0,8}:\d{1,3}\.\d\.\d$/).map(parseArtifactId);
+const segment = name.filter((text) => !text.includes("/") && text !== "." && text !== "..");
+const path = fc.array(segment, { minLength: 1, maxLength: 6 }).map((segments) => segments.join("/"));
+const instance = fc.nat(99_999);
+
+const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey, { kind: K }>> } = {
+  config: fc.constant({ kind: "config" }),
+  "node-intent": fc.record({ kind: fc.constant("node-intent"), node }),
+  "node-state": fc.record({ kind: fc.constant("node-state"), node }),
+  leader: fc.constant({ kind: "leader" }),
+  "leader-beat": fc.constant({ kind: "leader-beat" }),
+  artifact: fc.record({ kind: fc.constant("artifact"), artifact }),
+  blob: fc.record({ kind: fc.constant("blob"), digest, chunk: fc.nat(999_999) }),
+  blueprint: fc.record({ kind: fc.constant("blueprint"), name, revision: fc.nat(2_000_000_000) }),
+  "blueprint-current": fc.record({ kind: fc.constant("blueprint-current"), name }),
+  "slice-owner": fc.record({ kind: fc.constant("slice-owner"), slice: name }),
+  slice: fc.record({ kind: fc.constant("slice"), node, artifact, instance }),
+  endpoint: fc.record({ kind: fc.constant("endpoint"), slice: name, method: name, node, artifact, instance }),
+  data: fc.record({ kind: fc.constant("data"), path }),
+};
+
+test.each(Object.entries(kinds))("a %s key survives format and parse", (_kind, arbitrary) => {
+  fc.assert(
+    fc.property(arbitrary as fc.Arbitrary<AetherKey>, (key) => {
+      const text = formatKey(key);
+      expect(parseKey(text)).toEqual(key);
+      expect(parseKeyText(text)).toBe(text);
+      expect(utf8Bytes(text)).toBe(Buffer.byteLength(text));
+    }),
+  );
+});
+
+test("any text is refused or is the one text of its key", () => {
+  const roots = fc.constantFrom("data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "");
+  fc.assert(
+    fc.property(roots, fc.string({ unit: "binary", maxLength: 40 }), (root, rest) => {
+      let key: AetherKey;
+      try {
+        key = parseKey(root + rest);
+      } catch (error) {
+        expect(error).toMatchObject({ code: "E_INVALID" });
+        return;
+      }
+      expect(formatKey(key)).toBe(root + rest);
+    }),
+  );
+});
+
+test("keys order like their bytes", () => {
+  const text = path.map((value) => formatKey({ kind: "data", path: value }));
+  fc.assert(
+    fc.property(text, text, (a, b) => {
+      expect(Math.sign(compareKeyText(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    }),
+  );
+});

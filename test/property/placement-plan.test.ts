@@ -1,0 +1,180 @@
+// The planner from random states, with nodes that carry out what it commands: where it ends, and what it leaves alone.
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { present } from "../../src/base/assert.ts";
+import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
+import { plan, type PlanCommand, type PlanInput, type PlanInstance } from "../../src/cluster/core/reconcile.ts";
+import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
+import { INSTANCE_STATES } from "../../src/slices/core/instance-row.ts";
+import { nextState } from "../../src/slices/core/lifecycle.ts";
+import { blueprintOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
+
+const SLICES = ["orders", "pricing", "inventory"] as const;
+const OTHER_VERSION = parseArtifactId("demo:other:2.0.0");
+
+const nodes = fc.uniqueArray(fc.record({
+  name: fc.constantFrom("n1", "n2", "n3", "n4", "n5"),
+  status: fc.constantFrom("ready" as const, "gone" as const, "ready" as const),
+  zone: fc.constantFrom("", "a", "b"),
+}), { selector: ({ name }) => name, minLength: 1, maxLength: 5 }).map((specs) => {
+  const made = specs.map(({ name, status, zone }) => nodeOf(name, status, zone === "" ? {} : { zone }));
+  // Somebody must be there to converge on.
+  return [...made, nodeOf("n9")];
+});
+
+const blueprint = fc.dictionary(fc.constantFrom(...SLICES), fc.nat(4)).map((counts) =>
+  blueprintOf(Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, sliceOf(name, count)])), 2),
+);
+
+const states = fc.record({ nodes, blueprint }).chain(({ nodes, blueprint }) => {
+  const row = fc.record({
+    slice: fc.constantFrom(...SLICES),
+    node: fc.constantFrom(...nodes.map(({ node }) => node)),
+    index: fc.nat(3),
+    state: fc.constantFrom(...INSTANCE_STATES),
+    version: fc.constantFrom("current" as const, "current" as const, "config" as const, "artifact" as const),
+    attempt: fc.nat(5),
+  });
+  return fc.array(row, { maxLength: 12 }).map((rows): PlanInput => {
+    const unique = new Map(rows.map((spec) => instanceFor(blueprint, spec)).map((one) => [placeOf(one), one]));
+    return { blueprints: [blueprint], nodes, instances: [...unique.values()] };
+  });
+});
+
+
+function instanceFor(
+  blueprint: ResolvedBlueprint,
+  spec: { slice: string; node: string; index: number; state: PlanInstance["row"]["state"]; version: string; attempt: number },
+): PlanInstance {
+  const wanted = blueprint.slices[spec.slice] ?? sliceOf(spec.slice, 1);
+  const slice = spec.version === "config" ? { ...wanted, config: { old: true } } : wanted;
+  const made = spec.version === "artifact" ? { ...slice, artifact: OTHER_VERSION } : slice;
+  const error = spec.state === "FAILED" ? { error: { code: "E_TIMEOUT", message: "late", fatal: false } } : {};
+  const from = blueprintOf({ [spec.slice]: made }, 1);
+  return instanceOf(from, spec.slice, spec, { state: spec.state, attempt: spec.attempt, ...error });
+}
+
+function placeOf({ node, artifact, index }: Pick<PlanInstance, "node" | "artifact" | "index">): string {
+  return `${node}/${artifact}/${index}`;
+}
+
+/** The rows after the leader's commands. Fails on a command that the life of an instance does not allow. */
+function execute(input: PlanInput, commands: readonly PlanCommand[]): PlanInput {
+  const rows = new Map(input.instances.map((instance) => [placeOf(instance), instance]));
+  for (const command of commands) {
+    if (command.kind === "forget") rows.delete(placeOf(command.instance));
+    else if (command.kind === "load") rows.set(placeOf(command), load(rows.get(placeOf(command)), command));
+    else rows.set(placeOf(command.instance), moved(command.instance, command.kind));
+  }
+  return { ...input, instances: [...rows.values()] };
+}
+
+function load(before: PlanInstance | undefined, command: Extract<PlanCommand, { kind: "load" }>): PlanInstance {
+  expect(nextState(before?.row.state ?? "GONE", "load")).toBe("LOAD");
+  expect(command.modRevision).toBe(before?.modRevision ?? 0);
+  const { node, artifact, index, slice, blueprint, revision, generation, attempt, spec } = command;
+  const row = { state: "LOAD" as const, slice, blueprint, revision, generation, attempt, spec, sinceMs: 0 };
+  return { node, artifact, index, row, modRevision: 1, unchangedForMs: 0 };
+}
+
+function moved(instance: PlanInstance, event: "activate" | "deactivate" | "unload" | "begin" | "done"): PlanInstance {
+  const state = nextState(instance.row.state, event);
+  if (state === "refuse" || state === "GONE") throw new RangeError(`${event} in ${instance.row.state}`);
+  return { ...instance, row: { ...instance.row, state } };
+}
+
+/** Every node that is there takes one step with each of its instances; time passes, so that no back-off is left. */
+function work(input: PlanInput): PlanInput {
+  const isReady = (node: string): boolean => input.nodes.some((one) => one.node === node && one.status === "ready");
+  const instances = input.instances.flatMap((instance) => {
+    const aged = { ...instance, unchangedForMs: instance.unchangedForMs + 100_000 };
+    if (!isReady(instance.node)) return [aged];
+    const { state } = instance.row;
+    if (state === "UNLOADING") return [];
+    if (nextState(state, "begin") !== "refuse") return [moved(aged, "begin")];
+    return nextState(state, "done") === "refuse" ? [aged] : [moved(aged, "done")];
+  });
+  return { ...input, instances };
+}
+
+/** Plans and works until nothing is left to do, and gives every state on the way. */
+function converge(start: PlanInput): readonly PlanInput[] {
+  const history = [start];
+  for (let round = 0; round < 60; round++) {
+    const input = present(history.at(-1), "the history has its start");
+    const { commands } = plan(input);
+    const next = work(execute(input, commands));
+    history.push(next);
+    if (commands.length === 0 && JSON.stringify(statesOf(next)) === JSON.stringify(statesOf(input))) return history;
+  }
+  throw new RangeError("the plan does not come to rest");
+}
+
+function statesOf({ instances }: PlanInput): readonly string[] {
+  return instances.map((instance) => `${placeOf(instance)} ${instance.row.state}`);
+}
+
+test("from any state the plan comes to rest with exactly the wanted instances, all active, none on a gone node", () => {
+  fc.assert(fc.property(states, (start) => {
+    const end = present(converge(start).at(-1), "there is an end");
+    const wanted = present(end.blueprints[0], "one blueprint").slices;
+    for (const slice of SLICES) {
+      const active = end.instances.filter(({ row }) => row.slice === slice && row.state === "ACTIVE");
+      expect(active.length).toBe(wanted[slice]?.instances ?? 0);
+      for (const { artifact } of active) expect(artifact).toBe(wanted[slice]?.artifact);
+      for (const { row } of active) expect(row.spec?.config).toEqual({});
+    }
+    expect(end.instances.every(({ row }) => row.state === "ACTIVE")).toBe(true);
+    const gone = end.nodes.filter(({ status }) => status === "gone").map(({ node }) => node);
+    expect(end.instances.filter(({ node }) => gone.includes(node))).toEqual([]);
+  }), { numRuns: 300 });
+});
+
+test("the plan does not depend on the order of what it is given", () => {
+  fc.assert(fc.property(states, (input) => {
+    const reversed = { ...input, nodes: [...input.nodes].reverse(), instances: [...input.instances].reverse() };
+    expect(plan(reversed)).toEqual(plan(input));
+  }), { numRuns: 300 });
+});
+
+test("on the way the number of serving instances falls below the wanted one only where it was below", () => {
+  fc.assert(fc.property(states, (start) => {
+    const wanted = present(start.blueprints[0], "one blueprint").slices;
+    let before: readonly number[] | undefined;
+    for (const { instances, nodes } of converge(start)) {
+      const isGone = (node: string): boolean => nodes.some((one) => one.node === node && one.status === "gone");
+      const serving = SLICES.map((slice) =>
+        instances.filter(({ row, node }) => row.slice === slice && row.state === "ACTIVE" && !isGone(node)).length,
+      );
+      for (const [at, slice] of SLICES.entries()) {
+        const floor = Math.min(before?.[at] ?? 0, wanted[slice]?.instances ?? 0);
+        expect(serving[at]).toBeGreaterThanOrEqual(floor);
+      }
+      before = serving;
+    }
+  }), { numRuns: 300 });
+});
+
+test("when a node dies only its own instances move", () => {
+  fc.assert(fc.property(blueprint, fc.constantFrom("n1", "n2", "n3"), (blueprint, victim) => {
+    const all = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
+    const stable = present(converge({ blueprints: [blueprint], nodes: all, instances: [] }).at(-1), "there is an end");
+    const others = stable.instances.filter(({ node }) => node !== victim).map(placeOf);
+    const struck = { ...stable, nodes: [nodeOf(victim, "gone"), ...all.filter(({ node }) => node !== victim)] };
+    const end = present(converge(struck).at(-1), "there is an end");
+    expect(end.instances.map(placeOf)).toEqual(expect.arrayContaining(others));
+    expect(end.instances.length).toBe(stable.instances.length);
+    const { commands } = plan(struck);
+    const touched = commands.flatMap((command) => (command.kind === "load" ? [] : [command.instance.node]));
+    expect(new Set(touched)).toEqual(new Set(touched.length === 0 ? [] : [parseNodeId(victim)]));
+  }), { numRuns: 100 });
+});
+
+test("instances of one slice differ by at most one between nodes without zones", () => {
+  fc.assert(fc.property(fc.nat(9), fc.integer({ min: 1, max: 5 }), (count, nodeCount) => {
+    const nodes = Array.from({ length: nodeCount }, (_, index) => nodeOf(`n${index}`));
+    const { commands } = plan({ blueprints: [blueprintOf({ orders: sliceOf("orders", count) })], nodes, instances: [] });
+    const perNode = nodes.map(({ node }) => commands.filter((one) => one.kind === "load" && one.node === node).length);
+    expect(Math.max(...perNode) - Math.min(...perNode)).toBeLessThanOrEqual(1);
+  }));
+});

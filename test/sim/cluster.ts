@@ -1,0 +1,258 @@
+// Owns: a simulated cluster: on every machine the real consensus driver and the real key-value state, and all checkers
+// wired to them. Does not own: what goes wrong (nemesis) and what clients do (workloads).
+import type { AetherError } from "../../src/base/errors.ts";
+import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
+import type { ConsensusObserver, PlantedFault } from "../../src/consensus/observer.ts";
+import type { GroupStatus, ProposeOutcome } from "../../src/consensus/group.ts";
+import { GroupDriver } from "../../src/consensus/group-driver.ts";
+import type { KvChange } from "../../src/kvstore/core/schema.ts";
+import type { StoredChange } from "../../src/kvstore/core/state-machine.ts";
+import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
+import { encodeTxn } from "../../src/kvstore/core/txn.ts";
+import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
+import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
+import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
+import type { SimProcess } from "../../src/testkit/sim/sim-process.ts";
+import type { World } from "../../src/testkit/sim/world.ts";
+import type { Action, Answer } from "./checkers/history.ts";
+import { ProtocolChecker } from "./checkers/protocol-checker.ts";
+import { StreamChecker } from "./checkers/stream-checker.ts";
+import type { Violations } from "./checkers/violations.ts";
+import type { CrashMoment } from "./nemesis/faults.ts";
+import type { Reply, Service } from "./workloads/clients.ts";
+
+export interface ClusterConfig {
+  readonly nodeCount: number;
+  readonly windowSlots: number;
+  readonly pipelineSlots: number;
+  readonly planted: PlantedFault | undefined;
+  /** `local` plants a fault of its own: reads that do not ask a quorum. */
+  readonly readMode: "linearizable" | "local";
+}
+
+export interface ClusterHooks {
+  onMoment(moment: CrashMoment, node: NodeId): void;
+  onDeath(node: NodeId): void;
+}
+
+/** A node that has opened its disks and runs. */
+interface RunningNode {
+  readonly process: SimProcess;
+  readonly driver: GroupDriver;
+  readonly kv: KvState;
+  /** Callbacks that are still owed to callers. */
+  owed: number;
+}
+
+const CHECKPOINT_MS_MAX = 3_000;
+
+export class Cluster {
+  readonly nodes: readonly NodeId[];
+  readonly machines: ReadonlyMap<NodeId, Machine>;
+  readonly network: SimNetwork;
+  readonly protocol: ProtocolChecker;
+  readonly streams: StreamChecker;
+  private readonly world: World;
+  private readonly config: ClusterConfig;
+  private readonly violations: Violations;
+  private readonly hooks: ClusterHooks;
+  private readonly running = new Map<NodeId, RunningNode>();
+
+  constructor(world: World, config: ClusterConfig, violations: Violations, hooks: ClusterHooks) {
+    this.world = world;
+    this.config = config;
+    this.violations = violations;
+    this.hooks = hooks;
+    this.network = new SimNetwork(world);
+    this.nodes = Array.from({ length: config.nodeCount }, (_, index) => parseNodeId(`n${index + 1}`));
+    this.protocol = new ProtocolChecker({ voters: this.nodes, windowSlots: config.windowSlots }, violations);
+    this.streams = new StreamChecker(violations);
+    const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
+    this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
+  }
+
+  start(): void {
+    for (const machine of this.machines.values()) machine.boot();
+  }
+
+  serviceOf(node: NodeId): Service | undefined {
+    const running = this.runningOn(node);
+    return running === undefined ? undefined : { perform: (action, reply) => this.perform(running, action, reply) };
+  }
+
+  statusOf(node: NodeId): GroupStatus | undefined {
+    return this.runningOn(node)?.driver.status();
+  }
+
+  /** Every node is ready, has applied all that is decided, and all states are equal. */
+  get isConverged(): boolean {
+    const statuses = this.nodes.map((node) => this.statusOf(node));
+    const first = statuses[0];
+    return statuses.every((status) => {
+      if (status?.isReady !== true) return false;
+      return status.applied === status.decided && status.applied === first?.applied;
+    });
+  }
+
+  /** Commands and reads whose callback is owed by a living node. */
+  get owedCallbacks(): number {
+    return this.nodes.reduce((sum, node) => sum + (this.runningOn(node)?.owed ?? 0), 0);
+  }
+
+  /** After healing: all replicas hold the same. */
+  checkEnd(): void {
+    this.protocol.checkEnd((node) => this.statusOf(node)?.applied ?? -1);
+    const states = this.nodes.map((node) => this.runningOn(node)?.kv);
+    const hashes = new Set(states.map((state) => state?.stateHash));
+    if (hashes.size > 1) this.violations.report("C7", `C7: state hashes differ at the end: ${[...hashes].join(", ")}`);
+    for (const [index, state] of states.entries()) {
+      const revision = state?.revision ?? -1;
+      if (revision === this.streams.log.length) continue;
+      const shown = `the streams show ${this.streams.log.length}`;
+      this.violations.report("C7", `C7: ${this.nodes[index] ?? "?"} ends at revision ${revision}, ${shown}`);
+    }
+  }
+
+  private runningOn(node: NodeId): RunningNode | undefined {
+    const running = this.running.get(node);
+    return running?.process.isAlive === true ? running : undefined;
+  }
+
+  private async bootNode(env: ProcessEnv): Promise<void> {
+    const { process, clock, log } = env;
+    const { node } = process;
+    this.hooks.onDeath(node);
+    this.protocol.booted(node, process.life);
+    const onFatal = (error: AetherError): void => {
+      if (process.isAlive) this.violations.report("fatal", `${node} stops itself: ${error.code} ${error.message}`);
+    };
+    const kv = await KvState.open({ store: await env.store.open("kv"), clock, log, cluster: "sim", onFatal });
+    if (!process.isAlive) return;
+    this.streams.booted(node, kv.revision);
+    kv.onChanges((revision, changes) => {
+      this.streams.changed(node, { revision, changes: changes.map(toKvChange) });
+    });
+    const { windowSlots, pipelineSlots, planted } = this.config;
+    const { random, messaging } = env;
+    const wal = await env.store.open("wal");
+    const driver = await GroupDriver.open(
+      { clock, random, log, messaging, wal, stateMachine: kv, onFatal },
+      {
+        cluster: "sim",
+        node,
+        voters: this.nodes,
+        windowSlots,
+        pipelineSlots,
+        observer: this.observe(process),
+        ...(planted === undefined ? {} : { planted }),
+      },
+    );
+    if (!process.isAlive) return;
+    driver.start();
+    this.running.set(node, { process, driver, kv, owed: 0 });
+    this.checkpointNowAndThen(process, kv);
+  }
+
+  /** Passes on what the protocol does, and when it does what a crash would hurt. */
+  private observe(process: SimProcess): ConsensusObserver {
+    const { protocol, hooks } = this;
+    return {
+      sent: (from, to, message) => {
+        protocol.sent(from, to, message);
+        if (message.kind === "proposal") hooks.onMoment("proposed", process.node);
+      },
+      durable: (node, ballots, batches) => {
+        protocol.durable(node, ballots, batches);
+        if (ballots.length > 0) hooks.onMoment("ballot-durable", node);
+      },
+      decided: (node, slot, outcome, phase) => {
+        protocol.decided(node, slot, outcome, phase);
+        hooks.onMoment("decided", node);
+      },
+      applied: (node, slot, outcome, ran, stateHash) => {
+        protocol.applied(node, slot, outcome, ran, stateHash);
+        hooks.onMoment("applied", node);
+      },
+      acknowledged: (node, slot, batch) => {
+        protocol.acknowledged(node, slot, batch);
+        hooks.onMoment("acknowledged", node);
+      },
+    };
+  }
+
+  /** Checkpoints are rare in a short run; a restart is to find them at any distance from the end of the log. */
+  private checkpointNowAndThen(process: SimProcess, kv: KvState): void {
+    const random = this.world.random.fork(`checkpoints ${process.node} ${process.life}`);
+    const next = (): void => {
+      this.world.schedule({ delayMs: random.next() * CHECKPOINT_MS_MAX, kind: "checkpoint", process }, () => {
+        this.world.spawn(process, () => kv.checkpoint());
+        next();
+      });
+    };
+    next();
+  }
+
+  private perform(running: RunningNode, action: Action, reply: (reply: Reply) => void): void {
+    running.owed += 1;
+    let isInCall = true;
+    let answers = 0;
+    const answer = (made: Reply): void => {
+      answers += 1;
+      running.owed -= 1;
+      const { node } = running.process;
+      if (isInCall) this.violations.report("assertion", `${node} called back inside the call`);
+      if (answers > 1) this.violations.report("assertion", `${node} called back ${answers} times`);
+      reply(made);
+    };
+    const { driver, kv } = running;
+    if (action.kind === "txn") {
+      driver.propose(encodeTxn(action.txn), (outcome) => answer(this.replyOf(outcome)));
+    } else if (this.config.readMode === "local") {
+      const { entry, revision } = kv.getLocal(action.key);
+      const { process } = running;
+      this.world.schedule({ delayMs: 0, kind: "local-read", process }, () => {
+        answer({ kind: "ok", answer: { kind: "read", entry, revision } });
+      });
+    } else {
+      driver.readBarrier((outcome) => {
+        if (outcome.kind === "refused") {
+          answer({ kind: "failed" });
+          return;
+        }
+        const { entry, revision } = kv.getLocal(action.key);
+        answer({ kind: "ok", answer: { kind: "read", entry, revision } });
+      });
+    }
+    isInCall = false;
+  }
+
+  private replyOf(outcome: ProposeOutcome): Reply {
+    switch (outcome.kind) {
+      case "applied":
+        return this.answerOf(outcome.result);
+      case "refused":
+        return { kind: "failed" };
+      case "unknown":
+        return { kind: "unknown" };
+    }
+  }
+
+  /** What a group gives as the result of a command is what KvState.applyBatch gave for it. */
+  private answerOf(made: unknown): Reply {
+    const result = made as ApplyResult;
+    if (result.kind !== "done") {
+      this.violations.report("assertion", `a well-formed command was answered ${JSON.stringify(result)}`);
+      return { kind: "unknown" };
+    }
+    const { succeeded, revision } = result;
+    const results = result.results.map((one): (Answer & { kind: "txn" })["result"]["results"][number] => {
+      if (one.kind !== "get") return one;
+      return one.entry === undefined ? { kind: "get" } : { kind: "get", entry: toKvEntry(one.key, one.entry) };
+    });
+    return { kind: "ok", answer: { kind: "txn", result: { succeeded, revision, results } } };
+  }
+}
+
+function toKvChange(change: StoredChange): KvChange {
+  return change.kind === "delete" ? change : { kind: "put", entry: toKvEntry(change.key, change.entry) };
+}

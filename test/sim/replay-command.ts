@@ -1,0 +1,10 @@
+// Owns: the command line that shows a run again, event by event.
+import type { SeedOptions } from "./run-seed.ts";
+
+export function replayCommand(seed: number, { nodeCount, workload, planted }: SeedOptions = {}): string {
+  const parts = [`npm run sim -- --seed ${seed}`];
+  if (nodeCount !== undefined) parts.push(`--nodes ${nodeCount}`);
+  if (workload !== undefined) parts.push(`--workload ${workload}`);
+  if (planted !== undefined) parts.push(`--planted ${planted}`);
+  return `${parts.join(" ")} --trace`;
+}

@@ -1,0 +1,47 @@
+// Owns: sums over many runs: what a set of seeds has covered, and what it must have covered to count as a test.
+import type { SeedResult, SeedStats } from "./run-seed.ts";
+
+export interface Totals {
+  readonly seeds: number;
+  readonly sum: SeedStats;
+  /** Least of one run. */
+  readonly least: { readonly commands: number; readonly faults: number };
+}
+
+export function sumUp(results: readonly SeedResult[]): Totals {
+  const [first, ...rest] = results.map(({ stats }) => stats);
+  if (first === undefined) throw new RangeError("there is no run to sum up");
+  const sum = { ...first };
+  for (const stats of rest) {
+    for (const name of namesOf(stats)) {
+      sum[name] = name === "highestPhase" ? Math.max(sum[name], stats[name]) : sum[name] + stats[name];
+    }
+  }
+  return {
+    seeds: results.length,
+    sum,
+    least: {
+      commands: Math.min(...results.map(({ stats }) => stats.commands)),
+      faults: Math.min(...results.map(({ stats }) => stats.faults)),
+    },
+  };
+}
+
+export function formatTotals({ seeds, sum, least }: Totals): string {
+  return [
+    `${seeds} seeds, ${sum.events} events, ${Math.round(sum.virtualMs / 1_000)} s of virtual time`,
+    `commands: ${sum.commands} (at least ${least.commands} per seed): ${sum.answered} answered, ` +
+      `${sum.failed} refused, ${sum.unknown} of unknown outcome (${sum.unknownApplied} took effect, ` +
+      `${sum.unknownOpen} kept open), ${sum.overlapping} overlapping`,
+    `faults: ${sum.faults} (at least ${least.faults} per seed), ${sum.crashes} crashes, ` +
+      `${sum.allNodeCrashes} times all nodes were down`,
+    `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
+      `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
+    `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +
+      `${sum.batchesSkipped} skipped because they had run; ${sum.inconclusive} register histories inconclusive`,
+  ].join("\n");
+}
+
+function namesOf(stats: SeedStats): readonly (keyof SeedStats)[] {
+  return Object.keys(stats) as (keyof SeedStats)[];
+}

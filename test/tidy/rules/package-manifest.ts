@@ -1,0 +1,36 @@
+// Owns: what package.json promises: files it names exist, packages it ships have their reason in a decision record.
+import { z } from "zod";
+import { type Finding, lineAt, type TextFile } from "../project.ts";
+
+const MANIFEST_PATH = "package.json";
+const Manifest = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
+const SCRIPT_FILE = /(?<=["\s./])(?:src|test|docs|dist)\/[\w./-]+\.(?:d\.ts|ts|js|mjs)/g;
+
+export function findUnexplainedDependencies(files: readonly TextFile[]): readonly Finding[] {
+  const decisions = files.filter((file) => /^docs\/adr\/\d{4}-.*\.md$/.test(file.path)).map((file) => file.text);
+  return manifestsIn(files).flatMap((manifest) =>
+    Object.keys(Manifest.parse(JSON.parse(manifest.text)).dependencies)
+      .filter((name) => !decisions.some((text) => text.includes(`| \`${name}\` |`)))
+      .map((name) => ({
+        path: manifest.path,
+        line: lineAt(manifest.text, manifest.text.indexOf(`"${name}":`)),
+        message: `${name} has no row in docs/adr: say what it is for and why a hundred lines of ours would not do`,
+      })),
+  );
+}
+
+/** Entries, commands and scripts lead to files of the project; for a built file its source must be there. */
+export function findMissingEntries(files: readonly TextFile[]): readonly Finding[] {
+  const known = new Set(files.map((file) => file.path));
+  return manifestsIn(files).flatMap((manifest) =>
+    [...manifest.text.matchAll(SCRIPT_FILE)].flatMap((match) => {
+      const path = match[0].replace(/^dist\/(.*?)(\.d\.ts|\.js)$/, "src/$1.ts");
+      if (known.has(path)) return [];
+      return [{ path: manifest.path, line: lineAt(manifest.text, match.index), message: `${path} does not exist` }];
+    }),
+  );
+}
+
+function manifestsIn(files: readonly TextFile[]): readonly TextFile[] {
+  return files.filter((file) => file.path === MANIFEST_PATH);
+}

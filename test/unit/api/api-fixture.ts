@@ -1,0 +1,157 @@
+// Owns: a real API server on a free port, over the real store of one process and scripted services.
+import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
+import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
+import { sha256 } from "../../../src/base/digest.ts";
+import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
+import { ApiConfig } from "../../../src/api/config.ts";
+import { ApiServer } from "../../../src/api/server.ts";
+import type { ApiServices } from "../../../src/api/services.ts";
+import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
+import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
+import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+
+export interface LogLine extends LogFields {
+  readonly level: "error" | "warn" | "info" | "debug";
+}
+
+export type CallScript = (call: OutgoingCall, signal: AbortSignal | undefined) => Promise<CallReply>;
+
+export interface ApiFixture {
+  readonly url: string;
+  readonly local: LocalKv;
+  readonly log: LogLine[];
+  readonly calls: OutgoingCall[];
+  readonly broken: Error[];
+  readonly health: { isReady: boolean };
+  /** Decides what the next calls answer. */
+  script: CallScript;
+  /** Lines of refused requests, which is what people look for. */
+  refusals(): readonly LogLine[];
+  close(): Promise<void>;
+}
+
+export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture> {
+  const local = shared ?? (await createLocalKv());
+  const log: LogLine[] = [];
+  const clock = createRealClock();
+  const fixture: Pick<ApiFixture, "calls" | "broken" | "health" | "script"> = {
+    calls: [],
+    broken: [],
+    health: { isReady: true },
+    script: (call) => Promise.resolve({ kind: "ok", output: { echo: call.input }, attempts: 1 }),
+  };
+  const services: ApiServices = {
+    kv: local.kv,
+    artifacts: scriptedArtifacts(),
+    blueprints: scriptedBlueprints(),
+    calls: {
+      call: (call, signal) => {
+        fixture.calls.push(call);
+        return fixture.script(call, signal);
+      },
+    },
+    health: {
+      isLive: () => true,
+      readiness: () => (fixture.health.isReady ? { isReady: true } : { isReady: false, reason: "catching up" }),
+    },
+    cluster: () => ({
+      cluster: "demo",
+      node,
+      nodes: [
+        { id: node, role: "voter", status: "on-duty", address: "http://127.0.0.1:1", labels: {}, lastSeenMs: 5 },
+        { id: "n9", role: "voter", status: "gone", address: undefined, labels: { zone: "a" }, lastSeenMs: undefined },
+      ],
+      convener: "n1",
+  leader: { node, epoch: 3 },
+      quorum: { need: 2, have: 2 },
+      slots: { decided: 7, applied: 7 },
+      revision: local.kv.revision,
+    }),
+    metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
+    onBroken: (failure) => fixture.broken.push(failure),
+  };
+  const config = ApiConfig.parse({ api: "http://127.0.0.1:0" });
+  const server = await ApiServer.open({ clock, telemetry: recordingTelemetry(log) }, services, config);
+  return Object.assign(fixture, {
+    url: server.url,
+    local,
+    log,
+    refusals: () => log.filter((line) => /refused|garbage/.test(line.event)),
+    close: async () => {
+      await server.close();
+      if (shared === undefined) await local.close();
+    },
+  });
+}
+
+export function failWith(error: ErrorBody): CallScript {
+  return () => Promise.resolve({ kind: "error", error, attempts: 1 });
+}
+
+function scriptedArtifacts(): ApiServices["artifacts"] {
+  const stored = new Map<ArtifactId, Uint8Array>();
+  return {
+    push: (archive, options = {}) => {
+      const artifact = options.expect ?? parseArtifactId("demo:none:1.0.0");
+      const before = stored.get(artifact);
+      if (before !== undefined && !Buffer.from(before).equals(archive)) {
+        return Promise.reject(new AetherError("E_CONFLICT", `${artifact} has other content`));
+      }
+      stored.set(artifact, archive);
+      return Promise.resolve({ artifact, digest: sha256(archive) });
+    },
+    list: () =>
+      Promise.resolve([...stored].map(([artifact, archive]) => ({ artifact, digest: sha256(archive) }))),
+    manifest: (artifact) =>
+      stored.has(artifact)
+        ? Promise.resolve({ artifact })
+        : Promise.reject(new AetherError("E_NOT_FOUND", `there is no artifact ${artifact}`)),
+  };
+}
+
+function scriptedBlueprints(): ApiServices["blueprints"] {
+  const stored = new Map<string, { document: unknown; revision: number }>();
+  const status = (name: string): unknown => {
+    const found = stored.get(name);
+    if (found === undefined) return undefined;
+    const instance = { node: "n1", instance: 0, artifact: "demo:orders:1.0.0", state: "ACTIVE", since: 1 };
+    const orders = { artifact: "demo:orders:1.0.0", want: 1, active: 1, instances: [instance] };
+    return { name, revision: found.revision, slices: { orders } };
+  };
+  return {
+    apply: (name, document) => {
+      const revision = (stored.get(name)?.revision ?? 0) + 1;
+      stored.set(name, { document, revision });
+      return Promise.resolve({ name, revision });
+    },
+    get: (name) => Promise.resolve(stored.get(name)?.document),
+    list: () => Promise.resolve([...stored].map(([name, { revision }]) => ({ name, revision }))),
+    delete: (name) => {
+      if (!stored.delete(name)) return Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint ${name}`));
+      return Promise.resolve(undefined);
+    },
+    status: (name) => Promise.resolve(status(name)),
+  };
+}
+
+function recordingTelemetry(lines: LogLine[]): Telemetry {
+  const metric = { add: () => undefined, set: () => undefined, observe: () => undefined };
+  return {
+    log: recordingLog(lines),
+    counter: () => metric,
+    gauge: () => metric,
+    histogram: () => metric,
+    exposition: () => Promise.resolve(""),
+  };
+}
+
+function recordingLog(lines: LogLine[]): Log {
+  const log: Log = {
+    error: (fields) => void lines.push({ ...fields, level: "error" }),
+    warn: (fields) => void lines.push({ ...fields, level: "warn" }),
+    info: (fields) => void lines.push({ ...fields, level: "info" }),
+    debug: (fields) => void lines.push({ ...fields, level: "debug" }),
+    child: () => log,
+  };
+  return log;
+}

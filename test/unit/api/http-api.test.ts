@@ -1,0 +1,335 @@
+import { request as httpRequest } from "node:http";
+import { connect as connectSocket } from "node:net";
+import { text } from "node:stream/consumers";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { MiB } from "../../../src/base/units.ts";
+import { failWith, openApi, type ApiFixture } from "./api-fixture.ts";
+
+let api: ApiFixture;
+
+beforeEach(async () => {
+  api = await openApi();
+});
+
+afterEach(async () => {
+  await api.close();
+});
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: any;
+}
+
+async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`${api.url}${path}`, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+  });
+  const found = await response.text();
+  const isJson = response.headers.get("content-type")?.includes("json") === true;
+  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(found) : found };
+}
+
+function expectRefusal(answer: Answer, status: number, code: string): void {
+  expect([answer.status, answer.body.error.code]).toEqual([status, code]);
+  expect(answer.body.error.message).not.toBe("");
+}
+
+describe("keys and values", () => {
+  test("what was put is read, with its revisions", async () => {
+    const put = await send("PUT", "/v1/kv/data/a/b", { n: [1, null, "x"] });
+    expect(put).toMatchObject({ status: 200, body: { revision: 1 } });
+    const read = await send("GET", "/v1/kv/data/a/b");
+    expect(read.body).toEqual({
+      key: "data/a/b",
+      value: { n: [1, null, "x"] },
+      modRevision: 1,
+      createRevision: 1,
+      version: 1,
+      revision: 1,
+    });
+    expect(read.headers.get("etag")).toBe('"1"');
+    expect((await send("GET", "/v1/kv/data/a/b?consistency=local")).body.value).toEqual({ n: [1, null, "x"] });
+  });
+
+  test("a percent-encoded key is the same key", async () => {
+    await send("PUT", "/v1/kv/data/caf%C3%A9%20au%25lait", 1);
+    expect((await send("GET", "/v1/kv/data%2Fcaf%C3%A9%20au%25lait")).body.key).toBe("data/café au%lait");
+    expectRefusal(await send("GET", "/v1/kv/data/%zz"), 400, "E_INVALID");
+  });
+
+  test("a key that is absent is 404 with the store's revision, and no line in the log at its usual level", async () => {
+    await send("PUT", "/v1/kv/data/a", 1);
+    const answer = await send("GET", "/v1/kv/data/none");
+    expectRefusal(answer, 404, "E_NOT_FOUND");
+    expect(answer.body.error.details.revision).toBe(1);
+    expect(api.refusals().map(({ level }) => level)).toEqual(["debug"]);
+  });
+
+  test("delete tells whether there was something", async () => {
+    await send("PUT", "/v1/kv/data/a", 1);
+    expect((await send("DELETE", "/v1/kv/data/a")).body).toEqual({ revision: 2, deleted: true });
+    expect((await send("DELETE", "/v1/kv/data/a")).body).toMatchObject({ deleted: false });
+  });
+
+  test("If-Match writes only over the revision it names, quoted or not", async () => {
+    await send("PUT", "/v1/kv/data/a", 1);
+    expect((await send("PUT", "/v1/kv/data/a", 2, { "if-match": '"1"' })).status).toBe(200);
+    const stale = await send("PUT", "/v1/kv/data/a", 3, { "if-match": "1" });
+    expectRefusal(stale, 409, "E_CONFLICT");
+    expect(stale.body.error.details).toMatchObject({ modRevision: 2 });
+    expectRefusal(await send("DELETE", "/v1/kv/data/a", undefined, { "if-match": "1" }), 409, "E_CONFLICT");
+    expect((await send("DELETE", "/v1/kv/data/a", undefined, { "if-match": "2" })).body.deleted).toBe(true);
+    expectRefusal(await send("PUT", "/v1/kv/data/a", 3, { "if-match": "soon" }), 400, "E_INVALID");
+  });
+
+  test("If-None-Match: * writes only what does not exist", async () => {
+    expect((await send("PUT", "/v1/kv/data/a", 1, { "if-none-match": "*" })).status).toBe(200);
+    expectRefusal(await send("PUT", "/v1/kv/data/a", 2, { "if-none-match": "*" }), 409, "E_CONFLICT");
+    expectRefusal(await send("PUT", "/v1/kv/data/a", 2, { "if-none-match": '"1"' }), 400, "E_INVALID");
+  });
+
+  test("a listing goes page by page in key order", async () => {
+    for (const name of ["c", "a", "b"]) await send("PUT", `/v1/kv/data/l/${name}`, name);
+    await send("PUT", "/v1/kv/data/z", "other");
+    const first = await send("GET", "/v1/kv?prefix=data/l/&limit=2");
+    expect(first.body.entries.map((entry: { key: string }) => entry.key)).toEqual(["data/l/a", "data/l/b"]);
+    expect(first.body).toMatchObject({ more: true, revision: 4 });
+    const second = await send("GET", "/v1/kv?prefix=data/l/&limit=2&after=data/l/b");
+    expect(second.body.entries.map((entry: { key: string }) => entry.key)).toEqual(["data/l/c"]);
+    expect(second.body.more).toBe(false);
+  });
+
+  test.each(["limit=0", "limit=1001", "limit=x", "prefix=nonsense/", "prefx=data/"])(
+    "a listing with %s is refused",
+    async (query) => {
+      expectRefusal(await send("GET", `/v1/kv?${query}`), 400, "E_INVALID");
+    },
+  );
+
+  test("a transaction compares, then or else", async () => {
+    const txn = {
+      compare: [{ key: "data/a", target: "exists", op: "=", value: false }],
+      then: [{ op: "put", key: "data/a", value: 1 }, { op: "get", key: "data/a" }],
+      else: [{ op: "delete", key: "data/a" }, { op: "get", key: "data/a" }],
+    };
+    const first = await send("POST", "/v1/kv/txn", txn);
+    expect(first.body).toMatchObject({ succeeded: true, revision: 1, results: [{ op: "put" }, { op: "get" }] });
+    expect(first.body.results[1].entry.value).toBe(1);
+    const second = await send("POST", "/v1/kv/txn", txn);
+    expect(second.body).toEqual({
+      succeeded: false,
+      revision: 2,
+      results: [{ op: "delete", deleted: true }, { op: "get", entry: null }],
+    });
+  });
+
+  test.each([
+    [{ then: [{ op: "put", key: "data/a" }] }],
+    [{ then: [{ op: "burn", key: "data/a" }] }],
+    [{ than: [] }],
+    [{ compare: [{ key: "data/a", target: "exists", op: "<", value: true }] }],
+    [{ then: [{ op: "get", key: "nonsense" }] }],
+    [[]],
+  ])("a malformed transaction is refused: %j", async (txn) => {
+    expectRefusal(await send("POST", "/v1/kv/txn", txn), 400, "E_INVALID");
+  });
+
+  test("bytes in the store are shown as base64", async () => {
+    const { parseKeyText } = await import("../../../src/kvstore/core/key.ts");
+    const key = parseKeyText("data/bytes");
+    const put = { kind: "put", key, value: { raw: new Uint8Array([1, 2, 255]) } } as const;
+    await api.local.kv.transact({ compare: [], then: [put], else: [] });
+    expect((await send("GET", "/v1/kv/data/bytes")).body.value).toEqual({ raw: { $base64: "AQL/" } });
+  });
+});
+
+describe("what is refused gets its code, one line in the log, and harms nothing", () => {
+  const tooLarge = JSON.stringify("x".repeat(600 * 1024));
+
+  test.each([
+    ["bad JSON", "PUT", "/v1/kv/data/a", "{", 400, "E_INVALID"],
+    ["an empty body", "PUT", "/v1/kv/data/a", undefined, 400, "E_INVALID"],
+    ["an unknown key prefix", "PUT", "/v1/kv/other/a", "1", 400, "E_INVALID"],
+    ["an unknown key prefix in a read", "GET", "/v1/kv/other/a", undefined, 400, "E_INVALID"],
+    ["a system key", "PUT", "/v1/kv/nodes/n1/state", "1", 403, "E_FORBIDDEN"],
+    ["the deletion of a system key", "DELETE", "/v1/kv/leader", undefined, 403, "E_FORBIDDEN"],
+    ["a system key in a transaction", "POST", "/v1/kv/txn", '{"then":[{"op":"delete","key":"leader"}]}', 403, "E_FORBIDDEN"],
+    ["a value too large", "PUT", "/v1/kv/data/a", tooLarge, 413, "E_TOO_LARGE"],
+    ["a value nested too deep", "PUT", "/v1/kv/data/a", "[".repeat(50_000) + "]".repeat(50_000), 400, "E_INVALID"],
+    ["an unknown path", "GET", "/v2/kv", undefined, 404, "E_NOT_FOUND"],
+    ["a wrong method", "POST", "/v1/kv/data/a", "1", 405, "E_METHOD_NOT_ALLOWED"],
+    ["a wrong method for a fixed path", "GET", "/v1/kv/txn", undefined, 405, "E_METHOD_NOT_ALLOWED"],
+  ])("%s", async (_what, method, path, body, status, code) => {
+    expectRefusal(await send(method, path, body), status, code);
+    expect(api.refusals()).toHaveLength(1);
+    expect(api.refusals()[0]).toMatchObject({ code, status });
+    expect((await send("PUT", "/v1/kv/data/alive", true)).status).toBe(200);
+    expect(api.broken).toEqual([]);
+  });
+
+  test("a body over the limit is refused while it comes, announced or not", async () => {
+    const announced = await send("PUT", "/v1/kv/data/a", JSON.stringify("x".repeat(2 * MiB)));
+    expectRefusal(announced, 413, "E_TOO_LARGE");
+    expect(announced.body.error.details.limit).toBe(MiB);
+    const streamed = await new Promise<{ status: number; body: string }>((resolve, reject) => {
+      const request = httpRequest(`${api.url}/v1/kv/data/a`, { method: "PUT" }, (response) => {
+        text(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
+      });
+      request.on("error", reject);
+      for (let sent = 0; sent < 3; sent++) request.write(Buffer.alloc(MiB / 2 + 1, 0x20));
+      request.end();
+    });
+    expect(streamed.status).toBe(413);
+    expect(streamed.body).toContain("E_TOO_LARGE");
+    expect((await send("PUT", "/v1/kv/data/alive", true)).status).toBe(200);
+  });
+
+  test("405 tells what is allowed", async () => {
+    expect((await send("POST", "/v1/kv/data/a", 1)).headers.get("allow")).toBe("GET, HEAD, PUT, DELETE");
+  });
+
+  test("no quorum is 503, not applied", async () => {
+    api.local.group.setMode("no-quorum");
+    const answer = await send("PUT", "/v1/kv/data/a", 1);
+    expectRefusal(answer, 503, "E_NO_QUORUM");
+    expect(answer.body.error.outcome).toBe("not-applied");
+  });
+
+  test("a write that nobody answers is 504, outcome unknown, after the deadline the caller gave", async () => {
+    api.local.group.setMode("silent");
+    const answer = await send("PUT", "/v1/kv/data/a", 1, { "x-deadline-ms": "20" });
+    expectRefusal(answer, 504, "E_TIMEOUT");
+    expect(answer.body.error.outcome).toBe("unknown");
+    expectRefusal(await send("PUT", "/v1/kv/data/a", 1, { "x-deadline-ms": "-1" }), 400, "E_INVALID");
+  });
+
+  test("what is no HTTP at all is answered and ends its own connection only", async () => {
+    const { port } = new URL(api.url);
+    const socket = connectSocket({ host: "127.0.0.1", port: Number(port) });
+    socket.write("\u0000\u0001 garbage\r\n\r\n");
+    expect(await text(socket)).toContain("E_INVALID");
+    expect(api.refusals()).toHaveLength(1);
+    expect((await send("GET", "/livez")).status).toBe(200);
+  });
+
+  test.each([
+    ["a page from elsewhere", { origin: "https://evil.example" }],
+    ["a name that was bent to this machine", { host: "evil.example" }],
+  ])("%s may not use the API", async (_what, headers) => {
+    const status = await new Promise<number>((resolve, reject) => {
+      const request = httpRequest(`${api.url}/v1/kv`, { headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      });
+      request.on("error", reject);
+      request.end();
+    });
+    expect(status).toBe(403);
+  });
+});
+
+describe("calls", () => {
+  test("body in, output out, with deadline and trace handed on", async () => {
+    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const answer = await send("POST", "/v1/call/orders/place", { sku: "tea" }, { "x-deadline-ms": "900", traceparent });
+    expect(answer).toMatchObject({ status: 200, body: { echo: { sku: "tea" } } });
+    expect(answer.headers.get("aether-attempts")).toBe("1");
+    expect(api.calls).toEqual([
+      { slice: "orders", method: "place", input: { sku: "tea" }, timeoutMs: 900, traceparent },
+    ]);
+  });
+
+  test("no body is no input, no output is null", async () => {
+    api.script = () => Promise.resolve({ kind: "ok", output: undefined, attempts: 2 });
+    expect((await send("POST", "/v1/call/orders/count")).body).toBeNull();
+    expect(api.calls[0]).toMatchObject({ input: undefined, timeoutMs: 15_000 });
+  });
+
+  test.each([
+    ["E_NOT_FOUND", 404],
+    ["E_INVALID", 400],
+    ["E_HANDLER", 502],
+    ["E_UNAVAILABLE", 503],
+    ["E_TIMEOUT", 504],
+  ] as const)("%s of a call is %d", async (code, status) => {
+    api.script = failWith({ code, message: "as it was" });
+    expectRefusal(await send("POST", "/v1/call/none/none", {}), status, code);
+    expect(api.refusals()).toHaveLength(1);
+  });
+
+  test("overload says when to come back", async () => {
+    api.script = failWith({ code: "E_OVERLOADED", message: "full" });
+    const answer = await send("POST", "/v1/call/orders/place", {});
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([429, "1"]);
+  });
+
+  test("a caller who leaves cancels the call", async () => {
+    const cancelled = new Promise<void>((resolve) => {
+      api.script = (_call, signal) =>
+        new Promise((answer) => {
+          signal?.addEventListener("abort", () => {
+            resolve();
+            answer({ kind: "ok", output: null, attempts: 1 });
+          });
+          leave.abort();
+        });
+    });
+    const leave = new AbortController();
+    const call = fetch(`${api.url}/v1/call/orders/place`, { method: "POST", body: "{}", signal: leave.signal });
+    await expect(call).rejects.toThrow();
+    await cancelled;
+  });
+});
+
+describe("artifacts, blueprints and the cluster", () => {
+  test("an artifact is stored once, by its coordinates", async () => {
+    const path = "/v1/artifacts/demo:orders:1.0.0";
+    expect((await send("PUT", path, "archive")).body.artifact).toBe("demo:orders:1.0.0");
+    expect((await send("PUT", path, "archive")).status).toBe(200);
+    expectRefusal(await send("PUT", path, "other"), 409, "E_CONFLICT");
+    expect((await send("GET", "/v1/artifacts")).body.artifacts).toHaveLength(1);
+    expect((await send("GET", path)).body).toEqual({ artifact: "demo:orders:1.0.0" });
+    expectRefusal(await send("GET", "/v1/artifacts/demo:none:1.0.0"), 404, "E_NOT_FOUND");
+    expectRefusal(await send("PUT", "/v1/artifacts/demo", "archive"), 400, "E_INVALID");
+  });
+
+  test("an archive may be larger than other bodies", async () => {
+    expect((await send("PUT", "/v1/artifacts/demo:big:1.0.0", "x".repeat(3 * MiB))).status).toBe(200);
+  });
+
+  test("a blueprint is applied, shown, watched over and deleted", async () => {
+    expect((await send("PUT", "/v1/blueprints/shop", { slices: {} })).body).toEqual({ name: "shop", revision: 1 });
+    expect((await send("GET", "/v1/blueprints/shop")).body).toEqual({ slices: {} });
+    expect((await send("GET", "/v1/blueprints/shop/status")).body.slices.orders.active).toBe(1);
+    expect((await send("GET", "/v1/blueprints")).body.blueprints).toEqual([{ name: "shop", revision: 1 }]);
+    expect((await send("DELETE", "/v1/blueprints/shop")).body).toEqual({ name: "shop", deleted: true });
+    expectRefusal(await send("GET", "/v1/blueprints/shop"), 404, "E_NOT_FOUND");
+    expectRefusal(await send("GET", "/v1/blueprints/shop/status"), 404, "E_NOT_FOUND");
+  });
+
+  test("the view of the cluster has nulls where nothing is known", async () => {
+    const { body } = await send("GET", "/v1/cluster");
+    expect(body).toMatchObject({ cluster: "demo", node: "n1", leader: { node: "n1", epoch: 3 } });
+    expect(body.nodes[1]).toMatchObject({ address: null, lastSeenMs: null });
+  });
+
+  test("probes and metrics", async () => {
+    expect(await send("GET", "/readyz")).toMatchObject({ status: 200, body: { ready: true } });
+    api.health.isReady = false;
+    expect(await send("GET", "/readyz")).toMatchObject({ status: 503, body: { ready: false, reason: "catching up" } });
+    expect((await send("GET", "/livez")).status).toBe(200);
+    expect((await send("GET", "/metrics")).body).toContain("aether_up 1");
+    expect(api.refusals()).toEqual([]);
+  });
+
+  test("the OpenAPI document names every path", async () => {
+    const { body } = await send("GET", "/v1/openapi.json");
+    expect(Object.keys(body.paths)).toEqual(
+      expect.arrayContaining(["/v1/kv/{key}", "/v1/kv", "/v1/kv/txn", "/v1/kv/watch", "/v1/call/{slice}/{method}"]),
+    );
+    expect(body.paths["/v1/kv/txn"].post.requestBody.content["application/json"].schema.type).toBe("object");
+  });
+});

@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readEvents, type ReceivedEvent } from "../../../src/cli/sse.ts";
+import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import { openApi, type ApiFixture } from "./api-fixture.ts";
+
+let api: ApiFixture;
+const leaving: AbortController[] = [];
+
+beforeEach(async () => {
+  api = await openApi();
+});
+
+afterEach(async () => {
+  for (const leave of leaving.splice(0)) leave.abort();
+  await api.close();
+});
+
+async function open(query: string, headers: Record<string, string> = {}): Promise<Response> {
+  const leave = new AbortController();
+  leaving.push(leave);
+  return fetch(`${api.url}/v1/kv/watch?${query}`, { headers, signal: leave.signal });
+}
+
+/** The next events of a watch, as they come. */
+class Events {
+  private readonly events: AsyncGenerator<ReceivedEvent>;
+
+  constructor(response: Response) {
+    this.events = readEvents(response.body as ReadableStream<Uint8Array>);
+  }
+
+  async next(): Promise<ReceivedEvent> {
+    const { value } = await this.events.next();
+    return value as ReceivedEvent;
+  }
+}
+
+async function put(...keys: readonly string[]): Promise<void> {
+  const then = keys.map((key) => ({ kind: "put", key: parseKeyText(key), value: key }) as const);
+  await api.local.kv.transact({ compare: [], then, else: [] });
+}
+
+test("a watch tells where it begins, then each change of its prefix in order", async () => {
+  await put("data/before");
+  const events = new Events(await open("prefix=data/w/"));
+  expect(await events.next()).toEqual({ event: "progress", id: "1", data: '{"revision":1}' });
+  await put("data/w/a");
+  await put("data/other");
+  const key = parseKeyText("data/w/a");
+  await api.local.kv.transact({ compare: [], then: [{ kind: "delete", key }], else: [] });
+  const first = await events.next();
+  expect([first.event, first.id]).toEqual(["put", "2"]);
+  expect(JSON.parse(first.data)).toMatchObject({ key: "data/w/a", value: "data/w/a", modRevision: 2 });
+  expect(await events.next()).toEqual({ event: "delete", id: "4", data: '{"key":"data/w/a","modRevision":4}' });
+});
+
+test("only the last event of a transaction has an id, so that nobody resumes inside one", async () => {
+  const events = new Events(await open("prefix=data/"));
+  await events.next();
+  await put("data/a", "data/b");
+  expect([(await events.next()).id, (await events.next()).id]).toEqual([undefined, "1"]);
+});
+
+test("who resumes at the present gets what follows", async () => {
+  await put("data/a");
+  const events = new Events(await open("prefix=data/", { "last-event-id": "1" }));
+  await events.next();
+  await put("data/b");
+  expect((await events.next()).id).toBe("2");
+});
+
+test.each([
+  ["Last-Event-ID", "prefix=data/", { "last-event-id": "1" }],
+  ["from", "prefix=data/&from=2", {}],
+])("%s of the past is 410, never a gap", async (_what, query, headers) => {
+  await put("data/a");
+  await put("data/b");
+  const answer = await open(query, headers as Record<string, string>);
+  expect(answer.status).toBe(410);
+  expect(await answer.json()).toMatchObject({ error: { code: "E_COMPACTED", details: { revision: 2 } } });
+});
+
+test("a node that is behind does not repeat what the watcher has seen elsewhere", async () => {
+  const events = new Events(await open("prefix=data/&from=2"));
+  await events.next();
+  await put("data/a");
+  await put("data/b");
+  expect((await events.next()).id).toBe("2");
+});
+
+test.each(["prefix=nonsense/", "prefix=data/&from=-1", "prefix=data/&since=1"])("%s is refused", async (query) => {
+  expect((await open(query)).status).toBe(400);
+});
+
+test("a node that stops ends its watches and says so", async () => {
+  const events = new Events(await open("prefix=data/"));
+  await events.next();
+  const closed = api.close();
+  const last = await events.next();
+  expect(last.event).toBe("error");
+  expect(last.data).toContain("E_UNAVAILABLE");
+  await closed;
+  api = await openApi();
+});

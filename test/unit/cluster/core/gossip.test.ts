@@ -1,0 +1,14 @@
+import { expect, test } from "vitest";
+import { encode } from "../../../../src/base/codec.ts";
+import { parseNodeId } from "../../../../src/base/ids.ts";
+import { encodeGossip, parseGossip } from "../../../../src/cluster/core/gossip.ts";
+
+test("gossip comes back as it was sent", () => {
+  const gossip = { incarnation: 7, suspects: [parseNodeId("n2"), parseNodeId("n3")] };
+  expect(parseGossip(encodeGossip(gossip))).toEqual(gossip);
+});
+
+test("what is not gossip is refused without a throw", () => {
+  const bad = [new Uint8Array(0), Uint8Array.of(0xc1, 0xff), encode(null), encode([2, 1, []]), encode([1, "x", []]), encode([1, 1, ["No!"]])];
+  for (const payload of bad) expect(parseGossip(payload)).toBeUndefined();
+});

@@ -1,0 +1,313 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { AetherError } from "../../../src/base/errors.ts";
+import type { OrderedStore, StoreOp } from "../../../src/env/store.ts";
+import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import type { Op } from "../../../src/kvstore/core/schema.ts";
+import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
+import { KvState } from "../../../src/kvstore/kv-state.ts";
+import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
+import { batchOf, joinCommands, SILENT_LOG } from "../../support/local-kv.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
+
+let clock: ManualClock;
+let disk: SlowDisk;
+let fatal: AetherError[];
+let state: KvState;
+let slot: number;
+
+/** A store whose writes reach the disk when the test says so. */
+class SlowDisk implements OrderedStore {
+  readonly held: (() => void)[] = [];
+  readonly writes: (readonly StoreOp[])[] = [];
+  isHolding = false;
+  failure: Error | undefined;
+  private readonly inner: OrderedStore;
+
+  constructor(inner: OrderedStore) {
+    this.inner = inner;
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    return this.inner.getSync(key);
+  }
+
+  write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
+    this.writes.push(ops);
+    const write = (): void => (this.failure ? done(this.failure) : this.inner.write(ops, done));
+    if (this.isHolding) this.held.push(write);
+    else write();
+  }
+
+  entries(range: Parameters<OrderedStore["entries"]>[0]): ReturnType<OrderedStore["entries"]> {
+    return this.inner.entries(range);
+  }
+
+  async close(): Promise<void> {
+    await this.inner.close();
+  }
+
+  /** Lets everything held be written. */
+  release(): void {
+    this.isHolding = false;
+    for (const write of this.held.splice(0)) write();
+  }
+}
+
+const put = (name: string, value: unknown): Op => ({ kind: "put", key: parseKeyText(`data/${name}`), value });
+const remove = (name: string): Op => ({ kind: "delete", key: parseKeyText(`data/${name}`) });
+
+function open(cluster = "c1"): Promise<KvState> {
+  return KvState.open({ store: disk, clock, log: SILENT_LOG, cluster, onFatal: (error) => fatal.push(error) });
+}
+
+/** Applies one slot with one command per list. */
+function applySlot(...txns: Op[][]): readonly unknown[] {
+  const results = state.applyBatch(joinCommands(txns.map((then) => encodeTxn({ compare: [], then, else: [] }))));
+  const mark = Buffer.from(`after ${slot}`);
+  state.endSlot(slot, () => mark);
+  slot += 1;
+  return results;
+}
+
+const valueOf = (name: string): unknown => state.getLocal(parseKeyText(`data/${name}`)).entry?.value;
+
+async function listed(query: { prefix?: string; limit?: number; after?: string } = {}): Promise<string[]> {
+  const page = await state.listLocal({ prefix: "data/", ...query });
+  return page.entries.map((entry) => `${entry.key.slice(5)}=${String(entry.value)}`);
+}
+
+async function reopen(): Promise<void> {
+  const closed = state.close();
+  await clock.settle();
+  await closed;
+  state = await open();
+}
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  disk = new SlowDisk(await createMemoryStorePort(clock).open("kv"));
+  fatal = [];
+  slot = 0;
+  state = await open();
+});
+afterEach(() => expect(fatal.map((error) => error.code)).toEqual([]));
+
+describe("applying", () => {
+  test("gives one result per command, also for garbage", () => {
+    const results = state.applyBatch(batchOf(7, [1, [], [], []], { a: 1 }));
+    expect(results).toMatchObject([{ kind: "refused" }, { kind: "done", succeeded: true }, { kind: "refused" }]);
+    expect(state.applyBatch(Uint8Array.from([0xc1]))).toEqual([]);
+    expect(state.applyBatch(batchOf()).length).toBe(0);
+    expect(state.revision).toBe(0);
+  });
+
+  test("is seen by local reads at once", () => {
+    applySlot([put("a", 1)], [put("a", 2), put("b", { x: 1 })]);
+    expect(state.getLocal(parseKeyText("data/a"))).toMatchObject({
+      revision: 2,
+      entry: { value: 2, modRevision: 2, version: 2 },
+    });
+    expect(valueOf("b")).toEqual({ x: 1 });
+    expect(state.getLocal(parseKeyText("data/none"))).toEqual({ revision: 2 });
+  });
+
+  test("tells listeners of each revision that changed something, once", () => {
+    const seen: string[] = [];
+    const stop = state.onChanges((revision, changes) => seen.push(`${revision}:${changes.length}`));
+    applySlot([put("a", 1), put("b", 1)], [remove("none")], [remove("a")]);
+    stop();
+    applySlot([put("a", 1)]);
+    expect(seen).toEqual(["1:2", "2:1"]);
+  });
+});
+
+describe("a checkpoint", () => {
+  test("holds exactly what was applied at the end of its slot, and its mark", async () => {
+    applySlot([put("a", 1)]);
+    disk.isHolding = true;
+    const done = state.checkpoint();
+    applySlot([put("a", 2)], [put("b", 1)]);
+    const { revision } = state;
+    expect(revision).toBe(3);
+    disk.release();
+    await clock.settle();
+    await done;
+    // A crash: nothing of the second slot is on disk, and consensus replays it.
+    state = await open();
+    expect(Buffer.from(state.loadedMark ?? []).toString()).toBe("after 0");
+    expect(state.revision).toBe(1);
+    expect(await listed()).toEqual(["a=1"]);
+  });
+
+  test("brings back revision, hash, versions and deletions after a restart", async () => {
+    applySlot([put("a", 1)], [put("b", 1)], [put("a", 2)], [remove("b")]);
+    const { revision, stateHash } = state;
+    await reopen();
+    expect(state).toMatchObject({ revision, stateHash });
+    expect(await listed()).toEqual(["a=2"]);
+    applySlot([put("a", 3)]);
+    expect(state.getLocal(parseKeyText("data/a")).entry).toMatchObject({ version: 3, createRevision: 1 });
+    await reopen();
+    expect(await listed()).toEqual(["a=3"]);
+  });
+
+  test("starts when more than 16,384 changes wait, one at a time", async () => {
+    disk.isHolding = true;
+    applySlot(...Array.from({ length: 16_384 }, () => [put("hot", 1)]));
+    expect(disk.writes).toHaveLength(0);
+    applySlot([put("hot", 2)]);
+    expect(disk.writes).toHaveLength(1);
+    applySlot(...Array.from({ length: 20_000 }, () => [put("hot", 3)]));
+    expect(disk.writes).toHaveLength(1);
+    disk.release();
+    await clock.settle();
+    expect(disk.writes).toHaveLength(2);
+    expect(valueOf("hot")).toBe(3);
+  });
+
+  test("starts when more than 4,096 keys or 8 MiB wait", async () => {
+    applySlot(...Array.from({ length: 4_096 }, (_, index) => [put(`k${index}`, 1)]));
+    expect(disk.writes).toHaveLength(0);
+    applySlot([put("one more", 1)]);
+    expect(disk.writes).toHaveLength(1);
+    await clock.settle();
+    applySlot(...Array.from({ length: 17 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
+    expect(disk.writes).toHaveLength(2);
+  });
+
+  test("comes 10 s after the first slot that is not on disk, and not while nothing happens", async () => {
+    applySlot([put("a", 1)]);
+    await clock.advance(9_999);
+    expect(disk.writes).toHaveLength(0);
+    await clock.advance(1);
+    expect(disk.writes).toHaveLength(1);
+    await clock.advance(60_000);
+    expect(disk.writes).toHaveLength(1);
+  });
+
+  test("is never taken inside a slot", async () => {
+    applySlot([put("a", 1)]);
+    state.applyBatch(joinCommands([encodeTxn({ compare: [], then: [put("b", 1)], else: [] })]));
+    await clock.advance(10_000);
+    await state.checkpoint();
+    expect(disk.writes).toHaveLength(0);
+    state.endSlot(1, () => Uint8Array.from([1]));
+    await clock.advance(10_000);
+    expect(disk.writes).toHaveLength(1);
+  });
+
+  test("that fails is fatal, and nothing is applied or written afterwards", async () => {
+    applySlot([put("a", 1)]);
+    disk.failure = new RangeError("no space left on device");
+    await state.checkpoint();
+    expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT", message: expect.stringContaining("no space") }]);
+    expect(applySlot([put("a", 2)])).toEqual([{ kind: "lost" }]);
+    await clock.advance(60_000);
+    await state.close();
+    expect(disk.writes).toHaveLength(1);
+    expect(state.revision).toBe(1);
+  });
+});
+
+describe("a list", () => {
+  test("merges changes that are on disk, being written and only in memory", async () => {
+    applySlot([put("a", 1), put("b", 1), put("c", 1), put("d", 1)]);
+    const first = state.checkpoint();
+    await clock.settle();
+    await first;
+    disk.isHolding = true;
+    applySlot([put("b", 2), remove("c"), put("e", 2)]);
+    const second = state.checkpoint();
+    applySlot([put("d", 3), remove("e"), put("aa", 3)]);
+    expect(await listed()).toEqual(["a=1", "aa=3", "b=2", "d=3"]);
+    disk.release();
+    await clock.settle();
+    await second;
+    expect(await listed()).toEqual(["a=1", "aa=3", "b=2", "d=3"]);
+    expect(await listed({ after: "data/a" })).toEqual(["aa=3", "b=2", "d=3"]);
+    expect(await listed({ prefix: "data/a" })).toEqual(["a=1", "aa=3"]);
+    expect(await listed({ prefix: "" })).toEqual(["a=1", "aa=3", "b=2", "d=3"]);
+    expect(await listed({ prefix: "data/x" })).toEqual([]);
+  });
+
+  test("is of the moment of its call", async () => {
+    applySlot([put("a", 1), put("b", 1)]);
+    const list = listed();
+    applySlot([put("a", 2), remove("b"), put("c", 2)]);
+    expect(await list).toEqual(["a=1", "b=1"]);
+  });
+
+  test("comes in pages of the wanted size that join without gap or repeat", async () => {
+    applySlot(...Array.from({ length: 10 }, (_, index) => [put(`k${index}`, index)]));
+    const page = await state.listLocal({ prefix: "data/", limit: 4 });
+    expect(page).toMatchObject({ revision: 10, more: true });
+    expect(await listed({ limit: 4, after: page.entries.at(-1)?.key ?? "" })).toEqual(["k4=4", "k5=5", "k6=6", "k7=7"]);
+    expect(await state.listLocal({ prefix: "data/", limit: 10 })).toMatchObject({ more: false });
+  });
+
+  test("ends a page at 1 MiB", async () => {
+    applySlot(...Array.from({ length: 5 }, (_, index) => [put(`k${index}`, "x".repeat(400_000))]));
+    const page = await state.listLocal({ prefix: "data/" });
+    expect([page.entries.length, page.more]).toEqual([2, true]);
+  });
+
+  test.each([0, 1_001, 1.5, Number.NaN])("refuses a limit of %d", async (limit) => {
+    await expect(state.listLocal({ prefix: "data/", limit })).rejects.toMatchObject({ code: "E_INVALID" });
+  });
+
+  test("orders keys by their bytes in memory and on disk", async () => {
+    applySlot([put("\uffff", 1), put("\u{1f600}", 2), put("z", 3)]);
+    const inMemory = await listed();
+    await reopen();
+    expect(await listed()).toEqual(inMemory);
+  });
+});
+
+describe("a damaged disk", () => {
+  async function damageRow(name: string, index: number): Promise<void> {
+    const key = Buffer.from(`data/${name}`);
+    const row = Buffer.from(disk.getSync(key) ?? []);
+    row.writeUInt8(row.readUInt8(index) ^ 1, index);
+    disk.write([{ kind: "put", key, value: row }], () => undefined);
+    await clock.settle();
+  }
+
+  test("is fatal when an entry is read, listed or changed", async () => {
+    for (const use of [
+      async () => expect(() => valueOf("a")).toThrow(expect.objectContaining({ code: "E_DATA_CORRUPT" })),
+      async () => expect(listed()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" }),
+      async () => expect(applySlot([put("a", 2)])).toEqual([{ kind: "lost" }]),
+    ]) {
+      state = await open();
+      if (state.loadedMark === undefined) {
+        applySlot([put("a", "value")]);
+        await reopen();
+        await damageRow("a", 30);
+        state = await open();
+      }
+      await use();
+      expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT" }]);
+    }
+  });
+
+  test("is refused at start when the checkpoint record is damaged or missing", async () => {
+    applySlot([put("a", 1)]);
+    await reopen();
+    const key = Uint8Array.from([0]);
+    const row = Buffer.from(disk.getSync(key) ?? []);
+    row.writeUInt8(row.readUInt8(5) ^ 1, 5);
+    disk.write([{ kind: "put", key, value: row }], () => undefined);
+    await expect(open()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+    disk.write([{ kind: "delete", key }], () => undefined);
+    await expect(open()).rejects.toMatchObject({ code: "E_DATA_CORRUPT", message: expect.stringContaining("data/a") });
+  });
+
+  test("of another cluster is refused", async () => {
+    applySlot([put("a", 1)]);
+    await reopen();
+    await expect(open("c2")).rejects.toMatchObject({
+      code: "E_DATA_FOREIGN",
+      details: { found: "c1", expected: "c2" },
+    });
+  });
+});

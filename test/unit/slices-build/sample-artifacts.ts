@@ -1,0 +1,38 @@
+// Owns: manifests and archives made by hand, for tests that need no built slice.
+import { sha256 } from "../../../src/base/digest.ts";
+import { parseArtifactId } from "../../../src/base/ids.ts";
+import { encodeArchive } from "../../../src/slices/core/archive.ts";
+import type { JsonSchema, Manifest, ManifestUse } from "../../../src/slices/core/manifest.ts";
+
+export interface Sample {
+  readonly artifact: string;
+  /** Default: the artifact's name. */
+  readonly slice?: string;
+  readonly uses?: Readonly<Record<string, ManifestUse>>;
+  readonly config?: JsonSchema;
+  readonly bundle?: Uint8Array;
+}
+
+export function sampleManifest(sample: Sample): Manifest {
+  const artifact = parseArtifactId(sample.artifact);
+  const bundle = sampleBundle(sample);
+  return {
+    format: 1,
+    artifact,
+    slice: sample.slice ?? artifact.split(":")[1] ?? "",
+    methods: { ping: { effect: "read", timeoutMs: 1_000, input: {}, output: { type: "string" } } },
+    uses: sample.uses ?? {},
+    ...(sample.config === undefined ? {} : { config: sample.config }),
+    sdkVersion: "0.1.0",
+    digest: sha256(bundle),
+    bundleBytes: bundle.byteLength,
+  };
+}
+
+export function sampleBundle(sample: Sample): Uint8Array {
+  return sample.bundle ?? new TextEncoder().encode(`export default "${sample.artifact}";`);
+}
+
+export function sampleArchive(sample: Sample): Uint8Array {
+  return encodeArchive(sampleManifest(sample), sampleBundle(sample));
+}

@@ -1,0 +1,167 @@
+// Owns: a SliceStore over real worker threads (compiled from src by `npm run build`) and bundles written by hand.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArtifactId } from "../../../src/base/ids.ts";
+import { ResourceStack } from "../../../src/base/resource-stack.ts";
+import { SeededRandom } from "../../../src/base/random.ts";
+import { MiB } from "../../../src/base/units.ts";
+import type { Clock } from "../../../src/env/clock.ts";
+import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
+import type { WorkersPort } from "../../../src/env/workers.ts";
+import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
+import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
+import type { InstanceSpec } from "../../../src/slices/instance-host.ts";
+import type { OutgoingCalls } from "../../../src/slices/outgoing-calls.ts";
+import { RuntimeConfig } from "../../../src/slices/runtime-config.ts";
+import { SliceStore } from "../../../src/slices/slice-store.ts";
+import { createThreadWorkers } from "../../../src/slices/thread-adapter.ts";
+
+export const NEVER = new AbortController().signal;
+
+const WORKER_ENTRY = new URL("../../../dist/slices/worker-main.js", import.meta.url);
+const ZOD = new URL("../../../node_modules/zod/index.js", import.meta.url).href;
+
+export interface Fixture extends AsyncDisposable {
+  readonly store: SliceStore;
+  readonly clock: Clock;
+  readonly directory: string;
+  /** Everything logged, by level. */
+  readonly lines: (LogFields & { readonly level: string })[];
+  /** Instances lost, with the reason. */
+  readonly lost: (readonly [key: string, reason: string])[];
+  /** Worker threads that have not exited. */
+  liveWorkers(): number;
+  /** Loads and activates an instance of this bundle. */
+  run(source: string, overrides?: Partial<InstanceSpec>): Promise<InstanceSpec>;
+  /** Makes the source the content of the artifact of this spec. */
+  publish(source: string, overrides?: Partial<InstanceSpec>): InstanceSpec;
+}
+
+export interface FixtureOptions {
+  readonly calls?: OutgoingCalls;
+  readonly config?: Partial<RuntimeConfig>;
+}
+
+/** A bundle: `contract` and the rest of a slice definition as JavaScript text; `z` is zod. */
+export function bundleOf(name: string, methods: string, rest: string, head = ""): string {
+  return `import { z } from ${JSON.stringify(ZOD)};
+const contract = { name: ${JSON.stringify(name)}, methods: { ${methods} } };
+${head}
+export default { kind: "aether-slice", contract, ${rest} };`;
+}
+
+/** A bundle with the one method `run`, from nothing to anything, and this handler. */
+export function runBundle(handler: string, head = "", rest = ""): string {
+  const methods = "run: { input: z.any(), output: z.any(), effect: 'write', timeoutMs: 15000 }";
+  return bundleOf("demo", methods, `methods: { run: ${handler} }, ${rest}`, head);
+}
+
+export async function openFixture(options: FixtureOptions = {}): Promise<Fixture> {
+  const stack = new ResourceStack();
+  const directory = await mkdtemp(join(tmpdir(), "aether-slices-"));
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  const clock = createRealClock();
+  const sources = new Map<string, string>();
+  const { telemetry, lines } = createRecordingTelemetry();
+  const { workers, live } = countWorkers(createThreadWorkers({ entry: WORKER_ENTRY }));
+  const store = new SliceStore(
+    { clock, workers, telemetry },
+    {
+      artifacts: {
+        fetch: (artifact) => Promise.resolve({ bundle: new TextEncoder().encode(sources.get(artifact) ?? "") }),
+      },
+      bundles: createBundleFiles(join(directory, "bundles")),
+      calls: options.calls ?? { call: () => Promise.reject(new RangeError("this test calls nobody")) },
+    },
+    RuntimeConfig.parse(options.config ?? {}),
+  );
+  stack.defer(() => store.close());
+  const lost: (readonly [string, string])[] = [];
+  store.onLost((key, reason) => lost.push([key, reason]));
+  const publish = (source: string, overrides: Partial<InstanceSpec> = {}): InstanceSpec => {
+    const spec = specOf(overrides);
+    sources.set(spec.artifact, source);
+    return spec;
+  };
+  return {
+    store,
+    clock,
+    directory,
+    lines,
+    lost,
+    liveWorkers: live,
+    publish,
+    run: async (source, overrides) => {
+      const spec = publish(source, overrides);
+      await store.load(spec, NEVER);
+      await store.activate(spec.key, NEVER);
+      return spec;
+    },
+    [Symbol.asyncDispose]: () => stack.close(),
+  };
+}
+
+export function specOf(overrides: Partial<InstanceSpec> = {}): InstanceSpec {
+  const artifact = overrides.artifact ?? parseArtifactId("demo:demo:1.0.0");
+  return {
+    key: `${artifact}/${overrides.index ?? 0}`,
+    slice: "demo",
+    artifact,
+    index: 0,
+    config: undefined,
+    uses: {},
+    heapBytesMax: 64 * MiB,
+    concurrency: 16,
+    variables: {},
+    ...overrides,
+  };
+}
+
+/** Waits, turn by turn, for something that real I/O brings about. */
+export async function until(clock: Clock, isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await clock.sleep(2);
+}
+
+export function createRecordingTelemetry(): { telemetry: Telemetry; lines: (LogFields & { readonly level: string })[] } {
+  const lines: (LogFields & { readonly level: string })[] = [];
+  const logWith = (bindings: Readonly<Record<string, unknown>>): Log => {
+    const write = (level: string) => (fields: LogFields) => void lines.push({ level, ...bindings, ...fields });
+    return {
+      error: write("error"),
+      warn: write("warn"),
+      info: write("info"),
+      debug: write("debug"),
+      child: (more) => logWith({ ...bindings, ...more }),
+    };
+  };
+  const telemetry: Telemetry = {
+    log: logWith({}),
+    counter: () => ({ add: () => undefined }),
+    gauge: () => ({ set: () => undefined }),
+    histogram: () => ({ observe: () => undefined }),
+    exposition: () => Promise.resolve(""),
+  };
+  return { telemetry, lines };
+}
+
+export function seededRandom(): SeededRandom {
+  return new SeededRandom(1);
+}
+
+function countWorkers(inner: WorkersPort): { workers: WorkersPort; live: () => number } {
+  let live = 0;
+  const workers: WorkersPort = {
+    spawn: (spec, handlers) => {
+      live += 1;
+      return inner.spawn(spec, {
+        ...handlers,
+        onExit: (exit) => {
+          live -= 1;
+          handlers.onExit(exit);
+        },
+      });
+    },
+  };
+  return { workers, live: () => live };
+}

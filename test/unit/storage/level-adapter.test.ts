@@ -1,0 +1,62 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { OrderedStore } from "../../../src/env/store.ts";
+import { createLevelStorePort } from "../../../src/storage/level-adapter.ts";
+
+const LOCKED = "another process has it open; stop that process or use another data directory";
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "aether-level-"));
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const write = (store: OrderedStore, key: string, value: Uint8Array): Promise<void> =>
+  new Promise((resolve, reject) => {
+    store.write([{ kind: "put", key: Buffer.from(key), value }], (failure) => (failure ? reject(failure) : resolve()));
+  });
+
+test("a locked directory is named, with what to do", async () => {
+  const store = await createLevelStorePort(directory).open("kv");
+  await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({
+    code: "E_DATA_LOCKED",
+    message: `cannot open ${join(directory, "kv")}: ${LOCKED}`,
+    details: { directory: join(directory, "kv") },
+  });
+  await store.close();
+});
+
+test("a damaged manifest is E_DATA_CORRUPT", async () => {
+  const store = await createLevelStorePort(directory).open("kv");
+  await write(store, "a", Buffer.from("1"));
+  await store.close();
+  await writeFile(join(directory, "kv", "CURRENT"), "garbage");
+  await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+});
+
+test("a missing table file is E_DATA_CORRUPT", async () => {
+  const port = createLevelStorePort(directory);
+  for (let round = 0; round < 3; round++) {
+    // Each open turns the log of the last run into a table file.
+    const store = await port.open("kv");
+    await write(store, `key${round}`, Buffer.alloc(64 * 1024, round));
+    await store.close();
+  }
+  const tables = (await readdir(join(directory, "kv"))).filter((file) => file.endsWith(".ldb"));
+  expect(tables.length).toBeGreaterThan(0);
+  for (const table of tables) await rm(join(directory, "kv", table));
+  await expect(port.open("kv")).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+});
+
+test("a path that is a file is refused with E_CONFIG", async () => {
+  await writeFile(join(directory, "file"), "");
+  await expect(createLevelStorePort(join(directory, "file")).open("kv")).rejects.toMatchObject({ code: "E_CONFIG" });
+});
+
+test("a read after close fails with a code", async () => {
+  const store = await createLevelStorePort(directory).open("kv");
+  await store.close();
+  expect(() => store.getSync(Buffer.from("a"))).toThrow(expect.objectContaining({ code: "E_UNAVAILABLE" }));
+});

@@ -1,0 +1,86 @@
+import { describe, expect, test } from "vitest";
+import { parseNodeId } from "../../../../src/base/ids.ts";
+import { present } from "../../../../src/base/assert.ts";
+import type { OrderedStore, StoreOp, StorePort } from "../../../../src/env/store.ts";
+import { Machine } from "../../../../src/testkit/sim/machine.ts";
+import { SimNetwork } from "../../../../src/testkit/sim/sim-network.ts";
+import { World } from "../../../../src/testkit/sim/world.ts";
+import { testOrderedStore } from "../../../compliance/store/ordered-store-suite.ts";
+
+testOrderedStore("the simulator", async () => {
+  const world = new World(1);
+  let port: StorePort | undefined;
+  const machine = new Machine(world, new SimNetwork(world), parseNodeId("n1"), (env) => {
+    port = env.store;
+    return Promise.resolve();
+  });
+  machine.boot();
+  await world.run(() => port !== undefined, 1);
+  return {
+    port: present(port, "the machine is up"),
+    settle: async <T>(promise: Promise<T>): Promise<T> => {
+      let isSettled = false;
+      const done = promise.finally(() => {
+        isSettled = true;
+      });
+      done.catch(() => undefined);
+      while (!isSettled) {
+        await new Promise((resolve) => {
+          setImmediate(resolve);
+        });
+        await world.run(() => false, world.nowMs + 10);
+      }
+      return done;
+    },
+  };
+});
+
+describe("a crash of a simulated machine", () => {
+  test("keeps some of the oldest writes under way and loses the others", async () => {
+    const survivors = new Set<number>();
+    for (let seed = 1; seed <= 40; seed += 1) survivors.add(await countSurvivors(seed));
+    expect([...survivors].sort((a, b) => a - b)).toEqual([0, 1, 2, 3]);
+  });
+
+  test("never runs a callback of the dead process", async () => {
+    const world = new World(3);
+    const { machine, stores } = createMachine(world);
+    machine.boot();
+    await world.run(() => stores.length === 1, 10);
+    let isCalled = false;
+    present(stores[0], "open").write([put(1)], () => {
+      isCalled = true;
+    });
+    machine.crash();
+    await world.run(() => false, 1_000);
+    expect(isCalled).toBe(false);
+  });
+});
+
+async function countSurvivors(seed: number): Promise<number> {
+  const world = new World(seed);
+  const { machine, stores } = createMachine(world);
+  machine.boot();
+  await world.run(() => stores.length === 1, 10);
+  const before = present(stores[0], "the first life opened its store");
+  for (const key of [1, 2, 3]) before.write([put(key)], () => undefined);
+  machine.crash();
+  machine.boot();
+  await world.run(() => stores.length === 2, 20);
+  const after = present(stores[1], "the second life opened its store");
+  const found = [1, 2, 3].filter((key) => after.getSync(Uint8Array.of(key)) !== undefined);
+  expect(found).toEqual([1, 2, 3].slice(0, found.length));
+  return found.length;
+}
+
+function createMachine(world: World): { machine: Machine; stores: OrderedStore[] } {
+  const stores: OrderedStore[] = [];
+  const machine = new Machine(world, new SimNetwork(world), parseNodeId("n1"), async (env) => {
+    stores.push(await env.store.open("wal"));
+  });
+  return { machine, stores };
+}
+
+function put(key: number): StoreOp {
+  return { kind: "put", key: Uint8Array.of(key), value: Uint8Array.of(key) };
+}
