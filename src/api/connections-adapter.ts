@@ -8,7 +8,10 @@ export class IdleConnections {
   private isClosing = false;
 
   constructor(http: Server) {
-    http.on("connection", (socket) => this.rest(socket));
+    http.on("connection", (socket) => {
+      socket.once("close", () => this.idle.delete(socket));
+      this.idle.add(socket);
+    });
     http.on("request", ({ socket }, response) => {
       this.idle.delete(socket);
       response.once("close", () => this.rest(socket));
@@ -25,12 +28,7 @@ export class IdleConnections {
 
   private rest(socket: Duplex): void {
     if (socket.destroyed) return;
-    if (this.isClosing) {
-      socket.end();
-      return;
-    }
-    if (this.idle.has(socket)) return;
-    this.idle.add(socket);
-    socket.once("close", () => this.idle.delete(socket));
+    if (this.isClosing) socket.end();
+    else this.idle.add(socket);
   }
 }

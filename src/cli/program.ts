@@ -1,6 +1,7 @@
 // Owns: the tree of commands, and how their ends become exit codes: 0 done, 1 refused or failed, 2 usage, 3 unknown.
 import { Command, CommanderError } from "commander";
 import { toAetherError } from "../base/errors.ts";
+import { SDK_VERSION } from "../sdk/version.ts";
 import type { CliIo } from "./cli-io.ts";
 import { CommandExit } from "./command-exit.ts";
 import { addBlueprintCommands } from "./commands/blueprint.ts";
@@ -34,6 +35,7 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
 export function createProgram(io: CliIo): Command {
   const program = new Command("aether")
     .description("A peer-to-peer clustered runtime for Node.js with consensus built in.")
+    .version(SDK_VERSION)
     .option("--api <url>", "address of a node's API (env AETHER_API)")
     .option("--json", "print JSON for scripts instead of text for people")
     .configureHelp({ showGlobalOptions: true })

@@ -1,8 +1,8 @@
 // Owns: the leader's loop: it compares blueprints, nodes and rows, and writes the commands of the plan.
 // Does not own: the plan (core/reconcile.ts), who leads, what nodes do with their commands.
 //
-// Nothing is remembered outside the store but how long a row has been seen as it is. Every write carries the fence of the
-// leadership and the revision of what it was planned from, so a late or a doubled one changes nothing.
+// Nothing is remembered outside the store but how long a row has been seen as it is. Every write carries the fence of
+// the leadership and the revision of what it was planned from, so a late or a doubled one changes nothing.
 import { SECOND_MS } from "../base/units.ts";
 import type { NodeId } from "../base/ids.ts";
 import { TaskScope } from "../base/task-scope.ts";
@@ -174,24 +174,20 @@ export class ClusterDeploymentManager {
   }
 
   private async load(term: Term, command: LoadCommand, signal: AbortSignal): Promise<void> {
-    const { node, artifact, index, slice, blueprint, revision, generation, attempt, spec, error, modRevision } = command;
+    const { kind: _, node, artifact, index, error, modRevision, ...wanted } = command;
     const key = formatKey({ kind: "slice", node, artifact, instance: index });
     const row: InstanceRow = {
+      ...wanted,
       state: "LOAD",
-      slice,
-      blueprint,
-      revision,
-      generation,
-      attempt,
-      spec,
       sinceMs: this.clock.wallMs(),
       ...(error === undefined ? {} : { error }),
     };
     const isWritten = await this.write(term, signal, {
-      compare: [guard(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(blueprint)],
+      compare: [guard(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(wanted.blueprint)],
       then: [{ kind: "put", key, value: storable(row) }],
     });
-    if (isWritten) this.log.info({ event: "instance.command", state: "LOAD", node, instance: spec.key, slice, attempt });
+    const { attempt } = wanted;
+    if (isWritten) this.log.info({ event: "instance.command", state: "LOAD", node, instance: key, attempt });
   }
 
   private async command(
@@ -206,7 +202,7 @@ export class ClusterDeploymentManager {
       compare: [guard(key, instance.modRevision)],
       then: [{ kind: "put", key, value: storable({ ...instance.row, state, sinceMs: this.clock.wallMs() }) }],
     });
-    if (isWritten) this.log.info({ event: "instance.command", state, node: instance.node, instance: keyOf(instance) });
+    if (isWritten) this.log.info({ event: "instance.command", state, node: instance.node, instance: key });
   }
 
   /** The row of an instance on a node that is gone, with its endpoints. The node's row must still say so. */
@@ -285,8 +281,9 @@ export class ClusterDeploymentManager {
     const told = unplaced.map(({ slice, count }) => `${slice}:${count}`).join();
     if (told === this.toldUnplaced) return;
     this.toldUnplaced = told;
+    const reason = "no node on duty has the labels it asks for";
     for (const { blueprint, slice, count } of unplaced) {
-      this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason: "no node on duty has the labels it asks for" });
+      this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason });
     }
   }
 }

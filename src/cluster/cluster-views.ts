@@ -71,8 +71,8 @@ export class ClusterViews {
     const revisions = new Map<string, ResolvedBlueprint>();
     const current: string[] = [];
     for (const { value } of this.blueprints.rows().values()) {
-      if (value.kind === "revision") revisions.set(`${value.blueprint.name}/${value.blueprint.revision}`, value.blueprint);
-      else current.push(`${value.name}/${value.revision}`);
+      if (value.kind === "current") current.push(`${value.name}/${value.revision}`);
+      else revisions.set(`${value.blueprint.name}/${value.blueprint.revision}`, value.blueprint);
     }
     return current.sort().flatMap((id) => revisions.get(id) ?? []);
   }

@@ -10,7 +10,7 @@ export interface EndpointRegistryPorts {
   readonly membership: Pick<MembershipService, "isServing" | "onChange">;
 }
 
-/** Passive: follows the rows and the suspicions. An endpoint of a suspected node is skipped at once, and back with it. */
+/** Passive: follows rows and suspicions. An endpoint of a suspected node is skipped at once, and back with it. */
 export class EndpointRegistry implements EndpointLookup {
   private readonly ports: EndpointRegistryPorts;
   private readonly listeners: (() => void)[] = [];

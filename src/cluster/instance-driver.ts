@@ -1,8 +1,8 @@
 // Owns: one instance on this node: carrying out its commands and reporting, one step after the other.
 // Does not own: what to do next (core/instance-step.ts), the worker (InstanceHost), which instances there are.
 //
-// Every write compares the row's modRevision with the last one known here. After each wait the loop looks at the row and
-// the worker afresh; nothing else is remembered but why the last work failed and which methods the instance has.
+// Every write compares the row's modRevision with the last one known here. After each wait the loop looks at the row
+// and the worker afresh; nothing else is remembered but why the worker was lost and which methods the instance has.
 import { assert, present, unreachable } from "../base/assert.ts";
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
@@ -166,7 +166,8 @@ export class InstanceDriver {
     const spec = this.row?.spec;
     if (!(await this.begin(signal))) return;
     if (spec === undefined) {
-      return this.writeWorkFailed(new AetherError("E_INVALID", "the row to load has no spec; apply the blueprint again"), signal);
+      const error = new AetherError("E_INVALID", "the row to load has no spec; apply the blueprint again");
+      return this.writeWorkFailed(error, signal);
     }
     this.lost = undefined;
     await this.runWork("loading", this.ports.limits.loadingMs, signal, (work) => this.ports.host.load(spec, work));
@@ -208,7 +209,8 @@ export class InstanceDriver {
 
   private async report(signal: AbortSignal): Promise<void> {
     const isActivation = this.state() === "ACTIVATING";
-    if (isActivation && this.methods.length > METHODS_MAX) return this.writeWorkFailed(tooManyMethods(this.methods.length), signal);
+    const count = this.methods.length;
+    if (isActivation && count > METHODS_MAX) return this.writeWorkFailed(tooManyMethods(count), signal);
     const isWritten = await this.transition("done", signal, isActivation ? this.putEndpoints() : []);
     if (isWritten && isActivation) this.activeSinceMs = this.ports.clock.nowMs();
   }
@@ -216,7 +218,8 @@ export class InstanceDriver {
   /** The row claims something that does not run here. */
   private async fail(signal: AbortSignal): Promise<void> {
     const reason = this.lost ?? "the instance does not run on this node; the node or its worker restarted";
-    const isStable = this.activeSinceMs !== undefined && this.ports.clock.nowMs() - this.activeSinceMs >= STABLE_AFTER_MS;
+    const nowMs = this.ports.clock.nowMs();
+    const isStable = this.activeSinceMs !== undefined && nowMs - this.activeSinceMs >= STABLE_AFTER_MS;
     const attempt = isStable ? 0 : present(this.row, "a row that fails is there").attempt;
     await this.writeFailed("lost", new AetherError("E_UNAVAILABLE", reason), { signal, attempt });
   }
@@ -250,16 +253,18 @@ export class InstanceDriver {
   private async endWorker(): Promise<AetherError | undefined> {
     const { clock, host, limits, log } = this.ports;
     const late = createDeferred<never>();
-    const limit = clock.setTimer(limits.unloadingMs, () =>
-      late.reject(new AetherError("E_TIMEOUT", `unloading took longer than ${limits.unloadingMs} ms; it is tried again`)),
-    );
+    const limit = clock.setTimer(limits.unloadingMs, () => {
+      const message = `unloading took longer than ${limits.unloadingMs} ms; it is tried again`;
+      late.reject(new AetherError("E_TIMEOUT", message));
+    });
     this.lost = undefined;
     try {
       await Promise.race([host.unload(this.instance), late.promise]);
       return undefined;
     } catch (error) {
       const failure = toAetherError(error);
-      log.error({ event: "instance.unload-failed", instance: this.instance, code: failure.code, reason: failure.message });
+      const { code, message: reason } = failure;
+      log.error({ event: "instance.unload-failed", instance: this.instance, code, reason });
       return failure;
     } finally {
       limit.cancel();
@@ -282,8 +287,8 @@ export class InstanceDriver {
     if (!(await this.writeRow(failed, this.deleteEndpoints(), signal))) return;
     this.lost = undefined;
     this.activeSinceMs = undefined;
-    const { code, message } = error;
-    this.ports.log.warn({ event: "instance.failed", instance: this.instance, slice: row.slice, code, reason: message, attempt });
+    const { code, message: reason } = error;
+    this.ports.log.warn({ event: "instance.failed", instance: this.instance, slice: row.slice, code, reason, attempt });
   }
 
   private async transition(event: InstanceEvent, signal: AbortSignal, ops: readonly Op[]): Promise<boolean> {

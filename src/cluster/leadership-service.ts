@@ -33,6 +33,8 @@ export interface CurrentLeader {
   readonly epoch: number;
 }
 
+type LeadershipWrite = Exclude<LeadershipAction, { kind: "wait" }>;
+
 const TICK_MS = 250;
 /** Below the time after which a holder gives up: a beat that took longer would come too late. */
 const WRITE_TIMEOUT_MS = 2 * SECOND_MS;
@@ -50,7 +52,11 @@ export class LeadershipService {
   private readonly listeners: (() => void)[] = [];
   private told = "";
 
-  constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: LeadershipPorts, config: LeadershipServiceConfig) {
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    ports: LeadershipPorts,
+    config: LeadershipServiceConfig,
+  ) {
     this.clock = env.clock;
     this.log = env.telemetry.log;
     this.ports = ports;
@@ -65,8 +71,8 @@ export class LeadershipService {
 
   start(): void {
     // Only voters lead: a member may be far behind.
-    if (this.config.voters.includes(this.config.self.node)) this.scope.spawn("leadership", (signal) => this.run(signal));
-    else this.scope.spawn("leadership", (signal) => this.follow(signal));
+    const isVoter = this.config.voters.includes(this.config.self.node);
+    this.scope.spawn("leadership", (signal) => (isVoter ? this.run(signal) : this.follow(signal)));
   }
 
   /** The leader as this node knows it; undefined while there is none, or none that gave a sign of life lately. */
@@ -84,7 +90,9 @@ export class LeadershipService {
    * @throws AetherError E_FENCED when this node does not lead now.
    */
   fence(): Compare {
-    if (!this.isLeader) throw new AetherError("E_FENCED", "this node is not the leader (any more); it must not write as one");
+    if (!this.isLeader) {
+      throw new AetherError("E_FENCED", "this node does not lead (any more) and must not write as the leader");
+    }
     return { key: LEADER_KEY, target: "modRevision", op: "=", value: this.core.leaderModRevision };
   }
 
@@ -141,7 +149,8 @@ export class LeadershipService {
     if (action.kind === "wait") return;
     const sentAtMs = this.clock.nowMs();
     const { leader, count } = this.rowsAfter(action);
-    const result = await this.ports.kv.transact(this.txnOf(action, leader, count), { signal, timeoutMs: WRITE_TIMEOUT_MS });
+    const txn = this.txnOf(action, leader, count);
+    const result = await this.ports.kv.transact(txn, { signal, timeoutMs: WRITE_TIMEOUT_MS });
     this.outage.noteSuccess();
     // Somebody else was faster: the view will show who.
     if (!result.succeeded) return;
@@ -152,12 +161,12 @@ export class LeadershipService {
     this.tellChange();
   }
 
-  private rowsAfter(action: Exclude<LeadershipAction, { kind: "wait" }>): { readonly leader: LeaderRow; readonly count: number } {
+  private rowsAfter(action: LeadershipWrite): { readonly leader: LeaderRow; readonly count: number } {
     const leader: LeaderRow = { epoch: action.epoch, holder: this.config.self };
     return { leader, count: action.kind === "take" ? 0 : action.count };
   }
 
-  private txnOf(action: Exclude<LeadershipAction, { kind: "wait" }>, leader: LeaderRow, count: number): Txn {
+  private txnOf(action: LeadershipWrite, leader: LeaderRow, count: number): Txn {
     const beat: LeaderBeatRow = { epoch: action.epoch, count };
     const isStill: Compare = { key: LEADER_KEY, target: "modRevision", op: "=", value: action.leaderModRevision };
     const putBeat = { kind: "put", key: BEAT_KEY, value: beat } as const;

@@ -76,10 +76,17 @@ export class MembershipService {
   private returnedAtMs: number | undefined;
 
   /** Attaches to the channel "cluster"; nothing is sent or written before `start`. */
-  constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: MembershipPorts, config: MembershipConfig) {
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    ports: MembershipPorts,
+    config: MembershipConfig,
+  ) {
     this.clock = env.clock;
     this.log = env.telemetry.log;
-    this.garbled = env.telemetry.counter({ name: "aether_cluster_garbled_total", help: "Gossip messages that did not parse." });
+    this.garbled = env.telemetry.counter({
+      name: "aether_cluster_garbled_total",
+      help: "Gossip messages of peers that did not parse and were dropped.",
+    });
     this.ports = ports;
     this.config = config;
     this.detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: config.node, voters: config.voters });
@@ -171,8 +178,9 @@ export class MembershipService {
   }
 
   private logSuspicions(before: ReadonlySet<NodeId>): void {
-    for (const node of this.detector.suspects) if (!before.has(node)) this.log.warn({ event: "node.suspected", peer: node });
-    for (const node of before) if (!this.detector.suspects.has(node)) this.log.info({ event: "node.seen", peer: node });
+    const now = this.detector.suspects;
+    for (const peer of now) if (!before.has(peer)) this.log.warn({ event: "node.suspected", peer });
+    for (const peer of before) if (!now.has(peer)) this.log.info({ event: "node.seen", peer });
   }
 
   private notify(): void {
@@ -187,7 +195,8 @@ export class MembershipService {
   private async gossip(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       this.step({ kind: "quorum", hasQuorum: this.ports.group.status().hasQuorum });
-      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects: [...this.detector.suspects].sort() });
+      const suspects = [...this.detector.suspects].sort();
+      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects });
       // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
       for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
       await this.clock.sleep(GOSSIP_EVERY_MS, signal);
@@ -237,7 +246,8 @@ export class MembershipService {
 
   private ownRow(): NodeStateRow {
     const { uid, incarnation, peerAddress, apiAddress, labels, capacity } = this.config;
-    return { state: this.duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs: this.clock.wallMs() };
+    const sinceMs = this.clock.wallMs();
+    return { state: this.duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs };
   }
 }
 

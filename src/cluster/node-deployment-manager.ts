@@ -1,10 +1,11 @@
-// Owns: the instances of this node: one driver per row or worker, the comparison of both at start and every 10 s, and an
-// orderly end. Does not own: what is wanted (the leader), the work on one instance (instance-driver.ts).
+// Owns: the instances of this node: one driver per row or worker, the comparison of both at start and every 10 s, and
+// an orderly end. Does not own: what is wanted (the leader), the work on one instance (instance-driver.ts).
 //
-// After a start nothing runs here, whatever the rows say: rows that claim otherwise become FAILED, attempt 0, with their
-// endpoints removed, and the leader loads them here again at once. Only then does the node go on duty. A node that stops
-// in order leaves the same rows, so a rolling restart moves nothing: the leader waits until the node is back, or gone.
-import { AetherError } from "../base/errors.ts";
+// After a start nothing runs here, whatever the rows say: rows that claim otherwise become FAILED, attempt 0, with
+// their endpoints removed, and the leader loads them here again at once. Only then does the node go on duty. A node
+// that stops in order leaves the same rows, so a rolling restart moves nothing: the leader waits until the node is back
+// or gone.
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { ArtifactId, NodeId } from "../base/ids.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { parseArtifactId } from "../base/ids.ts";
@@ -126,8 +127,8 @@ export class NodeDeploymentManager {
   }
 
   private async failEarlierLife(signal: AbortSignal): Promise<void> {
-    const endpoints = (await this.listAll(prefixOf({ kind: "endpoints" }), signal)).filter(({ key }) => this.isOwnEndpoint(key));
-    const orphans = new Set(endpoints.map(({ key }) => key));
+    const endpoints = await this.listAll(prefixOf({ kind: "endpoints" }), signal);
+    const orphans = new Set(endpoints.map(({ key }) => key).filter((key) => this.isOwnEndpoint(key)));
     for (const entry of await this.listAll(prefixOf({ kind: "slices", node: this.config.node }), signal)) {
       const mine = [...orphans].filter((key) => isEndpointOf(key, entry.key));
       if (await this.failRow(entry, mine, signal)) for (const key of mine) orphans.delete(key);
@@ -137,9 +138,9 @@ export class NodeDeploymentManager {
 
   /** True when the endpoints are gone with the row. A row that changes under our hands is left to its driver. */
   private async failRow(entry: KvEntry, endpoints: readonly KeyText[], signal: AbortSignal): Promise<boolean> {
-    const row = parseInstanceRow(entry.value);
+    const row = this.parseRow(entry);
     // LOAD, UNLOAD and FAILED claim nothing: the drivers just go on from there.
-    if (nextState(row.state, "lost") === "refuse") return false;
+    if (row === undefined || nextState(row.state, "lost") === "refuse") return false;
     const error = new AetherError("E_UNAVAILABLE", "the node restarted");
     const failed = failedRow(row, error, { nowWallMs: this.clock.wallMs(), attempt: 0 });
     const result = await this.ports.kv.transact({
@@ -148,6 +149,16 @@ export class NodeDeploymentManager {
       else: [],
     }, { signal });
     return result.succeeded;
+  }
+
+  private parseRow(entry: KvEntry): InstanceRow | undefined {
+    try {
+      return parseInstanceRow(entry.value);
+    } catch (error) {
+      // One damaged row must not keep the node from its other instances; a person has to look at it.
+      this.log.error({ event: "cluster.bad-row", key: entry.key, reason: toAetherError(error).message });
+      return undefined;
+    }
   }
 
   /** Nothing of this node serves yet, so each of its endpoints is a leftover. */

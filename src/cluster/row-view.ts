@@ -1,4 +1,5 @@
-// Owns: a view of one prefix with its rows parsed, each once per change. Does not own: keeping the entries current (kv-view).
+// Owns: a view of one prefix with its rows parsed, each once per change.
+// Does not own: keeping the entries current (kv-view).
 import { toAetherError } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
@@ -17,7 +18,7 @@ export interface RowViewEnv {
   readonly log: Log;
 }
 
-/** Gives the row's value, or undefined for a key of another kind under the same prefix. @throws for a row that is damaged. */
+/** Gives the row's value, or undefined for a key of another kind under the same prefix. @throws for a damaged row. */
 export type ParseRow<T> = (key: AetherKey, value: unknown) => T | undefined;
 
 export class RowView<T> {

@@ -7,7 +7,9 @@ const RETRY_FIRST_MS = 100;
 const RETRY_MS_MAX = 2_000;
 
 /** Codes that pass by themselves: no quorum, a node that starts, a full queue or store, an answer that never came. */
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["E_NO_QUORUM", "E_UNAVAILABLE", "E_OVERLOADED", "E_TIMEOUT", "E_QUOTA"]);
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "E_NO_QUORUM", "E_UNAVAILABLE", "E_OVERLOADED", "E_TIMEOUT", "E_QUOTA",
+]);
 
 /** One per service: a loss of quorum is one line in the log, not one per try. */
 export class StoreOutage {
@@ -25,7 +27,8 @@ export class StoreOutage {
     const error = toAetherError(thrown);
     if (!isPassing(error)) throw thrown;
     if (this.failures === 0) {
-      this.log.warn({ event: "cluster.store-unavailable", service: this.service, code: error.code, reason: error.message });
+      const { code, message: reason } = error;
+      this.log.warn({ event: "cluster.store-unavailable", service: this.service, code, reason });
     }
     this.failures++;
     return Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.failures - 1, 8), RETRY_MS_MAX);

@@ -58,8 +58,8 @@ const LOG_CHUNK_BYTES = 1 * MiB;
 const PAYLOAD_BYTES_FULL = 1 * MiB;
 /** Decided slots may wait for the next ballot's write, but not in any number. */
 const LAZY_ENTRIES_MAX = 512;
-/** How often a waiting checkpoint looks whether the journal has come far enough. */
-const GATE_RETRY_MS = 1;
+/** Nor for long: a node that nobody writes to still records what was decided. */
+const LAZY_MS_MAX = 100;
 /** The same complaint of the same peer is logged once in this time. */
 const ALARM_MS = 30_000;
 
@@ -77,9 +77,15 @@ export class GroupDriver implements Group {
   private readonly alarmedMs = new Map<string, number>();
   private sequence = 0;
   private queue: JournalEntry[] = [];
+  /** When the oldest entry of the queue came. */
+  private queuedMs = 0;
   private isQueueUrgent = false;
   private isFlushing = false;
+  /** Entries given to the journal since the start, and how many of them are durable. */
   private handedOver = 0;
+  private durable = 0;
+  /** Checkpoints that wait for the journal. */
+  private gated: { readonly ticket: number; readonly ready: (decision: "write" | "skip") => void }[] = [];
   private outgoing: Send[] = [];
   private isTurnEndDue = false;
   private state: "open" | "running" | "stopped" = "open";
@@ -196,8 +202,8 @@ export class GroupDriver implements Group {
   private tick(): void {
     if (this.state !== "running") return;
     this.step({ kind: "tick" });
-    // What waited for a ballot's write has waited long enough.
-    if (this.queue.length > 0) this.isQueueUrgent = true;
+    const isOverdue = this.queue.length > 0 && this.ports.clock.nowMs() - this.queuedMs > LAZY_MS_MAX;
+    if (isOverdue) this.isQueueUrgent = true;
     this.scheduleTick();
   }
 
@@ -243,6 +249,7 @@ export class GroupDriver implements Group {
   // ── effects out: persist, send, apply, reply ───────────────────────────────────────────────────────────────────────
 
   private carryOut(effects: Effects): void {
+    if (this.queue.length === 0 && effects.persist.length > 0) this.queuedMs = this.ports.clock.nowMs();
     for (const entry of effects.persist) this.queue.push(entry);
     this.isQueueUrgent ||= effects.isPersistUrgent;
     for (const send of effects.sends) this.outgoing.push(send);
@@ -312,9 +319,11 @@ export class GroupDriver implements Group {
         this.onIdle?.();
         if (failure !== undefined) this.fail(diskFailure(failure));
         if (this.state !== "running") return;
+        this.durable = ticket;
         this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
+        this.openGates();
       });
     });
   }
@@ -331,19 +340,21 @@ export class GroupDriver implements Group {
 
   /** A checkpoint must not run ahead of the journal: it waits until every slot applied so far is written there. */
   private whenLogged(ready: (decision: "write" | "skip") => void): void {
-    const wanted = this.handedOver + this.queue.length;
-    const check = (): void => {
-      if (this.state !== "running") {
-        ready("skip");
-      } else if (this.handedOver >= wanted && !this.isFlushing) {
-        ready("write");
-      } else {
-        this.isQueueUrgent = true;
-        this.endTurnSoon();
-        this.ports.clock.setTimer(GATE_RETRY_MS, check);
-      }
-    };
-    check();
+    if (this.state !== "running") {
+      ready("skip");
+      return;
+    }
+    this.gated.push({ ticket: this.handedOver + this.queue.length, ready });
+    this.openGates();
+    if (this.gated.length === 0) return;
+    this.isQueueUrgent = true;
+    this.endTurnSoon();
+  }
+
+  private openGates(): void {
+    const open = this.gated.filter((gate) => gate.ticket <= this.durable);
+    this.gated = this.gated.filter((gate) => gate.ticket > this.durable);
+    for (const gate of open) gate.ready("write");
   }
 
   private sendOutgoing(): void {
@@ -403,9 +414,7 @@ export class GroupDriver implements Group {
     try {
       act();
     } catch (error) {
-      const cause =
-        error instanceof AssertionError ? `broken invariant: ${error.message}` : toAetherError(error).message;
-      this.fail(new AetherError("E_INTERNAL", cause, { cause: error }));
+      this.fail(error instanceof AssertionError ? broken(error) : toAetherError(error));
     }
   }
 
@@ -420,6 +429,7 @@ export class GroupDriver implements Group {
     this.ticker?.cancel();
     this.batcher.abandon(reason);
     this.reads.abandon(reason);
+    for (const gate of this.gated.splice(0)) gate.ready("skip");
   }
 }
 
@@ -435,6 +445,7 @@ async function openReplica(ports: GroupPorts, config: GroupConfig): Promise<Open
   const recovery = new Recovery(ports.stateMachine);
   const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
   recovery.checkIdentity(config);
+  recovery.checkLog(journal.decidedSlots);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
   const incarnation = recovery.incarnation + 1;
@@ -494,6 +505,12 @@ function diskFailure(failure: Error): AetherError {
       cause: failure,
     },
   );
+}
+
+function broken(error: AssertionError): AetherError {
+  return new AetherError("E_INTERNAL", `broken invariant: ${error.message}; please report it with this node's log`, {
+    cause: error,
+  });
 }
 
 function encodeChunks(messages: readonly Message[]): readonly Uint8Array[] {

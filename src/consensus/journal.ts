@@ -8,6 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { OrderedStore } from "../env/store.ts";
 import type { JournalEntry } from "./core/effects.ts";
 import {
+  checksumOf,
   decodeRecord,
   encodeRecord,
   type JournalRecord,
@@ -56,6 +57,11 @@ export class Journal {
   /** Number of the last record queued; it is durable once its `done` was called. */
   get lastNumber(): number {
     return this.last;
+  }
+
+  /** Slots [0, decidedSlots) are recorded as applied. */
+  get decidedSlots(): number {
+    return this.decidedAt.length;
   }
 
   /** Queues one record. `done` comes once it is fsynced, with its number. */
@@ -126,13 +132,19 @@ export class Journal {
     if (cached !== undefined) return cached;
     const stored = number === 0 ? undefined : this.store.getSync(keyOf(number));
     if (stored === undefined) return undefined;
-    const { record } = decodeRecord(stored, undefined);
+    const { record } = decodeRecord(stored, this.checksumOf(number - 1));
     this.cache.set(number, record);
     if (this.cache.size > CACHED_RECORDS_MAX) {
       const oldest = this.cache.keys().next().value;
       if (oldest !== undefined) this.cache.delete(oldest);
     }
     return record;
+  }
+
+  /** The checksum that a record's successor continues. */
+  private checksumOf(number: number): number {
+    const stored = number === 0 ? undefined : this.store.getSync(keyOf(number));
+    return stored === undefined ? 0 : checksumOf(stored);
   }
 
   private index(record: JournalRecord): void {

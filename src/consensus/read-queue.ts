@@ -8,16 +8,19 @@ export const READS_WAITING_MAX = 16_384;
 const READY: ReadOutcome = { kind: "ready" };
 
 export class ReadQueue {
+  /** Reads in all three places. */
+  private size = 0;
   private waiting: ReadCallback[] = [];
   private inRound: ReadCallback[] = [];
   private blocked: { readonly target: number; readonly callbacks: readonly ReadCallback[] }[] = [];
 
   add(done: ReadCallback): ReadRefusal | undefined {
-    if (this.waiting.length >= READS_WAITING_MAX) {
-      const reason = `${this.waiting.length} reads wait on this node, which is its limit: slow down and retry`;
+    if (this.size >= READS_WAITING_MAX) {
+      const reason = `${this.size} reads wait on this node, which is its limit: slow down and retry`;
       return { kind: "refused", code: "E_OVERLOADED", reason };
     }
     this.waiting.push(done);
+    this.size += 1;
     return undefined;
   }
 
@@ -40,7 +43,10 @@ export class ReadQueue {
     const ready = this.blocked.filter((read) => read.target <= applied);
     if (ready.length === 0) return;
     this.blocked = this.blocked.filter((read) => read.target > applied);
-    for (const read of ready) for (const callback of read.callbacks) callback(READY);
+    for (const { callbacks } of ready) {
+      this.size -= callbacks.length;
+      for (const callback of callbacks) callback(READY);
+    }
   }
 
   abandon(reason: string): void {
@@ -48,6 +54,7 @@ export class ReadQueue {
     this.waiting = [];
     this.inRound = [];
     this.blocked = [];
+    this.size = 0;
     for (const callback of all) callback({ kind: "refused", code: "E_UNAVAILABLE", reason });
   }
 }

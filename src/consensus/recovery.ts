@@ -70,7 +70,7 @@ export class Recovery {
 
   /**
    * @throws AetherError E_DATA_FOREIGN when the directory is another node's, another cluster's, or has other voters.
-   * 
+   *
    */
   checkIdentity(expected: {
     readonly cluster: string;
@@ -94,6 +94,16 @@ export class Recovery {
         `with voters ${found.voters.join(", ")}, ` +
         `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
         `${expected.voters.join(", ")}: set dataDir or the configuration right`,
+    );
+  }
+
+  /** @throws AetherError E_DATA_CORRUPT when the state is ahead of the journal: they are not of one disk. */
+  checkLog(decidedSlots: number): void {
+    if (decidedSlots >= this.applied) return;
+    throw new AetherError(
+      "E_DATA_CORRUPT",
+      `the state contains ${this.applied} slots, but the journal ends at ${decidedSlots}: ` +
+        "restore both from the same disk",
     );
   }
 

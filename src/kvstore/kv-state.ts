@@ -73,6 +73,8 @@ export class KvState implements ReplicatedStateMachine {
   private timer: Timer | undefined;
   private failure: AetherError | undefined;
   private isClosed = false;
+  /** No checkpoint will be written any more. */
+  private hasSkipped = false;
   private gate: CheckpointGate = (ready) => {
     ready("write");
   };
@@ -120,7 +122,7 @@ export class KvState implements ReplicatedStateMachine {
     this.boundary = { slot, makeMark };
     this.isDirty = true;
     if (this.isCheckpointDue()) this.startCheckpoint();
-    else this.timer ??= this.options.clock.setTimer(CHECKPOINT_INTERVAL_MS, () => this.onTimer());
+    else if (!this.isClosed) this.startTimer();
     this.options.onApplied?.(slot, this.revision);
   }
 
@@ -161,11 +163,11 @@ export class KvState implements ReplicatedStateMachine {
     return { entries: page, revision, more: false };
   }
 
-  /** Resolves when everything up to the last ended slot is on disk, or when the state has failed. */
+  /** Resolves when everything up to the last ended slot is on disk, or when it never will be. */
   async checkpoint(): Promise<void> {
     // The one under way may have begun before the last slot; without one, the new one begins inside this call.
-    if (this.writing !== undefined) await this.writing.promise;
-    if (this.isDirty && this.boundary !== undefined && this.failure === undefined) this.startCheckpoint();
+    if (this.writing !== undefined) await this.whenWritten();
+    if (this.isDirty) this.startCheckpoint();
     await this.writing?.promise;
   }
 
@@ -176,6 +178,10 @@ export class KvState implements ReplicatedStateMachine {
     this.timer?.cancel();
     this.timer = undefined;
     await this.checkpoint();
+  }
+
+  private async whenWritten(): Promise<void> {
+    while (this.writing !== undefined) await this.writing.promise;
   }
 
   private applyCommand(command: unknown): ApplyResult {
@@ -209,19 +215,21 @@ export class KvState implements ReplicatedStateMachine {
   }
 
   private isCheckpointDue(): boolean {
-    if (this.writing !== undefined) return false;
+    if (this.writing !== undefined || this.isClosed) return false;
     const { changedRows, changedBytes, changeCount } = this.entries;
     return changedRows > CHECKPOINT_ROWS || changedBytes > CHECKPOINT_BYTES || changeCount > CHECKPOINT_CHANGES;
   }
 
-  private onTimer(): void {
-    this.timer = undefined;
-    if (this.isDirty && this.boundary !== undefined && this.writing === undefined) this.startCheckpoint();
+  private startTimer(): void {
+    this.timer ??= this.options.clock.setTimer(CHECKPOINT_INTERVAL_MS, () => {
+      this.timer = undefined;
+      if (this.isDirty && this.writing === undefined) this.startCheckpoint();
+    });
   }
 
   private startCheckpoint(): void {
     const { boundary } = this;
-    if (boundary === undefined || this.failure !== undefined) return;
+    if (boundary === undefined || this.failure !== undefined || this.hasSkipped) return;
     const { revision, stateHash } = this;
     const { cluster, store } = this.options;
     const mark = boundary.makeMark();
@@ -234,7 +242,7 @@ export class KvState implements ReplicatedStateMachine {
     this.writing = createDeferred();
     this.gate((decision) => {
       if (decision === "write") store.write(ops, (failure) => this.onWritten(failure));
-      else this.endCheckpoint();
+      else this.skipCheckpoint();
     });
   }
 
@@ -243,7 +251,13 @@ export class KvState implements ReplicatedStateMachine {
     else this.fail(writeFailure(failure));
     this.endCheckpoint();
     // What came meanwhile may be too much already; the next slot would find out, but there may be none for long.
-    if (!this.isClosed && this.isCheckpointDue()) this.startCheckpoint();
+    if (this.isCheckpointDue()) this.startCheckpoint();
+  }
+
+  /** The group has stopped: the next start applies again, from its journal, what stays only in memory now. */
+  private skipCheckpoint(): void {
+    this.hasSkipped = true;
+    this.endCheckpoint();
   }
 
   private endCheckpoint(): void {
@@ -337,5 +351,5 @@ function keyTextOf(text: string): KeyText {
 
 function writeFailure(cause: Error): AetherError {
   const message = `cannot write a checkpoint: ${cause.message}; what is on disk is not known, so the node stops`;
-  return new AetherError("E_DATA_CORRUPT", message, { cause });
+  return new AetherError("E_DISK", message, { cause });
 }

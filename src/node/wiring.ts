@@ -50,6 +50,7 @@ export async function openNodeParts(
   // Checkpoints need a group that runs: the last one is written before it closes.
   resources.own(state);
   const kv = new KvStore({ group, state, clock: env.clock });
+  resources.defer(() => kv.close());
   const work = openWork({ config, env, router, group, kv, onFatal });
   resources.defer(() => work.cluster.close());
   const api = resources.own(await ApiServer.open(env, apiServices({ config, env, group, kv, work, onFatal }), config));

@@ -51,7 +51,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
   async load(spec: InstanceSpec, signal: AbortSignal): Promise<void> {
     if (this.isClosed) throw new AetherError("E_UNAVAILABLE", `did not load ${spec.key}: this node is stopping`);
     const hosted = this.instances.get(spec.key);
-    if (hosted !== undefined) throw conflict(spec.key, "load", hosted.state);
+    if (hosted !== undefined) throw wrongState(spec.key, "load", hosted.state);
     const instance: HostedInstance = {
       spec,
       state: "loading",
@@ -155,7 +155,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
   private stepError(instance: HostedInstance, signal: AbortSignal, thrown: unknown): AetherError {
     const { key } = instance.spec;
     if (instance.unloading.signal.aborted) {
-      return new AetherError("E_CONFLICT", `stopped working on ${key}: it was unloaded meanwhile`);
+      return new AetherError("E_UNAVAILABLE", `stopped working on ${key}: it was unloaded meanwhile`);
     }
     // The reason of a signal may be anything; what matters to our caller is that the limit has passed.
     if (signal.aborted && !(thrown instanceof AetherError)) {
@@ -182,7 +182,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
 
   private require(key: InstanceKey, step: string, state: HostedState): { instance: HostedInstance; host: WorkerHost } {
     const instance = this.instances.get(key);
-    if (instance?.state !== state) throw conflict(key, step, instance?.state);
+    if (instance?.state !== state) throw wrongState(key, step, instance?.state);
     return { instance, host: present(instance.host, "a loaded instance has a worker") };
   }
 }
@@ -192,8 +192,9 @@ function advance(instance: HostedInstance, from: HostedState, to: HostedState): 
   if (instance.state === from) instance.state = to;
 }
 
-function conflict(key: InstanceKey, step: string, state: HostedState | undefined): AetherError {
-  return new AetherError("E_CONFLICT", `cannot ${step} ${key}: on this node it is ${state ?? "not loaded"}`);
+/** What runs here is not what the caller took it for, perhaps because its worker has just died: worth another try. */
+function wrongState(key: InstanceKey, step: string, state: HostedState | undefined): AetherError {
+  return new AetherError("E_UNAVAILABLE", `cannot ${step} ${key}: on this node it is ${state ?? "not loaded"}`);
 }
 
 function notStarted(error: AetherError): IncomingReply {

@@ -4,7 +4,9 @@ import { parseArtifactId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
 import type { CallReply, OutgoingCall } from "../../src/slices/outgoing-calls.ts";
 import type { IncomingReply } from "../../src/slices/running-instances.ts";
-import { bundleOf, NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slices-runtime/runtime-fixture.ts";
+import {
+  bundleOf, NEVER, openFixture, runBundle, until, type Fixture,
+} from "../unit/slices-runtime/runtime-fixture.ts";
 
 const OTHER = parseArtifactId("demo:other:1.0.0");
 
@@ -41,25 +43,30 @@ describe("calls into an instance", () => {
     expect(await invoke(fixture, spec.key, 7)).toEqual({ kind: "ok", output: 7 });
   });
 
-  test("output travels in the form a caller can parse: unknown fields left out, defaults filled, dates as text", async () => {
+  test("output travels in a form a caller can parse: no unknown fields, defaults filled, dates as text", async () => {
     await using fixture = await openFixture();
     const methods = `run: { input: z.any(), output: z.object({ a: z.number().default(5) }) },
       date: { input: z.void(), output: z.any() },
       nothing: { input: z.void(), output: z.void() },
       cents: { input: z.any(), output: z.string().transform(Number) }`;
-    const handlers = `run: () => ({ secret: 1 }), date: () => ({ at: new Date(0) }), nothing: () => {}, cents: () => "12"`;
+    const handlers = `run: () => ({ secret: 1 }), date: () => ({ at: new Date(0) }),
+      nothing: () => {}, cents: () => "12"`;
     const spec = await fixture.run(bundleOf("demo", methods, `methods: { ${handlers} }`));
     expect(await invoke(fixture, spec.key, {})).toEqual({ kind: "ok", output: { a: 5 } });
     expect(await invoke(fixture, spec.key, undefined, { method: "date" })).toEqual({
       kind: "ok", output: { at: "1970-01-01T00:00:00.000Z" },
     });
-    expect(await invoke(fixture, spec.key, undefined, { method: "nothing" })).toEqual({ kind: "ok", output: undefined });
+    expect(await invoke(fixture, spec.key, undefined, { method: "nothing" })).toEqual({
+      kind: "ok", output: undefined,
+    });
     expect(await invoke(fixture, spec.key, {}, { method: "cents" })).toEqual({ kind: "ok", output: "12" });
   });
 
   test("a handler that throws fails its call with name and message, and nothing else", async () => {
     await using fixture = await openFixture();
-    const spec = await fixture.run(runBundle("async (input) => { if (input) throw new RangeError('too far'); return 1; }"));
+    const spec = await fixture.run(
+      runBundle("async (input) => { if (input) throw new RangeError('too far'); return 1; }"),
+    );
     expect(await invoke(fixture, spec.key, true)).toMatchObject({
       kind: "failed",
       error: { code: "E_HANDLER", outcome: "unknown", details: { name: "RangeError", message: "too far" } },
@@ -89,19 +96,24 @@ describe("calls into an instance", () => {
 
   test("at most `concurrency` handlers run, the next wait in order, beyond the queue it is overloaded", async () => {
     await using fixture = await openFixture({ config: { callsQueuedMax: 2 } });
-    const handler = `async () => { most = Math.max(most, ++now); await new Promise((go) => setTimeout(go, 20)); now--; return most; }`;
+    const handler = `async () => {
+      most = Math.max(most, ++now);
+      await new Promise((go) => setTimeout(go, 20));
+      now -= 1;
+      return most;
+    }`;
     const spec = await fixture.run(runBundle(handler, "let now = 0; let most = 0;"), { concurrency: 2 });
     const replies = await Promise.all([1, 2, 3, 4, 5].map((input) => invoke(fixture, spec.key, input)));
     expect(replies.slice(0, 4)).toEqual([1, 2, 3, 4].map(() => ({ kind: "ok", output: 2 })));
     expect(replies[4]).toMatchObject({ kind: "not-started", error: { code: "E_OVERLOADED", outcome: "not-applied" } });
   });
 
-  test("a deadline that passes while the handler runs answers at once, aborts its signal and keeps its place", async () => {
+  test("a deadline that passes in the handler is answered at once and aborts its signal (R2)", async () => {
     await using fixture = await openFixture();
     const handler = `async (input, ctx) => {
       if (input === "report") return reason;
-      const late = new Promise((go) => ctx.signal.addEventListener("abort", () => { reason = ctx.signal.reason.code; go(); }));
-      await late;
+      await new Promise((go) => ctx.signal.addEventListener("abort", go));
+      reason = ctx.signal.reason.code;
       return ctx.remainingMs();
     }`;
     const spec = await fixture.run(runBundle(handler, "let reason;"), { concurrency: 1 });
@@ -111,7 +123,7 @@ describe("calls into an instance", () => {
     expect(fixture.store.inFlight(spec.key)).toBe(0);
   });
 
-  test("a call that waits in the queue and is cancelled never starts", async () => {
+  test("a call that waits in the queue and is cancelled never starts (R1)", async () => {
     await using fixture = await openFixture();
     const handler = `async (input, ctx) => {
       seen.push(input);
@@ -134,7 +146,8 @@ describe("calls into an instance", () => {
   test("deactivating lets running calls finish and refuses waiting and new ones as not started", async () => {
     await using fixture = await openFixture();
     const spec = await fixture.run(
-      runBundle("async (input) => { await new Promise((go) => setTimeout(go, 50)); return input; }"), { concurrency: 1 },
+      runBundle("async (input) => { await new Promise((go) => setTimeout(go, 50)); return input; }"),
+      { concurrency: 1 },
     );
     const running = invoke(fixture, spec.key, 1);
     const waiting = invoke(fixture, spec.key, 2);
@@ -161,7 +174,7 @@ describe("calls out of an instance", () => {
   const uses = { prices: { slice: "pricing", artifact: parseArtifactId("demo:pricing:1.2.0") } };
   const caller = (handler: string): string => runBundle(handler, "", `uses: { prices: ${pricing} }`);
 
-  test("a client call carries slice, artifact and what is left of the deadline, and answers the parsed output", async () => {
+  test("a client call carries slice, artifact and remaining time, and answers the parsed output", async () => {
     const calls: OutgoingCall[] = [];
     const answer: CallReply = { kind: "ok", output: { cents: 5, extra: 1 }, attempts: 1 };
     await using fixture = await openFixture({
@@ -172,20 +185,23 @@ describe("calls out of an instance", () => {
     expect(await invoke(fixture, spec.key, 60_000, { timeoutMs: 1_000 })).toEqual({ kind: "ok", output: { cents: 5 } });
     await invoke(fixture, spec.key, 10, { timeoutMs: 1_000 });
     await invoke(fixture, spec.key, undefined, { timeoutMs: 60_000 });
-    expect(calls[0]).toMatchObject({ slice: "pricing", method: "quote", input: { sku: "a" }, artifact: "demo:pricing:1.2.0" });
+    expect(calls[0]).toMatchObject({
+      slice: "pricing", method: "quote", input: { sku: "a" }, artifact: "demo:pricing:1.2.0",
+    });
     expect(calls[0]?.timeoutMs).toBeLessThanOrEqual(1_000);
     expect(calls[1]?.timeoutMs).toBe(10);
     expect(calls[2]?.timeoutMs).toBe(3_000);
   });
 
-  test("invalid input does not leave the caller, and a failed call keeps its code in the handler's failure", async () => {
+  test("invalid input does not leave the caller, and a failed call keeps its code", async () => {
     const error = { code: "E_UNAVAILABLE", message: "nobody there", outcome: "not-applied" } as const;
     let calls = 0;
     await using fixture = await openFixture({
       calls: { call: () => ((calls += 1), Promise.resolve({ kind: "error", error, attempts: 4 })) },
     });
     const handler = `async (input, ctx) => {
-      try { return await ctx.uses.prices.quote(input); } catch (e) { if (e.code === "E_INVALID") return e.code; throw e; }
+      try { return await ctx.uses.prices.quote(input); }
+      catch (error) { if (error.code === "E_INVALID") return error.code; throw error; }
     }`;
     const spec = await fixture.run(caller(handler), { uses });
     expect(await invoke(fixture, spec.key, { sku: 1 })).toEqual({ kind: "ok", output: "E_INVALID" });
@@ -217,10 +233,22 @@ describe("calls out of an instance", () => {
 
 describe("faults of one instance", () => {
   const faults = [
-    { name: "an unhandled rejection", handler: "() => { Promise.reject(new RangeError('boo')); return new Promise(() => {}); }", reason: /boo/ },
-    { name: "an exception in a timer", handler: "() => { setTimeout(() => { throw new RangeError('boo'); }); return new Promise(() => {}); }", reason: /boo/ },
+    {
+      name: "an unhandled rejection",
+      handler: "() => { Promise.reject(new RangeError('boo')); return new Promise(() => {}); }",
+      reason: /boo/,
+    },
+    {
+      name: "an exception in a timer",
+      handler: "() => { setTimeout(() => { throw new RangeError('boo'); }); return new Promise(() => {}); }",
+      reason: /boo/,
+    },
     { name: "process.exit", handler: "() => process.exit(7)", reason: /exit code 7/ },
-    { name: "a heap that grows without end", handler: "() => { const all = []; for (;;) all.push(new Array(1e4).fill({})); }", reason: /heap/ },
+    {
+      name: "a heap that grows without end",
+      handler: "() => { const all = []; for (;;) all.push(new Array(1e4).fill({})); }",
+      reason: /heap/,
+    },
   ];
   for (const { name, handler, reason } of faults) {
     test(`${name} ends that instance once, fails its calls as unknown, and leaves the others running`, async () => {
@@ -243,7 +271,9 @@ describe("faults of one instance", () => {
   test("a handler that loops for ever misses its deadline, and unload ends it", async () => {
     await using fixture = await openFixture();
     const bad = await fixture.run(runBundle("() => { for (;;); }"));
-    expect(await invoke(fixture, bad.key, 1, { timeoutMs: 30 })).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT" } });
+    expect(await invoke(fixture, bad.key, 1, { timeoutMs: 30 })).toMatchObject({
+      kind: "failed", error: { code: "E_TIMEOUT" },
+    });
     await fixture.store.unload(bad.key);
     expect(fixture.liveWorkers()).toBe(0);
     expect(fixture.lost).toEqual([]);
@@ -251,7 +281,11 @@ describe("faults of one instance", () => {
 
   test("messages that a slice posts on our port are counted in the log and do no harm", async () => {
     await using fixture = await openFixture();
-    const handler = "() => { parentPort.postMessage('hi'); parentPort.postMessage([{ kind: 'reply' }, null]); return 1; }";
+    const handler = `() => {
+      parentPort.postMessage("hi");
+      parentPort.postMessage([{ kind: "reply" }, null]);
+      return 1;
+    }`;
     const head = "import { parentPort } from 'node:worker_threads';";
     const spec = await fixture.run(runBundle(handler, head));
     expect(await invoke(fixture, spec.key, 1)).toEqual({ kind: "ok", output: 1 });
@@ -260,7 +294,9 @@ describe("faults of one instance", () => {
 
   test("a slice that floods its log loses lines, not replies", async () => {
     await using fixture = await openFixture({ config: { logLinesPerSecondMax: 10 } });
-    const spec = await fixture.run(runBundle("(_, ctx) => { for (let i = 0; i < 1e5; i++) ctx.log.info('x'); return 1; }"));
+    const spec = await fixture.run(
+      runBundle("(_, ctx) => { for (let i = 0; i < 1e5; i++) ctx.log.info('x'); return 1; }"),
+    );
     expect(await invoke(fixture, spec.key, 1)).toEqual({ kind: "ok", output: 1 });
     expect(fixture.lines.filter(({ event }) => event === "slice.log").length).toBeLessThanOrEqual(20);
   });

@@ -30,7 +30,11 @@ describe("loading and activating an instance", () => {
   });
 
   const failures = [
-    { name: "throws at import", source: "throw new RangeError('no luck');", code: "E_HANDLER", text: /import.*RangeError: no luck/ },
+    {
+      name: "throws at import",
+      source: "throw new RangeError('no luck');",
+      code: "E_HANDLER", text: /import.*RangeError: no luck/,
+    },
     { name: "is not JavaScript", source: "export default {", code: "E_HANDLER", text: /SyntaxError/ },
     { name: "has no default export", source: "export const a = 1;", code: "E_INVALID", text: /no default export/ },
     { name: "exits at import", source: "process.exit(3);", code: "E_HANDLER", text: /exit code 3/ },
@@ -58,7 +62,9 @@ describe("loading and activating an instance", () => {
     test(`a bundle that ${name} fails to load with ${code} and leaves no worker`, async () => {
       await using fixture = await openFixture();
       const spec = fixture.publish(source);
-      await expect(fixture.store.load(spec, NEVER)).rejects.toMatchObject({ code, message: expect.stringMatching(text) });
+      await expect(fixture.store.load(spec, NEVER)).rejects.toMatchObject({
+        code, message: expect.stringMatching(text),
+      });
       expect(fixture.store.hosted().size).toBe(0);
       expect(fixture.liveWorkers()).toBe(0);
       expect(fixture.lost).toEqual([]);
@@ -107,7 +113,7 @@ describe("loading and activating an instance", () => {
     await using fixture = await openFixture();
     const spec = fixture.publish("await new Promise(() => setInterval(() => {}, 1e6));");
     const loading = fixture.store.load(spec, NEVER);
-    const failed = expect(loading).rejects.toMatchObject({ code: "E_CONFLICT" });
+    const failed = expect(loading).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
     await until(fixture.clock, () => fixture.liveWorkers() === 1);
     await fixture.store.unload(spec.key);
     await failed;
@@ -116,11 +122,11 @@ describe("loading and activating an instance", () => {
     expect(fixture.store.hosted().get(spec.key)).toBe("active");
   });
 
-  test("a second load of a hosted instance, and a step out of order, are conflicts that change nothing", async () => {
+  test("a second load of a hosted instance, and a step out of order, are refused and change nothing", async () => {
     await using fixture = await openFixture();
     const spec = await fixture.run(ECHO);
-    await expect(fixture.store.load(spec, NEVER)).rejects.toMatchObject({ code: "E_CONFLICT" });
-    await expect(fixture.store.activate(spec.key, NEVER)).rejects.toMatchObject({ code: "E_CONFLICT" });
+    await expect(fixture.store.load(spec, NEVER)).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
+    await expect(fixture.store.activate(spec.key, NEVER)).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
     expect(fixture.store.hosted().get(spec.key)).toBe("active");
   });
 
@@ -145,7 +151,9 @@ describe("loading and activating an instance", () => {
       ),
     );
     const call = { instance: spec.key, method: "run", input: undefined, timeoutMs: 5_000 };
-    expect(await fixture.store.invoke(call)).toEqual({ kind: "ok", output: { config: { currency: "EUR" }, started: "EUR" } });
+    expect(await fixture.store.invoke(call)).toEqual({
+      kind: "ok", output: { config: { currency: "EUR" }, started: "EUR" },
+    });
     await fixture.store.deactivate(spec.key, NEVER);
     expect(fixture.lines).toContainEqual({
       level: "info", event: "slice.log", slice: "demo", instance: spec.key, text: "hello", fields: { a: 1 },

@@ -42,10 +42,16 @@ const states = fc.record({ nodes, blueprint }).chain(({ nodes, blueprint }) => {
 });
 
 
-function instanceFor(
-  blueprint: ResolvedBlueprint,
-  spec: { slice: string; node: string; index: number; state: PlanInstance["row"]["state"]; version: string; attempt: number },
-): PlanInstance {
+interface RowSpec {
+  readonly slice: string;
+  readonly node: string;
+  readonly index: number;
+  readonly state: PlanInstance["row"]["state"];
+  readonly version: "current" | "config" | "artifact";
+  readonly attempt: number;
+}
+
+function instanceFor(blueprint: ResolvedBlueprint, spec: RowSpec): PlanInstance {
   const wanted = blueprint.slices[spec.slice] ?? sliceOf(spec.slice, 1);
   const slice = spec.version === "config" ? { ...wanted, config: { old: true } } : wanted;
   const made = spec.version === "artifact" ? { ...slice, artifact: OTHER_VERSION } : slice;
@@ -173,7 +179,8 @@ test("when a node dies only its own instances move", () => {
 test("instances of one slice differ by at most one between nodes without zones", () => {
   fc.assert(fc.property(fc.nat(9), fc.integer({ min: 1, max: 5 }), (count, nodeCount) => {
     const nodes = Array.from({ length: nodeCount }, (_, index) => nodeOf(`n${index}`));
-    const { commands } = plan({ blueprints: [blueprintOf({ orders: sliceOf("orders", count) })], nodes, instances: [] });
+    const blueprints = [blueprintOf({ orders: sliceOf("orders", count) })];
+    const { commands } = plan({ blueprints, nodes, instances: [] });
     const perNode = nodes.map(({ node }) => commands.filter((one) => one.kind === "load" && one.node === node).length);
     expect(Math.max(...perNode) - Math.min(...perNode)).toBeLessThanOrEqual(1);
   }));

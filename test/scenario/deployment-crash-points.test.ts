@@ -17,7 +17,7 @@ afterEach(async () => {
   expect(world.fatal).toEqual([]);
 });
 
-test.each(MOMENTS_MS)("the leader that crashes %d ms into a deployment and restarts leaves everything to do, and it is done", async (atMs) => {
+test.each(MOMENTS_MS)("a leader that restarts %d ms into a deployment leaves nothing undone", async (atMs) => {
   world = await ClusterWorld.open();
   await world.apply(SHOP);
   await world.clock.advance(atMs);

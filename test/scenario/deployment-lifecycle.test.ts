@@ -21,7 +21,8 @@ test("a blueprint becomes active instances, spread over the nodes, with their en
   await world.until(() => world.active("orders").length === 2 && world.active("pricing").length === 1, 2_000);
   expect(world.rows()).toEqual(["n1 orders/0 ACTIVE", "n2 orders/1 ACTIVE", "n3 pricing/0 ACTIVE"]);
   expect(world.endpoints()).toEqual([
-    "n1 orders/0 place", "n1 orders/0 show", "n2 orders/1 place", "n2 orders/1 show", "n3 pricing/0 place", "n3 pricing/0 show",
+    "n1 orders/0 place", "n1 orders/0 show", "n2 orders/1 place", "n2 orders/1 show",
+    "n3 pricing/0 place", "n3 pricing/0 show",
   ]);
 });
 
@@ -94,7 +95,10 @@ test("a failing start is tried again with a back-off that doubles", async () => 
   const { host } = world.node("n1");
   host.script("activate", ORDERS, new AetherError("E_HANDLER", "start threw"));
   await world.apply(blueprintOf({ orders: sliceOf("orders", 1) }));
-  const isFailedAgain = (): boolean => world.row("n1", "orders")?.attempt === 3 && world.row("n1", "orders")?.state === "FAILED";
+  const isFailedAgain = (): boolean => {
+    const row = world.row("n1", "orders");
+    return row?.attempt === 3 && row.state === "FAILED";
+  };
   expect(await world.until(isFailedAgain, 10_000)).toBeGreaterThan(1_000 + 2_000);
   expect(host.steps.filter((step) => step === `activate ${ORDERS}`)).toHaveLength(3);
   expect(world.row("n1", "orders")?.error?.message).toBe("start threw");

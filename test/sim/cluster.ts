@@ -88,10 +88,12 @@ export class Cluster {
   get isConverged(): boolean {
     const statuses = this.nodes.map((node) => this.statusOf(node));
     const first = statuses[0];
-    return statuses.every((status) => {
+    const isEqual = statuses.every((status) => {
       if (status?.isReady !== true) return false;
       return status.applied === status.decided && status.applied === first?.applied;
     });
+    // Slots may be under way that nobody knows to be decided, for example after all nodes forgot it in a crash.
+    return isEqual && this.nodes.every((node) => this.runningOn(node)?.driver.replica.hasWork === false);
   }
 
   /** Commands and reads whose callback is owed by a living node. */

@@ -1,7 +1,7 @@
 // Owns: short ways for tests to write blueprints, nodes and instances as the planner sees them.
 import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
-import type { PlanNode } from "../../src/cluster/core/placement.ts";
+import type { Labels, PlanNode } from "../../src/cluster/core/placement.ts";
 import type { PlanInstance } from "../../src/cluster/core/reconcile.ts";
 import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../src/slices/core/blueprint.ts";
 import type { InstanceRow } from "../../src/slices/core/instance-row.ts";
@@ -25,7 +25,7 @@ export function blueprintOf(slices: Record<string, ResolvedSlice>, revision = 1,
   return { name, revision, slices };
 }
 
-export function nodeOf(name: string, status: PlanNode["status"] = "ready", labels: Record<string, string> = {}): PlanNode {
+export function nodeOf(name: string, status: PlanNode["status"] = "ready", labels: Labels = {}): PlanNode {
   return { node: parseNodeId(name), status, labels };
 }
 

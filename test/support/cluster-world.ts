@@ -62,7 +62,12 @@ export class ClusterWorld {
     const host = new ScriptedHost(this.clock);
     const services = new ClusterServices(
       { clock: this.clock, telemetry: SILENT_TELEMETRY },
-      { kv: this.local.kv, messaging: this.hub.join(id), group: this.local.group, onFatal: (error) => this.fatal.push(error) },
+      {
+        kv: this.local.kv,
+        messaging: this.hub.join(id),
+        group: this.local.group,
+        onFatal: (error) => this.fatal.push(error),
+      },
       {
         node: id,
         uid: parseNodeUid(name.padEnd(16, "0")),
@@ -139,7 +144,8 @@ export class ClusterWorld {
   }
 
   dutyOf(state: string): readonly string[] {
-    return [...this.observer.nodes.rows().values()].filter(({ value }) => value.state === state).map(({ value }) => value.node);
+    const rows = [...this.observer.nodes.rows().values()];
+    return rows.filter(({ value }) => value.state === state).map(({ value }) => value.node);
   }
 
   /** The rows of instances as `n1 orders/0 ACTIVE`, sorted. */
@@ -148,7 +154,7 @@ export class ClusterWorld {
     return rows.map(({ value: { node, index, row } }) => `${node} ${row.slice}/${index} ${row.state}`).sort();
   }
 
-  /** The rows that are ACTIVE, with their endpoints checked: an instance has its endpoints exactly while it is so. */
+  /** The rows that are ACTIVE. */
   active(slice: string): readonly string[] {
     return this.rows().filter((row) => row.endsWith(" ACTIVE") && row.includes(` ${slice}/`));
   }

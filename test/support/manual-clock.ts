@@ -92,11 +92,7 @@ export class ManualClock implements Clock {
   }
 
   private nextTimer(untilMs: number): Entry | undefined {
-    let next: Entry | undefined;
-    for (const timer of this.timers) {
-      if (timer.atMs > untilMs) continue;
-      if (next === undefined || timer.atMs < next.atMs || (timer.atMs === next.atMs && timer.sequence < next.sequence)) next = timer;
-    }
-    return next;
+    const due = this.timers.filter(({ atMs }) => atMs <= untilMs);
+    return due.sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence)[0];
   }
 }

@@ -6,6 +6,12 @@ import type { InstanceKey } from "../../src/slices/running-instances.ts";
 
 export type HostStep = "load" | "activate" | "deactivate" | "unload";
 
+interface Work {
+  readonly during: HostedState;
+  readonly after: HostedState;
+  readonly signal: AbortSignal;
+}
+
 const WORK_MS = 20;
 const METHODS: readonly MethodSpec[] = [
   { method: "place", effect: "write", timeoutMs: 15_000 },
@@ -63,11 +69,7 @@ export class ScriptedHost implements InstanceHost {
     this.listeners.push(listener);
   }
 
-  private async work(
-    step: HostStep,
-    key: InstanceKey,
-    { during, after, signal }: { readonly during: HostedState; readonly after: HostedState; readonly signal: AbortSignal },
-  ): Promise<void> {
+  private async work(step: HostStep, key: InstanceKey, { during, after, signal }: Work): Promise<void> {
     this.steps.push(`${step} ${key}`);
     this.instances.set(key, during);
     const failure = this.failures.get(`${step} ${key}`);

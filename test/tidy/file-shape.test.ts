@@ -31,6 +31,10 @@ describe("a file is named after the one thing it owns", () => {
       expect(placesOf(findVagueNames(plant({ [path]: "" })))).toEqual([`${path}:1`]);
     },
   );
+
+  test("accepts such a word where it only describes another", () => {
+    expect(findVagueNames(plant({ "test/scenario/common-path.test.ts": "" }))).toEqual([]);
+  });
 });
 
 describe("there are no barrels", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { plant, placesOf } from "./planted.ts";
 import { describeFindings, readProject } from "./project.ts";
-import { findMissingEntries, findUnexplainedDependencies } from "./rules/package-manifest.ts";
+import { findMissingEntries, findUnexplainedDependencies, findUnusedDependencies } from "./rules/package-manifest.ts";
 
 describe("every package we ship has its reason in a decision record", () => {
   const manifest = { "package.json": '{\n  "dependencies": {\n    "ws": "^8",\n    "leftpad": "^1"\n  }\n}' };
@@ -13,6 +13,19 @@ describe("every package we ship has its reason in a decision record", () => {
 
   test("finds a package that nobody explained", () => {
     expect(placesOf(findUnexplainedDependencies(plant({ ...manifest, ...decision })))).toEqual(["package.json:4"]);
+  });
+});
+
+describe("every package we ship is used", () => {
+  const manifest = { "package.json": '{\n  "dependencies": {\n    "ws": "^8",\n    "leftpad": "^1"\n  }\n}' };
+
+  test("in this project", () => {
+    expect(describeFindings(findUnusedDependencies(readProject()))).toEqual([]);
+  });
+
+  test("finds a package that only a comment mentions", () => {
+    const files = plant({ ...manifest, "src/net/a.ts": '// not "leftpad"\nimport { WebSocket } from "ws";' });
+    expect(placesOf(findUnusedDependencies(files))).toEqual(["package.json:4"]);
   });
 });
 

@@ -13,7 +13,9 @@ export const STABLE_AFTER_MS = MINUTE_MS;
 const MESSAGE_CHARS_MAX = 1_000;
 
 /** The same artifact and config will fail alike, wherever and whenever they are tried. */
-const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["E_INVALID", "E_NOT_FOUND", "E_CONFLICT", "E_TOO_LARGE", "E_VERSION"]);
+const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "E_INVALID", "E_NOT_FOUND", "E_CONFLICT", "E_TOO_LARGE", "E_VERSION",
+]);
 
 export function isFatal(error: AetherError): boolean {
   return FATAL.has(error.code);
@@ -26,8 +28,14 @@ export function backOffMs(attempt: number): number {
   return Math.min(BACK_OFF_FIRST_MS * 2 ** Math.min(attempt - 1, 16), BACK_OFF_MS_MAX);
 }
 
-/** The row of an instance that failed for `error`. @param nowWallMs for people: the leader waits by its own clock. */
-export function failedRow(row: InstanceRow, error: AetherError, at: { nowWallMs: number; attempt: number }): InstanceRow {
+export interface FailedAttempt {
+  /** For people: the leader waits by its own clock. */
+  readonly nowWallMs: number;
+  readonly attempt: number;
+}
+
+/** The row of an instance that failed for `error`. */
+export function failedRow(row: InstanceRow, error: AetherError, at: FailedAttempt): InstanceRow {
   const fatal = isFatal(error);
   const failure: InstanceFailure = {
     code: error.code,

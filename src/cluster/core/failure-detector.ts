@@ -61,7 +61,7 @@ export class FailureDetector {
     this.suspected = new Set(this.peers.keys());
   }
 
-  /** Nodes that this one cannot reach or has not heard for a while: nothing is sent to them and nothing placed there. */
+  /** Nodes that this one cannot reach or has not heard for a while: nothing is sent to them or placed there. */
   get suspects(): ReadonlySet<NodeId> {
     return this.suspected;
   }

@@ -2,7 +2,7 @@
 // Does not own: doing it (instance-driver.ts). The table is asked only while nothing is under way for the instance.
 import type { InstanceState } from "../../slices/core/lifecycle.ts";
 
-/** What runs here. `lost`: it ended and nobody had asked for it. `unsettled`: half way in something that nobody drives. */
+/** What runs here. `lost`: it ended unasked. `unsettled`: half way in something that nobody drives. */
 export type WorkerState = "absent" | "lost" | "loaded" | "active" | "unsettled";
 
 /**
@@ -13,12 +13,15 @@ export type WorkerState = "absent" | "lost" | "loaded" | "active" | "unsettled";
  */
 export type InstanceAction = "rest" | "load" | "activate" | "deactivate" | "unload" | "report" | "fail" | "discard";
 
-const ALWAYS_UNLOAD = { absent: "unload", lost: "unload", loaded: "unload", active: "unload", unsettled: "unload" } as const;
-const NOTHING_RUNS = { absent: "rest", lost: "rest", loaded: "discard", active: "discard", unsettled: "discard" } as const;
+const END_ANY_WORKER = { loaded: "discard", active: "discard", unsettled: "discard" } as const;
+const NOTHING_RUNS = { absent: "rest", lost: "rest", ...END_ANY_WORKER } as const;
+const ALWAYS_UNLOAD = {
+  absent: "unload", lost: "unload", loaded: "unload", active: "unload", unsettled: "unload",
+} as const;
 
 export const ACTIONS = {
   GONE: NOTHING_RUNS,
-  LOAD: { absent: "load", lost: "load", loaded: "discard", active: "discard", unsettled: "discard" },
+  LOAD: { absent: "load", lost: "load", ...END_ANY_WORKER },
   LOADING: { absent: "load", lost: "fail", loaded: "report", active: "fail", unsettled: "fail" },
   LOADED: { absent: "fail", lost: "fail", loaded: "rest", active: "fail", unsettled: "fail" },
   ACTIVATE: { absent: "fail", lost: "fail", loaded: "activate", active: "fail", unsettled: "fail" },

@@ -1,8 +1,9 @@
 // Owns: when this node beats, when it takes the leadership, and whether it may act as the leader now.
 // Does not own: the transactions. Safety is in their compares (C12: one holder per epoch, no write of another epoch is
 // accepted); all times here are patience, by this node's own monotonic clock.
-import type { LeaderRow, NodeLife } from "./rows.ts";
+import { assert } from "../../base/assert.ts";
 import { SECOND_MS } from "../../base/units.ts";
+import type { LeaderRow, NodeLife } from "./rows.ts";
 
 export interface LeadershipConfig {
   readonly self: NodeLife;
@@ -58,7 +59,7 @@ export class Leadership {
     this.config = config;
   }
 
-  /** A node that is cut off or catching up sees no change although there may be many: patience counts only while it is ready. */
+  /** A node that is cut off or catching up sees no change where there may be many: patience counts only while ready. */
   setReady(isReady: boolean, nowMs: number): void {
     if (!isReady) this.stillSinceMs = undefined;
     else this.stillSinceMs ??= nowMs;
@@ -67,6 +68,7 @@ export class Leadership {
   /** Takes what the store shows. A view behind what this node itself has written changes nothing. */
   observe(rows: LeaderRows, nowMs: number): void {
     if (revisionOf(rows) <= revisionOf(this.rows)) return;
+    checkSuccession(this.rows.leader, rows.leader);
     if (this.stillSinceMs !== undefined) this.stillSinceMs = nowMs;
     this.rows = rows;
   }
@@ -85,7 +87,8 @@ export class Leadership {
 
   /** Whether this node may act as the leader now. */
   isLeader(nowMs: number): boolean {
-    return this.isMine() && this.ackedBeatSentAtMs !== undefined && nowMs - this.ackedBeatSentAtMs < this.config.giveUpMs;
+    const sentAtMs = this.ackedBeatSentAtMs;
+    return this.isMine() && sentAtMs !== undefined && nowMs - sentAtMs < this.config.giveUpMs;
   }
 
   /** The row to compare in every transaction of the leader. */
@@ -102,7 +105,8 @@ export class Leadership {
   private nextAsHolder(nowMs: number): LeadershipAction {
     const sentAtMs = this.ackedBeatSentAtMs;
     const { leader, leaderModRevision, beatCount } = this.rows;
-    if (leader === undefined || (sentAtMs !== undefined && nowMs - sentAtMs < this.config.beatEveryMs)) return { kind: "wait" };
+    const isDue = sentAtMs === undefined || nowMs - sentAtMs >= this.config.beatEveryMs;
+    if (leader === undefined || !isDue) return { kind: "wait" };
     return { kind: "beat", epoch: leader.epoch, count: beatCount + 1, leaderModRevision };
   }
 
@@ -122,9 +126,19 @@ export class Leadership {
 
   private isMine(): boolean {
     const holder = this.rows.leader?.holder;
-    const { self } = this.config;
-    return holder?.node === self.node && holder.uid === self.uid && holder.incarnation === self.incarnation;
+    return holder !== undefined && isSameLife(holder, this.config.self);
   }
+}
+
+function checkSuccession(before: LeaderRow | undefined, after: LeaderRow | undefined): void {
+  if (before === undefined) return;
+  assert(after !== undefined && after.epoch >= before.epoch, "C12: the epoch of the leader never falls");
+  const isSame = isSameLife(before.holder, after.holder);
+  if (after.epoch === before.epoch) assert(isSame, "C12: one holder per epoch");
+}
+
+function isSameLife(a: NodeLife, b: NodeLife): boolean {
+  return a.node === b.node && a.uid === b.uid && a.incarnation === b.incarnation;
 }
 
 function revisionOf(rows: LeaderRows): number {

@@ -6,8 +6,10 @@ export interface PlanNode {
   readonly node: NodeId;
   /** `ready`: on duty and not suspected, so it may get new instances. `away`: it keeps what it has and gets nothing. */
   readonly status: "ready" | "away" | "gone";
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
 }
+
+export type Labels = Readonly<Record<string, string>>;
 
 /** The label by which instances of one slice are spread first, where nodes have it. */
 const ZONE_LABEL = "zone";
@@ -47,15 +49,15 @@ export class Board {
   }
 
   /** Ready nodes that have all of `labels`, in the order of the plan. */
-  eligible(labels: Readonly<Record<string, string>>): readonly NodeId[] {
+  eligible(labels: Labels): readonly NodeId[] {
     const fits = (node: PlanNode): boolean =>
       node.status === "ready" && Object.entries(labels).every(([name, value]) => node.labels[name] === value);
     return this.nodes.filter(fits).map(({ node }) => node);
   }
 }
 
-/** The node for one more instance of a slice whose instances stand on `occupied`; undefined when no node may have it. */
-export function pickNode(board: Board, labels: Readonly<Record<string, string>>, occupied: readonly NodeId[]): NodeId | undefined {
+/** The node for one more instance of a slice whose instances stand on `occupied`; undefined: no node may have it. */
+export function pickNode(board: Board, labels: Labels, occupied: readonly NodeId[]): NodeId | undefined {
   let best: { readonly node: NodeId; readonly cost: readonly number[] } | undefined;
   for (const node of board.eligible(labels)) {
     const cost = costOf(board, node, occupied);

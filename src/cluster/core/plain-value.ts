@@ -1,6 +1,6 @@
 // Owns: what `undefined` means in plain values on their way through the store, which knows only null and absence.
 
-/** Whether two plain values mean the same after a way through the store, where `undefined` comes back as null or absent. */
+/** Whether two plain values mean the same after a way through the store: `undefined` comes back as null or absent. */
 export function isSameValue(a: unknown, b: unknown): boolean {
   if (a === b || (a ?? null) === (b ?? null)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;

@@ -1,4 +1,4 @@
-// Owns: the values of the rows `nodes/{node}/state`, `leader`, `leader/beat` and `endpoints/…`, and how they are parsed.
+// Owns: the values of the rows `nodes/{node}/state`, `leader`, `leader/beat` and `endpoints/…`, and their parsing.
 // Does not own: the rows of instances (slices/core/instance-row.ts) and who may write what (the services).
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";

@@ -143,9 +143,6 @@ export class Admission {
   }
 
   private judge(from: NodeId, hello: Hello, peers: PeerView): Refusal | undefined {
-    const known = this.uidOf(from);
-    if (known !== undefined && known !== hello.uid)
-      return lost(from, "is empty or not the one it had when the cluster formed");
     if (this.listDigest !== undefined && hello.listDigest !== undefined && this.listDigest !== hello.listDigest) {
       return {
         code: "E_DATA_FOREIGN",
@@ -154,9 +151,15 @@ export class Admission {
           "point it to its own directory",
       };
     }
+    const known = this.uidOf(from);
+    if (known !== undefined && known !== hello.uid) {
+      return lost(from, "is empty or not the one it had when the cluster formed");
+    }
     const peer = peers.get(from);
     // A new start writes before it says hello: a number that this voter had reached before means an older disk.
-    if (peer !== undefined && hello.startId !== peer.startId && hello.startWrite <= peer.writeNumber) {
+    // Before there is a list nothing was promised.
+    const isNewStart = peer !== undefined && hello.startId !== peer.startId && this.list !== undefined;
+    if (isNewStart && hello.startWrite <= peer.writeNumber) {
       return lost(
         from,
         `starts at write ${hello.startWrite}, but it had promised write ${peer.writeNumber} to this cluster`,
@@ -169,8 +172,7 @@ export class Admission {
   nextRecord(): JournalEntry | undefined {
     if (this.formed) return undefined;
     if (this.list === undefined) return this.listWhenAllMet();
-    if (this.listDigest === undefined || this.isFormedRequested || !this.isConfirmedByAll(this.listDigest))
-      return undefined;
+    if (this.isFormedRequested || this.listDigest === undefined || !this.isConfirmed(this.listDigest)) return undefined;
     this.isFormedRequested = true;
     return { kind: "formed" };
   }
@@ -180,14 +182,19 @@ export class Admission {
     for (const node of this.voters) {
       const hello = node === this.self.node ? this.self : this.met.get(node);
       if (hello === undefined) return undefined;
+      // The cluster has formed without this directory: it will be refused, and must not make up a list of its own.
+      if ("isFormed" in hello && hello.isFormed) return undefined;
       list.push({ node, uid: hello.uid, share: hello.share });
     }
     this.list = list;
     return { kind: "voter-list", voters: list };
   }
 
-  private isConfirmedByAll(digest: string): boolean {
-    return this.voters.every((node) => node === this.self.node || this.met.get(node)?.listDigest === digest);
+  /** All have fsynced the same list, or one that formed with it proves that all had. */
+  private isConfirmed(digest: string): boolean {
+    const others = this.voters.filter((node) => node !== this.self.node).map((node) => this.met.get(node));
+    if (others.some((hello) => hello?.isFormed === true && hello.listDigest === digest)) return true;
+    return others.every((hello) => hello?.listDigest === digest);
   }
 }
 

@@ -1,6 +1,7 @@
 // Owns: which batches have already changed the state. Part of every checkpoint: a state without it could run a batch
 // again.
 // C8  Each batch changes the state at most once, however often it is decided.
+import { assert } from "../../base/assert.ts";
 import type { NodeUid } from "../../base/ids.ts";
 import type { BatchId } from "./message.ts";
 
@@ -43,6 +44,7 @@ export class DedupeTable {
   /** The batch ran. True when it is the first of its incarnation: older ones of its origin are now covered. */
   mark(id: BatchId): boolean {
     let row = this.rows.get(id.origin);
+    assert(row === undefined || id.incarnation >= row.incarnation, "C8: a batch that is covered does not run");
     const isFirst = row === undefined || row.incarnation < id.incarnation;
     if (row === undefined || isFirst) {
       row = { incarnation: id.incarnation, watermark: 0, beyond: new Set() };

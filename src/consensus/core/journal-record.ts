@@ -77,13 +77,18 @@ export function encodeRecord(
   return { bytes, checksum };
 }
 
+/** The checksum stored with a record, unchecked. */
+export function checksumOf(stored: Uint8Array): number {
+  return new DataView(stored.buffer, stored.byteOffset, stored.byteLength).getUint32(0);
+}
+
 /**
- * Reads a record; `previous` checks that it follows its predecessor, undefined reads it alone.
+ * Reads a record and checks that it follows the one with the checksum `previous`, which is 0 for the first.
  * @throws AetherError E_DATA_CORRUPT for bytes that are not what was written, E_VERSION for a newer format.
  */
 export function decodeRecord(
   stored: Uint8Array,
-  previous: number | undefined,
+  previous: number,
 ): { readonly record: JournalRecord; readonly checksum: number } {
   const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
   if (bytes.byteLength <= CHECKSUM_BYTES) throw corrupt("a record is cut off");

@@ -20,7 +20,7 @@ export interface Peer {
   hasStatus: boolean;
   /**
    * The start of its process that this node accepted last, and the last durable write of it that this node knows of.
-   * 
+   *
    */
   startId: string;
   writeNumber: number;
@@ -82,8 +82,9 @@ export class PeerView {
   startAccepted(node: NodeId, startId: string, writeNumber: number): void {
     const peer = this.byNode.get(node);
     if (peer === undefined) return;
+    if (peer.startId === startId) return;
     peer.startId = startId;
-    peer.writeNumber = Math.max(peer.writeNumber, writeNumber);
+    peer.writeNumber = writeNumber;
   }
 
   promises(): readonly PeerPromise[] {

@@ -11,11 +11,12 @@ export interface ReadRound {
 
 export class ReadRounds {
   private readonly quorum: number;
-  private nonce = 0;
+  private nonce: number;
   private open: { nonce: number; target: number; answered: Set<number> } | undefined;
 
-  constructor(quorum: number) {
+  constructor(quorum: number, firstNonce: number) {
     this.quorum = quorum;
+    this.nonce = firstNonce;
   }
 
   get openNonce(): number | undefined {

@@ -27,6 +27,7 @@ import {
   type Value,
   type VoteChoice,
   batchKeyOf,
+  choiceKeyOf,
   NOOP,
   NULL_OUTCOME,
   UNSURE,
@@ -70,8 +71,12 @@ const HELLO_MS = 200;
 const RESEND_MS_MAX = 1_000;
 /** A batch usually arrives within this time of the proposal that names it; then it is pulled. */
 const PULL_AFTER_MS = 5;
+/** Doubles with each time it was asked for in vain. */
+const PULL_AGAIN_MS = 50;
 const PULL_IDS_MAX = 256;
 const READ_RESEND_MS = 50;
+/** A late answer to a round of an earlier start must not answer one of this start. */
+const NONCES_PER_START = 2 ** 20;
 const LOG_PULL_MS = 200;
 /** A slot that needs more phases than this has a broken coin; messages beyond are garbage. */
 const PHASE_MAX = 1_000;
@@ -137,7 +142,7 @@ export class Replica {
     this.peers = new PeerView(voters, this.self, recovered.promises);
     this.pace = new Pace(random.fork("pace"), this.selfIndex);
     this.proposePatienceMs = this.pace.proposePatienceMs();
-    this.reads = new ReadRounds(this.quorum);
+    this.reads = new ReadRounds(this.quorum, recovered.self.startWrite * NONCES_PER_START);
     this.durableProposeBelow = recovered.proposeBelow;
     this.nextProposeBelow = recovered.proposeBelow;
     // A voter that had not formed a cluster has proposed nothing that it could have forgotten.
@@ -312,7 +317,10 @@ export class Replica {
         return;
       case "proposal":
       case "ballot":
-        this.onSlotMessage({ voter: peer.index, message, sinceMs: this.nowMs }, peer);
+        this.onSlotMessage(
+          { voter: peer.index, message, pullAtMs: this.nowMs + PULL_AFTER_MS, pullDelayMs: PULL_AGAIN_MS },
+          peer,
+        );
         return;
       case "decision":
         this.onDecision(message.slot, message.outcome);
@@ -398,6 +406,7 @@ export class Replica {
   private propose(slot: Slot, value: Value): void {
     assert(slot.ownProposal === undefined, "C1: second Proposal in one slot");
     slot.ownProposal = value;
+    slot.held = value;
     this.pool.assign(value, slot.slot);
     this.effects.send("others", { kind: "proposal", slot: slot.slot, value });
     slot.countProposal(this.selfIndex, value);
@@ -478,6 +487,7 @@ export class Replica {
     if (slot < this.slots.applied || slot >= this.slots.windowEnd) return;
     const open = this.slots.open(slot, this.nowMs);
     if (open.decision === undefined) this.decide(open, outcome, "told");
+    else assert(choiceKeyOf(open.decision) === choiceKeyOf(outcome), "C5: a slot is decided differently elsewhere");
   }
 
   private decide(slot: Slot, outcome: Outcome, phase: number | "told"): void {
@@ -493,9 +503,9 @@ export class Replica {
 
   /** Any outcome returns the batches that it does not contain to the unassigned. */
   private reassign(slot: Slot, outcome: Outcome): void {
-    const isOwn = slot.ownProposal !== undefined && outcome !== NULL_OUTCOME && slot.ownProposal.key === outcome.key;
-    if (isOwn) return;
-    if (slot.ownProposal !== undefined) this.pool.release(slot.ownProposal, slot.slot);
+    const { held } = slot;
+    if (held !== undefined && outcome !== NULL_OUTCOME && held.key === outcome.key) return;
+    if (held !== undefined) this.pool.release(held, slot.slot);
     if (outcome !== NULL_OUTCOME) this.pool.assign(outcome, slot.slot);
   }
 
@@ -503,7 +513,7 @@ export class Replica {
     if (outcome === NULL_OUTCOME) {
       // Null slots below somebody's D come from a restart, not from contention.
       if (slot.slot >= highestDoubt(this.view)) this.pace.slotNull(this.nowMs);
-    } else if (phase === 0) this.pace.slotDecided(this.nowMs - slot.times.firstSeenMs);
+    } else if (phase === 0 && !slot.isInDoubt) this.pace.slotDecided(this.nowMs - slot.times.firstSeenMs);
   }
 
   private applyReady(): void {
@@ -515,33 +525,30 @@ export class Replica {
 
   /** False while a batch of the outcome is missing here. */
   private apply(slot: Slot, outcome: Outcome): boolean {
-    const ids = batchesOf(outcome);
-    const batches: Batch[] = [];
-    const ranHere = new Set<BatchKey>();
-    for (const id of ids) {
-      const key = batchKeyOf(id);
-      const isRepeat = this.config.planted !== "dedupe-dropped" && (this.dedupe.covers(id) || ranHere.has(key));
-      if (isRepeat) continue;
-      const batch = this.pool.get(key);
-      if (batch === undefined) return false;
-      ranHere.add(key);
-      batches.push(batch);
-    }
+    if (missingBatches(outcome, this.pool, this.dedupe).size > 0) return false;
     const fresh = outcome === NULL_OUTCOME ? [] : this.pool.takeUnjournaled(outcome);
+    const batches = this.runBatches(batchesOf(outcome));
     this.raiseProposeBelow(slot.slot);
     this.effects.applies.push({ slot: slot.slot, outcome, batches });
     this.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
     this.slots.advanceApplied();
-    for (const batch of batches) this.batchRan(batch);
-    for (const id of ids) if (!ranHere.has(batchKeyOf(id))) this.pool.remove(batchKeyOf(id));
+    for (const id of batchesOf(outcome)) this.recount(batchKeyOf(id));
     return true;
   }
 
-  private batchRan(batch: Batch): void {
-    const isFirstOfIncarnation = this.dedupe.mark(batch.id);
-    if (this.config.planted !== "dedupe-dropped") this.pool.remove(batch.key);
-    if (isFirstOfIncarnation) this.pool.removeOlder(batch.id.origin, batch.id.incarnation);
-    this.recount(batch.key);
+  /** Marks the batches that did not run before, one by one, exactly as a replay of the journal does. */
+  private runBatches(ids: readonly BatchId[]): readonly Batch[] {
+    const ran: Batch[] = [];
+    const isDropped = this.config.planted === "dedupe-dropped";
+    for (const id of ids) {
+      const batch = this.pool.get(batchKeyOf(id));
+      if (batch !== undefined && (isDropped || !this.dedupe.covers(id))) {
+        ran.push(batch);
+        if (this.dedupe.mark(id)) this.pool.removeOlder(id.origin, id.incarnation);
+      }
+      if (!isDropped) this.pool.remove(batchKeyOf(id));
+    }
+    return ran;
   }
 
   // ── batches ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -654,7 +661,7 @@ export class Replica {
    */
   private losePatience(slot: Slot): void {
     slot.times.patienceAtMs = this.nowMs + this.pace.votePatienceMs;
-    if (slot.isUnseen && this.canPropose(slot)) {
+    if (slot.isUnseen && !this.slots.hasParked(slot.slot) && this.canPropose(slot)) {
       this.propose(slot, NOOP);
       return;
     }
@@ -679,14 +686,19 @@ export class Replica {
     if (fromLog !== undefined) this.effects.logRequests.push({ to: peer.node, from: fromLog });
   }
 
+  /** Asks whoever named a batch for it: a voter names only what it has. */
   private pullOverdueBatches(): void {
-    const wanted = new Map<BatchKey, BatchId>();
-    for (const entry of this.slots.takeParkedBefore(this.nowMs - PULL_AFTER_MS)) {
-      for (const [key, id] of missingBatches(choiceOf(entry.message), this.pool, this.dedupe)) wanted.set(key, id);
-      this.onSlotMessage(entry, undefined);
+    const wanted = new Map<number, Map<BatchKey, BatchId>>();
+    for (const entry of this.slots.takeOverdue(this.nowMs)) {
+      const missing = missingBatches(choiceOf(entry.message), this.pool, this.dedupe);
+      wanted.set(entry.voter, new Map([...(wanted.get(entry.voter) ?? []), ...missing]));
+      const pullDelayMs = Math.min(RESEND_MS_MAX, entry.pullDelayMs * 2);
+      this.onSlotMessage({ ...entry, pullAtMs: this.nowMs + entry.pullDelayMs, pullDelayMs }, undefined);
     }
-    const ids = [...wanted.values()].slice(0, PULL_IDS_MAX);
-    if (ids.length > 0) this.effects.send("others", { kind: "pull-batches", ids });
+    for (const [voter, missing] of wanted) {
+      const ids = [...missing.values()].slice(0, PULL_IDS_MAX);
+      if (ids.length > 0) this.effects.send(this.nodeAt(voter), { kind: "pull-batches", ids });
+    }
   }
 
   /** A batch stays unassigned: the convener is slow, dead or never got it. Propose it here. */
@@ -772,7 +784,10 @@ export class Replica {
     for (const ballot of recovered.ballots) {
       const slot = this.slots.open(ballot.slot, 0);
       slot.restore(ballot);
-      if (ballot.choice !== UNSURE && ballot.choice !== NULL_OUTCOME) this.pool.assign(ballot.choice, ballot.slot);
+      if (ballot.choice !== UNSURE && ballot.choice !== NULL_OUTCOME) {
+        slot.held = ballot.choice;
+        this.pool.assign(ballot.choice, ballot.slot);
+      }
       if (ballot.kind === "vote") this.voted = Math.max(this.voted, ballot.slot + 1);
     }
   }

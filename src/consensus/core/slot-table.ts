@@ -9,7 +9,9 @@ const RESEND_MS_FIRST = 50;
 export interface Parked {
   readonly voter: number;
   readonly message: Extract<Message, { kind: "proposal" | "ballot" }>;
-  readonly sinceMs: number;
+  /** When its batches are asked for, again if they did not come. */
+  readonly pullAtMs: number;
+  readonly pullDelayMs: number;
 }
 
 export class SlotTable {
@@ -109,16 +111,19 @@ export class SlotTable {
     return ready;
   }
 
-  /** Takes out the messages parked since before `sinceMs`: their batches are overdue, or covered by now. */
-  takeParkedBefore(sinceMs: number): readonly Parked[] {
+  hasParked(slot: number): boolean {
+    return (this.parked.get(slot)?.length ?? 0) > 0;
+  }
+
+  /** Takes out the messages whose batches are overdue; some may be covered by now. */
+  takeOverdue(nowMs: number): readonly Parked[] {
     const overdue: Parked[] = [];
     for (const [slot, entries] of this.parked) {
-      const late = entries.filter((entry) => entry.sinceMs <= sinceMs);
-      if (late.length === 0) continue;
-      overdue.push(...late);
+      if (!entries.some((entry) => entry.pullAtMs <= nowMs)) continue;
+      overdue.push(...entries.filter((entry) => entry.pullAtMs <= nowMs));
       this.parked.set(
         slot,
-        entries.filter((entry) => entry.sinceMs > sinceMs),
+        entries.filter((entry) => entry.pullAtMs > nowMs),
       );
     }
     return overdue;

@@ -55,6 +55,8 @@ export class Slot {
   /** Index 0 is unused: states begin with phase 1. */
   readonly ownStates: (Outcome | undefined)[] = [undefined];
   ownProposal: Value | undefined;
+  /** The value whose batches this slot holds: no other slot is to propose them meanwhile. */
+  held: Value | undefined;
   decision: Outcome | undefined;
   decidedPhase: number | "told" = "told";
   /** The phase whose Vote this node cast last, or will cast next. */

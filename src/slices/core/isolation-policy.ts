@@ -2,7 +2,6 @@
 // not attackers. Does not own: how a worker is started (thread-adapter.ts).
 import { AetherError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
-import type { WorkerLimits } from "../../env/workers.ts";
 import type { InstanceSpec } from "../instance-host.ts";
 
 /** Below this V8 cannot start a worker and import a bundle. */
@@ -16,7 +15,7 @@ const CONCURRENCY_MAX = 10_000;
 const RESERVED_VARIABLES: ReadonlySet<string> = new Set(["NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_V8_COVERAGE"]);
 
 export interface IsolationPlan {
-  readonly limits: WorkerLimits;
+  readonly limits: { readonly heapBytesMax: number; readonly stackBytesMax: number };
   readonly variables: Readonly<Record<string, string>>;
   readonly concurrency: number;
 }

@@ -103,10 +103,9 @@ function copyRecord(walk: Walk, record: object, path: string, depth: number): Re
     if (value === undefined) continue;
     if (walk.refusal !== undefined) break;
     count(walk, HEAD_BYTES + Buffer.byteLength(name), undefined);
-    const plain = copyValue(walk, value, path === "" ? name : `${path}.${name}`, depth + 1);
-    // An own property, never the prototype: a peer may send the name `__proto__`.
-    if (name === "__proto__") Object.defineProperty(copy, name, { value: plain, enumerable: true });
-    else copy[name] = plain;
+    // Decoders of MessagePack rename it, and assigning it sets a prototype: it would not arrive as what it was.
+    if (name === "__proto__") refuse(walk, path, "an object with a property named __proto__");
+    else copy[name] = copyValue(walk, value, path === "" ? name : `${path}.${name}`, depth + 1);
   }
   return copy;
 }

@@ -3,7 +3,7 @@ import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { Clock } from "../../env/clock.ts";
-import type { StorePort } from "../../env/store.ts";
+import type { StoreEntry, StorePort } from "../../env/store.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
 import { SimClock } from "./sim-clock.ts";
@@ -28,6 +28,9 @@ export type BootProcess = (env: ProcessEnv) => Promise<void>;
 
 const CLOCK_ORIGIN_MS_MAX = 1_000_000;
 const WALL_SKEW_MS_MAX = 3_600_000;
+
+/** Content of the disks of one machine, by name. */
+export type DiskCopies = ReadonlyMap<string, ReadonlyMap<string, StoreEntry>>;
 
 export class Machine {
   readonly node: NodeId;
@@ -98,6 +101,22 @@ export class Machine {
     this.world.note("pause", this.node, { kind: "text", text: `${durationMs.toFixed(0)} ms` });
     process.pausedUntilMs = Math.max(process.pausedUntilMs, this.world.nowMs + durationMs);
     this.network.silence(this.node, durationMs);
+  }
+
+  /** Every write fails from now on, until the process is gone. */
+  failWrites(): void {
+    for (const disk of this.disks.values()) disk.failWrites();
+  }
+
+  /** A copy of all disks. `restoreDisks` of it later is an old backup, of nothing a wiped machine. */
+  copyDisks(): DiskCopies {
+    return new Map([...this.disks].map(([name, disk]) => [name, disk.copy()]));
+  }
+
+  /** Only while no process runs. */
+  restoreDisks(copies: DiskCopies): void {
+    assert(this.current === undefined, "disks are restored while no process runs");
+    for (const [name, disk] of this.disks) disk.restore(copies.get(name) ?? new Map());
   }
 
   private diskOf(process: SimProcess, name: string): { readonly disk: SimDisk; readonly store: () => SimStore } {

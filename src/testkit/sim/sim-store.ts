@@ -31,6 +31,7 @@ export class SimDisk {
   /** Keyed by the key's bytes as latin-1 text, whose order is the order of the bytes. */
   private readonly content = new Map<string, StoreEntry>();
   private pending: PendingWrite[] = [];
+  private isFailing = false;
   isOpen = false;
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -47,11 +48,30 @@ export class SimDisk {
     return this.pending.length;
   }
 
+  /** From now on every write fails, as on a disk that reports an I/O error; a crash ends that. */
+  failWrites(): void {
+    this.isFailing = true;
+  }
+
+  /** What is on the disk, for a restore of this moment. */
+  copy(): ReadonlyMap<string, StoreEntry> {
+    return new Map(this.content);
+  }
+
+  /** Replaces everything; only for a disk that nobody has open. */
+  restore(content: ReadonlyMap<string, StoreEntry>): void {
+    assert(!this.isOpen, "a simulated disk is restored while nobody has it open");
+    this.content.clear();
+    for (const [key, entry] of content) this.content.set(key, entry);
+  }
+
   /** The oldest write under way is on the disk from now on. */
-  complete(write: PendingWrite): void {
+  complete(write: PendingWrite): "durable" | "failed" {
     const oldest = this.pending.shift();
     assert(oldest === write, "simulated writes become durable in the order of calls");
+    if (this.isFailing) return "failed";
     this.apply(write.ops);
+    return "durable";
   }
 
   /** Power is cut: any number of the oldest writes under way had reached the disk. */
@@ -60,6 +80,7 @@ export class SimDisk {
     for (const write of this.pending.slice(0, kept)) this.apply(write.ops);
     this.pending = [];
     this.isOpen = false;
+    this.isFailing = false;
   }
 
   entries(range: KeyRange): StoreEntry[] {
@@ -146,8 +167,8 @@ export class SimStore implements OrderedStore {
     this.busyUntilMs = startMs + this.drawFsyncMs();
     const delayMs = Math.max(this.busyUntilMs - this.world.nowMs, SMOOTH_MS_MIN);
     this.world.schedule({ delayMs, kind: "fsync", process: this.process, checksum: checksumOf(ops) }, () => {
-      this.disk.complete(write);
-      done();
+      if (this.disk.complete(write) === "durable") done();
+      else done(new AetherError("E_UNAVAILABLE", "the simulated disk reports an I/O error"));
       this.notifyIdle();
     });
   }

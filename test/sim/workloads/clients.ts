@@ -52,6 +52,7 @@ export class Clients {
   private readonly clients: readonly Client[];
   private readonly calls = new Set<Call>();
   private nextId = 1;
+  private answeredCount = 0;
 
   constructor(world: World, config: ClientsConfig) {
     this.world = world;
@@ -63,6 +64,11 @@ export class Clients {
   /** Operations begun so far. */
   get issued(): number {
     return this.nextId - 1;
+  }
+
+  /** Operations that were answered with a result. */
+  get answered(): number {
+    return this.answeredCount;
   }
 
   get isIdle(): boolean {
@@ -127,6 +133,7 @@ export class Clients {
     const returned = this.world.nextStamp();
     switch (reply.kind) {
       case "ok":
+        this.answeredCount += 1;
         this.history.push({ kind: "ok", id, node, called, action, returned, answer: reply.answer });
         client.learn(action, reply.answer);
         break;

@@ -32,6 +32,7 @@ function labelsIn(
   files: readonly TextFile[],
   textsOf: (source: ReturnType<typeof parseSyntax>) => readonly string[],
 ): ReadonlySet<string> {
-  const texts = files.filter((file) => file.path.endsWith(".ts")).flatMap((file) => textsOf(parseSyntax(file)));
+  const suspects = files.filter((file) => file.path.endsWith(".ts") && file.text.search(LABEL) !== -1);
+  const texts = suspects.flatMap((file) => textsOf(parseSyntax(file)));
   return new Set(texts.flatMap((text) => text.match(LABEL) ?? []));
 }

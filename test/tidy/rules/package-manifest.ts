@@ -1,6 +1,6 @@
 // Owns: what package.json promises: files it names exist, packages it ships have their reason in a decision record.
 import { z } from "zod";
-import { type Finding, lineAt, type TextFile } from "../project.ts";
+import { type Finding, isSource, lineAt, type TextFile } from "../project.ts";
 
 const MANIFEST_PATH = "package.json";
 const Manifest = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
@@ -8,14 +8,32 @@ const SCRIPT_FILE = /(?<=["\s./])(?:src|test|docs|dist)\/[\w./-]+\.(?:d\.ts|ts|j
 
 export function findUnexplainedDependencies(files: readonly TextFile[]): readonly Finding[] {
   const decisions = files.filter((file) => /^docs\/adr\/\d{4}-.*\.md$/.test(file.path)).map((file) => file.text);
+  return eachDependency(files, (name) =>
+    decisions.some((text) => text.includes(`| \`${name}\` |`))
+      ? undefined
+      : `${name} has no row in docs/adr: say what it is for and why a hundred lines of ours would not do`,
+  );
+}
+
+export function findUnusedDependencies(files: readonly TextFile[]): readonly Finding[] {
+  const sources = files.filter(isSource).map((file) => file.text);
+  return eachDependency(files, (name) =>
+    sources.some((text) => text.includes(` "${name}";`) || text.includes(`"${name}/`) || text.includes(`("${name}")`))
+      ? undefined
+      : `${name} is imported nowhere in src: everyone who installs Aether would download it for nothing`,
+  );
+}
+
+function eachDependency(
+  files: readonly TextFile[],
+  object: (name: string) => string | undefined,
+): readonly Finding[] {
   return manifestsIn(files).flatMap((manifest) =>
-    Object.keys(Manifest.parse(JSON.parse(manifest.text)).dependencies)
-      .filter((name) => !decisions.some((text) => text.includes(`| \`${name}\` |`)))
-      .map((name) => ({
-        path: manifest.path,
-        line: lineAt(manifest.text, manifest.text.indexOf(`"${name}":`)),
-        message: `${name} has no row in docs/adr: say what it is for and why a hundred lines of ours would not do`,
-      })),
+    Object.keys(Manifest.parse(JSON.parse(manifest.text)).dependencies).flatMap((name) => {
+      const message = object(name);
+      if (message === undefined) return [];
+      return [{ path: manifest.path, line: lineAt(manifest.text, manifest.text.indexOf(`"${name}":`)), message }];
+    }),
   );
 }
 

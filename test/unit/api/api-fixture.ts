@@ -2,17 +2,13 @@
 import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
 import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
-import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices } from "../../../src/api/services.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
-
-export interface LogLine extends LogFields {
-  readonly level: "error" | "warn" | "info" | "debug";
-}
+import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
 
 export type CallScript = (call: OutgoingCall, signal: AbortSignal | undefined) => Promise<CallReply>;
 
@@ -71,7 +67,7 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     onBroken: (failure) => fixture.broken.push(failure),
   };
   const config = ApiConfig.parse({ api: "http://127.0.0.1:0" });
-  const server = await ApiServer.open({ clock, telemetry: recordingTelemetry(log) }, services, config);
+  const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, services, config);
   return Object.assign(fixture, {
     url: server.url,
     local,
@@ -132,26 +128,4 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
     },
     status: (name) => Promise.resolve(status(name)),
   };
-}
-
-function recordingTelemetry(lines: LogLine[]): Telemetry {
-  const metric = { add: () => undefined, set: () => undefined, observe: () => undefined };
-  return {
-    log: recordingLog(lines),
-    counter: () => metric,
-    gauge: () => metric,
-    histogram: () => metric,
-    exposition: () => Promise.resolve(""),
-  };
-}
-
-function recordingLog(lines: LogLine[]): Log {
-  const log: Log = {
-    error: (fields) => void lines.push({ ...fields, level: "error" }),
-    warn: (fields) => void lines.push({ ...fields, level: "warn" }),
-    info: (fields) => void lines.push({ ...fields, level: "info" }),
-    debug: (fields) => void lines.push({ ...fields, level: "debug" }),
-    child: () => log,
-  };
-  return log;
 }

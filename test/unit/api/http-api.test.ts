@@ -92,8 +92,8 @@ describe("keys and values", () => {
   });
 
   test("a listing goes page by page in key order", async () => {
-    for (const name of ["c", "a", "b"]) await send("PUT", `/v1/kv/data/l/${name}`, name);
-    await send("PUT", "/v1/kv/data/z", "other");
+    for (const name of ["c", "a", "b"]) await send("PUT", `/v1/kv/data/l/${name}`, 1);
+    await send("PUT", "/v1/kv/data/z", 2);
     const first = await send("GET", "/v1/kv?prefix=data/l/&limit=2");
     expect(first.body.entries.map((entry: { key: string }) => entry.key)).toEqual(["data/l/a", "data/l/b"]);
     expect(first.body).toMatchObject({ more: true, revision: 4 });

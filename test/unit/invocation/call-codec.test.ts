@@ -3,18 +3,23 @@ import { describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
 import { encodeCallMessage, parseCallMessage, type CallMessage } from "../../../src/invocation/core/call-codec.ts";
 
-const REQUEST: CallMessage = { kind: "request", id: 7, instance: "a:b:1.0.0/0", method: "m", timeoutMs: 10, input: { a: 1 } };
+const REQUEST: CallMessage = {
+  kind: "request", id: 7, instance: "a:b:1.0.0/0", method: "m", timeoutMs: 10, input: { a: 1 },
+};
+const OVERLOADED = { code: "E_OVERLOADED", message: "full", outcome: "not-applied" } as const;
+const THROWN = { code: "E_HANDLER", message: "x", details: { name: "N" } } as const;
 
 describe("calls as bytes", () => {
   const messages: readonly CallMessage[] = [
     REQUEST,
     { ...REQUEST, input: undefined },
     { ...REQUEST, input: null },
-    { ...REQUEST, input: [1, "é", new Uint8Array([1, 2]), { deep: [true, null] }], idempotencyKey: "k", traceparent: "t" },
+    { ...REQUEST, input: [1, "é", new Uint8Array([1, 2]), { deep: [true, null] }] },
+    { ...REQUEST, idempotencyKey: "k", traceparent: "t" },
     { kind: "reply", id: 7, reply: { kind: "ok", output: undefined } },
     { kind: "reply", id: 7, reply: { kind: "ok", output: null } },
-    { kind: "reply", id: 7, reply: { kind: "not-started", error: { code: "E_OVERLOADED", message: "full", outcome: "not-applied" } } },
-    { kind: "reply", id: 7, reply: { kind: "failed", error: { code: "E_HANDLER", message: "x", details: { name: "N" } } } },
+    { kind: "reply", id: 7, reply: { kind: "not-started", error: OVERLOADED } },
+    { kind: "reply", id: 7, reply: { kind: "failed", error: THROWN } },
     { kind: "cancel", id: 7 },
   ];
   for (const message of messages) {

@@ -17,7 +17,13 @@ function endpointOn(node: string, artifact = "demo:pricing:1.0.0"): Endpoint {
 function pick(endpoints: readonly Endpoint[], more: Partial<PickRequest> = {}): ReturnType<typeof pickEndpoint> {
   const idle = { inFlight: 0, latencyMs: undefined };
   return pickEndpoint({
-    endpoints, tried: new Set(), artifact: undefined, self: SELF, loadOf: () => idle, random: new SeededRandom(1), ...more,
+    endpoints,
+    tried: new Set(),
+    artifact: undefined,
+    self: SELF,
+    loadOf: () => idle,
+    random: new SeededRandom(1),
+    ...more,
   });
 }
 
@@ -58,8 +64,9 @@ describe("choosing an endpoint", () => {
   });
 
   test("the resolved version is preferred, a compatible one is the fallback, another line never is", () => {
-    const [exact, newer, breaking] = ["1.0.0", "1.4.0", "2.0.0"].map((version) => endpointOn("n2", `demo:pricing:${version}`));
-    if (exact === undefined || newer === undefined || breaking === undefined) return expect.unreachable();
+    const exact = endpointOn("n2", "demo:pricing:1.0.0");
+    const newer = endpointOn("n2", "demo:pricing:1.4.0");
+    const breaking = endpointOn("n2", "demo:pricing:2.0.0");
     expect(pick([breaking, newer, exact], { artifact: "demo:pricing:1.0.0" })?.endpoint).toBe(exact);
     expect(pick([breaking, newer], { artifact: "demo:pricing:1.0.0" })?.endpoint).toBe(newer);
     expect(pick([breaking], { artifact: "demo:pricing:1.0.0" })).toBeUndefined();

@@ -20,8 +20,8 @@ const states: fc.Arbitrary<RetryState> = fc.record({
 });
 const codes = fc.constantFrom(...(Object.keys(ERRORS) as ErrorCode[]));
 const failures: fc.Arbitrary<AttemptFailure> = fc
-  .tuple(fc.constantFrom("not-sent", "not-started", "no-answer", "failed"), codes)
-  .map(([kind, code]) => ({ kind, error: { code, message: "" } }) as AttemptFailure);
+  .tuple(fc.constantFrom<AttemptFailure["kind"]>("not-sent", "not-started", "no-answer", "failed"), codes)
+  .map(([kind, code]) => failureOf(kind, code));
 
 describe("what may be done after a failed attempt", () => {
   test("a write that was sent and not answered is never sent again (I1)", () => {

@@ -56,7 +56,7 @@ class SlowDisk implements OrderedStore {
 const put = (name: string, value: unknown): Op => ({ kind: "put", key: parseKeyText(`data/${name}`), value });
 const remove = (name: string): Op => ({ kind: "delete", key: parseKeyText(`data/${name}`) });
 
-function open(cluster = "c1"): Promise<KvState> {
+function openState(cluster = "c1"): Promise<KvState> {
   return KvState.open({ store: disk, clock, log: SILENT_LOG, cluster, onFatal: (error) => fatal.push(error) });
 }
 
@@ -80,7 +80,7 @@ async function reopen(): Promise<void> {
   const closed = state.close();
   await clock.settle();
   await closed;
-  state = await open();
+  state = await openState();
 }
 
 beforeEach(async () => {
@@ -88,7 +88,7 @@ beforeEach(async () => {
   disk = new SlowDisk(await createMemoryStorePort(clock).open("kv"));
   fatal = [];
   slot = 0;
-  state = await open();
+  state = await openState();
 });
 afterEach(() => expect(fatal.map((error) => error.code)).toEqual([]));
 
@@ -133,7 +133,7 @@ describe("a checkpoint", () => {
     await clock.settle();
     await done;
     // A crash: nothing of the second slot is on disk, and consensus replays it.
-    state = await open();
+    state = await openState();
     expect(Buffer.from(state.loadedMark ?? []).toString()).toBe("after 0");
     expect(state.revision).toBe(1);
     expect(await listed()).toEqual(["a=1"]);
@@ -196,11 +196,44 @@ describe("a checkpoint", () => {
     expect(disk.writes).toHaveLength(1);
   });
 
+  test("waits until the log has everything it stands for", async () => {
+    let open: (decision: "write" | "skip") => void = () => expect.fail("the gate was not asked");
+    state.gateCheckpoints((ready) => (open = ready));
+    applySlot([put("a", 1)]);
+    const done = state.checkpoint();
+    applySlot([put("a", 2)]);
+    expect(disk.writes).toHaveLength(0);
+    open("write");
+    await clock.settle();
+    await done;
+    state = await openState();
+    expect(await listed()).toEqual(["a=1"]);
+  });
+
+  test("is not written by a group that has stopped, nor is a later one", async () => {
+    state.gateCheckpoints((ready) => ready("skip"));
+    applySlot([put("a", 1)]);
+    await state.checkpoint();
+    applySlot([put("a", 2)]);
+    await state.close();
+    expect(disk.writes).toHaveLength(0);
+    expect(valueOf("a")).toBe(2);
+  });
+
+  test("does not come after close, whatever is applied then", async () => {
+    const closed = state.close();
+    await clock.settle();
+    await closed;
+    applySlot([put("a", 1)]);
+    await clock.advance(60_000);
+    expect(disk.writes).toHaveLength(0);
+  });
+
   test("that fails is fatal, and nothing is applied or written afterwards", async () => {
     applySlot([put("a", 1)]);
     disk.failure = new RangeError("no space left on device");
     await state.checkpoint();
-    expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT", message: expect.stringContaining("no space") }]);
+    expect(fatal.splice(0)).toMatchObject([{ code: "E_DISK", message: expect.stringContaining("no space") }]);
     expect(applySlot([put("a", 2)])).toEqual([{ kind: "lost" }]);
     await clock.advance(60_000);
     await state.close();
@@ -278,12 +311,12 @@ describe("a damaged disk", () => {
       async () => expect(listed()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" }),
       async () => expect(applySlot([put("a", 2)])).toEqual([{ kind: "lost" }]),
     ]) {
-      state = await open();
+      state = await openState();
       if (state.loadedMark === undefined) {
         applySlot([put("a", "value")]);
         await reopen();
         await damageRow("a", 30);
-        state = await open();
+        state = await openState();
       }
       await use();
       expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT" }]);
@@ -297,15 +330,15 @@ describe("a damaged disk", () => {
     const row = Buffer.from(disk.getSync(key) ?? []);
     row.writeUInt8(row.readUInt8(5) ^ 1, 5);
     disk.write([{ kind: "put", key, value: row }], () => undefined);
-    await expect(open()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+    await expect(openState()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
     disk.write([{ kind: "delete", key }], () => undefined);
-    await expect(open()).rejects.toMatchObject({ code: "E_DATA_CORRUPT", message: expect.stringContaining("data/a") });
+    await expect(openState()).rejects.toThrow(/rows \("data\/a"\) but no checkpoint record/);
   });
 
   test("of another cluster is refused", async () => {
     applySlot([put("a", 1)]);
     await reopen();
-    await expect(open("c2")).rejects.toMatchObject({
+    await expect(openState("c2")).rejects.toMatchObject({
       code: "E_DATA_FOREIGN",
       details: { found: "c1", expected: "c2" },
     });

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArtifactId } from "../../../src/base/ids.ts";
 import { ResourceStack } from "../../../src/base/resource-stack.ts";
-import { SeededRandom } from "../../../src/base/random.ts";
 import { MiB } from "../../../src/base/units.ts";
 import type { Clock } from "../../../src/env/clock.ts";
 import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
@@ -27,7 +26,7 @@ export interface Fixture extends AsyncDisposable {
   readonly clock: Clock;
   readonly directory: string;
   /** Everything logged, by level. */
-  readonly lines: (LogFields & { readonly level: string })[];
+  readonly lines: LogLine[];
   /** Instances lost, with the reason. */
   readonly lost: (readonly [key: string, reason: string])[];
   /** Worker threads that have not exited. */
@@ -123,8 +122,10 @@ export async function until(clock: Clock, isTrue: () => boolean): Promise<void> 
   while (!isTrue()) await clock.sleep(2);
 }
 
-export function createRecordingTelemetry(): { telemetry: Telemetry; lines: (LogFields & { readonly level: string })[] } {
-  const lines: (LogFields & { readonly level: string })[] = [];
+type LogLine = LogFields & { readonly level: string };
+
+export function createRecordingTelemetry(): { telemetry: Telemetry; lines: LogLine[] } {
+  const lines: LogLine[] = [];
   const logWith = (bindings: Readonly<Record<string, unknown>>): Log => {
     const write = (level: string) => (fields: LogFields) => void lines.push({ level, ...bindings, ...fields });
     return {
@@ -143,10 +144,6 @@ export function createRecordingTelemetry(): { telemetry: Telemetry; lines: (LogF
     exposition: () => Promise.resolve(""),
   };
   return { telemetry, lines };
-}
-
-export function seededRandom(): SeededRandom {
-  return new SeededRandom(1);
 }
 
 function countWorkers(inner: WorkersPort): { workers: WorkersPort; live: () => number } {

@@ -28,7 +28,10 @@ describe("messages of a worker", () => {
       }),
     );
     expect(parseWorkerMessages("hi").refused).toBe(1);
-    const wrong = [{ kind: "reply", id: "1", reply: {} }, { kind: "step-failed", error: { code: "E_NEW", message: "" } }];
+    const wrong = [
+      { kind: "reply", id: "1", reply: {} },
+      { kind: "step-failed", error: { code: "E_NEW", message: "" } },
+    ];
     expect(parseWorkerMessages(wrong)).toEqual({ messages: [], refused: 2 });
   });
 });

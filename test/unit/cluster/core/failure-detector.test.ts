@@ -15,7 +15,9 @@ function watch() {
     pass(durationMs: number, speakers: Partial<Record<"n2" | "n3", readonly (typeof n1)[]>>): void {
       for (const untilMs = nowMs + durationMs; nowMs < untilMs; ) {
         nowMs += 250;
-        for (const [node, suspects] of Object.entries(speakers)) step({ kind: "gossip", node: parseNodeId(node), suspects });
+        for (const [name, suspects] of Object.entries(speakers)) {
+          step({ kind: "gossip", node: parseNodeId(name), suspects });
+        }
         step({ kind: "tick" });
       }
     },

@@ -4,7 +4,9 @@ import { NEXT, nextState, type InstanceState } from "../../../../src/slices/core
 
 const STATES = Object.keys(NEXT) as InstanceState[];
 const WORKERS = Object.keys(ACTIONS.GONE) as WorkerState[];
-const CELLS = STATES.flatMap((state) => WORKERS.map((worker) => ({ state, worker, action: nextAction(state, worker) })));
+const CELLS = STATES.flatMap((state) =>
+  WORKERS.map((worker) => ({ state, worker, action: nextAction(state, worker) })),
+);
 
 test("a node fails an instance only where the life of an instance allows it", () => {
   for (const { state, action } of CELLS) if (action === "fail") expect(nextState(state, "lost")).toBe("FAILED");

@@ -100,3 +100,10 @@ test("a leader that gave no sign of life for 3 s is named no more", () => {
   expect(leadership.current(3_999)?.holder.node).toBe("n1");
   expect(leadership.current(4_000)).toBeUndefined();
 });
+
+test("a falling epoch, or a second holder of one epoch, stops the node (C12)", () => {
+  const second = open(life("n3"), 2);
+  second.observe(held(life("n1"), 4, { leader: 10, beat: 12 }), 0);
+  expect(() => second.observe(held(life("n2"), 4, { leader: 13, beat: 13 }), 1)).toThrow("C12");
+  expect(() => second.observe(held(life("n1"), 3, { leader: 14, beat: 14 }), 2)).toThrow("C12");
+});

@@ -4,6 +4,8 @@ import { blueprintOf, instanceOf, nodeOf, sliceOf } from "../../../support/clust
 
 const NODES = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
 const SHOP = blueprintOf({ orders: sliceOf("orders", 2) });
+const ON_N1 = instanceOf(SHOP, "orders", { node: "n1", index: 0 });
+const ON_N2 = instanceOf(SHOP, "orders", { node: "n2", index: 1 });
 const FAILURE = { code: "E_HANDLER", message: "start threw", fatal: false };
 
 function texts(input: Partial<PlanInput>): string[] {
@@ -24,7 +26,8 @@ test("instances of a new blueprint are spread over the nodes, one slice continui
 });
 
 test("zones come before nodes", () => {
-  const nodes = [nodeOf("n1", "ready", { zone: "a" }), nodeOf("n2", "ready", { zone: "a" }), nodeOf("n3", "ready", { zone: "b" })];
+  const inZone = (name: string, zone: string) => nodeOf(name, "ready", { zone });
+  const nodes = [inZone("n1", "a"), inZone("n2", "a"), inZone("n3", "b")];
   expect(texts({ nodes })).toEqual(["load orders/0 on n1", "load orders/1 on n3"]);
 });
 
@@ -49,7 +52,7 @@ test("what is loaded is activated", () => {
 });
 
 test("instances of a gone node are forgotten and placed again; the others stay", () => {
-  const instances = [instanceOf(SHOP, "orders", { node: "n1", index: 0 }), instanceOf(SHOP, "orders", { node: "n2", index: 1 })];
+  const instances = [ON_N1, ON_N2];
   const nodes = [nodeOf("n1", "gone"), nodeOf("n2"), nodeOf("n3")];
   expect(texts({ instances, nodes })).toEqual(["forget orders/0 on n1", "load orders/0 on n3"]);
 });
@@ -117,13 +120,13 @@ test("a deleted blueprint's instances end step by step", () => {
 });
 
 test("a new revision that changes only the count restarts nothing", () => {
-  const instances = [instanceOf(SHOP, "orders", { node: "n1", index: 0 }), instanceOf(SHOP, "orders", { node: "n2", index: 1 })];
+  const instances = [ON_N1, ON_N2];
   const larger = blueprintOf({ orders: sliceOf("orders", 3) }, 2);
   expect(texts({ blueprints: [larger], instances })).toEqual(["load orders/2 on n3"]);
 });
 
 test("an instance with another config ends only when enough successors serve", () => {
-  const old = [instanceOf(SHOP, "orders", { node: "n1", index: 0 }), instanceOf(SHOP, "orders", { node: "n2", index: 1 })];
+  const old = [ON_N1, ON_N2];
   const changed = blueprintOf({ orders: sliceOf("orders", 2, { config: { currency: "EUR" } }) }, 2);
   expect(texts({ blueprints: [changed], instances: old })).toEqual(["load orders/2 on n3", "load orders/3 on n1"]);
   const one = instanceOf(changed, "orders", { node: "n3", index: 2 });

@@ -4,6 +4,7 @@ import { present } from "../../../../src/base/assert.ts";
 import type { OrderedStore, StoreOp, StorePort } from "../../../../src/env/store.ts";
 import { Machine } from "../../../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../../../src/testkit/sim/sim-network.ts";
+import { settleMicrotasks } from "../../../../src/testkit/sim/turn-adapter.ts";
 import { World } from "../../../../src/testkit/sim/world.ts";
 import { testOrderedStore } from "../../../compliance/store/ordered-store-suite.ts";
 
@@ -20,17 +21,15 @@ testOrderedStore("the simulator", async () => {
     port: present(port, "the machine is up"),
     settle: async <T>(promise: Promise<T>): Promise<T> => {
       let isSettled = false;
-      const done = promise.finally(() => {
+      const note = (): void => {
         isSettled = true;
-      });
-      done.catch(() => undefined);
+      };
+      void promise.then(note, note);
       while (!isSettled) {
-        await new Promise((resolve) => {
-          setImmediate(resolve);
-        });
+        await settleMicrotasks();
         await world.run(() => false, world.nowMs + 10);
       }
-      return done;
+      return promise;
     },
   };
 });

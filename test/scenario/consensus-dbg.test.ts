@@ -1,0 +1,30 @@
+import { test } from "vitest";
+import { HandCluster } from "./consensus-cluster.ts";
+test("dbg1", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("a", "x");
+  cluster.settle();
+  cluster.crash("b");
+  await cluster.start("b");
+  cluster.pass(500);
+  cluster.transcript.length = 0;
+  cluster.lose = ({ from, message }) => from === "c" && message.kind === "proposal";
+  cluster.put("a", "y");
+  cluster.pass(100);
+  console.log(cluster.transcript.join("\n"));
+});
+test("dbg3", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.node("b").disk.isStalled = true;
+  cluster.node("c").disk.isStalled = true;
+  cluster.put("a", "x");
+  cluster.settle();
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  for (const name of ["b", "c"]) cluster.node(name).disk.isStalled = false;
+  cluster.transcript.length = 0;
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  cluster.pass(1_000);
+  cluster.put("b", "y");
+  cluster.passUntil(() => cluster.isAcknowledged("y"));
+  console.log(cluster.transcript.filter((l)=>l.includes(" 0/")||l.includes("decides 0")||l.includes("[")).join("\n"));
+});

@@ -1,0 +1,87 @@
+// Owns: a disk whose writes end when a story says so, and which forgets what had not ended when its process dies.
+import type { OrderedStore, StoreEntry, StoreOp } from "../../src/env/store.ts";
+
+interface WaitingWrite {
+  readonly ops: readonly StoreOp[];
+  readonly done: (failure?: Error) => void;
+}
+
+export class HandDisk implements OrderedStore {
+  /** Writes stay under way until this is false again. */
+  isStalled = false;
+  /** Writes that ended. */
+  writes = 0;
+  private rows = new Map<string, StoreEntry>();
+  private waiting: WaitingWrite[] = [];
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    return this.rows.get(textOf(key))?.[1];
+  }
+
+  write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
+    this.waiting.push({ ops, done });
+  }
+
+  async *entries(): AsyncGenerator<StoreEntry> {
+    const rows = [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+    for (const [, row] of rows) yield await Promise.resolve(row);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Ends the writes under way. False when there were none. */
+  endWrites(): boolean {
+    if (this.isStalled || this.waiting.length === 0) return false;
+    const ending = this.waiting;
+    this.waiting = [];
+    for (const { ops, done } of ending) {
+      for (const op of ops) this.put(op);
+      this.writes += 1;
+      done();
+    }
+    return true;
+  }
+
+  /** Ends the one write of a start that nobody can wait for from outside. */
+  endWritesSoon(): void {
+    const poll = (turnsLeft: number): void => {
+      if (!this.endWrites() && turnsLeft > 0) setImmediate(() => poll(turnsLeft - 1));
+    };
+    poll(1_000);
+  }
+
+  dropWaiting(): void {
+    this.waiting = [];
+  }
+
+  values(): readonly Uint8Array[] {
+    return [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, [, value]]) => value);
+  }
+
+  /** What it holds now, as a disk of its own: a backup. */
+  copy(): HandDisk {
+    const copy = new HandDisk();
+    copy.rows = new Map(this.rows);
+    return copy;
+  }
+
+  /** Changes one stored value in place, like rot. */
+  damage(at: number, change: (value: Buffer) => void): void {
+    const [key, entry] = [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1))[at] ?? [];
+    if (key === undefined || entry === undefined) return;
+    const value = Buffer.from(entry[1]);
+    change(value);
+    this.rows.set(key, [entry[0], value]);
+  }
+
+  private put(op: StoreOp): void {
+    if (op.kind === "put") this.rows.set(textOf(op.key), [op.key, op.value]);
+    else this.rows.delete(textOf(op.key));
+  }
+}
+
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key).toString("latin1");
+}

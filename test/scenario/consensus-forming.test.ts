@@ -1,0 +1,169 @@
+import { expect, test } from "vitest";
+import { HandCluster } from "./consensus-cluster.ts";
+
+test("a cluster forms when all first voters have met; two of three are not enough", async () => {
+  const cluster = new HandCluster(["a", "b", "c"]);
+  for (const name of ["a", "b"]) await cluster.start(name);
+  cluster.pass(10_000);
+  expect(cluster.driver("a").status().notReadyReason).toContain("not met yet: c");
+  cluster.put("a", "x");
+  expect(cluster.outcomes.get("x")).toMatchObject({ kind: "refused", code: "E_UNAVAILABLE" });
+  await cluster.start("c");
+  cluster.passUntil(() => ["a", "b", "c"].every((name) => cluster.driver(name).status().isReady));
+  cluster.put("a", "y");
+  cluster.settle();
+  expect(cluster.expectAgreement()).toEqual(["y"]);
+});
+
+test("no ballot leaves before the list of voters is on every disk", async () => {
+  const cluster = new HandCluster(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  cluster.node("c").disk.isStalled = true;
+  cluster.pass(5_000);
+  expect(cluster.driver("a").status().isReady).toBe(false);
+  cluster.node("c").disk.isStalled = false;
+  cluster.passUntil(() => cluster.driver("a").status().isReady);
+});
+
+test("a formed cluster starts again with a quorum of its voters", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  await cluster.start("b");
+  cluster.pass(5_000);
+  expect(cluster.driver("b").status().isReady).toBe(false);
+  await cluster.start("c");
+  cluster.passUntil(() => cluster.driver("b").status().isReady);
+  cluster.put("b", "x");
+  cluster.passUntil(() => cluster.isAcknowledged("x"));
+});
+
+test("two voters form although the third, which has confirmed the list, dies before one of them has written that", async () => {
+  const cluster = new HandCluster(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  // b has the list on disk but never writes "formed".
+  cluster.passUntil(() => cluster.sent.some(({ from, message }) => from === "b" && message.kind === "hello" && message.listDigest !== undefined));
+  cluster.node("b").disk.isStalled = true;
+  cluster.passUntil(() => cluster.driver("a").replica.admission.isFormed);
+  cluster.crash("b");
+  cluster.crash("c");
+  cluster.node("b").disk.isStalled = false;
+  await cluster.start("b");
+  cluster.pass(5_000);
+  expect(cluster.driver("a").status().notReadyReason).toBeUndefined();
+  expect(cluster.driver("b").status().notReadyReason).toBeUndefined();
+});
+
+test("a crash of any node at any moment of forming only delays it", async () => {
+  for (const victim of ["a", "b", "c"]) {
+    for (let rounds = 0; rounds < 8; rounds++) {
+      const cluster = new HandCluster(["a", "b", "c"]);
+      for (const name of ["a", "b", "c"]) await cluster.start(name);
+      for (let round = 0; round < rounds; round++) cluster.round();
+      cluster.crash(victim);
+      cluster.pass(300);
+      await cluster.start(victim);
+      cluster.passUntil(() => ["a", "b", "c"].every((name) => cluster.driver(name).status().isReady));
+      cluster.put(victim, "x");
+      cluster.passUntil(() => cluster.isAcknowledged("x"));
+    }
+  }
+});
+
+test("before the cluster has formed a replaced directory is just another first voter: nothing was promised", async () => {
+  const cluster = new HandCluster(["a", "b", "c"]);
+  for (const name of ["a", "b"]) await cluster.start(name);
+  cluster.pass(500);
+  cluster.crash("b");
+  cluster.wipe("b");
+  await cluster.start("b");
+  cluster.pass(500);
+  await cluster.start("c");
+  cluster.passUntil(() => ["a", "b", "c"].every((name) => cluster.driver(name).status().isReady), 3_000);
+});
+
+test("a wiped node is refused with E_DATA_LOST and stops; the others go on", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.crash("c");
+  cluster.wipe("c");
+  await cluster.start("c");
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+  cluster.put("a", "x");
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(true);
+  expect(cluster.node("a").fatal).toEqual([]);
+});
+
+test("a node on an older copy of its disk is refused with E_DATA_LOST before it says anything (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const backup = cluster.node("c").disk.copy();
+  for (const command of ["x", "y", "z"]) {
+    cluster.put("a", command);
+    cluster.settle();
+  }
+  cluster.crash("c");
+  cluster.node("c").disk = backup;
+  const since = cluster.sent.length;
+  await cluster.start("c");
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+  const said = cluster.sent.slice(since).filter(({ from, message }) => from === "c" && message.kind === "ballot");
+  expect(said).toEqual([]);
+});
+
+test("the promise of a voter is remembered across the restart of the one who heard it", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const backup = cluster.node("c").disk.copy();
+  for (const command of ["x", "y", "z"]) {
+    cluster.put("a", command);
+    cluster.settle();
+  }
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  cluster.node("c").disk = backup;
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+});
+
+test("the data directory of a node of another cluster of the same name is refused with E_DATA_FOREIGN", async () => {
+  const other = await HandCluster.formed(["a", "b", "c"], { seed: 2 });
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.crash("c");
+  cluster.node("c").disk = other.node("c").disk.copy();
+  await cluster.start("c");
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_FOREIGN"]);
+});
+
+test("the data directory of another cluster, node or list of voters is refused before anything is sent", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.crash("c");
+  await expect(cluster.start("c", { cluster: "another" })).rejects.toMatchObject({ code: "E_DATA_FOREIGN" });
+  cluster.node("c").disk = cluster.node("b").disk.copy();
+  await expect(cluster.start("c")).rejects.toMatchObject({ code: "E_DATA_FOREIGN" });
+});
+
+test("one confused peer does not stop a healthy node, and two of three do", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const startId = cluster.driver("c").replica.admission.self.startId;
+  const refusal = { code: "E_DATA_LOST", message: "not the voter it was" } as const;
+  cluster.inject({ from: "a", to: "c", message: { kind: "hello-reply", startId, refusal } });
+  cluster.settle();
+  expect(cluster.node("c").fatal).toEqual([]);
+  cluster.put("c", "x");
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(true);
+  cluster.inject({ from: "b", to: "c", message: { kind: "hello-reply", startId, refusal } });
+  cluster.settle();
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+});
+
+test("a refusal that was meant for an earlier start of this node changes nothing", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const refusal = { code: "E_DATA_LOST", message: "not the voter it was" } as const;
+  for (const from of ["a", "b"]) {
+    cluster.inject({ from, to: "c", message: { kind: "hello-reply", startId: "an earlier one", refusal } });
+  }
+  cluster.settle();
+  expect(cluster.node("c").fatal).toEqual([]);
+});

@@ -1,0 +1,169 @@
+import { expect, test } from "vitest";
+import { HandCluster } from "./consensus-cluster.ts";
+
+function proposalsOf(cluster: HandCluster, name: string, since: number): readonly number[] {
+  const slots = cluster.sent.slice(since).flatMap(({ from, message }) =>
+    from === name && message.kind === "proposal" ? [message.slot] : [],
+  );
+  return [...new Set(slots)];
+}
+
+test("a node that restarts never proposes where it may have proposed before, and votes with the others (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("a", "x");
+  cluster.settle();
+  cluster.crash("b");
+  const since = cluster.sent.length;
+  await cluster.start("b");
+  cluster.pass(500);
+  const doubtBelow = cluster.driver("b").replica.proposeBelow;
+  expect(doubtBelow).toBeGreaterThan(1);
+  for (const command of ["y", "z"]) {
+    cluster.put("a", command);
+    cluster.settle();
+  }
+  expect(cluster.isAcknowledged("z")).toBe(true);
+  expect(proposalsOf(cluster, "b", since)).toEqual([]);
+  expect(cluster.transcript).toContain("b -> a  vote 2/0 [a1.3]");
+});
+
+test("a node in doubt that hears no majority of proposals votes ?, and the slot ends without it (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("a", "x");
+  cluster.settle();
+  cluster.crash("b");
+  await cluster.start("b");
+  cluster.pass(500);
+  const since = cluster.sent.length;
+  cluster.lose = ({ from, message }) => from === "c" && message.kind === "proposal";
+  cluster.put("a", "y");
+  cluster.pass(100);
+  expect(cluster.transcript).toContain("b -> a  vote 1/0 ?");
+  expect(proposalsOf(cluster, "b", since)).toEqual([]);
+  cluster.heal();
+  cluster.passUntil(() => cluster.isAcknowledged("y"));
+  expect(cluster.expectAgreement()).toEqual(["x", "y"]);
+});
+
+test("after a power cut of all nodes every acknowledged write is there, and the doubtful slots are burned at once (C9)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("b", "x");
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(true);
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  cluster.pass(1_000);
+  const doubtBelow = Math.max(...["a", "b", "c"].map((name) => cluster.driver(name).replica.proposeBelow));
+  cluster.put("a", "y");
+  const waited = cluster.passUntil(() => cluster.isAcknowledged("y"));
+  // One burn for all slots of a window together, not one patience per slot.
+  expect(waited).toBeLessThan(200);
+  expect(cluster.applied("a")).toBe(doubtBelow + 1);
+  cluster.pass(1_000);
+  expect(cluster.expectAgreement()).toEqual(["x", "y"]);
+});
+
+test("a vote that reached one disk before a power cut is said again, unchanged (C1, C4)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.node("b").disk.isStalled = true;
+  cluster.node("c").disk.isStalled = true;
+  cluster.put("a", "x");
+  cluster.settle();
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  for (const name of ["b", "c"]) cluster.node(name).disk.isStalled = false;
+  cluster.transcript.length = 0;
+  for (const name of ["a", "b", "c"]) await cluster.start(name);
+  cluster.pass(1_000);
+  cluster.put("b", "y");
+  cluster.passUntil(() => cluster.isAcknowledged("y"));
+  cluster.pass(2_000);
+  expect(cluster.transcript).toContain("a -> b  vote 0/0 [a1.1]");
+  expect(cluster.transcript.some((line) => line.startsWith("a -> b  vote 0/0 ?"))).toBe(false);
+  const commands = cluster.expectAgreement();
+  expect(commands).toContain("y");
+});
+
+test("a decision that only the acknowledging node knew survives its loss together with a restart of the others (C5, C9)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  // Only a hears the votes.
+  cluster.lose = ({ to, message }) => to !== "a" && message.kind === "ballot";
+  cluster.put("a", "x");
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(true);
+  for (const name of ["a", "b", "c"]) cluster.crash(name);
+  cluster.heal();
+  for (const name of ["b", "c"]) await cluster.start(name);
+  cluster.pass(1_000);
+  cluster.put("b", "y");
+  cluster.passUntil(() => cluster.isAcknowledged("y"));
+  expect(cluster.expectAgreement()).toEqual(["x", "y"]);
+});
+
+test("each start raises the incarnation, so that sequences begin anew without two batches of one name (C8)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("a", "x");
+  cluster.settle();
+  for (let restart = 0; restart < 3; restart++) {
+    cluster.crash("a");
+    await cluster.start("a");
+    cluster.pass(1_000);
+    cluster.put("a", `y${restart}`);
+    cluster.passUntil(() => cluster.isAcknowledged(`y${restart}`));
+  }
+  expect(cluster.driver("a").origin.incarnation).toBe(4);
+  expect(cluster.expectAgreement()).toEqual(["x", "y0", "y1", "y2"]);
+});
+
+test("a crash while a write is under way never makes a node say two things (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  for (let crashAt = 0; crashAt < 6; crashAt++) {
+    cluster.put("b", `x${crashAt}`);
+    for (let rounds = 0; rounds < crashAt; rounds++) cluster.round();
+    cluster.crash("a");
+    cluster.pass(50);
+    await cluster.start("a");
+    cluster.passUntil(() => cluster.isAcknowledged(`x${crashAt}`));
+    cluster.passUntil(() => cluster.driver("a").status().isReady);
+  }
+  cluster.pass(2_000);
+  expect(cluster.expectAgreement()).toHaveLength(6);
+});
+
+test("slots that were under way at a restart do not teach the node that slots are slow", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) {
+    cluster.node(name).disk.isStalled = name !== "b";
+  }
+  // b alone gets votes for eight slots to its disk.
+  for (let at = 0; at < 8; at++) {
+    cluster.put("a", `x${at}`);
+    cluster.round();
+  }
+  cluster.settle();
+  cluster.crash("b");
+  for (const name of ["a", "c"]) cluster.node(name).disk.isStalled = false;
+  cluster.hold = ({ from, message }) => (from === "a" || from === "c") && message.kind === "ballot";
+  cluster.settle();
+  await cluster.start("b");
+  cluster.pass(600);
+  cluster.heal();
+  cluster.settle();
+  for (let at = 0; at < 64; at++) {
+    cluster.put("a", `y${at}`);
+    cluster.settle();
+  }
+  // Now a slot goes wrong: the others' proposals are lost and b has to wait in phase 0 for its patience.
+  cluster.lose = ({ message }) => message.kind === "proposal" || message.kind === "decision";
+  cluster.put("b", "z");
+  const waited = cluster.passUntil(() => cluster.transcript.some((line) => /^b -> a {2}vote \d+\/0 \?/.test(line)), 3_000);
+  expect(waited).toBeLessThan(200);
+});
+
+test("a node that stops while its journal is being written answers unknown, not failed", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.node("a").disk.isStalled = true;
+  cluster.lose = () => true;
+  cluster.put("a", "x");
+  cluster.crash("a");
+  expect(cluster.outcomes.get("x")?.kind).toBe("unknown");
+});

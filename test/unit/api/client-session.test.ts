@@ -1,0 +1,257 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { encode } from "../../../src/base/codec.ts";
+import type { ConnectionHandlers } from "../../../src/env/network.ts";
+import { ClientSession } from "../../../src/api/client-session.ts";
+import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
+import { SESSION_REQUESTS_MAX } from "../../../src/api/limits.ts";
+import {
+  clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, type ClientMessage, type NodeMessage,
+} from "../../../src/api/protocol.ts";
+import { declareApiMetrics } from "../../../src/api/metrics.ts";
+import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
+import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
+import { parseKeyText, type KeyText } from "../../../src/kvstore/core/key.ts";
+import type { OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
+import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
+
+/** The client's end of a connection without a network. */
+class ScriptedConnection {
+  bufferedBytes = 0;
+  closedWith: string | undefined;
+  readonly frames: Uint8Array[] = [];
+  private handlers: ConnectionHandlers | undefined;
+
+  attach(handlers: ConnectionHandlers): void {
+    this.handlers = handlers;
+  }
+
+  send(frame: Uint8Array): void {
+    this.frames.push(frame);
+  }
+
+  close(reason: string): void {
+    this.closedWith = reason;
+  }
+
+  deliver(frame: Uint8Array): void {
+    this.handlers?.onFrame(frame);
+  }
+
+  lose(): void {
+    this.handlers?.onClose("gone");
+  }
+}
+
+let clock: ManualClock;
+let local: LocalKv;
+let connection: ScriptedConnection;
+let log: LogLine[];
+let calls: { call: OutgoingCall; signal: AbortSignal | undefined }[];
+let isOpen: boolean;
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  local = await createLocalKv({ clock });
+  connection = new ScriptedConnection();
+  log = [];
+  calls = [];
+  isOpen = true;
+  const telemetry = createTestTelemetry(log);
+  const services = {
+    kv: local.kv,
+    calls: {
+      call: (call: OutgoingCall, signal?: AbortSignal) => {
+        calls.push({ call, signal });
+        return Promise.resolve({ kind: "ok", output: call.input, attempts: 1 } as const);
+      },
+    },
+    health: { isLive: () => true, readiness: () => ({ isReady: true }) },
+    onBroken: (failure: Error) => {
+      throw failure;
+    },
+  };
+  const ports = { services, clock, log: telemetry.log, metrics: declareApiMetrics(telemetry), node: "n1" };
+  void new ClientSession(connection, ports, () => (isOpen = false));
+});
+
+afterEach(async () => {
+  const closed = local.close();
+  await clock.settle();
+  await closed;
+});
+
+function greet(): void {
+  connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 1 })));
+  connection.frames.length = 0;
+}
+
+function deliver(...messages: readonly ClientMessage[]): void {
+  connection.deliver(encode(messages.map(clientMessageFields)));
+}
+
+async function answers(): Promise<readonly NodeMessage[]> {
+  await clock.settle();
+  return connection.frames.splice(0).flatMap((frame) => messagesOf(frame).map(parseNodeMessage));
+}
+
+function put(id: number, key = "data/a", value: unknown = id): ClientMessage {
+  const then = [{ kind: "put", key: key as KeyText, value }] as const;
+  return { kind: "txn", id, timeoutMs: 1_000, command: encodeTxn({ compare: [], then, else: [] }) };
+}
+
+describe("the hello", () => {
+  test("tells the version, the node and whether it is ready", () => {
+    connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 9 })));
+    const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
+    expect(hello).toEqual({ kind: "welcome", version: 1, node: "n1", isReady: true });
+  });
+
+  test("a client from the future is refused with what to do", () => {
+    connection.deliver(encode(clientHelloFields({ versionMin: 2, versionMax: 3 })));
+    const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
+    expect(hello).toMatchObject({ kind: "refused", error: { code: "E_VERSION" } });
+    expect(isOpen).toBe(false);
+  });
+
+  test("who says nothing is not waited for", async () => {
+    await clock.advance(10_000);
+    expect(isOpen).toBe(false);
+  });
+});
+
+describe("requests", () => {
+  beforeEach(greet);
+
+  test("answers of one turn leave as one frame", async () => {
+    deliver(put(1), put(2), { kind: "get", id: 3, timeoutMs: 100, key: "data/a", consistency: "local" });
+    await clock.settle();
+    // The local read is answered a turn before the writes are decided.
+    expect(connection.frames.length).toBeLessThanOrEqual(2);
+    const found = await answers();
+    expect(found.map(({ kind, id }) => [kind, id])).toEqual(expect.arrayContaining([["ok", 1], ["ok", 2], ["ok", 3]]));
+  });
+
+  test.each([
+    ["a system key", put(1, "nodes/n1/state"), "E_FORBIDDEN"],
+    ["bytes that are no command", { kind: "txn", id: 1, timeoutMs: 9, command: encode([9]) } as ClientMessage, "E_INVALID"],
+    ["garbage for a command", { kind: "txn", id: 1, timeoutMs: 9, command: Buffer.of(0xc1) } as ClientMessage, "E_INVALID"],
+    ["a bad key", { kind: "get", id: 1, timeoutMs: 9, key: "nonsense", consistency: "local" } as ClientMessage, "E_INVALID"],
+    ["a bad prefix", { kind: "watch", id: 1, prefix: "nonsense/" } as ClientMessage, "E_INVALID"],
+  ])("%s is refused and the session goes on", async (_what, message, code) => {
+    deliver(message);
+    expect(await answers()).toMatchObject([{ kind: "error", id: 1, error: { code } }]);
+    deliver(put(2));
+    expect(await answers()).toMatchObject([{ kind: "ok", id: 2 }]);
+    expect(log).toEqual([]);
+  });
+
+  test("a value whose bytes are no plain data is refused before it is proposed", async () => {
+    const command = encode([1, [], [[0, "data/a", Buffer.of(0xd5, 1, 0, 0)]], []]);
+    deliver({ kind: "txn", id: 1, timeoutMs: 9, command });
+    expect(await answers()).toMatchObject([{ kind: "error", error: { code: "E_INVALID" } }]);
+    expect(local.kv.revision).toBe(0);
+  });
+
+  test("more requests than the limit are refused, and accepted again later", async () => {
+    local.group.setMode("silent");
+    deliver(...Array.from({ length: SESSION_REQUESTS_MAX + 1 }, (_, index) => put(index + 1)));
+    expect(await answers()).toMatchObject([
+      { kind: "error", id: SESSION_REQUESTS_MAX + 1, error: { code: "E_OVERLOADED" } },
+    ]);
+    local.group.setMode("deciding");
+    expect(await answers()).toHaveLength(SESSION_REQUESTS_MAX);
+    deliver(put(9_999));
+    expect(await answers()).toMatchObject([{ kind: "ok", id: 9_999 }]);
+  });
+
+  test("a watch hears its prefix until it is cancelled", async () => {
+    deliver({ kind: "watch", id: 7, prefix: "data/w/" });
+    expect(await answers()).toEqual([{ kind: "ok", id: 7, result: 0 }]);
+    deliver(put(8, "data/w/a"), put(9, "data/other"));
+    const found = await answers();
+    expect(found.filter(({ kind }) => kind === "changes")).toMatchObject([{ id: 7, revision: 1 }]);
+    deliver({ kind: "cancel", id: 7 }, put(10, "data/w/b"));
+    expect((await answers()).map(({ kind }) => kind)).toEqual(["ok"]);
+  });
+
+  test("a watcher whose socket is full is told where it stands and cut off", async () => {
+    deliver({ kind: "watch", id: 7, prefix: "data/" });
+    await answers();
+    connection.bufferedBytes = 9 * 1024 * 1024;
+    deliver(put(8));
+    const found = await answers();
+    expect(found.find(({ kind }) => kind === "ended")).toMatchObject({
+      id: 7,
+      error: { code: "E_OVERLOADED", details: { revision: 0 } },
+    });
+  });
+
+  test("a client that does not read at all is cut off", async () => {
+    connection.bufferedBytes = 65 * 1024 * 1024;
+    deliver(put(1));
+    await answers();
+    expect(isOpen).toBe(false);
+    expect(log).toMatchObject([{ event: "api.session_too_slow" }]);
+  });
+
+  test("a call carries its deadline and trace; leaving cancels it", async () => {
+    const call = { kind: "call", id: 5, timeoutMs: 700, slice: "orders", method: "place" } as const;
+    deliver({ ...call, input: { sku: "tea" }, idempotencyKey: undefined, traceparent: "t" });
+    expect(await answers()).toEqual([{ kind: "ok", id: 5, result: [{ sku: "tea" }, 1] }]);
+    expect(calls[0]?.call).toEqual({
+      slice: "orders", method: "place", input: { sku: "tea" }, timeoutMs: 700, traceparent: "t",
+    });
+    deliver({ ...call, id: 6, input: undefined, idempotencyKey: undefined, traceparent: undefined });
+    connection.lose();
+    expect(calls[1]?.signal?.aborted).toBe(true);
+  });
+
+  test("a ping is answered", async () => {
+    deliver({ kind: "ping", id: 0 });
+    expect(await answers()).toEqual([{ kind: "ok", id: 0, result: null }]);
+  });
+});
+
+describe("garbage ends this session with one line in the log", () => {
+  test.each([
+    ["no MessagePack", Buffer.from("GET / HTTP/1.1")],
+    ["an array bomb", Buffer.of(0xdd, 0xff, 0xff, 0xff, 0xff)],
+    ["no array of messages", encode({ a: 1 })],
+    ["an unknown tag", encode([[99, 1]])],
+    ["a message without id", encode([[1]])],
+    ["nothing", Buffer.alloc(0)],
+  ])("%s", async (_what, frame) => {
+    greet();
+    connection.deliver(frame);
+    await clock.settle();
+    expect(isOpen).toBe(false);
+    expect(connection.closedWith).toBeDefined();
+    expect(log).toMatchObject([{ event: "api.session_garbage", level: "warn" }]);
+    connection.deliver(frame);
+    expect(log).toHaveLength(1);
+  });
+
+  test("a bad hello", () => {
+    connection.deliver(encode(["hi"]));
+    expect(isOpen).toBe(false);
+    expect(log).toHaveLength(1);
+  });
+
+  test("two calls with one id", async () => {
+    greet();
+    const watch: ClientMessage = { kind: "watch", id: 3, prefix: "data/" };
+    deliver(watch, watch);
+    await clock.settle();
+    expect(isOpen).toBe(false);
+  });
+
+  test("what was applied before stays, and the store is unharmed", async () => {
+    greet();
+    deliver(put(1));
+    connection.deliver(Buffer.of(0xc1));
+    await clock.settle();
+    const read = await local.kv.get(parseKeyText("data/a"), { consistency: "local" });
+    expect(read.entry?.value).toBe(1);
+  });
+});

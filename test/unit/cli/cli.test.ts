@@ -1,0 +1,186 @@
+// The command line as people run it: a child process of the compiled package against a real API server.
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
+
+const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
+
+interface Ended {
+  readonly exitCode: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+let api: ApiFixture;
+let directory: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "aether-cli-"));
+});
+
+afterAll(async () => {
+  await rm(directory, { recursive: true });
+});
+
+beforeEach(async () => {
+  api = await openApi();
+});
+
+afterEach(async () => {
+  await api.close();
+});
+
+/** Runs `aether …` and waits for its end; `onOutput` may send signals on the way. */
+function aether(args: readonly string[], options: { input?: string; stopWhen?: string; api?: string } = {}): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      cwd: directory,
+      env: { PATH: process.env["PATH"], AETHER_API: options.api ?? api.url },
+    });
+    let out = "";
+    let err = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      out += text;
+      if (options.stopWhen !== undefined && out.includes(options.stopWhen)) child.kill("SIGINT");
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+    child.on("error", reject);
+    child.on("close", (exitCode) => resolve({ exitCode, out, err }));
+    child.stdin.end(options.input ?? "");
+  });
+}
+
+/** An address at which nobody listens any more. */
+async function openAndClose(): Promise<ApiFixture> {
+  const gone = await openApi();
+  await gone.close();
+  return gone;
+}
+
+describe("kv", () => {
+  test("put, get, list and delete, for people and for scripts", async () => {
+    expect(await aether(["kv", "put", "data/greeting", '"hello"'])).toMatchObject({
+      exitCode: 0, out: "written at revision 1\n", err: "",
+    });
+    expect((await aether(["kv", "get", "data/greeting"])).out).toBe('"hello"\n');
+    const read = await aether(["kv", "get", "data/greeting", "--json"]);
+    expect(JSON.parse(read.out)).toMatchObject({ value: "hello", modRevision: 1, revision: 1 });
+    await aether(["kv", "put", "data/text", "-", "--text"], { input: "from stdin" });
+    const list = await aether(["kv", "list"]);
+    expect(list.out).toContain('data/greeting  1         "hello"');
+    expect(list.out).toContain('"from stdin"');
+    expect((await aether(["kv", "delete", "data/text"])).out).toBe("deleted at revision 3\n");
+  });
+
+  test("a refusal is exit code 1 and one line with its code", async () => {
+    const missing = await aether(["kv", "get", "data/none"]);
+    expect(missing).toMatchObject({ exitCode: 1, out: "" });
+    expect(missing.err).toMatch(/^E_NOT_FOUND: [^\n]+\n$/);
+    expect((await aether(["kv", "put", "nodes/n1/state", "1"])).err).toMatch(/^E_FORBIDDEN: [^\n]+\n$/);
+  });
+
+  test("a condition that does not hold is exit code 1", async () => {
+    await aether(["kv", "put", "data/a", "1"]);
+    expect(await aether(["kv", "put", "data/a", "2", "--if-absent"])).toMatchObject({ exitCode: 1 });
+    expect(await aether(["kv", "put", "data/a", "2", "--if-revision", "1"])).toMatchObject({ exitCode: 0 });
+  });
+
+  test("watch prints changes until Ctrl-C, which is no error", async () => {
+    const watching = aether(["kv", "watch", "data/w/"], { stopWhen: "data/w/last" });
+    let isOver = false;
+    void watching.finally(() => (isOver = true));
+    // The watch is live: only what is written after it began is seen.
+    while (!isOver) await fetch(`${api.url}/v1/kv/data/w/last`, { method: "PUT", body: "1" });
+    const ended = await watching;
+    expect([ended.exitCode, ended.err]).toEqual([0, ""]);
+    expect(ended.out).toMatch(/^\d+ put data\/w\/last 1\n/);
+  });
+});
+
+describe("exit codes", () => {
+  test.each([
+    ["no command", []],
+    ["an unknown command", ["kv", "burn"]],
+    ["a missing argument", ["kv", "get"]],
+    ["a value that is no JSON", ["kv", "put", "data/a", "hello"]],
+    ["a key that no URL can carry", ["kv", "get", "data/../x"]],
+    ["an address that is none", ["kv", "get", "data/a", "--api", "nonsense"]],
+    ["a file that is not there", ["blueprint", "validate", "none.yaml"]],
+    ["a wrong number", ["dev", "--nodes", "99"]],
+  ])("%s is usage: 2", async (_what, args) => {
+    expect(await aether(args)).toMatchObject({ exitCode: 2, out: "" });
+  });
+
+  test("help is 0 and shows examples", async () => {
+    const help = await aether(["kv", "put", "--help"]);
+    expect(help.exitCode).toBe(0);
+    expect(help.out).toContain("aether kv put data/greeting hello --text");
+  });
+
+  test("an outcome that is not known is 3", async () => {
+    api.script = failWith({ code: "E_TIMEOUT", message: "the instance died", outcome: "unknown" });
+    const call = await aether(["call", "orders", "place", "{}"]);
+    expect(call).toMatchObject({ exitCode: 3, err: "E_TIMEOUT: the instance died (outcome unknown)\n" });
+  });
+
+  test("no node is 1: nothing was sent", async () => {
+    const { url } = await openAndClose();
+    const ended = await aether(["kv", "put", "data/a", "1"], { api: url });
+    expect(ended.exitCode).toBe(1);
+    expect(ended.err).toMatch(/^E_UNAVAILABLE: [^\n]+\n$/);
+  });
+
+  test("a bad configuration of a node is 1, one line", async () => {
+    const ended = await aether(["node", "start", "--cluster", "demo", "--node", "BAD ID"]);
+    expect(ended.exitCode).toBe(1);
+    expect(ended.err).toMatch(/E_CONFIG: [^\n]+\n$/);
+  });
+});
+
+test("call passes its input and prints the output", async () => {
+  const call = await aether(["call", "orders", "place", '{"sku":"tea"}', "--json", "--timeout", "700"]);
+  expect(call).toMatchObject({ exitCode: 0, out: '{"echo":{"sku":"tea"}}\n' });
+  expect(api.calls).toMatchObject([{ slice: "orders", method: "place", timeoutMs: 700 }]);
+});
+
+test("cluster status shows nodes and leader", async () => {
+  const status = await aether(["cluster", "status"]);
+  expect(status.out).toContain("in quorum (2 of at least 2 voters)");
+  expect(status.out).toMatch(/n1 +voter +on-duty +yes \(epoch 3\)/);
+});
+
+test("a blueprint is validated, applied, waited for, shown and deleted", async () => {
+  const document = { name: "shop", slices: { orders: { artifact: "demo:orders@^1.0.0", instances: 1 } } };
+  await writeFile(join(directory, "shop.yaml"), JSON.stringify(document));
+  expect((await aether(["blueprint", "validate", "shop.yaml"])).out).toContain("is valid");
+  const applied = await aether(["blueprint", "apply", "shop.yaml", "--wait"]);
+  expect(applied).toMatchObject({ exitCode: 0, out: "blueprint shop is at revision 1\n" });
+  expect(applied.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");
+  expect((await aether(["blueprint", "status", "shop"])).out).toMatch(/orders +demo:orders:1\.0\.0 +1\/1 +n1 +ACTIVE/);
+  expect(await aether(["blueprint", "delete", "shop"])).toMatchObject({ exitCode: 0 });
+  await writeFile(join(directory, "bad.yaml"), "slices: { orders: { artefact: x } }");
+  expect((await aether(["blueprint", "validate", "bad.yaml"])).err).toMatch(/^E_INVALID: [^\n]+\n$/);
+});
+
+test("an archive is pushed by its name and listed", async () => {
+  await writeFile(join(directory, "demo.orders-1.0.0.slice"), "archive");
+  expect((await aether(["slice", "push", "demo.orders-1.0.0.slice"])).out).toMatch(/^pushed demo:orders:1\.0\.0 sha256:/);
+  expect((await aether(["slice", "list"])).out).toContain("demo:orders:1.0.0");
+  await writeFile(join(directory, "demo.orders-1.0.0.slice"), "other");
+  expect((await aether(["slice", "push", "demo.orders-1.0.0.slice"])).err).toMatch(/^E_CONFLICT/);
+});
+
+test("a slice is built from its directory", async () => {
+  const source = fileURLToPath(new URL("../../../docs/examples/01-shop/inventory", import.meta.url));
+  const built = await aether(["slice", "build", source, "--out", "built", "--json"]);
+  expect(built.err).toBe("");
+  const { artifact, file } = JSON.parse(built.out) as { artifact: string; file: string };
+  expect(artifact).toMatch(/^[a-z]+:inventory:\d+\.\d+\.\d+$/);
+  const manifest = JSON.parse(await readFile(file.replace(/\.slice$/, ".manifest.json"), "utf8")) as { slice: string };
+  expect(manifest.slice).toBe("inventory");
+  expect((await aether(["slice", "push", file])).exitCode).toBe(0);
+});

@@ -1,0 +1,267 @@
+import { createServer, type Server } from "node:net";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { connect, type Client } from "../../../src/client/connect.ts";
+import { defineContract, method } from "../../../src/sdk/contract.ts";
+import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
+
+let local: LocalKv;
+let nodes: ApiFixture[];
+let client: Client;
+
+beforeEach(async () => {
+  local = await createLocalKv();
+  nodes = [await openApi("n1", local), await openApi("n2", local)];
+  client = connect({ nodes: nodes.map(({ url }) => url) });
+});
+
+afterEach(async () => {
+  client.close();
+  for (const node of nodes) await node.close();
+  await local.close();
+});
+
+function node(index: number): ApiFixture {
+  return nodes[index] as ApiFixture;
+}
+
+describe("the store", () => {
+  test("put, get, list, delete and transactions go there and back", async () => {
+    expect(await client.kv.put("data/a", { n: 1, raw: Buffer.of(1, 2) })).toEqual({ revision: 1 });
+    const { entry, revision } = await client.kv.get("data/a");
+    expect(entry).toMatchObject({ key: "data/a", modRevision: 1, version: 1, value: { n: 1, raw: Buffer.of(1, 2) } });
+    expect(revision).toBe(1);
+    await client.kv.put("data/b", 2);
+    const page = await client.kv.list({ prefix: "data/", limit: 1 });
+    expect([page.entries.map(({ key }) => key), page.more]).toEqual([["data/a"], true]);
+    const txn = await client.kv.transact({
+      compare: [{ key: "data/a", target: "exists", op: "=", value: true }],
+      then: [{ kind: "delete", key: "data/a" }, { kind: "get", key: "data/b" }, { kind: "get", key: "data/none" }],
+    });
+    expect(txn).toMatchObject({ succeeded: true, revision: 3 });
+    expect(txn.results).toMatchObject([{ kind: "delete", deleted: true }, { kind: "get", entry: { value: 2 } }, { kind: "get" }]);
+    expect(await client.kv.delete("data/a")).toMatchObject({ deleted: false });
+    expect((await client.kv.get("data/a", { consistency: "local" })).entry).toBeUndefined();
+  });
+
+  test("a condition that does not hold is E_CONFLICT with what was found", async () => {
+    await client.kv.put("data/a", 1, { ifModRevision: 0 });
+    const stale = client.kv.put("data/a", 2, { ifModRevision: 0 });
+    await expect(stale).rejects.toMatchObject({ code: "E_CONFLICT", details: { modRevision: 1 } });
+    expect(await client.kv.put("data/a", 2, { ifModRevision: 1 })).toEqual({ revision: 2 });
+  });
+
+  test.each([
+    ["a system key", () => client.kv.put("nodes/n1/state", 1), "E_FORBIDDEN"],
+    ["no key", () => client.kv.get("nonsense"), "E_INVALID"],
+    ["a value that is no data", () => client.kv.put("data/a", () => 1), "E_INVALID"],
+    ["a value too large", () => client.kv.put("data/a", "x".repeat(600_000)), "E_TOO_LARGE"],
+  ])("%s is refused, and others go on", async (_what, act, code) => {
+    const other = client.kv.put("data/other", 1);
+    await expect(act()).rejects.toMatchObject({ code });
+    await other;
+  });
+
+  test("many writes at once are all answered", async () => {
+    const writes = Array.from({ length: 2_000 }, (_, index) => client.kv.put(`data/many/${index % 50}`, index));
+    const revisions = new Set((await Promise.all(writes)).map(({ revision }) => revision));
+    expect(revisions.size).toBe(2_000);
+  });
+
+  test("one request too many is refused at once", async () => {
+    local.group.setMode("silent");
+    const waiting = Array.from({ length: 4_096 }, () => client.kv.put("data/a", 1));
+    await expect(client.kv.put("data/a", 1)).rejects.toMatchObject({ code: "E_OVERLOADED", outcome: "not-applied" });
+    local.group.setMode("deciding");
+    await Promise.all(waiting);
+  });
+
+  test("a watch delivers changes after the revision it names", async () => {
+    await client.kv.put("data/w/before", 1);
+    const seen: unknown[] = [];
+    const arrived = new Promise<void>((resolve) => {
+      void client.kv
+        .watch("data/w/", {
+          onChanges: (changes) => {
+            seen.push(changes);
+            if (seen.length === 2) resolve();
+          },
+          onEnd: () => undefined,
+        })
+        .then(async (watch) => {
+          expect(watch.revision).toBe(1);
+          await client.kv.put("data/w/a", 1);
+          await client.kv.delete("data/w/a");
+        });
+    });
+    await arrived;
+    expect(seen).toMatchObject([
+      { revision: 2, changes: [{ kind: "put", entry: { key: "data/w/a", value: 1 } }] },
+      { revision: 3, changes: [{ kind: "delete", key: "data/w/a", modRevision: 3 }] },
+    ]);
+  });
+});
+
+describe("deadlines and aborts", () => {
+  test("a write without answer is E_TIMEOUT, outcome unknown", async () => {
+    local.group.setMode("silent");
+    const write = client.kv.put("data/a", 1, { timeoutMs: 50 });
+    await expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+  });
+
+  test("a read without answer has no outcome", async () => {
+    local.group.setMode("silent");
+    const read = client.kv.get("data/a", { timeoutMs: 50 });
+    await expect(read).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: undefined });
+  });
+
+  test("an aborted call rejects with the reason and reaches the node", async () => {
+    const leave = new AbortController();
+    const cancelled = new Promise<void>((resolve) => {
+      node(0).script = (_call, signal) =>
+        new Promise(() => {
+          signal?.addEventListener("abort", () => resolve());
+          leave.abort("enough");
+        });
+    });
+    await expect(client.call({ slice: "orders", method: "place", signal: leave.signal })).rejects.toBe("enough");
+    await cancelled;
+    await expect(client.kv.get("data/a", { signal: AbortSignal.abort("before") })).rejects.toBe("before");
+  });
+});
+
+describe("losing a node", () => {
+  test("requests go on over the next one", async () => {
+    await client.kv.put("data/a", 1);
+    await node(0).close();
+    expect((await client.kv.get("data/a")).entry?.value).toBe(1);
+    await client.kv.put("data/a", 2);
+  });
+
+  test("a read under way is asked again elsewhere, a write under way is unknown", async () => {
+    await client.kv.get("data/a");
+    local.group.setMode("silent");
+    const read = client.kv.get("data/a");
+    const write = client.kv.put("data/a", 1);
+    const outcome = expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    await client.kv.get("data/a", { consistency: "local" });
+    await node(0).close();
+    await outcome;
+    local.group.setMode("deciding");
+    expect((await read).entry?.value).toBe(1);
+  });
+
+  test("a call under way is repeated only if its effect allows it", async () => {
+    const under = new Promise<void>((resolve) => {
+      node(0).script = () => {
+        if (node(0).calls.length === 2) resolve();
+        return new Promise(() => undefined);
+      };
+    });
+    const read = client.call({ slice: "pricing", method: "quote", effect: "read" });
+    const write = client.call({ slice: "orders", method: "place", effect: "write" });
+    const outcome = expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    await under;
+    await node(0).close();
+    await outcome;
+    expect(await read).toEqual({ output: { echo: undefined }, attempts: 1 });
+    expect(node(1).calls.map(({ slice }) => slice)).toEqual(["pricing"]);
+  });
+
+  test("a node that is not ready is passed over", async () => {
+    node(0).health.isReady = false;
+    const other = connect({ nodes: nodes.map(({ url }) => url) });
+    await other.call({ slice: "orders", method: "place" });
+    expect([node(0).calls.length, node(1).calls.length]).toEqual([0, 1]);
+    other.close();
+  });
+
+  test("its watches end with a reason instead of a silent gap", async () => {
+    const ended = new Promise<Error>((resolve) => {
+      void client.kv.watch("data/", { onChanges: () => undefined, onEnd: resolve }).then(() => node(0).close());
+    });
+    expect(await ended).toMatchObject({ code: "E_UNAVAILABLE" });
+  });
+
+  test("no node at all fails at the deadline, with the reason", async () => {
+    const nobody = connect({ nodes: ["ws://127.0.0.1:1"] });
+    const write = nobody.kv.put("data/a", 1, { timeoutMs: 200 });
+    await expect(write).rejects.toMatchObject({ code: "E_UNAVAILABLE", outcome: "not-applied" });
+    nobody.close();
+  });
+
+  test("a node that has no quorum is left for one that may have", async () => {
+    await client.kv.put("data/a", 1);
+    local.group.setMode("no-quorum");
+    const write = client.kv.put("data/a", 2);
+    const stuck = client.kv.put("data/b", 2, { timeoutMs: 30 });
+    await expect(stuck).rejects.toMatchObject({ code: "E_NO_QUORUM", outcome: "not-applied" });
+    local.group.setMode("deciding");
+    expect(await write).toEqual({ revision: 2 });
+  });
+
+  test("a server that speaks something else is left at once", async () => {
+    const stranger = createServer((socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    await listen(stranger);
+    const { port } = stranger.address() as AddressInfo;
+    const other = connect({ nodes: [`http://127.0.0.1:${port}`, node(1).url] });
+    expect(await other.kv.put("data/a", 1)).toEqual({ revision: 1 });
+    other.close();
+    stranger.close();
+  });
+
+  test("closing rejects what is under way and what comes later", async () => {
+    local.group.setMode("silent");
+    await client.kv.get("data/a", { consistency: "local" });
+    const write = client.kv.put("data/a", 1);
+    client.close();
+    await expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    await expect(client.kv.get("data/a")).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
+    local.group.setMode("deciding");
+  });
+});
+
+describe("slices", () => {
+  const orders = defineContract("orders", {
+    place: method({ input: z.object({ sku: z.string() }), output: z.object({ echo: z.unknown() }), timeoutMs: 900 }),
+    count: method({ input: z.void(), output: z.number(), effect: "read" }),
+  });
+
+  test("a contract gives typed functions with its own deadlines", async () => {
+    const answer = await client.slice(orders).place({ sku: "tea" });
+    expect(answer).toEqual({ echo: { sku: "tea" } });
+    expect(node(0).calls[0]).toMatchObject({ slice: "orders", method: "place", input: { sku: "tea" } });
+    expect(node(0).calls[0]?.timeoutMs).toBeLessThanOrEqual(900);
+  });
+
+  test("no input stays no input", async () => {
+    await client.slice(orders).count();
+    expect(node(0).calls[0]).toMatchObject({ method: "count", input: undefined });
+  });
+
+  test("an input that does not match fails before it travels", async () => {
+    // @ts-expect-error the contract wants a text
+    const call = client.slice(orders).place({ sku: 1 });
+    await expect(call).rejects.toMatchObject({ code: "E_INVALID", details: { issues: [{ path: ["sku"] }] } });
+    expect(node(0).calls).toEqual([]);
+  });
+
+  test("errors of the callee arrive with code, outcome and details", async () => {
+    node(0).script = failWith({ code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" } });
+    await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject({
+      code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" },
+    });
+  });
+});
+
+test.each([[[]], [["tcp://x"]], [["nonsense"]]])("connecting to %j is refused", (addresses) => {
+  expect(() => connect({ nodes: addresses })).toThrow(expect.objectContaining({ code: "E_CONFIG" }));
+});
+
+async function listen(server: Server): Promise<void> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+}
