@@ -1,7 +1,7 @@
 // Owns: frames of the client protocol: the messages of one turn as one MessagePack array, bounded both ways.
 import { decode, encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
-import { checkShape } from "./core/frame-shape.ts";
+import { checkShape } from "../base/message-shape.ts";
 import { list } from "./core/message-fields.ts";
 import { CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_TARGET } from "./limits.ts";
 

@@ -2,6 +2,7 @@
 // Not self-describing by version: every container (frame, record, archive) carries its own format version.
 import { Packr } from "msgpackr";
 import { AetherError } from "./errors.ts";
+import { checkShape } from "./message-shape.ts";
 
 // Records (msgpackr's shared structures) are off: bytes must mean the same to every reader, for ever.
 const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: "number" });
@@ -26,4 +27,14 @@ export function decode(bytes: Uint8Array, bytesMax: number): unknown {
   } catch (error) {
     throw new AetherError("E_INVALID", "these bytes are not a MessagePack value", { cause: error });
   }
+}
+
+/**
+ * Decodes bytes of somebody who has not said who he is: a few bytes could claim gigabytes, so their shape is
+ * checked first.
+ * @throws AetherError E_INVALID, E_TOO_LARGE
+ */
+export function decodeUntrusted(bytes: Uint8Array, bytesMax: number): unknown {
+  if (bytes.byteLength <= bytesMax) checkShape(bytes);
+  return decode(bytes, bytesMax);
 }

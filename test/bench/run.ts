@@ -1,4 +1,5 @@
-// Owns: `npm run bench`: puts, linearizable gets and calls on three node processes with fsync, through the client library.
+// Owns: `npm run bench`: puts, linearizable gets and calls on three node processes with fsync, through the client
+// library.
 // Prints medians of several runs; asserts nothing. The load generator shares the machine with the nodes.
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -117,8 +118,12 @@ async function measure(section: Section, clients: readonly Client[]): Promise<vo
   console.log(table(["clients", "median/s", "p50 ms", "p99 ms", "failed", "all runs/s"], rows));
 }
 
-console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? "cpu"}; ${runs} runs of ${flags.seconds} s`);
-console.log("three node processes with fsync and this load generator share the machine; closed loop, one connection per node");
+console.log(
+  `node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? "cpu"}; ${runs} runs of ${flags.seconds} s`,
+);
+console.log(
+  "three node processes with fsync and this load generator share the machine; closed loop, one connection per node",
+);
 console.log("not measured: networks, disks slower than this one, open-loop latency, values above 256 bytes, long runs");
 const cluster = await startBenchCluster(NODE_COUNT);
 const clients = cluster.apis.map((api) => connect({ nodes: [api] }));

@@ -7,7 +7,6 @@ import { crc32 } from "../../src/base/digest.ts";
 import type { AetherError } from "../../src/base/errors.ts";
 import { type NodeId, parseNodeId } from "../../src/base/ids.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { decodeRecord, type StoredEntry } from "../../src/consensus/core/journal-record.ts";
 import type { Message } from "../../src/consensus/core/message.ts";
 import { decodeMessages, encodeMessages } from "../../src/consensus/core/message-codec.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
@@ -370,9 +369,4 @@ function newNode(name: string): HandNode {
 
 function nobody(): void {
   // Replaced when the driver attaches.
-}
-
-/** What the journal of a disk says, oldest first. */
-export function entriesOn(disk: HandDisk): readonly StoredEntry[] {
-  return disk.values().flatMap((value) => decodeRecord(value, undefined).record.entries);
 }

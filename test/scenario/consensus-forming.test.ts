@@ -40,13 +40,15 @@ test("a formed cluster starts again with a quorum of its voters", async () => {
 test("two voters form although the third, which has confirmed the list, dies before one of them has written that", async () => {
   const cluster = new HandCluster(["a", "b", "c"]);
   for (const name of ["a", "b", "c"]) await cluster.start(name);
-  // b has the list on disk but never writes "formed".
-  cluster.passUntil(() => cluster.sent.some(({ from, message }) => from === "b" && message.kind === "hello" && message.listDigest !== undefined));
-  cluster.node("b").disk.isStalled = true;
-  cluster.passUntil(() => cluster.driver("a").replica.admission.isFormed);
+  // b has the list on disk and says so, but hears nothing: it cannot know that the others have it too.
+  const tellsList = (name: string): boolean =>
+    cluster.sent.some(({ from, message }) => from === name && message.kind === "hello" && message.listDigest !== undefined);
+  cluster.lose = ({ to, message }) => to === "b" && message.kind === "hello" && message.listDigest !== undefined;
+  cluster.passUntil(() => tellsList("b") && cluster.driver("a").replica.admission.isFormed);
+  expect(cluster.driver("b").replica.admission.isFormed).toBe(false);
   cluster.crash("b");
   cluster.crash("c");
-  cluster.node("b").disk.isStalled = false;
+  cluster.heal();
   await cluster.start("b");
   cluster.pass(5_000);
   expect(cluster.driver("a").status().notReadyReason).toBeUndefined();

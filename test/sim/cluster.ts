@@ -32,7 +32,8 @@ export interface ClusterConfig {
 
 export interface ClusterHooks {
   onMoment(moment: CrashMoment, node: NodeId): void;
-  onDeath(node: NodeId): void;
+  /** A new process starts: whoever still waits for the previous one waits in vain. */
+  onRestart(node: NodeId): void;
 }
 
 /** A node that has opened its disks and runs. */
@@ -93,7 +94,7 @@ export class Cluster {
       return status.applied === status.decided && status.applied === first?.applied;
     });
     // Slots may be under way that nobody knows to be decided, for example after all nodes forgot it in a crash.
-    return isEqual && this.nodes.every((node) => this.runningOn(node)?.driver.replica.hasWork === false);
+    return isEqual && this.nodes.every((node) => this.runningOn(node)?.driver.replica.slots.inFlight === 0);
   }
 
   /** Commands and reads whose callback is owed by a living node. */
@@ -123,7 +124,7 @@ export class Cluster {
   private async bootNode(env: ProcessEnv): Promise<void> {
     const { process, clock, log } = env;
     const { node } = process;
-    this.hooks.onDeath(node);
+    this.hooks.onRestart(node);
     this.protocol.booted(node, process.life);
     const onFatal = (error: AetherError): void => {
       if (process.isAlive) this.violations.report("fatal", `${node} stops itself: ${error.code} ${error.message}`);

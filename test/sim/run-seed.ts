@@ -7,9 +7,10 @@ import type { KeyText } from "../../src/kvstore/core/key.ts";
 import { World } from "../../src/testkit/sim/world.ts";
 import type { TraceLine } from "../../src/testkit/sim/trace.ts";
 import { Cluster } from "./cluster.ts";
-import { countOverlapping, keysOf, type Operation } from "./checkers/history.ts";
+import { countOverlapping, type Operation } from "./checkers/history.ts";
 import type { ProtocolStats } from "./checkers/protocol-checker.ts";
-import { checkRegister, type RegisterAction, type RegisterOperation } from "./checkers/register-checker.ts";
+import { checkRegister } from "./checkers/register-checker.ts";
+import { registerHistoryOf } from "./checkers/register-history.ts";
 import { checkStoreOrder, type StoreOrderStats } from "./checkers/store-order-checker.ts";
 import { Violations, type Violation } from "./checkers/violations.ts";
 import { drawBaseProfile, planFaults } from "./nemesis/faults.ts";
@@ -95,7 +96,7 @@ class SeedRun {
     const config = { nodeCount, windowSlots, pipelineSlots, planted, readMode };
     this.cluster = new Cluster(world, config, this.violations, {
       onMoment: (moment, node) => this.nemesis.onMoment(moment, node),
-      onDeath: (node) => this.clients.nodeDied(node),
+      onRestart: (node) => this.clients.nodeRestarted(node),
     });
     const { network, machines, nodes } = this.cluster;
     this.nemesis = new Nemesis({ world, network, machines }, drawBaseProfile(this.random));
@@ -195,10 +196,7 @@ class SeedRun {
   }
 
   private judgeRegister(key: KeyText, history: readonly Operation[]): void {
-    const operations = history
-      .filter((operation) => operation.kind !== "failed" && keysOf(operation.action).includes(key))
-      .map(toRegisterOperation);
-    const verdict = checkRegister(operations);
+    const verdict = checkRegister(registerHistoryOf(key, history));
     if (verdict.kind === "inconclusive") this.inconclusive += 1;
     if (verdict.kind === "violation") {
       this.violations.report("C11", `C11: the history of ${key} is not linearizable: ${verdict.message}`);
@@ -215,41 +213,6 @@ class SeedRun {
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;
   }
-}
-
-function toRegisterOperation(operation: Operation): RegisterOperation {
-  const { id, called } = operation;
-  const returned = operation.kind === "unknown" ? undefined : operation.returned;
-  return { id, called, returned, action: registerActionOf(operation) };
-}
-
-function registerActionOf(operation: Operation): RegisterAction {
-  const answer = operation.kind === "ok" ? operation.answer : undefined;
-  if (operation.action.kind === "read") {
-    return { kind: "get", saw: answer?.kind === "read" ? textOf(answer.entry?.value) : undefined };
-  }
-  const { compare, then } = operation.action.txn;
-  const op = present(then[0], "an operation on a register has one step");
-  const result = answer?.kind === "txn" ? answer.result : undefined;
-  if (op.kind === "delete") {
-    const [first] = result?.results ?? [];
-    return { kind: "delete", deleted: first?.kind === "delete" && first.deleted };
-  }
-  const value = op.kind === "put" ? textOf(op.value) : undefined;
-  const [guard] = compare;
-  if (guard === undefined) return { kind: "put", value: value ?? "" };
-  const [found] = result?.results ?? [];
-  const kept = found?.kind === "get" ? textOf(found.entry?.value) : undefined;
-  return {
-    kind: "cas",
-    expected: textOf(guard.value) ?? "",
-    value: value ?? "",
-    saw: result?.succeeded === true ? { kind: "swapped" } : { kind: "kept", value: kept },
-  };
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
 }
 
 function pick<T>(random: Random, items: readonly T[]): T {

@@ -35,7 +35,7 @@ export class ScriptedRun {
         this.moments += 1;
         this.onMoment(this.moments);
       },
-      onDeath: (node) => this.clients.nodeDied(node),
+      onRestart: (node) => this.clients.nodeRestarted(node),
     });
     this.clients = new Clients(this.world, {
       clientCount: 0,

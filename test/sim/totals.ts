@@ -1,4 +1,5 @@
 // Owns: sums over many runs: what a set of seeds has covered, and what it must have covered to count as a test.
+import { present } from "../../src/base/assert.ts";
 import type { SeedResult, SeedStats } from "./run-seed.ts";
 
 export interface Totals {
@@ -10,8 +11,7 @@ export interface Totals {
 
 export function sumUp(results: readonly SeedResult[]): Totals {
   const [first, ...rest] = results.map(({ stats }) => stats);
-  if (first === undefined) throw new RangeError("there is no run to sum up");
-  const sum = { ...first };
+  const sum = { ...present(first, "there are runs to sum up") };
   for (const stats of rest) {
     for (const name of namesOf(stats)) {
       sum[name] = name === "highestPhase" ? Math.max(sum[name], stats[name]) : sum[name] + stats[name];

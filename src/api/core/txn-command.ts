@@ -5,7 +5,7 @@ import { AetherError } from "../../base/errors.ts";
 import { parseKeyText } from "../../kvstore/core/key.ts";
 import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX } from "../../kvstore/core/limits.ts";
 import { parseCommand, type CommandOp } from "../../kvstore/core/txn.ts";
-import { checkShape } from "./frame-shape.ts";
+import { checkShape } from "../../base/message-shape.ts";
 import { checkWritable } from "./kv-keys.ts";
 
 /** @throws AetherError E_INVALID, E_TOO_LARGE, E_FORBIDDEN for writes outside data/ */

@@ -5,6 +5,7 @@ import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
 import { writeDevCluster, type DevNode } from "../dev-cluster.ts";
 import { EXIT } from "../exit.ts";
+import { API_DEFAULT } from "../http-api.ts";
 import { NodeProcess } from "../node-process.ts";
 
 const DIRECTORY_DEFAULT = "./.aether/dev";
@@ -78,13 +79,14 @@ class DevRun {
   private onReady(name: string): void {
     this.ready.add(name);
     if (this.ready.size < this.nodes.length) return;
-    const [first] = this.nodes;
+    const api = this.nodes[0]?.api ?? API_DEFAULT;
+    const where = api === API_DEFAULT ? "" : ` --api ${api}`;
     this.io.print(`
 A cluster of ${this.nodes.length} is running. In another terminal:
-  npx aether cluster status
-  npx aether kv put data/greeting '"hello"'
-  npx aether kv get data/greeting
-  curl ${first?.api ?? ""}/v1/cluster
+  npx aether cluster status${where}
+  npx aether kv put data/greeting '"hello"'${where}
+  npx aether kv get data/greeting${where}
+  curl ${api}/v1/cluster
 APIs: ${this.nodes.map(({ api }) => api).join(" ")}
 Ctrl-C stops it; its data stays for the next time.
 `);

@@ -40,7 +40,10 @@ export class DemoCluster {
     return node.api;
   }
 
-  /** Starts one node; resolves when it can serve. @throws AetherError E_UNAVAILABLE with its last lines when it ends before. */
+  /**
+   * Starts one node; resolves when it can serve. @throws AetherError E_UNAVAILABLE with its last lines when it ends
+   * before.
+   */
   async start(name: string): Promise<void> {
     const node = this.nodes.find((candidate) => candidate.name === name);
     if (node === undefined) throw new AetherError("E_NOT_FOUND", `there is no node ${name}`);

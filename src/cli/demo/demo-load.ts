@@ -36,7 +36,8 @@ export class DemoLoad {
   /** One client per node, so that every node has writers and callers of its own. */
   start(clients: readonly Client[]): void {
     clients.forEach((client, at) => {
-      for (let writer = 0; writer < WRITERS_PER_CLIENT; writer++) this.running.push(this.write(client, `${at}-${writer}`));
+      for (let writer = 0; writer < WRITERS_PER_CLIENT; writer++)
+        this.running.push(this.write(client, `${at}-${writer}`));
       for (let caller = 0; caller < READ_CALLERS_PER_CLIENT; caller++) this.running.push(this.preview(client));
       this.running.push(this.place(client));
     });

@@ -76,11 +76,11 @@ export function judge(found: DemoFindings): readonly Verdict[] {
 }
 
 export function reportText(verdicts: readonly Verdict[]): string {
-  const mark = (isHeld: boolean | undefined): string => (isHeld === undefined ? "" : isHeld ? "ok" : "FAILED");
+  const mark = (isHeld: boolean | undefined): string => (isHeld === undefined ? "-" : isHeld ? "yes" : "NO");
   return table(
-    ["", "", ""],
+    ["HELD", "WHAT", "FOUND"],
     verdicts.map(({ what, found, isHeld }) => [mark(isHeld), what, found]),
-  ).trimStart();
+  );
 }
 
 export function seconds(durationMs: number): string {

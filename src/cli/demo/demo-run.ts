@@ -1,4 +1,5 @@
-// Owns: the story of the demo: a cluster forms, slices run and call each other, a node is killed in the middle of writes
+// Owns: the story of the demo: a cluster forms, slices run and call each other, a node is killed in the middle of
+// writes
 // and calls, and nobody notices. Everything is real: processes, sockets, fsync, worker threads, SIGKILL.
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -30,6 +31,7 @@ const PAGE = 1_000;
 const clusterSchema = z.object({
   convener: z.string().nullable(),
   leader: z.object({ node: z.string(), epoch: z.number() }).nullable(),
+  nodes: z.array(z.object({ id: z.string(), status: z.string() })),
 });
 const statusSchema = z.object({
   slices: z.record(
@@ -129,9 +131,19 @@ export class DemoRun {
     this.say(`starting ${NODE_COUNT} nodes as processes of their own, fsync on, data in ${this.options.directory}`);
     const startMs = this.io.nowMs();
     await Promise.all(cluster.nodes.map((node) => cluster.start(node.name)));
+    await this.awaitOnDuty();
     const formedMs = this.io.nowMs() - startMs;
     this.say(`one cluster of ${NODE_COUNT} after ${seconds(formedMs)}`);
     return formedMs;
+  }
+
+  /** A node takes instances once the cluster knows it as on duty, an instant after it is ready. */
+  private async awaitOnDuty(): Promise<void> {
+    for (;;) {
+      const { nodes } = await this.api(this.apis[0]).get(clusterSchema, "/v1/cluster");
+      if (nodes.filter((node) => node.status === "on-duty").length === NODE_COUNT) return;
+      await this.io.sleep(POLL_MS);
+    }
   }
 
   /** Through the command line, as a user would. */
@@ -230,7 +242,7 @@ export class DemoRun {
 
   private async readCopy(url: string): Promise<ReadonlyMap<string, unknown>> {
     const copy = new Map<string, unknown>();
-    for (let after = ""; ; ) {
+    for (let after = ""; ;) {
       const query = new URLSearchParams({ prefix: "data/demo/", limit: String(PAGE), consistency: "local" });
       if (after !== "") query.set("after", after);
       const page = await this.api(url).get(pageSchema, `/v1/kv?${query.toString()}`);

@@ -4,7 +4,7 @@
 // Whoever refuses says why in a refusal, then closes.
 import { z } from "zod";
 import { unreachable } from "../../base/assert.ts";
-import { decode, encode } from "../../base/codec.ts";
+import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { parseNodeId, parseNodeUid } from "../../base/ids.ts";
 import { type Hello, type Refusal, REFUSAL_KINDS } from "./handshake.ts";
 
@@ -84,7 +84,7 @@ export function decodeHandshake(frame: Uint8Array): DecodedHandshake {
 
 function unpack(bytes: Uint8Array): unknown {
   try {
-    return decode(bytes, HANDSHAKE_BYTES_MAX);
+    return decodeUntrusted(bytes, HANDSHAKE_BYTES_MAX);
   } catch {
     // ignored: what is not MessagePack is as malformed as a wrong field, and is answered the same.
     return undefined;

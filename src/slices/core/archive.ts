@@ -1,6 +1,6 @@
 // Owns: the one file that a slice travels in: magic, format version, then MessagePack of [manifest, bundle].
 // A1  Same manifest and bundle, same bytes: no times, no paths, keys sorted.
-import { decode, encode } from "../../base/codec.ts";
+import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { sha256 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
@@ -44,7 +44,7 @@ export function decodeArchive(archive: Uint8Array): SliceArchive {
   if (format !== FORMAT) {
     throw new AetherError("E_VERSION", `the archive has format ${String(format)}; this version reads ${FORMAT} only`);
   }
-  const body = decode(archive.subarray(HEADER_BYTES), ARCHIVE_BYTES_MAX);
+  const body = decodeUntrusted(archive.subarray(HEADER_BYTES), ARCHIVE_BYTES_MAX);
   if (!Array.isArray(body) || body.length !== 2 || !(body[1] instanceof Uint8Array)) {
     throw new AetherError("E_INVALID", "a slice archive holds a manifest and a bundle; this one does not");
   }

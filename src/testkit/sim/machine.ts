@@ -1,16 +1,17 @@
 // Owns: one simulated computer: its disks, which survive, and its process, which does not. Boots, crashes, pauses it.
 import { assert } from "../../base/assert.ts";
+import { AetherError } from "../../base/errors.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { Clock } from "../../env/clock.ts";
-import type { StoreEntry, StorePort } from "../../env/store.ts";
+import type { OrderedStore, StoreEntry, StorePort } from "../../env/store.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
 import { SimClock } from "./sim-clock.ts";
 import { SimLog } from "./sim-log.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
-import { SimDisk, SimStore, SimStorePort, type DiskProfile } from "./sim-store.ts";
+import { SimDisk, SimStore, type DiskProfile } from "./sim-store.ts";
 import type { World } from "./world.ts";
 
 /** What a process on a simulated machine sees of the world. */
@@ -75,7 +76,7 @@ export class Machine {
       random: this.random.fork(`life ${process.life}`),
       log: new SimLog(this.world, process),
       messaging,
-      store: new SimStorePort((name) => this.diskOf(process, name)),
+      store: { open: (name) => this.openStore(process, name) },
     };
     this.world.spawn(process, async () => {
       await this.bootProcess(env);
@@ -119,11 +120,14 @@ export class Machine {
     for (const [name, disk] of this.disks) disk.restore(copies.get(name) ?? new Map());
   }
 
-  private diskOf(process: SimProcess, name: string): { readonly disk: SimDisk; readonly store: () => SimStore } {
+  private openStore(process: SimProcess, name: string): Promise<OrderedStore> {
     const disk = this.disks.get(name) ?? new SimDisk();
     this.disks.set(name, disk);
+    if (disk.isOpen) {
+      const message = `cannot open the simulated store "${name}": it is open already; close it first`;
+      return Promise.reject(new AetherError("E_DATA_LOCKED", message, { details: { directory: name } }));
+    }
     const random = this.random.fork(`store ${name} ${process.life}`);
-    const ports = { world: this.world, process, disk, profile: this.disk, random };
-    return { disk, store: () => new SimStore(ports) };
+    return Promise.resolve(new SimStore({ world: this.world, process, disk, profile: this.disk, random }));
   }
 }

@@ -60,7 +60,6 @@ export class SimNetwork {
   private readonly blocked = new Set<string>();
   private readonly slowness = new Map<string, number>();
   private readonly lastArrivalMs = new Map<string, number>();
-  readonly counts = { sent: 0, lost: 0, duplicated: 0, delivered: 0 };
 
   constructor(world: World) {
     this.world = world;
@@ -130,17 +129,12 @@ export class SimNetwork {
 
   private send(endpoint: SimMessaging, to: NodeId, channel: ChannelName, payload: Uint8Array): void {
     const from = endpoint.process.node;
-    this.counts.sent += 1;
     const connection = this.connectionOf(from, to);
     const isLost =
       !connection.isUp || this.blocked.has(linkOf(from, to)) || this.random.next() < this.profile.lossRate;
-    if (isLost) {
-      this.counts.lost += 1;
-      return;
-    }
+    if (isLost) return;
     this.deliverLater({ connection, from, to, channel, payload });
     if (this.profile.duplicateRate > 0 && this.random.next() < this.profile.duplicateRate) {
-      this.counts.duplicated += 1;
       this.deliverLater({ connection, from, to, channel, payload });
     }
   }
@@ -164,7 +158,6 @@ export class SimNetwork {
     };
     this.world.schedule(options, () => {
       if (connection.epoch !== epoch || this.blocked.has(link)) return;
-      this.counts.delivered += 1;
       this.world.note("message", to, { kind: "payload", from, payload });
       target.receive(from, channel, payload);
     });

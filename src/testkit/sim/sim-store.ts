@@ -6,7 +6,7 @@ import { assert } from "../../base/assert.ts";
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
-import type { KeyRange, OrderedStore, StoreEntry, StoreOp, StorePort } from "../../env/store.ts";
+import type { KeyRange, OrderedStore, StoreEntry, StoreOp } from "../../env/store.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
 
@@ -105,22 +105,6 @@ export class SimDisk {
       if (op.kind === "put") this.content.set(textOf(op.key), [op.key, op.value]);
       else this.content.delete(textOf(op.key));
     }
-  }
-}
-
-/** The disks of one machine as one process opens them. */
-export class SimStorePort implements StorePort {
-  private readonly openDisk: (name: string) => { readonly disk: SimDisk; readonly store: () => SimStore };
-
-  constructor(openDisk: (name: string) => { readonly disk: SimDisk; readonly store: () => SimStore }) {
-    this.openDisk = openDisk;
-  }
-
-  open(name: string): Promise<OrderedStore> {
-    const { disk, store } = this.openDisk(name);
-    if (!disk.isOpen) return Promise.resolve(store());
-    const message = `cannot open the simulated store "${name}": it is open already; close it first`;
-    return Promise.reject(new AetherError("E_DATA_LOCKED", message, { details: { directory: name } }));
   }
 }
 

@@ -82,7 +82,7 @@ function drawTransfer(random: Random, seen: Seen, tag: string): Action {
   });
 }
 
-export function balanceOf(entry: KvEntry | undefined): number {
+function balanceOf(entry: KvEntry | undefined): number {
   const value = entry?.value;
   if (typeof value !== "object" || value === null || !("balance" in value)) return OPENING_BALANCE;
   return typeof value.balance === "number" ? value.balance : OPENING_BALANCE;

@@ -79,8 +79,8 @@ export class Clients {
     for (const client of this.clients) this.later(client, client.random.next() * 100);
   }
 
-  /** The process of `node` died: nobody will answer what it was asked. */
-  nodeDied(node: NodeId): void {
+  /** The previous process of `node` is gone: nobody will answer what it was asked. */
+  nodeRestarted(node: NodeId): void {
     for (const call of [...this.calls]) if (call.node === node) this.settle(call, { kind: "unknown" });
   }
 

@@ -132,12 +132,12 @@ describe("requests", () => {
     expect(found.map(({ kind, id }) => [kind, id])).toEqual(expect.arrayContaining([["ok", 1], ["ok", 2], ["ok", 3]]));
   });
 
-  test.each([
+  test.each<[what: string, message: ClientMessage, code: string]>([
     ["a system key", put(1, "nodes/n1/state"), "E_FORBIDDEN"],
-    ["bytes that are no command", { kind: "txn", id: 1, timeoutMs: 9, command: encode([9]) } as ClientMessage, "E_INVALID"],
-    ["garbage for a command", { kind: "txn", id: 1, timeoutMs: 9, command: Buffer.of(0xc1) } as ClientMessage, "E_INVALID"],
-    ["a bad key", { kind: "get", id: 1, timeoutMs: 9, key: "nonsense", consistency: "local" } as ClientMessage, "E_INVALID"],
-    ["a bad prefix", { kind: "watch", id: 1, prefix: "nonsense/" } as ClientMessage, "E_INVALID"],
+    ["bytes that are no command", { kind: "txn", id: 1, timeoutMs: 9, command: encode([9]) }, "E_INVALID"],
+    ["garbage for a command", { kind: "txn", id: 1, timeoutMs: 9, command: Buffer.of(0xc1) }, "E_INVALID"],
+    ["a bad key", { kind: "get", id: 1, timeoutMs: 9, key: "nonsense", consistency: "local" }, "E_INVALID"],
+    ["a bad prefix", { kind: "watch", id: 1, prefix: "nonsense/" }, "E_INVALID"],
   ])("%s is refused and the session goes on", async (_what, message, code) => {
     deliver(message);
     expect(await answers()).toMatchObject([{ kind: "error", id: 1, error: { code } }]);

@@ -69,13 +69,13 @@ test("who resumes at the present gets what follows", async () => {
   expect((await events.next()).id).toBe("2");
 });
 
-test.each([
+test.each<[what: string, query: string, headers: Record<string, string>]>([
   ["Last-Event-ID", "prefix=data/", { "last-event-id": "1" }],
   ["from", "prefix=data/&from=2", {}],
 ])("%s of the past is 410, never a gap", async (_what, query, headers) => {
   await put("data/a");
   await put("data/b");
-  const answer = await open(query, headers as Record<string, string>);
+  const answer = await open(query, headers);
   expect(answer.status).toBe(410);
   expect(await answer.json()).toMatchObject({ error: { code: "E_COMPACTED", details: { revision: 2 } } });
 });

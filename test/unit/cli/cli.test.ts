@@ -34,8 +34,15 @@ afterEach(async () => {
   await api.close();
 });
 
-/** Runs `aether …` and waits for its end; `onOutput` may send signals on the way. */
-function aether(args: readonly string[], options: { input?: string; stopWhen?: string; api?: string } = {}): Promise<Ended> {
+interface RunOptions {
+  readonly input?: string;
+  /** Ctrl-C as soon as this was printed. */
+  readonly stopWhen?: string;
+  readonly api?: string;
+}
+
+/** Runs `aether …` and waits for its end. */
+function aether(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
       cwd: directory,

@@ -42,7 +42,11 @@ describe("the store", () => {
       then: [{ kind: "delete", key: "data/a" }, { kind: "get", key: "data/b" }, { kind: "get", key: "data/none" }],
     });
     expect(txn).toMatchObject({ succeeded: true, revision: 3 });
-    expect(txn.results).toMatchObject([{ kind: "delete", deleted: true }, { kind: "get", entry: { value: 2 } }, { kind: "get" }]);
+    expect(txn.results).toMatchObject([
+      { kind: "delete", deleted: true },
+      { kind: "get", entry: { value: 2 } },
+      { kind: "get" },
+    ]);
     expect(await client.kv.delete("data/a")).toMatchObject({ deleted: false });
     expect((await client.kv.get("data/a", { consistency: "local" })).entry).toBeUndefined();
   });
@@ -250,10 +254,9 @@ describe("slices", () => {
   });
 
   test("errors of the callee arrive with code, outcome and details", async () => {
-    node(0).script = failWith({ code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" } });
-    await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject({
-      code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" },
-    });
+    const error = { code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" } } as const;
+    node(0).script = failWith(error);
+    await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject(error);
   });
 });
 

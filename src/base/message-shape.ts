@@ -1,7 +1,7 @@
 // Owns: a look over undecoded MessagePack from strangers. A decoder believes what an array or map says of its length
 // and allocates for it: a few bytes could claim gigabytes. Here no value may promise more than the frame can hold, and
 // only plain data passes: extensions would become dates, sets or regular expressions. The one exception is undefined.
-import { AetherError } from "../../base/errors.ts";
+import { AetherError } from "./errors.ts";
 
 /** Levels of arrays and objects: a value of the store may have 64, its frame has a few around it. */
 const DEPTH_MAX = 80;

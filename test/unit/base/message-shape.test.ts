@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decode, encode } from "../../../../src/base/codec.ts";
-import { AetherError } from "../../../../src/base/errors.ts";
-import { checkShape } from "../../../../src/api/core/frame-shape.ts";
+import { decode, encode } from "../../../src/base/codec.ts";
+import { AetherError } from "../../../src/base/errors.ts";
+import { checkShape } from "../../../src/base/message-shape.ts";
 
 const plain = fc.letrec((tie) => ({
   value: fc.oneof(
