@@ -1,4 +1,5 @@
 // Owns: a disk whose writes end when a story says so, and which forgets what had not ended when its process dies.
+import { present } from "../../src/base/assert.ts";
 import type { OrderedStore, StoreEntry, StoreOp } from "../../src/env/store.ts";
 
 interface WaitingWrite {
@@ -56,10 +57,6 @@ export class HandDisk implements OrderedStore {
     this.waiting = [];
   }
 
-  values(): readonly Uint8Array[] {
-    return [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, [, value]]) => value);
-  }
-
   /** What it holds now, as a disk of its own: a backup. */
   copy(): HandDisk {
     const copy = new HandDisk();
@@ -67,13 +64,33 @@ export class HandDisk implements OrderedStore {
     return copy;
   }
 
-  /** Changes one stored value in place, like rot. */
+  /** Changes the value of row `at` in place, like rot. */
   damage(at: number, change: (value: Buffer) => void): void {
-    const [key, entry] = [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1))[at] ?? [];
-    if (key === undefined || entry === undefined) return;
-    const value = Buffer.from(entry[1]);
+    const { text, row } = this.rowAt(at);
+    const value = Buffer.from(row[1]);
     change(value);
-    this.rows.set(key, [entry[0], value]);
+    this.rows.set(text, [row[0], value]);
+  }
+
+  remove(at: number): void {
+    this.rows.delete(this.rowAt(at).text);
+  }
+
+  swap(one: number, other: number): void {
+    const first = this.rowAt(one);
+    const second = this.rowAt(other);
+    this.rows.set(first.text, [first.row[0], second.row[1]]);
+    this.rows.set(second.text, [second.row[0], first.row[1]]);
+  }
+
+  /** Row `at` becomes that of another disk. */
+  take(other: HandDisk, at: number): void {
+    this.rows.set(this.rowAt(at).text, other.rowAt(at).row);
+  }
+
+  private rowAt(at: number): { readonly text: string; readonly row: StoreEntry } {
+    const [text, row] = present([...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1))[at], "the disk has this row");
+    return { text, row };
   }
 
   private put(op: StoreOp): void {

@@ -12,8 +12,6 @@ export interface Peer {
   heardMs: number;
   /** Slots [0, applied) were applied there, by its last status. */
   applied: number;
-  decided: number;
-  voted: number;
   doubtBelow: number;
   /** How many slots it was behind this node when that status came. */
   lag: number;
@@ -45,8 +43,6 @@ export class PeerView {
         isUp: false,
         heardMs: Number.NEGATIVE_INFINITY,
         applied: 0,
-        decided: 0,
-        voted: 0,
         doubtBelow: 0,
         lag: 0,
         hasStatus: false,

@@ -7,7 +7,7 @@ import type { BatchPool } from "./batch-pool.ts";
 import type { DedupeTable } from "./dedupe-table.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { Slot } from "./slot.ts";
-import type { SlotTable } from "./slot-table.ts";
+import type { Parked, SlotTable } from "./slot-table.ts";
 
 /** Everything this node has said about an undecided slot. */
 export function recordOf(slot: Slot, writeNumber: number): readonly Message[] {
@@ -15,6 +15,11 @@ export function recordOf(slot: Slot, writeNumber: number): readonly Message[] {
   if (slot.ownProposal !== undefined) messages.push({ kind: "proposal", slot: slot.slot, value: slot.ownProposal });
   for (const ballot of slot.ownBallots()) messages.push({ kind: "ballot", ballot, writeNumber });
   return messages;
+}
+
+/** What a message about a slot says it should be. */
+export function choiceOf(message: Parked["message"]): VoteChoice {
+  return message.kind === "proposal" ? message.value : message.ballot.choice;
 }
 
 /** The batches a vote names, none for `?` and null. */

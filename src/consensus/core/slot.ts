@@ -58,7 +58,6 @@ export class Slot {
   /** The value whose batches this slot holds: no other slot is to propose them meanwhile. */
   held: Value | undefined;
   decision: Outcome | undefined;
-  decidedPhase: number | "told" = "told";
   /** The phase whose Vote this node cast last, or will cast next. */
   private phase = 0;
   /** A ballot of this node is not durable yet: the next one waits for it. */
@@ -80,11 +79,6 @@ export class Slot {
 
   get isUnseen(): boolean {
     return this.proposals.size === 0 && this.votes.length === 0 && this.states.length === 0;
-  }
-
-  /** Highest phase this slot is in here, for statistics. */
-  get currentPhase(): number {
-    return this.phase;
   }
 
   countProposal(voter: number, value: Value): AddResult {

@@ -1,0 +1,304 @@
+// Owns: what becomes of slots: messages are counted, ballots cast and made durable, outcomes decided and applied in
+// order.
+// Does not own: the rules inside one slot (slot.ts), when this node proposes by itself (proposer.ts), lost messages.
+// C1  Proposals, Votes and States of one slot leave this node at most once each, across restarts (doubt rule).
+// C5  Nobody decides a slot differently.
+// C6  Whoever votes for a value has its batches on disk in the same write.
+// C7  Slots are applied in order, each once.
+// C8  A batch that is decided twice runs once.
+// C10 Ballots for slot s are counted and cast only while s < applied + W.
+import { assert, unreachable } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
+import type { PlantedFault } from "../observer.ts";
+import type { Admission } from "./admission.ts";
+import type { Batch, BatchPool } from "./batch-pool.ts";
+import { type ConvenerView, highestDoubt, pickConvener } from "./convener.ts";
+import type { DedupeTable } from "./dedupe-table.ts";
+import type { JournalEntry } from "./effects.ts";
+import {
+  type Ballot,
+  type BatchId,
+  type BatchKey,
+  type Outcome,
+  type Value,
+  batchKeyOf,
+  choiceKeyOf,
+  NULL_OUTCOME,
+  UNSURE,
+} from "./message.ts";
+import type { Pace } from "./pace.ts";
+import type { Peer } from "./peer-view.ts";
+import { batchesOf, choiceOf, missingBatches } from "./repair.ts";
+import type { Slot } from "./slot.ts";
+import type { Parked, SlotTable } from "./slot-table.ts";
+import type { Turn } from "./turn.ts";
+
+/** A slot that needs more phases than this has a broken coin; messages beyond are garbage. */
+const PHASE_MAX = 1_000;
+
+export interface AgreementParts {
+  readonly turn: Turn;
+  readonly slots: SlotTable;
+  readonly pool: BatchPool;
+  readonly dedupe: DedupeTable;
+  readonly admission: Admission;
+  readonly pace: Pace;
+  readonly view: ConvenerView;
+  readonly voters: readonly NodeId[];
+  readonly selfIndex: number;
+  readonly windowSlots: number;
+  /** H as the disk said at start. */
+  readonly proposeBelow: number;
+  readonly planted: PlantedFault | undefined;
+}
+
+export class Agreement {
+  private readonly parts: AgreementParts;
+  /** H as fsynced, and as the next write will say. */
+  private durableProposeBelow: number;
+  private nextProposeBelow: number;
+  /** One above the highest slot this node has durably voted in. */
+  private votedBelow: number;
+
+  constructor(parts: AgreementParts) {
+    this.parts = parts;
+    this.durableProposeBelow = parts.proposeBelow;
+    this.nextProposeBelow = parts.proposeBelow;
+    this.votedBelow = parts.slots.applied;
+  }
+
+  /** H, for the next durable write. */
+  get proposeBelow(): number {
+    return this.parts.planted === "h-not-persisted" ? this.parts.windowSlots : this.nextProposeBelow;
+  }
+
+  /** One above the highest slot this node has durably voted in or knows to be applied: what read rounds ask for. */
+  get voted(): number {
+    return Math.max(this.votedBelow, this.parts.slots.applied);
+  }
+
+  /** Whether H and doubt let this node propose there. */
+  mayProposeAt(slot: number): boolean {
+    const { admission, view } = this.parts;
+    return admission.isAdmitted && slot >= view.doubtBelow && slot < this.durableProposeBelow;
+  }
+
+  canPropose(slot: Slot): boolean {
+    const isOpen = slot.ownProposal === undefined && slot.decision === undefined;
+    return isOpen && slot.slot < this.parts.slots.windowEnd && this.mayProposeAt(slot.slot);
+  }
+
+  // ── messages in ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** `peer` is who sent it just now, undefined for a message that was parked. */
+  onSlotMessage(entry: Parked, peer: Peer | undefined): void {
+    const { slots, turn } = this.parts;
+    const { message } = entry;
+    const slot = message.kind === "proposal" ? message.slot : message.ballot.slot;
+    if (message.kind === "ballot" && peer !== undefined) {
+      peer.writeNumber = Math.max(peer.writeNumber, message.writeNumber);
+    }
+    if (slot < slots.applied) return;
+    if (slot >= slots.windowEnd) {
+      // Too far ahead to count: it only says that this node is behind.
+      if (peer !== undefined) peer.applied = Math.max(peer.applied, slot - this.parts.windowSlots + 1);
+      return;
+    }
+    if (message.kind === "ballot" && message.ballot.phase > PHASE_MAX) return;
+    const open = slots.open(slot, turn.nowMs);
+    const missing = missingBatches(choiceOf(message), this.parts.pool, this.parts.dedupe);
+    if (missing.size > 0) slots.park(slot, entry, [...missing.keys()]);
+    else this.count(open, entry);
+  }
+
+  /** A peer knows how the slot was decided. */
+  onDecision(slot: number, outcome: Outcome): void {
+    const { slots, turn } = this.parts;
+    if (slot < slots.applied || slot >= slots.windowEnd) return;
+    const open = slots.open(slot, turn.nowMs);
+    if (open.decision === undefined) this.decide(open, outcome, "told");
+    else assert(choiceKeyOf(open.decision) === choiceKeyOf(outcome), "C5: a slot is decided differently elsewhere");
+  }
+
+  addBatch(id: BatchId, commands: Uint8Array): void {
+    const { dedupe, pool, turn } = this.parts;
+    if (dedupe.covers(id) || !pool.add(id, commands, turn.nowMs)) return;
+    this.recount(batchKeyOf(id));
+    this.applyReady();
+  }
+
+  /** A write that says `proposeBelow` is fsynced. */
+  onWritten(proposeBelow: number): void {
+    const written = this.parts.planted === "h-not-persisted" ? this.nextProposeBelow : proposeBelow;
+    this.durableProposeBelow = Math.max(this.durableProposeBelow, written);
+  }
+
+  /** Takes back what the disk says, at start. */
+  restore(ballots: readonly Ballot[]): void {
+    for (const ballot of ballots) {
+      const slot = this.parts.slots.open(ballot.slot, 0);
+      slot.restore(ballot);
+      if (ballot.choice !== UNSURE && ballot.choice !== NULL_OUTCOME) this.hold(slot, ballot.choice);
+      if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
+    }
+  }
+
+  private count(slot: Slot, { voter, message }: Parked): void {
+    const isProposal = message.kind === "proposal";
+    const result = isProposal ? slot.countProposal(voter, message.value) : slot.countBallot(voter, message.ballot);
+    if (result === "contradicts") {
+      const from = this.parts.voters[voter];
+      assert(from !== undefined, "a voter index comes from the voter list");
+      this.parts.turn.effects.alarms.push({ kind: "contradiction", from, slot: slot.slot });
+      return;
+    }
+    if (isProposal) this.onProposalCounted(slot, voter, message.value);
+    this.advance(slot);
+  }
+
+  private onProposalCounted(slot: Slot, voter: number, value: Value): void {
+    const { pace, slots, turn, view, voters } = this.parts;
+    const proposer = voters[voter];
+    const convener = pickConvener(view, slots.active, turn.nowMs);
+    if (proposer === convener) pace.noteConvener(convener, "proposed", turn.nowMs);
+    if (this.canPropose(slot)) this.propose(slot, value);
+  }
+
+  /** Messages that waited for this batch count now, unless they wait for another one too. */
+  private recount(key: BatchKey): void {
+    for (const entry of this.parts.slots.unpark(key)) this.onSlotMessage(entry, undefined);
+  }
+
+  // ── proposals and ballots out ──────────────────────────────────────────────────────────────────────────────────────
+
+  /** The one proposal of this node for the slot; check `canPropose` first. */
+  propose(slot: Slot, value: Value): void {
+    assert(slot.ownProposal === undefined, "C1: second Proposal in one slot");
+    slot.ownProposal = value;
+    this.hold(slot, value);
+    this.parts.turn.effects.send("others", { kind: "proposal", slot: slot.slot, value });
+    slot.countProposal(this.parts.selfIndex, value);
+    this.advance(slot);
+  }
+
+  /** Votes `?` in phase 0, which patience and doubt allow, if this node has not voted there. */
+  voteUnsure(slot: Slot): void {
+    const ballot = slot.unsureVote();
+    if (ballot !== undefined) this.cast(slot, ballot);
+  }
+
+  /** Does what the slot's rules demand until they demand nothing. */
+  advance(slot: Slot): void {
+    if (!this.parts.admission.isAdmitted) return;
+    for (;;) {
+      const move = slot.nextMove();
+      switch (move.kind) {
+        case "wait":
+          return;
+        case "decide":
+          this.decide(slot, move.outcome, move.phase);
+          return;
+        case "cast":
+          this.cast(slot, move.ballot);
+          break;
+        default:
+          unreachable(move);
+      }
+    }
+  }
+
+  private cast(slot: Slot, ballot: Ballot): void {
+    slot.cast(ballot);
+    const { choice } = ballot;
+    const { planted, pool, turn } = this.parts;
+    const batches = choice === UNSURE || choice === NULL_OUTCOME ? [] : pool.takeUnjournaled(choice);
+    this.raiseProposeBelow(slot.slot);
+    const entry: JournalEntry = { kind: "ballot", ballot, batches };
+    if (planted === "vote-before-fsync") {
+      turn.persist(entry);
+      this.ballotDurable(slot, ballot, 0);
+    } else turn.persist(entry, (writeNumber) => this.ballotDurable(slot, ballot, writeNumber));
+  }
+
+  private ballotDurable(slot: Slot, ballot: Ballot, writeNumber: number): void {
+    if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
+    slot.ballotDurable(ballot);
+    this.parts.turn.effects.send("others", { kind: "ballot", ballot, writeNumber });
+    this.advance(slot);
+  }
+
+  private raiseProposeBelow(slot: number): void {
+    this.nextProposeBelow = Math.max(this.nextProposeBelow, slot + this.parts.windowSlots + 1);
+  }
+
+  private hold(slot: Slot, value: Value): void {
+    slot.held = value;
+    this.parts.pool.assign(value, slot.slot);
+  }
+
+  // ── outcomes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private decide(slot: Slot, outcome: Outcome, phase: number | "told"): void {
+    assert(slot.decision === undefined, "C5: a slot is decided once");
+    slot.decision = outcome;
+    this.parts.slots.markDecided(slot);
+    this.reassign(slot, outcome);
+    this.learnPace(slot, outcome, phase);
+    this.parts.turn.effects.decisions.push({ slot: slot.slot, outcome, phase });
+    this.applyReady();
+  }
+
+  /** Any outcome returns the batches that it does not contain to the unassigned. */
+  private reassign(slot: Slot, outcome: Outcome): void {
+    const { held } = slot;
+    if (held !== undefined && outcome !== NULL_OUTCOME && held.key === outcome.key) return;
+    if (held !== undefined) this.parts.pool.release(held, slot.slot);
+    if (outcome !== NULL_OUTCOME) this.parts.pool.assign(outcome, slot.slot);
+  }
+
+  private learnPace(slot: Slot, outcome: Outcome, phase: number | "told"): void {
+    const { pace, turn, view } = this.parts;
+    if (outcome === NULL_OUTCOME) {
+      // Null slots below somebody's D come from a restart, not from contention.
+      if (slot.slot >= highestDoubt(view)) pace.slotNull(turn.nowMs);
+    } else if (phase === 0 && !slot.isInDoubt) pace.slotDecided(turn.nowMs - slot.times.firstSeenMs);
+  }
+
+  private applyReady(): void {
+    const { slots } = this.parts;
+    for (;;) {
+      const slot = slots.peek(slots.applied);
+      if (slot?.decision === undefined || !this.apply(slot, slot.decision)) return;
+    }
+  }
+
+  /** False while a batch of the outcome is missing here. */
+  private apply(slot: Slot, outcome: Outcome): boolean {
+    const { dedupe, pool, slots, turn } = this.parts;
+    if (missingBatches(outcome, pool, dedupe).size > 0) return false;
+    const fresh = outcome === NULL_OUTCOME ? [] : pool.takeUnjournaled(outcome);
+    const batches = this.runBatches(batchesOf(outcome));
+    this.raiseProposeBelow(slot.slot);
+    turn.effects.applies.push({ slot: slot.slot, outcome, batches });
+    turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
+    slots.advanceApplied();
+    for (const id of batchesOf(outcome)) this.recount(batchKeyOf(id));
+    return true;
+  }
+
+  /** Marks the batches that did not run before, one by one, exactly as a replay of the journal does. */
+  private runBatches(ids: readonly BatchId[]): readonly Batch[] {
+    const { dedupe, planted, pool } = this.parts;
+    const ran: Batch[] = [];
+    const isDropped = planted === "dedupe-dropped";
+    for (const id of ids) {
+      const batch = pool.get(batchKeyOf(id));
+      if (batch !== undefined && (isDropped || !dedupe.covers(id))) {
+        ran.push(batch);
+        if (dedupe.mark(id)) pool.removeOlder(id.origin, id.incarnation);
+      }
+      if (!isDropped) pool.remove(batchKeyOf(id));
+    }
+    return ran;
+  }
+}

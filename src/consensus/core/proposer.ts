@@ -1,0 +1,139 @@
+// Owns: when this node proposes by itself: at once while it convenes, after its patience otherwise; when it gives
+// slots up
+// that nobody can win (doubt, patience, gaps). Does not own: echoes, which never wait (agreement.ts).
+import type { Random } from "../../base/random.ts";
+import { KiB, MiB } from "../../base/units.ts";
+import type { Agreement } from "./agreement.ts";
+import type { BatchPool } from "./batch-pool.ts";
+import { type ConvenerView, countCertain, highestDoubt, pickConvener } from "./convener.ts";
+import { NOOP } from "./message.ts";
+import type { Pace } from "./pace.ts";
+import { recordOf } from "./repair.ts";
+import type { Slot } from "./slot.ts";
+import type { SlotTable } from "./slot-table.ts";
+import type { Turn } from "./turn.ts";
+
+const VALUE_IDS_MAX = 256;
+const VALUE_BYTES_MAX = 1 * MiB;
+const RESEND_MS_MAX = 1_000;
+/** Own batches that nobody took are sent again after this time: the first sending may have been lost. */
+const BATCH_RESEND_MS = 200;
+const BATCH_RESEND_BYTES_MAX = 256 * KiB;
+
+export interface ProposerParts {
+  readonly turn: Turn;
+  readonly slots: SlotTable;
+  readonly pool: BatchPool;
+  readonly pace: Pace;
+  readonly view: ConvenerView;
+  readonly agreement: Agreement;
+  readonly random: Random;
+  readonly quorum: number;
+  /** P. */
+  readonly pipelineSlots: number;
+}
+
+export class Proposer {
+  private readonly parts: ProposerParts;
+  /** How long a batch may wait now before this node proposes it itself; drawn anew after each time it did. */
+  private patienceMs: number;
+  private proposedAtMs = 0;
+  private batchResendAtMs = 0;
+
+  constructor(parts: ProposerParts) {
+    this.parts = parts;
+    this.patienceMs = parts.pace.proposePatienceMs();
+  }
+
+  /** All events of a turn are in: the convener proposes what waits, everybody gives up what nobody can win. */
+  onTurnEnd(): void {
+    const { pool, slots, turn, view } = this.parts;
+    if (!view.admission.isAdmitted) return;
+    if (pool.unassignedCount > 0 && pickConvener(view, slots.active, turn.nowMs) === view.self) this.proposeNext();
+    this.burnDoubt();
+  }
+
+  onTick(): void {
+    for (const slot of [...this.parts.slots.undecided()]) this.tickSlot(slot);
+    this.tickPatience();
+    this.onTurnEnd();
+  }
+
+  /** Proposes unassigned batches for the next slots while fewer than P are in flight. */
+  private proposeNext(): void {
+    const { agreement, pace, pipelineSlots, pool, slots, turn } = this.parts;
+    while (slots.inFlight < pipelineSlots && turn.nowMs >= pace.backoffUntilMs) {
+      const next = slots.active;
+      if (next >= slots.windowEnd || !agreement.mayProposeAt(next)) return;
+      const value = pool.nextValue(VALUE_IDS_MAX, VALUE_BYTES_MAX);
+      if (value === undefined) return;
+      agreement.propose(slots.open(next, turn.nowMs), value);
+    }
+  }
+
+  /**
+   * Where the voters alive and not in doubt are fewer than a quorum, no value can win: every voter votes `?` at once,
+   * for all such slots of the window together, as soon as anyone has work.
+   */
+  private burnDoubt(): void {
+    const { agreement, pool, quorum, slots, turn, view } = this.parts;
+    if (slots.inFlight === 0 && pool.unassignedCount === 0) return;
+    const end = Math.min(slots.windowEnd, highestDoubt(view));
+    for (let at = slots.applied; at < end; at++) {
+      if (countCertain(view, at, turn.nowMs) < quorum) agreement.voteUnsure(slots.open(at, turn.nowMs));
+    }
+  }
+
+  private tickSlot(slot: Slot): void {
+    const { agreement, turn } = this.parts;
+    const { times } = slot;
+    agreement.advance(slot);
+    if (slot.decision !== undefined) return;
+    if (turn.nowMs >= times.patienceAtMs && !slot.hasVoted) this.losePatience(slot);
+    if (slot.decision === undefined && turn.nowMs >= times.resendAtMs) this.resend(slot);
+  }
+
+  /** Phase 0 takes too long: a gap that nobody proposed for is closed with NOOP, otherwise `?`, which is safe here. */
+  private losePatience(slot: Slot): void {
+    const { agreement, pace, slots, turn } = this.parts;
+    slot.times.patienceAtMs = turn.nowMs + pace.votePatienceMs;
+    const isGap = slot.isUnseen && !slots.hasParked(slot.slot);
+    if (isGap && agreement.canPropose(slot)) agreement.propose(slot, NOOP);
+    else agreement.voteUnsure(slot);
+  }
+
+  /** Says everything about an undecided slot again and asks for what the others have of it. */
+  private resend(slot: Slot): void {
+    const { random, turn, view } = this.parts;
+    const { times } = slot;
+    times.resendDelayMs = Math.min(RESEND_MS_MAX, times.resendDelayMs * 2);
+    times.resendAtMs = turn.nowMs + times.resendDelayMs * (1 + random.next() / 4);
+    for (const message of recordOf(slot, view.admission.self.startWrite)) turn.effects.send("others", message);
+    turn.effects.send("others", { kind: "pull-slots", slots: [slot.slot] });
+  }
+
+  /** A batch stays unassigned: the convener is slow, dead or never got it. Propose it here. */
+  private tickPatience(): void {
+    const { pace, pool, slots, turn, view } = this.parts;
+    const oldestMs = pool.unassignedCount === 0 ? undefined : pool.oldestUnassignedMs();
+    if (oldestMs === undefined || turn.nowMs - Math.max(oldestMs, this.proposedAtMs) < this.patienceMs) return;
+    this.proposedAtMs = turn.nowMs;
+    this.patienceMs = pace.proposePatienceMs();
+    const convener = pickConvener(view, slots.active, turn.nowMs);
+    if (convener !== view.self) pace.noteConvener(convener, "missed", turn.nowMs);
+    this.resendOwnBatches();
+    this.proposeNext();
+  }
+
+  private resendOwnBatches(): void {
+    const { pool, turn, view } = this.parts;
+    if (turn.nowMs < this.batchResendAtMs) return;
+    this.batchResendAtMs = turn.nowMs + BATCH_RESEND_MS;
+    let bytes = 0;
+    for (const { id, commands } of pool.unassignedOf(view.admission.self.uid)) {
+      bytes += commands.byteLength;
+      if (bytes > BATCH_RESEND_BYTES_MAX) return;
+      turn.effects.send("others", { kind: "batch", id, commands });
+    }
+  }
+}
