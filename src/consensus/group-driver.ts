@@ -377,7 +377,7 @@ export class GroupDriver implements Group {
       return;
     }
     for (const other of this.others) observer.sent(node, other, message);
-    if (message.kind === "proposal" || message.kind === "ballot") observer.sent(node, node, message);
+    if (message.kind === "ballot") observer.sent(node, node, message);
   }
 
   private raiseAlarm(alarm: Alarm): void {

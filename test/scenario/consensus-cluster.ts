@@ -72,6 +72,8 @@ export class HandCluster {
   lose: FlightFilter = () => false;
   /** Messages that match stay under way until this changes. */
   hold: FlightFilter = () => false;
+  /** What the next start finds as the mark of its stored state. */
+  nextMark: Uint8Array | undefined;
   private flights: Flight[] = [];
   private readonly windowSlots: number;
   private readonly seed: number;
@@ -114,7 +116,7 @@ export class HandCluster {
   async start(name: string, options: { readonly cluster?: string } = {}): Promise<void> {
     const node = this.node(name);
     node.life += 1;
-    node.state = new HandState();
+    node.state = new HandState(this.nextMark);
     const process = { receive: nobody, onPeer: nobody, connected: new Set<NodeId>() };
     const opening = GroupDriver.open(
       {
@@ -341,10 +343,14 @@ export class HandCluster {
 
 /** What a store does with commands: remembers them, in order. */
 export class HandState implements ReplicatedStateMachine {
-  loadedMark: Uint8Array | undefined = undefined;
+  readonly loadedMark: Uint8Array | undefined;
   readonly commands: string[] = [];
   stateHash = 0;
   gate: CheckpointGate | undefined;
+
+  constructor(loadedMark?: Uint8Array) {
+    this.loadedMark = loadedMark;
+  }
 
   applyBatch(batch: Uint8Array): readonly unknown[] {
     return (decode(batch, batch.byteLength) as string[]).map((command) => {

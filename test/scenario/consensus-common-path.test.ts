@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { HandCluster } from "./consensus-cluster.ts";
 
-test("three nodes decide a write with one round trip, one durable write each and twelve messages beside the batch", async () => {
+test("three nodes decide a write with one round trip, one durable write each, and twelve messages in eight frames", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   const writesBefore = [...cluster.nodes.values()].map(({ disk }) => disk.writes);
   const sentBefore = cluster.sent.length;
+  const framesBefore = cluster.frames;
   cluster.put("a", "x");
   let rounds = 0;
   for (; !cluster.isAcknowledged("x"); rounds++) expect(cluster.round()).toBe(true);
@@ -16,6 +17,7 @@ test("three nodes decide a write with one round trip, one durable write each and
   const kinds = cluster.sent.slice(sentBefore).map(({ message }) => message.kind);
   expect(kinds.filter((kind) => kind === "batch")).toHaveLength(2);
   expect(kinds.filter((kind) => kind !== "batch")).toHaveLength(12);
+  expect(cluster.frames - framesBefore).toBe(8);
   expect(cluster.expectAgreement()).toEqual(["x"]);
   await expect(cluster.transcript.join("\n")).toMatchFileSnapshot("consensus-common-path.golden.txt");
 });

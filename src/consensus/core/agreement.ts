@@ -46,6 +46,7 @@ export interface AgreementParts {
   readonly view: ConvenerView;
   readonly voters: readonly NodeId[];
   readonly selfIndex: number;
+  readonly quorum: number;
   readonly windowSlots: number;
   /** H as the disk said at start. */
   readonly proposeBelow: number;
@@ -161,7 +162,7 @@ export class Agreement {
     const proposer = voters[voter];
     const convener = pickConvener(view, slots.active, turn.nowMs);
     if (proposer === convener) pace.noteConvener(convener, "proposed", turn.nowMs);
-    if (this.canPropose(slot)) this.propose(slot, value);
+    if (this.canPropose(slot)) this.echo(slot, value);
   }
 
   /** Messages that waited for this batch count now, unless they wait for another one too. */
@@ -173,12 +174,36 @@ export class Agreement {
 
   /** The one proposal of this node for the slot; check `canPropose` first. */
   propose(slot: Slot, value: Value): void {
+    this.countOwn(slot, value);
+    this.sendProposal(slot, value);
+    this.advance(slot);
+  }
+
+  /**
+   * Proposes what another one did. Where that completes the quorum here, and the followers' votes are a quorum without
+   * the convener's, the echo leaves in the frame of the vote: nobody waits for it, and frames are what a slot costs most.
+   */
+  private echo(slot: Slot, value: Value): void {
+    const { quorum, turn, view, voters } = this.parts;
+    this.countOwn(slot, value);
+    const isComplete = slot.proposals.winner(quorum)?.key === value.key && !slot.hasVoted;
+    const isNobodyMissing = voters.length - 1 >= quorum && view.peers.aliveCount(turn.nowMs) === voters.length;
+    if (isComplete && isNobodyMissing) slot.isEchoHeld = true;
+    else this.sendProposal(slot, value);
+    this.advance(slot);
+  }
+
+  private countOwn(slot: Slot, value: Value): void {
     assert(slot.ownProposal === undefined, "C1: second Proposal in one slot");
     slot.ownProposal = value;
     this.hold(slot, value);
-    this.parts.turn.effects.send("others", { kind: "proposal", slot: slot.slot, value });
     slot.countProposal(this.parts.selfIndex, value);
-    this.advance(slot);
+    // To itself at once: whoever watches the protocol must know of it before the vote that it leads to.
+    this.parts.turn.effects.send(this.parts.view.self, { kind: "proposal", slot: slot.slot, value });
+  }
+
+  private sendProposal(slot: Slot, value: Value): void {
+    this.parts.turn.effects.send("others", { kind: "proposal", slot: slot.slot, value });
   }
 
   /** Votes `?` in phase 0, which patience and doubt allow, if this node has not voted there. */
@@ -223,6 +248,8 @@ export class Agreement {
   private ballotDurable(slot: Slot, ballot: Ballot, writeNumber: number): void {
     if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
     slot.ballotDurable(ballot);
+    if (slot.isEchoHeld && slot.ownProposal !== undefined) this.sendProposal(slot, slot.ownProposal);
+    slot.isEchoHeld = false;
     this.parts.turn.effects.send("others", { kind: "ballot", ballot, writeNumber });
     this.advance(slot);
   }
@@ -282,6 +309,8 @@ export class Agreement {
     turn.effects.applies.push({ slot: slot.slot, outcome, batches });
     turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
     slots.advanceApplied();
+    // A convener that need not vote moves H only with what it applies: it must not run into its own H.
+    if (this.durableProposeBelow < slots.active + this.parts.windowSlots / 2) turn.effects.isPersistUrgent = true;
     for (const id of batchesOf(outcome)) this.recount(batchKeyOf(id));
     return true;
   }

@@ -137,9 +137,9 @@ export class BatchPool {
     return oldest;
   }
 
-  /** Unassigned batches of one origin, oldest first. */
-  unassignedOf(origin: NodeUid): readonly Batch[] {
-    return this.liveQueue(origin);
+  /** Unassigned batches, oldest first per origin. */
+  unassignedBatches(): readonly Batch[] {
+    return this.liveQueues().flat();
   }
 
   private enqueue(batch: Held): void {

@@ -18,7 +18,7 @@ export type JournalEntry =
   | { readonly kind: "formed" };
 
 export interface Send {
-  /** A voter, or all others. */
+  /** A voter, or all others. What is for this node itself has been counted already: only observers see it. */
   readonly to: NodeId | "others";
   readonly message: Message;
 }

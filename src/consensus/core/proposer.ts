@@ -16,7 +16,10 @@ import type { Turn } from "./turn.ts";
 const VALUE_IDS_MAX = 256;
 const VALUE_BYTES_MAX = 1 * MiB;
 const RESEND_MS_MAX = 1_000;
-/** Own batches that nobody took are sent again after this time: the first sending may have been lost. */
+/**
+ * Batches that nobody took are sent again after this time: the first sending may have been lost, and of a batch whose
+ * origin is gone this node may hold the only copy.
+ */
 const BATCH_RESEND_MS = 200;
 const BATCH_RESEND_BYTES_MAX = 256 * KiB;
 
@@ -121,16 +124,16 @@ export class Proposer {
     this.patienceMs = pace.proposePatienceMs();
     const convener = pickConvener(view, slots.active, turn.nowMs);
     if (convener !== view.self) pace.noteConvener(convener, "missed", turn.nowMs);
-    this.resendOwnBatches();
+    this.resendBatches();
     this.proposeNext();
   }
 
-  private resendOwnBatches(): void {
-    const { pool, turn, view } = this.parts;
+  private resendBatches(): void {
+    const { pool, turn } = this.parts;
     if (turn.nowMs < this.batchResendAtMs) return;
     this.batchResendAtMs = turn.nowMs + BATCH_RESEND_MS;
     let bytes = 0;
-    for (const { id, commands } of pool.unassignedOf(view.admission.self.uid)) {
+    for (const { id, commands } of pool.unassignedBatches()) {
       bytes += commands.byteLength;
       if (bytes > BATCH_RESEND_BYTES_MAX) return;
       turn.effects.send("others", { kind: "batch", id, commands });

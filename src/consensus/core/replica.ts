@@ -100,7 +100,7 @@ export class Replica {
     const view = { self: self.node, voters, windowSlots, doubtBelow, peers, admission, pace };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
-    const voter = { admission, dedupe, voters, selfIndex, windowSlots, proposeBelow, planted };
+    const voter = { admission, dedupe, voters, selfIndex, quorum, windowSlots, proposeBelow, planted };
     this.agreement = new Agreement({ ...shared, ...voter });
     this.proposer = new Proposer({ ...shared, agreement: this.agreement, random, quorum, pipelineSlots });
     for (const { id, commands } of recovered.batches) pool.add(id, commands, 0, "journaled");

@@ -57,6 +57,8 @@ export class Slot {
   ownProposal: Value | undefined;
   /** The value whose batches this slot holds: no other slot is to propose them meanwhile. */
   held: Value | undefined;
+  /** The own proposal waits for the own vote, to leave with it. */
+  isEchoHeld = false;
   decision: Outcome | undefined;
   /** The phase whose Vote this node cast last, or will cast next. */
   private phase = 0;
