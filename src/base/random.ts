@@ -1,8 +1,8 @@
-// Owns: seeded randomness. One algorithm serves production (seeded from the OS) and simulation (seeded from
-// the run), so that code under test draws the same way in both.
+// Owns: what randomness looks like to everybody, and the seeded one: simulation and tests draw from it. A real node draws
+// from the operating system (node/env-random-adapter.ts).
 import { crc32 } from "./digest.ts";
 
-/** A deterministic stream of random numbers. Each consumer forks its own, so that adding one shifts no other. */
+/** A stream of random numbers. Each consumer forks its own, so that adding one shifts no other. */
 export interface Random {
   /** Uniform in [0, 1). */
   next(): number;

@@ -6,56 +6,25 @@
 import { AssertionError } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId, NodeUid } from "../base/ids.ts";
-import type { Random } from "../base/random.ts";
-import { MiB } from "../base/units.ts";
-import type { Clock, Timer } from "../env/clock.ts";
-import type { OrderedStore } from "../env/store.ts";
+import type { Timer } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
-import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
+import type { Channel } from "../net/peer-messaging.ts";
 import { Batcher, type ProposeCallback } from "./batcher.ts";
-import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent, Send } from "./core/effects.ts";
-import type { Identity, StoredEntry } from "./core/journal-record.ts";
-import { type Ballot, batchKeyOf, type BatchId, type BatchKey, type Message, NULL_OUTCOME } from "./core/message.ts";
-import { decodeMessages, encodeMessages } from "./core/message-codec.ts";
-import { Replica } from "./core/replica.ts";
+import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent } from "./core/effects.ts";
+import type { StoredEntry } from "./core/journal-record.ts";
+import { batchKeyOf, type BatchId, NULL_OUTCOME } from "./core/message.ts";
+import { decodeMessages } from "./core/message-codec.ts";
+import type { Replica } from "./core/replica.ts";
 import type { Group, GroupStatus, ReadOutcome } from "./group.ts";
-import { Journal } from "./journal.ts";
-import type { ConsensusMetrics } from "./metrics.ts";
-import type { ConsensusObserver, PlantedFault } from "./observer.ts";
+import type { GroupConfig, GroupPorts } from "./group-ports.ts";
+import type { Journal } from "./journal.ts";
+import { diskFailure, type OpenedVoter, openVoter } from "./open-voter.ts";
+import { LOG_CHUNK_BYTES, Outgoing } from "./outgoing.ts";
 import { ReadQueue } from "./read-queue.ts";
-import { encodeMark, Recovery } from "./recovery.ts";
-import type { ReplicatedStateMachine } from "./state-machine.ts";
-
-export interface GroupConfig {
-  readonly cluster: string;
-  readonly node: NodeId;
-  /** In the same order on every node. */
-  readonly voters: readonly NodeId[];
-  /** W. Fixed when the cluster forms. */
-  readonly windowSlots: number;
-  /** P. */
-  readonly pipelineSlots: number;
-  readonly observer?: ConsensusObserver;
-  readonly planted?: PlantedFault;
-}
-
-export interface GroupPorts {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly metrics?: ConsensusMetrics;
-  readonly messaging: PeerMessaging;
-  readonly wal: OrderedStore;
-  readonly stateMachine: ReplicatedStateMachine;
-  /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */
-  onFatal(error: AetherError): void;
-}
+import { encodeMark } from "./recovery.ts";
 
 const TICK_MS_BUSY = 5;
 const TICK_MS_IDLE = 50;
-const LOG_CHUNK_BYTES = 1 * MiB;
-/** A payload is closed beyond this, so that a peer's frame limit is never reached. */
-const PAYLOAD_BYTES_FULL = 1 * MiB;
 /** Decided slots may wait for the next ballot's write, but not in any number. */
 const LAZY_ENTRIES_MAX = 512;
 /** Nor for long: a node that nobody writes to still records what was decided. */
@@ -68,7 +37,6 @@ export class GroupDriver implements Group {
   private readonly ports: GroupPorts;
   private readonly config: GroupConfig;
   private readonly channel: Channel;
-  private readonly others: readonly NodeId[];
   private readonly journal: Journal;
   /** This start of this voter: its batches and its rows in the store are named by it. */
   readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
@@ -86,21 +54,21 @@ export class GroupDriver implements Group {
   private durable = 0;
   /** Checkpoints that wait for the journal. */
   private gated: { readonly ticket: number; readonly ready: (decision: "write" | "skip") => void }[] = [];
-  private outgoing: Send[] = [];
+  private readonly outgoing: Outgoing;
   private isTurnEndDue = false;
   private state: "open" | "running" | "stopped" = "open";
   private ticker: Timer | undefined;
   private tickDelayMs = 0;
   private onIdle: (() => void) | undefined;
 
-  private constructor(ports: GroupPorts, config: GroupConfig, opened: Opened) {
+  private constructor(ports: GroupPorts, config: GroupConfig, opened: OpenedVoter) {
     this.ports = ports;
     this.config = config;
     this.journal = opened.journal;
     this.replica = opened.replica;
     this.origin = { uid: opened.identity.uid, incarnation: opened.incarnation };
-    this.others = config.voters.filter((node) => node !== config.node);
     this.channel = ports.messaging.channel("consensus");
+    this.outgoing = new Outgoing(config.node, config.voters, this.channel, config.observer);
   }
 
   /**
@@ -108,7 +76,7 @@ export class GroupDriver implements Group {
    * @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK
    */
   static async open(ports: GroupPorts, config: GroupConfig): Promise<GroupDriver> {
-    const opened = await openReplica(ports, config);
+    const opened = await openVoter(ports, config);
     // Durable since a write whose completion the previous process did not live to see.
     config.observer?.durable(config.node, opened.recovered.ballots, opened.recovered.batches);
     return new GroupDriver(ports, config, opened);
@@ -227,7 +195,7 @@ export class GroupDriver implements Group {
     if (this.reads.beginRound(this.replica.hasOpenRead)) this.step({ kind: "read" });
     this.step({ kind: "turn-end" });
     this.flush();
-    this.sendOutgoing();
+    this.outgoing.flush();
     if (this.tickDelayMs === TICK_MS_IDLE && this.replica.hasWork) this.scheduleTick();
     this.ports.metrics?.pendingCommands.set(this.batcher.pending);
   }
@@ -252,7 +220,7 @@ export class GroupDriver implements Group {
     if (this.queue.length === 0 && effects.persist.length > 0) this.queuedMs = this.ports.clock.nowMs();
     for (const entry of effects.persist) this.queue.push(entry);
     this.isQueueUrgent ||= effects.isPersistUrgent;
-    for (const send of effects.sends) this.outgoing.push(send);
+    for (const send of effects.sends) this.outgoing.add(send);
     for (const request of effects.logRequests) this.answerLogRequest(request.to, request.from);
     for (const decision of effects.decisions) this.noteDecision(decision);
     for (const apply of effects.applies) this.apply(apply);
@@ -298,7 +266,7 @@ export class GroupDriver implements Group {
 
   private answerLogRequest(to: NodeId, from: number): void {
     const entries = this.journal.readLog(from, LOG_CHUNK_BYTES);
-    if (entries.length > 0) this.outgoing.push({ to, message: { kind: "log", from, entries } });
+    if (entries.length > 0) this.outgoing.add({ to, message: { kind: "log", from, entries } });
   }
 
   /** Group commit: one flush in flight, the next takes everything queued meanwhile. */
@@ -357,29 +325,6 @@ export class GroupDriver implements Group {
     for (const gate of open) gate.ready("write");
   }
 
-  private sendOutgoing(): void {
-    if (this.outgoing.length === 0) return;
-    const sends = this.outgoing;
-    this.outgoing = [];
-    const shared = encodeChunks(sends.filter((send) => send.to === "others").map((send) => send.message));
-    for (const node of this.others) {
-      for (const payload of shared) this.channel.send(node, payload);
-      const own = sends.filter((send) => send.to === node).map((send) => send.message);
-      for (const payload of encodeChunks(own)) this.channel.send(node, payload);
-    }
-    if (this.config.observer !== undefined) for (const send of sends) this.noteSent(this.config.observer, send);
-  }
-
-  private noteSent(observer: ConsensusObserver, { to, message }: Send): void {
-    const { node } = this.config;
-    if (to !== "others") {
-      observer.sent(node, to, message);
-      return;
-    }
-    for (const other of this.others) observer.sent(node, other, message);
-    if (message.kind === "ballot") observer.sent(node, node, message);
-  }
-
   private raiseAlarm(alarm: Alarm): void {
     switch (alarm.kind) {
       case "contradiction":
@@ -433,100 +378,8 @@ export class GroupDriver implements Group {
   }
 }
 
-interface Opened {
-  readonly journal: Journal;
-  readonly replica: Replica;
-  readonly identity: Identity;
-  readonly incarnation: number;
-  readonly recovered: { readonly ballots: readonly Ballot[]; readonly batches: readonly BatchKey[] };
-}
-
-async function openReplica(ports: GroupPorts, config: GroupConfig): Promise<Opened> {
-  const recovery = new Recovery(ports.stateMachine);
-  const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
-  recovery.checkIdentity(config);
-  recovery.checkLog(journal.decidedSlots);
-  const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
-  const windowSlots = identity.windowSlots;
-  const incarnation = recovery.incarnation + 1;
-  const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
-  const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
-  const entries: StoredEntry[] = [{ kind: "start", incarnation, startId }];
-  if (recovery.identity === undefined) entries.unshift({ kind: "identity", identity });
-  const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
-  const { node, uid, share } = identity;
-  const replica = new Replica(
-    {
-      voters: config.voters,
-      windowSlots,
-      pipelineSlots: Math.min(config.pipelineSlots, windowSlots),
-      planted: config.planted,
-    },
-    {
-      self: { node, uid, share, startId, startWrite },
-      admission: { voters: recovery.voters, isFormed: recovery.isFormed },
-      applied: recovery.applied,
-      dedupe: recovery.dedupe,
-      proposeBelow,
-      ballots: recovery.ballots,
-      batches: recovery.batches,
-      promises: recovery.promises,
-    },
-    ports.random.fork("replica"),
-  );
-  const recovered = { ballots: recovery.ballots, batches: recovery.batches.map((batch) => batchKeyOf(batch.id)) };
-  return { journal, replica, identity, incarnation, recovered };
-}
-
-function appendDurably(journal: Journal, write: Parameters<Journal["append"]>[0]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    journal.append(write, (number, failure) => {
-      if (failure === undefined) resolve(number);
-      else reject(diskFailure(failure));
-    });
-  });
-}
-
-function newIdentity(config: GroupConfig, random: Random): Identity {
-  const { cluster, node, voters, windowSlots } = config;
-  return { cluster, node, voters, windowSlots, uid: randomText(random, 16) as NodeUid, share: randomText(random, 32) };
-}
-
-function randomText(random: Random, length: number): string {
-  const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
-  return Array.from({ length }, () => alphabet[random.below(alphabet.length)]).join("");
-}
-
-function diskFailure(failure: Error): AetherError {
-  return new AetherError(
-    "E_DISK",
-    `writing the journal failed (${failure.message}): check the disk, then start the node again`,
-    {
-      cause: failure,
-    },
-  );
-}
-
 function broken(error: AssertionError): AetherError {
   return new AetherError("E_INTERNAL", `broken invariant: ${error.message}; please report it with this node's log`, {
     cause: error,
   });
-}
-
-function encodeChunks(messages: readonly Message[]): readonly Uint8Array[] {
-  const chunks: Uint8Array[] = [];
-  let chunk: Message[] = [];
-  let bytes = 0;
-  for (const message of messages) {
-    const size = message.kind === "batch" ? message.commands.byteLength : message.kind === "log" ? LOG_CHUNK_BYTES : 0;
-    if (chunk.length > 0 && bytes + size > PAYLOAD_BYTES_FULL) {
-      chunks.push(encodeMessages(chunk));
-      chunk = [];
-      bytes = 0;
-    }
-    chunk.push(message);
-    bytes += size;
-  }
-  if (chunk.length > 0) chunks.push(encodeMessages(chunk));
-  return chunks;
 }

@@ -1,7 +1,5 @@
 // Owns: the Env of a real node: real time, sockets, disk, threads, logs. Only wiring: each part is an adapter.
-import { randomBytes } from "node:crypto";
 import type { NodeId } from "../base/ids.ts";
-import { SeededRandom } from "../base/random.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { StorePort } from "../env/store.ts";
@@ -13,7 +11,9 @@ import { createThreadWorkers } from "../slices/thread-adapter.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
 import { createMemoryStorePort } from "../storage/memory-store.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
+
 import { createJsonLog, type LogLevel } from "./env-log-adapter.ts";
+import { createRealRandom } from "./env-random-adapter.ts";
 
 export interface RealEnvOptions {
   readonly node: NodeId;
@@ -32,7 +32,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
   return {
     clock,
     telemetry,
-    random: new SeededRandom(randomBytes(4).readUInt32LE()),
+    random: createRealRandom(),
     network: createWsNetwork(telemetry),
     store: createStore(options, clock),
     workers: options.workersPort ?? createThreadWorkers(),

@@ -42,7 +42,7 @@ test("a batch is unassigned or in one slot until it runs; null slots return thei
           const value = pool.nextValue(action.ids, BYTES_MAX);
           expect(value === undefined).toBe(waiting.size === 0);
           if (value === undefined) break;
-          checkValue(value, action.ids, waiting, bytesOf);
+          checkValue(value, action.ids, { waiting, bytesOf });
           pool.assign(value, nextSlot);
           slots.push({ slot: nextSlot++, value });
           for (const id of value.batches) waiting.delete(batchKeyOf(id));
@@ -52,7 +52,9 @@ test("a batch is unassigned or in one slot until it runs; null slots return thei
           const [ended] = slots.splice(action.which % Math.max(1, slots.length), 1);
           if (ended === undefined) break;
           pool.release(ended.value, ended.slot);
-          for (const id of ended.value.batches) if (pool.get(batchKeyOf(id)) !== undefined) waiting.set(batchKeyOf(id), id);
+          for (const id of ended.value.batches) {
+            if (pool.get(batchKeyOf(id)) !== undefined) waiting.set(batchKeyOf(id), id);
+          }
           break;
         }
         case "run": {
@@ -81,7 +83,11 @@ test("a batch is unassigned or in one slot until it runs; null slots return thei
   }), { numRuns: 500 });
 });
 
-function checkValue(value: Value, idsMax: number, waiting: ReadonlyMap<string, BatchId>, bytesOf: ReadonlyMap<string, number>): void {
+function checkValue(
+  value: Value,
+  idsMax: number,
+  { waiting, bytesOf }: { readonly waiting: ReadonlyMap<string, BatchId>; readonly bytesOf: ReadonlyMap<string, number> },
+): void {
   const keys = value.batches.map(batchKeyOf);
   expect(new Set(keys).size).toBe(keys.length);
   expect(keys.length).toBeLessThanOrEqual(idsMax);

@@ -52,7 +52,9 @@ test("the order in which different origins ran does not show in a checkpoint", (
 
 test("sequences that ran in order take no space", () => {
   const table = new DedupeTable();
-  for (let sequence = 1; sequence <= 1_000; sequence++) table.mark({ origin: "a", incarnation: 1, sequence } as BatchId);
+  for (let sequence = 1; sequence <= 1_000; sequence++) {
+    table.mark({ origin: "a", incarnation: 1, sequence } as BatchId);
+  }
   expect(table.snapshot()).toEqual([["a", 1, 1_000, []]]);
 });
 

@@ -8,7 +8,8 @@ import { ballots, batchIds, contents, counts, nodes, outcomes, plain, uids } fro
 
 const firstVoters = fc.record({ node: nodes, uid: uids, share: fc.string({ maxLength: 8 }) });
 const batches = fc.array(fc.record({ id: batchIds, commands: contents }), { maxLength: 3 });
-const promises = fc.array(fc.record({ node: nodes, startId: fc.string({ maxLength: 8 }), writeNumber: counts }), { maxLength: 3 });
+const promise = fc.record({ node: nodes, startId: fc.string({ maxLength: 8 }), writeNumber: counts });
+const promises = fc.array(promise, { maxLength: 3 });
 
 /** Slots of decided entries get their order when a journal is written. */
 const entries: fc.Arbitrary<StoredEntry> = fc.oneof(
@@ -86,7 +87,7 @@ test("a journal that misses a record before its last is found damaged at open", 
   }), { numRuns: 100 });
 });
 
-test("a journal with two records in each other's place, or one of another journal, is found damaged at open", async () => {
+test("a journal with two records swapped, or one of another journal, is found damaged at open", async () => {
   const pairs = fc.record({ list: journals.filter((list) => list.length > 1), at: fc.nat() });
   await fc.assert(fc.asyncProperty(pairs, async ({ list, at }) => {
     const one = at % (list.length - 1);

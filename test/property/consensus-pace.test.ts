@@ -54,10 +54,11 @@ test("null slots in a row double the wait before a proposal of one's own, and on
   expect(pace.proposePatienceMs()).toBeLessThan(first * 2);
 });
 
-test("a convener that is missed three times in a row is skipped for 30 seconds; one proposal in between forgives", () => {
+test("a convener missed three times in a row is skipped for 30 seconds; one proposal in between forgives", () => {
   const pace = new Pace(new SeededRandom(1), 1);
   const convener = parseNodeId("n1");
-  for (const sign of ["missed", "missed", "proposed", "missed", "missed"] as const) pace.noteConvener(convener, sign, 0);
+  const signs = ["missed", "missed", "proposed", "missed", "missed"] as const;
+  for (const sign of signs) pace.noteConvener(convener, sign, 0);
   expect(pace.isSkipped(convener, 0)).toBe(false);
   pace.noteConvener(convener, "missed", 0);
   expect(pace.isSkipped(convener, 29_999)).toBe(true);

@@ -1,7 +1,17 @@
 // Owns: random batch ids, values, ballots and messages of consensus.
 import * as fc from "fast-check";
 import { parseNodeId, type NodeUid } from "../../src/base/ids.ts";
-import { type Ballot, type BatchId, type LogEntry, type Message, NULL_OUTCOME, type Outcome, UNSURE, type VoteChoice, valueOf } from "../../src/consensus/core/message.ts";
+import {
+  type Ballot,
+  type BatchId,
+  type LogEntry,
+  type Message,
+  NULL_OUTCOME,
+  type Outcome,
+  UNSURE,
+  type VoteChoice,
+  valueOf,
+} from "../../src/consensus/core/message.ts";
 
 export const nodes = fc.constantFrom("n1", "n2", "n3").map(parseNodeId);
 export const uids = fc.constantFrom("u1", "u2", "u3").map(uidNamed);
@@ -38,7 +48,13 @@ export const messages: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ kind: fc.constant("pull-slots"), slots: fc.array(counts, { maxLength: 4 }) } as const),
   fc.record({ kind: fc.constant("pull-log"), from: counts } as const),
   fc.record({ kind: fc.constant("log"), from: counts, entries: fc.array(logEntries, { maxLength: 3 }) } as const),
-  fc.record({ kind: fc.constant("status"), applied: counts, decided: counts, voted: counts, doubtBelow: counts } as const),
+  fc.record({
+    kind: fc.constant("status"),
+    applied: counts,
+    decided: counts,
+    voted: counts,
+    doubtBelow: counts,
+  } as const),
   fc.record({ kind: fc.constant("read-index"), nonce: counts } as const),
   fc.record({ kind: fc.constant("read-index-reply"), nonce: counts, voted: counts } as const),
   fc.record({

@@ -1,5 +1,5 @@
-// Owns: a cluster of real group drivers whose network, disks and clock a story moves by hand, under the protocol checker
-// of the simulator. Nothing happens by itself: messages arrive, writes end and time passes when the story says so.
+// Owns: a cluster of real group drivers whose network, disks and clock a story moves by hand, under the protocol
+// checker of the simulator. Nothing happens by itself: messages arrive, writes end and time passes when the story says so.
 import { expect } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { decode, encode } from "../../src/base/codec.ts";
@@ -110,7 +110,7 @@ export class HandCluster {
     return this.driver(name).replica.slots.applied;
   }
 
-  // ── processes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Starts a process on what the disk of `name` has. Rejects where the disk is refused. */
   async start(name: string, options: { readonly cluster?: string } = {}): Promise<void> {
@@ -145,7 +145,9 @@ export class HandCluster {
     this.namer.learn(driver.origin.uid, name);
     node.process = Object.assign(process, { driver });
     driver.start();
-    for (const other of this.nodes.values()) if (other !== node && other.process !== undefined) this.connect(name, other.name);
+    for (const other of this.nodes.values()) {
+      if (other !== node && other.process !== undefined) this.connect(name, other.name);
+    }
     this.clock.settle();
   }
 
@@ -169,7 +171,7 @@ export class HandCluster {
     this.clock.settle();
   }
 
-  // ── clients ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Proposes `command`, a word that names it in `outcomes` and in the states. */
   put(name: string, command: string): void {
@@ -186,7 +188,7 @@ export class HandCluster {
     return this.outcomes.get(command)?.kind === "applied";
   }
 
-  // ── the network, the disks and the clock ───────────────────────────────────────────────────────────────────────────
+  // ── the network, the disks and the clock ────────────────────────────────────────────────────────────────────────────
 
   /** Lets the messages under way arrive, then lets the writes end. False when there was nothing. */
   round(): boolean {
@@ -270,7 +272,8 @@ export class HandCluster {
   /** Every running replica has applied the same commands; nobody has broken a rule or stopped. Returns the commands. */
   expectAgreement(): readonly string[] {
     this.check();
-    const states = [...this.nodes.values()].filter((node) => node.process !== undefined).map((node) => node.state.commands);
+    const running = [...this.nodes.values()].filter((node) => node.process !== undefined);
+    const states = running.map((node) => node.state.commands);
     for (const state of states) expect(state).toEqual(states[0]);
     return states[0] ?? [];
   }
@@ -323,7 +326,8 @@ export class HandCluster {
         checker.durable(node, ballots, batches);
       },
       decided: (node, slot, outcome, phase) => {
-        this.note(`${node}  decides ${slot} ${this.namer.choice(outcome)} (${phase === "told" ? phase : `phase ${phase}`})`);
+        const how = phase === "told" ? phase : `phase ${phase}`;
+        this.note(`${node}  decides ${slot} ${this.namer.choice(outcome)} (${how})`);
         checker.decided(node, slot, outcome, phase);
       },
       applied: (node, slot, outcome, ran, stateHash) => checker.applied(node, slot, outcome, ran, stateHash),

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { HandCluster } from "./consensus-cluster.ts";
 
-test("three nodes decide a write with one round trip, one durable write each, and twelve messages in eight frames", async () => {
+test("three nodes decide a write in one round trip, one durable write each, twelve messages, eight frames", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   const writesBefore = [...cluster.nodes.values()].map(({ disk }) => disk.writes);
   const sentBefore = cluster.sent.length;
@@ -99,7 +99,7 @@ test("a convener that stands still is passed over after the patience of the wait
   expect(cluster.driver("b").status().hasQuorum).toBe(true);
 });
 
-test("two conveners on the two sides of a cut link end with a null slot, then both batches get in (C5, C8)", async () => {
+test("two conveners at the two ends of a cut link make a null slot, then both batches get in (C5, C8)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c", "d"]);
   cluster.partLink("a", "b");
   const isProposal = (from: string, to: string) => (flight: { from: string; to: string; message: { kind: string } }) =>

@@ -89,7 +89,8 @@ export class HandDisk implements OrderedStore {
   }
 
   private rowAt(at: number): { readonly text: string; readonly row: StoreEntry } {
-    const [text, row] = present([...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1))[at], "the disk has this row");
+    const rows = [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+    const [text, row] = present(rows[at], "the disk has this row");
     return { text, row };
   }
 

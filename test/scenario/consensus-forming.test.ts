@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HandCluster } from "./consensus-cluster.ts";
+import { type Flight, HandCluster } from "./consensus-cluster.ts";
 
 test("a cluster forms when all first voters have met; two of three are not enough", async () => {
   const cluster = new HandCluster(["a", "b", "c"]);
@@ -37,14 +37,14 @@ test("a formed cluster starts again with a quorum of its voters", async () => {
   cluster.passUntil(() => cluster.isAcknowledged("x"));
 });
 
-test("two voters form although the third, which has confirmed the list, dies before one of them has written that", async () => {
+test("two voters form although the third, which had confirmed the list, dies before both know of that", async () => {
   const cluster = new HandCluster(["a", "b", "c"]);
   for (const name of ["a", "b", "c"]) await cluster.start(name);
   // b has the list on disk and says so, but hears nothing: it cannot know that the others have it too.
-  const tellsList = (name: string): boolean =>
-    cluster.sent.some(({ from, message }) => from === name && message.kind === "hello" && message.listDigest !== undefined);
-  cluster.lose = ({ to, message }) => to === "b" && message.kind === "hello" && message.listDigest !== undefined;
-  cluster.passUntil(() => tellsList("b") && cluster.driver("a").replica.admission.isFormed);
+  const tellsList = ({ message }: Flight): boolean => message.kind === "hello" && message.listDigest !== undefined;
+  const hasTold = (name: string): boolean => cluster.sent.some((flight) => flight.from === name && tellsList(flight));
+  cluster.lose = (flight) => flight.to === "b" && tellsList(flight);
+  cluster.passUntil(() => hasTold("b") && cluster.driver("a").replica.admission.isFormed);
   expect(cluster.driver("b").replica.admission.isFormed).toBe(false);
   cluster.crash("b");
   cluster.crash("c");
@@ -71,7 +71,7 @@ test("a crash of any node at any moment of forming only delays it", async () => 
   }
 });
 
-test("before the cluster has formed a replaced directory is just another first voter: nothing was promised", async () => {
+test("before the cluster has formed a replaced directory is just a first voter: nothing was promised", async () => {
   const cluster = new HandCluster(["a", "b", "c"]);
   for (const name of ["a", "b"]) await cluster.start(name);
   cluster.pass(500);

@@ -3,7 +3,8 @@ import { HandCluster } from "./consensus-cluster.ts";
 
 test("a linearizable read on a node that missed the acknowledged write waits until it has it", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
-  cluster.lose = ({ to, message }) => to === "b" && (message.kind === "ballot" || message.kind === "decision" || message.kind === "log");
+  const isNews = (kind: string): boolean => ["ballot", "decision", "log"].includes(kind);
+  cluster.lose = ({ to, message }) => to === "b" && isNews(message.kind);
   cluster.put("a", "x");
   cluster.settle();
   expect(cluster.isAcknowledged("x")).toBe(true);
@@ -15,7 +16,7 @@ test("a linearizable read on a node that missed the acknowledged write waits unt
   expect(cluster.node("b").state.commands).toEqual(["x"]);
 });
 
-test("a read that only one disk can speak for waits for the slot voted in, also where nobody knows a decision", async () => {
+test("a read waits for the highest slot voted in, also where nobody who is left knows its decision (C9)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.lose = ({ to, message }) => to !== "a" && message.kind === "ballot";
   cluster.put("a", "x");

@@ -65,7 +65,8 @@ test("a gap that nobody proposed for is closed with a NOOP, and what is above it
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.lose = ({ from, message }) => {
     if (from !== "a") return false;
-    return (message.kind === "batch" && message.id.sequence === 1) || (message.kind === "proposal" && message.slot === 0);
+    if (message.kind === "batch") return message.id.sequence === 1;
+    return message.kind === "proposal" && message.slot === 0;
   };
   cluster.put("a", "lost");
   cluster.put("a", "x");

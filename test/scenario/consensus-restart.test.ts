@@ -16,7 +16,7 @@ function doubtOf(cluster: HandCluster, name: string): number {
   return 0;
 }
 
-test("a node that restarts never proposes where it may have proposed before, and votes with the others (C1)", async () => {
+test("a restarted node never proposes where it may have proposed before, and votes with the others (C1)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.put("a", "x");
   cluster.settle();
@@ -53,7 +53,7 @@ test("a node in doubt that hears no majority of proposals votes ?, and the slot 
   expect(cluster.expectAgreement()).toEqual(["x", "y"]);
 });
 
-test("after a power cut of all nodes every acknowledged write is there, and the doubtful slots are burned at once (C9)", async () => {
+test("after a power cut of all nodes every acknowledged write is there; doubtful slots are burned at once (C9)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.put("b", "x");
   cluster.settle();
@@ -92,7 +92,7 @@ test("a vote that reached one disk before a power cut still counts, and its batc
   expect([...cluster.expectAgreement()].sort()).toEqual(["x", "y"]);
 });
 
-test("a decision that only the acknowledging node knew survives its loss together with a restart of the others (C5, C9)", async () => {
+test("a decision that only the acknowledging node knew survives its loss and a restart of the others (C5, C9)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   // Only a hears the votes.
   cluster.lose = ({ to, message }) => to !== "a" && message.kind === "ballot";
@@ -108,7 +108,7 @@ test("a decision that only the acknowledging node knew survives its loss togethe
   expect(cluster.expectAgreement()).toEqual(["x", "y"]);
 });
 
-test("each start raises the incarnation, so that sequences begin anew without two batches of one name (C8)", async () => {
+test("each start raises the incarnation: sequences begin anew and no two batches have one name (C8)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.put("a", "x");
   cluster.settle();
@@ -161,7 +161,8 @@ test("slots that were under way at a restart do not teach the node that slots ar
   // Now proposals get lost, and a has to wait in phase 0 for its patience.
   cluster.lose = ({ message }) => message.kind === "proposal";
   cluster.put("b", "z");
-  const waited = cluster.passUntil(() => cluster.transcript.some((line) => /^a -> b {2}vote \d+\/0 \?/.test(line)), 3_000);
+  const hasLostPatience = (): boolean => cluster.transcript.some((line) => /^a -> b {2}vote \d+\/0 \?/.test(line));
+  const waited = cluster.passUntil(hasLostPatience, 3_000);
   expect(waited).toBeLessThan(300);
 });
 

@@ -9,7 +9,9 @@ function nullVote(slot: number): Message {
 test("ballots for slots beyond the window count for nothing and take no memory (C10)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
   const { slots } = cluster.driver("a").replica;
-  for (const slot of [8, 9, 1_000_000]) for (const from of ["b", "c"]) cluster.inject({ from, to: "a", message: nullVote(slot) });
+  for (const slot of [8, 9, 1_000_000]) {
+    for (const from of ["b", "c"]) cluster.inject({ from, to: "a", message: nullVote(slot) });
+  }
   cluster.round();
   for (const slot of [8, 9, 1_000_000]) expect(slots.peek(slot)).toBeUndefined();
   expect(slots.inFlight).toBe(0);
@@ -24,7 +26,7 @@ test("a ballot of a phase that no honest slot reaches is dropped", async () => {
   expect(cluster.node("a").fatal).toEqual([]);
 });
 
-test("a node far behind takes no part in what is beyond its window, and is no convener, until it has caught up (C10)", async () => {
+test("a node far behind votes for nothing beyond its window and is no convener until it has caught up (C10)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
   cluster.crash("a");
   for (let at = 0; at < 30; at++) {
@@ -40,8 +42,10 @@ test("a node far behind takes no part in what is beyond its window, and is no co
   cluster.put("c", "y");
   cluster.pass(500);
   expect(cluster.isAcknowledged("y")).toBe(true);
-  const votes = cluster.sent.slice(since).filter(({ from, message }) => from === "a" && message.kind === "ballot" && message.ballot.slot >= 30);
-  expect(votes).toEqual([]);
+  const ballots = cluster.sent.slice(since).flatMap(({ from, message }) =>
+    from === "a" && message.kind === "ballot" ? [message.ballot.slot] : [],
+  );
+  expect(ballots.filter((slot) => slot >= 30)).toEqual([]);
   cluster.heal();
   cluster.passUntil(() => cluster.applied("a") >= 31);
   expect(cluster.expectAgreement()).toHaveLength(31);

@@ -181,7 +181,8 @@ export class Agreement {
 
   /**
    * Proposes what another one did. Where that completes the quorum here, and the followers' votes are a quorum without
-   * the convener's, the echo leaves in the frame of the vote: nobody waits for it, and frames are what a slot costs most.
+   * the convener's, the echo leaves in the frame of the vote: nobody waits for it, and frames are what a slot costs
+   * most.
    */
   private echo(slot: Slot, value: Value): void {
     const { quorum, turn, view, voters } = this.parts;

@@ -5,6 +5,7 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Admission } from "./admission.ts";
 import type { Pace } from "./pace.ts";
 import type { PeerView } from "./peer-view.ts";
+import type { SlotTable } from "./slot-table.ts";
 
 export interface ConvenerView {
   readonly self: NodeId;
@@ -12,6 +13,7 @@ export interface ConvenerView {
   readonly windowSlots: number;
   /** D of this node: below it this node may have proposed and forgotten it. */
   readonly doubtBelow: number;
+  readonly slots: SlotTable;
   readonly peers: PeerView;
   readonly admission: Admission;
   readonly pace: Pace;
@@ -24,10 +26,15 @@ export function pickConvener(view: ConvenerView, next: number, nowMs: number): N
 
 function canConvene(view: ConvenerView, node: NodeId, next: number, nowMs: number): boolean {
   const { admission, peers, pace } = view;
-  if (node === view.self) return admission.isAdmitted && view.doubtBelow <= next;
+  if (node === view.self) return admission.isAdmitted && view.doubtBelow <= next && isCaughtUp(view, nowMs);
   const peer = peers.get(node);
   if (peer === undefined || !peers.isAlive(peer, nowMs) || pace.isSkipped(node, nowMs)) return false;
   return peer.doubtBelow <= next && peer.lag <= view.windowSlots && admission.hasMet(node);
+}
+
+/** Whether this node is about as far as the others: what it proposes further back is decided already. */
+export function isCaughtUp({ peers, slots, windowSlots }: ConvenerView, nowMs: number): boolean {
+  return (peers.furthest(nowMs)?.applied ?? 0) - slots.applied <= windowSlots;
 }
 
 /** The highest D of all voters: null slots below it come from restarts, not from contention. */

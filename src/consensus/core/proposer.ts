@@ -5,7 +5,7 @@ import type { Random } from "../../base/random.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { Agreement } from "./agreement.ts";
 import type { BatchPool } from "./batch-pool.ts";
-import { type ConvenerView, countCertain, highestDoubt, pickConvener } from "./convener.ts";
+import { type ConvenerView, countCertain, highestDoubt, isCaughtUp, pickConvener } from "./convener.ts";
 import { NOOP } from "./message.ts";
 import type { Pace } from "./pace.ts";
 import { recordOf } from "./repair.ts";
@@ -125,7 +125,7 @@ export class Proposer {
     const convener = pickConvener(view, slots.active, turn.nowMs);
     if (convener !== view.self) pace.noteConvener(convener, "missed", turn.nowMs);
     this.resendBatches();
-    this.proposeNext();
+    if (isCaughtUp(view, turn.nowMs)) this.proposeNext();
   }
 
   private resendBatches(): void {

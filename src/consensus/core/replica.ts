@@ -97,7 +97,7 @@ export class Replica {
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
     this.slots = this.createSlots(recovered.applied, doubtBelow);
     const { admission, peers, pace, selfIndex, slots, pool, turn, quorum } = this;
-    const view = { self: self.node, voters, windowSlots, doubtBelow, peers, admission, pace };
+    const view = { self: self.node, voters, windowSlots, doubtBelow, slots, peers, admission, pace };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
     const voter = { admission, dedupe, voters, selfIndex, quorum, windowSlots, proposeBelow, planted };

@@ -1,6 +1,8 @@
 // Owns: which pages are generated, and from what.
+import { renderConfigReference } from "./config-reference.ts";
 import { renderErrorsReference } from "./errors-reference.ts";
 
 export const GENERATED_PAGES: ReadonlyMap<string, () => string> = new Map([
+  ["docs/reference/config.md", renderConfigReference],
   ["docs/reference/errors.md", renderErrorsReference],
 ]);

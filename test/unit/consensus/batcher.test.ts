@@ -15,7 +15,8 @@ function takeAll(batcher: Batcher): readonly string[] {
 test.each([1, 15, 16, 512])("a batch of %i commands is one list of them, and each gets its own result", (count) => {
   const batcher = new Batcher();
   const outcomes: ProposeOutcome[] = [];
-  for (let at = 0; at < count; at++) expect(batcher.add(encode(`c${at}`), (outcome) => outcomes.push(outcome))).toBe(true);
+  for (let at = 0; at < count; at++) batcher.add(encode(`c${at}`), (outcome) => outcomes.push(outcome));
+  expect(batcher.pending).toBe(count);
   const bytes = batcher.take(() => "key");
   const commands = Array.from({ length: count }, (_, at) => `c${at}`);
   expect(decode(bytes ?? Buffer.of(), 1 << 20)).toEqual(commands);

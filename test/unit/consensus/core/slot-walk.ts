@@ -1,10 +1,18 @@
 // Owns: a walk through every reachable state of one slot with three voters and two values, from the proposals to the
 // states of phase 2. The moves are those of the real Slot. Messages are sets that only grow, of which a voter has seen
-// any part, in any number of copies: that covers loss, repetition, reordering, delay, and restarts with durable ballots.
-// A voter that proposes nothing is one in doubt. Coins are free: each voter may toss either side each time.
-import { type Ballot, NULL_OUTCOME, type Outcome, UNSURE, type Value, type VoteChoice, valueOf } from "../../../../src/consensus/core/message.ts";
-import { Slot } from "../../../../src/consensus/core/slot.ts";
+// any part, in any number of copies: that covers loss, repetition, reordering, delay, and restarts with durable
+// ballots. A voter that proposes nothing is one in doubt. Coins are free: each voter may toss either side each time.
 import type { NodeUid } from "../../../../src/base/ids.ts";
+import {
+  type Ballot,
+  NULL_OUTCOME,
+  type Outcome,
+  UNSURE,
+  type Value,
+  type VoteChoice,
+  valueOf,
+} from "../../../../src/consensus/core/message.ts";
+import { Slot } from "../../../../src/consensus/core/slot.ts";
 import type { PlantedFault } from "../../../../src/consensus/observer.ts";
 
 export interface WalkResult {
@@ -49,7 +57,9 @@ export function walkSlot(planted?: PlantedFault): WalkResult {
       if (seen.has(key)) continue;
       seen.add(key);
       const violation = next.decided < 0 ? "C5: two outcomes are decided" : findViolation(next);
-      if (violation !== undefined) return { states: seen.size, decisions, violation: `${violation} in ${describe(next)}` };
+      if (violation !== undefined) {
+        return { states: seen.size, decisions, violation: `${violation} in ${describe(next)}` };
+      }
       if (next.decided > 0) decisions.add(LETTERS[next.decided] ?? "");
       open.push(next);
     }
@@ -153,7 +163,9 @@ function bitOf(field: MoveField, code: number): number {
 }
 
 function* movesIn(bits: number): Generator<{ readonly field: MoveField; readonly code: number }> {
-  for (const field of MOVE_FIELDS) for (const code of CODES) if ((bits & bitOf(field, code)) !== 0) yield { field, code };
+  for (const field of MOVE_FIELDS) {
+    for (const code of CODES) if ((bits & bitOf(field, code)) !== 0) yield { field, code };
+  }
 }
 
 function findViolation({ voters, decided }: World): string | undefined {
@@ -168,8 +180,8 @@ function findViolation({ voters, decided }: World): string | undefined {
     const strays = later.some((field) => voters.some((said) => get(said, field) !== 0 && get(said, field) !== locked));
     if (strays) return `C4: a State against a quorum of Votes(${phase})`;
   }
-  if ((decided === X || decided === Y) && count("proposal", decided) < QUORUM) return "C5: a value that no quorum proposed";
-  return undefined;
+  const isProposed = (decided !== X && decided !== Y) || count("proposal", decided) >= QUORUM;
+  return isProposed ? undefined : "C5: a value is decided that no quorum proposed";
 }
 
 function* ballotsOf(said: Said): Generator<Ballot> {

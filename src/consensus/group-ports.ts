@@ -1,0 +1,36 @@
+// Owns: what a consensus group is told and what it needs of the world.
+import type { AetherError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import type { Clock } from "../env/clock.ts";
+import type { OrderedStore } from "../env/store.ts";
+import type { Log } from "../env/telemetry.ts";
+import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { ConsensusMetrics } from "./metrics.ts";
+import type { ConsensusObserver, PlantedFault } from "./observer.ts";
+import type { ReplicatedStateMachine } from "./state-machine.ts";
+
+export interface GroupConfig {
+  readonly cluster: string;
+  readonly node: NodeId;
+  /** In the same order on every node. */
+  readonly voters: readonly NodeId[];
+  /** W. Fixed when the cluster forms. */
+  readonly windowSlots: number;
+  /** P. */
+  readonly pipelineSlots: number;
+  readonly observer?: ConsensusObserver;
+  readonly planted?: PlantedFault;
+}
+
+export interface GroupPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics?: ConsensusMetrics;
+  readonly messaging: PeerMessaging;
+  readonly wal: OrderedStore;
+  readonly stateMachine: ReplicatedStateMachine;
+  /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */
+  onFatal(error: AetherError): void;
+}

@@ -1,0 +1,86 @@
+// Owns: opening a voter from its disk: replay, checks, a new incarnation made durable before anything is said.
+import { AetherError } from "../base/errors.ts";
+import type { NodeUid } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import type { Identity, StoredEntry } from "./core/journal-record.ts";
+import { type Ballot, batchKeyOf, type BatchKey } from "./core/message.ts";
+import { Replica } from "./core/replica.ts";
+import type { GroupConfig, GroupPorts } from "./group-ports.ts";
+import { Journal } from "./journal.ts";
+import { Recovery } from "./recovery.ts";
+
+export interface OpenedVoter {
+  readonly journal: Journal;
+  readonly replica: Replica;
+  readonly identity: Identity;
+  readonly incarnation: number;
+  readonly recovered: { readonly ballots: readonly Ballot[]; readonly batches: readonly BatchKey[] };
+}
+
+/** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
+export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
+  const recovery = new Recovery(ports.stateMachine);
+  const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
+  recovery.checkIdentity(config);
+  recovery.checkLog(journal.decidedSlots);
+  const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
+  const windowSlots = identity.windowSlots;
+  const incarnation = recovery.incarnation + 1;
+  const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
+  const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
+  const entries: StoredEntry[] = [{ kind: "start", incarnation, startId }];
+  if (recovery.identity === undefined) entries.unshift({ kind: "identity", identity });
+  const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
+  const { node, uid, share } = identity;
+  const replica = new Replica(
+    {
+      voters: config.voters,
+      windowSlots,
+      pipelineSlots: Math.min(config.pipelineSlots, windowSlots),
+      planted: config.planted,
+    },
+    {
+      self: { node, uid, share, startId, startWrite },
+      admission: { voters: recovery.voters, isFormed: recovery.isFormed },
+      applied: recovery.applied,
+      dedupe: recovery.dedupe,
+      proposeBelow,
+      ballots: recovery.ballots,
+      batches: recovery.batches,
+      promises: recovery.promises,
+    },
+    ports.random.fork("replica"),
+  );
+  const recovered = { ballots: recovery.ballots, batches: recovery.batches.map((batch) => batchKeyOf(batch.id)) };
+  return { journal, replica, identity, incarnation, recovered };
+}
+
+function appendDurably(journal: Journal, write: Parameters<Journal["append"]>[0]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    journal.append(write, (number, failure) => {
+      if (failure === undefined) resolve(number);
+      else reject(diskFailure(failure));
+    });
+  });
+}
+
+function newIdentity(config: GroupConfig, random: Random): Identity {
+  const { cluster, node, voters, windowSlots } = config;
+  return { cluster, node, voters, windowSlots, uid: randomText(random, 16) as NodeUid, share: randomText(random, 32) };
+}
+
+function randomText(random: Random, length: number): string {
+  const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
+  return Array.from({ length }, () => alphabet[random.below(alphabet.length)]).join("");
+}
+
+/** Nothing may be concluded about a write that failed: the process must stop. */
+export function diskFailure(failure: Error): AetherError {
+  return new AetherError(
+    "E_DISK",
+    `writing the journal failed (${failure.message}): check the disk, then start the node again`,
+    {
+      cause: failure,
+    },
+  );
+}

@@ -1,0 +1,124 @@
+import { beforeEach, expect, test } from "vitest";
+import { parseNodeId } from "../../../../src/base/ids.ts";
+import { Admission } from "../../../../src/consensus/core/admission.ts";
+import { Effects, type FirstVoter } from "../../../../src/consensus/core/effects.ts";
+import type { Message } from "../../../../src/consensus/core/message.ts";
+import { PeerView } from "../../../../src/consensus/core/peer-view.ts";
+import { uidNamed } from "../../../property/consensus-values.ts";
+
+type Hello = Extract<Message, { kind: "hello" }>;
+
+const A = parseNodeId("a");
+const B = parseNodeId("b");
+const C = parseNodeId("c");
+const NODES = [A, B, C];
+const LIST: readonly FirstVoter[] = NODES.map((node) => {
+  return { node, uid: uidNamed(`uid-${node}`), share: `share-${node}` };
+});
+/** What a hello says whose data directory has no list of voters. */
+const EMPTY = { listDigest: undefined, isFormed: false } as const;
+const SELF = { node: A, uid: uidNamed("uid-a"), share: "share-a", startId: "start-a", startWrite: 10 };
+
+let effects: Effects;
+let peers: PeerView;
+
+beforeEach(() => {
+  effects = new Effects();
+  peers = new PeerView(NODES, A, []);
+});
+
+function formed(): Admission {
+  return new Admission(SELF, NODES, 2, { voters: LIST, isFormed: true });
+}
+
+/** What the formed voter `name` says at its start. */
+function helloOf(name: string, change: Partial<Hello> = {}): Hello {
+  const node = parseNodeId(name);
+  const self = { node, uid: uidNamed(`uid-${name}`), share: `share-${name}`, startId: `start-${name}`, startWrite: 10 };
+  const hello = new Admission(self, NODES, 2, { voters: LIST, isFormed: true }).hello(A, 0);
+  if (hello.kind !== "hello") throw new TypeError("a hello is a hello");
+  return { ...hello, ...change };
+}
+
+function refusals(): readonly (string | undefined)[] {
+  return effects.sends.flatMap(({ message }) => (message.kind === "hello-reply" ? [message.refusal?.code] : []));
+}
+
+test("a voter with the list and a higher write number than before is accepted and told so", () => {
+  const admission = formed();
+  peers.startAccepted(B, "an earlier start", 9);
+  admission.onHello(B, helloOf("b"), peers, effects);
+  expect(admission.hasMet(B)).toBe(true);
+  expect(refusals()).toEqual([undefined]);
+});
+
+test("a start that does not go beyond what was promised before is refused: the disk is older than it was", () => {
+  const admission = formed();
+  peers.startAccepted(B, "an earlier start", 10);
+  admission.onHello(B, helloOf("b"), peers, effects);
+  expect(admission.hasMet(B)).toBe(false);
+  expect(refusals()).toEqual(["E_DATA_LOST"]);
+});
+
+test("the hello of one start may come again, also after its ballots were heard", () => {
+  const admission = formed();
+  admission.onHello(B, helloOf("b"), peers, effects);
+  const peer = peers.get(B);
+  if (peer !== undefined) peer.writeNumber = 99;
+  admission.onHello(B, helloOf("b"), peers, effects);
+  expect(refusals()).toEqual([undefined, undefined]);
+});
+
+test("another list of voters is foreign, another identity of a known voter is lost data", () => {
+  const admission = formed();
+  admission.onHello(B, helloOf("b", { uid: uidNamed("uid-x"), listDigest: "another" }), peers, effects);
+  admission.onHello(B, helloOf("b", { uid: uidNamed("uid-x"), ...EMPTY }), peers, effects);
+  expect(refusals()).toEqual(["E_DATA_FOREIGN", "E_DATA_LOST"]);
+});
+
+test("a voter whose new start is refused is not met any more: nothing that it says counts", () => {
+  const admission = formed();
+  admission.onHello(B, helloOf("b"), peers, effects);
+  expect(admission.hasMet(B)).toBe(true);
+  // The old connection may not have been seen to end before the new process speaks.
+  admission.onHello(B, helloOf("b", { uid: uidNamed("uid-new"), startId: "wiped", ...EMPTY }), peers, effects);
+  expect(admission.hasMet(B)).toBe(false);
+});
+
+test("ballots may leave once a quorum, this node included, has accepted this start", () => {
+  const admission = formed();
+  expect(admission.isAdmitted).toBe(false);
+  admission.onReply(B, { kind: "hello-reply", startId: "another start", refusal: undefined }, effects);
+  expect(admission.isAdmitted).toBe(false);
+  admission.onReply(B, { kind: "hello-reply", startId: SELF.startId, refusal: undefined }, effects);
+  expect(admission.isAdmitted).toBe(true);
+});
+
+test("a voter that has not formed accepts nobody: it knows nothing that could speak against them", () => {
+  const admission = new Admission(SELF, NODES, 2, { voters: LIST, isFormed: false });
+  admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects);
+  expect(refusals()).toEqual([]);
+  expect(admission.hasMet(B)).toBe(true);
+});
+
+test("a voter writes its list when all have met, and that it has formed when all have told the same list", () => {
+  const admission = new Admission(SELF, NODES, 2, { voters: undefined, isFormed: false });
+  expect(admission.onHello(B, helloOf("b", EMPTY), peers, effects)).toBeUndefined();
+  expect(admission.onHello(C, helloOf("c", EMPTY), peers, effects)).toEqual({ kind: "voter-list", voters: LIST });
+  expect(admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects)).toBeUndefined();
+  expect(admission.listWritten()).toBeUndefined();
+  expect(admission.onHello(C, helloOf("c", { isFormed: false }), peers, effects)).toEqual({ kind: "formed" });
+  expect(admission.isFormed).toBe(false);
+  admission.formedWritten();
+  expect(admission.isFormed).toBe(true);
+});
+
+test("an empty voter makes up no list of its own where the others have formed one", () => {
+  const admission = new Admission(SELF, NODES, 2, { voters: undefined, isFormed: false });
+  admission.onHello(B, helloOf("b"), peers, effects);
+  expect(admission.onHello(C, helloOf("c"), peers, effects)).toBeUndefined();
+});
+
+test("what seeds the coin is told to nobody", () => {
+  expect(JSON.stringify(helloOf("b"))).not.toContain(formed().secret);
+});
