@@ -41,6 +41,7 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
     },
     {
       self: { node, uid, share, startId, startWrite },
+      incarnation,
       admission: { voters: recovery.voters, isFormed: recovery.isFormed },
       applied: recovery.applied,
       dedupe: recovery.dedupe,

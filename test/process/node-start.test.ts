@@ -69,8 +69,11 @@ describe("where the configuration comes from", () => {
       variables: { AETHER_CLUSTER: "variable", AETHER_LABELS: "from=variable" },
     });
     await node.ready();
-    const { body } = await ask(`${fleet.api("n1")}/v1/cluster`);
-    expect(body).toMatchObject({ cluster: "flag", nodes: [{ id: "n1", labels: { from: "variable" } }] });
+    await eventually("its labels are known", async () => {
+      const { body } = await ask(`${fleet.api("n1")}/v1/cluster`);
+      expect(body).toMatchObject({ cluster: "flag", nodes: [{ id: "n1", labels: { from: "variable" } }] });
+      return true;
+    });
   });
 
   test("a node can be started from flags alone, and from variables alone", async () => {
@@ -181,7 +184,7 @@ describe("what a node refuses to start with", () => {
     await fleet.start("n1");
   });
 
-  test("a store without its journal, or a directory whose journal is no database", async () => {
+  test("a journal that is no database", async () => {
     const fleet = await NodeFleet.open(ALONE);
     await mkdir(join(fleet.dataDir("n1"), "wal"), { recursive: true });
     await writeFile(join(fleet.dataDir("n1"), "wal", "CURRENT"), "MANIFEST-999999\n");

@@ -86,8 +86,9 @@ test("a batch is unassigned or in one slot until it runs; null slots return thei
 function checkValue(
   value: Value,
   idsMax: number,
-  { waiting, bytesOf }: { readonly waiting: ReadonlyMap<string, BatchId>; readonly bytesOf: ReadonlyMap<string, number> },
+  known: { readonly waiting: ReadonlyMap<string, BatchId>; readonly bytesOf: ReadonlyMap<string, number> },
 ): void {
+  const { waiting, bytesOf } = known;
   const keys = value.batches.map(batchKeyOf);
   expect(new Set(keys).size).toBe(keys.length);
   expect(keys.length).toBeLessThanOrEqual(idsMax);

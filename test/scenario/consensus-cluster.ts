@@ -1,5 +1,6 @@
 // Owns: a cluster of real group drivers whose network, disks and clock a story moves by hand, under the protocol
-// checker of the simulator. Nothing happens by itself: messages arrive, writes end and time passes when the story says so.
+// checker of the simulator. Nothing happens by itself: messages arrive, writes end and time passes when the story says
+// so.
 import { expect } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { decode, encode } from "../../src/base/codec.ts";
@@ -110,7 +111,7 @@ export class HandCluster {
     return this.driver(name).replica.slots.applied;
   }
 
-  // ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── processes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Starts a process on what the disk of `name` has. Rejects where the disk is refused. */
   async start(name: string, options: { readonly cluster?: string } = {}): Promise<void> {
@@ -171,7 +172,7 @@ export class HandCluster {
     this.clock.settle();
   }
 
-  // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Proposes `command`, a word that names it in `outcomes` and in the states. */
   put(name: string, command: string): void {
@@ -188,7 +189,7 @@ export class HandCluster {
     return this.outcomes.get(command)?.kind === "applied";
   }
 
-  // ── the network, the disks and the clock ────────────────────────────────────────────────────────────────────────────
+  // ── the network, the disks and the clock ──────────────────────────────────────────────────────────────────────────
 
   /** Lets the messages under way arrive, then lets the writes end. False when there was nothing. */
   round(): boolean {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { HandCluster } from "./consensus-cluster.ts";
 
-test("three nodes decide a write in one round trip, one durable write each, twelve messages, eight frames", async () => {
+test("three nodes decide a write in one round trip, one durable write each and eight frames", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   const writesBefore = [...cluster.nodes.values()].map(({ disk }) => disk.writes);
   const sentBefore = cluster.sent.length;

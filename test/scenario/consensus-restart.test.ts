@@ -53,7 +53,7 @@ test("a node in doubt that hears no majority of proposals votes ?, and the slot 
   expect(cluster.expectAgreement()).toEqual(["x", "y"]);
 });
 
-test("after a power cut of all nodes every acknowledged write is there; doubtful slots are burned at once (C9)", async () => {
+test("after a power cut every acknowledged write is there and doubtful slots are burned at once (C9)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.put("b", "x");
   cluster.settle();
@@ -92,7 +92,7 @@ test("a vote that reached one disk before a power cut still counts, and its batc
   expect([...cluster.expectAgreement()].sort()).toEqual(["x", "y"]);
 });
 
-test("a decision that only the acknowledging node knew survives its loss and a restart of the others (C5, C9)", async () => {
+test("a decision that only one node knew survives its loss and a restart of the others (C5, C9)", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   // Only a hears the votes.
   cluster.lose = ({ to, message }) => to !== "a" && message.kind === "ballot";

@@ -6,6 +6,7 @@ import type { NodeId, NodeUid } from "../../base/ids.ts";
 import type { Effects, FirstVoter, JournalEntry } from "./effects.ts";
 import type { Message, Refusal } from "./message.ts";
 import type { PeerView } from "./peer-view.ts";
+import { quorumOf } from "./quorum.ts";
 
 type Hello = Extract<Message, { kind: "hello" }>;
 type HelloReply = Extract<Message, { kind: "hello-reply" }>;
@@ -27,6 +28,7 @@ export class Admission {
   readonly self: SelfIdentity;
   private readonly voters: readonly NodeId[];
   private readonly quorum: number;
+  private readonly windowSlots: number;
   /** The list of first voters, once this node has written it. */
   private list: readonly FirstVoter[] | undefined;
   /** Set once the list is fsynced: only then is it told. */
@@ -37,12 +39,13 @@ export class Admission {
   private readonly acceptedBy = new Set<NodeId>();
   private readonly refusedBy = new Map<NodeId, Refusal>();
 
-  constructor(self: SelfIdentity, voters: readonly NodeId[], quorum: number, recovered: AdmissionState) {
+  constructor(self: SelfIdentity, voters: readonly NodeId[], windowSlots: number, recovered: AdmissionState) {
     this.self = self;
     this.voters = voters;
-    this.quorum = quorum;
+    this.quorum = quorumOf(voters.length);
+    this.windowSlots = windowSlots;
     this.list = recovered.voters;
-    this.listDigest = recovered.voters === undefined ? undefined : digestOf(recovered.voters);
+    this.listDigest = recovered.voters === undefined ? undefined : this.digestOf(recovered.voters);
     this.formed = recovered.isFormed;
     this.acceptedBy.add(self.node);
   }
@@ -62,7 +65,8 @@ export class Admission {
 
   /** A secret that all first voters contributed to: it seeds the coin. */
   get secret(): string {
-    return this.list === undefined ? "" : digestOf(this.list);
+    // Not the digest itself, which every hello tells.
+    return this.list === undefined ? "" : sha256(`coin\n${this.listText(this.list)}`);
   }
 
   /** The uid of a voter, once the list is known. */
@@ -91,8 +95,10 @@ export class Admission {
   }
 
   hello(to: NodeId, doubtBelow: number): Message {
-    const { uid, startId, startWrite, share } = this.self;
+    const { uid, startId, startWrite } = this.self;
     const { listDigest, formed: isFormed } = this;
+    // Needed for the list alone, so a formed cluster keeps its secret.
+    const share = isFormed ? "" : this.self.share;
     const wantsHello = !this.met.has(to);
     return { kind: "hello", uid, startId, startWrite, doubtBelow, share, listDigest, isFormed, wantsHello };
   }
@@ -111,6 +117,7 @@ export class Admission {
     }
     if (refusal !== undefined) {
       effects.alarms.push({ kind: "refused", by: this.self.node, refusal });
+      this.met.delete(from);
       return undefined;
     }
     this.met.set(from, hello);
@@ -134,7 +141,7 @@ export class Admission {
   /** The list is fsynced: from now on it is told, and may already be confirmed by all. */
   listWritten(): JournalEntry | undefined {
     if (this.list === undefined) return undefined;
-    this.listDigest = digestOf(this.list);
+    this.listDigest = this.digestOf(this.list);
     return this.nextRecord();
   }
 
@@ -147,8 +154,8 @@ export class Admission {
       return {
         code: "E_DATA_FOREIGN",
         message:
-          `the data directory of ${from} belongs to another cluster of the same name: ` +
-          "point it to its own directory",
+          `the data directory of ${from} belongs to another cluster of the same name, or ${from} was started with ` +
+          "another voter list or consensus.windowSlots: point it to its own directory, with the same settings",
       };
     }
     const known = this.uidOf(from);
@@ -190,6 +197,16 @@ export class Admission {
     return { kind: "voter-list", voters: list };
   }
 
+  private digestOf(list: readonly FirstVoter[]): string {
+    return sha256(`list\n${this.listText(list)}`);
+  }
+
+  /** Everything the first voters must agree on. */
+  private listText(list: readonly FirstVoter[]): string {
+    const voters = list.map((voter) => `${voter.node}=${voter.uid}=${voter.share}`);
+    return [`window=${this.windowSlots}`, ...voters].join("\n");
+  }
+
   /** All have fsynced the same list, or one that formed with it proves that all had. */
   private isConfirmed(digest: string): boolean {
     const others = this.voters.filter((node) => node !== this.self.node).map((node) => this.met.get(node));
@@ -205,8 +222,4 @@ function lost(node: NodeId, what: string): Refusal {
       `the data directory of ${node} ${what}; a voter without its data is not the same voter: ` +
       `start ${node} with its own data directory`,
   };
-}
-
-function digestOf(voters: readonly FirstVoter[]): string {
-  return sha256(voters.map((voter) => `${voter.node}=${voter.uid}=${voter.share}`).join("\n"));
 }

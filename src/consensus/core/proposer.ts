@@ -123,7 +123,9 @@ export class Proposer {
     this.proposedAtMs = turn.nowMs;
     this.patienceMs = pace.proposePatienceMs();
     const convener = pickConvener(view, slots.active, turn.nowMs);
-    if (convener !== view.self) pace.noteConvener(convener, "missed", turn.nowMs);
+    // While every slot that may be in flight is, nobody can propose: that is not the convener's fault.
+    const couldPropose = slots.inFlight < this.parts.pipelineSlots && slots.active < slots.windowEnd;
+    if (convener !== view.self && couldPropose) pace.noteConvener(convener, "missed", turn.nowMs);
     this.resendBatches();
     if (isCaughtUp(view, turn.nowMs)) this.proposeNext();
   }

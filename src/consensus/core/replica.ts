@@ -34,6 +34,8 @@ export interface ReplicaConfig {
 /** What this node's disk says at start. */
 export interface RecoveredState {
   readonly self: SelfIdentity;
+  /** Raised and fsynced at every start. */
+  readonly incarnation: number;
   readonly admission: AdmissionState;
   readonly applied: number;
   readonly dedupe: DedupeTable;
@@ -56,7 +58,7 @@ const PULL_AGAIN_MS_MAX = 1_000;
 const PULL_IDS_MAX = 256;
 const READ_RESEND_MS = 50;
 /** A late answer to a round of an earlier start must not answer one of this start. */
-const NONCES_PER_START = 2 ** 20;
+const NONCES_PER_START = 2 ** 32;
 const LOG_PULL_MS = 200;
 /** How far behind the others a node may be and still call itself caught up. */
 const LAG_SLOTS_READY = 64;
@@ -89,10 +91,10 @@ export class Replica {
     assert(this.selfIndex >= 0, "this node is one of the voters");
     this.quorum = quorumOf(voters.length);
     this.dedupe = dedupe;
-    this.admission = new Admission(self, voters, this.quorum, recovered.admission);
+    this.admission = new Admission(self, voters, windowSlots, recovered.admission);
     this.peers = new PeerView(voters, self.node, recovered.promises);
     this.pace = new Pace(random.fork("pace"), this.selfIndex);
-    this.reads = new ReadRounds(this.quorum, self.startWrite * NONCES_PER_START);
+    this.reads = new ReadRounds(this.quorum, recovered.incarnation * NONCES_PER_START);
     // A voter that had not formed a cluster has proposed nothing that it could have forgotten.
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
     this.slots = this.createSlots(recovered.applied, doubtBelow);

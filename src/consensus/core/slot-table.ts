@@ -83,6 +83,7 @@ export class SlotTable {
   /** The slot is applied. Some decided slots stay in memory to answer voters that are a little behind. */
   advanceApplied(): void {
     this.parked.delete(this.applied);
+    this.forgetMissing(this.applied);
     this.slots.delete(this.applied - 2 * this.windowSlots);
     this.applied += 1;
     this.active = Math.max(this.active, this.applied);
@@ -127,6 +128,13 @@ export class SlotTable {
       );
     }
     return overdue;
+  }
+
+  /** Nobody waits for batches of this slot any more. */
+  private forgetMissing(slot: number): void {
+    for (const [key, slots] of this.missing) {
+      if (slots.delete(slot) && slots.size === 0) this.missing.delete(key);
+    }
   }
 
   private create(slot: number, nowMs: number): Slot {
