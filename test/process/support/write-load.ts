@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { z } from "zod";
-import { toAetherError } from "../../../src/base/errors.ts";
+import { ERRORS, type ErrorCode } from "../../../src/base/error-catalog.ts";
+import { AetherError, toAetherError } from "../../../src/base/errors.ts";
 import { type Client, connect } from "../../../src/client/connect.ts";
 import { ask, eventually, type NodeFleet } from "../../support/node-fleet.ts";
 
@@ -17,6 +18,13 @@ const pageSchema = z.object({
   entries: z.array(z.object({ key: z.string(), value: z.unknown(), modRevision: z.number(), version: z.number() })),
   more: z.boolean(),
   revision: z.number(),
+});
+const errorSchema = z.object({
+  error: z.object({
+    code: z.custom<ErrorCode>((code) => typeof code === "string" && Object.hasOwn(ERRORS, code)),
+    message: z.string(),
+    outcome: z.enum(["not-applied", "unknown"]).exactOptional(),
+  }),
 });
 type Entry = z.output<typeof pageSchema>["entries"][number];
 
@@ -34,6 +42,9 @@ export class WriteLoad {
   private readonly refused = new Set<string>();
   private readonly steps: Step[] = [];
   private unknownSteps = 0;
+  /** The highest number whose step was acknowledged: no read that begins later may see less. */
+  private countedTo = 0;
+  private staleReads = 0;
   private readonly fleet: NodeFleet;
   private readonly clients: Client[] = [];
   private readonly writers: Promise<void>[] = [];
@@ -101,6 +112,7 @@ export class WriteLoad {
   private async expectCounter(): Promise<void> {
     const steps = [...this.steps].sort((a, b) => a.value - b.value);
     expect(steps.length).toBeGreaterThan(0);
+    expect(this.staleReads, "linearizable reads that missed an acknowledged write").toBe(0);
     for (const [index, step] of steps.entries()) {
       const before = steps[index - 1];
       if (before === undefined) continue;
@@ -131,11 +143,14 @@ export class WriteLoad {
   private async count(client: Client): Promise<void> {
     while (!this.isStopping) {
       try {
+        const floor = this.countedTo;
         const { entry } = await client.kv.get(COUNTER, { timeoutMs: TIMEOUT_MS });
+        this.staleReads += z.number().default(0).parse(entry?.value) < floor ? 1 : 0;
         const value = z.number().default(0).parse(entry?.value) + 1;
         const options = { ifModRevision: entry?.modRevision ?? 0, timeoutMs: TIMEOUT_MS };
         const { revision } = await client.kv.put(COUNTER, value, options);
         this.steps.push({ value, revision });
+        this.countedTo = Math.max(this.countedTo, value);
       } catch (error) {
         const { code, outcome } = toAetherError(error);
         if (outcome === "unknown") this.unknownSteps += 1;
@@ -154,8 +169,7 @@ async function putByClient(client: Client, key: string): Promise<number> {
 async function putByHttp(api: string, key: string): Promise<number> {
   const { status, body } = await ask(`${api}/v1/kv/${key}`, { method: "PUT", body: key });
   if (status === 200) return z.object({ revision: z.number() }).parse(body).revision;
-  const { error } = z.object({ error: z.object({ code: z.string(), outcome: z.string().optional() }) }).parse(body);
-  throw new RefusedOverHttp(error.code, error.outcome === "unknown" ? "unknown" : "not-applied");
+  throw AetherError.fromBody(errorSchema.parse(body).error);
 }
 
 async function readSettledCopy(api: string, revision: number): Promise<ReadonlyMap<string, Entry>> {

@@ -12,6 +12,7 @@ const A = parseNodeId("a");
 const B = parseNodeId("b");
 const C = parseNodeId("c");
 const NODES = [A, B, C];
+const WINDOW_SLOTS = 16;
 const LIST: readonly FirstVoter[] = NODES.map((node) => {
   return { node, uid: uidNamed(`uid-${node}`), share: `share-${node}` };
 });
@@ -28,14 +29,15 @@ beforeEach(() => {
 });
 
 function formed(): Admission {
-  return new Admission(SELF, NODES, 2, { voters: LIST, isFormed: true });
+  return new Admission(SELF, NODES, WINDOW_SLOTS, { voters: LIST, isFormed: true });
 }
 
-/** What the formed voter `name` says at its start. */
+/** What the voter `name` says at its start: with the list on disk, or `EMPTY`. */
 function helloOf(name: string, change: Partial<Hello> = {}): Hello {
+  const { isFormed = true } = change;
   const node = parseNodeId(name);
   const self = { node, uid: uidNamed(`uid-${name}`), share: `share-${name}`, startId: `start-${name}`, startWrite: 10 };
-  const hello = new Admission(self, NODES, 2, { voters: LIST, isFormed: true }).hello(A, 0);
+  const hello = new Admission(self, NODES, WINDOW_SLOTS, { voters: LIST, isFormed }).hello(A, 0);
   if (hello.kind !== "hello") throw new TypeError("a hello is a hello");
   return { ...hello, ...change };
 }
@@ -95,14 +97,14 @@ test("ballots may leave once a quorum, this node included, has accepted this sta
 });
 
 test("a voter that has not formed accepts nobody: it knows nothing that could speak against them", () => {
-  const admission = new Admission(SELF, NODES, 2, { voters: LIST, isFormed: false });
+  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: LIST, isFormed: false });
   admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects);
   expect(refusals()).toEqual([]);
   expect(admission.hasMet(B)).toBe(true);
 });
 
 test("a voter writes its list when all have met, and that it has formed when all have told the same list", () => {
-  const admission = new Admission(SELF, NODES, 2, { voters: undefined, isFormed: false });
+  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: undefined, isFormed: false });
   expect(admission.onHello(B, helloOf("b", EMPTY), peers, effects)).toBeUndefined();
   expect(admission.onHello(C, helloOf("c", EMPTY), peers, effects)).toEqual({ kind: "voter-list", voters: LIST });
   expect(admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects)).toBeUndefined();
@@ -114,11 +116,20 @@ test("a voter writes its list when all have met, and that it has formed when all
 });
 
 test("an empty voter makes up no list of its own where the others have formed one", () => {
-  const admission = new Admission(SELF, NODES, 2, { voters: undefined, isFormed: false });
+  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: undefined, isFormed: false });
   admission.onHello(B, helloOf("b"), peers, effects);
   expect(admission.onHello(C, helloOf("c"), peers, effects)).toBeUndefined();
 });
 
 test("what seeds the coin is told to nobody", () => {
-  expect(JSON.stringify(helloOf("b"))).not.toContain(formed().secret);
+  const hello = JSON.stringify(helloOf("b"));
+  expect(hello).not.toContain(formed().secret);
+  expect(hello).not.toContain("share-b");
+});
+
+test("voters that disagree about the window do not form one cluster", () => {
+  const other = new Admission({ ...SELF, node: B }, NODES, WINDOW_SLOTS * 2, { voters: LIST, isFormed: false });
+  const hello = other.hello(A, 0);
+  if (hello.kind === "hello") formed().onHello(B, { ...hello, uid: uidNamed("uid-b") }, peers, effects);
+  expect(refusals()).toEqual(["E_DATA_FOREIGN"]);
 });

@@ -1,0 +1,84 @@
+// How processes become one cluster, and what they say until they are.
+import { expect, test } from "vitest";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+
+test("two of three first voters are not enough, and each says whom it waits for; the third makes all ready", async () => {
+  const fleet = await NodeFleet.open();
+  const [first, second] = [await fleet.launch("n1"), await fleet.launch("n2")];
+  for (const name of ["n1", "n2"]) {
+    await eventually(`${name} says why it is not ready`, async () => {
+      const { status, body } = await ask(`${fleet.api(name)}/readyz`);
+      expect(status).toBe(503);
+      expect(body).toMatchObject({ ready: false, reason: expect.stringMatching(/n3/) as string });
+      return true;
+    });
+    const refused = await ask(`${fleet.api(name)}/v1/kv/data/a`, {
+      method: "PUT", body: 1, headers: { "x-deadline-ms": "300" },
+    });
+    expect(refused.status).toBe(503);
+    expect(refused.body).toMatchObject({ error: { outcome: "not-applied" } });
+    expect(await ask(`${fleet.api(name)}/livez`)).toMatchObject({ status: 200 });
+  }
+  expect([...first.stdout, ...second.stdout]).toEqual([]);
+  await fleet.start("n3");
+  await Promise.all([first.ready(), second.ready()]);
+  const { body } = await ask(`${fleet.api("n1")}/v1/kv/data/a`, { method: "PUT", body: 1 });
+  expect(body).toHaveProperty("revision");
+  await eventually("all nodes are on duty, with one leader", async () => {
+    const views = await Promise.all(fleet.apis.map((api) => ask(`${api}/v1/cluster`)));
+    for (const view of views) {
+      expect(view.body).toMatchObject({
+        cluster: "test",
+        nodes: ["n1", "n2", "n3"].map((id) => ({ id, role: "voter", status: "on-duty" })),
+        leader: { node: expect.any(String) as string },
+        quorum: { need: 2, have: 3 },
+      });
+    }
+    return true;
+  });
+});
+
+test("a formed cluster goes on with two of three, and one alone says that it sees no majority", async () => {
+  const fleet = await NodeFleet.open();
+  await fleet.startAll();
+  await fleet.kill("n3");
+  expect(await ask(`${fleet.api("n1")}/v1/kv/data/a`, { method: "PUT", body: 1 })).toMatchObject({ status: 200 });
+  await fleet.kill("n2");
+  await eventually("n1 is not ready any more", async () => {
+    const { status, body } = await ask(`${fleet.api("n1")}/readyz`);
+    expect(body).toMatchObject({ ready: false, reason: expect.any(String) as string });
+    return status === 503 || undefined;
+  });
+  const write = await ask(`${fleet.api("n1")}/v1/kv/data/b`, {
+    method: "PUT", body: 1, headers: { "x-deadline-ms": "300" },
+  });
+  expect([503, 504]).toContain(write.status);
+  const read = await ask(`${fleet.api("n1")}/v1/kv/data/a`, { headers: { "x-deadline-ms": "300" } });
+  expect([503, 504]).toContain(read.status);
+  const local = await ask(`${fleet.api("n1")}/v1/kv/data/a?consistency=local`);
+  expect(local).toMatchObject({ status: 200, body: { value: 1 } });
+  await fleet.start("n2");
+  await eventually("n1 is ready again", async () => (await ask(`${fleet.api("n1")}/readyz`)).status === 200 || undefined);
+  expect(await ask(`${fleet.api("n1")}/v1/kv/data/c`, { method: "PUT", body: 1 })).toMatchObject({ status: 200 });
+});
+
+test("a single voter is a cluster, also after kill -9", async () => {
+  const fleet = await NodeFleet.open({ names: ["n1"] });
+  await fleet.startAll();
+  expect(await ask(`${fleet.api("n1")}/v1/kv/data/a`, { method: "PUT", body: 1 })).toMatchObject({ status: 200 });
+  await fleet.kill("n1");
+  await fleet.start("n1");
+  expect(await ask(`${fleet.api("n1")}/v1/kv/data/a`)).toMatchObject({ status: 200, body: { value: 1 } });
+});
+
+test("nodes of another cluster are not let in, and the cluster goes on", async () => {
+  const fleet = await NodeFleet.open();
+  await fleet.start("n1", "n2", "n3");
+  await fleet.kill("n3");
+  const stranger = await fleet.launch("n3", { cluster: "other", dataDir: `${fleet.dataDir("n3")}-other` });
+  const end = await stranger.waitForEnd();
+  expect(end.code).toBe(1);
+  expect(stranger.complaints).toHaveLength(1);
+  expect(await ask(`${fleet.api("n1")}/v1/kv/data/a`, { method: "PUT", body: 1 })).toMatchObject({ status: 200 });
+  await fleet.start("n3");
+});
