@@ -14,13 +14,15 @@ import { malformed } from "./core/message-fields.ts";
 import { checkTxnCommand } from "./core/txn-command.ts";
 import { decodeFrame, FrameWriter, messagesOf } from "./frame.ts";
 import {
-  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SOCKET_BYTES_MAX, TIMEOUT_MS_MAX, WATCH_BUFFER_BYTES_MAX,
+  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SOCKET_BYTES_MAX, SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX,
+  WATCH_BUFFER_BYTES_MAX,
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
 import {
   nodeHelloFields, nodeMessageFields, parseClientHello, parseClientMessage, PROTOCOL_VERSION,
   type ClientMessage, type NodeHello, type NodeMessage,
 } from "./protocol.ts";
+import { ReadGate } from "./read-gate.ts";
 import { changeFields, pageFields, readFields, txnResultFields } from "./results.ts";
 import type { ApiServices } from "./services.ts";
 
@@ -45,6 +47,7 @@ export class ClientSession {
   private readonly outbox = new FrameWriter();
   private readonly watches = new Map<number, KvWatch>();
   private readonly calls = new Map<number, AbortController>();
+  private readonly reads: ReadGate;
   private readonly helloTimer: Timer;
   private state: "greeting" | "open" | "closed" = "greeting";
   private requestsUnderWay = 0;
@@ -54,6 +57,7 @@ export class ClientSession {
     this.connection = connection;
     this.ports = ports;
     this.onClosed = onClosed;
+    this.reads = new ReadGate({ clock: ports.clock, isSocketFull: () => this.unsentBytes > SOCKET_PAUSE_BYTES });
     this.helloTimer = ports.clock.setTimer(HELLO_TIMEOUT_MS, () => this.close("no hello in time"));
     connection.attach({
       onOpen: () => undefined,
@@ -126,7 +130,7 @@ export class ClientSession {
     const { id } = message;
     // Two under one id could not be told apart any more.
     if (this.watches.has(id) || this.calls.has(id)) throw malformed("id: it is in use");
-    if (this.requestsUnderWay >= SESSION_REQUESTS_MAX) {
+    if (this.requestsUnderWay + this.reads.size >= SESSION_REQUESTS_MAX) {
       this.refuse(id, overloaded("requests under way", SESSION_REQUESTS_MAX));
       return;
     }
@@ -145,15 +149,16 @@ export class ClientSession {
         this.beginTxn(message);
         return;
       case "get": {
-        const { key, consistency } = message;
-        const timeoutMs = boundedTimeout(message.timeoutMs);
-        this.settle(id, kv.get(parseKeyText(key), { consistency, timeoutMs }), readFields);
+        const key = parseKeyText(message.key);
+        const options = { consistency: message.consistency, timeoutMs: boundedTimeout(message.timeoutMs) };
+        this.beginRead(id, () => kv.get(key, options), readFields);
         return;
       }
       case "list": {
         const { prefix, limit, after, consistency } = message;
         const query = { prefix: parsePrefix(prefix), limit, ...(after === undefined ? {} : { after }) };
-        this.settle(id, kv.list(query, { consistency, timeoutMs: boundedTimeout(message.timeoutMs) }), pageFields);
+        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs) };
+        this.beginRead(id, () => kv.list(query, options), pageFields);
         return;
       }
       case "watch":
@@ -163,6 +168,10 @@ export class ClientSession {
         this.beginCall(message);
         return;
     }
+  }
+
+  private beginRead<T>(id: number, read: () => Promise<T>, fields: (value: T) => unknown): void {
+    this.reads.enter(id, () => this.settle(id, read(), fields, () => this.reads.leave()));
   }
 
   private beginTxn({ id, command, timeoutMs }: Sent<"txn">): void {
@@ -219,18 +228,27 @@ export class ClientSession {
     this.settle(id, answered.finally(() => this.calls.delete(id)), (fields) => fields);
   }
 
-  /** Answers `id` with what the promise becomes. */
-  private settle<T>(id: number, answer: Promise<T>, fields: (value: T) => unknown): void {
+  /** Answers `id` with what the promise becomes; `onSettled` hears when the answer is on its way. */
+  private settle<T>(
+    id: number,
+    answer: Promise<T>,
+    fields: (value: T) => unknown,
+    onSettled: () => void = () => undefined,
+  ): void {
     this.requestsUnderWay++;
     void answer
       .then(
         (value) => this.send({ kind: "ok", id, result: fields(value) }),
         (error: unknown) => this.refuse(id, error),
       )
-      .finally(() => this.requestsUnderWay--);
+      .finally(() => {
+        this.requestsUnderWay--;
+        onSettled();
+      });
   }
 
   private cancel(id: number): void {
+    if (this.reads.forget(id)) return;
     this.calls.get(id)?.abort();
     const watch = this.watches.get(id);
     if (watch === undefined) return;
@@ -248,17 +266,38 @@ export class ClientSession {
     try {
       this.outbox.add(nodeMessageFields(message));
     } catch (error) {
-      // The answer itself cannot be sent, for example because it is too large; the reason always can.
-      const { id } = message;
-      this.outbox.add(nodeMessageFields({ kind: "error", id, error: toAetherError(error).toBody() }));
+      this.replaceUnsendable(message, toAetherError(error));
     }
+    // Answers can come in great numbers within one turn: what they weigh must show before it is too much.
+    if (this.outbox.bytes > SOCKET_PAUSE_BYTES) this.flush();
     if (this.isFlushPlanned) return;
     this.isFlushPlanned = true;
-    this.ports.clock.defer(() => this.flush());
+    this.ports.clock.defer(() => {
+      this.isFlushPlanned = false;
+      this.flush();
+    });
+  }
+
+  /** The message itself cannot be sent, for example because it is too large; the reason always can. */
+  private replaceUnsendable(message: NodeMessage, reason: AetherError): void {
+    const { id } = message;
+    if (message.kind === "changes") {
+      this.endWatch(id, reason);
+      return;
+    }
+    // What was asked for has been done, whatever the reason says of itself.
+    const error = new AetherError(reason.code, `it is done, but the answer cannot be sent: ${reason.message}`, {
+      outcome: "unknown",
+      details: reason.details,
+    });
+    this.outbox.add(nodeMessageFields({ kind: "error", id, error: error.toBody() }));
+  }
+
+  private get unsentBytes(): number {
+    return this.connection.bufferedBytes + this.outbox.bytes;
   }
 
   private flush(): void {
-    this.isFlushPlanned = false;
     if (this.state !== "open") return;
     for (const frame of this.outbox.take()) this.connection.send(frame);
     if (this.connection.bufferedBytes <= SOCKET_BYTES_MAX) return;
@@ -275,6 +314,7 @@ export class ClientSession {
     if (this.state === "closed") return;
     this.state = "closed";
     this.helloTimer.cancel();
+    this.reads.close();
     for (const watch of this.watches.values()) watch.cancel();
     for (const call of this.calls.values()) call.abort();
     this.watches.clear();

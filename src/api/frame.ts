@@ -13,9 +13,11 @@ export class FrameWriter {
   private messages: Uint8Array[] = [];
   private messageBytes = 0;
   private full: Uint8Array[] = [];
+  private fullBytes = 0;
 
-  get isEmpty(): boolean {
-    return this.messages.length === 0 && this.full.length === 0;
+  /** Bytes added since the last `take`. */
+  get bytes(): number {
+    return this.fullBytes + this.messageBytes;
   }
 
   /** @throws AetherError E_TOO_LARGE, or E_INVALID for what MessagePack cannot hold. */
@@ -31,6 +33,7 @@ export class FrameWriter {
     this.cut();
     const frames = this.full;
     this.full = [];
+    this.fullBytes = 0;
     return frames;
   }
 
@@ -38,6 +41,7 @@ export class FrameWriter {
     if (this.messages.length === 0) return;
     // An array is its header and its elements: encoded messages need no second encoding.
     this.full.push(Buffer.concat([arrayHeader(this.messages.length), ...this.messages]));
+    this.fullBytes += this.messageBytes;
     this.messages = [];
     this.messageBytes = 0;
   }

@@ -11,6 +11,8 @@ export const FRAME_BYTES_TARGET = 256 * KiB;
 /** Requests of one client connection that wait for their answer; more are refused with E_OVERLOADED. */
 export const SESSION_REQUESTS_MAX = 4_096;
 export const SESSION_WATCHES_MAX = 256;
+/** Reads of one connection that run at once; an answer is up to 1 MiB. The others wait their turn. */
+export const SESSION_READS_MAX = 64;
 /** Above this many unsent bytes a client's socket is not read any more: its own slowness holds it back. */
 export const SOCKET_PAUSE_BYTES = 4 * MiB;
 /** Unsent bytes of one watcher, above which the watch ends with the revision to resume from. */

@@ -1,6 +1,7 @@
 // Owns: a look over undecoded MessagePack from strangers. A decoder believes what an array or map says of its length
 // and allocates for it: a few bytes could claim gigabytes. Here no value may promise more than the frame can hold, and
 // only plain data passes: extensions would become dates, sets or regular expressions. The one exception is undefined.
+// What passes can be decoded: a decoder that throws later would throw on every node that looks at the stored value.
 import { AetherError } from "./errors.ts";
 
 /** Levels of arrays and objects: a value of the store may have 64, its frame has a few around it. */
@@ -10,10 +11,11 @@ const DEPTH_MAX = 80;
  * Checks that `bytes` are one complete MessagePack value of plain data whose containers are as long as they say.
  * @throws AetherError E_INVALID
  */
-export function checkShape(bytes: Uint8Array): void {
+export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
   const { length } = bytes;
-  // Values still to come in the innermost container, and in those around it.
+  // Values still to come in the innermost container, and in those around it: keys and values of a map count alike.
   let left = 1;
+  let isMap = false;
   const outer: number[] = [];
   // Values still to come in all of them; each takes a byte at least.
   let promised = 1;
@@ -25,23 +27,27 @@ export function checkShape(bytes: Uint8Array): void {
         if (at !== length) throw notOneValue();
         return;
       }
-      left = next;
+      left = Math.floor(next / 2);
+      isMap = next % 2 === 1;
     }
     if (promised > length - at) throw notOneValue();
     promised--;
-    left--;
     const head = bytes[at++] ?? 0;
+    // Keys stand where an even number is left. Decoders make objects of maps, whose keys can only be strings.
+    if (isMap && left % 2 === 0 && !isString(head)) throw notPlain(depthMax);
+    left--;
     if (head <= 0x7f || head >= 0xe0) continue;
     let items = 0;
+    const opensMap = head <= 0x8f || head >= 0xde;
     if (head <= 0x8f) items = 2 * (head & 0x0f);
     else if (head <= 0x9f) items = head & 0x0f;
     else if (head <= 0xbf) at += head & 0x1f;
     else if (head === FIXEXT_1) {
-      if (bytes[at] !== 0 || bytes[at + 1] !== 0) throw notPlain();
+      if (bytes[at] !== 0 || bytes[at + 1] !== 0) throw notPlain(depthMax);
       at += 2;
     } else {
       const shape = SHAPES[head - 0xc0] ?? REFUSED;
-      if (shape === REFUSED) throw notPlain();
+      if (shape === REFUSED) throw notPlain(depthMax);
       const lengthBytes = shape & 0x0f;
       const size = readLength(bytes, at, lengthBytes);
       at += lengthBytes;
@@ -50,9 +56,10 @@ export function checkShape(bytes: Uint8Array): void {
       else at += size + ((shape >> 4) & 0x1f);
     }
     if (items > 0) {
-      if (outer.length >= DEPTH_MAX) throw notPlain();
-      outer.push(left);
+      if (outer.length >= depthMax) throw notPlain(depthMax);
+      outer.push(left * 2 + (isMap ? 1 : 0));
       left = items;
+      isMap = opensMap;
       promised += items;
     }
   }
@@ -77,16 +84,20 @@ const SHAPES: readonly number[] = [
   2 | MAP, 4 | MAP,
 ];
 
+function isString(head: number): boolean {
+  return (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
+}
+
 function readLength(bytes: Uint8Array, at: number, lengthBytes: number): number {
   let value = 0;
   for (let index = 0; index < lengthBytes; index++) value = value * 256 + (bytes[at + index] ?? 0);
   return value;
 }
 
-function notPlain(): AetherError {
+function notPlain(depthMax: number): AetherError {
   return new AetherError(
     "E_INVALID",
-    `only plain data can be sent, at most ${DEPTH_MAX} levels deep: no dates, sets, functions or other objects`,
+    `only plain data can be sent, at most ${depthMax} levels deep: no dates, sets, functions or other objects`,
   );
 }
 

@@ -1,7 +1,7 @@
 // Owns: the configuration of consensus.
 import { z } from "zod";
 
-export const ConsensusConfig = z.object({
+export const ConsensusConfig = z.strictObject({
   windowSlots: z
     .int()
     .min(8)

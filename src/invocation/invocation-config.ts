@@ -1,7 +1,7 @@
 // Owns: the limits of calls made and answered by one node.
 import { z } from "zod";
 
-export const InvocationConfig = z.object({
+export const InvocationConfig = z.strictObject({
   callsInFlightMax: z.int().min(1).max(1_000_000).default(4_096)
     .describe("Calls from this node under way at once; beyond it E_OVERLOADED, so that memory stays bounded."),
   peerCallsMax: z.int().min(1).max(1_000_000).default(8_192)

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { SECOND_MS } from "../base/units.ts";
 
-export const RuntimeConfig = z.object({
+export const RuntimeConfig = z.strictObject({
   callsQueuedMax: z.int().min(0).max(100_000).default(1_000)
     .describe("Calls waiting for one instance. Beyond it callers are sent elsewhere: waiting longer helps nobody."),
   outgoingCallsMax: z.int().min(1).max(100_000).default(1_024)

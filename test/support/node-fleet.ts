@@ -255,14 +255,18 @@ export interface Answer {
   readonly body: unknown;
 }
 
-/** One HTTP request; the body is sent as it is when it is text or bytes, as JSON otherwise. */
+/** One HTTP request: `body` is sent as JSON, `raw` as it is. */
 export async function ask(
   url: string,
-  options: { readonly method?: string; readonly body?: unknown; readonly headers?: Record<string, string> } = {},
+  options: {
+    readonly method?: string;
+    readonly body?: unknown;
+    readonly raw?: string | Uint8Array<ArrayBuffer>;
+    readonly headers?: Record<string, string>;
+  } = {},
 ): Promise<Answer> {
   const { method = "GET", body, headers = {} } = options;
-  const isRaw = body === undefined || typeof body === "string" || body instanceof Uint8Array;
-  const sent = isRaw ? (body as string | Uint8Array<ArrayBuffer> | undefined) : JSON.stringify(body);
+  const sent = options.raw ?? (body === undefined ? undefined : JSON.stringify(body));
   const response = await fetch(url, {
     method,
     headers,

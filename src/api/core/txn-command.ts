@@ -3,7 +3,7 @@
 import { decode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { parseKeyText } from "../../kvstore/core/key.ts";
-import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX } from "../../kvstore/core/limits.ts";
+import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX } from "../../kvstore/core/limits.ts";
 import { parseCommand, type CommandOp } from "../../kvstore/core/txn.ts";
 import { checkShape } from "../../base/message-shape.ts";
 import { checkWritable } from "./kv-keys.ts";
@@ -33,5 +33,6 @@ function checkOp(op: CommandOp): void {
 
 function checkValue(value: Uint8Array): void {
   checkLimit("bytes of a value", VALUE_BYTES_MAX, value.byteLength);
-  checkShape(value);
+  // Deeper than what anybody may store, its answers could not be sent.
+  checkShape(value, VALUE_DEPTH_MAX);
 }

@@ -13,6 +13,8 @@ const COUNTER = "data/counter";
 const WRITERS_PER_NODE = 2;
 const PAUSE_MS = 1;
 const TIMEOUT_MS = 5_000;
+/** What a writer may hear while nodes come and go. */
+const EXPECTED_REFUSALS: readonly ErrorCode[] = ["E_NO_QUORUM", "E_UNAVAILABLE", "E_OVERLOADED"];
 
 const pageSchema = z.object({
   entries: z.array(z.object({ key: z.string(), value: z.unknown(), modRevision: z.number(), version: z.number() })),
@@ -39,7 +41,7 @@ export class WriteLoad {
   readonly acknowledgedAtMs: number[] = [];
   /** Writes that ended without an answer: they may or may not be there, at most once. */
   readonly unknown = new Set<string>();
-  private readonly refused = new Set<string>();
+  private readonly surprises: string[] = [];
   private readonly steps: Step[] = [];
   private unknownSteps = 0;
   /** The highest number whose step was acknowledged: no read that begins later may see less. */
@@ -88,14 +90,15 @@ export class WriteLoad {
 
   /** Every node's own copy has each acknowledged write once, none that was refused, and all copies are equal. */
   async expectOnEveryNode(): Promise<void> {
+    expect(this.surprises.slice(0, 5), "refusals that no node that comes or goes explains").toEqual([]);
     expect(this.acknowledged.size).toBeGreaterThan(0);
     const last = Math.max(...this.acknowledged.values(), ...this.steps.map((step) => step.revision));
-    const copies = await Promise.all(this.fleet.apis.map((api) => readSettledCopy(api, last)));
-    const [first] = copies;
-    for (const copy of copies) {
-      expect([...copy.values()]).toEqual([...(first?.values() ?? [])]);
-      this.expectWrites(copy);
-    }
+    const copies = await eventually("all copies are equal", async () => {
+      const read = await Promise.all(this.fleet.apis.map((api) => readSettledCopy(api, last)));
+      for (const copy of read) expectEqualCopies(copy, read[0] ?? copy);
+      return read;
+    });
+    for (const copy of copies) this.expectWrites(copy);
     await this.expectCounter();
   }
 
@@ -134,7 +137,9 @@ export class WriteLoad {
         this.acknowledgedAtMs.push(Date.now());
         await sleep(PAUSE_MS);
       } catch (error) {
-        (toAetherError(error).outcome === "unknown" ? this.unknown : this.refused).add(key);
+        const { code, message, outcome } = toAetherError(error);
+        if (outcome === "unknown") this.unknown.add(key);
+        else if (!EXPECTED_REFUSALS.includes(code)) this.surprises.push(`${code}: ${message}`);
         await sleep(10 * PAUSE_MS);
       }
     }
@@ -172,24 +177,28 @@ async function putByHttp(api: string, key: string): Promise<number> {
   throw AetherError.fromBody(errorSchema.parse(body).error);
 }
 
-async function readSettledCopy(api: string, revision: number): Promise<ReadonlyMap<string, Entry>> {
-  return eventually(`${api} has applied revision ${revision}`, async () => {
-    const copy = await readCopy(api);
-    return copy.revision >= revision ? copy.entries : undefined;
-  });
+function expectEqualCopies(copy: ReadonlyMap<string, Entry>, other: ReadonlyMap<string, Entry>): void {
+  const differing = [...other.values()].filter((entry) => copy.get(entry.key)?.modRevision !== entry.modRevision);
+  expect(differing.slice(0, 5)).toEqual([]);
+  expect(copy.size).toBe(other.size);
 }
 
-/** The node's own copy, without asking the others. */
-export async function readCopy(api: string): Promise<{ revision: number; entries: ReadonlyMap<string, Entry> }> {
+/** The node's own copy, without asking the others, once it has applied this revision. */
+async function readSettledCopy(api: string, revision: number): Promise<ReadonlyMap<string, Entry>> {
   const entries = new Map<string, Entry>();
-  let revision = 0;
   for (let after = ""; ; ) {
-    const query = new URLSearchParams({ prefix: PREFIX, limit: "1000", consistency: "local" });
-    if (after !== "") query.set("after", after);
-    const page = pageSchema.parse((await ask(`${api}/v1/kv?${query}`)).body);
+    const page = await eventually(`${api} has applied revision ${revision}`, async () => {
+      const found = await readPage(api, after);
+      return found.revision >= revision ? found : undefined;
+    });
     for (const entry of page.entries) entries.set(entry.key, entry);
-    revision = page.revision;
     after = page.entries.at(-1)?.key ?? after;
-    if (!page.more) return { revision, entries };
+    if (!page.more) return entries;
   }
+}
+
+async function readPage(api: string, after: string): Promise<z.output<typeof pageSchema>> {
+  const query = new URLSearchParams({ prefix: PREFIX, limit: "1000", consistency: "local" });
+  if (after !== "") query.set("after", after);
+  return pageSchema.parse((await ask(`${api}/v1/kv?${query}`)).body);
 }

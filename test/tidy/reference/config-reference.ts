@@ -58,8 +58,8 @@ function variableOf(path: readonly string[]): string {
 }
 
 function rowOf({ path, variable, schema, isRequired }: ConfigField): string {
-  const field = `\`${path.at(-1) ?? ""}\``;
-  return `| ${field} | ${defaultOf(schema, isRequired)} | ${rangeOf(schema)} | ${schema.description ?? ""} | \`${variable}\` |`;
+  const cells = [`\`${path.at(-1) ?? ""}\``, defaultOf(schema, isRequired), rangeOf(schema)];
+  return `| ${[...cells, schema.description ?? "", `\`${variable}\``].join(" | ")} |`;
 }
 
 function defaultOf(schema: FieldSchema, isRequired: boolean): string {

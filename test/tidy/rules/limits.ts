@@ -35,10 +35,15 @@ export function findWrongLimits(
   const lines = byPath.get(LIMITS_PAGE)?.text.split("\n") ?? [];
   return lines.flatMap((line, index) => {
     const [, , amounts, , sources] = ROW.exec(line) ?? [];
-    if (amounts === undefined || sources === undefined || /^[\s-]*$/.test(amounts) || amounts.trim() === "limit") return [];
+    if (amounts === undefined || sources === undefined || isHead(amounts)) return [];
     const message = objectionTo(amountsIn(amounts), sourcesIn(sources), { byPath, defaults });
     return message === undefined ? [] : [{ path: LIMITS_PAGE, line: index + 1, message }];
   });
+}
+
+/** The first two lines of each table. */
+function isHead(amounts: string): boolean {
+  return amounts.trim() === "limit" || /^-+$/.test(amounts);
 }
 
 function amountsIn(cell: string): readonly number[] {
@@ -63,7 +68,8 @@ function objectionTo(
   for (const [at, source] of sources.entries()) {
     const file = known.byPath.get(source.path);
     const value = source.path === CONFIG_PAGE ? known.defaults.get(source.name) : file && constantIn(file, source.name);
-    if (value !== amounts[at]) return `says ${amounts[at]}, but ${source.name} is ${String(value ?? "not found")}`;
+    if (typeof value !== "number") return `links ${source.name}, which is not found`;
+    if (value !== amounts[at]) return `says ${amounts[at]}, but ${source.name} is ${value}`;
   }
   return undefined;
 }
@@ -86,8 +92,8 @@ function propertyOf(expression: ts.Expression, name: string): ts.Expression | un
 }
 
 /** Without `as const` and `satisfies`. */
-function bare(expression: ts.Expression): ts.Expression {
-  return ts.isAsExpression(expression) || ts.isSatisfiesExpression(expression) ? bare(expression.expression) : expression;
+function bare(node: ts.Expression): ts.Expression {
+  return ts.isAsExpression(node) || ts.isSatisfiesExpression(node) ? bare(node.expression) : node;
 }
 
 function numberOf(expression: ts.Expression): number | undefined {

@@ -37,6 +37,25 @@ test("bytes of strangers are refused or can be decoded, and nothing else happens
   );
 });
 
+// Mostly heads of containers and short values, so that whole values are common.
+const shapely = fc.array(fc.constantFrom(0x00, 0xc0, 0xc3, 0x80, 0x81, 0x82, 0x90, 0x91, 0x92, 0xa0, 0xa1, 0xc4, 0xd9, 0xde), {
+  maxLength: 12,
+});
+
+test("a whole value that passes can be decoded", () => {
+  fc.assert(
+    fc.property(shapely, (bytes) => {
+      try {
+        checkShape(Uint8Array.from(bytes));
+      } catch {
+        return;
+      }
+      decode(Uint8Array.from(bytes), 40);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
 test("a truncated value is refused at every length", () => {
   const bytes = encode({ a: [1, "text", new Uint8Array(40), 1.5, -7, 70_000], b: { c: null } });
   for (let length = 0; length < bytes.length; length++) expect(() => checkShape(bytes.subarray(0, length))).toThrow();
@@ -47,6 +66,9 @@ test.each([
   ["an array that claims four billion elements", [0xdd, 0xff, 0xff, 0xff, 0xff]],
   ["nested arrays that claim thirty million each", [0xdd, 1, 0xff, 0xff, 0xff, 0xdd, 1, 0xff, 0xff, 0xff]],
   ["a map that claims too much", [0xdf, 0x7f, 0xff, 0xff, 0xff, 0xc0]],
+  ["a map with an array as a key", [0x81, 0x91, 0x01, 0x02]],
+  ["a map with a map as a key, behind a good one", [0x82, 0xa1, 0x61, 0x01, 0x80, 0x02]],
+  ["a map with a number as a key, inside an array", [0x92, 0x01, 0x81, 0x01, 0x02]],
   ["an extension", [0xd5, 0x01, 0x00, 0x00]],
   ["a timestamp", [...encode(new Date(0))]],
   ["the unused head", [0xc1]],
