@@ -108,7 +108,8 @@ export class ApiRequest {
   }
 
   private rawPath(): string {
-    const url = this.context.env.incoming.url ?? "/";
+    // Proxies ask for an absolute address.
+    const url = (this.context.env.incoming.url ?? "/").replace(/^[a-z]+:\/\/[^/?]*/i, "");
     const end = url.indexOf("?");
     return end === -1 ? url : url.slice(0, end);
   }

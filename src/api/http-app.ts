@@ -52,7 +52,7 @@ class Responder {
   private async run(context: HttpContext, route: Route): Promise<Response> {
     try {
       checkOrigin({ host: context.req.header("host"), origin: context.req.header("origin") });
-      return await route.handle(new ApiRequest(context, route.path));
+      return withoutBodyOfHead(context, await route.handle(new ApiRequest(context, route.path)));
     } catch (error) {
       if (error instanceof AssertionError) this.ports.onBroken(error);
       return this.refuse(context, { error: toAetherError(error), expectsMisses: route.expectsMisses === true });
@@ -83,6 +83,14 @@ class Responder {
     else if (isMiss(refusal)) log.debug(fields);
     else log.info(fields);
   }
+}
+
+/** Nobody reads the body of an answer to HEAD, so a stream would never end. */
+function withoutBodyOfHead(context: HttpContext, response: Response): Response {
+  if (context.req.method !== "HEAD" || response.body === null) return response;
+  // ignored: a stream that cannot be cancelled has ended already
+  response.body.cancel().catch(() => undefined);
+  return new Response(null, { status: response.status, headers: response.headers });
 }
 
 interface Refusal {

@@ -1,5 +1,5 @@
-// Owns: when the reads of one session begin. A few bytes can ask for a megabyte: reads that all began at once would fill
-// the node's memory before the first answer leaves. So only some are under way, and none while the socket is full.
+// Owns: when the reads of one session begin. A few bytes can ask for a megabyte: reads that all began at once would
+// fill the node's memory before the first answer leaves. So only some are under way, and none while the socket is full.
 import type { Clock, Timer } from "../env/clock.ts";
 import { SESSION_READS_MAX } from "./limits.ts";
 

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import { getRequestListener } from "@hono/node-server";
+import { getRequestListener, RequestError } from "@hono/node-server";
 import { WebSocketServer } from "ws";
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
@@ -14,7 +14,7 @@ import type { ApiConfig } from "./config.ts";
 import { IdleConnections } from "./connections-adapter.ts";
 import { checkOrigin } from "./core/origin.ts";
 import { createHttpApp } from "./http-app.ts";
-import { jsonText } from "./json.ts";
+import { jsonResponse, jsonText } from "./json.ts";
 import { CLIENT_FRAME_BYTES_MAX } from "./limits.ts";
 import { declareApiMetrics, type ApiMetrics } from "./metrics.ts";
 import { SESSION_PATH } from "./protocol.ts";
@@ -101,7 +101,12 @@ export class ApiServer implements AsyncCloseable {
       metrics: this.metrics,
       onBroken: (failure) => services.onBroken(failure),
     });
-    const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+    const listener = getRequestListener(app.fetch, {
+      overrideGlobalObjects: false,
+      // HTTP/1.0, which probes still speak, names no host.
+      hostname: "localhost",
+      errorHandler: (error) => this.refuseRequest(error),
+    });
     const http = createServer(
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
@@ -166,6 +171,15 @@ export class ApiServer implements AsyncCloseable {
       throw new AetherError("E_NOT_FOUND", `no WebSocket is at ${path ?? "/"}: clients connect to ${SESSION_PATH}`);
     }
     if (this.closing.signal.aborted) throw new AetherError("E_UNAVAILABLE", "this node is stopping");
+  }
+
+  /** Answers a request that never reached a route, because its address or its Host cannot be read. */
+  private refuseRequest(cause: unknown): Response {
+    const error = cause instanceof RequestError
+      ? new AetherError("E_INVALID", `this request cannot be read: ${cause.message}`, { cause })
+      : toAetherError(cause);
+    this.log.info({ event: "api.request_refused", code: error.code, reason: error.message });
+    return jsonResponse(error.httpStatus, { error: error.toBody() });
   }
 
   /** Answers on a socket that never became a request. */

@@ -99,21 +99,26 @@ export class HttpApi {
     }
     const { cause } = error;
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    if (NOT_SENT.includes(code)) {
+    const found = cause instanceof Error ? cause.message : error.message;
+    // Some ports are closed to every HTTP client, which says so without a code.
+    if (NOT_SENT.includes(code) || found === "bad port") {
       return new AetherError("E_UNAVAILABLE", `no node answers at ${this.url}; start one, or name another with --api`, {
         cause: error,
       });
     }
-    const found = cause instanceof Error ? cause.message : error.message;
     return new AetherError("E_TIMEOUT", `the connection to ${this.url} was lost: ${found}`, { outcome, cause: error });
   }
 }
 
 function refusalOf(status: number, text: string): AetherError {
+  const refusal = parseErrorText(text);
+  return refusal ?? new AetherError("E_UNAVAILABLE", `this is no Aether node: it answered with status ${status}`);
+}
+
+/** The error in the text of an answer or event; undefined when there is none in it. */
+export function parseErrorText(text: string): AetherError | undefined {
   const parsed = errorSchema.safeParse(parseJsonOrNone(text));
-  if (!parsed.success) {
-    return new AetherError("E_UNAVAILABLE", `this is no Aether node: it answered with status ${status}`);
-  }
+  if (!parsed.success) return undefined;
   const { code, message, outcome, details } = parsed.data.error;
   const isKnown = Object.hasOwn(ERRORS, code);
   return AetherError.fromBody({

@@ -24,7 +24,8 @@ export class NodeProcess {
     this.child = spawn(process.execPath, [main, "node", "start", "--config", configFile], {
       // A group of its own: Ctrl-C in the terminal reaches us alone, and we end the nodes in order.
       detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
+      // The channel carries nothing: a node ends when it breaks, so that none outlives whoever started it.
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: environmentWithoutNodeSettings(),
     });
     for (const stream of [this.child.stdout, this.child.stderr]) readLines(stream, handlers);

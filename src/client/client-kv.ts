@@ -120,6 +120,11 @@ class MultiplexedKv implements ClientKv {
   async watch(prefix: string, handlers: KvWatchHandlers, options: ClientCallOptions = {}): Promise<ClientWatch> {
     const { timeoutMs = KV_TIMEOUT_MS, signal } = options;
     let watchId = 0;
+    let isCancelled = false;
+    // The caller's code runs apart from ours: if it throws, its process hears of it and the connection goes on.
+    const tell = (speak: () => void): void => queueMicrotask(() => {
+      if (!isCancelled) speak();
+    });
     const revision = await this.requests.request({
       what: `watch ${prefix}`,
       effect: "read",
@@ -130,12 +135,19 @@ class MultiplexedKv implements ClientKv {
       onAnswer: (session, id) => {
         watchId = id;
         this.requests.addWatch(id, session, {
-          onChanges: (atRevision, changes) => handlers.onChanges(parseChanges(atRevision, changes)),
-          onEnd: (reason) => handlers.onEnd(reason),
+          onChanges: (atRevision, fields) => {
+            const changes = parseChanges(atRevision, fields);
+            tell(() => handlers.onChanges(changes));
+          },
+          onEnd: (reason) => tell(() => handlers.onEnd(reason)),
         });
       },
     });
-    return { revision: count(revision, "revision"), cancel: () => this.requests.cancelWatch(watchId) };
+    const cancel = (): void => {
+      isCancelled = true;
+      this.requests.cancelWatch(watchId);
+    };
+    return { revision: count(revision, "revision"), cancel };
   }
 
   private async write(op: WriteOp, options: ClientWriteOptions): Promise<TxnResult> {

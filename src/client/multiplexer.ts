@@ -5,6 +5,7 @@ import { ERRORS } from "../base/error-catalog.ts";
 import type { Random } from "../base/random.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
+import { TIMEOUT_MS_MAX } from "../api/limits.ts";
 import type { NodeMessage } from "../api/protocol.ts";
 import { NodeRotation } from "./core/node-rotation.ts";
 import { NodeSession } from "./node-session.ts";
@@ -38,7 +39,8 @@ export class Multiplexer {
   private readonly watches = new Map<number, OpenWatch>();
   /** Connections that take nothing new but still owe answers. */
   private readonly leaving = new Set<NodeSession>();
-  private waiting: Request[] = [];
+  /** Requests without a connection, in the order they came. */
+  private readonly waiting = new Set<Request>();
   private session: NodeSession | undefined;
   private redial: Timer | undefined;
   private deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
@@ -95,6 +97,10 @@ export class Multiplexer {
 
   private refusalOf(spec: RequestSpec): AetherError | undefined {
     if (this.isClosed) return closedClient();
+    // NaN is not above anything either.
+    if (!(spec.timeoutMs > 0 && spec.timeoutMs <= TIMEOUT_MS_MAX)) {
+      return new AetherError("E_INVALID", `${spec.what}: timeoutMs is ${spec.timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
+    }
     if (this.requests.size < REQUESTS_MAX) return undefined;
     return new AetherError("E_OVERLOADED", `${spec.what}: this client has ${REQUESTS_MAX} requests under way already`, {
       details: { limit: REQUESTS_MAX },
@@ -116,7 +122,7 @@ export class Multiplexer {
   private dispatch(request: Request): void {
     const { session } = this;
     if (session?.isOpen !== true) {
-      this.waiting.push(request);
+      this.waiting.add(request);
       return;
     }
     try {
@@ -141,6 +147,7 @@ export class Multiplexer {
   private forget(request: Request): void {
     const { session } = request;
     this.requests.delete(request.id);
+    this.waiting.delete(request);
     request.release?.();
     if (session !== undefined && this.leaving.has(session)) this.closeIfDone(session);
   }
@@ -225,9 +232,9 @@ export class Multiplexer {
   }
 
   private sendWaiting(): void {
-    const due = this.waiting;
-    this.waiting = [];
-    for (const request of due) if (this.requests.has(request.id)) this.dispatch(request);
+    const due = [...this.waiting];
+    this.waiting.clear();
+    for (const request of due) this.dispatch(request);
   }
 
   private lost(session: NodeSession, reason: AetherError): void {
@@ -287,7 +294,6 @@ export class Multiplexer {
   private expireRequest(request: Request): void {
     const { session } = request;
     if (session?.isOpen === true) session.send({ kind: "cancel", id: request.id });
-    this.waiting = this.waiting.filter((other) => other !== request);
     this.fail(request, request.failure(`no answer within ${request.spec.timeoutMs} ms`));
   }
 }

@@ -6,12 +6,16 @@ import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import { FrameWriter, decodeFrame, messagesOf } from "../api/frame.ts";
 import {
-  clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, PROTOCOL_VERSION,
+  clientHelloFields, clientMessageFields, parseClientMessage, parseNodeHello, parseNodeMessage, PROTOCOL_VERSION,
   type ClientMessage, type NodeMessage,
 } from "../api/protocol.ts";
 
-/** Silence after which the node is asked for a sign of life; after twice that it counts as gone. */
-const SILENCE_MS = 3 * SECOND_MS;
+/** How often silence is looked for. */
+const TICK_MS = 1 * SECOND_MS;
+/** Ticks without a word from the node after which it is asked for a sign of life. */
+const QUIET_TICKS = 2;
+/** Ticks after which it counts as gone: soon enough that a read of default patience is asked again elsewhere. */
+const GONE_TICKS = 4;
 /** Requests count from 1. */
 const PING_ID = 0;
 
@@ -46,7 +50,7 @@ export class NodeSession {
     this.url = options.url;
     this.accept = options.accept;
     this.handlers = handlers;
-    this.silence = clock.setTimer(SILENCE_MS, () => this.onSilence());
+    this.silence = clock.setTimer(TICK_MS, () => this.onSilence());
     connection.attach({
       onOpen: () => this.sendHello(),
       onFrame: (frame) => this.receive(frame),
@@ -60,7 +64,10 @@ export class NodeSession {
 
   /** @throws AetherError E_INVALID, E_TOO_LARGE for a message that cannot be sent. */
   send(message: ClientMessage): void {
-    this.outbox.add(clientMessageFields(message));
+    const fields = clientMessageFields(message);
+    // What the node would refuse as garbage must fail here, alone, and not take the connection with it.
+    parseClientMessage(fields);
+    this.outbox.add(fields);
     if (this.isFlushPlanned) return;
     this.isFlushPlanned = true;
     this.clock.defer(() => this.flush());
@@ -113,12 +120,12 @@ export class NodeSession {
   // A process that is frozen, or behind a broken network, keeps its sockets: only silence gives it away.
   private onSilence(): void {
     this.silentTicks++;
-    if (this.silentTicks > 2) {
+    if (this.silentTicks >= GONE_TICKS) {
       this.lose(unreachable(this.url, "it has been silent for too long"));
       return;
     }
-    if (this.state === "open" && this.silentTicks > 1) this.send({ kind: "ping", id: PING_ID });
-    this.silence = this.clock.setTimer(SILENCE_MS, () => this.onSilence());
+    if (this.state === "open" && this.silentTicks >= QUIET_TICKS) this.send({ kind: "ping", id: PING_ID });
+    this.silence = this.clock.setTimer(TICK_MS, () => this.onSilence());
   }
 
   private lose(reason: AetherError): void {

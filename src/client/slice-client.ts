@@ -1,5 +1,7 @@
 // Owns: calls of slices by a client: untyped by name, and typed by a contract.
 import { AetherError } from "../base/errors.ts";
+import { describeIssue, plainIssues } from "../base/schema-issues.ts";
+import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallOptions, Client, Contract, Method } from "../sdk/contract.ts";
 import { count, list } from "../api/core/message-fields.ts";
 import { CALL_TIMEOUT_MS } from "../api/limits.ts";
@@ -26,8 +28,11 @@ export interface SliceAnswer {
 export async function callSlice(requests: Multiplexer, call: SliceCall): Promise<SliceAnswer> {
   const { slice, method, input, effect = "write", timeoutMs = CALL_TIMEOUT_MS } = call;
   const { signal, idempotencyKey, traceparent } = call;
+  const what = `call ${slice}.${method}`;
+  const plain = toPlain(input, CALL_BYTES_MAX);
+  if (plain.kind !== "plain") throw plainRefusalError(what, plain);
   const result = await requests.request({
-    what: `call ${slice}.${method}`,
+    what,
     effect,
     // The cluster has looked for an instance already, on every node.
     onRefusal: "give up",
@@ -39,7 +44,7 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
       timeoutMs: leftMs,
       slice,
       method,
-      input,
+      input: plain.value,
       idempotencyKey,
       traceparent,
     }),
@@ -72,10 +77,9 @@ async function checkInput(
 ): Promise<void> {
   const parsed = await method.input.safeParseAsync(input);
   if (parsed.success) return;
-  const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.map(String), message }));
-  const place = issues[0]?.path.join(".") ?? "";
-  const reason = `${place === "" ? "" : `${place}: `}${issues[0]?.message ?? "not valid"}`;
-  throw new AetherError("E_INVALID", `the input of ${slice}.${name} does not match its contract: ${reason}`, {
+  const issues = plainIssues(parsed.error.issues);
+  const found = issues.map(describeIssue).join("; ");
+  throw new AetherError("E_INVALID", `the input of ${slice}.${name} does not match its contract: ${found}`, {
     details: { issues },
   });
 }

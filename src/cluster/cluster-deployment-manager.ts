@@ -4,6 +4,7 @@
 // Nothing is remembered outside the store but how long a row has been seen as it is. Every write carries the fence of
 // the leadership and the revision of what it was planned from, so a late or a doubled one changes nothing.
 import { SECOND_MS } from "../base/units.ts";
+import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
@@ -12,12 +13,15 @@ import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { InstanceRow } from "../slices/core/instance-row.ts";
+import { instanceKeyOf } from "../slices/core/instance-spec.ts";
 import { nextState } from "../slices/core/lifecycle.ts";
 import { assert, unreachable } from "../base/assert.ts";
 import type { ClusterViews } from "./cluster-views.ts";
+import { isFatal } from "./core/failure-class.ts";
 import type { PlanNode } from "./core/placement.ts";
 import { storable } from "./core/plain-value.ts";
 import { plan, type LoadCommand, type PlanCommand, type PlanInstance, type Unplaced } from "./core/reconcile.ts";
+import { METHODS_MAX } from "./instance-driver.ts";
 import type { LeadershipService } from "./leadership-service.ts";
 import type { MembershipService, NodeView } from "./membership-service.ts";
 import { StoreOutage } from "./store-outage.ts";
@@ -35,12 +39,14 @@ const FULL_ROUND_EVERY_MS = 10 * SECOND_MS;
 /** How often a leader looks whether its views are complete. */
 const VIEWS_POLL_MS = 50;
 const WRITE_TIMEOUT_MS = 5 * SECOND_MS;
-/** Endpoints deleted in one transaction; well below the 128 operations of one. */
-const ENDPOINTS_PER_TXN = 100;
+/** Endpoints deleted in one transaction, which has 128 operations at most: all that one instance can have. */
+const ENDPOINTS_PER_TXN = METHODS_MAX;
 
-/** What one term of leadership remembers: only how long rows have stood still. */
+/** What one term of leadership remembers: how long rows have stood still, and what was said already. */
 interface Term {
   readonly epoch: number;
+  /** Instances whose command the store refused, as told in the log. */
+  readonly refused: Set<string>;
   readonly unchangedSince: Map<KeyText, { readonly modRevision: number; readonly atMs: number }>;
 }
 
@@ -106,11 +112,12 @@ export class ClusterDeploymentManager {
       instances: this.instances(term),
     });
     this.tellUnplaced(unplaced);
+    let refused = 0;
     for (const command of commands) {
       if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
-      await this.execute(term, command, signal);
+      if (!(await this.tryExecute(term, command, signal))) refused++;
     }
-    if (commands.length === 0) await this.sweepEndpoints(term, signal);
+    if (refused === commands.length) await this.sweepEndpoints(term, signal);
     return Math.min(againInMs ?? FULL_ROUND_EVERY_MS, FULL_ROUND_EVERY_MS);
   }
 
@@ -124,7 +131,7 @@ export class ClusterDeploymentManager {
     if (this.term?.epoch === epoch) return this.term;
     await this.ports.kv.get(LEADER_KEY, { signal });
     if (this.leadingEpoch() !== epoch) return undefined;
-    this.term = { epoch, unchangedSince: new Map() };
+    this.term = { epoch, refused: new Set(), unchangedSince: new Map() };
     return this.term;
   }
 
@@ -156,6 +163,26 @@ export class ClusterDeploymentManager {
       });
       if (isWritten) this.log.warn({ event: "node.gone", peer: node });
     }
+  }
+
+  /** False for a command that can never be written: it concerns one instance, and the others go on. */
+  private async tryExecute(term: Term, command: PlanCommand, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.execute(term, command, signal);
+      return true;
+    } catch (thrown) {
+      if (!(thrown instanceof AetherError) || !isFatal(thrown)) throw thrown;
+      this.tellRefused(term, command, thrown);
+      return false;
+    }
+  }
+
+  private tellRefused(term: Term, command: PlanCommand, { code, message: reason }: AetherError): void {
+    const { node, artifact, index } = command.kind === "load" ? command : command.instance;
+    const instance = instanceKeyOf(artifact, index);
+    if (term.refused.has(instance)) return;
+    term.refused.add(instance);
+    this.log.error({ event: "instance.command-refused", command: command.kind, node, instance, code, reason });
   }
 
   private async execute(term: Term, command: PlanCommand, signal: AbortSignal): Promise<void> {
@@ -239,8 +266,11 @@ export class ClusterDeploymentManager {
     signal: AbortSignal,
     txn: { readonly compare: readonly Compare[]; readonly then: readonly Op[] },
   ): Promise<boolean> {
+    const fence = this.ports.leadership.fence();
+    // Time has passed since the last look at who leads, however little.
+    if (fence === undefined) return false;
     const result = await this.ports.kv.transact(
-      { compare: [this.ports.leadership.fence(), ...txn.compare], then: txn.then, else: [] },
+      { compare: [fence, ...txn.compare], then: txn.then, else: [] },
       { signal, timeoutMs: WRITE_TIMEOUT_MS },
     );
     if (!result.succeeded) this.log.debug({ event: "leader.write-refused", epoch: term.epoch, key: txn.then[0]?.key });

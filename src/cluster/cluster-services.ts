@@ -86,6 +86,8 @@ export class ClusterServices {
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */
   async drainAndStop(): Promise<void> {
     await this.leaderLoop.close();
+    // Who no longer acts as the leader must not hold the place while calls in flight are waited for.
+    await this.leadership.close();
     await this.nodeLoop?.drainAndStop();
   }
 

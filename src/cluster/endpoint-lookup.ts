@@ -21,4 +21,6 @@ export interface EndpointLookup {
   isKnown(slice: string): boolean;
   /** Methods of this slice that have a live endpoint, sorted; to tell "unknown method" from "no live instance". */
   methodsOf(slice: string): readonly string[];
+  /** Called when any of these may answer differently. The listener must not throw. */
+  onChange(listener: () => void): void;
 }

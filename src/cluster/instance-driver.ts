@@ -18,7 +18,7 @@ import { instanceKeyOf } from "../slices/core/instance-spec.ts";
 import { hasEndpoints, nextState, type InstanceEvent, type InstanceState } from "../slices/core/lifecycle.ts";
 import type { InstanceHost, MethodSpec } from "../slices/instance-host.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
-import { failedRow, STABLE_AFTER_MS } from "./core/failure-class.ts";
+import { failedRow, isFatal, STABLE_AFTER_MS } from "./core/failure-class.ts";
 import { nextAction, type WorkerState } from "./core/instance-step.ts";
 import { storable } from "./core/plain-value.ts";
 import type { EndpointRow } from "./core/rows.ts";
@@ -61,7 +61,7 @@ export interface InstanceIdentity {
 const WRITE_TIMEOUT_MS = 5 * SECOND_MS;
 const DISCARD_AGAIN_MS = 5 * SECOND_MS;
 /** Endpoints and the row change in one transaction, which has at most 128 operations. */
-const METHODS_MAX = 120;
+export const METHODS_MAX = 120;
 
 export class InstanceDriver {
   readonly instance: InstanceKey;
@@ -119,6 +119,7 @@ export class InstanceDriver {
         if (action !== "rest") this.ports.outage.noteSuccess();
       } catch (error) {
         signal.throwIfAborted();
+        if (await this.failForGood(error, signal)) continue;
         await this.ports.clock.sleep(this.ports.outage.noteFailure(error), signal);
         await this.readAgain(signal);
       }
@@ -129,6 +130,14 @@ export class InstanceDriver {
   async giveUp(reason: string, signal: AbortSignal): Promise<void> {
     if (this.row === undefined || nextState(this.row.state, "lost") === "refuse") return;
     await this.writeFailed("lost", new AetherError("E_UNAVAILABLE", reason), { signal, attempt: 0 });
+  }
+
+  /** What the store will never take is the fault of this instance, and not of its node. True when its row says so. */
+  private async failForGood(thrown: unknown, signal: AbortSignal): Promise<boolean> {
+    if (!(thrown instanceof AetherError) || !isFatal(thrown) || this.row === undefined) return false;
+    if (nextState(this.row.state, "fail") === "refuse") return false;
+    await this.writeWorkFailed(thrown, signal);
+    return true;
   }
 
   private state(): InstanceState {

@@ -1,6 +1,5 @@
 // Owns: the rows `leader` and `leader/beat`: taking them, beating, and the fence of every transaction of the leader.
 // Does not own: what the leader does. Safety is in the compares of the transactions; a deposed leader writes nothing.
-import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { TaskScope } from "../base/task-scope.ts";
@@ -87,12 +86,10 @@ export class LeadershipService {
 
   /**
    * The guard to put into every transaction of the leader: it fails once another epoch has begun.
-   * @throws AetherError E_FENCED when this node does not lead now.
+   * Undefined when this node does not lead now: then it must not write as the leader.
    */
-  fence(): Compare {
-    if (!this.isLeader) {
-      throw new AetherError("E_FENCED", "this node does not lead (any more) and must not write as the leader");
-    }
+  fence(): Compare | undefined {
+    if (!this.isLeader) return undefined;
     return { key: LEADER_KEY, target: "modRevision", op: "=", value: this.core.leaderModRevision };
   }
 

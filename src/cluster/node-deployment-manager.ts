@@ -5,6 +5,7 @@
 // their endpoints removed, and the leader loads them here again at once. Only then does the node go on duty. A node
 // that stops in order leaves the same rows, so a rolling restart moves nothing: the leader waits until the node is back
 // or gone.
+import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { ArtifactId, NodeId } from "../base/ids.ts";
 import { SECOND_MS } from "../base/units.ts";
@@ -242,11 +243,15 @@ export class NodeDeploymentManager {
   /** A step of an orderly stop: it may fail, the stop goes on. */
   private async within(limitMs: number, step: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const controller = new AbortController();
+    const late = createDeferred<never>();
     const limit = this.clock.setTimer(limitMs, () => {
-      controller.abort(new AetherError("E_TIMEOUT", `a step of stopping the node took longer than ${limitMs} ms`));
+      const error = new AetherError("E_TIMEOUT", `a step of stopping the node took longer than ${limitMs} ms`);
+      controller.abort(error);
+      late.reject(error);
     });
     try {
-      await step(controller.signal);
+      // Not every step listens to its signal.
+      await Promise.race([step(controller.signal), late.promise]);
     } catch (error) {
       // Not fatal to the stop: the next start and the leader find out what is left and clean up.
       this.log.warn({ event: "node.stop-step-failed", error });

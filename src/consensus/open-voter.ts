@@ -19,10 +19,9 @@ export interface OpenedVoter {
 
 /** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
 export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
-  const recovery = new Recovery(ports.stateMachine);
+  const recovery = new Recovery(ports.stateMachine, config);
   const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
-  recovery.checkIdentity(config);
-  recovery.checkLog(journal.decidedSlots);
+  recovery.checkComplete(journal.decidedSlots);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
   const incarnation = recovery.incarnation + 1;

@@ -30,6 +30,13 @@ function decodeMark(mark: ConsensusMark): { readonly applied: number; readonly d
   return { applied, dedupe: DedupeTable.restore(rows) };
 }
 
+/** Who the configuration says this data directory belongs to. */
+export interface ExpectedIdentity {
+  readonly cluster: string;
+  readonly node: NodeId;
+  readonly voters: readonly NodeId[];
+}
+
 /** Takes records in order and holds what is left to do after them. */
 export class Recovery {
   identity: Identity | undefined;
@@ -41,11 +48,13 @@ export class Recovery {
   applied: number;
   readonly dedupe: DedupeTable;
   private readonly stateMachine: ReplicatedStateMachine;
+  private readonly expected: ExpectedIdentity;
   private readonly ballotsBySlot = new Map<number, Ballot[]>();
   private readonly waiting = new Map<BatchKey, StoredBatch>();
 
-  constructor(stateMachine: ReplicatedStateMachine) {
+  constructor(stateMachine: ReplicatedStateMachine, expected: ExpectedIdentity) {
     this.stateMachine = stateMachine;
+    this.expected = expected;
     const mark = stateMachine.loadedMark;
     const { applied, dedupe } = mark === undefined ? { applied: 0, dedupe: new DedupeTable() } : decodeMark(mark);
     this.applied = applied;
@@ -62,54 +71,28 @@ export class Recovery {
     return [...this.waiting.values()];
   }
 
+  /** @throws AetherError E_DATA_FOREIGN for the directory of another node or cluster, or one with other voters. */
   take(record: JournalRecord): void {
     this.proposeBelow = record.proposeBelow;
     this.promises = record.promises;
     for (const entry of record.entries) this.takeEntry(entry);
   }
 
-  /**
-   * @throws AetherError E_DATA_FOREIGN when the directory is another node's, another cluster's, or has other voters.
-   *
-   */
-  checkIdentity(expected: {
-    readonly cluster: string;
-    readonly node: NodeId;
-    readonly voters: readonly NodeId[];
-  }): void {
-    const found = this.identity;
-    if (found === undefined) {
-      if (this.applied === 0) return;
-      throw new AetherError(
-        "E_DATA_CORRUPT",
-        "the data directory has a state but no journal: restore both from the same disk",
-      );
+  /** @throws AetherError E_DATA_CORRUPT when there is a state but no journal, or the state is ahead of it. */
+  checkComplete(decidedSlots: number): void {
+    if (this.identity === undefined && this.applied > 0) {
+      throw notOneDisk("the data directory has a state but no journal");
     }
-    const isSame =
-      found.cluster === expected.cluster && found.node === expected.node && `${found.voters}` === `${expected.voters}`;
-    if (isSame) return;
-    throw new AetherError(
-      "E_DATA_FOREIGN",
-      `the data directory belongs to node ${found.node} of cluster ${found.cluster} ` +
-        `with voters ${found.voters.join(", ")}, ` +
-        `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
-        `${expected.voters.join(", ")}: set dataDir or the configuration right`,
-    );
-  }
-
-  /** @throws AetherError E_DATA_CORRUPT when the state is ahead of the journal: they are not of one disk. */
-  checkLog(decidedSlots: number): void {
-    if (decidedSlots >= this.applied) return;
-    throw new AetherError(
-      "E_DATA_CORRUPT",
-      `the state contains ${this.applied} slots, but the journal ends at ${decidedSlots}: ` +
-        "restore both from the same disk",
-    );
+    if (decidedSlots < this.applied) {
+      throw notOneDisk(`the state contains ${this.applied} slots, but the journal ends at ${decidedSlots}`);
+    }
   }
 
   private takeEntry(entry: StoredEntry): void {
     switch (entry.kind) {
       case "identity":
+        // Before anything is applied: the journal of another node must not touch this one's state.
+        checkIdentity(entry.identity, this.expected);
         this.identity = entry.identity;
         return;
       case "start":
@@ -162,4 +145,21 @@ export class Recovery {
   private dropCovered(): void {
     for (const [key, batch] of this.waiting) if (this.dedupe.covers(batch.id)) this.waiting.delete(key);
   }
+}
+
+function checkIdentity(found: Identity, expected: ExpectedIdentity): void {
+  const isSame =
+    found.cluster === expected.cluster && found.node === expected.node && `${found.voters}` === `${expected.voters}`;
+  if (isSame) return;
+  throw new AetherError(
+    "E_DATA_FOREIGN",
+    `the data directory belongs to node ${found.node} of cluster ${found.cluster} ` +
+      `with voters ${found.voters.join(", ")}, ` +
+      `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
+      `${expected.voters.join(", ")}: set dataDir or the configuration right`,
+  );
+}
+
+function notOneDisk(what: string): AetherError {
+  return new AetherError("E_DATA_CORRUPT", `${what}: restore both from the same disk`);
 }

@@ -12,7 +12,5 @@ export const InvocationConfig = z.strictObject({
     .describe("Milliseconds before the first of them, doubling; always within the deadline."),
   endpointWaitMsMax: z.int().min(0).max(600_000).default(5_000)
     .describe("Milliseconds to wait, within the deadline, for a slice without live endpoint to get one."),
-  endpointPollMs: z.int().min(1).max(10_000).default(20)
-    .describe("Milliseconds between two looks while waiting for an endpoint."),
 });
 export type InvocationConfig = z.output<typeof InvocationConfig>;

@@ -4,10 +4,12 @@ import { AetherError, toAetherError, type ErrorBody } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/running-instances.ts";
+import { isText } from "./core/call-codec.ts";
 import { CALL_TIMEOUT_MS_MAX, deadlineAfter, isUsableTimeout, remainingMs, type Deadline } from "./core/deadline.ts";
 import { EndpointLoads, endpointId } from "./core/endpoint-loads.ts";
 import { pickEndpoint, type Picked } from "./core/pick-endpoint.ts";
@@ -49,6 +51,10 @@ export class Invoker implements OutgoingCalls {
   private readonly metrics: InvocationMetrics;
   private readonly random: Random;
   private readonly loads = new EndpointLoads();
+  /** Calls that wait for an endpoint. */
+  private readonly waiting = new Set<Wake>();
+  /** Stands for the signal of a caller that has none. */
+  private readonly never = new AbortController().signal;
   private underWay = 0;
 
   constructor(env: InvokerEnv, ports: InvokerPorts, config: InvocationConfig) {
@@ -57,6 +63,9 @@ export class Invoker implements OutgoingCalls {
     this.config = config;
     this.metrics = createInvocationMetrics(env.telemetry);
     this.random = env.random.fork("invoker");
+    ports.lookup.onChange(() => {
+      for (const wake of this.waiting) wake.notify();
+    });
   }
 
   /** Never rejects: every failure is a reply. */
@@ -82,6 +91,8 @@ export class Invoker implements OutgoingCalls {
       const { endpoint } = found.picked;
       const refusal = refuseKey(progress.call, endpoint);
       if (refusal !== undefined) return fail(progress, refusal);
+      // A write that is sent without any time left would be in doubt for nothing.
+      if (this.remainingMs(progress) <= 0) return fail(progress, progress.lastError ?? deadlinePassed(progress.call));
       const result = await this.attempt(progress, endpoint);
       if (result.kind === "ok") return { kind: "ok", output: result.output, attempts: progress.attempts };
       progress.isInDoubt ||= result.kind === "no-answer" && endpoint.effect !== "read";
@@ -110,13 +121,15 @@ export class Invoker implements OutgoingCalls {
   private async send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
     const { call, signal } = progress;
     const { method, input, idempotencyKey, traceparent } = call;
+    // As the standard wants it, a malformed trace context counts as absent.
+    const trace = isText(traceparent) ? { traceparent } : {};
     const request = {
       instance: endpoint.instance,
       method,
       input,
       timeoutMs,
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      ...(traceparent === undefined ? {} : { traceparent }),
+      ...trace,
     };
     if (endpoint.node === this.ports.self) return attemptResultOf(await this.ports.local.invoke(request, signal));
     const plain = toPlain(input, CALL_BYTES_MAX);
@@ -136,7 +149,7 @@ export class Invoker implements OutgoingCalls {
         attempts: progress.attempts,
         countedRetries: progress.countedRetries,
         hasOther: picked.hasOther,
-        remainingMs: remainingMs(progress.deadline, this.env.clock.nowMs()),
+        remainingMs: this.remainingMs(progress),
         jitter: this.random.next(),
       },
       { retriesMax: this.config.retriesMax, backoffMs: this.config.retryBackoffMs },
@@ -174,11 +187,18 @@ export class Invoker implements OutgoingCalls {
   private async waitForEndpoint(progress: Progress): Promise<Found> {
     const { clock } = this.env;
     const untilMs = Math.min(progress.deadline.atMs, clock.nowMs() + this.config.endpointWaitMsMax);
-    while (clock.nowMs() < untilMs) {
-      const delayMs = Math.min(this.config.endpointPollMs, untilMs - clock.nowMs());
-      if (!(await this.pause(delayMs, progress.signal))) break;
-      const found = this.lookUp(progress);
-      if (found !== undefined) return found;
+    const wake = new Wake(clock);
+    this.waiting.add(wake);
+    try {
+      while (clock.nowMs() < untilMs) {
+        await wake.wait(progress.signal ?? this.never, untilMs - clock.nowMs());
+        const found = this.lookUp(progress);
+        if (found !== undefined) return found;
+      }
+    } catch (error) {
+      if (progress.signal?.aborted !== true) throw error;
+    } finally {
+      this.waiting.delete(wake);
     }
     return { kind: "none", error: progress.lastError ?? this.noInstance(progress) };
   }
@@ -188,6 +208,10 @@ export class Invoker implements OutgoingCalls {
     const message =
       `slice "${call.slice}" has no live instance${version}; try again, or look at its blueprint's status`;
     return new AetherError("E_UNAVAILABLE", message).toBody();
+  }
+
+  private remainingMs({ deadline }: Progress): number {
+    return remainingMs(deadline, this.env.clock.nowMs());
   }
 
   /** False when the caller left meanwhile. */
@@ -208,9 +232,10 @@ export class Invoker implements OutgoingCalls {
         `did not call ${name}: its deadline of ${call.timeoutMs} ms is not usable; use up to ${CALL_TIMEOUT_MS_MAX}`;
       return new AetherError("E_INVALID", message).toBody();
     }
-    if (call.timeoutMs <= 0 || signal?.aborted === true) {
-      const message = `did not call ${name}: the caller's deadline has passed, or it gave up`;
-      return new AetherError("E_TIMEOUT", message, { outcome: "not-applied" }).toBody();
+    if (call.timeoutMs <= 0 || signal?.aborted === true) return deadlinePassed(call);
+    if (call.idempotencyKey !== undefined && !isText(call.idempotencyKey)) {
+      const message = `did not call ${name}: its idempotency key is empty or too long; use up to 1,024 characters`;
+      return new AetherError("E_INVALID", message).toBody();
     }
     if (this.underWay >= this.config.callsInFlightMax) {
       const message = `did not call ${name}: ${this.underWay} calls are under way from this node; try again later`;
@@ -237,6 +262,11 @@ function createProgress(call: OutgoingCall, signal: AbortSignal | undefined, now
     isInDoubt: false,
     lastError: undefined,
   };
+}
+
+function deadlinePassed({ slice, method }: OutgoingCall): ErrorBody {
+  const message = `did not call ${slice}.${method}: the caller's deadline has passed, or it gave up`;
+  return new AetherError("E_TIMEOUT", message, { outcome: "not-applied" }).toBody();
 }
 
 function fail(progress: Progress, error: ErrorBody): CallReply {

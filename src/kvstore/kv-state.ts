@@ -126,8 +126,9 @@ export class KvState implements ReplicatedStateMachine {
     this.options.onApplied?.(slot, this.revision);
   }
 
-  /** The applied state, at once. @throws AetherError E_DATA_CORRUPT */
+  /** The applied state, at once. @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed */
   getLocal(key: KeyText): KvRead {
+    this.refuseWhenFailed();
     const { revision } = this;
     try {
       const entry = this.entries.read(key);
@@ -139,10 +140,11 @@ export class KvState implements ReplicatedStateMachine {
 
   /**
    * One page of the applied state as of this call.
-   * @throws AetherError E_INVALID for a bad limit, E_DATA_CORRUPT
+   * @throws AetherError E_INVALID for a bad limit, E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed
    */
   async listLocal(query: KvListQuery): Promise<KvPage> {
     const limit = pageLimit(query);
+    this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
     const changed = this.entries.changed((key) => isListed(key, query));
@@ -165,9 +167,10 @@ export class KvState implements ReplicatedStateMachine {
 
   /** Resolves when everything up to the last ended slot is on disk, or when it never will be. */
   async checkpoint(): Promise<void> {
-    // The one under way may have begun before the last slot; without one, the new one begins inside this call.
-    if (this.writing !== undefined) await this.whenWritten();
-    if (this.isDirty) this.startCheckpoint();
+    // The one under way may have begun before the last slot; without one, the new one begins inside this call. One that
+    // began meanwhile has that slot too: under load there always is one, and no moment without would ever come.
+    if (this.writing !== undefined) await this.writing.promise;
+    if (this.isDirty && this.writing === undefined) this.startCheckpoint();
     await this.writing?.promise;
   }
 
@@ -180,8 +183,12 @@ export class KvState implements ReplicatedStateMachine {
     await this.checkpoint();
   }
 
-  private async whenWritten(): Promise<void> {
-    while (this.writing !== undefined) await this.writing.promise;
+  /** The group behind it could not be opened: writes nothing any more and leaves no timer behind. */
+  abandon(): void {
+    this.hasSkipped = true;
+    this.isClosed = true;
+    this.timer?.cancel();
+    this.timer = undefined;
   }
 
   private applyCommand(command: unknown): ApplyResult {
@@ -263,6 +270,13 @@ export class KvState implements ReplicatedStateMachine {
   private endCheckpoint(): void {
     this.writing?.resolve();
     this.writing = undefined;
+  }
+
+  /** Consensus goes on until the node has stopped, this state does not: a quorum's answer says nothing about it. */
+  private refuseWhenFailed(): void {
+    if (this.failure === undefined) return;
+    const message = `this node's state has failed (${this.failure.message}): read through another node`;
+    throw new AetherError("E_UNAVAILABLE", message, { outcome: "none", cause: this.failure });
   }
 
   private readFailure(thrown: unknown): AetherError {

@@ -29,6 +29,7 @@ interface Watcher {
 export class WatchHub {
   private readonly clock: Pick<Clock, "defer">;
   private readonly watchers = new Set<Watcher>();
+  private closedBy: AetherError | undefined;
 
   constructor(clock: Pick<Clock, "defer">) {
     this.clock = clock;
@@ -43,6 +44,7 @@ export class WatchHub {
     const empty = { buffer: [], bufferedBytes: 0, isScheduled: false, isCancelled: false };
     const watcher: Watcher = { prefix, handlers, revision, ...empty };
     this.watchers.add(watcher);
+    if (this.closedBy !== undefined) this.end(watcher, this.closedBy);
     return {
       cancel: () => {
         watcher.isCancelled = true;
@@ -59,8 +61,9 @@ export class WatchHub {
     }
   }
 
-  /** Ends all watches, for example because the node stops. */
+  /** Ends all watches, and whatever watches later, for example because the node stops. */
   close(reason: AetherError): void {
+    this.closedBy = reason;
     for (const watcher of this.watchers) this.end(watcher, reason);
   }
 

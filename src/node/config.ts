@@ -12,6 +12,7 @@ import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
 
 const VOTERS_MAX = 7;
+const NUMBER = /^-?\d+(\.\d+)?$/;
 const LABEL = /^[a-z0-9][a-z0-9._/-]{0,62}$/;
 
 const nodeId = z.string().transform((text, context): NodeId => {
@@ -131,6 +132,9 @@ function checkRelations(config: NodeConfig): void {
       `listen: is ${config.listen}, but voters say ${own} for ${config.node}: make them the same`,
     );
   }
+  if (new URL(config.api).host === new URL(config.listen).host && new URL(config.api).port !== "0") {
+    throw new AetherError("E_CONFIG", `api: is ${config.api}, where peers are listened for: give each its own port`);
+  }
   const addresses = Object.values(config.voters).map((url) => new URL(url).host);
   if (new Set(addresses).size !== addresses.length) {
     throw new AetherError("E_CONFIG", "voters: two nodes have the same address: give each its own port");
@@ -166,13 +170,13 @@ function readVariables(variables: Readonly<Record<string, string | undefined>>):
     const section = sectionShape(schema);
     if (section === undefined) {
       const text = variables[variableName([name])];
-      if (text !== undefined) values[name] = parseVariable(name, text);
+      if (text !== undefined) values[name] = parseVariable(name, schema, text);
       continue;
     }
     const inner: Record<string, unknown> = {};
-    for (const field of Object.keys(section)) {
+    for (const [field, fieldSchema] of Object.entries(section)) {
       const text = variables[variableName([name, field])];
-      if (text !== undefined) inner[field] = parseVariable(field, text);
+      if (text !== undefined) inner[field] = parseVariable(field, fieldSchema, text);
     }
     if (Object.keys(inner).length > 0) values[name] = inner;
   }
@@ -191,8 +195,8 @@ function variableName(path: readonly string[]): string {
     .toUpperCase()}`;
 }
 
-/** Maps are `a=b,c=d`, lists `a,b`; everything else is a YAML scalar. */
-function parseVariable(field: string, text: string): unknown {
+/** Maps are `a=b,c=d`, lists `a,b`; everything else is a text, or a number where the field wants one. */
+function parseVariable(field: string, schema: z.core.$ZodType, text: string): unknown {
   if (field === "voters" || field === "labels") {
     const pairs = text
       .split(",")
@@ -204,8 +208,9 @@ function parseVariable(field: string, text: string): unknown {
     return Object.fromEntries(pairs);
   }
   if (field === "join") return text.split(",");
-  const parsed: unknown = parseYaml(text);
-  return typeof parsed === "number" ? parsed : text;
+  // A cluster may well be called 2024.
+  if (!NUMBER.test(text) || z.safeParse(schema, text).success) return text;
+  return Number(text);
 }
 
 function merge(

@@ -12,6 +12,7 @@ const STOP_MS_MAX = 35_000;
  * `aether: E_…: what, and what to do`.
  */
 export async function runNode(sources: ConfigSources): Promise<number> {
+  const hasParent = process.connected === true;
   let node: Node;
   let config: NodeConfig;
   try {
@@ -25,27 +26,41 @@ export async function runNode(sources: ConfigSources): Promise<number> {
   if (config.durability === "memory") {
     process.stderr.write("aether: durability is memory: everything this node holds is lost when it stops\n");
   }
-  stopOnSignals(node);
+  const ignoreSignals = stopOnSignals(node, hasParent);
   node.ready().then(
     () => process.stdout.write(`aether node ${config.node} ready api=${node.apiUrl}\n`),
     () => undefined, // ignored: the reason comes with `ended`
   );
   const reason = await node.ended;
+  ignoreSignals();
   if (reason === undefined) return 0;
   complain(reason);
   return 1;
 }
 
-function stopOnSignals(node: Node): void {
+/** Stops the node on the first signal, or when the parent that gave it a channel is gone. Answers how to undo it. */
+function stopOnSignals(node: Node, hasParent: boolean): () => void {
   let isStopping = false;
-  const onSignal = (): void => {
-    if (isStopping) process.exit(1);
+  const stop = (): void => {
+    if (isStopping) return;
     isStopping = true;
     setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
     node.stop().catch((error: unknown) => complain(toAetherError(error)));
   };
+  const onSignal = (): void => {
+    if (isStopping) process.exit(1);
+    stop();
+  };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
+  process.on("disconnect", stop);
+  // It may have gone while the node was opened.
+  if (hasParent && !process.connected) stop();
+  return () => {
+    process.off("disconnect", stop);
+    // An open channel would keep the process alive.
+    if (process.connected) process.disconnect();
+  };
 }
 
 function complain(error: AetherError): void {

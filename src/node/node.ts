@@ -45,6 +45,8 @@ class RunningNode implements Node {
   private readonly end = createDeferred<AetherError | undefined>();
   private parts: NodeParts | undefined;
   private stopping: Promise<void> | undefined;
+  /** Why it must not go on; the first reason counts. */
+  private failure: AetherError | undefined;
 
   constructor(env: Env) {
     this.env = env;
@@ -64,6 +66,8 @@ class RunningNode implements Node {
 
   async open(config: NodeConfig): Promise<void> {
     this.parts = await openNodeParts(config, this.env, this.resources, (error) => this.fail(error));
+    // A part may have failed while the next ones were opened: what was opened since has no other owner.
+    if (this.failure !== undefined) throw this.failure;
     this.parts.start();
   }
 
@@ -80,7 +84,7 @@ class RunningNode implements Node {
   }
 
   async stop(): Promise<void> {
-    this.stopping ??= this.shutDown(undefined);
+    this.stopping ??= this.shutDown("drain");
     await this.stopping;
   }
 
@@ -92,15 +96,24 @@ class RunningNode implements Node {
   private fail(thrown: unknown): void {
     const error = toAetherError(thrown);
     this.env.telemetry.log.error({ event: "node.failed", code: error.code, reason: error.message, error });
-    this.stopping ??= this.shutDown(error);
+    this.failure ??= error;
+    this.stopping ??= this.shutDown("at once");
   }
 
-  private async shutDown(reason: AetherError | undefined): Promise<void> {
+  /** Never rejects: what goes wrong on the way is why the node ended. */
+  private async shutDown(how: "drain" | "at once"): Promise<void> {
+    if (how === "drain") await this.attempt("drain", async () => this.parts?.drain());
+    await this.attempt("close", () => this.release());
+    this.end.resolve(this.failure);
+  }
+
+  private async attempt(what: string, act: () => Promise<void>): Promise<void> {
     try {
-      if (reason === undefined) await this.parts?.drain();
-    } finally {
-      await this.release();
-      this.end.resolve(reason);
+      await act();
+    } catch (thrown) {
+      const error = toAetherError(thrown);
+      this.env.telemetry.log.error({ event: "node.stop_failed", what, code: error.code, reason: error.message, error });
+      this.failure ??= error;
     }
   }
 

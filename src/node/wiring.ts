@@ -52,8 +52,12 @@ export async function openNodeParts(
   const kv = new KvStore({ group, state, clock: env.clock });
   resources.defer(() => kv.close());
   const work = openWork({ config, env, router, group, kv, onFatal });
+  // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
+  resources.defer(() => work.slices.close());
   resources.defer(() => work.cluster.close());
-  const api = resources.own(await ApiServer.open(env, apiServices({ config, env, group, kv, work, onFatal }), config));
+  const stage = { isDraining: false };
+  const services = apiServices({ config, env, group, kv, work, stage, onFatal });
+  const api = resources.own(await ApiServer.open(env, services, config));
   return {
     api,
     group,
@@ -64,6 +68,7 @@ export async function openNodeParts(
       router.start();
     },
     drain: async () => {
+      stage.isDraining = true;
       await work.cluster.drainAndStop();
       await state.checkpoint();
     },
@@ -76,7 +81,7 @@ function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {
   return MessageRouter.open(env, { cluster, node, listen, peers, frameBytesMax });
 }
 
-function openGroup(parts: {
+async function openGroup(parts: {
   readonly config: NodeConfig;
   readonly env: Env;
   readonly router: MessageRouter;
@@ -96,7 +101,12 @@ function openGroup(parts: {
     onFatal,
   };
   const { cluster, node, consensus } = config;
-  return GroupDriver.open(ports, { cluster, node, voters: voterOrder(config), ...consensus });
+  try {
+    return await GroupDriver.open(ports, { cluster, node, voters: voterOrder(config), ...consensus });
+  } catch (error) {
+    state.abandon();
+    throw error;
+  }
 }
 
 interface Work {
@@ -150,9 +160,10 @@ function apiServices(parts: {
   readonly group: Group;
   readonly kv: KvStore;
   readonly work: Work;
+  readonly stage: { readonly isDraining: boolean };
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
-  const { config, env, group, kv, work, onFatal } = parts;
+  const { config, env, group, kv, work, stage, onFatal } = parts;
   return {
     kv,
     artifacts: work.artifacts,
@@ -161,6 +172,8 @@ function apiServices(parts: {
     health: {
       isLive: () => true,
       readiness: () => {
+        // Who asks for a node to use should find another one before this one is gone.
+        if (stage.isDraining) return { isReady: false, reason: "the node is stopping" };
         const { isReady, notReadyReason } = group.status();
         return notReadyReason === undefined ? { isReady } : { isReady, reason: notReadyReason };
       },

@@ -61,6 +61,13 @@ export class InstanceCalls {
     return this.queued.size + this.running.size;
   }
 
+  /** Whether no call can start because handlers whose callers have left hold every place. */
+  get isClogged(): boolean {
+    if (this.running.size < this.config.concurrency) return false;
+    for (const { resolve } of this.running.values()) if (resolve !== undefined) return false;
+    return true;
+  }
+
   open(methods: readonly MethodSpec[]): void {
     this.admission = { kind: "open", methods: new Map(methods.map((spec) => [spec.method, spec])) };
   }

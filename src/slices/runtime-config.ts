@@ -11,6 +11,8 @@ export const RuntimeConfig = z.strictObject({
     .describe("Milliseconds for start() and stop(), within the limits of activating and deactivating."),
   drainMsMax: z.int().min(0).max(600_000).default(20 * SECOND_MS)
     .describe("Milliseconds for calls in flight to finish when an instance is deactivated; then they are cancelled."),
+  stallMsMax: z.int().min(50).max(3_600_000).default(15 * SECOND_MS)
+    .describe("Milliseconds for which the thread of an instance with calls may stand still; then it is ended."),
   logLinesPerSecondMax: z.int().min(1).max(10_000).default(200)
     .describe("Lines one instance may log per second; the rest is counted and left out."),
 });

@@ -90,6 +90,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
     if (instance === undefined) return;
     instance.state = "unloading";
     instance.unloading.abort();
+    instance.host?.calls.close("it is being unloaded");
     await instance.settled;
     await instance.host?.end();
     this.forget(instance);

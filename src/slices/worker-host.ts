@@ -11,6 +11,7 @@ import { parseWorkerMessages, type HostMessage, type WorkerBoot, type WorkerMess
 import { InstanceCalls } from "./instance-calls.ts";
 import type { InstanceSpec, MethodSpec } from "./instance-host.ts";
 import { InstanceLog } from "./instance-log.ts";
+import { InstanceWatch } from "./instance-watch.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
 import { TurnOutbox } from "./turn-outbox.ts";
@@ -54,9 +55,12 @@ export class WorkerHost {
   private readonly log: InstanceLog;
   private readonly outbox: TurnOutbox<HostMessage>;
   private readonly bridge: WorkerBridge;
+  private readonly watch: InstanceWatch;
   private readonly exited = createDeferred<void>();
   private worker: WorkerHandle | undefined;
   private exit: "none" | "asked" | "done" = "none";
+  /** Why the worker was ended although nobody had asked for it. */
+  private standstill: string | undefined;
   private step: Step | undefined;
   private methods: readonly MethodSpec[] = [];
 
@@ -76,6 +80,10 @@ export class WorkerHost {
       concurrency: plan.concurrency,
       callsQueuedMax: config.callsQueuedMax,
     });
+    const ping = (): void => post({ kind: "ping" });
+    this.watch = new InstanceWatch(env, {
+      calls: this.calls, ping, onStandstill: (reason) => this.recycle(reason),
+    }, config);
   }
 
   /** Starts the worker and waits until it has imported the slice. A failure leaves no worker behind. */
@@ -89,11 +97,14 @@ export class WorkerHost {
     const timeoutMs = this.setup.config.hookMsMax;
     await this.runStep("activated", () => this.post({ kind: "activate" }), { signal, timeoutMs });
     this.calls.open(this.methods);
+    this.watch.start();
     return this.methods;
   }
 
   /** Refuses new calls, lets those in flight finish, runs `stop(ctx)`. A failure leaves no worker behind. */
   async deactivate(signal: AbortSignal): Promise<void> {
+    // From here on the limits of draining and of the hook do what the watch does.
+    this.watch.stop();
     this.calls.close("it is stopping");
     await this.drain(signal);
     const timeoutMs = this.setup.config.hookMsMax;
@@ -105,9 +116,20 @@ export class WorkerHost {
     if (this.worker === undefined) return;
     if (this.exit === "none") {
       this.exit = "asked";
+      // R1: what comes from now on never reaches the worker.
+      this.calls.close("its worker is being ended");
       this.worker.terminate();
     }
     await this.exited.promise;
+  }
+
+  /** Ends a worker that has come to a standstill; the instance is lost, its callers learn it at once. */
+  private recycle(reason: string): void {
+    if (this.exit !== "none") return;
+    this.exit = "asked";
+    this.standstill = reason;
+    this.calls.failAll(reason);
+    this.worker?.terminate();
   }
 
   private async runStep(expect: StepEnd["kind"], begin: () => void, limits: StepLimits): Promise<StepEnd> {
@@ -162,6 +184,7 @@ export class WorkerHost {
   }
 
   private receive(received: unknown): void {
+    this.watch.noteAlive();
     const { messages, refused } = parseWorkerMessages(received);
     if (refused > 0) this.log.write("warn", `${refused} messages of this worker are not of our protocol`);
     for (const message of messages) this.receiveOne(message);
@@ -184,15 +207,19 @@ export class WorkerHost {
         return void (this.step?.expect === message.kind && this.step.ended.resolve(message));
       case "step-failed":
         return this.step?.ended.reject(AetherError.fromBody(message.error));
+      case "alive":
+        // Said by its arrival.
+        return;
       default:
         return unreachable(message);
     }
   }
 
   private receiveExit(exit: WorkerExit): void {
-    const wasAsked = this.exit === "asked";
-    const reason = wasAsked ? "its worker was ended" : describeExit(exit);
+    const wasAsked = this.exit === "asked" && this.standstill === undefined;
+    const reason = this.standstill ?? (wasAsked ? "its worker was ended" : describeExit(exit));
     this.exit = "done";
+    this.watch.stop();
     this.calls.failAll(reason);
     this.bridge.cancelAll(reason);
     if (this.step !== undefined) this.step.ended.reject(this.stepCrash(this.step.expect, reason));

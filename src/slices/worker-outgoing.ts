@@ -66,6 +66,7 @@ export class WorkerOutgoing {
   private async call(use: ResolvedUse, method: MethodModule, request: ClientRequest): Promise<unknown> {
     const { options, scope } = request;
     const name = `${use.slice}.${method.spec.method}`;
+    checkOptions(name, options);
     const input = await checkInput(name, method, request.input);
     const timeoutMs = Math.min(options.timeoutMs ?? method.spec.timeoutMs, scope.remainingMs());
     if (timeoutMs <= 0) {
@@ -123,6 +124,14 @@ function outgoingCall(use: ResolvedUse, method: MethodModule, prepared: Prepared
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(traceparent === undefined ? {} : { traceparent }),
   };
+}
+
+/** What is no text or number would not even be understood outside, and the call would wait for its deadline. */
+function checkOptions(name: string, { timeoutMs, idempotencyKey }: ClientOptions): void {
+  const wrong =
+    timeoutMs !== undefined && (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) ? "timeoutMs is no number" :
+    idempotencyKey !== undefined && typeof idempotencyKey !== "string" ? "idempotencyKey is no text" : undefined;
+  if (wrong !== undefined) throw new AetherError("E_INVALID", `did not call ${name}: ${wrong}`);
 }
 
 /** Checked here too, so that a wrong call fails at its author, with his stack, and costs no round trip. */

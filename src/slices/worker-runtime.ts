@@ -71,6 +71,8 @@ export class WorkerRuntime {
         return void this.runCall(message);
       case "cancel":
         return this.running.get(message.id)?.abort(new AetherError("E_TIMEOUT", message.reason));
+      case "ping":
+        return this.outbox.add({ kind: "alive" });
       case "answer":
         return this.loaded?.outgoing.receiveAnswer(message.id, message.reply);
       default:
@@ -268,13 +270,22 @@ function handlerFailure(method: MethodModule, message: string, details: Readonly
   return new AetherError("E_HANDLER", message, { details, outcome }).toBody();
 }
 
-/** Anything can be thrown, not only errors. */
 function describeThrown(thrown: unknown): { readonly name: string; readonly message: string } {
-  const name = thrown instanceof Error ? String(thrown.name) : typeof thrown;
-  const message = thrown instanceof Error ? String(thrown.message) : String(thrown);
+  const name = textOf(() => (thrown instanceof Error ? thrown.name : typeof thrown));
+  const message = textOf(() => (thrown instanceof Error ? thrown.message : thrown));
   return { name: name.slice(0, 100), message: message.slice(0, THROWN_TEXT_MAX) };
 }
 
 function stackOf(thrown: unknown): string {
-  return thrown instanceof Error ? String(thrown.stack).slice(0, THROWN_TEXT_MAX) : String(thrown);
+  return textOf(() => (thrown instanceof Error ? thrown.stack : thrown)).slice(0, THROWN_TEXT_MAX);
+}
+
+/** Anything can be thrown, also what throws when it is looked at. */
+function textOf(read: () => unknown): string {
+  try {
+    return String(read());
+  } catch {
+    // ignored: what matters is that something was thrown, and that is said in any case.
+    return "something that cannot be shown as text";
+  }
 }

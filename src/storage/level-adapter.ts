@@ -1,9 +1,9 @@
 // Owns: ordered stores on disk, over LevelDB. Does not own: what is stored, nor whether it may be believed (records
 // carry their own checksums: LevelDB skips damaged blocks of its log silently).
-import { open as openFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, open as openFile, readdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { Level } from "level";
-import { AetherError } from "../base/errors.ts";
+import { AetherError, type AetherErrorOptions } from "../base/errors.ts";
 import type { KeyRange, OrderedStore, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
 import { WriteQueue } from "./write-queue.ts";
 
@@ -14,18 +14,47 @@ export function createLevelStorePort(directory: string): StorePort {
   return {
     async open(name) {
       const location = join(directory, name);
-      const database: Database = new Level(location, { keyEncoding: "view", valueEncoding: "view" });
       try {
-        await database.open();
+        return new LevelStore(await openDatabase(location), location);
       } catch (error) {
-        throw openError(location, error);
+        throw error instanceof AetherError ? error : openError(location, error);
       }
-      // A power cut must not take away the folder itself, which only its parent's fsync protects.
-      await syncDirectory(directory);
-      return new LevelStore(database, location);
     },
   };
 }
+
+async function openDatabase(location: string): Promise<Database> {
+  await makeDirectory(location);
+  refuseRemains(location, await readdir(location));
+  const database: Database = new Level(location, { keyEncoding: "view", valueEncoding: "view" });
+  await database.open();
+  return database;
+}
+
+/** A power cut must not take away a folder that was made: only an fsync of the one it is in protects it. */
+async function makeDirectory(location: string): Promise<void> {
+  const firstMade = await mkdir(location, { recursive: true });
+  let made = resolve(location);
+  await syncDirectory(dirname(made));
+  while (firstMade !== undefined && made.length > resolve(firstMade).length) {
+    made = dirname(made);
+    await syncDirectory(dirname(made));
+  }
+}
+
+/** Without CURRENT, LevelDB takes the folder for a new one and deletes what it held. */
+function refuseRemains(location: string, files: readonly string[]): void {
+  if (files.includes("CURRENT")) return;
+  const remains = files.filter((file) => REMAINS.test(file));
+  if (remains.length === 0) return;
+  const found = `it has ${remains.slice(0, 3).join(", ")}${remains.length > 3 ? ", …" : ""} but no CURRENT`;
+  throw new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${found}; ${REPLACE}`, {
+    details: { directory: location },
+  });
+}
+
+// A first manifest alone is no remains: a creation that was cut short before anything could be written.
+const REMAINS = /^(?:\d+\.(?:log|ldb|sst)|MANIFEST-(?!0*1$)\d+)$/;
 
 class LevelStore implements OrderedStore {
   private readonly database: Database;
@@ -108,14 +137,20 @@ function openError(location: string, error: unknown): AetherError {
         options,
       );
     case "LEVEL_CORRUPTION":
-      return new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${textOf(cause)}; ${REPLACE}`, options);
+      return damaged(location, cause, options);
     default:
+      // The folder is there by now: what LevelDB misses is a file that its own records name.
+      if (MISSING_FILE.test(textOf(cause))) return damaged(location, cause, options);
       return new AetherError(
         "E_CONFIG",
         `cannot open ${location}: ${textOf(cause)}; check that the path is a directory this user may write`,
         options,
       );
   }
+}
+
+function damaged(location: string, cause: unknown, options: AetherErrorOptions): AetherError {
+  return new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${textOf(cause)}; ${REPLACE}`, options);
 }
 
 function readError(location: string, error: unknown): AetherError {
@@ -129,6 +164,7 @@ function readError(location: string, error: unknown): AetherError {
 }
 
 const CLOSED: readonly string[] = ["LEVEL_DATABASE_NOT_OPEN", "LEVEL_ITERATOR_NOT_OPEN"];
+const MISSING_FILE = /^IO error: .*: No such file or directory$/;
 const REPLACE = "replace this node with an empty data directory, its peers have the data";
 
 function codeOf(error: unknown): unknown {

@@ -35,7 +35,8 @@ class MemoryStore implements OrderedStore {
   private readonly table: MemoryTable;
   private readonly clock: Pick<Clock, "defer">;
   private waiting = 0;
-  private closing: (() => void) | undefined;
+  private closed: Promise<void> | undefined;
+  private onIdle: (() => void) | undefined;
 
   constructor(table: MemoryTable, clock: Pick<Clock, "defer">) {
     this.table = table;
@@ -47,7 +48,7 @@ class MemoryStore implements OrderedStore {
   }
 
   write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
-    if (!this.table.isOpen || this.closing !== undefined) {
+    if (this.closed !== undefined) {
       this.clock.defer(() => done(new AetherError("E_UNAVAILABLE", "a write came after the store was closed")));
       return;
     }
@@ -56,7 +57,7 @@ class MemoryStore implements OrderedStore {
     this.clock.defer(() => {
       this.waiting -= 1;
       done();
-      if (this.waiting === 0) this.closing?.();
+      if (this.waiting === 0) this.onIdle?.();
     });
   }
 
@@ -71,14 +72,17 @@ class MemoryStore implements OrderedStore {
   }
 
   close(): Promise<void> {
-    return new Promise((resolve) => {
-      const close = (): void => {
-        this.table.isOpen = false;
-        resolve();
-      };
-      if (this.waiting === 0) close();
-      else this.closing = close;
-    });
+    this.closed ??= this.closeWhenIdle();
+    return this.closed;
+  }
+
+  private async closeWhenIdle(): Promise<void> {
+    if (this.waiting > 0) {
+      await new Promise<void>((resolve) => {
+        this.onIdle = resolve;
+      });
+    }
+    this.table.isOpen = false;
   }
 
   private apply(op: StoreOp): void {

@@ -211,6 +211,20 @@ describe("calls out of an instance", () => {
     });
   });
 
+  test("an option of a client call that is not what it should be fails that call at once", async () => {
+    let calls = 0;
+    await using fixture = await openFixture({
+      calls: { call: () => ((calls += 1), Promise.resolve({ kind: "ok", output: { cents: 1 }, attempts: 1 })) },
+    });
+    const handler = `async (input, ctx) => {
+      try { return await ctx.uses.prices.quote({ sku: 'a' }, input); } catch (error) { return error.code; }
+    }`;
+    const spec = await fixture.run(caller(handler), { uses });
+    expect(await invoke(fixture, spec.key, { idempotencyKey: 42 })).toEqual({ kind: "ok", output: "E_INVALID" });
+    expect(await invoke(fixture, spec.key, { timeoutMs: "soon" })).toEqual({ kind: "ok", output: "E_INVALID" });
+    expect(calls).toBe(0);
+  });
+
   test("cancelling a call cancels the calls made inside it, and so does the end of the worker", async () => {
     const signals: AbortSignal[] = [];
     await using fixture = await openFixture({
@@ -277,6 +291,57 @@ describe("faults of one instance", () => {
     await fixture.store.unload(bad.key);
     expect(fixture.liveWorkers()).toBe(0);
     expect(fixture.lost).toEqual([]);
+  });
+
+  test("a handler that loops for ever costs its instance, and only that", async () => {
+    await using fixture = await openFixture({ config: { stallMsMax: 200 } });
+    const bad = await fixture.run(runBundle("(input) => { for (; input;); return 1; }"));
+    const good = await fixture.run(runBundle("async (input) => input"), { artifact: OTHER });
+    const looping = invoke(fixture, bad.key, true);
+    expect(await looping).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT", outcome: "unknown" } });
+    await until(fixture.clock, () => fixture.lost.length > 0);
+    expect(fixture.lost).toEqual([[bad.key, expect.stringContaining("event loop")]]);
+    expect(fixture.store.hosted()).toEqual(new Map([[good.key, "active"]]));
+    expect(await invoke(fixture, good.key, 5)).toEqual({ kind: "ok", output: 5 });
+  });
+
+  test("handlers that never end after their callers left cost their instance once no other call can run", async () => {
+    await using fixture = await openFixture({ config: { stallMsMax: 200 } });
+    const bad = await fixture.run(runBundle("() => new Promise(() => {})"), { concurrency: 2 });
+    await Promise.all([1, 2].map(() => invoke(fixture, bad.key, 1, { timeoutMs: 20 })));
+    await until(fixture.clock, () => fixture.lost.length > 0);
+    expect(fixture.lost).toEqual([[bad.key, expect.stringContaining("never ended")]]);
+    expect(fixture.liveWorkers()).toBe(0);
+  });
+
+  test("slow handlers whose callers wait, and an idle instance, are left alone", async () => {
+    await using fixture = await openFixture({ config: { stallMsMax: 50 } });
+    const handler = "async () => { await new Promise((resolve) => setTimeout(resolve, 400)); return 1; }";
+    const slow = await fixture.run(runBundle(handler), { concurrency: 1 });
+    expect(await invoke(fixture, slow.key, 1)).toEqual({ kind: "ok", output: 1 });
+    await fixture.clock.sleep(200);
+    expect(fixture.lost).toEqual([]);
+  });
+
+  test("a handler may throw anything at all", async () => {
+    await using fixture = await openFixture();
+    const things = `[Object.create(null), Symbol("s"), undefined, { toString() { throw 1; } },
+      Object.defineProperty(new Error("x"), "message", { get() { throw 1; } }), 7n]`;
+    const spec = await fixture.run(runBundle("(index) => { throw things[index]; }", `const things = ${things};`));
+    for (const index of [0, 1, 2, 3, 4, 5]) {
+      expect(await invoke(fixture, spec.key, index)).toMatchObject({ kind: "failed", error: { code: "E_HANDLER" } });
+    }
+    expect(fixture.lost).toEqual([]);
+  });
+
+  test("a call that comes while its worker is being ended is refused as not started (R1)", async () => {
+    await using fixture = await openFixture();
+    const spec = await fixture.run(runBundle("async (input) => input"));
+    const unloading = fixture.store.unload(spec.key);
+    await Promise.resolve();
+    const reply = invoke(fixture, spec.key, 1);
+    await unloading;
+    expect(await reply).toMatchObject({ kind: "not-started", error: { code: "E_UNAVAILABLE" } });
   });
 
   test("messages that a slice posts on our port are counted in the log and do no harm", async () => {

@@ -232,7 +232,7 @@ export class NodeFleet {
 
   /** Any command of the command line, ended with the fleet. */
   run(args: readonly string[], options: LaunchOptions = {}): AetherProcess {
-    const started = new AetherProcess(args, options);
+    const started = new AetherProcess(args, { directory: this.directory, ...options });
     this.all.push(started);
     return started;
   }

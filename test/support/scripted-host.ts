@@ -21,6 +21,8 @@ const METHODS: readonly MethodSpec[] = [
 export class ScriptedHost implements InstanceHost {
   /** Each step begun, in order: `load demo:orders:1.0.0/0`. */
   readonly steps: string[] = [];
+  /** What an instance says that it offers. */
+  methods = METHODS;
   private readonly clock: Clock;
   private readonly instances = new Map<InstanceKey, HostedState>();
   private readonly failures = new Map<string, AetherError | "hang">();
@@ -48,7 +50,7 @@ export class ScriptedHost implements InstanceHost {
 
   async activate(key: InstanceKey, signal: AbortSignal): Promise<readonly MethodSpec[]> {
     await this.work("activate", key, { during: "activating", after: "active", signal });
-    return METHODS;
+    return this.methods;
   }
 
   async deactivate(key: InstanceKey, signal: AbortSignal): Promise<void> {

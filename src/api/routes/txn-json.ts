@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { unreachable } from "../../base/assert.ts";
 import { parseKeyText } from "../../kvstore/core/key.ts";
+import { checkLimit, TXN_OPS_MAX } from "../../kvstore/core/limits.ts";
 import type { Compare, Op, OpResult, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import { entryJson } from "../json.ts";
 import { parseInput } from "../parse-input.ts";
@@ -29,10 +30,23 @@ export const txnSchema = z.strictObject({
   else: z.array(opSchema).default([]),
 });
 
-/** @throws AetherError E_INVALID for another shape or a bad key. */
+/** @throws AetherError E_INVALID for another shape or a bad key, E_TOO_LARGE for too many operations. */
 export function parseTxnJson(body: unknown): Txn {
+  checkLengths(body);
   const parsed = parseInput(txnSchema, body, "the transaction");
   return { compare: parsed.compare.map(parseCompare), then: parsed.then.map(parseOp), else: parsed.else.map(parseOp) };
+}
+
+/** First, because a schema looks at each of a hundred thousand operations, and says what is wrong with it. */
+function checkLengths(body: unknown): void {
+  if (typeof body !== "object" || body === null) return;
+  const { compare, then, else: otherwise } = body as Partial<Record<"compare" | "then" | "else", unknown>>;
+  checkLimit("compares of a transaction", TXN_OPS_MAX, lengthOf(compare));
+  checkLimit("operations of a transaction", TXN_OPS_MAX, lengthOf(then) + lengthOf(otherwise));
+}
+
+function lengthOf(value: unknown): number {
+  return Array.isArray(value) ? value.length : 0;
 }
 
 function parseCompare(compare: z.output<typeof compareSchema>): Compare {

@@ -73,6 +73,9 @@ function addApply(blueprint: Command, io: CliIo): void {
       const session = openSession(command, io);
       const document = parseBlueprintDocument(await readYaml(io, file));
       const name = document.name ?? flags.name;
+      if (flags.name !== undefined && flags.name !== name) {
+        throw new UsageError(`${file} is named "${name}", but --name is "${flags.name}": use one of them`);
+      }
       if (name === undefined) throw new UsageError(`${file} has no name: add "name: …", or use --name`);
       const applied = await session.api.request(appliedSchema, "PUT", apiPath(BLUEPRINTS, name), {
         body: JSON.stringify(document),

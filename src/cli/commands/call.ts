@@ -6,6 +6,8 @@ import { apiPath, openSession } from "../options.ts";
 import { parseJsonArgument, readArgument } from "../text-input.ts";
 
 const TIMEOUT_MS_DEFAULT = 15_000;
+/** No node accepts a longer deadline. */
+const TIMEOUT_MS_MAX = 3_600_000;
 /** The node tells that time is up; only a node that does not answer is given up here, a little later. */
 const GRACE_MS = 2_000;
 
@@ -42,6 +44,6 @@ export function addCallCommand(program: Command, io: CliIo): void {
 
 function parseMilliseconds(text: string): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new InvalidArgumentError("use a number of milliseconds, for example 5000");
+  if (Number.isInteger(value) && value >= 1 && value <= TIMEOUT_MS_MAX) return value;
+  throw new InvalidArgumentError(`use milliseconds from 1 to ${TIMEOUT_MS_MAX}, for example 5000`);
 }

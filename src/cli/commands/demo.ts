@@ -1,9 +1,10 @@
 // Owns: `aether demo`: the first thing a newcomer runs.
+import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
-import type { VictimChoice } from "../demo/demo-options.ts";
+import { NODE_COUNT, type VictimChoice } from "../demo/demo-options.ts";
 import { judge, reportText } from "../demo/demo-report.ts";
 import { DemoRun } from "../demo/demo-run.ts";
 import { EXIT } from "../exit.ts";
@@ -20,7 +21,7 @@ export function addDemoCommand(program: Command, io: CliIo): void {
     .command("demo")
     .description("three nodes, slices that call each other, and a kill -9 that nobody notices")
     .option("--victim <who>", "convener, leader or a node such as n2 (default: drawn from the seed)", parseVictim)
-    .option("--seed <n>", "repeats the choices of an earlier run", parseSeed, Math.trunc(io.nowMs()) % 1_000_000)
+    .option("--seed <n>", "repeats the choices of an earlier run", parseSeed, randomInt(1_000_000))
     .option("--keep", "leave the cluster running afterwards")
     .option("--dir <directory>", "where configuration and data go; what is there is deleted", "./.aether/demo")
     .addHelpText("after", "\nExamples:\n  $ aether demo\n  $ aether demo --victim leader --keep")
@@ -70,8 +71,8 @@ Ctrl-C stops it.`);
 
 function parseVictim(text: string): VictimChoice {
   if (text === "convener" || text === "leader") return text;
-  if (/^n[1-9]$/.test(text)) return text as VictimChoice;
-  throw new InvalidArgumentError("use convener, leader or the name of a node, such as n2");
+  if (/^n[1-9]$/.test(text) && Number(text.slice(1)) <= NODE_COUNT) return text as VictimChoice;
+  throw new InvalidArgumentError(`use convener, leader or the name of a node, n1 to n${NODE_COUNT}`);
 }
 
 function parseSeed(text: string): number {

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
+import { parseErrorText } from "../http-api.ts";
 import { openSession, type Session } from "../options.ts";
 import { readEvents, type ReceivedEvent } from "../sse.ts";
 import { table } from "../table.ts";
@@ -180,7 +181,7 @@ function printChange(session: Session, event: ReceivedEvent): void {
       return;
     }
     case "error":
-      throw AetherError.fromBody({ code: "E_UNAVAILABLE", message: `the node ended the watch: ${event.data}` });
+      throw parseErrorText(event.data) ?? new AetherError("E_UNAVAILABLE", `the node ended the watch: ${event.data}`);
     default:
       // Signs of life carry nothing to show.
       return;
@@ -189,6 +190,8 @@ function printChange(session: Session, event: ReceivedEvent): void {
 
 function keyPath(key: string): string {
   const segments = key.split("/");
+  // As a path it would be the listing.
+  if (key === "") throw new UsageError('"" is not a key: use one like data/greeting');
   if (segments.some((segment) => segment === "." || segment === "..")) {
     throw new UsageError(`"${key}" is not a key: "." and ".." cannot be parts of one`);
   }

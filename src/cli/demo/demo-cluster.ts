@@ -4,6 +4,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { type DevNode, writeDevCluster } from "../dev-cluster.ts";
 import { NodeProcess } from "../node-process.ts";
+import { START_MS_MAX } from "./demo-options.ts";
 
 /** Log lines kept of each node, to be shown when it fails. */
 const LINES_MAX = 40;
@@ -60,7 +61,12 @@ export class DemoCluster {
       },
     });
     this.running.set(name, { process: child, ready, ended });
-    await ready.promise;
+    const patience = new AbortController();
+    void this.io.sleep(START_MS_MAX, patience.signal).then(
+      () => ready.reject(new AetherError("E_TIMEOUT", `node ${name} is not ready after ${START_MS_MAX} ms`)),
+      () => undefined, // ignored: it was ready, or ended, in time
+    );
+    await ready.promise.finally(() => patience.abort());
   }
 
   /** SIGKILL: no goodbye, nothing flushed. */

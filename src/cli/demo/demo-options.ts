@@ -13,6 +13,8 @@ export interface DemoOptions {
 }
 
 export const NODE_COUNT = 3;
+/** How long a node may take until it can serve, and the cluster until all nodes are on duty. */
+export const START_MS_MAX = 30_000;
 /** What the demo promises; it exits 0 only if all of it held. */
 export const WRITE_GAP_MS_MAX = 1_000;
 export const REPLACEMENT_MS_MAX = 10_000;

@@ -1,6 +1,5 @@
 // Owns: the story of the demo: a cluster forms, slices run and call each other, a node is killed in the middle of
-// writes
-// and calls, and nobody notices. Everything is real: processes, sockets, fsync, worker threads, SIGKILL.
+// writes and calls, and nobody notices. Everything is real: processes, sockets, fsync, worker threads, SIGKILL.
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -12,7 +11,7 @@ import { HttpApi } from "../http-api.ts";
 import { runCli } from "../program.ts";
 import { DemoCluster } from "./demo-cluster.ts";
 import { DemoLoad } from "./demo-load.ts";
-import { type DemoOptions, NODE_COUNT, REPLACEMENT_MS_MAX, type VictimChoice } from "./demo-options.ts";
+import { type DemoOptions, NODE_COUNT, REPLACEMENT_MS_MAX, START_MS_MAX, type VictimChoice } from "./demo-options.ts";
 import { type DemoFindings, seconds } from "./demo-report.ts";
 import { findFreePorts } from "./free-ports.ts";
 
@@ -139,9 +138,16 @@ export class DemoRun {
 
   /** A node takes instances once the cluster knows it as on duty, an instant after it is ready. */
   private async awaitOnDuty(): Promise<void> {
+    const startMs = this.io.nowMs();
     for (;;) {
       const { nodes } = await this.api(this.apis[0]).get(clusterSchema, "/v1/cluster");
       if (nodes.filter((node) => node.status === "on-duty").length === NODE_COUNT) return;
+      if (this.io.nowMs() - startMs > START_MS_MAX) {
+        const found = nodes.map(({ id, status }) => `${id} ${status}`).join(", ");
+        throw new AetherError("E_TIMEOUT", `not all nodes are on duty after ${seconds(START_MS_MAX)}: ${found}`, {
+          outcome: "none",
+        });
+      }
       await this.io.sleep(POLL_MS);
     }
   }

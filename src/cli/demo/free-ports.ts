@@ -4,7 +4,8 @@ import { AetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
 
 const FIRST_PORT = 20_000;
-const PORTS = 20_000;
+/** Below 32,768: from there on systems hand out ports to outgoing connections. */
+const PORTS = 12_000;
 const TRIES_MAX = 50;
 
 /** The first of `count` ports in a row that are free now. @throws AetherError E_PORT_IN_USE when none is found. */

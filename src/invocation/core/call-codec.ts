@@ -134,7 +134,8 @@ function plainBody({ code, message, outcome, details }: ErrorBody): ErrorBody {
   };
 }
 
-function isText(value: unknown): value is string {
+/** Whether a text may stand around an input; peers refuse a message with any other. */
+export function isText(value: unknown): value is string {
   return typeof value === "string" && value.length > 0 && value.length <= TEXT_LENGTH_MAX;
 }
 

@@ -13,6 +13,7 @@ import {
   type Digest,
   type NodeId,
 } from "../../base/ids.ts";
+import { checkLimit } from "./limits.ts";
 
 /** The text of a valid key. Only `formatKey` and `parseKeyText` make it. */
 export type KeyText = string & { readonly brand: "KeyText" };
@@ -67,14 +68,14 @@ const CHUNK_DIGITS = 6;
 const INSTANCE_MAX = 99_999;
 
 // Control characters and half surrogate pairs have no business in a key: the one breaks lines, the other has no UTF-8.
-const UNPRINTABLE = /[\u0000-\u001f\u007f]|\p{Surrogate}/u;
+const UNPRINTABLE = /[\p{Control}\p{Surrogate}]/u;
 const PLAIN_DATA_KEY = /^data(?:\/[A-Za-z0-9_-][A-Za-z0-9_:.-]*)+$/;
 const DIGITS = /^\d+$/;
 
-/** The text of `key`. @throws AetherError E_INVALID when a part is empty, out of range or the text is too long. */
+/** The text of `key`. @throws AetherError E_INVALID when a part is empty or out of range, E_TOO_LARGE {limit, actual} */
 export function formatKey(key: AetherKey): KeyText {
   const text = textOf(key);
-  if (utf8Bytes(text) > KEY_BYTES_MAX) throw tooLong(text);
+  checkLimit("bytes of a key", KEY_BYTES_MAX, utf8Bytes(text));
   return text as KeyText;
 }
 
@@ -115,10 +116,10 @@ function textOf(key: AetherKey): string {
 
 /**
  * Reads a key's text.
- * @throws AetherError E_INVALID for an unknown prefix, a bad or empty segment, or more than 512 bytes.
+ * @throws AetherError E_INVALID for an unknown prefix, a bad or empty segment; E_TOO_LARGE above 512 bytes.
  */
 export function parseKey(text: string): AetherKey {
-  if (utf8Bytes(text) > KEY_BYTES_MAX) throw tooLong(text);
+  checkLimit("bytes of a key", KEY_BYTES_MAX, utf8Bytes(text));
   const segments = text.split("/");
   const key = keyOf(text, segments);
   // One key, one text: refuses `%41`, missing padding and every other way of writing the same key twice.
@@ -295,10 +296,4 @@ function instanceText(instance: number): string {
 function badKey(text: string, reason: string): AetherError {
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
   return new AetherError("E_INVALID", `${JSON.stringify(shown)} is not a key: ${reason}`, { details: { key: shown } });
-}
-
-function tooLong(text: string): AetherError {
-  return new AetherError("E_INVALID", `a key of ${utf8Bytes(text)} bytes is over the limit of ${KEY_BYTES_MAX}`, {
-    details: { limit: KEY_BYTES_MAX, actual: utf8Bytes(text) },
-  });
 }

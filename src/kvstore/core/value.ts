@@ -31,12 +31,17 @@ export function decodeValueOrNone(bytes: Uint8Array): KvValue | undefined {
   }
 }
 
+// The codec would write U+FFFD instead: other data than was given, and two fields could become one.
+const HALF_PAIR = /\p{Surrogate}/u;
+
 /** Where in the value the walk is: one stack for the whole walk. */
 type Path = (string | number)[];
 
 function canonical(value: unknown, path: Path): unknown {
   switch (typeof value) {
     case "string":
+      if (HALF_PAIR.test(value)) throw notPlain(path, "it has half a surrogate pair, which has no UTF-8");
+      return value;
     case "boolean":
       return value;
     case "number":
@@ -66,6 +71,7 @@ function canonicalObject(source: object, path: Path): Record<string, unknown> {
   const sorted: Record<string, unknown> = {};
   for (const [key, item] of Object.entries(source).sort(byKey)) {
     if (key === "__proto__") throw notPlain(path, 'a field cannot be named "__proto__"');
+    if (HALF_PAIR.test(key)) throw notPlain([...path, key], "its name has half a surrogate pair, which has no UTF-8");
     sorted[key] = canonicalAt(key, item, path);
   }
   return sorted;

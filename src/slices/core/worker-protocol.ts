@@ -33,6 +33,8 @@ export type HostMessage =
   | { readonly kind: "deactivate" }
   | HandlerCall
   | { readonly kind: "cancel"; readonly id: number; readonly reason: string }
+  /** Asks for a sign of life. */
+  | { readonly kind: "ping" }
   /** The reply to an `outgoing` call. */
   | { readonly kind: "answer"; readonly id: number; readonly reply: CallReply };
 
@@ -43,6 +45,8 @@ export type WorkerMessage =
   | { readonly kind: "loaded"; readonly methods: readonly MethodSpec[] }
   | { readonly kind: "activated" }
   | { readonly kind: "deactivated" }
+  /** The answer to a `ping`. */
+  | { readonly kind: "alive" }
   /** The step under way (loading, activating, deactivating) failed. */
   | { readonly kind: "step-failed"; readonly error: ErrorBody }
   /** The handler has ended, or never started. Exactly one per call, also after a cancel. */
@@ -77,6 +81,7 @@ function isWorkerMessage(message: unknown): message is WorkerMessage {
   switch (message["kind"]) {
     case "activated":
     case "deactivated":
+    case "alive":
       return true;
     case "loaded":
       return Array.isArray(message["methods"]) && message["methods"].every(isMethodSpec);

@@ -114,6 +114,14 @@ export function testOrderedStore(name: string, create: () => StoreUnderTest | Pr
       expect(await list()).toEqual(["a=1"]);
     });
 
+    test("may be closed again, also while it closes", async () => {
+      store.write([put("a", "1")], () => undefined);
+      await settle(Promise.all([store.close(), store.close()]));
+      await settle(Promise.resolve(store.close()));
+      await open();
+      expect(await list()).toEqual(["a=1"]);
+    });
+
     test("fails a write after close", async () => {
       await close();
       await expect(settle(writeTo(store, [put("a", "1")]))).rejects.toBeInstanceOf(Error);

@@ -3,7 +3,7 @@ import { encode } from "../../../src/base/codec.ts";
 import type { ConnectionHandlers } from "../../../src/env/network.ts";
 import { ClientSession } from "../../../src/api/client-session.ts";
 import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
-import { SESSION_REQUESTS_MAX } from "../../../src/api/limits.ts";
+import { SESSION_READS_MAX, SESSION_REQUESTS_MAX } from "../../../src/api/limits.ts";
 import {
   clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, type ClientMessage, type NodeMessage,
 } from "../../../src/api/protocol.ts";
@@ -18,6 +18,7 @@ import { ManualClock } from "../../support/manual-clock.ts";
 /** The client's end of a connection without a network. */
 class ScriptedConnection {
   bufferedBytes = 0;
+  takesNothing = false;
   closedWith: string | undefined;
   readonly frames: Uint8Array[] = [];
   private handlers: ConnectionHandlers | undefined;
@@ -28,6 +29,7 @@ class ScriptedConnection {
 
   send(frame: Uint8Array): void {
     this.frames.push(frame);
+    if (this.takesNothing) this.bufferedBytes += frame.byteLength;
   }
 
   close(reason: string): void {
@@ -163,6 +165,40 @@ describe("requests", () => {
     expect(await answers()).toHaveLength(SESSION_REQUESTS_MAX);
     deliver(put(9_999));
     expect(await answers()).toMatchObject([{ kind: "ok", id: 9_999 }]);
+  });
+
+  test("a value deeper than what may be stored is refused, so that no answer is too deep to send", async () => {
+    const deep = Uint8Array.from([...Array<number>(70).fill(0x91), 0xc0]);
+    deliver({ kind: "txn", id: 1, timeoutMs: 9, command: encode([1, [], [[0, "data/a", deep]], []]) });
+    expect(await answers()).toMatchObject([{ kind: "error", error: { code: "E_INVALID" } }]);
+  });
+
+  test("a transaction whose results are too large to send is not said to be not applied", async () => {
+    for (let at = 0; at < 12; at++) deliver(put(at + 1, `data/${at}`, "x".repeat(500 * 1024)));
+    await answers();
+    const gets = Array.from({ length: 12 }, (_, at) => ({ kind: "get", key: `data/${at}` as KeyText }) as const);
+    const then = [{ kind: "put", key: "data/b" as KeyText, value: 1 }, ...gets] as const;
+    deliver({ kind: "txn", id: 99, timeoutMs: 1_000, command: encodeTxn({ compare: [], then, else: [] }) });
+    expect(await answers()).toMatchObject([
+      { kind: "error", id: 99, error: { code: "E_TOO_LARGE", outcome: "unknown" } },
+    ]);
+    expect(local.kv.revision).toBe(13);
+  });
+
+  test("of a flood of reads only some are under way, and none begins while the socket is full", async () => {
+    deliver(put(1_000, "data/a", "x".repeat(64 * 1024)));
+    await answers();
+    const reads = Array.from({ length: 300 }, (_, at): ClientMessage => (
+      { kind: "get", id: at + 1, timeoutMs: 1_000, key: "data/a", consistency: "local" }));
+    connection.takesNothing = true;
+    deliver(...reads);
+    const first = await answers();
+    expect(first.length).toBeLessThanOrEqual(3 * SESSION_READS_MAX);
+    deliver({ kind: "cancel", id: 300 });
+    connection.takesNothing = false;
+    connection.bufferedBytes = 0;
+    await clock.advance(10);
+    expect(await answers()).toHaveLength(300 - first.length - 1);
   });
 
   test("a watch hears its prefix until it is cancelled", async () => {

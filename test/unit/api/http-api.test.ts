@@ -36,6 +36,14 @@ async function send(method: string, path: string, body?: unknown, headers: Heade
   return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(found) : found };
 }
 
+/** Sends bytes as they are and reads until the server ends the connection. */
+async function sendRaw(request: string): Promise<string> {
+  const { port } = new URL(api.url);
+  const socket = connectSocket({ host: "127.0.0.1", port: Number(port) });
+  socket.write(request);
+  return text(socket);
+}
+
 function expectRefusal(answer: Answer, status: number, code: string): void {
   expect([answer.status, answer.body.error.code]).toEqual([status, code]);
   expect(answer.body.error.message).not.toBe("");
@@ -220,6 +228,23 @@ describe("what is refused gets its code, one line in the log, and harms nothing"
     expect((await send("GET", "/livez")).status).toBe(200);
   });
 
+  test("a request for an absolute address, as proxies send it, means the same path", async () => {
+    await send("PUT", "/v1/kv/data/a", 1);
+    const path = `${api.url}/v1/kv/data/a`;
+    const answer = await sendRaw(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`);
+    expect(answer).toContain('"value":1');
+  });
+
+  test("a probe that speaks HTTP/1.0 and names no host is answered", async () => {
+    expect(await sendRaw("GET /livez HTTP/1.0\r\n\r\n")).toMatch(/200 OK[^]*"live":true/);
+  });
+
+  test("a Host that is no host is refused like everything else", async () => {
+    const answer = await sendRaw("GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n");
+    expect(answer).toMatch(/400 Bad Request[^]*E_INVALID/);
+    expect(api.refusals()).toHaveLength(1);
+  });
+
   test.each([
     ["a page from elsewhere", { origin: "https://evil.example" }],
     ["a name that was bent to this machine", { host: "evil.example" }],
@@ -336,5 +361,20 @@ describe("artifacts, blueprints and the cluster", () => {
       expect.arrayContaining(["/v1/kv/{key}", "/v1/kv", "/v1/kv/txn", "/v1/kv/watch", "/v1/call/{slice}/{method}"]),
     );
     expect(body.paths["/v1/kv/txn"].post.requestBody.content["application/json"].schema.type).toBe("object");
+  });
+});
+
+describe("what is much too long is refused without being looked at piece by piece", () => {
+  test("a transaction", async () => {
+    const then = Array.from({ length: 40_000 }, () => ({ op: "burn" }));
+    const answer = await send("POST", "/v1/kv/txn", { then });
+    expectRefusal(answer, 413, "E_TOO_LARGE");
+    expect(answer.body.error.details).toEqual({ limit: 128, actual: 40_000 });
+  });
+
+  test("a mistake with a long name", async () => {
+    const answer = await send("POST", "/v1/kv/txn", { ["x".repeat(100_000)]: 1 });
+    expectRefusal(answer, 400, "E_INVALID");
+    expect(JSON.stringify(answer.body).length).toBeLessThan(2_000);
   });
 });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readEvents, type ReceivedEvent } from "../../../src/cli/sse.ts";
+import type { ErrorBody } from "../../../src/base/errors.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import { openApi, type ApiFixture } from "./api-fixture.ts";
 
@@ -101,4 +102,45 @@ test("a node that stops ends its watches and says so", async () => {
   expect(last.data).toContain("E_UNAVAILABLE");
   await closed;
   api = await openApi();
+});
+
+test("asking for the head of a watch does not leave a watch behind", async () => {
+  let watches = 0;
+  const { kv } = api.local;
+  const watch = kv.watch.bind(kv);
+  kv.watch = (prefix, handlers) => {
+    watches++;
+    const opened = watch(prefix, handlers);
+    return {
+      cancel: () => {
+        watches--;
+        opened.cancel();
+      },
+    };
+  };
+  const response = await fetch(`${api.url}/v1/kv/watch?prefix=data/`, { method: "HEAD" });
+  expect(response.status).toBe(200);
+  expect(response.headers.get("content-type")).toContain("text/event-stream");
+  expect(watches).toBe(0);
+});
+
+test("a reader that is too slow gets what fits, then where to resume", async () => {
+  // Held, because what nobody holds is collected and takes its body with it.
+  const response = await open("prefix=data/");
+  const value = "x".repeat(256 * 1024);
+  for (let count = 0; count < 120; count++) {
+    const key = parseKeyText(`data/${count}`);
+    await api.local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+  }
+  const events = new Events(response);
+  let seen = 0;
+  for (;;) {
+    const { event, id, data } = await events.next();
+    if (event === "put") seen = Number(id);
+    if (event !== "error") continue;
+    const { error } = JSON.parse(data) as { readonly error: ErrorBody };
+    expect(error).toMatchObject({ code: "E_OVERLOADED", details: { revision: seen } });
+    break;
+  }
+  expect(seen).toBeLessThan(120);
 });

@@ -1,6 +1,6 @@
 // The command line as people run it: a child process of the compiled package against a real API server.
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -118,6 +118,9 @@ describe("exit codes", () => {
     ["an address that is none", ["kv", "get", "data/a", "--api", "nonsense"]],
     ["a file that is not there", ["blueprint", "validate", "none.yaml"]],
     ["a wrong number", ["dev", "--nodes", "99"]],
+    ["an empty key", ["kv", "get", ""]],
+    ["a patience that no node has", ["call", "orders", "place", "--timeout", "99999999999"]],
+    ["a victim that is no node", ["demo", "--victim", "n9"]],
   ])("%s is usage: 2", async (_what, args) => {
     expect(await aether(args)).toMatchObject({ exitCode: 2, out: "" });
   });
@@ -126,6 +129,15 @@ describe("exit codes", () => {
     const help = await aether(["kv", "put", "--help"]);
     expect(help.exitCode).toBe(0);
     expect(help.out).toContain("aether kv put data/greeting hello --text");
+  });
+
+  test.each([
+    ["ports that overlap", ["dev", "--peer-port", "7101", "--api-port", "7102"], /overlap/],
+    ["a port closed to HTTP clients", ["kv", "put", "data/a", "1", "--api", "http://127.0.0.1:1"], /E_UNAVAILABLE/],
+  ])("%s is 1: nothing was done", async (_what, args, found) => {
+    const ended = await aether(args);
+    expect(ended.exitCode).toBe(1);
+    expect(ended.err).toMatch(found);
   });
 
   test("an outcome that is not known is 3", async () => {
@@ -146,6 +158,33 @@ describe("exit codes", () => {
     expect(ended.exitCode).toBe(1);
     expect(ended.err).toMatch(/E_CONFIG: [^\n]+\n$/);
   });
+});
+
+describe("--fresh deletes", () => {
+  const dev = ["dev", "--fresh", "--nodes", "1", "--dir", "cluster", "--peer-port", "1", "--api-port", "3"];
+
+  test("nothing that it has not made", async () => {
+    await mkdir(join(directory, "cluster", "data"), { recursive: true });
+    await writeFile(join(directory, "cluster", "data", "diary.txt"), "mine");
+    const ended = await aether(dev);
+    expect([ended.exitCode, ended.err]).toEqual([1, expect.stringContaining("not deleted")]);
+    expect(await readFile(join(directory, "cluster", "data", "diary.txt"), "utf8")).toBe("mine");
+  });
+
+  test("nothing of a cluster that runs", async () => {
+    await mkdir(join(directory, "cluster", "data"), { recursive: true });
+    await writeFile(join(directory, "cluster", "data", "cluster.yaml"), "nodes: 1");
+    await writeFile(join(directory, "cluster", "n1.yaml"), `api: ${api.url}`);
+    const ended = await aether(dev);
+    expect([ended.exitCode, ended.err]).toEqual([1, expect.stringContaining(`a node answers at ${api.url}`)]);
+    expect(await readFile(join(directory, "cluster", "data", "cluster.yaml"), "utf8")).toBe("nodes: 1");
+  });
+});
+
+test("a name beside another one in the file is refused, not passed over", async () => {
+  await writeFile(join(directory, "named.yaml"), "{ name: shop, slices: {} }");
+  const ended = await aether(["blueprint", "apply", "named.yaml", "--name", "store"]);
+  expect([ended.exitCode, ended.err]).toEqual([2, expect.stringContaining('"shop", but --name is "store"')]);
 });
 
 test("call passes its input and prints the output", async () => {

@@ -137,6 +137,30 @@ describe("deadlines and aborts", () => {
   });
 });
 
+describe("what cannot be sent", () => {
+  test.each([0, NaN, Infinity, 1e12])("a patience of %s ms is refused, nothing else disturbed", async (timeoutMs) => {
+    const neighbour = client.kv.put("data/a", 1);
+    await expect(client.kv.get("data/a", { timeoutMs })).rejects.toMatchObject({ code: "E_INVALID" });
+    expect(await neighbour).toEqual({ revision: 1 });
+  });
+
+  test("arguments of a wrong type fail alone, and writes on the same connection are answered", async () => {
+    await client.kv.put("data/a", 1);
+    const neighbour = client.kv.put("data/a", 2);
+    const wrong = [
+      client.kv.list({ prefix: "data/", limit: 1.5 }),
+      // As a caller without types would write it.
+      client.kv.get(undefined as never),
+      client.kv.get("data/a", { consistency: "strong" as never }),
+      client.call({ slice: 7 as never, method: "x" }),
+      client.call({ slice: "orders", method: "place", input: () => 1 }),
+    ];
+    for (const answer of wrong) await expect(answer).rejects.toMatchObject({ code: "E_INVALID" });
+    expect(await neighbour).toEqual({ revision: 2 });
+    expect(node(0).log.filter(({ event }) => event === "api.session_garbage")).toEqual([]);
+  });
+});
+
 describe("losing a node", () => {
   test("requests go on over the next one", async () => {
     await client.kv.put("data/a", 1);

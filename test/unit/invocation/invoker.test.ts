@@ -31,6 +31,9 @@ class Network {
   readonly clock = new ManualClock();
   readonly nodes = new Map<NodeId, TestNode>();
   readonly endpoints: Endpoint[] = [];
+  readonly endpointListeners: (() => void)[] = [];
+  /** Questions for endpoints so far. */
+  looks = 0;
   /** Everything sent, in order. */
   readonly frames: Uint8Array[] = [];
   /** Pairs that are not connected. */
@@ -48,6 +51,11 @@ class Network {
     this.endpoints.push({
       slice: "shop", method: "run", node: node.id, instance: `${artifact}/0`, artifact, effect, timeoutMs: 15_000,
     });
+  }
+
+  /** The nodes learn that `endpoints` has changed. */
+  announceEndpoints(): void {
+    for (const listener of this.endpointListeners) listener();
   }
 
   /** The connection between two nodes is lost, and both learn it. */
@@ -74,10 +82,13 @@ class TestNode implements RunningInstances {
     const { telemetry } = createRecordingTelemetry();
     const env = { clock: network.clock, random: new SeededRandom(1), telemetry };
     const lookup = {
-      find: (slice: string, method: string) =>
-        network.endpoints.filter((endpoint) => endpoint.slice === slice && endpoint.method === method),
+      find: (slice: string, method: string) => {
+        network.looks++;
+        return network.endpoints.filter((endpoint) => endpoint.slice === slice && endpoint.method === method);
+      },
       isKnown: (slice: string) => slice === "shop" || slice === "empty",
       methodsOf: (slice: string) => network.endpoints.filter((e) => e.slice === slice).map((e) => e.method),
+      onChange: (listener: () => void) => void network.endpointListeners.push(listener),
     };
     this.invoker = createInvocation(env, { lookup, local: this, messaging: this.messaging(), self: id }, config);
   }
@@ -301,8 +312,34 @@ describe("a call without endpoint", () => {
     const pending = n1.call();
     await network.clock.advance(1_000);
     if (endpoint !== undefined) network.endpoints.push(endpoint);
+    network.announceEndpoints();
     expect(await settled(network, pending, 100)).toMatchObject({ kind: "ok" });
     expect(n2.seen[0]?.timeoutMs).toBeLessThanOrEqual(9_000);
+  });
+
+  test("goes on as soon as there is one, without looking for it in vain", async () => {
+    const { network, n1 } = openPair("write", { n2: OK });
+    const [endpoint] = network.endpoints.splice(0);
+    const pending = n1.call();
+    await network.clock.advance(1_000);
+    const looks = network.looks;
+    await network.clock.advance(1_000);
+    expect(network.looks).toBe(looks);
+    if (endpoint !== undefined) network.endpoints.push(endpoint);
+    network.announceEndpoints();
+    expect(await settled(network, pending)).toMatchObject({ kind: "ok" });
+  });
+
+  test("an endpoint that comes when the deadline has passed is not called any more", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: HANGS });
+    const [endpoint] = network.endpoints.splice(0);
+    const pending = n1.call({ timeoutMs: 100 });
+    network.clock.setTimer(100, () => {
+      if (endpoint !== undefined) network.endpoints.push(endpoint);
+      network.announceEndpoints();
+    });
+    expect(await settled(network, pending, 200)).toMatchObject({ kind: "error", error: { outcome: "not-applied" } });
+    expect(n2.seen).toEqual([]);
   });
 
   test("gives up after five seconds, or at the deadline", async () => {
@@ -355,6 +392,21 @@ describe("limits and refusals", () => {
     const idempotent = openPair("idempotent", { n2: OK });
     await settled(idempotent.network, idempotent.n1.call({ idempotencyKey: "k" }));
     expect(idempotent.n2.seen).toMatchObject([{ idempotencyKey: "k" }]);
+  });
+
+  test("a key that no peer would understand is refused, wherever the instance runs", async () => {
+    const { n1 } = openPair("read", { n2: OK });
+    for (const idempotencyKey of ["", "k".repeat(2_000)]) {
+      expect(await n1.call({ idempotencyKey })).toMatchObject({
+        error: { code: "E_INVALID", outcome: "not-applied" }, attempts: 0,
+      });
+    }
+  });
+
+  test("a trace context that is none is left out", async () => {
+    const { network, n1, n2 } = openPair("read", { n2: OK });
+    expect(await settled(network, n1.call({ traceparent: "x".repeat(2_000) }))).toMatchObject({ kind: "ok" });
+    expect(n2.seen[0]?.traceparent).toBeUndefined();
   });
 
   test("unusable deadlines and inputs are refused, a passed deadline is a timeout that did nothing", async () => {

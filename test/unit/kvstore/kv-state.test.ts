@@ -21,6 +21,7 @@ class SlowDisk implements OrderedStore {
   readonly writes: (readonly StoreOp[])[] = [];
   isHolding = false;
   failure: Error | undefined;
+  onWrite: (() => void) | undefined;
   private readonly inner: OrderedStore;
 
   constructor(inner: OrderedStore) {
@@ -33,6 +34,7 @@ class SlowDisk implements OrderedStore {
 
   write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
     this.writes.push(ops);
+    this.onWrite?.();
     const write = (): void => (this.failure ? done(this.failure) : this.inner.write(ops, done));
     if (this.isHolding) this.held.push(write);
     else write();
@@ -229,6 +231,17 @@ describe("a checkpoint", () => {
     expect(disk.writes).toHaveLength(0);
   });
 
+  test("that is asked for under load does not wait for the load to end", async () => {
+    // Whenever one ends the next one is due.
+    const load = (): unknown => applySlot(...Array.from({ length: 4_097 }, (_, index) => [put(`k${index}`, slot)]));
+    disk.onWrite = () => disk.writes.length < 8 && load();
+    load();
+    const writesWhenDone = state.checkpoint().then(() => disk.writes.length);
+    await clock.settle();
+    expect(disk.writes).toHaveLength(8);
+    expect(await writesWhenDone).toBeLessThanOrEqual(3);
+  });
+
   test("that fails is fatal, and nothing is applied or written afterwards", async () => {
     applySlot([put("a", 1)]);
     disk.failure = new RangeError("no space left on device");
@@ -239,6 +252,17 @@ describe("a checkpoint", () => {
     await state.close();
     expect(disk.writes).toHaveLength(1);
     expect(state.revision).toBe(1);
+  });
+
+  test("that fails ends reading too: consensus goes on a while, and its answers say nothing about this state", async () => {
+    applySlot([put("a", 1)]);
+    disk.failure = new RangeError("no space left on device");
+    await state.checkpoint();
+    expect(fatal.splice(0)).toMatchObject([{ code: "E_DISK" }]);
+    expect(applySlot([put("a", 2)])).toEqual([{ kind: "lost" }]);
+    const refusal = { code: "E_UNAVAILABLE", outcome: undefined, message: expect.stringContaining("another node") };
+    expect(() => valueOf("a")).toThrow(expect.objectContaining(refusal));
+    await expect(listed()).rejects.toMatchObject(refusal);
   });
 });
 

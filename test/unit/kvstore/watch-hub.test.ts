@@ -118,3 +118,13 @@ test("closing ends all watches with the reason", () => {
   endTurn();
   expect(seen).toEqual(["w ended E_UNAVAILABLE"]);
 });
+
+test("a watch that comes after closing ends too, after its caller has it", () => {
+  hub.close(new AetherError("E_UNAVAILABLE", "this node stops"));
+  watch("data/", "late");
+  watch("data/", "cancelled").cancel();
+  expect(seen).toEqual([]);
+  endTurn();
+  expect(seen).toEqual(["late ended E_UNAVAILABLE"]);
+  expect(hub.size).toBe(0);
+});

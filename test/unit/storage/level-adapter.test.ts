@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -34,6 +34,43 @@ test("a damaged manifest is E_DATA_CORRUPT", async () => {
   await store.close();
   await writeFile(join(directory, "kv", "CURRENT"), "garbage");
   await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+});
+
+test("a manifest that is gone is E_DATA_CORRUPT", async () => {
+  await mkdir(join(directory, "kv"));
+  await writeFile(join(directory, "kv", "CURRENT"), "MANIFEST-000007\n");
+  await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({
+    code: "E_DATA_CORRUPT",
+    message: expect.stringMatching(/MANIFEST-000007.*replace this node/),
+  });
+});
+
+test("a database without the file that names its manifest is E_DATA_CORRUPT, never started empty", async () => {
+  const store = await createLevelStorePort(directory).open("kv");
+  await write(store, "a", Buffer.from("1"));
+  await store.close();
+  await rm(join(directory, "kv", "CURRENT"));
+  const before = await readdir(join(directory, "kv"));
+  await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({
+    code: "E_DATA_CORRUPT",
+    message: expect.stringContaining("CURRENT"),
+  });
+  expect(await readdir(join(directory, "kv"))).toEqual(before);
+});
+
+test("a database whose creation was cut short is created again", async () => {
+  await mkdir(join(directory, "kv"));
+  for (const file of ["LOCK", "LOG", "MANIFEST-000001"]) await writeFile(join(directory, "kv", file), "");
+  const store = await createLevelStorePort(directory).open("kv");
+  await write(store, "a", Buffer.from("1"));
+  await store.close();
+});
+
+test("directories that are not there are made", async () => {
+  const port = createLevelStorePort(join(directory, "data", "n1"));
+  const store = await port.open("kv");
+  await write(store, "a", Buffer.from("1"));
+  await store.close();
 });
 
 test("a missing table file is E_DATA_CORRUPT", async () => {

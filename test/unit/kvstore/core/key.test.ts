@@ -54,17 +54,26 @@ describe("keys", () => {
     "slices/n1/demo:orders:1.2.0/00",
     "slices/n1/demo:orders:1.2.0/-1",
     "endpoints/orders/place/n1/demo:orders:1.2.0",
-    `data/${"x".repeat(508)}`,
-    `data/${"ü".repeat(254)}`,
+    "data/a\u0085b",
+    "data/a\u009f",
   ])("refuse %j", (text) => {
     expect(() => parseKey(text)).toThrow(invalid);
     expect(() => parseKeyText(text)).toThrow(invalid);
   });
 
-  test("may be exactly 512 bytes long", () => {
+  test("may be exactly 512 bytes long, and a byte more is refused with limit and actual", () => {
     expect(parseKeyText(`data/${"x".repeat(507)}`)).toHaveLength(512);
     expect(utf8Bytes(`data/${"ü".repeat(253)}x`)).toBe(512);
     expect(parseKeyText(`data/${"ü".repeat(253)}x`)).toHaveLength(259);
+    for (const text of [`data/${"x".repeat(508)}`, `data/${"ü".repeat(254)}`]) {
+      const tooLarge = expect.objectContaining({
+        code: "E_TOO_LARGE",
+        details: { limit: 512, actual: Buffer.byteLength(text) },
+      });
+      expect(() => parseKey(text)).toThrow(tooLarge);
+      expect(() => parseKeyText(text)).toThrow(tooLarge);
+      expect(() => formatKey({ kind: "data", path: text.slice("data/".length) })).toThrow(tooLarge);
+    }
   });
 
   test("cannot be made of names that would forge a segment", () => {

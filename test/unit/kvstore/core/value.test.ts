@@ -46,6 +46,9 @@ describe("a value", () => {
     ["a Date", { at: new Date(0) }, "at"],
     ["a Map", new Map(), ""],
     ["a class instance", new (class Point {})(), ""],
+    ["half a surrogate pair, which has no UTF-8", { texts: ["ü😀", "\ud83d"] }, "texts.1"],
+    ["long text with half a surrogate pair", `${"x".repeat(100)}\udfff`, ""],
+    ["a field named by half a surrogate pair", { ["\ud83d"]: 1 }, "\ud83d"],
     ["a field __proto__", JSON.parse('{"__proto__": 1}'), ""],
   ])("cannot be %s", (_name, value, path) => {
     expect(() => encodeValue(value)).toThrow(

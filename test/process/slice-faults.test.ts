@@ -1,0 +1,60 @@
+// Real nodes that run slices, while a slice or its node is in trouble.
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { sampleArchive } from "../unit/slices-build/sample-artifacts.ts";
+
+/** A slice without any import: schemas that take everything, and one method `ping`. */
+function sliceSource(slice: string, handler: string, rest = ""): string {
+  return `const any = { safeParse: (data) => ({ success: true, data }), safeParseAsync: async (data) => ({ success: true, data }) };
+const contract = { name: "${slice}", methods: { ping: { input: any, output: any, effect: "write", timeoutMs: 1000 } } };
+export default { contract, methods: { ping: ${handler} }, ${rest} };`;
+}
+
+async function push(fleet: NodeFleet, artifact: string, source: string): Promise<void> {
+  const raw = new Uint8Array(sampleArchive({ artifact, bundle: new TextEncoder().encode(source) }));
+  const answer = await ask(`${fleet.api("n1")}/v1/artifacts/${artifact}`, { method: "PUT", raw });
+  expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+}
+
+async function apply(fleet: NodeFleet, slice: string, instances = 1): Promise<void> {
+  const body = { slices: { [slice]: { artifact: `demo:${slice}:1.0.0`, instances } } };
+  const answer = await ask(`${fleet.api("n1")}/v1/blueprints/shop`, { method: "PUT", body });
+  expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+}
+
+function ping(fleet: NodeFleet, slice: string, input: unknown = {}) {
+  return ask(`${fleet.api("n1")}/v1/call/${slice}/ping`, { method: "POST", body: input });
+}
+
+async function serving(fleet: NodeFleet, slice: string): Promise<void> {
+  await eventually(`${slice} to serve`, async () => (await ping(fleet, slice)).status === 200 || undefined);
+}
+
+test("a node that must stop takes its slices with it, and its process ends", async () => {
+  const fleet = await NodeFleet.open({ names: ["n1"] });
+  await fleet.startAll();
+  await push(fleet, "demo:echo:1.0.0", sliceSource("echo", "(input) => input"));
+  await apply(fleet, "echo");
+  await serving(fleet, "echo");
+  // The next file that the store of votes begins has nowhere to go.
+  await rm(join(fleet.dataDir("n1"), "wal"), { recursive: true });
+  const body = "x".repeat(400_000);
+  const writes = Array.from({ length: 40 }, (_, index) =>
+    ask(`${fleet.api("n1")}/v1/kv/data/fill/${index}`, { method: "PUT", body }).catch(() => undefined));
+  await Promise.all(writes);
+  expect(await fleet.process("n1").waitForEnd()).toEqual({ code: 1, signal: null });
+});
+
+test("a slice that loops for ever is replaced by a fresh instance, and its node goes on", async () => {
+  const fleet = await NodeFleet.open({ names: ["n1"], config: { runtime: { stallMsMax: 1_000 } } });
+  await fleet.startAll();
+  await push(fleet, "demo:loop:1.0.0", sliceSource("loop", "(input) => { for (; input.loop;); return 1; }"));
+  await apply(fleet, "loop");
+  await serving(fleet, "loop");
+  expect((await ping(fleet, "loop", { loop: true })).status).toBe(504);
+  await serving(fleet, "loop");
+  expect(fleet.process("n1").logged("slice.lost")).toHaveLength(1);
+  expect(await fleet.process("n1").stop("SIGTERM")).toEqual({ code: 0, signal: null });
+});

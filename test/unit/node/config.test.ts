@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import { loadNodeConfig } from "../../../src/node/config.ts";
+
+const VARIABLES = {
+  AETHER_CLUSTER: "demo",
+  AETHER_NODE: "n1",
+  AETHER_LISTEN: "ws://127.0.0.1:7101",
+  AETHER_VOTERS: "n1=ws://127.0.0.1:7101,n2=ws://127.0.0.1:7102",
+  AETHER_DATA_DIR: "./data",
+};
+
+function load(variables: Readonly<Record<string, string>>): ReturnType<typeof loadNodeConfig> {
+  return loadNodeConfig({ variables: { ...VARIABLES, ...variables } });
+}
+
+test("a text that looks like a number stays a text where one is wanted", () => {
+  const voters = "7=ws://127.0.0.1:7101";
+  expect(load({ AETHER_CLUSTER: "2024", AETHER_NODE: "7", AETHER_VOTERS: voters })).toMatchObject({
+    cluster: "2024",
+    node: "7",
+  });
+});
+
+test("numbers are numbers, also inside a section", () => {
+  const config = load({ AETHER_API_CONNECTIONS_MAX: "100", AETHER_CONSENSUS_WINDOW_SLOTS: "512" });
+  expect([config.apiConnectionsMax, config.consensus.windowSlots]).toEqual([100, 512]);
+});
+
+test.each(["@data", "{a", "- x", "`d", "%d", "a: b", '"'])("the data directory may be called %s", (dataDir) => {
+  expect(load({ AETHER_DATA_DIR: dataDir }).dataDir).toBe(dataDir);
+});
+
+test("a number that is none, or out of range, names its field", () => {
+  expect(() => load({ AETHER_API_CONNECTIONS_MAX: "many" })).toThrow(/apiConnectionsMax/);
+  expect(() => load({ AETHER_API_CONNECTIONS_MAX: "0" })).toThrow(/apiConnectionsMax/);
+});
+
+test("one address for peers and clients is refused", () => {
+  expect(() => load({ AETHER_API: "http://127.0.0.1:7101" })).toThrow(/api: is .*own port/);
+});
