@@ -1,5 +1,5 @@
-// Owns: what randomness looks like to everybody, and the seeded one: simulation and tests draw from it. A real node draws
-// from the operating system (node/env-random-adapter.ts).
+// Owns: what randomness looks like to everybody, and the seeded one: simulation and tests draw from it. A real node
+// draws from the operating system (node/env-random-adapter.ts).
 import { crc32 } from "./digest.ts";
 
 /** A stream of random numbers. Each consumer forks its own, so that adding one shifts no other. */

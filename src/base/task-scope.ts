@@ -1,4 +1,5 @@
 // Owns: background work. No promise floats: each belongs to a scope that cancels and awaits it.
+import { setMaxListeners } from "node:events";
 
 /** Runs named tasks; closing it aborts their signal and waits until all have ended. */
 export class TaskScope {
@@ -8,6 +9,8 @@ export class TaskScope {
 
   constructor(onFailure: (name: string, error: unknown) => void) {
     this.onFailure = onFailure;
+    // Each of its tasks waits on this one signal: that many listeners are no leak.
+    setMaxListeners(0, this.controller.signal);
   }
 
   get signal(): AbortSignal {

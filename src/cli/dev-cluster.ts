@@ -58,15 +58,16 @@ async function deleteData(directory: string): Promise<void> {
   const data = join(directory, "data");
   const files = await filesIn(data);
   if (files.length > 0 && !files.includes(MARKER)) {
-    throw new AetherError("E_CONFIG", `${data} was not made by this command (it has no ${MARKER}) and is not deleted: ` +
-      "use another --dir, or move it away");
+    throw new AetherError("E_CONFIG", `${data} has no ${MARKER}, so it was not made by this command and is not ` +
+      "deleted: use another --dir, or move it away");
   }
   const configs = (await filesIn(directory)).filter((file) => /^n\d+\.yaml$/.test(file));
   for (const file of configs) {
     const text = await readOrNone(join(directory, file));
     const api = configSchema.safeParse(parse(text ?? "")).data?.api;
     if (api === undefined || !(await isAnswering(api))) continue;
-    throw new AetherError("E_CONFIG", `${directory} is in use: a node answers at ${api}. Stop it, or use another --dir`);
+    const found = `${directory} is in use: a node answers at ${api}`;
+    throw new AetherError("E_CONFIG", `${found}. Stop it, or use another --dir`);
   }
   await rm(data, { recursive: true, force: true });
 }

@@ -53,8 +53,6 @@ export class Invoker implements OutgoingCalls {
   private readonly loads = new EndpointLoads();
   /** Calls that wait for an endpoint. */
   private readonly waiting = new Set<Wake>();
-  /** Stands for the signal of a caller that has none. */
-  private readonly never = new AbortController().signal;
   private underWay = 0;
 
   constructor(env: InvokerEnv, ports: InvokerPorts, config: InvocationConfig) {
@@ -187,16 +185,17 @@ export class Invoker implements OutgoingCalls {
   private async waitForEndpoint(progress: Progress): Promise<Found> {
     const { clock } = this.env;
     const untilMs = Math.min(progress.deadline.atMs, clock.nowMs() + this.config.endpointWaitMsMax);
+    const { signal = new AbortController().signal } = progress;
     const wake = new Wake(clock);
     this.waiting.add(wake);
     try {
       while (clock.nowMs() < untilMs) {
-        await wake.wait(progress.signal ?? this.never, untilMs - clock.nowMs());
+        await wake.wait(signal, untilMs - clock.nowMs());
         const found = this.lookUp(progress);
         if (found !== undefined) return found;
       }
     } catch (error) {
-      if (progress.signal?.aborted !== true) throw error;
+      if (!signal.aborted) throw error;
     } finally {
       this.waiting.delete(wake);
     }

@@ -35,8 +35,6 @@ export interface KvStateOptions {
   readonly cluster: string;
   /** The state cannot be trusted or kept any more: the node must stop. Called at most once. */
   onFatal(error: AetherError): void;
-  /** After the last batch of each slot. */
-  onApplied?(slot: number, revision: number): void;
 }
 
 /** Result of a command that reached this node after its state had failed: applied by others, perhaps. */
@@ -123,7 +121,6 @@ export class KvState implements ReplicatedStateMachine {
     this.isDirty = true;
     if (this.isCheckpointDue()) this.startCheckpoint();
     else if (!this.isClosed) this.startTimer();
-    this.options.onApplied?.(slot, this.revision);
   }
 
   /** The applied state, at once. @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed */

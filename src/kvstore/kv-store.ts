@@ -6,6 +6,7 @@ import { SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Group, ProposeOutcome, ReadOutcome } from "../consensus/group.ts";
 import type { KeyText } from "./core/key.ts";
+import { TXN_READ_BYTES_MAX } from "./core/limits.ts";
 import type { OpResult, Txn, TxnResult } from "./core/schema.ts";
 import type { CommandResult, StoredOpResult } from "./core/state-machine.ts";
 import { toKvEntry } from "./core/stored-entry.ts";
@@ -175,6 +176,8 @@ function toTxnResult(applied: unknown): TxnOutcome {
 
 function finishedTxn(result: Extract<CommandResult, { kind: "done" }>): TxnOutcome {
   const { succeeded, revision } = result;
+  const bytes = bytesRead(result.results);
+  if (bytes > TXN_READ_BYTES_MAX) return failed(tooMuchRead(result, bytes));
   try {
     return { kind: "done", result: { succeeded, revision, results: result.results.map(toOpResult) } };
   } catch (error) {
@@ -182,6 +185,21 @@ function finishedTxn(result: Extract<CommandResult, { kind: "done" }>): TxnOutco
     const message = `the transaction is applied, but an entry that it read cannot be decoded: ${reason}`;
     return failed(new AetherError("E_INTERNAL", message, { cause: error }));
   }
+}
+
+function bytesRead(results: readonly StoredOpResult[]): number {
+  let bytes = 0;
+  for (const result of results) if (result.kind === "get") bytes += result.entry?.block.length ?? 0;
+  return bytes;
+}
+
+function tooMuchRead({ changes }: Extract<CommandResult, { kind: "done" }>, actual: number): AetherError {
+  const limit = TXN_READ_BYTES_MAX;
+  const what = changes.length === 0 ? "the transaction changed nothing" : "the transaction is applied";
+  return new AetherError("E_TOO_LARGE", `${what}, but its gets found ${actual} bytes, over ${limit}: get fewer keys`, {
+    outcome: changes.length === 0 ? "not-applied" : "unknown",
+    details: { limit, actual },
+  });
 }
 
 function toOpResult(result: StoredOpResult): OpResult {

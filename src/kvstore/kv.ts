@@ -55,7 +55,8 @@ export interface Kv {
   list(query: KvListQuery, options?: KvReadOptions): Promise<KvPage>;
   /**
    * Proposes a transaction; resolves once it is decided, durable on a quorum and applied here.
-   * @throws AetherError E_TOO_LARGE, E_OVERLOADED, E_NO_QUORUM, E_TIMEOUT (outcome unknown)
+   * @throws AetherError E_TOO_LARGE (outcome unknown when it is applied, but what it read is too much to answer),
+   *   E_OVERLOADED, E_NO_QUORUM, E_TIMEOUT (outcome unknown)
    */
   transact(txn: Txn, options?: KvCallOptions): Promise<TxnResult>;
   /** Changes after the revision at the time of the call; never called synchronously. */

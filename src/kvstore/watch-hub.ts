@@ -1,8 +1,9 @@
 // Owns: live watches: matches changes, buffers them per watcher within a limit and delivers them after the turn.
 // Does not own: history; a watch that ended is opened again by its owner, together with a new listing.
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
+import type { KvChangeSet } from "./core/schema.ts";
 import type { StoredChange } from "./core/state-machine.ts";
 import { bytesOfChanges, matchChanges, toKvChange } from "./core/watch-match.ts";
 import type { KvWatch, KvWatchHandlers } from "./kv.ts";
@@ -88,7 +89,17 @@ export class WatchHub {
       // A handler may cancel its own watch, or another one's.
       if (!this.watchers.has(watcher)) return;
       watcher.revision = revision;
-      watcher.handlers.onChanges({ revision, changes: changes.map(toKvChange) });
+      this.hand(watcher, { revision, changes: changes.map(toKvChange) });
+    }
+  }
+
+  /** A throw is a bug of the handler, and what it did with the changes is not known: its watch does not go on. */
+  private hand(watcher: Watcher, changes: KvChangeSet): void {
+    try {
+      watcher.handlers.onChanges(changes);
+    } catch (error) {
+      this.end(watcher, toAetherError(error));
+      throw error;
     }
   }
 

@@ -24,7 +24,10 @@ const SEND_OPTIONS = { binary: true, compress: false } as const;
 export function createWsNetwork(telemetry: Telemetry): NetworkPort {
   const { refused } = createNetMetrics(telemetry);
   return {
-    listen: (url, options, accept) => listen(url, options, (socket) => accept(new WsConnection(socket, refused))),
+    listen: (url, options, accept) => listen(url, options, {
+      refused,
+      accept: (socket) => accept(new WsConnection(socket, refused)),
+    }),
     dial: (url, options) => new WsConnection(dial(url, options), refused),
   };
 }
@@ -43,16 +46,31 @@ function dial(url: string, { frameBytesMax }: ListenOptions): WebSocket {
   });
 }
 
-async function listen(url: string, options: ListenOptions, accept: (socket: WebSocket) => void): Promise<Listener> {
+interface AcceptPorts {
+  readonly accept: (socket: WebSocket) => void;
+  readonly refused: Counter;
+}
+
+async function listen(url: string, options: ListenOptions, { accept, refused }: AcceptPorts): Promise<Listener> {
   const { host, port } = parseListenUrl(url);
   const http = createServer({ headersTimeout: OPENING_MS, requestTimeout: OPENING_MS }, refuseHttp);
   http.maxConnections = SOCKETS_MAX;
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: options.frameBytesMax });
   http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    sockets.handleUpgrade(request, socket, head, accept);
+    if (request.headers.origin === undefined) sockets.handleUpgrade(request, socket, head, accept);
+    else refuseBrowser(socket, refused);
   });
   await startListening(http, { url, host, port });
+  // For example no file descriptor is left for a connection: who wanted it tries again.
+  http.on("error", () => refused.add(1, { reason: "accept-failed" }));
   return { url: boundUrl(url, http.address()), close: () => closeAll(http, sockets) };
+}
+
+/** Browsers name the page that connects, nodes do not: no page may pose as a peer on its visitor's machine. */
+function refuseBrowser(socket: Duplex, refused: Counter): void {
+  refused.add(1, { reason: "browser" });
+  socket.once("error", () => socket.destroy());
+  socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
 }
 
 function refuseHttp(_request: IncomingMessage, response: ServerResponse): void {

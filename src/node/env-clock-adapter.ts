@@ -8,12 +8,15 @@ import type { Clock } from "../env/clock.ts";
  */
 const ROUNDS_PER_TURN = 8;
 
+/** What `setTimeout` can count; anything above would fire at once. */
+const DELAY_MS_MAX = 2 ** 31 - 1;
+
 export function createRealClock(): Clock {
   return {
     nowMs: () => performance.now(),
     wallMs: () => Date.now(),
     setTimer: (delayMs, fire) => {
-      const timer = setTimeout(fire, delayMs);
+      const timer = setTimeout(fire, Math.min(delayMs, DELAY_MS_MAX));
       return { cancel: () => clearTimeout(timer) };
     },
     defer: createDefer(),
@@ -30,14 +33,21 @@ function createDefer(): (fire: () => void) => void {
     setImmediate(runTurn);
   };
   const runTurn = (): void => {
-    // Still "scheduled" while it runs: what is added meanwhile is taken by the next round.
-    for (let round = 0; round < ROUNDS_PER_TURN && due.length > 0; round += 1) {
-      const firing = due;
-      due = [];
-      for (const fire of firing) fire();
+    let firing: (() => void)[] = [];
+    let fired = 0;
+    try {
+      // Still "scheduled" while it runs: what is added meanwhile is taken by the next round.
+      for (let round = 0; round < ROUNDS_PER_TURN && due.length > 0; round += 1) {
+        firing = due;
+        due = [];
+        for (fired = 0; fired < firing.length;) firing[fired++]?.();
+      }
+    } finally {
+      // A throw is a bug, and whether the process outlives it is for its owner to say. If so, the others' work goes on.
+      if (fired < firing.length) due = [...firing.slice(fired), ...due];
+      isScheduled = false;
+      if (due.length > 0) schedule();
     }
-    isScheduled = false;
-    if (due.length > 0) schedule();
   };
   return (fire) => {
     due.push(fire);
@@ -55,7 +65,7 @@ function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", onAbort);
       resolve();
-    }, delayMs);
+    }, Math.min(delayMs, DELAY_MS_MAX));
     signal?.addEventListener("abort", onAbort, { once: true });
   });
 }

@@ -1,5 +1,6 @@
 // Owns: calls that a slice makes: the clients in `ctx.uses`, and the replies they wait for. Runs inside the worker.
 // Does not own: choosing an endpoint, retries (invocation/).
+import { setMaxListeners } from "node:events";
 import { AetherError } from "../base/errors.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "./core/plain-data.ts";
 import type { WorkerMessage } from "./core/worker-protocol.ts";
@@ -46,6 +47,8 @@ export class WorkerOutgoing {
 
   /** The clients of one handler or hook, bound to its deadline, signal and trace. */
   createClients(scope: CallerScope): Clients {
+    // Each call under way waits on this one signal: that many listeners are no leak.
+    setMaxListeners(0, scope.signal);
     const clients: Record<string, Readonly<Record<string, ClientMethod>>> = {};
     for (const [alias, callee] of this.callees) clients[alias] = this.createClient(callee, scope);
     return clients;

@@ -86,7 +86,7 @@ interface Dev {
   readonly api: number;
 }
 
-/** A cluster of three in one "terminal", ready. Its nodes are processes of their own, so they are looked for by name. */
+/** A cluster of three in one "terminal", ready. Its nodes are processes of their own, so looked for by name. */
 async function startDev(before?: Dev): Promise<Dev & { readonly dev: AetherProcess }> {
   const settings = before ?? (await prepareDev());
   const dev = settings.fleet.run(argumentsOf(settings));

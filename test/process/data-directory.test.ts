@@ -157,7 +157,8 @@ async function openSingle(): Promise<NodeFleet> {
 
 async function write(fleet: NodeFleet, name: string, word: string): Promise<void> {
   for (const key of keysOf(word)) {
-    const { status } = await ask(`${fleet.api(name)}/v1/kv/${key}`, { method: "PUT", body: `${key} ${"x".repeat(200)}` });
+    const body = `${key} ${"x".repeat(200)}`;
+    const { status } = await ask(`${fleet.api(name)}/v1/kv/${key}`, { method: "PUT", body });
     expect(status).toBe(200);
   }
 }
@@ -204,7 +205,9 @@ async function withJournal(
 
 async function damageLargestFile(directory: string): Promise<void> {
   const files = (await readdir(directory)).filter((name) => /\.(log|ldb)$/.test(name));
-  const contents = await Promise.all(files.map(async (name) => ({ name, bytes: await readFile(join(directory, name)) })));
+  const contents = await Promise.all(
+    files.map(async (name) => ({ name, bytes: await readFile(join(directory, name)) })),
+  );
   const [largest] = contents.sort((a, b) => b.bytes.length - a.bytes.length);
   if (largest === undefined) throw new Error(`nothing to damage in ${directory}`);
   const middle = Math.floor(largest.bytes.length / 2);

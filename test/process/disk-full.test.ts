@@ -13,7 +13,7 @@ const run = promisify(execFile);
 const DISK_MIB = 16;
 const VALUE_BYTES = 200_000;
 
-test("a node whose disk is full stops with E_DISK, the others go on, and it returns when there is room", async (context) => {
+test("a node whose disk is full stops with E_DISK and returns when there is room; others go on", async (context) => {
   const disk = await mountSmallDisk();
   if (disk === undefined) {
     process.stderr.write("LEFT OUT: no permission to mount a small disk, so a full one was not tried\n");

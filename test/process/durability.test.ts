@@ -7,7 +7,7 @@ import { WriteLoad } from "./support/write-load.ts";
 /** The promise is far below one second; a machine that is busy with other things gets more. */
 const GAP_MS_MAX = 5_000;
 
-test("each node in turn is killed under load: nothing acknowledged is lost, and writes stall only for a moment", async () => {
+test("each node in turn is killed under load: nothing acknowledged is lost, writes stall for a moment", async () => {
   const fleet = await NodeFleet.open();
   await fleet.startAll();
   const load = new WriteLoad(fleet);
@@ -46,7 +46,7 @@ test("the convener is killed under load: writes stall for less than the bound", 
   await load.expectOnEveryNode();
 });
 
-test("all nodes are killed at once under load, twice: every acknowledged write is on every node afterwards", async () => {
+test("all nodes are killed at once under load, twice: every acknowledged write is on every node", async () => {
   const fleet = await NodeFleet.open();
   await fleet.startAll();
   const load = new WriteLoad(fleet);
@@ -67,7 +67,7 @@ test("a node that missed many writes has them when it says that it is ready", as
   const load = new WriteLoad(fleet);
   load.start();
   await fleet.kill("n2");
-  await load.progress(1_000);
+  await load.progress(500);
   await load.stop();
   await fleet.start("n2");
   await load.expectOnEveryNode();

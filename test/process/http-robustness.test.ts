@@ -38,8 +38,14 @@ const BAD_REQUESTS: readonly BadRequest[] = [
   { name: "no body", method: "PUT", path: "/v1/kv/data/a", raw: "", status: 400, code: "E_INVALID" },
   { name: "an unknown key prefix", method: "PUT", path: "/v1/kv/users/a", body: 1, status: 400, code: "E_INVALID" },
   { name: "a read of an unknown prefix", method: "GET", path: "/v1/kv/users/a", status: 400, code: "E_INVALID" },
-  { name: "a write of the system's keys", method: "PUT", path: "/v1/kv/leader", body: 1, status: 403, code: "E_FORBIDDEN" },
-  { name: "a delete of the system's keys", method: "DELETE", path: "/v1/kv/nodes/n1/state", status: 403, code: "E_FORBIDDEN" },
+  {
+    name: "a write of the system's keys", method: "PUT", path: "/v1/kv/leader", body: 1,
+    status: 403, code: "E_FORBIDDEN",
+  },
+  {
+    name: "a delete of the system's keys", method: "DELETE", path: "/v1/kv/nodes/n1/state",
+    status: 403, code: "E_FORBIDDEN",
+  },
   {
     name: "a transaction on the system's keys", method: "POST", path: "/v1/kv/txn",
     body: { compare: [], then: [{ op: "delete", key: "leader" }], else: [] }, status: 403, code: "E_FORBIDDEN",
@@ -50,25 +56,62 @@ const BAD_REQUESTS: readonly BadRequest[] = [
     status: 413, code: "E_TOO_LARGE",
   },
   {
-    name: "a transaction of another shape", method: "POST", path: "/v1/kv/txn", body: { if: [] }, status: 400, code: "E_INVALID",
+    name: "a transaction of another shape", method: "POST", path: "/v1/kv/txn", body: { if: [] },
+    status: 400, code: "E_INVALID",
   },
-  { name: "a value too large", method: "PUT", path: "/v1/kv/data/a", body: "x".repeat(600 * 1024), status: 413, code: "E_TOO_LARGE" },
-  { name: "a body too large", method: "PUT", path: "/v1/kv/data/a", body: "x".repeat(2 * MiB), status: 413, code: "E_TOO_LARGE" },
-  { name: "a key too long", method: "PUT", path: `/v1/kv/data/${"k".repeat(600)}`, body: 1, status: 413, code: "E_TOO_LARGE" },
-  { name: "a value too deep", method: "PUT", path: "/v1/kv/data/a", raw: "[".repeat(5_000) + "]".repeat(5_000), status: 400, code: "E_INVALID" },
+  {
+    name: "a value too large", method: "PUT", path: "/v1/kv/data/a", body: "x".repeat(600 * 1024),
+    status: 413, code: "E_TOO_LARGE",
+  },
+  {
+    name: "a body too large", method: "PUT", path: "/v1/kv/data/a", body: "x".repeat(2 * MiB),
+    status: 413, code: "E_TOO_LARGE",
+  },
+  {
+    name: "a key too long", method: "PUT", path: `/v1/kv/data/${"k".repeat(600)}`, body: 1,
+    status: 413, code: "E_TOO_LARGE",
+  },
+  {
+    name: "a value too deep", method: "PUT", path: "/v1/kv/data/a", raw: "[".repeat(5_000) + "]".repeat(5_000),
+    status: 400, code: "E_INVALID",
+  },
   { name: "an unknown slice", method: "POST", path: "/v1/call/nobody/run", body: {}, status: 404, code: "E_NOT_FOUND" },
   { name: "an unknown blueprint", method: "GET", path: "/v1/blueprints/nobody", status: 404, code: "E_NOT_FOUND" },
   { name: "an unknown path", method: "GET", path: "/v2/kv", status: 404, code: "E_NOT_FOUND" },
-  { name: "the wrong method", method: "POST", path: "/v1/kv/data/a", body: 1, status: 405, code: "E_METHOD_NOT_ALLOWED" },
-  { name: "the wrong method of a fixed path", method: "DELETE", path: "/v1/cluster", status: 405, code: "E_METHOD_NOT_ALLOWED" },
-  { name: "If-Match that is no number", method: "PUT", path: "/v1/kv/data/a", body: 1, headers: { "if-match": "x" }, status: 400, code: "E_INVALID" },
-  { name: "a deadline that is none", method: "GET", path: "/v1/kv/data/a", headers: { "x-deadline-ms": "soon" }, status: 400, code: "E_INVALID" },
-  { name: "an unknown consistency", method: "GET", path: "/v1/kv/data/a?consistency=some", status: 400, code: "E_INVALID" },
+  {
+    name: "the wrong method", method: "POST", path: "/v1/kv/data/a", body: 1,
+    status: 405, code: "E_METHOD_NOT_ALLOWED",
+  },
+  {
+    name: "the wrong method of a fixed path", method: "DELETE", path: "/v1/cluster",
+    status: 405, code: "E_METHOD_NOT_ALLOWED",
+  },
+  {
+    name: "If-Match that is no number", method: "PUT", path: "/v1/kv/data/a", body: 1, headers: { "if-match": "x" },
+    status: 400, code: "E_INVALID",
+  },
+  {
+    name: "a deadline that is none", method: "GET", path: "/v1/kv/data/a", headers: { "x-deadline-ms": "soon" },
+    status: 400, code: "E_INVALID",
+  },
+  {
+    name: "an unknown consistency", method: "GET", path: "/v1/kv/data/a?consistency=some",
+    status: 400, code: "E_INVALID",
+  },
   { name: "a page too long", method: "GET", path: "/v1/kv?prefix=data/&limit=5000", status: 400, code: "E_INVALID" },
   { name: "an unknown query", method: "GET", path: "/v1/kv?colour=red", status: 400, code: "E_INVALID" },
-  { name: "an artifact that is none", method: "PUT", path: "/v1/artifacts/demo:a:1.0.0", raw: randomBytes(1_000), status: 400, code: "E_INVALID" },
-  { name: "an artifact without a name", method: "PUT", path: "/v1/artifacts/a", raw: "x", status: 400, code: "E_INVALID" },
-  { name: "a blueprint of another shape", method: "PUT", path: "/v1/blueprints/a", body: { slices: 7 }, status: 400, code: "E_INVALID" },
+  {
+    name: "an artifact that is none", method: "PUT", path: "/v1/artifacts/demo:a:1.0.0", raw: randomBytes(1_000),
+    status: 400, code: "E_INVALID",
+  },
+  {
+    name: "an artifact without a name", method: "PUT", path: "/v1/artifacts/a", raw: "x",
+    status: 400, code: "E_INVALID",
+  },
+  {
+    name: "a blueprint of another shape", method: "PUT", path: "/v1/blueprints/a", body: { slices: 7 },
+    status: 400, code: "E_INVALID",
+  },
   {
     name: "a request from a page of another site", method: "GET", path: "/v1/cluster", headers: { origin: "http://evil.example" },
     status: 403, code: "E_FORBIDDEN",
@@ -150,7 +193,8 @@ describe("slow and greedy clients", () => {
   test("200 connections that dribble their request keep nobody else waiting", async () => {
     const sockets = Array.from({ length: 200 }, () => openTcp(api));
     onTestFinished(() => sockets.forEach((socket) => socket.destroy()));
-    for (const socket of sockets) socket.write("PUT /v1/kv/data/slow HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{");
+    const begun = "PUT /v1/kv/data/slow HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{";
+    for (const socket of sockets) socket.write(begun);
     for (let round = 0; round < 20; round++) await expectServing();
   });
 
@@ -163,7 +207,10 @@ describe("slow and greedy clients", () => {
     const client = connect({ nodes: [api] });
     onTestFinished(() => client.close());
     let seen = 0;
-    await client.kv.watch("data/big/", { onChanges: ({ changes }) => { seen += changes.length; }, onEnd: () => undefined });
+    await client.kv.watch("data/big/", {
+      onChanges: ({ changes }) => { seen += changes.length; },
+      onEnd: () => undefined,
+    });
     const value = "x".repeat(250_000);
     for (let at = 0; at < 120; at++) await client.kv.put(`data/big/${at % 4}`, value);
     await eventually("the other watcher has seen all", () => seen === 120 || undefined);

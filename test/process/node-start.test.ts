@@ -33,7 +33,8 @@ describe("starting and stopping a node", () => {
   test("SIGTERM before it is ready ends it with exit code 0 too", async () => {
     const fleet = await NodeFleet.open();
     const node = await fleet.launch("n1");
-    await eventually("its API answers", async () => (await ask(`${fleet.api("n1")}/livez`)).status === 200 || undefined);
+    await eventually("its API answers", async () =>
+      (await ask(`${fleet.api("n1")}/livez`)).status === 200 || undefined);
     expect(await node.stop("SIGTERM")).toEqual({ code: 0, signal: null });
     expect(node.stdout).toEqual([]);
   });
@@ -109,7 +110,10 @@ describe("what a node refuses to start with", () => {
     { name: "an unknown field of a section", changes: { consensus: { colour: 1 } }, says: /colour/ },
     { name: "a voter list without itself", changes: { voters: { n2: "ws://127.0.0.1:1" } }, says: /does not name/ },
     { name: "a bad node id", changes: { node: "N 1" }, says: /node: / },
-    { name: "a peer address that is not loopback", changes: { listen: "ws://0.0.0.0:7101" }, says: /listen: .*loopback/ },
+    {
+      name: "a peer address that is not loopback", changes: { listen: "ws://0.0.0.0:7101" },
+      says: /listen: .*loopback/,
+    },
     { name: "an API address that is not loopback", changes: { api: "http://0.0.0.0:7201" }, says: /api: .*loopback/ },
     { name: "no data directory", changes: { dataDir: undefined }, says: /dataDir/ },
     { name: "an unknown durability", changes: { durability: "maybe" }, says: /durability/ },

@@ -7,7 +7,8 @@ import { sampleArchive } from "../unit/slices-build/sample-artifacts.ts";
 
 /** A slice without any import: schemas that take everything, and one method `ping`. */
 function sliceSource(slice: string, handler: string, rest = ""): string {
-  return `const any = { safeParse: (data) => ({ success: true, data }), safeParseAsync: async (data) => ({ success: true, data }) };
+  return `const parse = (data) => ({ success: true, data });
+const any = { safeParse: parse, safeParseAsync: async (data) => parse(data) };
 const contract = { name: "${slice}", methods: { ping: { input: any, output: any, effect: "write", timeoutMs: 1000 } } };
 export default { contract, methods: { ping: ${handler} }, ${rest} };`;
 }
@@ -42,8 +43,8 @@ test("a node that must stop takes its slices with it, and its process ends", asy
   await rm(join(fleet.dataDir("n1"), "wal"), { recursive: true });
   const body = "x".repeat(400_000);
   const writes = Array.from({ length: 40 }, (_, index) =>
-    ask(`${fleet.api("n1")}/v1/kv/data/fill/${index}`, { method: "PUT", body }).catch(() => undefined));
-  await Promise.all(writes);
+    ask(`${fleet.api("n1")}/v1/kv/data/fill/${index}`, { method: "PUT", body }));
+  await Promise.allSettled(writes);
   expect(await fleet.process("n1").waitForEnd()).toEqual({ code: 1, signal: null });
 });
 
@@ -57,4 +58,17 @@ test("a slice that loops for ever is replaced by a fresh instance, and its node 
   await serving(fleet, "loop");
   expect(fleet.process("n1").logged("slice.lost")).toHaveLength(1);
   expect(await fleet.process("n1").stop("SIGTERM")).toEqual({ code: 0, signal: null });
+});
+
+test("a node with many instances has nothing to complain about", async () => {
+  const fleet = await NodeFleet.open({ names: ["n1"] });
+  await fleet.startAll();
+  await push(fleet, "demo:echo:1.0.0", sliceSource("echo", "(input) => input"));
+  await apply(fleet, "echo", 12);
+  await eventually("12 instances", async () => {
+    const { body } = await ask(`${fleet.api("n1")}/v1/blueprints/shop/status`);
+    return JSON.stringify(body).includes('"active":12') || undefined;
+  });
+  await fleet.process("n1").stop("SIGTERM");
+  expect(fleet.process("n1").complaints).toEqual([]);
 });

@@ -140,8 +140,9 @@ describe("when the node of an instance is killed", () => {
     onTestFinished(() => client.close());
     const input = { ms: 1_500 };
     const started = Date.now();
-    const reads = Array.from({ length: 10 }, () => client.call({ slice: "probe", method: "linger", input, effect: "read" }));
-    const writes = Array.from({ length: 10 }, () => client.call({ slice: "probe", method: "change", input }));
+    const tenTimes = (method: string, effect: "read" | "write"): readonly Promise<unknown>[] =>
+      Array.from({ length: 10 }, () => client.call({ slice: "probe", method, input, effect }));
+    const [reads, writes] = [tenTimes("linger", "read"), tenTimes("change", "write")];
     const settled = Promise.all([Promise.allSettled(reads), Promise.allSettled(writes)]);
     await eventually("the calls are under way", () => Date.now() - started > 500 || undefined);
     await fleet.kill(victim);

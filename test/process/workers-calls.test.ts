@@ -225,6 +225,17 @@ describe("calls out of an instance", () => {
     expect(calls).toBe(0);
   });
 
+  test("a handler may have many calls under way at once, and nobody warns of a leak", async () => {
+    await using fixture = await openFixture({
+      calls: { call: () => Promise.resolve({ kind: "ok", output: { cents: 1 }, attempts: 1 }) },
+    });
+    const handler = "(_, ctx) => Promise.all(Array.from({ length: 20 }, () => ctx.uses.prices.quote({ sku: 'a' })))";
+    const spec = await fixture.run(caller(handler), { uses });
+    expect(await invoke(fixture, spec.key, 1)).toMatchObject({ kind: "ok" });
+    await fixture.store.unload(spec.key);
+    expect(fixture.lines).toEqual([]);
+  });
+
   test("cancelling a call cancels the calls made inside it, and so does the end of the worker", async () => {
     const signals: AbortSignal[] = [];
     await using fixture = await openFixture({

@@ -182,11 +182,11 @@ test("an instance whose methods cannot be written as endpoints fails alone, for 
   await world.until(() => world.rows().some((row) => row.endsWith("wide/0 FAILED")), 5_000);
   await world.clock.advance(20_000);
   const failed = ["n1", "n2", "n3"].map((node) => world.row(node, "wide")).find((row) => row !== undefined);
-  expect(failed).toMatchObject({ state: "FAILED", attempt: 1, error: { code: "E_INVALID", fatal: true } });
+  expect(failed).toMatchObject({ state: "FAILED", attempt: 1, error: { fatal: true } });
   expect(SLICES.flatMap((slice) => world.active(slice))).toHaveLength(6);
 });
 
-test("an instance that the store cannot hold keeps nobody else from being deployed, nor the leader from leading", async () => {
+test("an instance that the store cannot hold hinders neither the others nor the leader", async () => {
   // The revision just fits into one value; the row of its instance says a little more, and does not.
   const hugeOf = (config: string) => blueprintOf({ huge: sliceOf("huge", 1, { config }) }, 1, "big");
   const aroundBytes = encode(hugeOf("")).byteLength + 4;

@@ -32,13 +32,14 @@ export interface Verdict {
 export function judge(found: DemoFindings): readonly Verdict[] {
   const { readCalls, writeCalls, missing } = found;
   const lost = Object.values(missing).reduce((sum, count) => sum + count, 0);
+  const roles = found.victimRoles.join(" and ") || "no role";
   const where = Object.entries(missing).map(([node, count]) => `${node} lacks ${count}`);
   return [
     { what: "time to form the cluster", found: seconds(found.formedMs), isHeld: undefined },
     { what: "time from apply to ACTIVE", found: seconds(found.activeMs), isHeld: undefined },
     {
       what: "killed with SIGKILL",
-      found: `${found.victim} (${found.victimRoles.join(" and ") || "no role"}), ran ${found.victimInstances.join(", ")}`,
+      found: `${found.victim} (${roles}), ran ${found.victimInstances.join(", ")}`,
       isHeld: found.victimInstances.length > 0,
     },
     {

@@ -72,7 +72,10 @@ const UNPRINTABLE = /[\p{Control}\p{Surrogate}]/u;
 const PLAIN_DATA_KEY = /^data(?:\/[A-Za-z0-9_-][A-Za-z0-9_:.-]*)+$/;
 const DIGITS = /^\d+$/;
 
-/** The text of `key`. @throws AetherError E_INVALID when a part is empty or out of range, E_TOO_LARGE {limit, actual} */
+/**
+ * The text of `key`.
+ * @throws AetherError E_INVALID when a part is empty or out of range; E_TOO_LARGE above 512 bytes.
+ */
 export function formatKey(key: AetherKey): KeyText {
   const text = textOf(key);
   checkLimit("bytes of a key", KEY_BYTES_MAX, utf8Bytes(text));

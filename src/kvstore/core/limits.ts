@@ -1,5 +1,5 @@
-// Owns: the limits of the store's keys, values, transactions and pages. They are checked before consensus, so that
-// nothing too large is ever replicated; `apply` does not know them and they may grow without diverging replicas.
+// Owns: the limits of the store's keys, values, transactions and pages. What is replicated is checked before
+// consensus, what is answered after it; `apply` does not know them and they may grow without diverging replicas.
 import { AetherError } from "../../base/errors.ts";
 import { KiB, MiB } from "../../base/units.ts";
 
@@ -9,6 +9,8 @@ export const VALUE_BYTES_MAX = 512 * KiB;
 export const TXN_OPS_MAX = 128;
 /** One encoded transaction: it must fit into a consensus batch and a peer frame. */
 export const TXN_BYTES_MAX = MiB;
+/** What the gets of one transaction find, together: its answer must fit into a client's frame. */
+export const TXN_READ_BYTES_MAX = 4 * MiB;
 export const PAGE_ENTRIES_MAX = 1_000;
 /** Keys and values of one page together; a page has at least one entry all the same. */
 export const PAGE_BYTES_MAX = MiB;

@@ -15,7 +15,7 @@ export interface LaneSpec {
 /** The messages of one turn are split into frames of about this size, so that urgent ones never wait behind more. */
 export const FRAME_BYTES_TARGET = 2 * MiB;
 
-/** One first-in-first-out queue. Not a BoundedQueue: its bound is bytes. */
+/** One first-in-first-out queue, bounded by bytes. */
 class Lane {
   readonly spec: LaneSpec;
   queuedBytes = 0;

@@ -77,7 +77,7 @@ export class WriteLoad {
   }
 
   /** Waits until so many more writes are acknowledged: the cluster serves. */
-  async progress(writes = 200): Promise<void> {
+  async progress(writes = 100): Promise<void> {
     const enough = this.acknowledged.size + writes;
     await eventually(`${writes} more acknowledged writes`, () => this.acknowledged.size >= enough || undefined);
   }

@@ -254,7 +254,7 @@ describe("a checkpoint", () => {
     expect(state.revision).toBe(1);
   });
 
-  test("that fails ends reading too: consensus goes on a while, and its answers say nothing about this state", async () => {
+  test("that fails ends reading too: what consensus still answers says nothing about this state", async () => {
     applySlot([put("a", 1)]);
     disk.failure = new RangeError("no space left on device");
     await state.checkpoint();

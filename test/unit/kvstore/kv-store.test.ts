@@ -60,6 +60,21 @@ describe("transactions", () => {
     expect(local.state.revision).toBe(0);
   });
 
+  test("that read more than 4 MiB say so, and whether they are applied all the same", async () => {
+    const keys = Array.from({ length: 9 }, (_, index) => parseKeyText(`data/big/${index}`));
+    for (const key of keys) await settle(local.kv.transact(txn(put(key, "x".repeat(500_000)))));
+    const gets = keys.map((key): Op => ({ kind: "get", key }));
+    const details = { limit: 4 * 1024 * 1024, actual: expect.any(Number) };
+    await expect(settle(local.kv.transact(txn(...gets)))).rejects.toMatchObject({
+      code: "E_TOO_LARGE", outcome: "not-applied", details,
+    });
+    await expect(settle(local.kv.transact(txn(put(a, 1), ...gets)))).rejects.toMatchObject({
+      code: "E_TOO_LARGE", outcome: "unknown", details, message: expect.stringContaining("is applied"),
+    });
+    expect((await settle(local.kv.get(a))).entry?.value).toBe(1);
+    expect((await settle(local.kv.transact(txn(...gets.slice(1))))).results).toHaveLength(8);
+  });
+
   test("fail with E_NO_QUORUM, not applied, when nothing could be proposed", async () => {
     local.group.setMode("no-quorum");
     await expect(settle(local.kv.transact(txn(put(a, 1))))).rejects.toMatchObject({

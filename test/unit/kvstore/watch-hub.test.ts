@@ -112,6 +112,25 @@ test("a watcher that falls 8 MiB behind is ended with the revision to resume fro
   late.cancel();
 });
 
+test("a handler that throws ends its watch, which never goes on with a hole; others go on", () => {
+  const broken = new RangeError("a bug of the handler");
+  let isBroken = true;
+  watch("data/a", "broken", () => {
+    if (isBroken) throw broken;
+  });
+  watch("data/", "other");
+  hub.publish(1, [put("data/a", 1)]);
+  hub.publish(2, [put("data/a", 2)]);
+  const [deliverBroken, deliverOther] = deferred.splice(0);
+  expect(deliverBroken).toThrow(broken);
+  deliverOther?.();
+  isBroken = false;
+  hub.publish(3, [put("data/a", 3)]);
+  endTurn();
+  expect(seen.filter((line) => line.startsWith("broken"))).toEqual(["broken@1 data/a", "broken ended E_INTERNAL"]);
+  expect(seen.filter((line) => line.startsWith("other"))).toHaveLength(3);
+});
+
 test("closing ends all watches with the reason", () => {
   watch("data/", "w");
   hub.close(new AetherError("E_UNAVAILABLE", "this node stops"));

@@ -163,6 +163,15 @@ describe("a router's port", () => {
     expect([a.events, b.events]).toEqual([["up n2"], ["up n1"]]);
   });
 
+  test("refuses what a page in a browser opens: it could speak to this port as if it were a peer", async () => {
+    await using cluster = new SocketCluster();
+    const { router } = await cluster.open("n1");
+    router.start();
+    const page = new WebSocket(router.url, { origin: "http://evil.example" });
+    const [error] = (await once(page, "error")) as [Error];
+    expect(error.message).toContain("403");
+  });
+
   test("of a node that is not there yet is dialed until it is", async () => {
     const free = createServer().listen(0, "127.0.0.1");
     await once(free, "listening");

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -32,6 +32,34 @@ describe("defer", () => {
   });
 });
 
+describe("defer, when something deferred throws", () => {
+  let listeners: NodeJS.UncaughtExceptionListener[];
+  beforeEach(() => {
+    listeners = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+  });
+  afterEach(() => {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of listeners) process.on("uncaughtException", listener);
+  });
+
+  test("the rest of the turn and all later turns still run, for a process that goes on", async () => {
+    const clock = createRealClock();
+    const order: string[] = [];
+    process.once("uncaughtException", (error) => order.push(error.message));
+    clock.defer(() => {
+      clock.defer(() => order.push("deferred before the throw"));
+      throw new RangeError("thrown");
+    });
+    clock.defer(() => order.push("other"));
+    while (order.length < 3) await nextTurn();
+    expect(order).toEqual(["thrown", "other", "deferred before the throw"]);
+    clock.defer(() => order.push("later"));
+    await nextTurn();
+    expect(order.at(-1)).toBe("later");
+  });
+});
+
 describe("sleep", () => {
   test("ends with the reason of a signal that is or becomes aborted", async () => {
     const clock = createRealClock();
@@ -52,4 +80,17 @@ test("a cancelled timer does not fire, and may be cancelled again", async () => 
   timer.cancel();
   await clock.sleep(2);
   expect(isFired).toBe(false);
+});
+
+test("a timer beyond what the platform can count does not fire at once", async () => {
+  const clock = createRealClock();
+  const fired: number[] = [];
+  const timers = [2 ** 31, Infinity].map((delayMs) => clock.setTimer(delayMs, () => fired.push(delayMs)));
+  const controller = new AbortController();
+  const sleeping = clock.sleep(Infinity, controller.signal).then(() => fired.push(0));
+  await clock.sleep(5);
+  for (const timer of timers) timer.cancel();
+  controller.abort("enough");
+  await expect(sleeping).rejects.toBe("enough");
+  expect(fired).toEqual([]);
 });

@@ -1,0 +1,105 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { AetherError } from "../../../src/base/errors.ts";
+import { parseNodeId } from "../../../src/base/ids.ts";
+import type { Env } from "../../../src/env/env.ts";
+import type { OrderedStore, StorePort } from "../../../src/env/store.ts";
+import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import { parseNodeConfig, type NodeConfig } from "../../../src/node/config.ts";
+import { type Node, startNode } from "../../../src/node/node.ts";
+import { createRealEnv } from "../../../src/node/real-env.ts";
+import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
+
+const KEY = parseKeyText("data/a");
+const DAMAGE = new AetherError("E_DATA_CORRUPT", "damaged, for this test");
+
+let dataDir: string;
+let config: NodeConfig;
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "aether-node-"));
+  config = parseNodeConfig({
+    cluster: "test",
+    node: "n1",
+    listen: "ws://127.0.0.1:0",
+    api: "http://127.0.0.1:0",
+    voters: { n1: "ws://127.0.0.1:0" },
+    dataDir,
+    durability: "memory",
+  });
+});
+afterEach(() => rm(dataDir, { recursive: true, force: true }));
+
+/** A real environment, over stores that `wrap` makes of memory stores. */
+function openEnv(port: StorePort, wrap: (name: string, store: OrderedStore) => Partial<OrderedStore>): Env {
+  const env = createRealEnv({ node: parseNodeId("n1"), dataDir, durability: "memory", logLevel: "silent" });
+  const open = async (name: string): Promise<OrderedStore> => {
+    const store = await port.open(name);
+    return { ...passing(store), ...wrap(name, store) };
+  };
+  return { ...env, store: { open } };
+}
+
+function passing(store: OrderedStore): OrderedStore {
+  return {
+    getSync: (key) => store.getSync(key),
+    write: (ops, done) => store.write(ops, done),
+    entries: (range) => store.entries(range),
+    close: () => store.close(),
+  };
+}
+
+const memoryPort = (): StorePort => createMemoryStorePort({ defer: setImmediate });
+
+async function startAndPut(env: Env): Promise<Node> {
+  const node = await startNode(config, env);
+  await node.ready();
+  await node.kv.transact({ compare: [], then: [{ kind: "put", key: KEY, value: 1 }], else: [] });
+  return node;
+}
+
+describe("a node", () => {
+  test("whose state fails while it opens is refused with the reason, and leaves nothing open", async () => {
+    const port = memoryPort();
+    // Its checkpoints are lost, so that the next start applies the journal again.
+    const first = await startAndPut(
+      openEnv(port, (name) => (name === "kv" ? { write: (_ops, done) => setImmediate(done) } : {})),
+    );
+    await first.stop();
+    const damaged = openEnv(port, (name, store) => {
+      if (name !== "kv") return {};
+      return {
+        getSync: (key) => {
+          if (Buffer.from(key).toString() === KEY) throw DAMAGE;
+          return store.getSync(key);
+        },
+      };
+    });
+    await expect(startNode(config, damaged)).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+    for (const name of ["wal", "kv"]) await (await port.open(name)).close();
+  });
+
+  test("that cannot close a part still ends, with that as its reason", async () => {
+    const failure = new AetherError("E_DISK", "no close, for this test");
+    const env = openEnv(memoryPort(), (name) => (name === "kv" ? { close: () => Promise.reject(failure) } : {}));
+    const node = await startAndPut(env);
+    await node.stop();
+    expect(await node.ended).toBe(failure);
+  });
+
+  test("that fails while it runs ends with the reason, whatever closing says", async () => {
+    let isFailing = false;
+    const env = openEnv(memoryPort(), (name, store) => {
+      if (name === "kv") return { close: () => Promise.reject(new AetherError("E_DISK", "no close, for this test")) };
+      return { write: (ops, done) => (isFailing ? setImmediate(() => done(DAMAGE)) : store.write(ops, done)) };
+    });
+    const node = await startAndPut(env);
+    isFailing = true;
+    const put = node.kv.transact({ compare: [], then: [{ kind: "put", key: KEY, value: 2 }], else: [] });
+    await expect(put).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    expect(await node.ended).toMatchObject({ code: "E_DISK", cause: DAMAGE });
+    await node.stop();
+  });
+});
