@@ -5,8 +5,10 @@
 // B3  A slice name belongs to one blueprint: the transaction that takes it requires it to be free or its own.
 // Not here: what the cluster does about it (cluster/), roll back, roll outs.
 import { z } from "zod";
+import { encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
 import type { ArtifactId, NodeId } from "../base/ids.ts";
+import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
@@ -61,6 +63,8 @@ export interface BlueprintStatus extends BlueprintRevision {
 const HISTORY_MAX = 20;
 /** Applies of one blueprint that overtake each other; more than this is a fight, not a coincidence. */
 const ATTEMPTS_MAX = 5;
+/** Of one resolved slice. Half of what a value may have: an instance's row holds more than its slice. */
+const SLICE_BYTES_MAX = 256 * KiB;
 
 const ownerSchema = z.object({ blueprint: z.string() });
 
@@ -193,7 +197,9 @@ export class BlueprintStore {
     const artifacts = (await this.artifacts.list(options)).map(({ manifest }) => manifest);
     const elsewhere = await this.slicesElsewhere(name, document, artifacts, options);
     // The number is given when it is written; what is resolved does not depend on it.
-    return resolveBlueprint({ name, revision: 1, document, artifacts, elsewhere });
+    const resolved = resolveBlueprint({ name, revision: 1, document, artifacts, elsewhere });
+    checkSizes(resolved);
+    return resolved;
   }
 
   /** The slices of other blueprints that some slice of this one might use. */
@@ -277,4 +283,14 @@ function notFound(name: string): AetherError {
 function takenBy(name: string, slice: string, owner: string): AetherError {
   const found = `blueprint "${name}" cannot have the slice "${slice}": it belongs to "${owner}"`;
   return new AetherError("E_CONFLICT", `${found}. Rename it, or remove it there first`, { details: { slice, owner } });
+}
+
+/** Every instance's row repeats what its slice needs: what fits into the blueprint must fit there too. */
+function checkSizes({ slices }: ResolvedBlueprint): void {
+  for (const [slice, resolved] of Object.entries(slices)) {
+    const actual = encode(resolved).byteLength;
+    if (actual <= SLICE_BYTES_MAX) continue;
+    const message = `slice ${slice} takes ${actual} bytes, the limit is ${SLICE_BYTES_MAX}: shorten its config`;
+    throw new AetherError("E_TOO_LARGE", message, { details: { slice, limit: SLICE_BYTES_MAX, actual } });
+  }
 }

@@ -1,33 +1,18 @@
 // Owns: checking values against the schemas of a contract, and the form in which they travel: what its author would
 // pass in (`z.input`), so that each side can parse it. Runs inside the worker.
 import type { ErrorDetails } from "../base/errors.ts";
-import type { IssueShape, ParseOutcome, SchemaShape } from "./slice-module.ts";
+import { describeIssue, plainIssues } from "../base/schema-issues.ts";
+import type { ParseOutcome, SchemaShape } from "./slice-module.ts";
 
 export type Checked =
   | { readonly kind: "valid"; readonly data: unknown }
   | { readonly kind: "invalid"; readonly text: string; readonly details: ErrorDetails };
 
-/** More say nothing new, and the error must stay small. */
-const ISSUES_MAX = 20;
-
 export async function checkValue(schema: SchemaShape, value: unknown): Promise<Checked> {
   const outcome = parseNow(schema, value) ?? (await schema.safeParseAsync(value));
   if (outcome.success) return { kind: "valid", data: outcome.data };
-  const issues = outcome.error.issues.slice(0, ISSUES_MAX).map(plainIssue);
+  const issues = plainIssues(outcome.error.issues);
   return { kind: "invalid", text: issues.map(describeIssue).join("; "), details: { issues } };
-}
-
-interface PlainIssue {
-  readonly path: readonly string[];
-  readonly message: string;
-}
-
-function plainIssue({ path, message }: IssueShape): PlainIssue {
-  return { path: path.map(String), message };
-}
-
-function describeIssue({ path, message }: PlainIssue): string {
-  return path.length === 0 ? message : `${path.join(".")}: ${message}`;
 }
 
 /**

@@ -68,6 +68,15 @@ describe("applying a blueprint", () => {
     expect((await blueprints.apply("shop", orders({ instances: 2 }))).revision).toBe(3);
   });
 
+  test("refuses a slice whose instances' rows would be too large, naming it", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    const large = orders({ config: { text: "x".repeat(300_000) } });
+    await expect(blueprints.apply("shop", large)).rejects.toMatchObject({
+      code: "E_TOO_LARGE", details: { slice: "orders", limit: 262_144 },
+    });
+    await expect(blueprints.get("shop")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+  });
+
   test("refuses what is no blueprint, with the place, and writes nothing", async () => {
     const revision = local.kv.revision;
     const documents: [string, unknown][] = [
