@@ -69,7 +69,7 @@ describe("applying a blueprint", () => {
   });
 
   test("refuses a slice whose instances' rows would be too large, naming it", async () => {
-    await push({ artifact: "demo:orders:1.0.0" });
+    await push({ artifact: "demo:orders:1.0.0", config: { type: "object" } });
     const large = orders({ config: { text: "x".repeat(300_000) } });
     await expect(blueprints.apply("shop", large)).rejects.toMatchObject({
       code: "E_TOO_LARGE", details: { slice: "orders", limit: 262_144 },
