@@ -37,6 +37,7 @@ const logEntries: fc.Arbitrary<LogEntry> = fc.record({
 const refusals = fc.record({
   code: fc.constantFrom("E_DATA_LOST" as const, "E_DATA_FOREIGN" as const),
   message: fc.string({ maxLength: 60 }),
+  isProof: fc.boolean(),
 });
 
 export const messages: fc.Arbitrary<Message> = fc.oneof(

@@ -113,6 +113,22 @@ test("a node on an older copy of its disk is refused with E_DATA_LOST before it 
   expect(said).toEqual([]);
 });
 
+test("an older copy is refused also when only one voter heard what it lacks: its refusal is proof (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const backup = cluster.node("c").disk.copy();
+  cluster.partLink("a", "c");
+  for (const command of ["x", "y", "z"]) {
+    cluster.put("b", command);
+    cluster.pass(200);
+  }
+  cluster.crash("c");
+  cluster.node("c").disk = backup;
+  cluster.heal();
+  await cluster.start("c");
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+});
+
 test("the promise of a voter is remembered across the restart of the one who heard it", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   const backup = cluster.node("c").disk.copy();
@@ -148,7 +164,7 @@ test("the data directory of another cluster, node or list of voters is refused b
 test("one confused peer does not stop a healthy node, and two of three do", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   const startId = cluster.driver("c").replica.admission.self.startId;
-  const refusal = { code: "E_DATA_LOST", message: "not the voter it was" } as const;
+  const refusal = { code: "E_DATA_LOST", message: "not the voter it was", isProof: false } as const;
   cluster.inject({ from: "a", to: "c", message: { kind: "hello-reply", startId, refusal } });
   cluster.settle();
   expect(cluster.node("c").fatal).toEqual([]);
@@ -162,7 +178,7 @@ test("one confused peer does not stop a healthy node, and two of three do", asyn
 
 test("a refusal that was meant for an earlier start of this node changes nothing", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"]);
-  const refusal = { code: "E_DATA_LOST", message: "not the voter it was" } as const;
+  const refusal = { code: "E_DATA_LOST", message: "not the voter it was", isProof: false } as const;
   for (const from of ["a", "b"]) {
     cluster.inject({ from, to: "c", message: { kind: "hello-reply", startId: "an earlier one", refusal } });
   }

@@ -134,8 +134,9 @@ export class Admission {
     }
     this.refusedBy.set(from, reply.refusal);
     effects.alarms.push({ kind: "refused", by: from, refusal: reply.refusal });
-    // One confused peer must not stop a healthy node: only when no quorum can accept it any more does it stop.
-    if (this.voters.length - this.refusedBy.size < this.quorum) effects.refused = reply.refusal;
+    // One confused peer must not stop a healthy node: without proof it stops when no quorum can accept it any more.
+    const isHopeless = this.voters.length - this.refusedBy.size < this.quorum;
+    if (reply.refusal.isProof || isHopeless) effects.refused = reply.refusal;
   }
 
   /** The list is fsynced: from now on it is told, and may already be confirmed by all. */
@@ -156,11 +157,12 @@ export class Admission {
         message:
           `the data directory of ${from} belongs to another cluster of the same name, or ${from} was started with ` +
           "another voter list or consensus.windowSlots: point it to its own directory, with the same settings",
+        isProof: false,
       };
     }
     const known = this.uidOf(from);
     if (known !== undefined && known !== hello.uid) {
-      return lost(from, "is empty or not the one it had when the cluster formed");
+      return lost(from, "is empty or not the one it had when the cluster formed", false);
     }
     const peer = peers.get(from);
     // A new start writes before it says hello: a number that this voter had reached before means an older disk.
@@ -170,6 +172,7 @@ export class Admission {
       return lost(
         from,
         `starts at write ${hello.startWrite}, but it had promised write ${peer.writeNumber} to this cluster`,
+        hello.listDigest !== undefined && hello.listDigest === this.listDigest,
       );
     }
     return undefined;
@@ -215,11 +218,12 @@ export class Admission {
   }
 }
 
-function lost(node: NodeId, what: string): Refusal {
+function lost(node: NodeId, what: string, isProof: boolean): Refusal {
   return {
     code: "E_DATA_LOST",
     message:
       `the data directory of ${node} ${what}; a voter without its data is not the same voter: ` +
       `start ${node} with its own data directory`,
+    isProof,
   };
 }

@@ -91,7 +91,7 @@ function toWire(message: Message): Wire {
     }
     case "hello-reply": {
       const refusal = message.refusal;
-      return [TAG.helloReply, message.startId, refusal === undefined ? null : [refusal.code, refusal.message]];
+      return [TAG.helloReply, message.startId, refusal === undefined ? null : refusalToWire(refusal)];
     }
   }
 }
@@ -198,10 +198,15 @@ function logEntryFromWire(wire: Wire): LogEntry {
   return { slot: count(wire[0]), outcome: outcomeFromWire(wire[1]), contents };
 }
 
+function refusalToWire({ code, message, isProof }: Refusal): Wire {
+  return [code, message, isProof];
+}
+
 function refusalFromWire(wire: unknown): Refusal | undefined {
   if (wire === null) return undefined;
-  const [code, message] = list(wire);
-  return { code: code === "E_DATA_FOREIGN" ? "E_DATA_FOREIGN" : "E_DATA_LOST", message: text(message) };
+  const [code, message, isProof] = list(wire);
+  const known = code === "E_DATA_FOREIGN" ? "E_DATA_FOREIGN" : "E_DATA_LOST";
+  return { code: known, message: text(message), isProof: isProof === true };
 }
 
 export function idParts(id: BatchId): Wire {

@@ -94,6 +94,11 @@ export type Message =
 export interface Refusal {
   readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN";
   readonly message: string;
+  /**
+   * Both belong to the same cluster, and the refuser remembers a later write of this very voter: one such answer is
+   * enough. Any other refusal could come from a voter that is itself the wrong one.
+   */
+  readonly isProof: boolean;
 }
 
 export function batchKeyOf(id: BatchId): BatchKey {
