@@ -54,11 +54,6 @@ export class Journal {
     return journal;
   }
 
-  /** Number of the last record queued; it is durable once its `done` was called. */
-  get lastNumber(): number {
-    return this.last;
-  }
-
   /** Slots [0, decidedSlots) are recorded as applied. */
   get decidedSlots(): number {
     return this.decidedAt.length;

@@ -35,7 +35,7 @@ export function addDemoCommand(program: Command, io: CliIo): void {
 async function runDemo(io: CliIo, flags: DemoFlags, json: CliIo | undefined): Promise<void> {
   const { seed, victim } = flags;
   const keep = flags.keep === true;
-  const run = new DemoRun(io, { seed, victim, keep, directory: resolve(io.cwd, flags.dir) });
+  const run = new DemoRun(io, { seed, victim, directory: resolve(io.cwd, flags.dir) });
   const release = io.onInterrupt(() => void run.stopCluster().finally(() => io.exitNow(EXIT.failed)));
   try {
     const startMs = io.nowMs();

@@ -7,8 +7,6 @@ export interface DemoOptions {
   /** Absent: drawn from the seed. */
   readonly victim: VictimChoice | undefined;
   readonly seed: number;
-  /** Leaves the cluster running afterwards. */
-  readonly keep: boolean;
   readonly directory: string;
 }
 
