@@ -17,9 +17,15 @@ export interface StateEntries {
   remove(key: KeyText): void;
 }
 
+/** One change, with the entry that was there before it: enough to undo it. */
 export type StoredChange =
-  | { readonly kind: "put"; readonly key: KeyText; readonly entry: StoredEntry }
-  | { readonly kind: "delete"; readonly key: KeyText; readonly modRevision: number };
+  | {
+      readonly kind: "put";
+      readonly key: KeyText;
+      readonly entry: StoredEntry;
+      readonly before: StoredEntry | undefined;
+    }
+  | { readonly kind: "delete"; readonly key: KeyText; readonly modRevision: number; readonly before: StoredEntry };
 
 export type StoredOpResult =
   | { readonly kind: "put" }
@@ -94,14 +100,15 @@ export class KvStateMachine {
         });
         this.entries.put(op.key, entry);
         this.currentHash = chain(this.currentHash, entry.checksum);
-        changes.push({ kind: "put", key: op.key, entry });
+        changes.push({ kind: "put", key: op.key, entry, before });
         return PUT_DONE;
       }
       case "delete": {
-        if (this.entries.read(op.key) === undefined) return { kind: "delete", deleted: false };
+        const before = this.entries.read(op.key);
+        if (before === undefined) return { kind: "delete", deleted: false };
         this.entries.remove(op.key);
         this.currentHash = chain(this.currentHash, checksumOfDeletion(op.key, revision));
-        changes.push({ kind: "delete", key: op.key, modRevision: revision });
+        changes.push({ kind: "delete", key: op.key, modRevision: revision, before });
         return { kind: "delete", deleted: true };
       }
       case "get":

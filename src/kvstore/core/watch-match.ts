@@ -27,7 +27,7 @@ export function toKvChange(change: StoredChange): KvChange {
     case "put":
       return { kind: "put", entry: toKvEntry(change.key, change.entry) };
     case "delete":
-      return change;
+      return { kind: "delete", key: change.key, modRevision: change.modRevision };
     default:
       return unreachable(change);
   }

@@ -1,8 +1,8 @@
 import { beforeEach, expect, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
-import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import { parseKeyText, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { StoredChange } from "../../../src/kvstore/core/state-machine.ts";
-import { encodeEntry } from "../../../src/kvstore/core/stored-entry.ts";
+import { encodeEntry, type StoredEntry } from "../../../src/kvstore/core/stored-entry.ts";
 import { encodeValue } from "../../../src/kvstore/core/value.ts";
 import { WATCH_BUFFER_BYTES_MAX, WatchHub } from "../../../src/kvstore/watch-hub.ts";
 import type { KvWatch } from "../../../src/kvstore/kv.ts";
@@ -23,12 +23,17 @@ function endTurn(): void {
 
 function put(text: string, revision: number, value: unknown = revision): StoredChange {
   const key = parseKeyText(text);
+  return { kind: "put", key, entry: entryOf(key, revision, value), before: undefined };
+}
+
+function entryOf(key: KeyText, revision: number, value: unknown): StoredEntry {
   const fields = { value: encodeValue(value), modRevision: revision, createRevision: revision, version: 1 };
-  return { kind: "put", key, entry: encodeEntry(key, fields) };
+  return encodeEntry(key, fields);
 }
 
 function remove(text: string, revision: number): StoredChange {
-  return { kind: "delete", key: parseKeyText(text), modRevision: revision };
+  const key = parseKeyText(text);
+  return { kind: "delete", key, modRevision: revision, before: entryOf(key, revision - 1, "gone") };
 }
 
 function watch(prefix: string, name: string, onSeen?: () => void): KvWatch {

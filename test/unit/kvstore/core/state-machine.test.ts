@@ -83,6 +83,8 @@ describe("several operations on one key", () => {
     });
     const kinds = result.kind === "done" ? result.changes.map((change) => change.kind) : [];
     expect(kinds).toEqual(["put", "put", "delete", "put"]);
+    const before = result.kind === "done" ? result.changes.map((change) => change.before?.version) : [];
+    expect(before).toEqual([undefined, 1, 2, undefined]);
   });
 });
 
