@@ -15,7 +15,15 @@ import type { StoredEntry } from "./core/journal-record.ts";
 import { batchKeyOf, type BatchId, NULL_OUTCOME } from "./core/message.ts";
 import { decodeMessages } from "./core/message-codec.ts";
 import type { Replica } from "./core/replica.ts";
-import type { Group, GroupStatus, ReadOutcome } from "./group.ts";
+import type {
+  ChangeOutcome,
+  Group,
+  GroupMembership,
+  GroupStatus,
+  MembershipChange,
+  MembershipView,
+  ReadOutcome,
+} from "./group.ts";
 import type { GroupConfig, GroupPorts } from "./group-ports.ts";
 import type { Journal } from "./journal.ts";
 import { diskFailure, type OpenedVoter, openVoter } from "./open-voter.ts";
@@ -32,7 +40,7 @@ const LAZY_MS_MAX = 100;
 /** The same complaint of the same peer is logged once in this time. */
 const ALARM_MS = 30_000;
 
-export class GroupDriver implements Group {
+export class GroupDriver implements Group, GroupMembership {
   readonly replica: Replica;
   private readonly ports: GroupPorts;
   private readonly config: GroupConfig;
@@ -135,8 +143,31 @@ export class GroupDriver implements Group {
       applied: this.replica.slots.applied,
       decided: this.replica.slots.decided,
       convener: this.replica.admission.isAdmitted ? this.replica.convener() : undefined,
-      quorum: { need, have: alive },
+      quorum: { need, have: alive, canLose: Math.max(0, alive - need) },
+      role: "voter",
+      catchUp: undefined,
     };
+  }
+
+  membership(): MembershipView {
+    const { voters } = this.config;
+    const members = voters.map((node) => ({
+      node,
+      uid: this.replica.admission.uidOf(node) ?? ("" as NodeUid),
+      address: "",
+      isVoter: true,
+      isLost: false,
+    }));
+    return { members, voters, pending: undefined, version: 1, supported: new Map(), isSelfRemoved: false };
+  }
+
+  onMembership(listener: (view: MembershipView) => void): void {
+    this.ports.clock.defer(() => listener(this.membership()));
+  }
+
+  changeMembership(change: MembershipChange, done: (outcome: ChangeOutcome) => void): void {
+    const reason = `cannot ${change.kind} ${change.node}: the voter list is fixed`;
+    this.ports.clock.defer(() => done({ kind: "refused", code: "E_UNAVAILABLE", reason }));
   }
 
   private refusal(): Extract<ReadOutcome, { kind: "refused" }> | undefined {

@@ -1,4 +1,6 @@
-// Owns: the port through which kvstore proposes and reads. group-driver.ts implements it.
+// Owns: the port through which kvstore proposes and reads, and through which members come and go. group-driver.ts
+// implements it.
+import type { NodeId, NodeUid } from "../base/ids.ts";
 
 export type ProposeOutcome =
   | { readonly kind: "applied"; readonly result: unknown }
@@ -19,6 +21,50 @@ export type ReadOutcome =
       readonly reason: string;
     };
 
+/** A node of the cluster. A voter counts in quorums, any other member follows the decided log. */
+export interface Member {
+  readonly node: NodeId;
+  /** Names one data directory: a node that lost its disk is another member. Empty while the name is only reserved. */
+  readonly uid: NodeUid;
+  /** Where peers reach it. */
+  readonly address: string;
+  readonly isVoter: boolean;
+  /** Its disk was declared lost: a new node of this name may come and take its place. */
+  readonly isLost: boolean;
+}
+
+export interface MembershipView {
+  /** Voters first, in the order of the voter list. */
+  readonly members: readonly Member[];
+  /** The list that rules the next slot to be applied here. */
+  readonly voters: readonly NodeId[];
+  /** A list that is decided and does not rule yet. */
+  readonly pending: { readonly voters: readonly NodeId[]; readonly rulesFromSlot: number } | undefined;
+  /** The replicated version of the cluster: what every node must understand. */
+  readonly version: number;
+  /** What each node's build can work with, as far as this node has heard. */
+  readonly supported: ReadonlyMap<NodeId, number>;
+  readonly isSelfRemoved: boolean;
+}
+
+export type MembershipChange =
+  /** Reserves a name, or gives the member of this name another address. */
+  | { readonly kind: "add"; readonly node: NodeId; readonly address: string }
+  | { readonly kind: "promote"; readonly node: NodeId }
+  | { readonly kind: "remove"; readonly node: NodeId }
+  /** The disk of this node is gone: the next node of its name takes its place. */
+  | { readonly kind: "replace"; readonly node: NodeId };
+
+export type ChangeOutcome =
+  /** It rules, and a quorum of the new list has it on disk. */
+  | { readonly kind: "done" }
+  | {
+      readonly kind: "refused";
+      readonly code: "E_CONFLICT" | "E_NOT_FOUND" | "E_INVALID" | "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE";
+      readonly reason: string;
+    }
+  | { readonly kind: "unknown"; readonly reason: string };
+
 export interface GroupStatus {
   /** True when this node is admitted by a quorum, sees a quorum and has applied what was decided when it joined. */
   readonly isReady: boolean;
@@ -30,7 +76,19 @@ export interface GroupStatus {
   /** Highest decided slot known + 1. */
   readonly decided: number;
   readonly convener: string | undefined;
-  readonly quorum: { readonly need: number; readonly have: number };
+  /** Voters that a quorum needs, voters seen now, and how many of these may fail before writes stop. */
+  readonly quorum: { readonly need: number; readonly have: number; readonly canLose: number };
+  readonly role: "voter" | "member" | "joining";
+  /** How this node gets what it misses, while it is far behind. */
+  readonly catchUp: CatchUp | undefined;
+}
+
+export interface CatchUp {
+  readonly kind: "log" | "snapshot";
+  readonly from: NodeId;
+  /** Slots that are still missing, or bytes of the snapshot that have arrived. */
+  readonly slotsBehind: number;
+  readonly bytesReceived: number;
 }
 
 /** One consensus group. Callbacks come after the turn of the call, exactly once. */
@@ -40,4 +98,13 @@ export interface Group {
   /** Calls back once the applied state covers every write acknowledged anywhere before this call. */
   readBarrier(done: (outcome: ReadOutcome) => void): void;
   status(): GroupStatus;
+}
+
+/** Who belongs to the cluster, and how that changes. group-driver.ts implements it beside `Group`. */
+export interface GroupMembership {
+  membership(): MembershipView;
+  /** Called after the turn in which the view has changed. */
+  onMembership(listener: (view: MembershipView) => void): void;
+  /** Calls back once the change is finished, which takes until it rules; one change at a time. */
+  changeMembership(change: MembershipChange, done: (outcome: ChangeOutcome) => void): void;
 }

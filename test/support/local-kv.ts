@@ -105,9 +105,9 @@ export class LocalGroup implements Group {
 
   status(): GroupStatus {
     const hasQuorum = this.mode === "deciding";
-    const quorum = { need: 1, have: hasQuorum ? 1 : 0 };
+    const quorum = { need: 1, have: hasQuorum ? 1 : 0, canLose: 0 };
     const position = { applied: this.slot, decided: this.slot, convener: "local" };
-    return { isReady: hasQuorum, hasQuorum, ...position, quorum };
+    return { isReady: hasQuorum, hasQuorum, ...position, quorum, role: "voter", catchUp: undefined };
   }
 
   private refusal(): Extract<ProposeOutcome & ReadOutcome, { kind: "refused" }> | undefined {
