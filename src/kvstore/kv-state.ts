@@ -47,6 +47,9 @@ export type ApplyResult = CommandResult | LostResult;
 
 export type ChangeListener = (revision: number, changes: readonly StoredChange[]) => void;
 
+/** Entries as they were at an earlier revision, for keys that have changed since. */
+export type Undone = ReadonlyMap<KeyText, Layered>;
+
 // A checkpoint is due at any of these. Handing its rows to the disk stops the event loop for about 1 µs each, which
 // bounds rows; bytes bound the memory, changes bound what is replayed after a crash. Rare checkpoints are cheap ones:
 // a key that changed often is written once. A quarter of these rows halved the rate of puts on 16,384 keys.
@@ -64,6 +67,7 @@ export class KvState implements ReplicatedStateMachine {
   private readonly entries: LayeredEntries;
   private readonly machine: KvStateMachine;
   private readonly listeners = new Set<ChangeListener>();
+  private readonly resetListeners = new Set<(revision: number) => void>();
   /** Where the applied state stands; undefined inside a slot, where no checkpoint can be taken. */
   private boundary: { readonly slot: number; readonly makeMark: () => ConsensusMark } | undefined;
   /** Slots ended since the start of the last checkpoint. */
@@ -77,6 +81,7 @@ export class KvState implements ReplicatedStateMachine {
   private gate: CheckpointGate = (ready) => {
     ready("write");
   };
+  private beforeCheckpoint: (ready: () => void) => void = (ready) => ready();
 
   /** @throws AetherError E_DATA_CORRUPT, E_VERSION, E_DATA_FOREIGN (state of another cluster) */
   static async open(options: KvStateOptions): Promise<KvState> {
@@ -104,8 +109,22 @@ export class KvState implements ReplicatedStateMachine {
     return () => this.listeners.delete(listener);
   }
 
+  /** Called when another state took the place of this one, at its revision: what came between is not told. */
+  onReset(listener: (revision: number) => void): () => void {
+    this.resetListeners.add(listener);
+    return () => this.resetListeners.delete(listener);
+  }
+
   gateCheckpoints(gate: CheckpointGate): void {
     this.gate = gate;
+  }
+
+  /**
+   * Sets what goes before each checkpoint: called at the moment that the checkpoint is of, which is written once
+   * `ready` is called.
+   */
+  precedeCheckpoints(before: (ready: () => void) => void): void {
+    this.beforeCheckpoint = before;
   }
 
   applyBatch(batch: Uint8Array): readonly ApplyResult[] {
@@ -137,15 +156,15 @@ export class KvState implements ReplicatedStateMachine {
   }
 
   /**
-   * One page of the applied state as of this call.
+   * One page of the applied state as of this call, but for what is `undone`.
    * @throws AetherError E_INVALID for a bad limit, E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed
    */
-  async listLocal(query: KvListQuery): Promise<KvPage> {
+  async listLocal(query: KvListQuery, undone: Undone = new Map()): Promise<KvPage> {
     const limit = pageLimit(query);
     this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
-    const changed = this.entries.changed((key) => isListed(key, query));
+    const changed = this.entries.changed((key) => isListed(key, query), undone);
     const disk = this.options.store.entries(rangeOf(query));
     const page: KvEntry[] = [];
     let bytes = 0;
@@ -245,10 +264,10 @@ export class KvState implements ReplicatedStateMachine {
     this.timer?.cancel();
     this.timer = undefined;
     this.writing = createDeferred();
-    this.gate((decision) => {
+    this.beforeCheckpoint(() => this.gate((decision) => {
       if (decision === "write") store.write(ops, (failure) => this.onWritten(failure));
       else this.skipCheckpoint();
-    });
+    }));
   }
 
   private onWritten(failure: Error | undefined): void {

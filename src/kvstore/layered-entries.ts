@@ -81,11 +81,14 @@ export class LayeredEntries implements StateEntries {
     this.frozen = undefined;
   }
 
-  /** All changes that may not be on disk yet and whose key `matches`, in key order. */
-  changed(matches: (key: KeyText) => boolean): readonly (readonly [key: KeyText, found: Layered])[] {
+  /** All changes that may not be on disk yet and whose key `matches`, in key order; those of `over` come before. */
+  changed(
+    matches: (key: KeyText) => boolean,
+    over: ReadonlyMap<KeyText, Layered>,
+  ): readonly (readonly [key: KeyText, found: Layered])[] {
     const found = new Map<KeyText, Layered>();
-    for (const layer of [this.frozen, this.active]) {
-      for (const [key, row] of layer?.rows ?? []) {
+    for (const rows of [this.frozen?.rows, this.active.rows, over]) {
+      for (const [key, row] of rows ?? []) {
         if (matches(key)) found.set(key, row);
       }
     }
