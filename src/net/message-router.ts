@@ -1,7 +1,7 @@
 // Owns: messages between nodes: typed channels, bounded queues, one frame per peer and turn, back-pressure, metering.
 // Does not own: connections (peer-table.ts), nor what messages mean.
 import { assert } from "../base/assert.ts";
-import type { NodeId, NodeUid } from "../base/ids.ts";
+import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { ResourceStack } from "../base/resource-stack.ts";
 import { MiB, MINUTE_MS } from "../base/units.ts";
@@ -16,6 +16,7 @@ import { createNetMetrics, type NetMetrics } from "./metrics.ts";
 import type { PeerLink } from "./peer-link.ts";
 import { type Channel, type ChannelName, CHANNELS, type PeerEvent, type PeerMessaging } from "./peer-messaging.ts";
 import { PeerTable } from "./peer-table.ts";
+import type { Roster } from "./roster.ts";
 
 /** Per peer. Consensus repeats what is lost, but slowly: its queue is the last to refuse and the last to be held. */
 const LANES = {
@@ -37,11 +38,10 @@ const NAME_OF: ReadonlyMap<number, ChannelName> = new Map(CHANNEL_NAMES.map((nam
 export interface MessageRouterConfig {
   readonly cluster: string;
   readonly node: NodeId;
-  readonly uid?: NodeUid;
   /** Where this node listens: `ws://host:port`. */
   readonly listen: string;
-  /** Addresses of the other voters; an entry for this node itself is ignored. Read when `start` is called. */
-  readonly peers: ReadonlyMap<NodeId, string>;
+  /** Addresses of a running cluster, where a node that is not a member asks its way in. */
+  readonly join: readonly string[];
   /** Largest frame sent to or accepted from a peer. Equal on all nodes; default 8 MiB. */
   readonly frameBytesMax: number;
 }
@@ -66,6 +66,7 @@ export class MessageRouter implements PeerMessaging {
   private readonly peers = new Map<NodeId, Peer>();
   private readonly connectedNodes = new Set<NodeId>();
   private readonly listeners: ((event: PeerEvent) => void)[] = [];
+  private readonly removedListeners: ((text: string) => void)[] = [];
   private readonly receivers = new Map<number, Receiver>();
   private readonly said = new RepeatFilter(SAY_AGAIN_MS, SAID_KEYS_MAX);
   private readonly payloadBytesMax: number;
@@ -104,10 +105,17 @@ export class MessageRouter implements PeerMessaging {
     return this.connectedNodes;
   }
 
-  /**
-   * Call once, after the receivers of all channels are set.
-   * @throws AetherError E_CONFIG when a peer's address is not one.
-   */
+  /** Who belongs to the cluster: to be said before `start`, and whenever it changes. */
+  setRoster(roster: Roster): void {
+    this.table.setRoster(roster);
+  }
+
+  /** Called when a peer says that this node's data directory was removed from the cluster, with a sentence. */
+  onRemoved(listener: (text: string) => void): void {
+    this.removedListeners.push(listener);
+  }
+
+  /** Call once, after the receivers of all channels are set. */
   start(): void {
     this.table.start();
   }
@@ -136,20 +144,17 @@ export class MessageRouter implements PeerMessaging {
 
   private createTable(): PeerTable {
     const { clock, network, telemetry } = this.env;
-    const { node, cluster, uid, peers, frameBytesMax } = this.config;
+    const { node, cluster, join, frameBytesMax } = this.config;
     const random = this.env.random.fork("net");
-    const own = {
-      versions: PROTOCOL_VERSIONS,
-      cluster,
-      node,
-      process: processToken(random),
-      ...(uid === undefined ? {} : { uid }),
-    };
+    const own = { versions: PROTOCOL_VERSIONS, cluster, node, process: processToken(random) };
     const ports = { clock, random, network, log: telemetry.log, metrics: this.metrics };
-    return new PeerTable(ports, { own, peers, frameBytesMax }, {
+    return new PeerTable(ports, { own, join, frameBytesMax }, {
       onUp: (peer, link) => this.onUp(peer, link),
       onMessages: (peer, messages, frameBytes) => this.onMessages(peer, messages, frameBytes),
       onDown: (peer) => this.onDown(peer),
+      onRemoved: (text) => {
+        for (const listener of this.removedListeners) listener(text);
+      },
     });
   }
 

@@ -1,4 +1,4 @@
-// Owns: when to dial ONE peer: never twice at once, and not too often.
+// Owns: when to dial ONE peer or address: never twice at once, and not too often.
 import type { Random } from "../base/random.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import { redialDelayMs } from "./core/backoff.ts";
@@ -16,8 +16,11 @@ type DialerState =
 export interface DialerPorts {
   readonly clock: Clock;
   readonly random: Random;
-  /** Starts one dial; `ended` must be called when it, or the connection it led to, is over. */
-  dial(): void;
+  /**
+   * Starts one dial; `ended` must be called when it, or the connection it led to, is over. Or "needless": then nothing
+   * happens until `start` is called again.
+   */
+  dial(): "dialed" | "needless";
 }
 
 export class PeerDialer {
@@ -29,6 +32,7 @@ export class PeerDialer {
     this.ports = ports;
   }
 
+  /** Dials now, unless a dial is under way or due. */
   start(): void {
     if (this.state.kind === "idle") this.dialNow();
   }
@@ -49,6 +53,6 @@ export class PeerDialer {
 
   private dialNow(): void {
     this.state = { kind: "busy" };
-    this.ports.dial();
+    if (this.ports.dial() === "needless") this.state = { kind: "idle" };
   }
 }

@@ -48,7 +48,7 @@ export interface LinkPorts {
 export class PeerLink {
   readonly role: LinkRole;
   private readonly ports: LinkPorts;
-  private readonly own: Hello;
+  private readonly own: () => Hello;
   private state: LinkState;
   private version = 0;
   private hello: Hello | undefined;
@@ -58,7 +58,8 @@ export class PeerLink {
   private tickedMs: number;
   private timer: Timer;
 
-  constructor(ports: LinkPorts, own: Hello, role: LinkRole) {
+  /** `own` is asked when it is said: what a node knows of itself changes while it joins. */
+  constructor(ports: LinkPorts, own: () => Hello, role: LinkRole) {
     this.ports = ports;
     this.own = own;
     this.role = role;
@@ -97,7 +98,7 @@ export class PeerLink {
   approve(version: number): void {
     if (!this.advance("approved")) return;
     this.version = version;
-    if (this.role === "acceptor") return this.greet({ kind: "hello", hello: this.own });
+    if (this.role === "acceptor") return this.greet({ kind: "hello", hello: this.own() });
     this.greet({ kind: "ready" });
     this.comeUp();
   }
@@ -120,7 +121,7 @@ export class PeerLink {
   }
 
   private onOpen(): void {
-    if (this.advance("opened")) this.greet({ kind: "hello", hello: this.own });
+    if (this.advance("opened")) this.greet({ kind: "hello", hello: this.own() });
   }
 
   private onFrame(frame: Uint8Array): void {

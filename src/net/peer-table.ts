@@ -1,9 +1,12 @@
 // Owns: which connection is THE connection to a peer: dialing, judging hellos, replacing, and saying why not.
-// Does not own: messages and their queues.
+// Does not own: messages and their queues, who the members are.
 //
 // Of two nodes the one with the lower id dials, the other accepts: there is never a second connection to choose from,
 // except when a peer lost its end earlier than we did. Then the new one replaces the old one, once it is up.
+// A node that is no member yet is a guest: nobody knows its address, so it dials everybody. Where both ends dialed, the
+// connection of the lower id stays.
 import { assert, present } from "../base/assert.ts";
+import { toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { MINUTE_MS } from "../base/units.ts";
@@ -11,20 +14,33 @@ import type { Clock } from "../env/clock.ts";
 import type { Connection, NetworkPort } from "../env/network.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { FrameMessage } from "./core/frame.ts";
-import { type Hello, judgeHello } from "./core/handshake.ts";
+import {
+  alreadyConnected,
+  type ConnectedPeer,
+  type DialTarget,
+  type Hello,
+  isRegularDirection,
+  judgeHello,
+  type Judgement,
+  type Refusal,
+} from "./core/handshake.ts";
 import { RepeatFilter } from "./core/repeat-filter.ts";
 import type { NetMetrics } from "./metrics.ts";
 import { PeerDialer } from "./peer-dialer.ts";
 import { describeEnd, type LinkEnd, PeerLink } from "./peer-link.ts";
+import type { Roster } from "./roster.ts";
 
 /** Connections that have not yet introduced themselves; the next one is closed. A cluster has far fewer nodes. */
 const STRANGERS_MAX = 64;
+/** Nodes that are no members and are connected all the same, to join. */
+const GUESTS_MAX = 16;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
 export interface PeerTableConfig {
-  readonly own: Hello;
-  readonly peers: ReadonlyMap<NodeId, string>;
+  readonly own: Omit<Hello, "uid" | "isGuest">;
+  /** Addresses where a guest asks its way in. */
+  readonly join: readonly string[];
   readonly frameBytesMax: number;
 }
 
@@ -41,13 +57,25 @@ export interface PeerTableListener {
   onUp(node: NodeId, link: PeerLink): void;
   onMessages(node: NodeId, messages: readonly FrameMessage[], frameBytes: number): void;
   onDown(node: NodeId): void;
+  /** A peer says that this data directory was removed from the cluster. */
+  onRemoved(text: string): void;
 }
 
 interface Candidate {
   readonly link: PeerLink;
   /** Whom we dialed; undefined for an accepted connection. */
-  readonly dialed: NodeId | undefined;
+  readonly dialed: Dialed | undefined;
 }
+
+type Dialed = DialTarget & { readonly dialer: PeerDialer };
+
+interface Doorway {
+  readonly dialer: PeerDialer;
+  /** Who answered there last. */
+  met: NodeId | undefined;
+}
+
+const NOBODY: Roster = { uid: undefined, peers: new Map(), removed: new Set() };
 
 export class PeerTable {
   private readonly ports: PeerTablePorts;
@@ -55,10 +83,12 @@ export class PeerTable {
   private readonly listener: PeerTableListener;
   private readonly said = new RepeatFilter(SAY_AGAIN_MS, SAID_KEYS_MAX);
   private readonly dialers = new Map<NodeId, PeerDialer>();
+  private readonly doorways = new Map<string, Doorway>();
   /** Every link that has not ended. */
   private readonly candidates = new Map<PeerLink, Candidate>();
   private readonly up = new Map<NodeId, PeerLink>();
   private readonly seen = new Set<NodeId>();
+  private roster = NOBODY;
   private phase: "holding" | "running" | "closed" = "holding";
 
   constructor(ports: PeerTablePorts, config: PeerTableConfig, listener: PeerTableListener) {
@@ -74,9 +104,23 @@ export class PeerTable {
     for (const candidate of [...this.candidates.values()]) {
       if (candidate.link.peer !== undefined) this.judge(candidate, candidate.link.peer);
     }
-    for (const node of this.config.peers.keys()) {
-      if (this.config.own.node < node) this.startDialing(node);
+    this.dialMissing();
+  }
+
+  /** Who belongs to the cluster from now on. Connections of nodes that no longer do are ended with the reason. */
+  setRoster(roster: Roster): void {
+    const before = this.roster;
+    this.roster = roster;
+    if (this.phase !== "running") return;
+    for (const [node, dialer] of this.dialers) {
+      if (this.isDialed(node)) continue;
+      dialer.close();
+      this.dialers.delete(node);
     }
+    for (const [node, link] of this.up) {
+      if (before.peers.has(node) && !roster.peers.has(node)) link.refuse(this.farewell(link));
+    }
+    this.dialMissing();
   }
 
   accept(connection: Connection): void {
@@ -91,6 +135,7 @@ export class PeerTable {
   close(): void {
     this.phase = "closed";
     for (const dialer of this.dialers.values()) dialer.close();
+    for (const { dialer } of this.doorways.values()) dialer.close();
     for (const link of [...this.candidates.keys()]) link.close("the node stops");
   }
 
@@ -98,20 +143,85 @@ export class PeerTable {
     return this.candidates.size - this.up.size;
   }
 
-  private startDialing(node: NodeId): void {
-    const { clock, random } = this.ports;
-    const dialer = new PeerDialer({ clock, random: random.fork(`dial-${node}`), dial: () => this.dial(node) });
+  private get isGuest(): boolean {
+    return !this.roster.peers.has(this.config.own.node);
+  }
+
+  private ownHello(): Hello {
+    const { uid } = this.roster;
+    return { ...this.config.own, ...(uid === undefined ? {} : { uid }), ...(this.isGuest ? { isGuest: true } : {}) };
+  }
+
+  /** What this node would answer if that one said hello now. */
+  private farewell(link: PeerLink): Refusal {
+    const judgement = this.judgementOf(peerOf(link), undefined);
+    if (judgement.kind === "refused") return judgement.refusal;
+    return { kind: "unknown-node", text: `${this.config.own.node} does not know ${peerOf(link).node} any more` };
+  }
+
+  // ── dialing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private isDialed(node: NodeId): boolean {
+    const { own } = this.config;
+    return node !== own.node && this.roster.peers.has(node) && (this.isGuest || own.node < node);
+  }
+
+  /** Also finds the dialers that had nothing to do and have again. */
+  private dialMissing(): void {
+    for (const node of this.roster.peers.keys()) if (this.isDialed(node)) this.dialerOf(node).start();
+    for (const url of this.config.join) this.doorwayOf(url).dialer.start();
+  }
+
+  private dialerOf(node: NodeId): PeerDialer {
+    const known = this.dialers.get(node);
+    if (known !== undefined) return known;
+    const dialer = this.createDialer(node, () => this.dialPeer(node));
     this.dialers.set(node, dialer);
-    dialer.start();
+    return dialer;
   }
 
-  private dial(node: NodeId): void {
-    const { frameBytesMax, peers } = this.config;
-    const url = present(peers.get(node), "only peers are dialed");
-    this.adopt(this.ports.network.dial(url, { frameBytesMax }), node);
+  private doorwayOf(url: string): Doorway {
+    const known = this.doorways.get(url);
+    if (known !== undefined) return known;
+    const dialer = this.createDialer(url, () => this.dialDoorway(url));
+    const doorway = { dialer, met: undefined };
+    this.doorways.set(url, doorway);
+    return doorway;
   }
 
-  private adopt(connection: Connection, dialed: NodeId | undefined): void {
+  private createDialer(label: string, dial: () => "dialed" | "needless"): PeerDialer {
+    const { clock, random } = this.ports;
+    return new PeerDialer({ clock, random: random.fork(`dial-${label}`), dial });
+  }
+
+  private dialPeer(node: NodeId): "dialed" | "needless" {
+    const url = this.roster.peers.get(node);
+    const dialer = this.dialers.get(node);
+    if (url === undefined || dialer === undefined || this.up.has(node)) return "needless";
+    return this.dial(url, { kind: "node", node, dialer });
+  }
+
+  /** A member knows the others by their ids, and asks its way in again only when it reaches none of them. */
+  private dialDoorway(url: string): "dialed" | "needless" {
+    const { dialer, met } = this.doorwayOf(url);
+    const isConnected = this.isGuest ? met !== undefined && this.up.has(met) : this.up.size > 0;
+    return isConnected ? "needless" : this.dial(url, { kind: "address", dialer });
+  }
+
+  private dial(url: string, dialed: Dialed): "dialed" | "needless" {
+    const { frameBytesMax } = this.config;
+    try {
+      this.adopt(this.ports.network.dial(url, { frameBytesMax }), dialed);
+      return "dialed";
+    } catch (error) {
+      // An address is a text that another node wrote down. It is dialed again when the members change.
+      const { code, message: reason } = toAetherError(error);
+      this.ports.log.error({ event: "net.address-unusable", url, code, reason });
+      return "needless";
+    }
+  }
+
+  private adopt(connection: Connection, dialed: Dialed | undefined): void {
     const { clock } = this.ports;
     const owner = {
       onHello: (link: PeerLink, hello: Hello) => this.onHello({ link, dialed }, hello),
@@ -121,9 +231,11 @@ export class PeerTable {
       onEnd: (link: PeerLink, end: LinkEnd) => this.onEnd({ link, dialed }, end),
     };
     const role = dialed === undefined ? "acceptor" : "dialer";
-    const link = new PeerLink({ clock, connection, owner }, this.config.own, role);
+    const link = new PeerLink({ clock, connection, owner }, () => this.ownHello(), role);
     this.candidates.set(link, { link, dialed });
   }
+
+  // ── judging ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private onHello(candidate: Candidate, hello: Hello): void {
     // Before `start` nobody could take messages: the hello waits for its answer.
@@ -131,25 +243,51 @@ export class PeerTable {
   }
 
   private judge({ link, dialed }: Candidate, hello: Hello): void {
-    const judgement = judgeHello(hello, {
-      own: this.config.own,
-      isKnown: (node) => this.config.peers.has(node),
-      dialed,
-      connectedProcess: (node) => this.up.get(node)?.peer?.process,
-    });
+    this.noteDoorway(dialed, hello.node);
+    const judgement = this.judgementOf(hello, dialed);
     if (judgement.kind === "accepted") link.approve(judgement.version);
     else link.refuse(judgement.refusal);
   }
 
+  private judgementOf(hello: Hello, dialed: DialTarget | undefined): Judgement {
+    return judgeHello(hello, {
+      own: this.ownHello(),
+      isKnown: (node) => this.roster.peers.has(node),
+      isRemoved: (uid) => this.roster.removed.has(uid),
+      hasRoomForGuest: this.guestCount() < GUESTS_MAX,
+      dialed,
+      connected: (node) => this.connectedPeer(node),
+    });
+  }
+
+  private noteDoorway(dialed: Dialed | undefined, node: NodeId): void {
+    for (const doorway of this.doorways.values()) if (doorway.dialer === dialed?.dialer) doorway.met = node;
+  }
+
+  private guestCount(): number {
+    return [...this.up.keys()].filter((node) => !this.roster.peers.has(node)).length;
+  }
+
+  private connectedPeer(node: NodeId): ConnectedPeer | undefined {
+    const link = this.up.get(node);
+    if (link === undefined) return undefined;
+    const isRegular = isRegularDirection(this.config.own.node, node, link.role);
+    return { process: peerOf(link).process, isRegular };
+  }
+
   private onUp({ link }: Candidate): void {
     const { node, process } = peerOf(link);
-    const older = this.up.get(node);
+    const older = this.connectedPeer(node);
     // Two handshakes of one id may have been under way together: judged again at the end.
-    if (older !== undefined && peerOf(older).process !== process) {
+    if (older !== undefined && older.process !== process) {
       link.refuse({ kind: "same-id", text: `another process that calls itself ${node} was faster` });
       return;
     }
-    older?.close("replaced by a newer connection");
+    if (older?.isRegular === true && !isRegularDirection(this.config.own.node, node, link.role)) {
+      link.refuse(alreadyConnected(this.config.own.node, node));
+      return;
+    }
+    this.up.get(node)?.close("replaced by a newer connection");
     this.up.set(node, link);
     this.reportUp(node);
     this.listener.onUp(node, link);
@@ -170,9 +308,11 @@ export class PeerTable {
     const wasUp = node !== undefined && this.up.get(node) === link;
     if (wasUp) this.up.delete(node);
     this.count(end);
-    this.report(end, wasUp, dialed ?? node);
+    this.report(end, wasUp, dialed?.kind === "node" ? dialed.node : node);
     // The dialer goes first: a listener that closes the router must find it waiting, not about to wait.
-    if (dialed !== undefined) this.dialers.get(dialed)?.ended(link.upForMs);
+    dialed?.dialer.ended(link.upForMs);
+    if (wasUp && this.phase === "running") this.dialMissing();
+    if (end.kind === "refused-by-peer" && end.refusal.kind === "removed") this.listener.onRemoved(end.refusal.text);
     if (wasUp) this.listener.onDown(node);
   }
 
@@ -188,7 +328,7 @@ export class PeerTable {
 
   /** One line per matter: retries repeat it every half minute only. */
   private report(end: LinkEnd, wasUp: boolean, peer: NodeId | undefined): void {
-    if (end.kind === "closed") return;
+    if (end.kind === "closed" || isRoutine(end)) return;
     const reason = describeEnd(end);
     const event = wasUp ? "net.peer-down" : eventOf(end);
     const detail = "refusal" in end ? end.refusal.kind : "";
@@ -201,6 +341,11 @@ export class PeerTable {
 /** A link that is up, or was judged, has been introduced. */
 function peerOf(link: PeerLink): Hello {
   return present(link.peer, "the link has been introduced");
+}
+
+/** One connection stays, as it should: nothing to tell anybody. */
+function isRoutine(end: LinkEnd): boolean {
+  return "refusal" in end && end.refusal.kind === "already-connected";
 }
 
 function eventOf(end: LinkEnd): string {

@@ -63,6 +63,8 @@ export async function openNodeParts(
     group,
     kv,
     start: () => {
+      const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
+      router.setRoster({ uid: group.origin.uid, peers, removed: new Set() });
       group.start();
       work.cluster.start(work.slices);
       router.start();
@@ -76,9 +78,8 @@ export async function openNodeParts(
 }
 
 function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {
-  const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
   const { cluster, node, listen, peerFrameBytesMax: frameBytesMax } = config;
-  return MessageRouter.open(env, { cluster, node, listen, peers, frameBytesMax });
+  return MessageRouter.open(env, { cluster, node, listen, join: [], frameBytesMax });
 }
 
 async function openGroup(parts: {

@@ -31,6 +31,7 @@ const WireHello = z.object({
   node: z.string().transform(parseNodeId),
   uid: z.string().transform(parseNodeUid).optional(),
   process: z.string().min(1).max(64),
+  isGuest: z.boolean().exactOptional(),
 });
 const WireRefusal = z.object({
   kind: z.literal("refusal"),
@@ -68,10 +69,10 @@ export function decodeHandshake(frame: Uint8Array): DecodedHandshake {
   if (parsed === undefined) return malformed("its fields are not those of a handshake");
   switch (parsed.kind) {
     case "hello": {
-      const { versionMin, versionMax, cluster, node, uid, process } = parsed;
+      const { kind: _kind, versionMin, versionMax, uid, ...rest } = parsed;
       if (versionMin > versionMax) return malformed("its range of versions is empty");
       const versions = { min: versionMin, max: versionMax };
-      return { kind: "hello", hello: { versions, cluster, node, process, ...(uid === undefined ? {} : { uid }) } };
+      return { kind: "hello", hello: { versions, ...rest, ...(uid === undefined ? {} : { uid }) } };
     }
     case "ready":
       return parsed;

@@ -18,6 +18,8 @@ export interface Hello {
   readonly uid?: NodeUid;
   /** Random per run of a process: tells a second process with the same id from a second connection. */
   readonly process: string;
+  /** Not a member yet, as far as it knows: it may dial anybody, and be let in without being known. */
+  readonly isGuest?: boolean;
 }
 
 export const REFUSAL_KINDS = [
@@ -31,10 +33,16 @@ export const REFUSAL_KINDS = [
   /** Two processes use one node id. */
   "same-id",
   "unknown-node",
+  /** Its data directory was a member's that was removed. */
+  "removed",
+  /** No room for another node that is not a member. */
+  "too-many-guests",
   /** The address belongs to another node than the one that was dialed. */
   "other-node",
   /** The higher id dialed. */
   "direction",
+  /** Both dialed, or two addresses lead to one node: one connection stays. */
+  "already-connected",
 ] as const;
 export type RefusalKind = (typeof REFUSAL_KINDS)[number];
 
@@ -47,10 +55,22 @@ export interface Refusal {
 export interface HelloContext {
   readonly own: Hello;
   readonly isKnown: (node: NodeId) => boolean;
+  readonly isRemoved: (uid: NodeUid) => boolean;
+  /** Whether one more node that is not a member may connect. */
+  readonly hasRoomForGuest: boolean;
   /** Whom we dialed; undefined for an accepted connection. */
-  readonly dialed: NodeId | undefined;
-  /** The process behind a live connection to a node, if there is one. */
-  readonly connectedProcess: (node: NodeId) => string | undefined;
+  readonly dialed: DialTarget | undefined;
+  /** The live connection to a node, if there is one. */
+  readonly connected: (node: NodeId) => ConnectedPeer | undefined;
+}
+
+/** A node that we know, or an address behind which we know nobody yet. */
+export type DialTarget = { readonly kind: "node"; readonly node: NodeId } | { readonly kind: "address" };
+
+export interface ConnectedPeer {
+  readonly process: string;
+  /** It was dialed by the node with the lower id: no other connection replaces it but one of its own direction. */
+  readonly isRegular: boolean;
 }
 
 export type Judgement =
@@ -83,38 +103,73 @@ function range({ min, max }: VersionRange): string {
 }
 
 function judgeIdentity(hello: Hello, context: HelloContext): Refusal | undefined {
-  const { own, dialed } = context;
+  const { own } = context;
   if (hello.cluster !== own.cluster) {
     const clusters = `${own.node} is in the cluster "${own.cluster}" and ${hello.node} in "${hello.cluster}"`;
     return { kind: "cluster", text: `${clusters}; correct the address, or "cluster" in one of the configs` };
   }
   if (hello.node === own.node) return sameAsOwn(hello, own);
-  if (!context.isKnown(hello.node)) {
-    const text = `${own.node} has no voter "${hello.node}"; give every node the same list of voters`;
-    return { kind: "unknown-node", text };
-  }
-  if (dialed !== undefined && hello.node !== dialed) {
-    const text = `${own.node} dialed ${dialed} and met ${hello.node}; correct the addresses of the voters`;
+  if (hello.uid !== undefined && context.isRemoved(hello.uid)) return removed(hello, own);
+  return judgeKnown(hello, context) ?? judgeDirection(hello, context) ?? judgeProcess(hello, context);
+}
+
+function judgeKnown(hello: Hello, context: HelloContext): Refusal | undefined {
+  const { own, dialed } = context;
+  if (dialed?.kind === "node" && hello.node !== dialed.node) {
+    const text = `${own.node} dialed ${dialed.node} and met ${hello.node}; correct the addresses of the nodes`;
     return { kind: "other-node", text };
   }
-  if (dialed === undefined && hello.node > own.node) {
+  // Who asks its way in takes whoever answers there, or calls back.
+  if (context.isKnown(hello.node) || dialed?.kind === "address") return undefined;
+  if (hello.isGuest !== true && own.isGuest !== true) {
+    const text =
+      `${own.node} knows no node "${hello.node}"; give every node the same list of voters, ` +
+      `or start ${hello.node} with an empty data directory and \`join\``;
+    return { kind: "unknown-node", text };
+  }
+  if (context.hasRoomForGuest) return undefined;
+  return { kind: "too-many-guests", text: `too many nodes are joining through ${own.node}; it lets in more later` };
+}
+
+function judgeDirection(hello: Hello, context: HelloContext): Refusal | undefined {
+  const { own, dialed } = context;
+  const connected = context.connected(hello.node);
+  if (dialed?.kind === "address" && connected !== undefined) return alreadyConnected(own.node, hello.node);
+  if (isRegularDirection(own.node, hello.node, dialed === undefined ? "acceptor" : "dialer")) return undefined;
+  if (dialed === undefined && hello.isGuest !== true) {
     const text = `of two nodes the one with the lower id dials: ${hello.node} must wait for ${own.node}`;
     return { kind: "direction", text };
   }
-  return judgeProcess(hello, context);
+  return connected?.isRegular === true ? alreadyConnected(own.node, hello.node) : undefined;
+}
+
+export function alreadyConnected(own: NodeId, other: NodeId): Refusal {
+  return { kind: "already-connected", text: `${own} and ${other} are connected already` };
+}
+
+/** Of two nodes the one with the lower id dials; only guests, whom nobody knows, dial downwards. */
+export function isRegularDirection(own: NodeId, other: NodeId, role: "dialer" | "acceptor"): boolean {
+  return role === "dialer" ? own < other : other < own;
+}
+
+function removed(hello: Hello, own: Hello): Refusal {
+  const text =
+    `E_REMOVED: ${hello.node} was removed from the cluster "${own.cluster}" and its data directory cannot come back; ` +
+    `to come back as a new node, start it with an empty data directory and \`join\``;
+  return { kind: "removed", text };
 }
 
 function sameAsOwn(hello: Hello, own: Hello): Refusal {
   if (hello.process === own.process) {
-    return { kind: "self", text: `${own.node} reached itself; correct the addresses of the voters` };
+    return { kind: "self", text: `${own.node} reached itself; correct the addresses of the nodes` };
   }
   return { kind: "same-id", text: `two processes call themselves ${own.node}; give each node an id of its own` };
 }
 
 /** While one process holds the connection of a node, another one is a second node with the same id. */
 function judgeProcess(hello: Hello, context: HelloContext): Refusal | undefined {
-  const connected = context.connectedProcess(hello.node);
-  if (connected === undefined || connected === hello.process) return undefined;
+  const connected = context.connected(hello.node);
+  if (connected === undefined || connected.process === hello.process) return undefined;
   const text =
     `${context.own.node} is connected to another process that calls itself ${hello.node}; ` +
     `give each node an id of its own (after a restart this ends by itself within a second)`;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { parseNodeId } from "../../../src/base/ids.ts";
+import { parseNodeId, parseNodeUid } from "../../../src/base/ids.ts";
 import { decodeHandshake, encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
+import type { Roster } from "../../../src/net/roster.ts";
 import { type VirtualConnection } from "./support/virtual-network.ts";
 import { VirtualCluster, type VirtualNode } from "./support/virtual-routers.ts";
 
@@ -199,7 +200,7 @@ describe("a refusal", () => {
     a.router.start();
     cluster.network.settle(0);
     const reasons = a.telemetry.lines.map(({ event, reason }) => [event, reason]);
-    const text = "n1 reached itself; correct the addresses of the voters";
+    const text = "n1 reached itself; correct the addresses of the nodes";
     expect(reasons).toEqual(expect.arrayContaining([["net.refused", text], ["net.refused-by-peer", text]]));
     expect(a.events).toEqual([]);
   });
@@ -216,5 +217,115 @@ describe("a refusal", () => {
     expect(connections.map(({ closeReason }) => closeReason === undefined).indexOf(false)).toBe(64);
     cluster.clock.advance(2_000);
     expect(connections.every(({ closeReason }) => closeReason !== undefined)).toBe(true);
+  });
+});
+
+describe("members that come and go", () => {
+  const n0 = parseNodeId("n0");
+  const n3 = parseNodeId("n3");
+  const rosterOf = (...nodes: readonly string[]): Roster => ({
+    uid: undefined,
+    peers: new Map(nodes.map((node) => [parseNodeId(node), `ws://${node}:1`])),
+    removed: new Set(),
+  });
+  /** Lets time pass; every dial is answered, or fails, at once. */
+  const pass = (cluster: VirtualCluster, ms: number): void => {
+    const endMs = cluster.clock.nowMs() + ms;
+    while (cluster.clock.nowMs() < endMs) {
+      cluster.network.settleAll();
+      cluster.clock.advance(10);
+    }
+  };
+
+  test("a guest knows an address only, and is let in whichever id is lower", async () => {
+    const { cluster, a, b } = await connectedPair();
+    for (const name of ["n0", "n3"]) {
+      const guest = await cluster.open(name, { peers: new Map(), join: ["ws://n1:1"] });
+      guest.router.start();
+      pass(cluster, 50);
+      expect(guest.events).toEqual(["up n1"]);
+    }
+    expect(a.events).toEqual(["up n2", "up n0", "up n3"]);
+    expect(b.events).toEqual(["up n1"]);
+  });
+
+  test("two addresses of one node make one connection, which stays", async () => {
+    const { cluster, a } = await connectedPair();
+    cluster.network.alias("ws://alias:1", "ws://n1:1");
+    const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1", "ws://alias:1"] });
+    guest.router.start();
+    pass(cluster, 10_000);
+    expect([guest.events, a.events]).toEqual([["up n1"], ["up n2", "up n3"]]);
+    expect(cluster.network.dials.length).toBeLessThan(8);
+  });
+
+  test("a guest that becomes a member keeps its connections, and meets the others", async () => {
+    const { cluster, a, b } = await connectedPair();
+    const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
+    guest.router.start();
+    pass(cluster, 50);
+    for (const node of [a, b, guest]) node.router.setRoster(rosterOf("n1", "n2", "n3"));
+    pass(cluster, 5_000);
+    expect([a.events, b.events]).toEqual([["up n2", "up n3"], ["up n1", "up n3"]]);
+    expect(guest.events).toEqual(["up n1", "up n2"]);
+  });
+
+  test("where a guest and a member dial each other at once, the connection of the lower id stays", async () => {
+    const { cluster, a } = await connectedPair();
+    const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
+    guest.router.start();
+    a.router.setRoster(rosterOf("n1", "n2", "n3"));
+    pass(cluster, 5_000);
+    expect(guest.events.at(-1)).toBe("up n1");
+    expect(a.events.at(-1)).toBe("up n3");
+    expect(guest.events.length).toBeLessThanOrEqual(3);
+    const open = cluster.network.dials.filter(({ connection }) => connection.closeReason === undefined);
+    expect(open.map(({ url }) => url)).toEqual(["ws://n2:1", "ws://n3:1"]);
+  });
+
+  test("a removed node is told why, ends its connections, and is not dialed again", async () => {
+    const uid = parseNodeUid("0123456789abcdef");
+    const { cluster, a, b } = await connectedPair();
+    b.router.setRoster({ ...rosterOf("n1", "n2"), uid });
+    const told: string[] = [];
+    b.router.onRemoved((text) => told.push(text));
+    // The next connection says the uid.
+    cluster.network.dials[0]?.connection.other?.close("test");
+    pass(cluster, 200);
+    expect(b.events).toEqual(["up n1", "down n1", "up n1"]);
+    a.router.setRoster({ ...rosterOf("n1"), removed: new Set([uid]) });
+    expect(a.events.at(-1)).toBe("down n2");
+    expect(told).toEqual([expect.stringMatching(/n2 was removed.*empty data directory/)]);
+    const dials = cluster.network.dials.length;
+    pass(cluster, 5_000);
+    expect(cluster.network.dials.length).toBe(dials);
+  });
+
+  test("a member that knows nobody who lives asks its way in again", async () => {
+    const cluster = new VirtualCluster();
+    const a = await cluster.open("n1", { peers: rosterOf("n1", "n0").peers });
+    const far = await cluster.open("n0", { peers: new Map([[n0, "ws://n0:1"], [n3, "ws://gone:1"]]), join: ["ws://n1:1"] });
+    a.router.start();
+    far.router.start();
+    pass(cluster, 500);
+    expect(far.events).toEqual(["up n1"]);
+  });
+
+  test("no more than 16 guests are let in", async () => {
+    const { cluster, a } = await connectedPair();
+    for (let guest = 0; guest < 17; guest += 1) {
+      const joining = await cluster.open(`g${guest}`, { peers: new Map(), join: ["ws://n1:1"] });
+      joining.router.start();
+    }
+    pass(cluster, 100);
+    expect(a.events.filter((event) => event.startsWith("up g"))).toHaveLength(16);
+    expect(a.telemetry.count("aether_net_refused_total", { reason: "too-many-guests" })).toBeGreaterThan(0);
+  });
+
+  test("an address that is none is logged and not dialed", async () => {
+    const cluster = new VirtualCluster();
+    const a = await cluster.open("n1", { peers: new Map([[n1, "ws://n1:1"], [n2, "nonsense"]]) });
+    a.router.start();
+    expect(a.telemetry.lines).toMatchObject([{ event: "net.address-unusable", url: "nonsense" }]);
   });
 });

@@ -1,7 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { encode } from "../../../../src/base/codec.ts";
 import { parseNodeId, parseNodeUid } from "../../../../src/base/ids.ts";
-import { type Hello, type HelloContext, judgeHello, type Judgement } from "../../../../src/net/core/handshake.ts";
+import {
+  type ConnectedPeer,
+  type Hello,
+  type HelloContext,
+  judgeHello,
+  type Judgement,
+} from "../../../../src/net/core/handshake.ts";
 import { decodeHandshake, encodeHandshake, HANDSHAKE_BYTES_MAX } from "../../../../src/net/core/handshake-codec.ts";
 
 const n1 = parseNodeId("n1");
@@ -12,8 +18,10 @@ const theirs: Hello = { versions: { min: 1, max: 1 }, cluster: "demo", node: n1,
 const accepting: HelloContext = {
   own,
   isKnown: (node) => [n1, n2, n3].includes(node),
+  isRemoved: () => false,
+  hasRoomForGuest: true,
   dialed: undefined,
-  connectedProcess: () => undefined,
+  connected: () => undefined,
 };
 
 function refusalOf(judgement: Judgement): string {
@@ -57,17 +65,47 @@ describe("a hello", () => {
   });
 
   test("from a second process is refused while the first one of that id is connected", () => {
-    const context = { ...accepting, connectedProcess: () => "first" };
+    const context = { ...accepting, connected: () => ({ process: "first", isRegular: true }) };
     expect(refusalOf(judgeHello(theirs, context))).toBe("same-id");
   });
 
   test("from the connected process itself is a newer connection, and accepted", () => {
-    const context = { ...accepting, connectedProcess: () => theirs.process };
+    const context = { ...accepting, connected: () => ({ process: theirs.process, isRegular: true }) };
     expect(judgeHello(theirs, context).kind).toBe("accepted");
   });
 
   test("of another node than the one dialed is refused", () => {
-    expect(refusalOf(judgeHello({ ...theirs, node: n1 }, { ...accepting, dialed: n3 }))).toBe("other-node");
+    const context: HelloContext = { ...accepting, dialed: { kind: "node", node: n3 } };
+    expect(refusalOf(judgeHello({ ...theirs, node: n1 }, context))).toBe("other-node");
+  });
+
+  test("of a guest is accepted while there is room, whichever id is lower", () => {
+    for (const node of [parseNodeId("n0"), parseNodeId("n9")]) {
+      const hello = { ...theirs, node, isGuest: true };
+      expect(judgeHello(hello, accepting).kind).toBe("accepted");
+      expect(refusalOf(judgeHello(hello, { ...accepting, hasRoomForGuest: false }))).toBe("too-many-guests");
+    }
+  });
+
+  test("of a data directory that was removed is refused, also as a guest, with what to do", () => {
+    const uid = parseNodeUid("0123456789abcdef");
+    const context = { ...accepting, isRemoved: (other: string) => other === uid };
+    const judgement = judgeHello({ ...theirs, uid, isGuest: true }, context);
+    const text = expect.stringMatching(/^E_REMOVED.*join/) as string;
+    expect(judgement).toMatchObject({ refusal: { kind: "removed", text } });
+  });
+
+  test("to a guest is accepted from anybody: it asked its way in", () => {
+    const context = { ...accepting, own: { ...own, isGuest: true }, isKnown: () => false };
+    expect(judgeHello(theirs, context).kind).toBe("accepted");
+    const dialed = { kind: "address" } as const;
+    expect(judgeHello({ ...theirs, node: n3 }, { ...context, dialed }).kind).toBe("accepted");
+  });
+
+  test("of a guest that dialed downwards never replaces the connection of the regular direction", () => {
+    const hello = { ...theirs, node: n3, isGuest: true };
+    const connected = (): ConnectedPeer => ({ process: hello.process, isRegular: true });
+    expect(refusalOf(judgeHello(hello, { ...accepting, connected }))).toBe("already-connected");
   });
 
   test("of a higher id that dialed is refused: the lower id dials", () => {
@@ -77,7 +115,7 @@ describe("a hello", () => {
 
 describe("handshake frames", () => {
   test("round trip a hello with its uid", () => {
-    const hello = { ...theirs, uid: parseNodeUid("0123456789abcdef") };
+    const hello = { ...theirs, uid: parseNodeUid("0123456789abcdef"), isGuest: true };
     expect(decodeHandshake(encodeHandshake({ kind: "hello", hello }))).toEqual({ kind: "hello", hello });
   });
 

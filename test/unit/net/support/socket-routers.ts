@@ -19,13 +19,18 @@ export interface TestNode {
   reported(event: string, times?: number): Promise<void>;
 }
 
+interface OpenOptions extends Partial<MessageRouterConfig> {
+  /** Besides the node itself; all nodes opened before it starts when absent. */
+  readonly peers?: ReadonlyMap<NodeId, string>;
+}
+
 export class SocketCluster {
   private readonly resources = new ResourceStack();
   private readonly addresses = new Map<NodeId, string>();
   private seed = 1;
 
   /** Opens a router on a free port. Its peers are all nodes opened before they start. */
-  async open(name: string, options: Partial<MessageRouterConfig> = {}): Promise<TestNode> {
+  async open(name: string, { peers, ...options }: OpenOptions = {}): Promise<TestNode> {
     const node = parseNodeId(name);
     const telemetry = createRecordingTelemetry();
     const network = createWsNetwork(telemetry);
@@ -34,10 +39,12 @@ export class SocketCluster {
       cluster: "test",
       node,
       listen: "ws://127.0.0.1:0",
-      peers: this.addresses,
+      join: [],
       frameBytesMax: 8 * MiB,
       ...options,
     });
+    const others = peers === undefined ? this.addresses : new Map([...peers, [node, router.url]]);
+    router.setRoster({ uid: undefined, peers: others, removed: new Set() });
     if (!this.addresses.has(node)) this.addresses.set(node, router.url);
     this.resources.own(router);
     return { node, router, telemetry, ...watchPeers(router) };

@@ -1,4 +1,5 @@
 // Owns: a network of one process: frames arrive at once, and a test can cut, hold or swallow them.
+import { AetherError } from "../../../../src/base/errors.ts";
 import type { Connection, ConnectionHandlers, Listener, NetworkPort } from "../../../../src/env/network.ts";
 
 /** One end of a virtual connection. */
@@ -10,6 +11,8 @@ export class VirtualConnection implements Connection {
   other: VirtualConnection | undefined;
   /** Frames to this end vanish. */
   isDeaf = false;
+  /** A dialed end: the dial has succeeded or failed. */
+  isSettled = false;
   private handlers: ConnectionHandlers | undefined;
 
   attach(handlers: ConnectionHandlers): void {
@@ -59,16 +62,31 @@ export class VirtualNetwork implements NetworkPort {
   }
 
   dial(url: string): VirtualConnection {
+    if (!URL.canParse(url)) throw new AetherError("E_CONFIG", `"${url}" is no address`);
     const connection = new VirtualConnection();
     this.dials.push({ url, connection });
     return connection;
   }
 
+  /** Another address of a listener. */
+  alias(url: string, listened: string): void {
+    const accept = this.listeners.get(listened);
+    if (accept !== undefined) this.listeners.set(url, accept);
+  }
+
+  /** Lets every dial that was not settled yet succeed or fail. */
+  settleAll(): void {
+    this.dials.forEach(({ connection }, index) => {
+      if (!connection.isSettled) this.settle(index);
+    });
+  }
+
   /** Lets the dial number `index` succeed or fail. */
   settle(index: number): void {
     const dial = this.dials.at(index);
-    const accept = dial === undefined ? undefined : this.listeners.get(dial.url);
     if (dial === undefined) throw new TypeError(`there is no dial ${index}`);
+    const accept = this.listeners.get(dial.url);
+    dial.connection.isSettled = true;
     if (accept === undefined) return dial.connection.lose("connection refused");
     const accepted = new VirtualConnection();
     accepted.other = dial.connection;

@@ -17,22 +17,27 @@ export interface VirtualNode {
   readonly events: readonly string[];
 }
 
+interface OpenOptions extends Partial<MessageRouterConfig> {
+  readonly peers?: ReadonlyMap<NodeId, string>;
+}
+
 export class VirtualCluster {
   readonly clock = new VirtualClock();
   readonly network = new VirtualNetwork();
   private seed = 1;
 
-  async open(name: string, options: Partial<MessageRouterConfig> = {}): Promise<VirtualNode> {
+  async open(name: string, { peers = PEERS, ...options }: OpenOptions = {}): Promise<VirtualNode> {
     const telemetry = createRecordingTelemetry();
     const env = { clock: this.clock, network: this.network, random: new SeededRandom(this.seed++), telemetry };
     const router = await MessageRouter.open(env, {
       cluster: "test",
       node: parseNodeId(name),
       listen: `ws://${name}:1`,
-      peers: PEERS,
+      join: [],
       frameBytesMax: 8 * MiB,
       ...options,
     });
+    router.setRoster({ uid: undefined, peers, removed: new Set() });
     const events: string[] = [];
     router.onPeer(({ kind, node }) => events.push(`${kind} ${node}`));
     return { router, telemetry, events };
