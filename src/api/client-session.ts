@@ -7,7 +7,7 @@ import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import type { Log } from "../env/telemetry.ts";
 import { parseKeyText } from "../kvstore/core/key.ts";
-import type { TxnOutcome } from "../kvstore/kv-store.ts";
+import type { TxnOutcome } from "../kvstore/command-outcome.ts";
 import type { KvWatch } from "../kvstore/kv.ts";
 import { parsePrefix } from "./core/kv-keys.ts";
 import { malformed } from "./core/message-fields.ts";

@@ -3,7 +3,7 @@ import type { AssertionError } from "../base/assert.ts";
 import type { ArtifactId, Digest } from "../base/ids.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
-import type { Kv } from "../kvstore/kv.ts";
+import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 
 export type ApiEnv = Pick<Env, "clock" | "telemetry">;
@@ -64,7 +64,7 @@ export interface ClusterView {
 }
 
 export interface ApiServices {
-  readonly kv: Kv & EncodedTransactions;
+  readonly kv: Kv & Leases & StoreQuota & EncodedTransactions;
   readonly artifacts: ArtifactService;
   readonly blueprints: BlueprintService;
   readonly calls: OutgoingCalls;

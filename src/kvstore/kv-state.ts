@@ -19,11 +19,11 @@ import {
   type Checkpoint,
 } from "./core/checkpoint.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
-import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX } from "./core/limits.ts";
-import type { KvEntry } from "./core/schema.ts";
+import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, QUOTA_BYTES_DEFAULT } from "./core/limits.ts";
+import type { KvEntry, LeaseId } from "./core/schema.ts";
 import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
 import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
-import type { KvListQuery, KvPage, KvRead } from "./kv.ts";
+import type { KvListQuery, KvPage, KvRead, LeaseInfo, StoreUsage } from "./kv.ts";
 import { LayeredEntries, type Layered } from "./layered-entries.ts";
 
 export interface KvStateOptions {
@@ -101,6 +101,15 @@ export class KvState implements ReplicatedStateMachine {
 
   get stateHash(): number {
     return this.machine.stateHash;
+  }
+
+  /** A lease as it is applied here. */
+  lease(_id: LeaseId): LeaseInfo | undefined {
+    return undefined;
+  }
+
+  get usage(): StoreUsage {
+    return { liveBytes: 0, quotaBytes: QUOTA_BYTES_DEFAULT };
   }
 
   /** Called inside `applyBatch`, once per command that changed something. Returns the way to stop it. */

@@ -1,7 +1,7 @@
 // Owns: the port through which every area to the right reads and writes the replicated store.
 import type { CallOptions } from "../env/env.ts";
 import type { KeyText } from "./core/key.ts";
-import type { KvChangeSet, KvEntry, Txn, TxnResult } from "./core/schema.ts";
+import type { KvChangeSet, KvEntry, LeaseId, RequestRef, Txn, TxnResult } from "./core/schema.ts";
 
 /** `linearizable` costs one round trip to a quorum; `local` answers at once from this node's applied state. */
 export type Consistency = "linearizable" | "local";
@@ -9,6 +9,14 @@ export type Consistency = "linearizable" | "local";
 export interface KvCallOptions extends CallOptions {
   /** Default 5,000 ms. A write that passes it fails with E_TIMEOUT, outcome unknown. */
   readonly timeoutMs?: number;
+}
+
+export interface KvWriteOptions extends KvCallOptions {
+  /**
+   * Applies the write at most once: sent again with the same request, also through another node, it answers what it
+   * answered first.
+   */
+  readonly request?: RequestRef;
 }
 
 export interface KvReadOptions extends KvCallOptions {
@@ -50,15 +58,66 @@ export interface KvWatch {
   cancel(): void;
 }
 
+export interface LeaseGrant {
+  /** 1,000 to 86,400,000. The lease ends when it was not renewed for so long; later, never earlier. */
+  readonly ttlMs: number;
+  /** Makes the lease a session: the results of its last 1,024 requests are kept. */
+  readonly requests?: boolean;
+}
+
+export interface GrantedLease {
+  readonly lease: LeaseId;
+  readonly ttlMs: number;
+}
+
+export interface LeaseInfo {
+  readonly lease: LeaseId;
+  readonly ttlMs: number;
+  /** Whether it is a session. */
+  readonly requests: boolean;
+  /** Keys attached to it now. */
+  readonly keys: number;
+  /** How often it was renewed. */
+  readonly renewals: number;
+}
+
+export interface StoreUsage {
+  /** What keys, values and the store's own rows weigh now, in bytes. */
+  readonly liveBytes: number;
+  /** Beyond this, transactions that would make the store grow fail with E_QUOTA. */
+  readonly quotaBytes: number;
+}
+
+/** Leases: keys and sessions that go when nobody renews them. All writes; all throw as `transact` does. */
+export interface Leases {
+  /** @throws AetherError E_INVALID for a bad time, E_OVERLOADED when there are too many leases */
+  grantLease(grant: LeaseGrant, options?: KvCallOptions): Promise<GrantedLease>;
+  /** @throws AetherError E_NOT_FOUND when the lease has ended */
+  renewLease(lease: LeaseId, options?: KvCallOptions): Promise<void>;
+  /** Ends the lease and deletes its keys. @throws AetherError E_NOT_FOUND when it has ended already */
+  revokeLease(lease: LeaseId, options?: KvCallOptions): Promise<void>;
+  /** As this node has it applied. */
+  lease(lease: LeaseId): LeaseInfo | undefined;
+}
+
+/** How much the store holds, and may hold. */
+export interface StoreQuota {
+  /** As this node has it applied. */
+  usage(): StoreUsage;
+  /** Sets the quota of the whole cluster. @throws AetherError E_INVALID out of range */
+  setQuota(bytes: number, options?: KvCallOptions): Promise<void>;
+}
+
 export interface Kv {
   get(key: KeyText, options?: KvReadOptions): Promise<KvRead>;
   list(query: KvListQuery, options?: KvReadOptions): Promise<KvPage>;
   /**
    * Proposes a transaction; resolves once it is decided, durable on a quorum and applied here.
    * @throws AetherError E_TOO_LARGE (outcome unknown when it is applied, but what it read is too much to answer),
-   *   E_OVERLOADED, E_NO_QUORUM, E_TIMEOUT (outcome unknown)
+   *   E_OVERLOADED, E_NO_QUORUM, E_TIMEOUT (outcome unknown), E_NOT_FOUND for an unknown lease, E_QUOTA, E_CONFLICT
+   *   for a request that its session does not know any more (outcome unknown)
    */
-  transact(txn: Txn, options?: KvCallOptions): Promise<TxnResult>;
+  transact(txn: Txn, options?: KvWriteOptions): Promise<TxnResult>;
   /** Changes after the revision at the time of the call; never called synchronously. */
   watch(prefix: string, handlers: KvWatchHandlers): KvWatch;
   /** The revision of this node's applied state. */

@@ -4,7 +4,7 @@ import { decode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { parseKeyText } from "../../kvstore/core/key.ts";
 import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX } from "../../kvstore/core/limits.ts";
-import { parseCommand, type CommandOp } from "../../kvstore/core/txn.ts";
+import { parseTxnCommand, type CommandOp } from "../../kvstore/core/txn.ts";
 import { checkShape } from "../../base/message-shape.ts";
 import { checkWritable } from "./kv-keys.ts";
 
@@ -12,7 +12,7 @@ import { checkWritable } from "./kv-keys.ts";
 export function checkTxnCommand(bytes: Uint8Array): void {
   checkLimit("bytes of a transaction", TXN_BYTES_MAX, bytes.byteLength);
   checkShape(bytes);
-  const command = parseCommand(decode(bytes, TXN_BYTES_MAX));
+  const command = parseTxnCommand(decode(bytes, TXN_BYTES_MAX));
   if (command.kind === "malformed") throw new AetherError("E_INVALID", command.reason);
   checkLimit("compares of a transaction", TXN_OPS_MAX, command.compare.length);
   checkLimit("operations of a transaction", TXN_OPS_MAX, command.then.length + command.else.length);

@@ -1,7 +1,7 @@
 // Owns: the limits of the store's keys, values, transactions and pages. What is replicated is checked before
 // consensus, what is answered after it; `apply` does not know them and they may grow without diverging replicas.
 import { AetherError } from "../../base/errors.ts";
-import { KiB, MiB } from "../../base/units.ts";
+import { GiB, KiB, MiB } from "../../base/units.ts";
 
 /** One encoded value. Larger things are stored in chunks (`blobs/…`). */
 export const VALUE_BYTES_MAX = 512 * KiB;
@@ -16,6 +16,9 @@ export const PAGE_ENTRIES_MAX = 1_000;
 export const PAGE_BYTES_MAX = MiB;
 /** Levels of arrays and objects in a value: recursion over untrusted data must end. */
 export const VALUE_DEPTH_MAX = 64;
+
+/** What the whole store may weigh unless somebody has said otherwise. */
+export const QUOTA_BYTES_DEFAULT = 8 * GiB;
 
 /** @throws AetherError E_TOO_LARGE naming limit and actual when `actual` is above `limit`. */
 export function checkLimit(what: string, limit: number, actual: number): void {

@@ -5,6 +5,17 @@ import type { KeyText } from "./key.ts";
 /** Plain data: null, boolean, number, string, Uint8Array, arrays and string-keyed objects of these. */
 export type KvValue = unknown;
 
+/** Number of a lease; never given twice. */
+export type LeaseId = number;
+
+/** Names one write of a session, so that it is applied at most once however often it is sent. */
+export interface RequestRef {
+  /** A lease that was granted with `requests: true`. */
+  readonly session: LeaseId;
+  /** The client's number of this write: 1 and upwards, each once. */
+  readonly id: number;
+}
+
 export interface KvEntry {
   readonly key: KeyText;
   readonly value: KvValue;
@@ -14,6 +25,8 @@ export interface KvEntry {
   readonly createRevision: number;
   /** 1 at creation, plus one with each put. */
   readonly version: number;
+  /** The lease that the key is attached to: it is deleted when that ends. */
+  readonly lease?: LeaseId;
 }
 
 export type CompareOp = "=" | "!=" | "<" | ">";
@@ -34,7 +47,8 @@ export type Compare =
   | { readonly key: KeyText; readonly target: "exists"; readonly op: "=" | "!="; readonly value: boolean };
 
 export type Op =
-  | { readonly kind: "put"; readonly key: KeyText; readonly value: KvValue }
+  /** Without a lease the key is attached to none, even if it was before. */
+  | { readonly kind: "put"; readonly key: KeyText; readonly value: KvValue; readonly lease?: LeaseId }
   | { readonly kind: "delete"; readonly key: KeyText }
   | { readonly kind: "get"; readonly key: KeyText };
 

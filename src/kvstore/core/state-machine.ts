@@ -4,10 +4,12 @@
 // Every replica runs exactly this on the same commands, so it is small, total and stable: changing what a command
 // means needs a new command format.
 import { unreachable } from "../../base/assert.ts";
+import type { ErrorDetails } from "../../base/errors.ts";
+import { parseCommand, type SeenLease } from "./command.ts";
 import type { KeyText } from "./key.ts";
-import type { CompareOp } from "./schema.ts";
+import type { CompareOp, LeaseId } from "./schema.ts";
 import { checksumOfDeletion, encodeEntry, type StoredEntry } from "./stored-entry.ts";
-import { parseCommand, type CommandCompare, type CommandOp, type ParsedCommand } from "./txn.ts";
+import type { CommandCompare, CommandOp, TxnCommand } from "./txn.ts";
 import { decodeValueOrNone } from "./value.ts";
 
 /** The entries the machine works on. All changes of one command are made before its result is returned. */
@@ -42,8 +44,27 @@ export type CommandResult =
       /** In the order they were made; empty when nothing changed. */
       readonly changes: readonly StoredChange[];
     }
-  /** Changed nothing, alike on every replica. */
-  | { readonly kind: "refused"; readonly code: "E_INVALID"; readonly reason: string };
+  | { readonly kind: "granted"; readonly lease: LeaseId; readonly ttlMs: number }
+  | { readonly kind: "renewed"; readonly leases: readonly SeenLease[]; readonly gone: readonly LeaseId[] }
+  /** Leases that ended, and the deletions of their keys in one revision. */
+  | {
+      readonly kind: "ended";
+      readonly leases: readonly LeaseId[];
+      readonly revision: number;
+      readonly changes: readonly StoredChange[];
+    }
+  | { readonly kind: "configured" }
+  | RefusedCommand;
+
+/** Changed nothing, alike on every replica. */
+export interface RefusedCommand {
+  readonly kind: "refused";
+  readonly code: "E_INVALID" | "E_NOT_FOUND" | "E_CONFLICT" | "E_TOO_LARGE" | "E_OVERLOADED" | "E_QUOTA";
+  readonly reason: string;
+  /** "unknown" when an earlier copy of the same request may have changed something. */
+  readonly outcome: "not-applied" | "unknown";
+  readonly details: ErrorDetails;
+}
 
 const PUT_DONE: StoredOpResult = { kind: "put" };
 const NO_CHANGES: readonly StoredChange[] = [];
@@ -72,11 +93,23 @@ export class KvStateMachine {
   /** Applies one decoded command, whatever it is. */
   apply(decoded: unknown): CommandResult {
     const command = parseCommand(decoded);
-    if (command.kind === "malformed") return { kind: "refused", code: "E_INVALID", reason: command.reason };
-    return this.applyTxn(command);
+    switch (command.kind) {
+      case "txn":
+        return this.applyTxn(command);
+      case "malformed":
+        return refused("E_INVALID", command.reason);
+      case "grant":
+      case "renew":
+      case "revoke":
+      case "expire":
+      case "quota":
+        return refused("E_INVALID", "this version does not apply it");
+      default:
+        return unreachable(command);
+    }
   }
 
-  private applyTxn(txn: Extract<ParsedCommand, { kind: "txn" }>): CommandResult {
+  private applyTxn(txn: TxnCommand): CommandResult {
     const succeeded = txn.compare.every((compare) => this.holds(compare));
     const next = this.currentRevision + 1;
     const changes: StoredChange[] = [];
@@ -131,6 +164,10 @@ export class KvStateMachine {
         return unreachable(compare);
     }
   }
+}
+
+function refused(code: RefusedCommand["code"], reason: string): RefusedCommand {
+  return { kind: "refused", code, reason, outcome: "not-applied", details: {} };
 }
 
 // An absent key has no value: it is different from every value, and neither above nor below one.

@@ -1,18 +1,22 @@
 // Owns: transactions as bytes: the check of untrusted input, the replicated command, and reading it back.
 // Does not own: what a transaction does (state-machine.ts).
 //
-// A command is [format, compares, then, else] in arrays and numbers, because every put carries it. Values travel as
-// canonical bytes that the state machine stores without looking inside.
+// A command is [1, compares, then, else] in arrays and numbers, because every put carries it; one that names a request
+// or a lease is [2, 0, session, request, compares, then, else]. Values travel as canonical bytes that the state machine
+// stores without looking inside. Commands that are no transactions are in command.ts.
 import { unreachable } from "../../base/assert.ts";
 import { encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { KEY_BYTES_MAX, LEADER_KEY, parseKeyText, type KeyText } from "./key.ts";
 import { checkLimit, TXN_BYTES_MAX, TXN_OPS_MAX } from "./limits.ts";
-import type { Compare, CompareOp, Op, Txn } from "./schema.ts";
+import type { Compare, CompareOp, LeaseId, Op, RequestRef, Txn } from "./schema.ts";
 import { encodeValue } from "./value.ts";
 
-/** Version of the command's format; replicas refuse others alike. */
-export const COMMAND_FORMAT = 1;
+/** The plain transaction: what most commands are. */
+const PLAIN_FORMAT = 1;
+/** Everything else; the second field says what it is. Replicas refuse other formats alike. */
+export const COMMAND_FORMAT = 2;
+const TXN_KIND = 0;
 
 /** A compare as the state machine sees it: `value` of target "value" is canonical bytes. */
 export type CommandCompare =
@@ -27,18 +31,22 @@ export type CommandCompare =
   | { readonly kind: "exists"; readonly key: KeyText; readonly op: CompareOp; readonly value: boolean };
 
 export type CommandOp =
-  | { readonly kind: "put"; readonly key: KeyText; readonly value: Uint8Array }
+  | { readonly kind: "put"; readonly key: KeyText; readonly value: Uint8Array; readonly lease: LeaseId | undefined }
   | { readonly kind: "delete"; readonly key: KeyText }
   | { readonly kind: "get"; readonly key: KeyText };
 
-export type ParsedCommand =
-  | {
-      readonly kind: "txn";
-      readonly compare: readonly CommandCompare[];
-      readonly then: readonly CommandOp[];
-      readonly else: readonly CommandOp[];
-    }
-  | { readonly kind: "malformed"; readonly reason: string };
+export interface TxnCommand {
+  readonly kind: "txn";
+  readonly request: RequestRef | undefined;
+  readonly compare: readonly CommandCompare[];
+  readonly then: readonly CommandOp[];
+  readonly else: readonly CommandOp[];
+}
+
+export interface MalformedCommand {
+  readonly kind: "malformed";
+  readonly reason: string;
+}
 
 // The numbers on the wire are the indexes of these lists; they only ever grow at the end.
 const TARGETS = ["version", "modRevision", "value", "exists"] as const;
@@ -49,7 +57,7 @@ const ASCII_KEY = /^[\x20-\x7e]+$/;
 const TEXT_KEY = /^[^\p{Surrogate}\p{Control}]+$/u;
 
 type WireCompare = readonly [target: number, op: number, key: string, value: unknown];
-type WireOp = readonly [kind: number, key: string, value?: Uint8Array];
+type WireOp = readonly [kind: number, key: string, value?: Uint8Array, lease?: LeaseId];
 
 /**
  * Checks the counts and keys of a transaction, before consensus. Sizes are checked by `encodeTxn`, which knows them.
@@ -67,11 +75,30 @@ export function checkTxn(txn: Txn): void {
  * Checks a transaction and encodes it as a command: the one thing to do before proposing.
  * @throws AetherError E_TOO_LARGE {limit, actual}, E_INVALID
  */
-export function encodeTxn(txn: Txn): Uint8Array {
+export function encodeTxn(txn: Txn, request?: RequestRef): Uint8Array {
   checkTxn(txn);
-  const command = encode([COMMAND_FORMAT, txn.compare.map(wireCompare), txn.then.map(wireOp), txn.else.map(wireOp)]);
+  const body = [txn.compare.map(wireCompare), txn.then.map(wireOp), txn.else.map(wireOp)];
+  const isPlain = request === undefined && !txn.then.some(hasLease) && !txn.else.some(hasLease);
+  const head = isPlain ? [PLAIN_FORMAT] : [COMMAND_FORMAT, TXN_KIND, ...wireRequest(request)];
+  const command = encode([...head, ...body]);
   checkLimit("bytes of a transaction", TXN_BYTES_MAX, command.byteLength);
   return command;
+}
+
+/**
+ * Whether a client may use this number for a lease or a request of its own choice.
+ * @throws AetherError E_INVALID
+ */
+export function checkNumber(what: string, value: number): void {
+  if (isNumber(value)) return;
+  throw new AetherError("E_INVALID", `the number of a ${what} is ${value}: use 1 or more`, {
+    details: { [what]: value },
+  });
+}
+
+/** Ids of leases and requests: 0 stands for none. */
+export function isNumber(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
 }
 
 /**
@@ -88,22 +115,42 @@ export function parseTxn(input: unknown): Txn {
 }
 
 /** Reads what `encodeTxn` made. Total: anything else is "malformed", alike on every replica. */
-export function parseCommand(decoded: unknown): ParsedCommand {
-  const fields = listOrNone(decoded);
-  if (fields?.length !== 4) return malformed("it is not a list of four");
-  const [format, compares, then, otherwise] = fields;
-  if (format !== COMMAND_FORMAT) return malformed(`its format is ${String(format)}, known is ${COMMAND_FORMAT}`);
+export function parseTxnCommand(decoded: unknown): TxnCommand | MalformedCommand {
+  const fields = listOrNone(decoded) ?? [];
+  if (fields[0] === PLAIN_FORMAT && fields.length === 4) return readTxn(fields[1], fields[2], fields[3], undefined);
+  if (fields[0] !== COMMAND_FORMAT || fields[1] !== TXN_KIND || fields.length !== 7) {
+    return malformed(`it is not a transaction of format ${PLAIN_FORMAT} or ${COMMAND_FORMAT}`);
+  }
+  const [, , session, id, compares, then, otherwise] = fields;
+  if (session === 0 && id === 0) return readTxn(compares, then, otherwise, undefined, "leases");
+  if (!isNumber(session) || !isNumber(id)) return malformed("its request has a wrong form");
+  return readTxn(compares, then, otherwise, { session, id }, "leases");
+}
+
+function readTxn(
+  compares: unknown,
+  then: unknown,
+  otherwise: unknown,
+  request: RequestRef | undefined,
+  allowed: "plain" | "leases" = "plain",
+): TxnCommand | MalformedCommand {
+  const read = allowed === "plain" ? readPlainOp : readOp;
   const compare = readAll(compares, readCompare);
-  const thenOps = readAll(then, readOp);
-  const elseOps = readAll(otherwise, readOp);
+  const thenOps = readAll(then, read);
+  const elseOps = readAll(otherwise, read);
   if (compare === undefined || thenOps === undefined || elseOps === undefined) {
     return malformed("one of its compares or operations has a wrong form");
   }
-  return { kind: "txn", compare, then: thenOps, else: elseOps };
+  return { kind: "txn", request, compare, then: thenOps, else: elseOps };
+}
+
+export function malformed(reason: string): MalformedCommand {
+  return { kind: "malformed", reason: `not a command: ${reason}` };
 }
 
 function checkOp(op: Op): void {
   parseKeyText(op.key);
+  if (op.kind === "put" && op.lease !== undefined) checkNumber("lease", op.lease);
   if (op.kind === "delete" && op.key === LEADER_KEY) {
     throw new AetherError("E_INVALID", `the key "${LEADER_KEY}" can never be deleted: its epoch must not start again`);
   }
@@ -114,10 +161,23 @@ function wireCompare(compare: Compare): WireCompare {
   return [TARGETS.indexOf(compare.target), COMPARE_OPS.indexOf(compare.op), compare.key, value];
 }
 
+function wireRequest(request: RequestRef | undefined): readonly [session: number, id: number] {
+  if (request === undefined) return [0, 0];
+  checkNumber("session", request.session);
+  checkNumber("request", request.id);
+  return [request.session, request.id];
+}
+
+function hasLease(op: Op): boolean {
+  return op.kind === "put" && op.lease !== undefined;
+}
+
 function wireOp(op: Op): WireOp {
   switch (op.kind) {
-    case "put":
-      return [0, op.key, encodeValue(op.value)];
+    case "put": {
+      const value = encodeValue(op.value);
+      return op.lease === undefined ? [0, op.key, value] : [0, op.key, value, op.lease];
+    }
     case "delete":
       return [1, op.key];
     case "get":
@@ -158,15 +218,22 @@ function readCompare(item: unknown): CommandCompare | undefined {
   }
 }
 
+function readPlainOp(item: unknown): CommandOp | undefined {
+  const op = readOp(item);
+  return op?.kind === "put" && op.lease !== undefined ? undefined : op;
+}
+
 function readOp(item: unknown): CommandOp | undefined {
   const fields = listOrNone(item);
   if (fields === undefined) return undefined;
-  const [kindNumber, key, value] = fields;
+  const [kindNumber, key, value, lease] = fields;
   const kind = pick(OP_KINDS, kindNumber);
   if (kind === undefined || !isStorableKey(key)) return undefined;
   switch (kind) {
     case "put":
-      return fields.length === 3 && value instanceof Uint8Array ? { kind, key, value } : undefined;
+      if (!(value instanceof Uint8Array)) return undefined;
+      if (fields.length === 3) return { kind, key, value, lease: undefined };
+      return fields.length === 4 && isNumber(lease) ? { kind, key, value, lease } : undefined;
     case "delete":
       return fields.length === 2 && key !== LEADER_KEY ? { kind, key } : undefined;
     case "get":
@@ -189,10 +256,6 @@ function listOrNone(value: unknown): readonly unknown[] | undefined {
 
 function pick<T>(names: readonly T[], index: unknown): T | undefined {
   return typeof index === "number" ? names[index] : undefined;
-}
-
-function malformed(reason: string): ParsedCommand {
-  return { kind: "malformed", reason: `not a command: ${reason}` };
 }
 
 function parseCompare(item: unknown, place: string): Compare {
@@ -223,13 +286,19 @@ function parseOp(item: unknown, place: string): Op {
   switch (kind) {
     case "put":
       if (value === undefined) throw invalid(`${place}.value`, "a value");
-      return { kind, key, value };
+      return { kind, key, value, ...parseLease(item["lease"], place) };
     case "delete":
     case "get":
       return { kind, key };
     default:
       throw invalid(`${place}.kind`, 'one of "put", "delete", "get"');
   }
+}
+
+function parseLease(lease: unknown, place: string): { readonly lease?: LeaseId } {
+  if (lease === undefined) return {};
+  if (!isNumber(lease)) throw invalid(`${place}.lease`, "the number of a lease");
+  return { lease };
 }
 
 interface TxnFields {

@@ -3,7 +3,7 @@ import { encode } from "../../../src/base/codec.ts";
 import { parseKeyText, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvChangeSet, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
-import type { TxnOutcome } from "../../../src/kvstore/kv-store.ts";
+import type { TxnOutcome } from "../../../src/kvstore/command-outcome.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 

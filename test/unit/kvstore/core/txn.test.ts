@@ -3,7 +3,8 @@ import { decode } from "../../../../src/base/codec.ts";
 import { parseKeyText } from "../../../../src/kvstore/core/key.ts";
 import { TXN_BYTES_MAX, TXN_OPS_MAX } from "../../../../src/kvstore/core/limits.ts";
 import type { Op, Txn } from "../../../../src/kvstore/core/schema.ts";
-import { checkTxn, encodeTxn, parseCommand, parseTxn } from "../../../../src/kvstore/core/txn.ts";
+import { parseCommand } from "../../../../src/kvstore/core/command.ts";
+import { checkTxn, encodeTxn, parseTxn } from "../../../../src/kvstore/core/txn.ts";
 import { encodeValue } from "../../../../src/kvstore/core/value.ts";
 
 const key = parseKeyText("data/a");
@@ -29,6 +30,7 @@ describe("a transaction", () => {
     );
     expect(command).toEqual({
       kind: "txn",
+      request: undefined,
       compare: [
         { kind: "number", key, target: "version", op: ">", value: 3 },
         { kind: "number", key, target: "modRevision", op: "!=", value: 9 },
@@ -36,7 +38,7 @@ describe("a transaction", () => {
         { kind: "exists", key, op: "!=", value: true },
       ],
       then: [
-        { kind: "put", key, value: encodeValue("x") },
+        { kind: "put", key, value: encodeValue("x"), lease: undefined },
         { kind: "delete", key },
       ],
       else: [{ kind: "get", key }],
