@@ -16,7 +16,6 @@ import { createNetMetrics, type NetMetrics } from "./metrics.ts";
 import type { PeerLink } from "./peer-link.ts";
 import { type Channel, type ChannelName, CHANNELS, type PeerEvent, type PeerMessaging } from "./peer-messaging.ts";
 import { PeerTable } from "./peer-table.ts";
-import type { Roster } from "./roster.ts";
 
 /** Per peer. Consensus repeats what is lost, but slowly: its queue is the last to refuse and the last to be held. */
 const LANES = {
@@ -40,7 +39,7 @@ export interface MessageRouterConfig {
   readonly node: NodeId;
   /** Where this node listens: `ws://host:port`. */
   readonly listen: string;
-  /** Addresses of a running cluster, where a node that is not a member asks its way in. */
+  /** Addresses of a running cluster, where a node that is not a member, or reaches nobody, asks its way in. */
   readonly join: readonly string[];
   /** Largest frame sent to or accepted from a peer. Equal on all nodes; default 8 MiB. */
   readonly frameBytesMax: number;
@@ -66,7 +65,6 @@ export class MessageRouter implements PeerMessaging {
   private readonly peers = new Map<NodeId, Peer>();
   private readonly connectedNodes = new Set<NodeId>();
   private readonly listeners: ((event: PeerEvent) => void)[] = [];
-  private readonly removedListeners: ((text: string) => void)[] = [];
   private readonly receivers = new Map<number, Receiver>();
   private readonly said = new RepeatFilter(SAY_AGAIN_MS, SAID_KEYS_MAX);
   private readonly payloadBytesMax: number;
@@ -105,14 +103,12 @@ export class MessageRouter implements PeerMessaging {
     return this.connectedNodes;
   }
 
-  /** Who belongs to the cluster: to be said before `start`, and whenever it changes. */
-  setRoster(roster: Roster): void {
-    this.table.setRoster(roster);
-  }
-
-  /** Called when a peer says that this node's data directory was removed from the cluster, with a sentence. */
-  onRemoved(listener: (text: string) => void): void {
-    this.removedListeners.push(listener);
+  /**
+   * The members and their addresses: to be said before `start`, and whenever it changes. A node that is not among them
+   * itself asks its way in.
+   */
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    this.table.setPeers(peers);
   }
 
   /** Call once, after the receivers of all channels are set. */
@@ -152,9 +148,6 @@ export class MessageRouter implements PeerMessaging {
       onUp: (peer, link) => this.onUp(peer, link),
       onMessages: (peer, messages, frameBytes) => this.onMessages(peer, messages, frameBytes),
       onDown: (peer) => this.onDown(peer),
-      onRemoved: (text) => {
-        for (const listener of this.removedListeners) listener(text);
-      },
     });
   }
 

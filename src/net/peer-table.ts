@@ -3,14 +3,14 @@
 //
 // Of two nodes the one with the lower id dials, the other accepts: there is never a second connection to choose from,
 // except when a peer lost its end earlier than we did. Then the new one replaces the old one, once it is up.
-// A node that is no member yet is a guest: nobody knows its address, so it dials everybody. Where both ends dialed, the
-// connection of the lower id stays.
+// A node that is no member yet, or has reached nobody for a while, is a guest: the others may not know its address, so
+// it dials everybody. Where both ends dialed, the connection of the lower id stays.
 import { assert, present } from "../base/assert.ts";
 import { toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { MINUTE_MS } from "../base/units.ts";
-import type { Clock } from "../env/clock.ts";
+import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection, NetworkPort } from "../env/network.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { FrameMessage } from "./core/frame.ts";
@@ -21,25 +21,24 @@ import {
   type Hello,
   isRegularDirection,
   judgeHello,
-  type Judgement,
-  type Refusal,
 } from "./core/handshake.ts";
 import { RepeatFilter } from "./core/repeat-filter.ts";
 import type { NetMetrics } from "./metrics.ts";
 import { PeerDialer } from "./peer-dialer.ts";
 import { describeEnd, type LinkEnd, PeerLink } from "./peer-link.ts";
-import type { Roster } from "./roster.ts";
 
 /** Connections that have not yet introduced themselves; the next one is closed. A cluster has far fewer nodes. */
 const STRANGERS_MAX = 64;
-/** Nodes that are no members and are connected all the same, to join. */
+/** Nodes that are not known and are connected all the same: to join, or to be told that they were removed. */
 const GUESTS_MAX = 16;
+/** Whoever should dial this node would have done so by now, unless it does not know it any more. */
+const LONELY_MS = 3_000;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
 export interface PeerTableConfig {
-  readonly own: Omit<Hello, "uid" | "isGuest">;
-  /** Addresses where a guest asks its way in. */
+  readonly own: Omit<Hello, "isGuest">;
+  /** Addresses where a guest asks its way in besides those of the members. */
   readonly join: readonly string[];
   readonly frameBytesMax: number;
 }
@@ -57,8 +56,6 @@ export interface PeerTableListener {
   onUp(node: NodeId, link: PeerLink): void;
   onMessages(node: NodeId, messages: readonly FrameMessage[], frameBytes: number): void;
   onDown(node: NodeId): void;
-  /** A peer says that this data directory was removed from the cluster. */
-  onRemoved(text: string): void;
 }
 
 interface Candidate {
@@ -75,8 +72,6 @@ interface Doorway {
   met: NodeId | undefined;
 }
 
-const NOBODY: Roster = { uid: undefined, peers: new Map(), removed: new Set() };
-
 export class PeerTable {
   private readonly ports: PeerTablePorts;
   private readonly config: PeerTableConfig;
@@ -88,7 +83,9 @@ export class PeerTable {
   private readonly candidates = new Map<PeerLink, Candidate>();
   private readonly up = new Map<NodeId, PeerLink>();
   private readonly seen = new Set<NodeId>();
-  private roster = NOBODY;
+  private peers: ReadonlyMap<NodeId, string> = new Map();
+  private isLonely = false;
+  private lonelyTimer: Timer | undefined;
   private phase: "holding" | "running" | "closed" = "holding";
 
   constructor(ports: PeerTablePorts, config: PeerTableConfig, listener: PeerTableListener) {
@@ -107,20 +104,10 @@ export class PeerTable {
     this.dialMissing();
   }
 
-  /** Who belongs to the cluster from now on. Connections of nodes that no longer do are ended with the reason. */
-  setRoster(roster: Roster): void {
-    const before = this.roster;
-    this.roster = roster;
-    if (this.phase !== "running") return;
-    for (const [node, dialer] of this.dialers) {
-      if (this.isDialed(node)) continue;
-      dialer.close();
-      this.dialers.delete(node);
-    }
-    for (const [node, link] of this.up) {
-      if (before.peers.has(node) && !roster.peers.has(node)) link.refuse(this.farewell(link));
-    }
-    this.dialMissing();
+  /** The members from now on. Others are not dialed any more; their connections end when they end them. */
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    this.peers = peers;
+    if (this.phase === "running") this.dialMissing();
   }
 
   accept(connection: Connection): void {
@@ -134,6 +121,7 @@ export class PeerTable {
 
   close(): void {
     this.phase = "closed";
+    this.lonelyTimer?.cancel();
     for (const dialer of this.dialers.values()) dialer.close();
     for (const { dialer } of this.doorways.values()) dialer.close();
     for (const link of [...this.candidates.keys()]) link.close("the node stops");
@@ -144,32 +132,44 @@ export class PeerTable {
   }
 
   private get isGuest(): boolean {
-    return !this.roster.peers.has(this.config.own.node);
+    return this.isLonely || !this.peers.has(this.config.own.node);
   }
 
   private ownHello(): Hello {
-    const { uid } = this.roster;
-    return { ...this.config.own, ...(uid === undefined ? {} : { uid }), ...(this.isGuest ? { isGuest: true } : {}) };
-  }
-
-  /** What this node would answer if that one said hello now. */
-  private farewell(link: PeerLink): Refusal {
-    const judgement = this.judgementOf(peerOf(link), undefined);
-    if (judgement.kind === "refused") return judgement.refusal;
-    return { kind: "unknown-node", text: `${this.config.own.node} does not know ${peerOf(link).node} any more` };
+    return { ...this.config.own, ...(this.isGuest ? { isGuest: true } : {}) };
   }
 
   // ── dialing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private isDialed(node: NodeId): boolean {
     const { own } = this.config;
-    return node !== own.node && this.roster.peers.has(node) && (this.isGuest || own.node < node);
+    return node !== own.node && this.peers.has(node) && (this.isGuest || own.node < node);
   }
 
-  /** Also finds the dialers that had nothing to do and have again. */
+  /** Brings the dialers in line with the members, and wakes those that had nothing to do and have again. */
   private dialMissing(): void {
-    for (const node of this.roster.peers.keys()) if (this.isDialed(node)) this.dialerOf(node).start();
+    for (const [node, dialer] of this.dialers) {
+      if (this.isDialed(node)) continue;
+      dialer.close();
+      this.dialers.delete(node);
+    }
+    for (const node of this.peers.keys()) if (this.isDialed(node)) this.dialerOf(node).start();
     for (const url of this.config.join) this.doorwayOf(url).dialer.start();
+    this.watchLoneliness();
+  }
+
+  private watchLoneliness(): void {
+    if (this.up.size > 0) {
+      this.lonelyTimer?.cancel();
+      this.lonelyTimer = undefined;
+      this.isLonely = false;
+      return;
+    }
+    if (this.isGuest || this.lonelyTimer !== undefined) return;
+    this.lonelyTimer = this.ports.clock.setTimer(LONELY_MS, () => {
+      this.isLonely = true;
+      this.dialMissing();
+    });
   }
 
   private dialerOf(node: NodeId): PeerDialer {
@@ -195,17 +195,16 @@ export class PeerTable {
   }
 
   private dialPeer(node: NodeId): "dialed" | "needless" {
-    const url = this.roster.peers.get(node);
+    const url = this.peers.get(node);
     const dialer = this.dialers.get(node);
     if (url === undefined || dialer === undefined || this.up.has(node)) return "needless";
     return this.dial(url, { kind: "node", node, dialer });
   }
 
-  /** A member knows the others by their ids, and asks its way in again only when it reaches none of them. */
   private dialDoorway(url: string): "dialed" | "needless" {
     const { dialer, met } = this.doorwayOf(url);
-    const isConnected = this.isGuest ? met !== undefined && this.up.has(met) : this.up.size > 0;
-    return isConnected ? "needless" : this.dial(url, { kind: "address", dialer });
+    const isConnected = met !== undefined && this.up.has(met);
+    return isConnected || !this.isGuest ? "needless" : this.dial(url, { kind: "address", dialer });
   }
 
   private dial(url: string, dialed: Dialed): "dialed" | "needless" {
@@ -244,20 +243,15 @@ export class PeerTable {
 
   private judge({ link, dialed }: Candidate, hello: Hello): void {
     this.noteDoorway(dialed, hello.node);
-    const judgement = this.judgementOf(hello, dialed);
-    if (judgement.kind === "accepted") link.approve(judgement.version);
-    else link.refuse(judgement.refusal);
-  }
-
-  private judgementOf(hello: Hello, dialed: DialTarget | undefined): Judgement {
-    return judgeHello(hello, {
+    const judgement = judgeHello(hello, {
       own: this.ownHello(),
-      isKnown: (node) => this.roster.peers.has(node),
-      isRemoved: (uid) => this.roster.removed.has(uid),
+      isKnown: (node) => this.peers.has(node),
       hasRoomForGuest: this.guestCount() < GUESTS_MAX,
       dialed,
       connected: (node) => this.connectedPeer(node),
     });
+    if (judgement.kind === "accepted") link.approve(judgement.version);
+    else link.refuse(judgement.refusal);
   }
 
   private noteDoorway(dialed: Dialed | undefined, node: NodeId): void {
@@ -265,7 +259,7 @@ export class PeerTable {
   }
 
   private guestCount(): number {
-    return [...this.up.keys()].filter((node) => !this.roster.peers.has(node)).length;
+    return [...this.up.keys()].filter((node) => !this.peers.has(node)).length;
   }
 
   private connectedPeer(node: NodeId): ConnectedPeer | undefined {
@@ -289,6 +283,7 @@ export class PeerTable {
     }
     this.up.get(node)?.close("replaced by a newer connection");
     this.up.set(node, link);
+    this.watchLoneliness();
     this.reportUp(node);
     this.listener.onUp(node, link);
   }
@@ -312,7 +307,6 @@ export class PeerTable {
     // The dialer goes first: a listener that closes the router must find it waiting, not about to wait.
     dialed?.dialer.ended(link.upForMs);
     if (wasUp && this.phase === "running") this.dialMissing();
-    if (end.kind === "refused-by-peer" && end.refusal.kind === "removed") this.listener.onRemoved(end.refusal.text);
     if (wasUp) this.listener.onDown(node);
   }
 

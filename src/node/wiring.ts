@@ -64,7 +64,7 @@ export async function openNodeParts(
     kv,
     start: () => {
       const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
-      router.setRoster({ uid: group.origin.uid, peers, removed: new Set() });
+      router.setPeers(peers);
       group.start();
       work.cluster.start(work.slices);
       router.start();

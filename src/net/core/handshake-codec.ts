@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { unreachable } from "../../base/assert.ts";
 import { decodeUntrusted, encode } from "../../base/codec.ts";
-import { parseNodeId, parseNodeUid } from "../../base/ids.ts";
+import { parseNodeId } from "../../base/ids.ts";
 import { type Hello, type Refusal, REFUSAL_KINDS } from "./handshake.ts";
 
 export type HandshakeMessage =
@@ -29,7 +29,6 @@ const WireHello = z.object({
   versionMax: Version,
   cluster: z.string().min(1).max(64),
   node: z.string().transform(parseNodeId),
-  uid: z.string().transform(parseNodeUid).optional(),
   process: z.string().min(1).max(64),
   isGuest: z.boolean().exactOptional(),
 });
@@ -69,10 +68,10 @@ export function decodeHandshake(frame: Uint8Array): DecodedHandshake {
   if (parsed === undefined) return malformed("its fields are not those of a handshake");
   switch (parsed.kind) {
     case "hello": {
-      const { kind: _kind, versionMin, versionMax, uid, ...rest } = parsed;
+      const { kind: _kind, versionMin, versionMax, ...rest } = parsed;
       if (versionMin > versionMax) return malformed("its range of versions is empty");
       const versions = { min: versionMin, max: versionMax };
-      return { kind: "hello", hello: { versions, ...rest, ...(uid === undefined ? {} : { uid }) } };
+      return { kind: "hello", hello: { versions, ...rest } };
     }
     case "ready":
       return parsed;

@@ -1,6 +1,6 @@
 // Owns: who may talk to whom: what a node says about itself and the judgement of what another one says.
 // Does not own: bytes (handshake-codec.ts), the order of steps (link-state.ts), time, sockets.
-import type { NodeId, NodeUid } from "../../base/ids.ts";
+import type { NodeId } from "../../base/ids.ts";
 
 export interface VersionRange {
   readonly min: number;
@@ -15,10 +15,9 @@ export interface Hello {
   readonly versions: VersionRange;
   readonly cluster: string;
   readonly node: NodeId;
-  readonly uid?: NodeUid;
   /** Random per run of a process: tells a second process with the same id from a second connection. */
   readonly process: string;
-  /** Not a member yet, as far as it knows: it may dial anybody, and be let in without being known. */
+  /** It asks its way in, because it is no member yet or reaches nobody: so it dials whatever the ids are. */
   readonly isGuest?: boolean;
 }
 
@@ -32,9 +31,6 @@ export const REFUSAL_KINDS = [
   "self",
   /** Two processes use one node id. */
   "same-id",
-  "unknown-node",
-  /** Its data directory was a member's that was removed. */
-  "removed",
   /** No room for another node that is not a member. */
   "too-many-guests",
   /** The address belongs to another node than the one that was dialed. */
@@ -55,8 +51,7 @@ export interface Refusal {
 export interface HelloContext {
   readonly own: Hello;
   readonly isKnown: (node: NodeId) => boolean;
-  readonly isRemoved: (uid: NodeUid) => boolean;
-  /** Whether one more node that is not a member may connect. */
+  /** Whether one more node that is not known may connect: to join, or to be told that it was removed. */
   readonly hasRoomForGuest: boolean;
   /** Whom we dialed; undefined for an accepted connection. */
   readonly dialed: DialTarget | undefined;
@@ -109,7 +104,6 @@ function judgeIdentity(hello: Hello, context: HelloContext): Refusal | undefined
     return { kind: "cluster", text: `${clusters}; correct the address, or "cluster" in one of the configs` };
   }
   if (hello.node === own.node) return sameAsOwn(hello, own);
-  if (hello.uid !== undefined && context.isRemoved(hello.uid)) return removed(hello, own);
   return judgeKnown(hello, context) ?? judgeDirection(hello, context) ?? judgeProcess(hello, context);
 }
 
@@ -119,16 +113,9 @@ function judgeKnown(hello: Hello, context: HelloContext): Refusal | undefined {
     const text = `${own.node} dialed ${dialed.node} and met ${hello.node}; correct the addresses of the nodes`;
     return { kind: "other-node", text };
   }
-  // Who asks its way in takes whoever answers there, or calls back.
-  if (context.isKnown(hello.node) || dialed?.kind === "address") return undefined;
-  if (hello.isGuest !== true && own.isGuest !== true) {
-    const text =
-      `${own.node} knows no node "${hello.node}"; give every node the same list of voters, ` +
-      `or start ${hello.node} with an empty data directory and \`join\``;
-    return { kind: "unknown-node", text };
-  }
-  if (context.hasRoomForGuest) return undefined;
-  return { kind: "too-many-guests", text: `too many nodes are joining through ${own.node}; it lets in more later` };
+  if (context.isKnown(hello.node) || dialed?.kind === "address" || context.hasRoomForGuest) return undefined;
+  const text = `${own.node} does not know ${hello.node}, and too many such nodes are connected; it lets in more later`;
+  return { kind: "too-many-guests", text };
 }
 
 function judgeDirection(hello: Hello, context: HelloContext): Refusal | undefined {
@@ -150,13 +137,6 @@ export function alreadyConnected(own: NodeId, other: NodeId): Refusal {
 /** Of two nodes the one with the lower id dials; only guests, whom nobody knows, dial downwards. */
 export function isRegularDirection(own: NodeId, other: NodeId, role: "dialer" | "acceptor"): boolean {
   return role === "dialer" ? own < other : other < own;
-}
-
-function removed(hello: Hello, own: Hello): Refusal {
-  const text =
-    `E_REMOVED: ${hello.node} was removed from the cluster "${own.cluster}" and its data directory cannot come back; ` +
-    `to come back as a new node, start it with an empty data directory and \`join\``;
-  return { kind: "removed", text };
 }
 
 function sameAsOwn(hello: Hello, own: Hello): Refusal {

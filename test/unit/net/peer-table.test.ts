@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseNodeId, parseNodeUid } from "../../../src/base/ids.ts";
+import { type NodeId, parseNodeId } from "../../../src/base/ids.ts";
 import { decodeHandshake, encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
-import type { Roster } from "../../../src/net/roster.ts";
 import { type VirtualConnection } from "./support/virtual-network.ts";
 import { VirtualCluster, type VirtualNode } from "./support/virtual-routers.ts";
 
@@ -159,8 +158,10 @@ describe("a refusal", () => {
     }
     const reason =
       'n2 is in the cluster "prod" and n1 in "test"; correct the address, or "cluster" in one of the configs';
-    expect(a.telemetry.lines).toEqual([{ level: "warn", event: "net.refused-by-peer", peer: "n2", reason }]);
-    expect(b.telemetry.lines).toEqual([{ level: "warn", event: "net.refused", peer: "n1", reason }]);
+    // Neither reaches anybody, so after a while n2 dials as well and is refused in its turn: another reason.
+    const said = (node: VirtualNode) => node.telemetry.lines.filter((line) => line["reason"] === reason);
+    expect(said(a)).toEqual([{ level: "warn", event: "net.refused-by-peer", peer: "n2", reason }]);
+    expect(said(b)).toEqual([{ level: "warn", event: "net.refused", peer: "n1", reason }]);
     expect(b.telemetry.count("aether_net_refused_total", { reason: "cluster" })).toBeGreaterThan(20);
   });
 
@@ -221,13 +222,8 @@ describe("a refusal", () => {
 });
 
 describe("members that come and go", () => {
-  const n0 = parseNodeId("n0");
-  const n3 = parseNodeId("n3");
-  const rosterOf = (...nodes: readonly string[]): Roster => ({
-    uid: undefined,
-    peers: new Map(nodes.map((node) => [parseNodeId(node), `ws://${node}:1`])),
-    removed: new Set(),
-  });
+  const membersOf = (...nodes: readonly string[]): ReadonlyMap<NodeId, string> =>
+    new Map(nodes.map((node) => [parseNodeId(node), `ws://${node}:1`]));
   /** Lets time pass; every dial is answered, or fails, at once. */
   const pass = (cluster: VirtualCluster, ms: number): void => {
     const endMs = cluster.clock.nowMs() + ms;
@@ -264,7 +260,7 @@ describe("members that come and go", () => {
     const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
     guest.router.start();
     pass(cluster, 50);
-    for (const node of [a, b, guest]) node.router.setRoster(rosterOf("n1", "n2", "n3"));
+    for (const node of [a, b, guest]) node.router.setPeers(membersOf("n1", "n2", "n3"));
     pass(cluster, 5_000);
     expect([a.events, b.events]).toEqual([["up n2", "up n3"], ["up n1", "up n3"]]);
     expect(guest.events).toEqual(["up n1", "up n2"]);
@@ -274,7 +270,7 @@ describe("members that come and go", () => {
     const { cluster, a } = await connectedPair();
     const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
     guest.router.start();
-    a.router.setRoster(rosterOf("n1", "n2", "n3"));
+    a.router.setPeers(membersOf("n1", "n2", "n3"));
     pass(cluster, 5_000);
     expect(guest.events.at(-1)).toBe("up n1");
     expect(a.events.at(-1)).toBe("up n3");
@@ -283,32 +279,46 @@ describe("members that come and go", () => {
     expect(open.map(({ url }) => url)).toEqual(["ws://n2:1", "ws://n3:1"]);
   });
 
-  test("a removed node is told why, ends its connections, and is not dialed again", async () => {
-    const uid = parseNodeUid("0123456789abcdef");
-    const { cluster, a, b } = await connectedPair();
-    b.router.setRoster({ ...rosterOf("n1", "n2"), uid });
-    const told: string[] = [];
-    b.router.onRemoved((text) => told.push(text));
-    // The next connection says the uid.
-    cluster.network.dials[0]?.connection.other?.close("test");
-    pass(cluster, 200);
-    expect(b.events).toEqual(["up n1", "down n1", "up n1"]);
-    a.router.setRoster({ ...rosterOf("n1"), removed: new Set([uid]) });
-    expect(a.events.at(-1)).toBe("down n2");
-    expect(told).toEqual([expect.stringMatching(/n2 was removed.*empty data directory/)]);
-    const dials = cluster.network.dials.length;
-    pass(cluster, 5_000);
-    expect(cluster.network.dials.length).toBe(dials);
+  test("a removed node is not dialed any more, and after a while dials itself to learn why", async () => {
+    const { cluster, a, b, connection } = await connectedPair();
+    a.router.setPeers(membersOf("n1"));
+    connection.close("test");
+    pass(cluster, 2_500);
+    expect([a.events, b.events]).toEqual([["up n2", "down n2"], ["up n1", "down n1"]]);
+    pass(cluster, 1_000);
+    expect([a.events.at(-1), b.events.at(-1)]).toEqual(["up n2", "up n1"]);
+    expect(cluster.network.dials.map(({ url }) => url)).toEqual(["ws://n2:1", "ws://n1:1"]);
   });
 
-  test("a member that knows nobody who lives asks its way in again", async () => {
+  test("a node that reaches nobody returns to the usual direction once the others dial again", async () => {
     const cluster = new VirtualCluster();
-    const a = await cluster.open("n1", { peers: rosterOf("n1", "n0").peers });
-    const far = await cluster.open("n0", { peers: new Map([[n0, "ws://n0:1"], [n3, "ws://gone:1"]]), join: ["ws://n1:1"] });
+    const b = await cluster.open("n2", { peers: TWO });
+    b.router.start();
+    pass(cluster, 4_000);
+    const a = await cluster.open("n1", { peers: TWO });
     a.router.start();
+    pass(cluster, 5_000);
+    expect([a.events.at(-1), b.events.at(-1)]).toEqual(["up n2", "up n1"]);
+    const open = cluster.network.dials.filter(({ connection }) => connection.closeReason === undefined);
+    expect(open).toHaveLength(1);
+    const { length } = b.events;
+    pass(cluster, 10_000);
+    expect(b.events).toHaveLength(length);
+  });
+
+  test("a member all of whose addresses are old asks its way in again", async () => {
+    const cluster = new VirtualCluster();
+    const a = await cluster.open("n1", { peers: membersOf("n1", "n2") });
+    const far = await cluster.open("n2", {
+      peers: new Map([[n1, "ws://gone:1"], [n2, "ws://n2:1"]]),
+      join: ["ws://door:1"],
+    });
+    cluster.network.alias("ws://door:1", "ws://n1:1");
     far.router.start();
-    pass(cluster, 500);
-    expect(far.events).toEqual(["up n1"]);
+    pass(cluster, 4_000);
+    a.router.start();
+    pass(cluster, 2_000);
+    expect(far.events.at(-1)).toBe("up n1");
   });
 
   test("no more than 16 guests are let in", async () => {

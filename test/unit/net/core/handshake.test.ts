@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { encode } from "../../../../src/base/codec.ts";
-import { parseNodeId, parseNodeUid } from "../../../../src/base/ids.ts";
+import { parseNodeId } from "../../../../src/base/ids.ts";
 import {
   type ConnectedPeer,
   type Hello,
@@ -18,7 +18,6 @@ const theirs: Hello = { versions: { min: 1, max: 1 }, cluster: "demo", node: n1,
 const accepting: HelloContext = {
   own,
   isKnown: (node) => [n1, n2, n3].includes(node),
-  isRemoved: () => false,
   hasRoomForGuest: true,
   dialed: undefined,
   connected: () => undefined,
@@ -52,8 +51,10 @@ describe("a hello", () => {
     expect(refusalOf(judgeHello({ ...theirs, cluster: "prod" }, accepting))).toBe("cluster");
   });
 
-  test("of a node that is no voter is refused", () => {
-    expect(refusalOf(judgeHello({ ...theirs, node: parseNodeId("n0") }, accepting))).toBe("unknown-node");
+  test("of a node that is not known is accepted while there is room: consensus says what it is", () => {
+    const hello = { ...theirs, node: parseNodeId("n0") };
+    expect(judgeHello(hello, accepting).kind).toBe("accepted");
+    expect(refusalOf(judgeHello(hello, { ...accepting, hasRoomForGuest: false }))).toBe("too-many-guests");
   });
 
   test("from the own process is a node that dialed itself", () => {
@@ -79,27 +80,10 @@ describe("a hello", () => {
     expect(refusalOf(judgeHello({ ...theirs, node: n1 }, context))).toBe("other-node");
   });
 
-  test("of a guest is accepted while there is room, whichever id is lower", () => {
-    for (const node of [parseNodeId("n0"), parseNodeId("n9")]) {
-      const hello = { ...theirs, node, isGuest: true };
-      expect(judgeHello(hello, accepting).kind).toBe("accepted");
-      expect(refusalOf(judgeHello(hello, { ...accepting, hasRoomForGuest: false }))).toBe("too-many-guests");
+  test("of a guest is accepted whichever id is lower", () => {
+    for (const node of [parseNodeId("n0"), n3, parseNodeId("n9")]) {
+      expect(judgeHello({ ...theirs, node, isGuest: true }, accepting).kind).toBe("accepted");
     }
-  });
-
-  test("of a data directory that was removed is refused, also as a guest, with what to do", () => {
-    const uid = parseNodeUid("0123456789abcdef");
-    const context = { ...accepting, isRemoved: (other: string) => other === uid };
-    const judgement = judgeHello({ ...theirs, uid, isGuest: true }, context);
-    const text = expect.stringMatching(/^E_REMOVED.*join/) as string;
-    expect(judgement).toMatchObject({ refusal: { kind: "removed", text } });
-  });
-
-  test("to a guest is accepted from anybody: it asked its way in", () => {
-    const context = { ...accepting, own: { ...own, isGuest: true }, isKnown: () => false };
-    expect(judgeHello(theirs, context).kind).toBe("accepted");
-    const dialed = { kind: "address" } as const;
-    expect(judgeHello({ ...theirs, node: n3 }, { ...context, dialed }).kind).toBe("accepted");
   });
 
   test("of a guest that dialed downwards never replaces the connection of the regular direction", () => {
@@ -114,8 +98,8 @@ describe("a hello", () => {
 });
 
 describe("handshake frames", () => {
-  test("round trip a hello with its uid", () => {
-    const hello = { ...theirs, uid: parseNodeUid("0123456789abcdef"), isGuest: true };
+  test("round trip a hello", () => {
+    const hello = { ...theirs, isGuest: true };
     expect(decodeHandshake(encodeHandshake({ kind: "hello", hello }))).toEqual({ kind: "hello", hello });
   });
 

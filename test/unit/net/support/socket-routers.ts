@@ -44,7 +44,7 @@ export class SocketCluster {
       ...options,
     });
     const others = peers === undefined ? this.addresses : new Map([...peers, [node, router.url]]);
-    router.setRoster({ uid: undefined, peers: others, removed: new Set() });
+    router.setPeers(others);
     if (!this.addresses.has(node)) this.addresses.set(node, router.url);
     this.resources.own(router);
     return { node, router, telemetry, ...watchPeers(router) };

@@ -37,7 +37,7 @@ export class VirtualCluster {
       frameBytesMax: 8 * MiB,
       ...options,
     });
-    router.setRoster({ uid: undefined, peers, removed: new Set() });
+    router.setPeers(peers);
     const events: string[] = [];
     router.onPeer(({ kind, node }) => events.push(`${kind} ${node}`));
     return { router, telemetry, events };
