@@ -19,20 +19,24 @@ import {
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
 import {
-  nodeHelloFields, nodeMessageFields, parseClientHello, parseClientMessage, PROTOCOL_VERSION,
-  type ClientMessage, type NodeHello, type NodeMessage,
+  nodeHelloFields, nodeMessageFields, NODE_VERSIONS, commonVersion, parseClientHello, parseClientMessage,
+  type ClientHello, type ClientMessage, type NodeHello, type NodeMessage,
 } from "./protocol.ts";
 import { ReadGate } from "./read-gate.ts";
-import { changeFields, pageFields, readFields, txnResultFields } from "./results.ts";
-import type { ApiServices } from "./services.ts";
+import {
+  changeFields, membersFields, pageFields, readFields, txnResultFields, type Members,
+} from "./results.ts";
+import type { ApiServices, ClusterView } from "./services.ts";
 
 const HELLO_TIMEOUT_MS = 10 * SECOND_MS;
 
-type Requests = Exclude<ClientMessage, { kind: "cancel" | "ping" }>;
+type Requests = Exclude<ClientMessage, { kind: "cancel" | "ping" | "members" }>;
 type Sent<K extends ClientMessage["kind"]> = Extract<ClientMessage, { kind: K }>;
 
 export interface SessionPorts {
-  readonly services: Pick<ApiServices, "kv" | "calls" | "health" | "onBroken">;
+  readonly services: Pick<ApiServices, "kv" | "calls" | "health" | "onBroken"> & {
+    cluster(): Pick<ClusterView, "nodes">;
+  };
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: ApiMetrics;
@@ -83,16 +87,17 @@ export class ClientSession {
   }
 
   private greet(value: unknown): void {
-    const { versionMin, versionMax } = parseClientHello(value);
+    const hello = parseClientHello(value);
     this.helloTimer.cancel();
-    if (PROTOCOL_VERSION < versionMin || PROTOCOL_VERSION > versionMax) {
-      this.sendHello({ kind: "refused", error: noCommonVersion(versionMin, versionMax).toBody() });
+    const version = commonVersion(hello);
+    if (version === undefined) {
+      this.sendHello({ kind: "refused", error: noCommonVersion(hello).toBody() });
       this.close("no version in common");
       return;
     }
     this.state = "open";
     const { isReady } = this.ports.services.health.readiness();
-    this.sendHello({ kind: "welcome", version: PROTOCOL_VERSION, node: this.ports.node, isReady });
+    this.sendHello({ kind: "welcome", version, node: this.ports.node, isReady });
   }
 
   private sendHello(hello: NodeHello): void {
@@ -114,6 +119,9 @@ export class ClientSession {
       case "ping":
         this.send({ kind: "ok", id: message.id, result: null });
         return;
+      case "members":
+        this.send({ kind: "ok", id: message.id, result: membersFields(this.members()) });
+        return;
       case "get":
       case "list":
       case "txn":
@@ -124,6 +132,14 @@ export class ClientSession {
       default:
         unreachable(message);
     }
+  }
+
+  private members(): Members {
+    const { cluster, health } = this.ports.services;
+    const addresses = cluster().nodes.flatMap(({ status, address }) =>
+      status === "gone" || address === undefined ? [] : [address],
+    );
+    return { isReady: health.readiness().isReady, addresses };
   }
 
   private admit(message: Requests): void {
@@ -322,9 +338,10 @@ export class ClientSession {
   }
 }
 
-function noCommonVersion(versionMin: number, versionMax: number): AetherError {
+function noCommonVersion({ versionMin, versionMax }: ClientHello): AetherError {
   const spoken = `the client speaks versions ${versionMin} to ${versionMax} of the protocol`;
-  return new AetherError("E_VERSION", `${spoken}, this node ${PROTOCOL_VERSION}; update the older one`);
+  const own = `${NODE_VERSIONS.versionMin} to ${NODE_VERSIONS.versionMax}`;
+  return new AetherError("E_VERSION", `${spoken}, this node ${own}; update the older one`);
 }
 
 function boundedTimeout(timeoutMs: number): number {

@@ -9,7 +9,10 @@ import { ERRORS, type ErrorCode } from "../base/error-catalog.ts";
 import type { Consistency } from "../kvstore/kv.ts";
 import { boolean, bytes, count, list, malformed, text } from "./core/message-fields.ts";
 
-export const PROTOCOL_VERSION = 1;
+/** What this build's nodes speak. Version 2 added `members`, leases and sessions; it has all of version 1. */
+export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 2 };
+/** What this build's clients speak: they rely on what version 2 added. */
+export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 2 };
 export const SESSION_PATH = "/v1/ws";
 
 export interface ClientHello {
@@ -55,7 +58,9 @@ export type ClientMessage =
   /** Ends the watch or cancels the call `id`. Not answered. */
   | { readonly kind: "cancel"; readonly id: number }
   /** Answered with `ok`: shows that the other end lives. */
-  | { readonly kind: "ping"; readonly id: number };
+  | { readonly kind: "ping"; readonly id: number }
+  /** Who else there is, and whether this node serves. */
+  | { readonly kind: "members"; readonly id: number };
 
 /** What a node sends. `result` and `changes` are as results.ts encodes them. */
 export type NodeMessage =
@@ -66,9 +71,15 @@ export type NodeMessage =
 
 const CLIENT_GREETING = "aether-client";
 const NODE_GREETING = "aether-node";
-const CLIENT_TAGS = { get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7 } as const;
+const CLIENT_TAGS = { get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8 } as const;
 const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4 } as const;
 const CONSISTENCY: readonly Consistency[] = ["linearizable", "local"];
+
+/** The highest version that both speak. */
+export function commonVersion(client: ClientHello): number | undefined {
+  const version = Math.min(client.versionMax, NODE_VERSIONS.versionMax);
+  return version >= Math.max(client.versionMin, NODE_VERSIONS.versionMin) ? version : undefined;
+}
 
 export function clientHelloFields(hello: ClientHello): readonly unknown[] {
   return [CLIENT_GREETING, hello.versionMin, hello.versionMax];
@@ -116,6 +127,7 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
     }
     case "cancel":
     case "ping":
+    case "members":
       return [tag, id];
   }
 }
@@ -167,6 +179,8 @@ export function parseClientMessage(value: unknown): ClientMessage {
       return { kind: "cancel", id };
     case CLIENT_TAGS.ping:
       return { kind: "ping", id };
+    case CLIENT_TAGS.members:
+      return { kind: "members", id };
     default:
       throw malformed("tag");
   }

@@ -50,6 +50,25 @@ export function parseChanges(revision: number, value: unknown): KvChangeSet {
   return { revision, changes: list(value, "changes").map(parseChange) };
 }
 
+/** A node's answer about itself and the others. */
+export interface Members {
+  readonly isReady: boolean;
+  /** Where the API of each node is reached, as far as they have said so. */
+  readonly addresses: readonly string[];
+}
+
+export function membersFields({ isReady, addresses }: Members): readonly unknown[] {
+  return [isReady, addresses];
+}
+
+export function parseMembers(value: unknown): Members {
+  const [isReady, addresses] = list(value, "members");
+  return {
+    isReady: boolean(isReady, "isReady"),
+    addresses: list(addresses, "addresses").map((address) => text(address, "address")),
+  };
+}
+
 function parseChange(value: unknown): KvChange {
   const fields = list(value, "change");
   if (fields.length > 2) return { kind: "put", entry: parseEntry(fields) };

@@ -1,5 +1,5 @@
 // Owns: the key-value store as a client sees it.
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
 import { parseKeyText, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Txn, TxnResult } from "../kvstore/core/schema.ts";
@@ -76,7 +76,7 @@ class MultiplexedKv implements ClientKv {
     const result = await this.requests.request({
       what: `get ${key}`,
       effect: "read",
-      onRefusal: "ask elsewhere",
+      persistence: "serve",
       timeoutMs,
       signal,
       message: (id, leftMs) => ({ kind: "get", id, timeoutMs: leftMs, key, consistency }),
@@ -90,7 +90,7 @@ class MultiplexedKv implements ClientKv {
     const result = await this.requests.request({
       what: `list ${prefix}`,
       effect: "read",
-      onRefusal: "ask elsewhere",
+      persistence: "serve",
       timeoutMs,
       signal,
       message: (id, leftMs) => ({ kind: "list", id, timeoutMs: leftMs, prefix, limit, after, consistency }),
@@ -128,7 +128,7 @@ class MultiplexedKv implements ClientKv {
     const revision = await this.requests.request({
       what: `watch ${prefix}`,
       effect: "read",
-      onRefusal: "ask elsewhere",
+      persistence: "move",
       timeoutMs,
       signal,
       message: (id) => ({ kind: "watch", id, prefix }),
@@ -171,12 +171,25 @@ class MultiplexedKv implements ClientKv {
     const result = await this.requests.request({
       what,
       effect: "write",
-      onRefusal: "ask elsewhere",
+      persistence: "serve",
       timeoutMs,
       signal,
       message: (id, leftMs) => ({ kind: "txn", id, timeoutMs: leftMs, command }),
     });
+    return readAnswer(what, result);
+  }
+}
+
+/** An answer that cannot be read came after the deed. */
+function readAnswer(what: string, result: unknown): TxnResult {
+  try {
     return parseTxnResult(result);
+  } catch (error) {
+    const { message } = toAetherError(error);
+    throw new AetherError("E_INTERNAL", `${what}: it is done, but its answer cannot be read: ${message}`, {
+      outcome: "unknown",
+      cause: error,
+    });
   }
 }
 

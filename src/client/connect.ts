@@ -1,19 +1,24 @@
 // Owns: the client library's entry: one connection to one node of a cluster, and to the next one when that is lost.
 import { AetherError } from "../base/errors.ts";
 import type { Client as SliceClient, Contract } from "../sdk/contract.ts";
-import { SESSION_PATH } from "../api/protocol.ts";
 import { createClientKv, type ClientKv } from "./client-kv.ts";
 import { createClientClock } from "./clock-adapter.ts";
 import { createClientRandom } from "./random-adapter.ts";
 import { Multiplexer } from "./multiplexer.ts";
+import { sessionUrl } from "./session-url.ts";
 import { callSlice, createSliceClient, type SliceAnswer, type SliceCall } from "./slice-client.ts";
 import { dialNode } from "./ws-adapter.ts";
 
 export interface ConnectOptions {
-  /** API addresses of some nodes, such as `http://127.0.0.1:7201` or `ws://127.0.0.1:7201`; any of them will do. */
+  /**
+   * API addresses of some nodes, such as `http://127.0.0.1:7201` or `ws://127.0.0.1:7201`; any of them will do. The
+   * client picks one at random and learns the others from it.
+   */
   readonly nodes: readonly string[];
-  /** Sent to the nodes as a bearer token. */
+  /** Sent to the nodes as a bearer token. Nodes do not check it yet: they serve this machine only. */
   readonly token?: string;
+  /** `off` keeps to `nodes`, where the addresses that the nodes give are not reached from here; default `members`. */
+  readonly discovery?: "members" | "off";
 }
 
 export interface Client {
@@ -22,6 +27,8 @@ export interface Client {
   slice<C extends Contract>(contract: C): SliceClient<C>;
   /** Calls a method by name. */
   call(call: SliceCall): Promise<SliceAnswer>;
+  /** The name of the node that is asked now; undefined while there is no connection. */
+  readonly node: string | undefined;
   /** Rejects what is under way and closes the connection. Idempotent. */
   close(): void;
 }
@@ -42,6 +49,7 @@ export function connect(options: ConnectOptions): Client {
     {
       clock: createClientClock(),
       random: createClientRandom(),
+      discovery: options.discovery ?? "members",
       dial: (url) => dialNode(url, options.token),
     },
     urls,
@@ -50,17 +58,9 @@ export function connect(options: ConnectOptions): Client {
     kv: createClientKv(requests),
     slice: (contract) => createSliceClient(requests, contract),
     call: (call) => callSlice(requests, call),
+    get node() {
+      return requests.node;
+    },
     close: () => requests.close(),
   };
-}
-
-function sessionUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const protocol = /^(https?|wss?):$/.exec(url?.protocol ?? "")?.[0];
-  if (url === undefined || protocol === undefined) {
-    throw new AetherError("E_CONFIG", `"${text}" is not the address of a node: use one like http://127.0.0.1:7201`);
-  }
-  url.protocol = protocol.replace("http", "ws");
-  if (url.pathname === "/") url.pathname = SESSION_PATH;
-  return url.href;
 }

@@ -1,22 +1,33 @@
-// Owns: all requests of one client over one connection at a time: ids, deadlines, moving to another node.
-// Does not own: what requests mean (client-kv.ts, slice-client.ts).
-import { AetherError } from "../base/errors.ts";
-import { ERRORS } from "../base/error-catalog.ts";
+// Owns: all requests of one client over one connection at a time: ids, deadlines, repeats, moving to another node.
+// Does not own: what requests mean (client-kv.ts, slice-client.ts), which node is next (core/node-directory.ts), what
+// an error allows (core/retry.ts).
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
+import { SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import { TIMEOUT_MS_MAX } from "../api/limits.ts";
 import type { NodeMessage } from "../api/protocol.ts";
-import { NodeRotation } from "./core/node-rotation.ts";
+import { parseMembers, type Members } from "../api/results.ts";
+import { NodeDirectory } from "./core/node-directory.ts";
+import { judgeError, mayRepeat } from "./core/retry.ts";
 import { NodeSession } from "./node-session.ts";
 import { Request, type RequestSpec } from "./request.ts";
+import { sessionUrl } from "./session-url.ts";
 
 /** Requests under way in one client; a node accepts as many from one connection. */
 const REQUESTS_MAX = 4_096;
+/** How often a client asks its node who else there is, and whether that node still serves. */
+const MEMBERS_MS = 5 * SECOND_MS;
+/** After so many refusals for overload a request makes its client try another node, if it has not moved just now. */
+const REFUSALS_BEFORE_MOVE = 3;
+const MOVE_MS_MIN = 5 * SECOND_MS;
 
 export interface MultiplexerPorts {
   readonly clock: Clock;
   readonly random: Random;
+  /** Whether nodes are used that the caller did not name, once the cluster has told their addresses. */
+  readonly discovery: "members" | "off";
   dial(url: string): Connection;
 }
 
@@ -33,8 +44,7 @@ interface OpenWatch {
 
 export class Multiplexer {
   private readonly ports: MultiplexerPorts;
-  private readonly rotation: NodeRotation;
-  private readonly nodeCount: number;
+  private readonly directory: NodeDirectory;
   private readonly requests = new Map<number, Request>();
   private readonly watches = new Map<number, OpenWatch>();
   /** Connections that take nothing new but still owe answers. */
@@ -43,15 +53,21 @@ export class Multiplexer {
   private readonly waiting = new Set<Request>();
   private session: NodeSession | undefined;
   private redial: Timer | undefined;
+  private membersTimer: Timer | undefined;
+  private movedMs = -Infinity;
   private deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
   private nextId = 1;
   private isClosed = false;
 
   constructor(ports: MultiplexerPorts, urls: readonly string[]) {
     this.ports = ports;
-    this.rotation = new NodeRotation(urls, ports.random);
-    this.nodeCount = urls.length;
+    this.directory = new NodeDirectory(urls, ports.random);
     this.dialNext();
+  }
+
+  /** The name of the node that is asked now; undefined without a connection. */
+  get node(): string | undefined {
+    return this.session?.node;
   }
 
   /** Resolves with the undecoded result. Rejects with an AetherError, or the signal's reason. */
@@ -89,6 +105,7 @@ export class Multiplexer {
     if (this.isClosed) return;
     this.isClosed = true;
     this.redial?.cancel();
+    this.membersTimer?.cancel();
     for (const request of [...this.requests.values()]) this.fail(request, request.failure("the client was closed"));
     this.endWatches(() => true, closedClient());
     for (const session of [this.session, ...this.leaving]) session?.close("the client was closed");
@@ -128,7 +145,7 @@ export class Multiplexer {
     try {
       request.send(session, this.ports.clock.nowMs());
     } catch (error) {
-      this.fail(request, error);
+      this.fail(request, request.answer(toAetherError(error)));
     }
   }
 
@@ -148,6 +165,7 @@ export class Multiplexer {
     const { session } = request;
     this.requests.delete(request.id);
     this.waiting.delete(request);
+    request.pause?.cancel();
     request.release?.();
     if (session !== undefined && this.leaving.has(session)) this.closeIfDone(session);
   }
@@ -172,7 +190,8 @@ export class Multiplexer {
   }
 
   private complete(request: Request, session: NodeSession, result: unknown): void {
-    this.rotation.succeed();
+    // Whoever can only say who is there does not serve yet.
+    if (request.spec.isProbe !== true) this.directory.succeed(session.url);
     this.forget(request);
     try {
       request.spec.onAnswer?.(session, request.id, result);
@@ -183,14 +202,34 @@ export class Multiplexer {
   }
 
   private refused(request: Request, session: NodeSession, error: AetherError): void {
-    const isOfThisNode = ERRORS[error.code].retry === "elsewhere" && error.outcome !== "unknown";
-    if (!isOfThisNode || request.spec.onRefusal === "give up" || this.nodeCount === 1) {
-      this.fail(request, error);
+    const { clock, random } = this.ports;
+    const { isAlone } = this.directory;
+    const verdict = judgeError(error, request.context(isAlone), random);
+    request.endAttempt(error);
+    if (verdict.kind === "final" || request.deadlineMs <= clock.nowMs()) {
+      this.fail(request, request.answer(error));
       return;
     }
-    request.takeBack(error, "refused");
+    if (verdict.where === "here") {
+      if (request.refusals % REFUSALS_BEFORE_MOVE === 0) this.moveAway(session);
+    } else if (!isAlone) this.leave(session);
+    if (verdict.pauseMs === 0) this.dispatch(request);
+    else this.dispatchLater(request, verdict.pauseMs);
+  }
+
+  private dispatchLater(request: Request, pauseMs: number): void {
+    request.pause = this.ports.clock.setTimer(pauseMs, () => {
+      request.pause = undefined;
+      this.dispatch(request);
+    });
+  }
+
+  /** Leaves a node that serves, but badly: not again and again, or the clients of a full cluster would only travel. */
+  private moveAway(session: NodeSession): void {
+    const nowMs = this.ports.clock.nowMs();
+    if (this.directory.isAlone || nowMs - this.movedMs < MOVE_MS_MIN) return;
+    this.movedMs = nowMs;
     this.leave(session);
-    this.dispatch(request);
   }
 
   /** Goes to the next node; what the old one still owes it may deliver. */
@@ -198,7 +237,6 @@ export class Multiplexer {
     if (session !== this.session) return;
     this.session = undefined;
     this.leaving.add(session);
-    this.rotation.fail();
     this.closeIfDone(session);
     this.dialNext();
   }
@@ -212,16 +250,16 @@ export class Multiplexer {
   }
 
   private dialNext(): void {
-    const { url, pauseMs } = this.rotation.next();
+    const { url, pauseMs } = this.directory.next();
     const { clock } = this.ports;
     const dial = (): void => {
       this.redial = undefined;
       this.session = new NodeSession(
         clock,
         this.ports.dial(url),
-        { url, accept: this.nodeCount === 1 ? "any" : "ready" },
+        { url, accept: this.directory.isAlone ? "any" : "ready" },
         {
-          onOpen: () => this.sendWaiting(),
+          onOpen: (session) => this.begin(session),
           onMessage: (session, message) => this.receive(session, message),
           onLost: (session, reason) => this.lost(session, reason),
         },
@@ -231,10 +269,37 @@ export class Multiplexer {
     else this.redial = clock.setTimer(pauseMs, dial);
   }
 
-  private sendWaiting(): void {
+  private begin(session: NodeSession): void {
+    this.askMembers(session);
     const due = [...this.waiting];
     this.waiting.clear();
     for (const request of due) this.dispatch(request);
+  }
+
+  /** A request of our own, which no limit of the caller's holds up. */
+  private askMembers(session: NodeSession): void {
+    const { clock } = this.ports;
+    this.membersTimer?.cancel();
+    this.membersTimer = clock.setTimer(MEMBERS_MS, () => {
+      if (session === this.session) this.askMembers(session);
+    });
+    const spec: RequestSpec = {
+      what: "members of the cluster",
+      effect: "read",
+      persistence: "none",
+      isProbe: true,
+      timeoutMs: MEMBERS_MS,
+      message: (id) => ({ kind: "members", id }),
+      onAnswer: (from, _id, result) => this.takeMembers(from, parseMembers(result)),
+    };
+    const ignore = (): void => undefined;
+    const deadlineMs = clock.nowMs() + MEMBERS_MS;
+    this.admit(new Request(this.nextId++, spec, deadlineMs, { resolve: ignore, reject: ignore }));
+  }
+
+  private takeMembers(session: NodeSession, { isReady, addresses }: Members): void {
+    if (this.ports.discovery === "members") this.directory.learn(addresses.map(sessionUrl));
+    if (!isReady && !this.directory.isAlone) this.leave(session);
   }
 
   private lost(session: NodeSession, reason: AetherError): void {
@@ -242,7 +307,6 @@ export class Multiplexer {
     const isCurrent = session === this.session;
     if (isCurrent) {
       this.session = undefined;
-      this.rotation.fail();
     }
     this.endWatches((_id, watch) => watch.session === session, reason);
     for (const request of this.waiting) request.refusal = reason;
@@ -253,12 +317,10 @@ export class Multiplexer {
   }
 
   private retryOrFail(request: Request, reason: AetherError): void {
-    if (request.spec.effect === "write") {
-      this.fail(request, request.failure(`the connection was lost before the answer came (${reason.message})`));
-      return;
-    }
-    request.takeBack(reason, "lost");
-    this.dispatch(request);
+    if (mayRepeat(request.spec.effect)) {
+      request.loseAttempt(reason);
+      this.dispatch(request);
+    } else this.fail(request, request.failure(`the connection was lost before the answer came (${reason.message})`));
   }
 
   private endWatches(isMeant: (id: number, watch: OpenWatch) => boolean, reason: AetherError): void {

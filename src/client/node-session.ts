@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import { FrameWriter, decodeFrame, messagesOf } from "../api/frame.ts";
 import {
-  clientHelloFields, clientMessageFields, parseClientMessage, parseNodeHello, parseNodeMessage, PROTOCOL_VERSION,
+  clientHelloFields, clientMessageFields, parseClientMessage, parseNodeHello, parseNodeMessage, CLIENT_VERSIONS,
   type ClientMessage, type NodeMessage,
 } from "../api/protocol.ts";
 
@@ -43,6 +43,7 @@ export class NodeSession {
   private isFlushPlanned = false;
   private silence: Timer;
   private silentTicks = 0;
+  private nodeName: string | undefined;
 
   constructor(clock: Clock, connection: Connection, options: NodeSessionOptions, handlers: NodeSessionHandlers) {
     this.clock = clock;
@@ -56,6 +57,11 @@ export class NodeSession {
       onFrame: (frame) => this.receive(frame),
       onClose: (reason) => this.lose(unreachable(this.url, reason)),
     });
+  }
+
+  /** What the node calls itself, once it has said so. */
+  get node(): string | undefined {
+    return this.nodeName;
   }
 
   get isOpen(): boolean {
@@ -82,7 +88,7 @@ export class NodeSession {
   }
 
   private sendHello(): void {
-    this.outbox.add(clientHelloFields({ versionMin: PROTOCOL_VERSION, versionMax: PROTOCOL_VERSION }));
+    this.outbox.add(clientHelloFields(CLIENT_VERSIONS));
     // A hello is a frame of its own, not an array of messages.
     for (const frame of this.outbox.take()) this.connection.send(frame.subarray(1));
   }
@@ -106,6 +112,7 @@ export class NodeSession {
   private greet(frame: Uint8Array): void {
     const hello = parseNodeHello(decodeFrame(frame));
     if (hello.kind === "refused") throw AetherError.fromBody(hello.error);
+    this.nodeName = hello.node;
     if (!hello.isReady && this.accept === "ready") {
       throw new AetherError("E_UNAVAILABLE", `node ${hello.node} at ${this.url} is up but not ready`);
     }

@@ -1,22 +1,29 @@
-// Owns: one request of a client: what it asks, what may be done when its connection is lost.
+// Owns: one request of a client from admission to its end: what it asks, its attempts, what is known of its outcome.
 import { AetherError } from "../base/errors.ts";
+import type { Timer } from "../env/clock.ts";
 import type { ClientMessage } from "../api/protocol.ts";
+import { attemptMs, finalError, type AttemptContext, type Persistence, type RequestEffect } from "./core/retry.ts";
 import type { NodeSession } from "./node-session.ts";
-
-/** As in contracts: what is lost on the way may be sent again, except for a `write`. */
-export type RequestEffect = "read" | "idempotent" | "write";
 
 export interface RequestSpec {
   /** For messages, such as `put data/a`. */
   readonly what: string;
   readonly effect: RequestEffect;
-  /** Whether another node can do what this one refused for reasons of its own. */
-  readonly onRefusal: "ask elsewhere" | "give up";
+  readonly persistence: Persistence;
+  /** The client's own question, whose answer does not prove that the node serves. */
+  readonly isProbe?: boolean;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
-  message(id: number, timeoutMs: number): ClientMessage;
+  /** `ticket` is given to requests of effect `once`. */
+  message(id: number, timeoutMs: number, ticket: Ticket | undefined): ClientMessage;
   /** Called with the answer before anything that follows it is looked at. */
   onAnswer?(session: NodeSession, id: number, result: unknown): void;
+}
+
+/** A place in the window of a session: whatever is sent under it is applied at most once. */
+export interface Ticket {
+  readonly session: number;
+  readonly id: number;
 }
 
 export class Request {
@@ -27,9 +34,15 @@ export class Request {
   session: NodeSession | undefined;
   /** The latest reason why no node has taken it. */
   refusal: AetherError | undefined;
+  ticket: Ticket | undefined;
+  /** Ends the wait before the next attempt. */
+  pause: Timer | undefined;
   /** Stops listening to the caller's signal, which may live much longer than this request. */
   release: (() => void) | undefined;
-  private wasSent = false;
+  /** An attempt has left and was not answered: it may yet take effect. */
+  private mayHaveRun = false;
+  private attempts = 0;
+  private refusalCount = 0;
   private readonly settle: { resolve(result: unknown): void; reject(reason: unknown): void };
 
   constructor(
@@ -46,9 +59,10 @@ export class Request {
 
   /** @throws AetherError E_INVALID, E_TOO_LARGE when it cannot be encoded; nothing was sent then. */
   send(session: NodeSession, nowMs: number): void {
-    session.send(this.spec.message(this.id, Math.max(1, Math.ceil(this.deadlineMs - nowMs))));
+    const leftMs = Math.min(this.deadlineMs - nowMs, attemptMs(this.spec, this.attempts));
+    session.send(this.spec.message(this.id, Math.max(1, Math.ceil(leftMs)), this.ticket));
     this.session = session;
-    this.wasSent = true;
+    this.attempts++;
   }
 
   resolve(result: unknown): void {
@@ -59,26 +73,55 @@ export class Request {
     this.settle.reject(reason);
   }
 
-  /** Takes it back from a connection, if it may be sent again. */
-  takeBack(reason: AetherError, why: "lost" | "refused"): boolean {
+  /** Whether any attempt may have taken effect. */
+  get isInDoubt(): boolean {
+    return this.spec.effect !== "read" && (this.mayHaveRun || this.session !== undefined);
+  }
+
+  /** How often a node has answered it with an error. */
+  get refusals(): number {
+    return this.refusalCount;
+  }
+
+  context(isAlone: boolean): AttemptContext {
+    const { effect, persistence } = this.spec;
+    return { effect, persistence, refusals: this.refusalCount, isAlone };
+  }
+
+  /** The attempt under way ended without an answer. */
+  loseAttempt(reason: AetherError): void {
+    this.mayHaveRun = true;
     this.session = undefined;
     this.refusal = reason;
-    // What a node refused it has not done: it was as good as never sent.
-    if (why === "refused") this.wasSent = false;
-    return why === "refused" || this.spec.effect !== "write";
+  }
+
+  /** The node answered with an error. What it refused it has not done: that attempt is as good as never sent. */
+  endAttempt(error: AetherError): void {
+    if (error.outcome === "unknown" || error.code === "E_TIMEOUT") this.mayHaveRun = true;
+    this.refusalCount++;
+    this.session = undefined;
+    this.refusal = error;
+  }
+
+  /** What the caller hears of an error that ends it; call after `endAttempt`. */
+  answer(error: AetherError): AetherError {
+    return finalError(this.spec.what, error, this.isInDoubt);
   }
 
   /** The error of a request that gets no answer any more. */
   failure(found: string): AetherError {
     const { what, effect } = this.spec;
-    if (!this.wasSent && this.refusal !== undefined) return this.refusal;
-    return new AetherError("E_TIMEOUT", `${what}: ${found}; ${this.advice()}`, {
-      outcome: effect === "read" ? "none" : this.wasSent ? "unknown" : "not-applied",
+    const { isInDoubt } = this;
+    // Nobody has taken it: why not says more than that time is over.
+    if (!isInDoubt && this.session === undefined && this.refusal !== undefined) return this.refusal;
+    const reason = this.refusal === undefined ? "" : ` (${this.refusal.message})`;
+    return new AetherError("E_TIMEOUT", `${what}: ${found}${reason}; ${this.advice()}`, {
+      outcome: effect === "read" ? "none" : isInDoubt ? "unknown" : "not-applied",
     });
   }
 
   private advice(): string {
     if (this.spec.effect === "read") return "it changed nothing and can be asked again";
-    return this.wasSent ? "it may or may not have been applied: read before you repeat it" : "it was never sent";
+    return this.isInDoubt ? "it may or may not have been applied: read before you repeat it" : "it was never sent";
   }
 }

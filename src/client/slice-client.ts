@@ -2,11 +2,10 @@
 import { AetherError } from "../base/errors.ts";
 import { describeIssue, plainIssues } from "../base/schema-issues.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
-import type { CallOptions, Client, Contract, Method } from "../sdk/contract.ts";
+import type { CallOptions, Client, Contract, Method, MethodEffect } from "../sdk/contract.ts";
 import { count, list } from "../api/core/message-fields.ts";
 import { CALL_TIMEOUT_MS } from "../api/limits.ts";
 import type { Multiplexer } from "./multiplexer.ts";
-import type { RequestEffect } from "./request.ts";
 
 /** One call by name, for tools that do not know the contract. */
 export interface SliceCall extends CallOptions {
@@ -14,7 +13,7 @@ export interface SliceCall extends CallOptions {
   readonly method: string;
   readonly input?: unknown;
   /** What may be done when the connection is lost; default `write`, the careful choice. */
-  readonly effect?: RequestEffect;
+  readonly effect?: MethodEffect;
   /** W3C trace context, handed through. */
   readonly traceparent?: string;
 }
@@ -35,7 +34,7 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
     what,
     effect,
     // The cluster has looked for an instance already, on every node.
-    onRefusal: "give up",
+    persistence: "none",
     timeoutMs,
     signal,
     message: (id, leftMs) => ({

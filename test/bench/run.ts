@@ -126,7 +126,7 @@ console.log(
 );
 console.log("not measured: networks, disks slower than this one, open-loop latency, values above 256 bytes, long runs");
 const cluster = await startBenchCluster(NODE_COUNT);
-const clients = cluster.apis.map((api) => connect({ nodes: [api] }));
+const clients = cluster.apis.map((api) => connect({ nodes: [api], discovery: "off" }));
 try {
   for (const section of sections) {
     if (flags.only !== undefined && flags.only !== section.name) continue;

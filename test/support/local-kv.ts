@@ -57,8 +57,8 @@ interface Pending {
   readonly done: (outcome: ProposeOutcome) => void;
 }
 
-/** How the group treats what comes next: `no-quorum` refuses, `silent` never answers but may decide later. */
-export type LocalGroupMode = "deciding" | "no-quorum" | "silent" | "stopped";
+/** How the group treats what comes next: `no-quorum` and `full` refuse, `silent` never answers but may decide later. */
+export type LocalGroupMode = "deciding" | "no-quorum" | "full" | "silent" | "stopped";
 
 /** Applies what is proposed in one turn as one slot, after the turn. */
 export class LocalGroup implements Group {
@@ -113,6 +113,7 @@ export class LocalGroup implements Group {
   private refusal(): Extract<ProposeOutcome & ReadOutcome, { kind: "refused" }> | undefined {
     const kind = "refused";
     if (this.mode === "no-quorum") return { kind, code: "E_NO_QUORUM", reason: "this node sees no majority" };
+    if (this.mode === "full") return { kind, code: "E_OVERLOADED", reason: "too many commands are under way" };
     if (this.mode === "stopped") return { kind, code: "E_UNAVAILABLE", reason: "this node stops" };
     return undefined;
   }

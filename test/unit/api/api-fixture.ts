@@ -14,11 +14,14 @@ export type CallScript = (call: OutgoingCall, signal: AbortSignal | undefined) =
 
 export interface ApiFixture {
   readonly url: string;
+  readonly name: string;
   readonly local: LocalKv;
   readonly log: LogLine[];
   readonly calls: OutgoingCall[];
   readonly broken: Error[];
   readonly health: { isReady: boolean };
+  /** Where this node says that others are. */
+  readonly others: string[];
   /** Decides what the next calls answer. */
   script: CallScript;
   /** Lines of refused requests, which is what people look for. */
@@ -30,12 +33,14 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
   const clock = createRealClock();
-  const fixture: Pick<ApiFixture, "calls" | "broken" | "health" | "script"> = {
+  const fixture: Pick<ApiFixture, "calls" | "broken" | "health" | "others" | "script"> = {
     calls: [],
     broken: [],
     health: { isReady: true },
+    others: [],
     script: (call) => Promise.resolve({ kind: "ok", output: { echo: call.input }, attempts: 1 }),
   };
+  let url = "http://127.0.0.1:1";
   const services: ApiServices = {
     kv: local.kv,
     artifacts: scriptedArtifacts(),
@@ -54,8 +59,11 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
       cluster: "demo",
       node,
       nodes: [
-        { id: node, role: "voter", status: "on-duty", address: "http://127.0.0.1:1", labels: {}, lastSeenMs: 5 },
+        { id: node, role: "voter", status: "on-duty", address: url, labels: {}, lastSeenMs: 5 },
         { id: "n9", role: "voter", status: "gone", address: undefined, labels: { zone: "a" }, lastSeenMs: undefined },
+        ...fixture.others.map((address, at) => ({
+          id: `other${at}`, role: "member" as const, status: "on-duty", address, labels: {}, lastSeenMs: 5,
+        })),
       ],
       convener: "n1",
   leader: { node, epoch: 3 },
@@ -68,8 +76,10 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   };
   const config = ApiConfig.parse({ api: "http://127.0.0.1:0" });
   const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, services, config);
+  url = server.url;
   return Object.assign(fixture, {
     url: server.url,
+    name: node,
     local,
     log,
     refusals: () => log.filter((line) => /refused|garbage/.test(line.event)),

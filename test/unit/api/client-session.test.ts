@@ -45,6 +45,8 @@ class ScriptedConnection {
   }
 }
 
+const NODE = { role: "voter", labels: {}, lastSeenMs: undefined } as const;
+
 let clock: ManualClock;
 let local: LocalKv;
 let connection: ScriptedConnection;
@@ -69,6 +71,13 @@ beforeEach(async () => {
       },
     },
     health: { isLive: () => true, readiness: () => ({ isReady: true }) },
+    cluster: () => ({
+      nodes: [
+        { ...NODE, id: "n1", status: "on-duty", address: "http://127.0.0.1:7201" },
+        { ...NODE, id: "n2", status: "gone", address: "http://127.0.0.1:7202" },
+        { ...NODE, id: "n3", status: "starting", address: undefined },
+      ],
+    }),
     onBroken: (failure: Error) => {
       throw failure;
     },
@@ -106,14 +115,20 @@ describe("the hello", () => {
   test("tells the version, the node and whether it is ready", () => {
     connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 9 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
-    expect(hello).toEqual({ kind: "welcome", version: 1, node: "n1", isReady: true });
+    expect(hello).toEqual({ kind: "welcome", version: 2, node: "n1", isReady: true });
   });
 
   test("a client from the future is refused with what to do", () => {
-    connection.deliver(encode(clientHelloFields({ versionMin: 2, versionMax: 3 })));
+    connection.deliver(encode(clientHelloFields({ versionMin: 3, versionMax: 4 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
     expect(hello).toMatchObject({ kind: "refused", error: { code: "E_VERSION" } });
     expect(isOpen).toBe(false);
+  });
+
+  test("a client of the version before is welcome", () => {
+    connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 1 })));
+    const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
+    expect(hello).toMatchObject({ kind: "welcome", version: 1 });
   });
 
   test("who says nothing is not waited for", async () => {
@@ -124,6 +139,12 @@ describe("the hello", () => {
 
 describe("requests", () => {
   beforeEach(greet);
+
+  test("members: where the others are reached, without those that are gone, and whether this node serves", async () => {
+    deliver({ kind: "members", id: 1 });
+    const [answer] = await answers();
+    expect(answer).toEqual({ kind: "ok", id: 1, result: [true, ["http://127.0.0.1:7201"]] });
+  });
 
   test("answers of one turn leave as one frame", async () => {
     deliver(put(1), put(2), { kind: "get", id: 3, timeoutMs: 100, key: "data/a", consistency: "local" });

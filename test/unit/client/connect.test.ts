@@ -1,11 +1,12 @@
 import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { connect, type Client } from "../../../src/client/connect.ts";
 import { defineContract, method } from "../../../src/sdk/contract.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
 
 let local: LocalKv;
@@ -16,6 +17,9 @@ beforeEach(async () => {
   local = await createLocalKv();
   nodes = [await openApi("n1", local), await openApi("n2", local)];
   client = connect({ nodes: nodes.map(({ url }) => url) });
+  // The first one is the one in use from here on.
+  await client.kv.get("data/none", { consistency: "local" });
+  if (client.node === "n2") nodes.reverse();
 });
 
 afterEach(async () => {
@@ -229,6 +233,34 @@ describe("losing a node", () => {
     await expect(stuck).rejects.toMatchObject({ code: "E_NO_QUORUM", outcome: "not-applied" });
     local.group.setMode("deciding");
     expect(await write).toEqual({ revision: 2 });
+  });
+
+  test("nodes that the caller never named are learned from the cluster", async () => {
+    node(0).others.push(node(1).url);
+    const other = connect({ nodes: [node(0).url] });
+    const kept = connect({ nodes: [node(0).url], discovery: "off" });
+    onTestFinished(() => [other, kept].forEach((opened) => opened.close()));
+    await Promise.all([other.kv.put("data/a", 1), kept.kv.put("data/b", 1)]);
+    const served = node(1).name;
+    await node(0).close();
+    expect(await other.kv.get("data/a")).toMatchObject({ entry: { value: 1 } });
+    expect(other.node).toBe(served);
+    const lost = kept.kv.get("data/a", { timeoutMs: 300 });
+    await expect(lost).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
+  });
+
+  test("a node that stops being ready is left for another one", async () => {
+    node(0).health.isReady = false;
+    await eventually("the client has moved", () => client.node === node(1).name || undefined);
+  });
+
+  test("a write refused for overload is sent again within its deadline, and its outcome is known", async () => {
+    local.group.setMode("full");
+    const patient = client.kv.put("data/a", 1, { timeoutMs: 20_000 });
+    const hasty = client.kv.put("data/b", 1, { timeoutMs: 100 });
+    await expect(hasty).rejects.toMatchObject({ code: "E_OVERLOADED", outcome: "not-applied" });
+    local.group.setMode("deciding");
+    expect(await patient).toEqual({ revision: 1 });
   });
 
   test("a server that speaks something else is left at once", async () => {
