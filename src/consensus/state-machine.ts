@@ -13,9 +13,58 @@ export type ConsensusMark = Uint8Array;
  */
 export type CheckpointGate = (ready: (decision: "write" | "skip") => void) => void;
 
+/** The state of the last durable checkpoint, to be carried elsewhere in pieces; whatever is applied meanwhile. */
+export interface SnapshotReader {
+  /** Slots [0, appliedSlots) are in it. */
+  readonly appliedSlots: number;
+  readonly revision: number;
+  readonly stateHash: number;
+  readonly mark: ConsensusMark;
+  /**
+   * The next chunk, or undefined after the last one. One call at a time.
+   * @throws AetherError E_DATA_CORRUPT when a row is damaged, E_UNAVAILABLE when this state is closed or replaced
+   */
+  next(): Promise<Uint8Array | undefined>;
+  /** Idempotent. Until then the disk keeps what it reads. */
+  close(): Promise<void>;
+}
+
+export interface InstalledSnapshot {
+  readonly generation: number;
+  /** Slots [0, appliedSlots) are in it. */
+  readonly appliedSlots: number;
+  readonly mark: ConsensusMark;
+}
+
+/** Takes the chunks of a snapshot, in order, beside the state that is used. */
+export interface SnapshotWriter {
+  /**
+   * Checks a chunk at once and resolves when it is on disk. The next one may be given before that.
+   * @throws AetherError E_DATA_CORRUPT, E_VERSION, E_DATA_FOREIGN when the chunk is refused: nothing of it was taken;
+   * E_DISK
+   */
+  write(chunk: Uint8Array): Promise<void>;
+  /**
+   * After the last chunk: makes the new generation count from the next start on. Until `install` or `abort` no
+   * checkpoint of the present state is written.
+   * @throws AetherError E_DATA_CORRUPT when chunks are missing, E_DISK
+   */
+  finish(): Promise<InstalledSnapshot>;
+  /** After `finish`: from now on this is the state. The old generation is destroyed in the background. */
+  install(): ConsensusMark;
+  /** Removes what was written; also after `finish`, not after `install`. Idempotent. */
+  abort(): Promise<void>;
+}
+
 export interface ReplicatedStateMachine {
   /** The mark of the state loaded from disk, or undefined when the state is new. */
   readonly loadedMark: ConsensusMark | undefined;
+  /** Which generation of the state was loaded: it rises with each snapshot that is installed. */
+  readonly loadedGeneration: number;
+  /** Digest of the backup that the state began with; undefined when it began empty. */
+  readonly seedDigest: string | undefined;
+  /** True when the stored state was set aside: nothing can be applied until a snapshot is installed. */
+  readonly needsSnapshot: boolean;
   /**
    * Applies one batch (a MessagePack array of commands, in order) and returns one result per command. Total: a
    * malformed
@@ -30,6 +79,17 @@ export interface ReplicatedStateMachine {
   endSlot(slot: number, makeMark: () => ConsensusMark): void;
   /** Sets who is asked before a checkpoint is written. The mark is made before, at the slot's end. */
   gateCheckpoints(gate: CheckpointGate): void;
+  /** Called after each checkpoint that became durable: slots [0, appliedSlots) need no log any more. */
+  onCheckpoint(listener: (appliedSlots: number) => void): void;
+  /** The last durable checkpoint; undefined when there is none. The view is of the moment of the call. */
+  openSnapshot(): Promise<SnapshotReader | undefined>;
+  /** One at a time. */
+  beginInstall(): SnapshotWriter;
+  /**
+   * The state is not to be believed: goes on empty, and needs a snapshot. What is stored stays on disk until that is
+   * installed, and is found again by a start before.
+   */
+  setAside(): Promise<void>;
   /** A rolling hash over every change so far; equal on all replicas that applied the same slots. */
   readonly stateHash: number;
 }

@@ -14,6 +14,14 @@ export interface KeyRange {
 
 export type StoreEntry = readonly [key: Uint8Array, value: Uint8Array];
 
+/** A write that is put together over several turns. Nobody sees anything of it before `write`. */
+export interface StoreBatch {
+  put(key: Uint8Array, value: Uint8Array): void;
+  delete(key: Uint8Array): void;
+  /** As `OrderedStore.write`; the last call. */
+  write(done: (failure?: Error) => void): void;
+}
+
 /** An ordered map of bytes on disk. Keys order bytewise. */
 export interface OrderedStore extends AsyncCloseable {
   getSync(key: Uint8Array): Uint8Array | undefined;
@@ -22,6 +30,8 @@ export interface OrderedStore extends AsyncCloseable {
    * the order of calls. A failure means nothing may be concluded about this write: the process must stop.
    */
   write(ops: readonly StoreOp[], done: (failure?: Error) => void): void;
+  /** For a write too large to be made in one turn. One that is never written leaves nothing behind. */
+  begin(): StoreBatch;
   /** Entries as of the moment of this call, whatever is written afterwards. */
   entries(range: KeyRange): AsyncIterable<StoreEntry>;
 }
@@ -32,4 +42,8 @@ export interface StorePort {
    * @throws AetherError E_DATA_LOCKED when another process has it, E_DATA_CORRUPT when it cannot be read.
    */
   open(name: string): Promise<OrderedStore>;
+  /** Names of the stores there are, in any order; other folders at the same place may be among them. */
+  list(): Promise<readonly string[]>;
+  /** Removes a closed store with everything in it: once this has resolved, or wholly not. */
+  destroy(name: string): Promise<void>;
 }

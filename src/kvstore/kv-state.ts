@@ -3,19 +3,28 @@
 //
 // The disk changes only by checkpoints: one atomic, synced write with all changed entries, the revision, the rolling
 // hash and the mark of consensus, taken at the end of a slot. Everything later is rebuilt by consensus after a crash.
+import { assert, unreachable } from "../base/assert.ts";
 import { decode } from "../base/codec.ts";
 import { createDeferred, type Deferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { MiB, SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
-import type { OrderedStore, StoreEntry } from "../env/store.ts";
+import type { StoreEntry } from "../env/store.ts";
 import type { Log } from "../env/telemetry.ts";
-import type { CheckpointGate, ConsensusMark, ReplicatedStateMachine } from "../consensus/state-machine.ts";
+import type {
+  CheckpointGate,
+  ConsensusMark,
+  ReplicatedStateMachine,
+  SnapshotReader,
+  SnapshotWriter,
+} from "../consensus/state-machine.ts";
+import { CheckpointRun, type CheckpointEnd } from "./checkpoint-run.ts";
 import {
   CHECKPOINT_ROW,
   encodeCheckpoint,
   FIRST_KEY_ROW,
   parseCheckpoint,
+  refuseForeign,
   type Checkpoint,
 } from "./core/checkpoint.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
@@ -24,11 +33,14 @@ import type { KvEntry, LeaseId } from "./core/schema.ts";
 import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
 import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
 import type { KvListQuery, KvPage, KvRead, LeaseInfo, StoreUsage } from "./kv.ts";
+import type { Generation, KvGenerations } from "./kv-generations.ts";
 import { LayeredEntries, type Layered } from "./layered-entries.ts";
+import { KvSnapshotReader } from "./snapshot-reader.ts";
+import { KvSnapshotWriter } from "./snapshot-writer.ts";
 
 export interface KvStateOptions {
-  /** The open store "kv" of this node. Its opener closes it, after this state. */
-  readonly store: OrderedStore;
+  /** Where the state of this node is. Its opener closes it, after this state. */
+  readonly generations: KvGenerations;
   readonly clock: Clock;
   readonly log: Log;
   /** Name of the cluster: state of another one is refused. */
@@ -60,19 +72,26 @@ const CHECKPOINT_CHANGES = 131_072;
 const CHECKPOINT_INTERVAL_MS = 10 * SECOND_MS;
 
 const LOST: LostResult = { kind: "lost" };
+/** Where a new state begins. */
+const EMPTY = { revision: 0, stateHash: 0, machine: undefined };
 
 export class KvState implements ReplicatedStateMachine {
   readonly loadedMark: ConsensusMark | undefined;
+  readonly loadedGeneration: number;
   private readonly options: KvStateOptions;
-  private readonly entries: LayeredEntries;
-  private readonly machine: KvStateMachine;
+  private entries: LayeredEntries;
+  private machine: KvStateMachine;
+  private seed: string | undefined;
+  private isAside: boolean;
+  private readonly checkpointListeners: ((appliedSlots: number) => void)[] = [];
   private readonly listeners = new Set<ChangeListener>();
   private readonly resetListeners = new Set<(revision: number) => void>();
   /** Where the applied state stands; undefined inside a slot, where no checkpoint can be taken. */
   private boundary: { readonly slot: number; readonly makeMark: () => ConsensusMark } | undefined;
   /** Slots ended since the start of the last checkpoint. */
   private isDirty = false;
-  private writing: Deferred<void> | undefined;
+  private writing: { readonly run: CheckpointRun; readonly ended: Deferred<void> } | undefined;
+  private installing: "no" | "writing" | "finishing" = "no";
   private timer: Timer | undefined;
   private failure: AetherError | undefined;
   private isClosed = false;
@@ -84,15 +103,23 @@ export class KvState implements ReplicatedStateMachine {
   private beforeCheckpoint: (ready: () => void) => void = (ready) => ready();
 
   /** @throws AetherError E_DATA_CORRUPT, E_VERSION, E_DATA_FOREIGN (state of another cluster) */
-  static async open(options: KvStateOptions): Promise<KvState> {
-    return new KvState(options, await loadCheckpoint(options.store, options.cluster));
+  static open(options: KvStateOptions): KvState {
+    const { generations, cluster } = options;
+    const row = generations.current.store.getSync(CHECKPOINT_ROW);
+    const loaded = row === undefined ? undefined : parseCheckpoint(row);
+    if (loaded !== undefined) refuseForeign(loaded, cluster);
+    return new KvState(options, loaded);
   }
 
   private constructor(options: KvStateOptions, loaded: Checkpoint | undefined) {
+    const { generations } = options;
     this.options = options;
-    this.entries = new LayeredEntries(options.store);
-    this.machine = new KvStateMachine(this.entries, loaded ?? { revision: 0, stateHash: 0 });
+    this.entries = new LayeredEntries(generations.current.store);
+    this.machine = new KvStateMachine(this.entries, loaded ?? EMPTY);
     this.loadedMark = loaded?.mark;
+    this.loadedGeneration = generations.current.number;
+    this.seed = loaded?.seedDigest;
+    this.isAside = generations.hasSetAside;
   }
 
   get revision(): number {
@@ -110,6 +137,14 @@ export class KvState implements ReplicatedStateMachine {
 
   get usage(): StoreUsage {
     return { liveBytes: 0, quotaBytes: QUOTA_BYTES_DEFAULT };
+  }
+
+  get seedDigest(): string | undefined {
+    return this.seed;
+  }
+
+  get needsSnapshot(): boolean {
+    return this.isAside;
   }
 
   /** Called inside `applyBatch`, once per command that changed something. Returns the way to stop it. */
@@ -134,6 +169,45 @@ export class KvState implements ReplicatedStateMachine {
    */
   precedeCheckpoints(before: (ready: () => void) => void): void {
     this.beforeCheckpoint = before;
+  }
+
+  onCheckpoint(listener: (appliedSlots: number) => void): void {
+    this.checkpointListeners.push(listener);
+  }
+
+  async openSnapshot(): Promise<SnapshotReader | undefined> {
+    this.refuseWhenFailed();
+    try {
+      return await KvSnapshotReader.open(this.options.generations.current.store);
+    } catch (error) {
+      throw this.readFailure(error);
+    }
+  }
+
+  beginInstall(): SnapshotWriter {
+    assert(this.installing === "no", "one snapshot is installed at a time");
+    this.installing = "writing";
+    const { generations, cluster } = this.options;
+    return new KvSnapshotWriter({
+      generations,
+      cluster,
+      onFinishing: () => {
+        this.installing = "finishing";
+      },
+      onInstall: (generation, checkpoint) => this.replace(generation, checkpoint),
+      onEnd: () => {
+        this.installing = "no";
+      },
+    });
+  }
+
+  async setAside(): Promise<void> {
+    if (this.isAside) return;
+    const { generations } = this.options;
+    this.isAside = true;
+    await this.writing?.ended.promise;
+    generations.switchTo(await generations.create(), "keep");
+    this.reset(EMPTY);
   }
 
   applyBatch(batch: Uint8Array): readonly ApplyResult[] {
@@ -174,7 +248,7 @@ export class KvState implements ReplicatedStateMachine {
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
     const changed = this.entries.changed((key) => isListed(key, query), undone);
-    const disk = this.options.store.entries(rangeOf(query));
+    const disk = this.options.generations.current.store.entries(rangeOf(query));
     const page: KvEntry[] = [];
     let bytes = 0;
     try {
@@ -195,9 +269,9 @@ export class KvState implements ReplicatedStateMachine {
   async checkpoint(): Promise<void> {
     // The one under way may have begun before the last slot; without one, the new one begins inside this call. One that
     // began meanwhile has that slot too: under load there always is one, and no moment without would ever come.
-    if (this.writing !== undefined) await this.writing.promise;
+    if (this.writing !== undefined) await this.writing.ended.promise;
     if (this.isDirty && this.writing === undefined) this.startCheckpoint();
-    await this.writing?.promise;
+    await this.writing?.ended.promise;
   }
 
   /** Writes a last checkpoint. The store itself is closed by its opener. */
@@ -218,7 +292,7 @@ export class KvState implements ReplicatedStateMachine {
   }
 
   private applyCommand(command: unknown): ApplyResult {
-    if (this.failure !== undefined) return LOST;
+    if (this.failure !== undefined || this.isAside) return LOST;
     let result: CommandResult;
     try {
       result = this.machine.apply(command);
@@ -263,39 +337,77 @@ export class KvState implements ReplicatedStateMachine {
   private startCheckpoint(): void {
     const { boundary } = this;
     if (boundary === undefined || this.failure !== undefined || this.hasSkipped) return;
-    const { revision, stateHash } = this;
-    const { cluster, store } = this.options;
-    const mark = boundary.makeMark();
-    const ops = this.entries.freeze();
-    const value = encodeCheckpoint({ cluster, revision, stateHash, slot: boundary.slot, mark });
-    ops.push({ kind: "put", key: CHECKPOINT_ROW, value });
+    // A snapshot that is complete on disk but not the state yet must never be older than where the log is cut.
+    if (this.installing === "finishing" || this.isAside) return;
     this.isDirty = false;
     this.timer?.cancel();
     this.timer = undefined;
-    this.writing = createDeferred();
-    this.beforeCheckpoint(() => this.gate((decision) => {
-      if (decision === "write") store.write(ops, (failure) => this.onWritten(failure));
-      else this.skipCheckpoint();
-    }));
+    const { clock, generations } = this.options;
+    const run = new CheckpointRun({
+      store: generations.current.store,
+      clock,
+      record: this.encodeRecord(boundary.slot, boundary.makeMark()),
+      rows: this.entries.freeze(),
+      gate: (ready) => this.beforeCheckpoint(() => this.gate(ready)),
+      onEnd: (end) => this.onCheckpointEnd(end, boundary.slot),
+    });
+    this.writing = { run, ended: createDeferred() };
+    run.start();
   }
 
-  private onWritten(failure: Error | undefined): void {
-    if (failure === undefined) this.entries.thaw();
-    else this.fail(writeFailure(failure));
-    this.endCheckpoint();
-    // What came meanwhile may be too much already; the next slot would find out, but there may be none for long.
-    if (this.isCheckpointDue()) this.startCheckpoint();
+  private encodeRecord(slot: number, mark: ConsensusMark): Uint8Array {
+    const { revision, stateHash, seedDigest } = this;
+    const machine = this.machine.save();
+    return encodeCheckpoint({ cluster: this.options.cluster, revision, stateHash, slot, mark, machine, seedDigest });
   }
 
-  /** The group has stopped: the next start applies again, from its journal, what stays only in memory now. */
-  private skipCheckpoint(): void {
-    this.hasSkipped = true;
-    this.endCheckpoint();
+  private onCheckpointEnd(end: CheckpointEnd, slot: number): void {
+    switch (end.kind) {
+      case "written":
+        this.entries.thaw();
+        this.endCheckpoint();
+        for (const listener of this.checkpointListeners) listener(slot + 1);
+        // What came meanwhile may be too much already; the next slot would find out, but there may be none for long.
+        if (this.isCheckpointDue()) this.startCheckpoint();
+        return;
+      case "skipped":
+        // The group has stopped: the next start applies again, from its journal, what stays only in memory now.
+        this.hasSkipped = true;
+        this.endCheckpoint();
+        return;
+      case "failed":
+        this.fail(writeFailure(end.failure));
+        this.endCheckpoint();
+        return;
+      default:
+        return unreachable(end);
+    }
   }
 
   private endCheckpoint(): void {
-    this.writing?.resolve();
+    this.writing?.ended.resolve();
     this.writing = undefined;
+  }
+
+  /** Another state, complete on disk, takes the place of this one. */
+  private replace(generation: Generation, checkpoint: Checkpoint): void {
+    this.options.generations.switchTo(generation, "destroy");
+    this.isAside = false;
+    this.seed = checkpoint.seedDigest;
+    this.reset(checkpoint);
+    for (const listener of this.resetListeners) listener(this.revision);
+  }
+
+  /** Nothing of what was applied here counts any more. */
+  private reset(start: Pick<Checkpoint, "revision" | "stateHash" | "machine">): void {
+    this.writing?.run.cancel();
+    this.endCheckpoint();
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.boundary = undefined;
+    this.isDirty = false;
+    this.entries = new LayeredEntries(this.options.generations.current.store);
+    this.machine = new KvStateMachine(this.entries, start);
   }
 
   /** Consensus goes on until the node has stopped, this state does not: a quorum's answer says nothing about it. */
@@ -322,25 +434,6 @@ export class KvState implements ReplicatedStateMachine {
   }
 }
 
-async function loadCheckpoint(store: OrderedStore, cluster: string): Promise<Checkpoint | undefined> {
-  const row = store.getSync(CHECKPOINT_ROW);
-  if (row === undefined) {
-    for await (const [key] of store.entries({})) {
-      const found = Buffer.from(key).toString();
-      const message = `the stored state has rows ("${found}") but no checkpoint record; replace this node's data`;
-      throw new AetherError("E_DATA_CORRUPT", message);
-    }
-    return undefined;
-  }
-  const checkpoint = parseCheckpoint(row);
-  if (checkpoint.cluster !== cluster) {
-    const found = checkpoint.cluster;
-    const message = `the stored state is of cluster "${found}", this node of "${cluster}": use its own data directory`;
-    throw new AetherError("E_DATA_FOREIGN", message, { details: { found, expected: cluster } });
-  }
-  return checkpoint;
-}
-
 function pageLimit(query: KvListQuery): number {
   const limit = query.limit ?? PAGE_ENTRIES_MAX;
   if (Number.isSafeInteger(limit) && limit >= 1 && limit <= PAGE_ENTRIES_MAX) return limit;
@@ -350,7 +443,7 @@ function pageLimit(query: KvListQuery): number {
 }
 
 function isListed(key: KeyText, query: KvListQuery): boolean {
-  if (!key.startsWith(query.prefix)) return false;
+  if (!key.startsWith(query.prefix) || isSystemRow(key)) return false;
   return query.after === undefined || compareKeyText(key, keyTextOf(query.after)) > 0;
 }
 
@@ -382,6 +475,11 @@ async function* mergeRows(
   for (const [key, found] of changed.slice(next)) {
     if (found !== "absent") yield [key, found];
   }
+}
+
+/** Rows of the state machine's own lie where no key can. */
+function isSystemRow(key: KeyText): boolean {
+  return key < " ";
 }
 
 /** Rows hold only keys that were parsed before they were proposed. */

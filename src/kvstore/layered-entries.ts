@@ -2,7 +2,7 @@
 // bounded cache, then the disk. Does not own: when a checkpoint is due.
 import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
-import type { OrderedStore, StoreOp } from "../env/store.ts";
+import type { OrderedStore } from "../env/store.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
 import type { StateEntries } from "./core/state-machine.ts";
 import { decodeRow, type StoredEntry } from "./core/stored-entry.ts";
@@ -64,13 +64,13 @@ export class LayeredEntries implements StateEntries {
     this.change(key, "absent");
   }
 
-  /** Sets the changes aside and gives the operations that write them. The next changes go to a new layer. */
-  freeze(): StoreOp[] {
+  /** Sets the changes aside, to be written. The next changes go to a new layer. */
+  freeze(): ReadonlyMap<KeyText, Layered> {
     assert(this.frozen === undefined, "one checkpoint at a time");
     this.frozen = this.active;
     this.active = emptyLayer();
     this.changes = 0;
-    return Array.from(this.frozen.rows, writeOp);
+    return this.frozen.rows;
   }
 
   /** The frozen changes are on disk: they are only a cache from here on. */
@@ -130,8 +130,4 @@ function emptyLayer(): Layer {
 function weightOf(row: Layered | undefined): number {
   if (row === undefined) return 0;
   return ROW_OVERHEAD_BYTES + (row === "absent" ? 0 : row.block.length);
-}
-
-function writeOp([key, row]: readonly [KeyText, Layered]): StoreOp {
-  return row === "absent" ? { kind: "delete", key: Buffer.from(key) } : { kind: "put", ...row.row };
 }

@@ -13,6 +13,7 @@ import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
 import type { Invoker } from "../invocation/invoker.ts";
+import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { MessageRouter } from "../net/message-router.ts";
@@ -42,9 +43,9 @@ export async function openNodeParts(
 ): Promise<NodeParts> {
   const { telemetry } = env;
   const wal = resources.own(await env.store.open("wal"));
-  const store = resources.own(await env.store.open("kv"));
+  const generations = resources.own(await KvGenerations.open(env.store));
   const { cluster } = config;
-  const state = await KvState.open({ store, clock: env.clock, log: telemetry.log, cluster, onFatal });
+  const state = KvState.open({ generations, clock: env.clock, log: telemetry.log, cluster, onFatal });
   const router = resources.own(await openRouter(config, env));
   const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
   // Checkpoints need a group that runs: the last one is written before it closes.

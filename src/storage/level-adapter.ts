@@ -1,10 +1,10 @@
 // Owns: ordered stores on disk, over LevelDB. Does not own: what is stored, nor whether it may be believed (records
 // carry their own checksums: LevelDB skips damaged blocks of its log silently).
-import { mkdir, open as openFile, readdir } from "node:fs/promises";
+import { mkdir, open as openFile, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { Level } from "level";
 import { AetherError, type AetherErrorOptions } from "../base/errors.ts";
-import type { KeyRange, OrderedStore, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
+import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
@@ -20,7 +20,37 @@ export function createLevelStorePort(directory: string): StorePort {
         throw error instanceof AetherError ? error : openError(location, error);
       }
     },
+    list: () => listStores(directory),
+    async destroy(name) {
+      await removeStore(directory, name);
+    },
   };
+}
+
+/** A store that is being removed has this after its name: half a store must never be taken for one. */
+const REMOVED_SUFFIX = ".removed";
+
+/** Finishes removals that were cut short. */
+async function listStores(directory: string): Promise<readonly string[]> {
+  await makeDirectory(directory);
+  const folders = (await readdir(directory, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  const names = folders.map(({ name }) => name);
+  const removed = names.filter((name) => name.endsWith(REMOVED_SUFFIX));
+  for (const name of removed) await rm(join(directory, name), { recursive: true, force: true });
+  return names.filter((name) => !removed.includes(name));
+}
+
+async function removeStore(directory: string, name: string): Promise<void> {
+  const removed = join(directory, `${name}${REMOVED_SUFFIX}`);
+  await rm(removed, { recursive: true, force: true });
+  try {
+    await rename(join(directory, name), removed);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return;
+    throw openError(join(directory, name), error);
+  }
+  await syncDirectory(directory);
+  await rm(removed, { recursive: true, force: true });
 }
 
 async function openDatabase(location: string): Promise<Database> {
@@ -77,6 +107,15 @@ class LevelStore implements OrderedStore {
 
   write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
     this.queue.write(ops, done);
+  }
+
+  begin(): StoreBatch {
+    const batch = this.database.batch();
+    return {
+      put: (key, value) => batch.put(key, value),
+      delete: (key) => batch.del(key),
+      write: (done) => this.queue.write(() => batch.write({ sync: true }), done),
+    };
   }
 
   entries(range: KeyRange): AsyncIterable<StoreEntry> {

@@ -2,7 +2,8 @@
 // process: opening the same name again at the same port finds it.
 import { AetherError } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
-import type { KeyRange, OrderedStore, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
+import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
+import { createOpBatch } from "./op-batch.ts";
 
 /** Bytes as a string of one character per byte, so that a Map finds them and `<` orders them bytewise. */
 type ByteText = string;
@@ -27,6 +28,11 @@ export function createMemoryStorePort(clock: Pick<Clock, "defer">): StorePort {
       }
       table.isOpen = true;
       return Promise.resolve(new MemoryStore(table, clock));
+    },
+    list: () => Promise.resolve([...tables.keys()]),
+    destroy(name) {
+      tables.delete(name);
+      return Promise.resolve();
     },
   };
 }
@@ -59,6 +65,10 @@ class MemoryStore implements OrderedStore {
       done();
       if (this.waiting === 0) this.onIdle?.();
     });
+  }
+
+  begin(): StoreBatch {
+    return createOpBatch(this);
   }
 
   entries(range: KeyRange): AsyncIterable<StoreEntry> {

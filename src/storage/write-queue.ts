@@ -4,9 +4,13 @@ import { AetherError } from "../base/errors.ts";
 import type { StoreOp } from "../env/store.ts";
 
 interface QueuedWrite {
-  readonly ops: readonly StoreOp[];
+  /** Operations, which share a group with others, or a batch that was put together before and is written alone. */
+  readonly content: readonly StoreOp[] | PreparedWrite;
   readonly done: (failure?: Error) => void;
 }
+
+/** Writes and fsyncs what its maker has put together. */
+export type PreparedWrite = () => Promise<void>;
 
 /** Calls `writeSynced` for one group of writes at a time. After a failure nothing is written any more. */
 export class WriteQueue {
@@ -20,12 +24,12 @@ export class WriteQueue {
     this.writeSynced = writeSynced;
   }
 
-  write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
+  write(content: readonly StoreOp[] | PreparedWrite, done: (failure?: Error) => void): void {
     if (this.isClosed) {
       queueMicrotask(() => done(new AetherError("E_UNAVAILABLE", "a write came after the store was closed")));
       return;
     }
-    this.waiting.push({ ops, done });
+    this.waiting.push({ content, done });
     // The first write of an idle store starts at once, inside this call.
     this.running ??= this.run();
   }
@@ -38,12 +42,17 @@ export class WriteQueue {
 
   private async run(): Promise<void> {
     while (this.waiting.length > 0) {
-      const group = this.waiting;
-      this.waiting = [];
+      const group = this.takeGroup();
       await this.writeGroup(group);
       for (const { done } of group) done(this.failure);
     }
     this.running = undefined;
+  }
+
+  /** Writes keep their order: a prepared one ends the group before it. */
+  private takeGroup(): readonly QueuedWrite[] {
+    const prepared = this.waiting.findIndex(({ content }) => typeof content === "function");
+    return this.waiting.splice(0, prepared === -1 ? this.waiting.length : Math.max(prepared, 1));
   }
 
   private async writeGroup(group: readonly QueuedWrite[]): Promise<void> {
@@ -51,9 +60,15 @@ export class WriteQueue {
     try {
       // An fsync that failed once may have lost anything: a later one that succeeds proves nothing.
       if (this.failure !== undefined || first === undefined) return;
-      await this.writeSynced(group.length === 1 ? first.ops : group.flatMap((write) => write.ops));
+      const { content } = first;
+      if (typeof content === "function") await content();
+      else await this.writeSynced(group.length === 1 ? content : group.flatMap(operationsOf));
     } catch (error) {
       this.failure = error instanceof Error ? error : new AetherError("E_INTERNAL", String(error));
     }
   }
+}
+
+function operationsOf({ content }: QueuedWrite): readonly StoreOp[] {
+  return typeof content === "function" ? [] : content;
 }

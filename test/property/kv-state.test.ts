@@ -7,6 +7,7 @@ import type { StoredChange } from "../../src/kvstore/core/state-machine.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
+import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
 import { WatchHub } from "../../src/kvstore/watch-hub.ts";
 import { createMemoryStorePort } from "../../src/storage/memory-store.ts";
@@ -101,29 +102,29 @@ interface Replica {
   state: KvState;
   reopen(): Promise<void>;
   /** A new state on what is on disk; the old one writes nothing any more. */
-  crash(): Promise<void>;
+  crash(): void;
 }
 
 async function openReplica(): Promise<Replica> {
   const clock = new ManualClock();
   // The store's answers come with the clock, so a checkpoint stays under way until the clock moves.
   const stores = createMemoryStorePort(clock);
-  let store = await stores.open("kv");
-  const open = (): Promise<KvState> =>
-    KvState.open({ store, clock, log: SILENT_LOG, cluster: "c", onFatal: (error) => expect.fail(error.message) });
+  let generations = await KvGenerations.open(stores);
+  const open = (): KvState =>
+    KvState.open({ generations, clock, log: SILENT_LOG, cluster: "c", onFatal: (error) => expect.fail(error.message) });
   const replica: Replica = {
     clock,
-    state: await open(),
-    crash: async () => {
-      replica.state = await open();
+    state: open(),
+    crash: () => {
+      replica.state = open();
     },
     reopen: async () => {
       const closed = replica.state.close();
       await clock.settle();
       await closed;
-      await store.close();
-      store = await stores.open("kv");
-      replica.state = await open();
+      await generations.close();
+      generations = await KvGenerations.open(stores);
+      replica.state = open();
     },
   };
   return replica;
@@ -195,7 +196,7 @@ test("a state that is checkpointed, closed, reopened and crashed equals one that
             break;
           case "crash": {
             // The old state is forgotten as it is; consensus applies again what is after the mark.
-            await replica.crash();
+            replica.crash();
             const next = replica.state.loadedMark?.[0] ?? 0;
             for (let slot = next; slot < log.length; slot++) apply(replica.state, slot);
             break;

@@ -1,11 +1,13 @@
 // Checkpoints of the store against the journal of consensus: never ahead of it, never kept waiting by load.
 import { expect, test } from "vitest";
 import { encode } from "../../src/base/codec.ts";
+import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../src/kvstore/kv-state.ts";
 import { DedupeTable } from "../../src/consensus/core/dedupe-table.ts";
 import { encodeMark } from "../../src/consensus/recovery.ts";
 import type { CheckpointGate } from "../../src/consensus/state-machine.ts";
 import { SILENT_LOG } from "../support/local-kv.ts";
+import { portOf } from "../support/one-store.ts";
 import { HandClock } from "./consensus-clock.ts";
 import { HandCluster } from "./consensus-cluster.ts";
 import { HandDisk } from "./consensus-disk.ts";
@@ -54,7 +56,8 @@ test("a checkpoint that waits is skipped when the group stops", async () => {
 test("a store whose checkpoint was skipped closes in peace, and what it could not write is not written", async () => {
   const clock = new HandClock();
   const disk = new HandDisk();
-  const state = await KvState.open({ store: disk, clock, log: SILENT_LOG, cluster: "story", onFatal: () => undefined });
+  const generations = await KvGenerations.open(portOf(disk));
+  const state = KvState.open({ generations, clock, log: SILENT_LOG, cluster: "story", onFatal: () => undefined });
   const waiting: Parameters<CheckpointGate>[0][] = [];
   state.gateCheckpoints((ready) => waiting.push(ready));
   state.endSlot(0, () => encodeMark(1, new DedupeTable()));

@@ -349,6 +349,9 @@ export class HandCluster {
 /** What a store does with commands: remembers them, in order. */
 export class HandState implements ReplicatedStateMachine {
   readonly loadedMark: Uint8Array | undefined;
+  readonly loadedGeneration = 0;
+  readonly seedDigest = undefined;
+  readonly needsSnapshot = false;
   readonly commands: string[] = [];
   stateHash = 0;
   gate: CheckpointGate | undefined;
@@ -367,6 +370,22 @@ export class HandState implements ReplicatedStateMachine {
 
   endSlot(): void {
     // Nothing is kept on disk: every life replays its journal.
+  }
+
+  onCheckpoint(): void {
+    // There are none.
+  }
+
+  openSnapshot(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  beginInstall(): never {
+    throw new RangeError("a state in memory installs no snapshot");
+  }
+
+  setAside(): never {
+    throw new RangeError("a state in memory is not set aside");
   }
 
   gateCheckpoints(gate: CheckpointGate): void {

@@ -1,6 +1,7 @@
 // Owns: a disk whose writes end when a story says so, and which forgets what had not ended when its process dies.
 import { present } from "../../src/base/assert.ts";
-import type { OrderedStore, StoreEntry, StoreOp } from "../../src/env/store.ts";
+import type { OrderedStore, StoreBatch, StoreEntry, StoreOp } from "../../src/env/store.ts";
+import { createOpBatch } from "../../src/storage/op-batch.ts";
 
 interface WaitingWrite {
   readonly ops: readonly StoreOp[];
@@ -21,6 +22,10 @@ export class HandDisk implements OrderedStore {
 
   write(ops: readonly StoreOp[], done: (failure?: Error) => void): void {
     this.waiting.push({ ops, done });
+  }
+
+  begin(): StoreBatch {
+    return createOpBatch(this);
   }
 
   async *entries(): AsyncGenerator<StoreEntry> {

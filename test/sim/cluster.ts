@@ -9,6 +9,7 @@ import type { KvChange } from "../../src/kvstore/core/schema.ts";
 import type { StoredChange } from "../../src/kvstore/core/state-machine.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
+import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
 import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
@@ -129,7 +130,8 @@ export class Cluster {
     const onFatal = (error: AetherError): void => {
       if (process.isAlive) this.violations.report("fatal", `${node} stops itself: ${error.code} ${error.message}`);
     };
-    const kv = await KvState.open({ store: await env.store.open("kv"), clock, log, cluster: "sim", onFatal });
+    const generations = await KvGenerations.open(env.store);
+    const kv = KvState.open({ generations, clock, log, cluster: "sim", onFatal });
     if (!process.isAlive) return;
     this.streams.booted(node, kv.revision);
     kv.onChanges((revision, changes) => {

@@ -6,6 +6,7 @@ import type { Clock } from "../../src/env/clock.ts";
 import type { StorePort } from "../../src/env/store.ts";
 import type { Log } from "../../src/env/telemetry.ts";
 import type { Group, GroupStatus, ProposeOutcome, ReadOutcome } from "../../src/consensus/group.ts";
+import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../src/kvstore/kv-state.ts";
 import { KvStore } from "../../src/kvstore/kv-store.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
@@ -32,10 +33,10 @@ export interface LocalKv {
 export async function createLocalKv(options: LocalKvOptions = {}): Promise<LocalKv> {
   const clock = options.clock ?? createRealClock();
   const stores = options.stores ?? createMemoryStorePort(clock);
-  const store = await stores.open("kv");
+  const generations = await KvGenerations.open(stores);
   const fatal: AetherError[] = [];
-  const state = await KvState.open({
-    store,
+  const state = KvState.open({
+    generations,
     clock,
     log: SILENT_LOG,
     cluster: "local",
@@ -47,7 +48,7 @@ export async function createLocalKv(options: LocalKvOptions = {}): Promise<Local
     kv.close();
     group.stop();
     await state.close();
-    await store.close();
+    await generations.close();
   };
   return { kv, state, group, stores, fatal, close };
 }

@@ -10,22 +10,28 @@ const CHECKSUM_BYTES = 4;
 
 /** Row of the record. No key begins with a control character, so it lies before all of them. */
 export const CHECKPOINT_ROW: Uint8Array = Uint8Array.from([0]);
-/** Where the rows of keys begin. */
-export const FIRST_KEY_ROW: Uint8Array = Uint8Array.from([1]);
+/** Where all other rows begin: first those of the system, then those of keys. */
+export const FIRST_ROW: Uint8Array = Uint8Array.from([1]);
+/** Where the rows of keys begin: no key begins with a control character, every row of the system does. */
+export const FIRST_KEY_ROW: Uint8Array = Uint8Array.from([0x20]);
 
 export interface Checkpoint {
   readonly cluster: string;
   readonly revision: number;
   readonly stateHash: number;
-  /** The last slot whose changes are in the rows. */
+  /** The last slot whose changes are in the rows; -1 in a state that began with a backup and has applied nothing. */
   readonly slot: number;
   /** Opaque: where consensus stands after that slot. */
   readonly mark: Uint8Array;
+  /** What the state machine keeps beside its entries; undefined in the records of its first version. */
+  readonly machine: unknown;
+  /** Digest of the backup that the state began with. */
+  readonly seedDigest: string | undefined;
 }
 
 export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
-  const { cluster, revision, stateHash, slot, mark } = checkpoint;
-  const body = encode([STORE_FORMAT, cluster, revision, stateHash, slot, mark]);
+  const { cluster, revision, stateHash, slot, mark, machine, seedDigest } = checkpoint;
+  const body = encode([STORE_FORMAT, cluster, revision, stateHash, slot, mark, machine ?? null, seedDigest ?? null]);
   const checksum = Buffer.allocUnsafe(CHECKSUM_BYTES);
   checksum.writeUInt32LE(crc32(body));
   return Buffer.concat([body, checksum]);
@@ -38,7 +44,9 @@ export function parseCheckpoint(row: Uint8Array): Checkpoint {
   if (end < 1 || crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) {
     throw corrupt("its checkpoint record does not match its checksum");
   }
-  const [format, cluster, revision, stateHash, slot, mark] = listOf(decode(bytes.subarray(0, end), end));
+  const [format, cluster, revision, stateHash, slot, mark, machine, seedDigest] = listOf(
+    decode(bytes.subarray(0, end), end),
+  );
   if (format !== STORE_FORMAT) {
     const found = `the stored state has format ${String(format)}, this version reads ${STORE_FORMAT}`;
     throw new AetherError("E_VERSION", `${found}: use the version that wrote it, or a newer one`, {
@@ -48,7 +56,23 @@ export function parseCheckpoint(row: Uint8Array): Checkpoint {
   if (typeof cluster !== "string" || !(mark instanceof Uint8Array)) {
     throw corrupt("its checkpoint record has wrong fields");
   }
-  return { cluster, revision: count(revision), stateHash: count(stateHash), slot: count(slot), mark };
+  return {
+    cluster,
+    revision: count(revision),
+    stateHash: count(stateHash),
+    slot: slot === -1 ? slot : count(slot),
+    mark,
+    machine: machine ?? undefined,
+    seedDigest: typeof seedDigest === "string" ? seedDigest : undefined,
+  };
+}
+
+/** @throws AetherError E_DATA_FOREIGN for the state of another cluster. */
+export function refuseForeign(checkpoint: Checkpoint, cluster: string): void {
+  const found = checkpoint.cluster;
+  if (found === cluster) return;
+  const message = `the stored state is of cluster "${found}", this node of "${cluster}": use its own data directory`;
+  throw new AetherError("E_DATA_FOREIGN", message, { details: { found, expected: cluster } });
 }
 
 function listOf(decoded: unknown): readonly unknown[] {

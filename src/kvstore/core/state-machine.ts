@@ -75,7 +75,11 @@ export class KvStateMachine {
   private currentRevision: number;
   private currentHash: number;
 
-  constructor(entries: StateEntries, start: { readonly revision: number; readonly stateHash: number }) {
+  /** `machine` is what `save` gave, or undefined for an empty state. */
+  constructor(
+    entries: StateEntries,
+    start: { readonly revision: number; readonly stateHash: number; readonly machine?: unknown },
+  ) {
     this.entries = entries;
     this.currentRevision = start.revision;
     this.currentHash = start.stateHash;
@@ -88,6 +92,11 @@ export class KvStateMachine {
   /** A chain over every change so far: equal on all replicas with the same history. */
   get stateHash(): number {
     return this.currentHash;
+  }
+
+  /** What it keeps beside the entries, for the record of a checkpoint: plain data. */
+  save(): unknown {
+    return undefined;
   }
 
   /** Applies one decoded command, whatever it is. */

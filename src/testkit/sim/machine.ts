@@ -76,7 +76,11 @@ export class Machine {
       random: this.random.fork(`life ${process.life}`),
       log: new SimLog(this.world, process),
       messaging,
-      store: { open: (name) => this.openStore(process, name) },
+      store: {
+        open: (name) => this.openStore(process, name),
+        list: () => Promise.resolve([...this.disks.keys()]),
+        destroy: (name) => this.destroyStore(process, name),
+      },
     };
     this.world.spawn(process, async () => {
       await this.bootProcess(env);
@@ -117,7 +121,14 @@ export class Machine {
   /** Only while no process runs. */
   restoreDisks(copies: DiskCopies): void {
     assert(this.current === undefined, "disks are restored while no process runs");
+    for (const name of copies.keys()) this.disks.set(name, this.disks.get(name) ?? new SimDisk());
     for (const [name, disk] of this.disks) disk.restore(copies.get(name) ?? new Map());
+  }
+
+  /** What a dead process still does reaches nothing. */
+  private destroyStore(process: SimProcess, name: string): Promise<void> {
+    if (process.isAlive) this.disks.delete(name);
+    return Promise.resolve();
   }
 
   private openStore(process: SimProcess, name: string): Promise<OrderedStore> {

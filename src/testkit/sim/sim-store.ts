@@ -6,7 +6,8 @@ import { assert } from "../../base/assert.ts";
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
-import type { KeyRange, OrderedStore, StoreEntry, StoreOp } from "../../env/store.ts";
+import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp } from "../../env/store.ts";
+import { createOpBatch } from "../../storage/op-batch.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
 
@@ -155,6 +156,10 @@ export class SimStore implements OrderedStore {
       else done(new AetherError("E_UNAVAILABLE", "the simulated disk reports an I/O error"));
       this.notifyIdle();
     });
+  }
+
+  begin(): StoreBatch {
+    return createOpBatch(this);
   }
 
   entries(range: KeyRange): AsyncIterable<StoreEntry> {

@@ -1,12 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { AetherError } from "../../../src/base/errors.ts";
-import type { OrderedStore, StoreOp } from "../../../src/env/store.ts";
+import type { OrderedStore, StoreBatch, StoreOp, StorePort } from "../../../src/env/store.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import type { Op } from "../../../src/kvstore/core/schema.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
+import { KvGenerations } from "../../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../../src/kvstore/kv-state.ts";
 import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
+import { createOpBatch } from "../../../src/storage/op-batch.ts";
 import { batchOf, joinCommands, SILENT_LOG } from "../../support/local-kv.ts";
+import { portOf } from "../../support/one-store.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 let clock: ManualClock;
@@ -22,9 +25,11 @@ class SlowDisk implements OrderedStore {
   isHolding = false;
   failure: Error | undefined;
   onWrite: (() => void) | undefined;
+  readonly stores: StorePort;
   private readonly inner: OrderedStore;
 
-  constructor(inner: OrderedStore) {
+  constructor(stores: StorePort, inner: OrderedStore) {
+    this.stores = stores;
     this.inner = inner;
   }
 
@@ -38,6 +43,10 @@ class SlowDisk implements OrderedStore {
     const write = (): void => (this.failure ? done(this.failure) : this.inner.write(ops, done));
     if (this.isHolding) this.held.push(write);
     else write();
+  }
+
+  begin(): StoreBatch {
+    return createOpBatch(this);
   }
 
   entries(range: Parameters<OrderedStore["entries"]>[0]): ReturnType<OrderedStore["entries"]> {
@@ -58,8 +67,9 @@ class SlowDisk implements OrderedStore {
 const put = (name: string, value: unknown): Op => ({ kind: "put", key: parseKeyText(`data/${name}`), value });
 const remove = (name: string): Op => ({ kind: "delete", key: parseKeyText(`data/${name}`) });
 
-function openState(cluster = "c1"): Promise<KvState> {
-  return KvState.open({ store: disk, clock, log: SILENT_LOG, cluster, onFatal: (error) => fatal.push(error) });
+async function openState(cluster = "c1"): Promise<KvState> {
+  const generations = await KvGenerations.open(portOf(disk));
+  return KvState.open({ generations, clock, log: SILENT_LOG, cluster, onFatal: (error) => fatal.push(error) });
 }
 
 /** Applies one slot with one command per list. */
@@ -87,7 +97,8 @@ async function reopen(): Promise<void> {
 
 beforeEach(async () => {
   clock = new ManualClock();
-  disk = new SlowDisk(await createMemoryStorePort(clock).open("kv"));
+  const stores = createMemoryStorePort(clock);
+  disk = new SlowDisk(stores, await stores.open("kv"));
   fatal = [];
   slot = 0;
   state = await openState();
@@ -171,8 +182,8 @@ describe("a checkpoint", () => {
     applySlot(...Array.from({ length: 16_384 }, (_, index) => [put(`k${index}`, 1)]));
     expect(disk.writes).toHaveLength(0);
     applySlot([put("one more", 1)]);
+    await clock.advance(10);
     expect(disk.writes).toHaveLength(1);
-    await clock.settle();
     applySlot(...Array.from({ length: 34 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
     expect(disk.writes).toHaveLength(2);
   });
@@ -237,7 +248,7 @@ describe("a checkpoint", () => {
     disk.onWrite = () => disk.writes.length < 8 && load();
     load();
     const writesWhenDone = state.checkpoint().then(() => disk.writes.length);
-    await clock.settle();
+    await clock.advance(100);
     expect(disk.writes).toHaveLength(8);
     expect(await writesWhenDone).toBeLessThanOrEqual(3);
   });
@@ -263,6 +274,35 @@ describe("a checkpoint", () => {
     const refusal = { code: "E_UNAVAILABLE", outcome: undefined, message: expect.stringContaining("another node") };
     expect(() => valueOf("a")).toThrow(expect.objectContaining(refusal));
     await expect(listed()).rejects.toMatchObject(refusal);
+  });
+
+  test("is handed over in pieces; what is applied between them is not in it", async () => {
+    applySlot(...Array.from({ length: 2_000 }, (_, index) => [put(`k${index}`, "before")]));
+    const done = state.checkpoint();
+    await clock.settle();
+    expect(disk.writes).toHaveLength(0);
+    applySlot([put("k1999", "meanwhile")]);
+    expect(valueOf("k0")).toBe("before");
+    await clock.advance(10);
+    await done;
+    expect(disk.writes.map((ops) => ops.length)).toEqual([2_001]);
+    state = await openState();
+    expect([valueOf("k1999"), state.revision]).toEqual(["before", 2_000]);
+  });
+
+  test("is told of once it is durable, with the slots that need no log any more", async () => {
+    const told: number[] = [];
+    state.onCheckpoint((appliedSlots) => told.push(appliedSlots));
+    applySlot([put("a", 1)]);
+    applySlot([put("a", 2)]);
+    disk.isHolding = true;
+    const done = state.checkpoint();
+    await clock.settle();
+    expect(told).toEqual([]);
+    disk.release();
+    await clock.settle();
+    await done;
+    expect(told).toEqual([2]);
   });
 });
 
@@ -353,9 +393,13 @@ describe("a damaged disk", () => {
     const key = Uint8Array.from([0]);
     const row = Buffer.from(disk.getSync(key) ?? []);
     row.writeUInt8(row.readUInt8(5) ^ 1, 5);
+    const stores = disk.stores;
     disk.write([{ kind: "put", key, value: row }], () => undefined);
+    await clock.settle();
     await expect(openState()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+    disk = new SlowDisk(stores, await stores.open("kv"));
     disk.write([{ kind: "delete", key }], () => undefined);
+    await clock.settle();
     await expect(openState()).rejects.toThrow(/rows \("data\/a"\) but no checkpoint record/);
   });
 

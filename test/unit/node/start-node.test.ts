@@ -10,6 +10,7 @@ import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import { parseNodeConfig, type NodeConfig } from "../../../src/node/config.ts";
 import { type Node, startNode } from "../../../src/node/node.ts";
 import { createRealEnv } from "../../../src/node/real-env.ts";
+import { createOpBatch } from "../../../src/storage/op-batch.ts";
 import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
 
 const KEY = parseKeyText("data/a");
@@ -37,15 +38,17 @@ function openEnv(port: StorePort, wrap: (name: string, store: OrderedStore) => P
   const env = createRealEnv({ node: parseNodeId("n1"), dataDir, durability: "memory", logLevel: "silent" });
   const open = async (name: string): Promise<OrderedStore> => {
     const store = await port.open(name);
-    return { ...passing(store), ...wrap(name, store) };
+    const wrapped = { ...passing(store), ...wrap(name, store) };
+    return { ...wrapped, begin: () => createOpBatch(wrapped) };
   };
-  return { ...env, store: { open } };
+  return { ...env, store: { ...port, open } };
 }
 
 function passing(store: OrderedStore): OrderedStore {
   return {
     getSync: (key) => store.getSync(key),
     write: (ops, done) => store.write(ops, done),
+    begin: () => store.begin(),
     entries: (range) => store.entries(range),
     close: () => store.close(),
   };

@@ -1,0 +1,94 @@
+// Owns: one checkpoint on its way to disk. Its rows are handed over piece by piece, so that the event loop goes on
+// with other work between them; they become durable together, in one atomic, synced write.
+// Does not own: when a checkpoint is due, what is in it (kv-state.ts).
+import type { Clock } from "../env/clock.ts";
+import type { OrderedStore, StoreBatch } from "../env/store.ts";
+import type { CheckpointGate } from "../consensus/state-machine.ts";
+import { CHECKPOINT_ROW } from "./core/checkpoint.ts";
+import type { KeyText } from "./core/key.ts";
+import type { Layered } from "./layered-entries.ts";
+
+/** Handing over a row takes about 1 µs: the event loop is held up for half a millisecond at a time. */
+const ROWS_PER_PIECE = 512;
+
+export type CheckpointEnd =
+  | { readonly kind: "written" }
+  /** It was not and will not be written. */
+  | { readonly kind: "skipped" }
+  | { readonly kind: "failed"; readonly failure: Error };
+
+export interface CheckpointParts {
+  readonly store: OrderedStore;
+  readonly clock: Clock;
+  /** Never changed from here on. */
+  readonly rows: ReadonlyMap<KeyText, Layered>;
+  /** The record that makes them a state. */
+  readonly record: Uint8Array;
+  readonly gate: CheckpointGate;
+  /** Exactly once, unless it was cancelled before. */
+  onEnd(end: CheckpointEnd): void;
+}
+
+export class CheckpointRun {
+  private readonly parts: CheckpointParts;
+  private readonly batch: StoreBatch;
+  private readonly remaining: Iterator<readonly [KeyText, Layered]>;
+  private isBuilt = false;
+  private isOpen = false;
+  private isOver = false;
+
+  constructor(parts: CheckpointParts) {
+    this.parts = parts;
+    this.batch = parts.store.begin();
+    this.remaining = parts.rows.entries();
+  }
+
+  /** Hands over the first rows within this call, the others later. */
+  start(): void {
+    this.parts.gate((decision) => {
+      if (this.isOver) return;
+      if (decision === "skip") return this.end({ kind: "skipped" });
+      this.isOpen = true;
+      this.writeWhenReady();
+    });
+    this.build();
+  }
+
+  /** Nothing comes of it any more, unless it is being written already. */
+  cancel(): void {
+    this.isOver = true;
+  }
+
+  private build(): void {
+    if (this.isOver) return;
+    for (let count = 0; count < ROWS_PER_PIECE; count++) {
+      const next = this.remaining.next();
+      if (next.done === true) {
+        this.batch.put(CHECKPOINT_ROW, this.parts.record);
+        this.isBuilt = true;
+        this.writeWhenReady();
+        return;
+      }
+      handOver(this.batch, next.value);
+    }
+    // Not deferred: deferred work of deferred work still belongs to the same turn.
+    this.parts.clock.setTimer(0, () => this.build());
+  }
+
+  private writeWhenReady(): void {
+    if (!this.isBuilt || !this.isOpen) return;
+    this.batch.write((failure) => {
+      if (!this.isOver) this.end(failure === undefined ? { kind: "written" } : { kind: "failed", failure });
+    });
+  }
+
+  private end(end: CheckpointEnd): void {
+    this.isOver = true;
+    this.parts.onEnd(end);
+  }
+}
+
+function handOver(batch: StoreBatch, [key, row]: readonly [KeyText, Layered]): void {
+  if (row === "absent") batch.delete(Buffer.from(key));
+  else batch.put(row.row.key, row.row.value);
+}
