@@ -8,7 +8,7 @@ import { createProcessIo } from "../../dist/cli/process-io.js";
 import { runCli } from "../../dist/cli/program.js";
 import { table } from "../../dist/cli/table.js";
 import { type Client, connect } from "../../dist/client/connect.js";
-import { type BenchCluster, startBenchCluster } from "./bench-cluster.ts";
+import { AetherCluster } from "./aether-cluster.ts";
 import { type LoopResult, medianRun, runClosedLoop } from "./closed-loop.ts";
 
 const NODE_COUNT = 3;
@@ -32,7 +32,7 @@ interface Section {
   readonly name: string;
   readonly title: string;
   /** Readies the cluster; answers the clients to use. */
-  prepare(cluster: BenchCluster, clients: readonly Client[]): Promise<readonly Client[]>;
+  prepare(cluster: AetherCluster, clients: readonly Client[]): Promise<readonly Client[]>;
   request(client: Client, index: number, count: number): Promise<unknown>;
 }
 
@@ -80,13 +80,13 @@ const sections: readonly Section[] = [
   },
 ];
 
-async function nodeOfLone(cluster: BenchCluster): Promise<string | undefined> {
+async function nodeOfLone(cluster: AetherCluster): Promise<string | undefined> {
   const response = await fetch(`${cluster.apis[0]}/v1/blueprints/lone/status`);
   const status = (await response.json()) as { slices: { lone: { instances: { node: string }[] } } };
   return status.slices.lone.instances[0]?.node;
 }
 
-async function publish(cluster: BenchCluster, slice: string): Promise<void> {
+async function publish(cluster: AetherCluster, slice: string): Promise<void> {
   const [api = ""] = cluster.apis;
   const io = { ...createProcessIo(), print: () => undefined };
   await runCli(["--api", api, "slice", "push", `${SLICES}${slice}`], io);
@@ -125,7 +125,7 @@ console.log(
   "three node processes with fsync and this load generator share the machine; closed loop, one connection per node",
 );
 console.log("not measured: networks, disks slower than this one, open-loop latency, values above 256 bytes, long runs");
-const cluster = await startBenchCluster(NODE_COUNT);
+const cluster = await AetherCluster.start(NODE_COUNT);
 const clients = cluster.apis.map((api) => connect({ nodes: [api], discovery: "off" }));
 try {
   for (const section of sections) {
@@ -134,5 +134,5 @@ try {
   }
 } finally {
   for (const client of clients) client.close();
-  await cluster.stop();
+  await cluster.close();
 }

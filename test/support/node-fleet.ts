@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import { onTestFinished } from "vitest";
 import { stringify } from "yaml";
 import { createDeferred } from "../../src/base/deferred.ts";
 import { SeededRandom } from "../../src/base/random.ts";
@@ -29,6 +28,10 @@ export interface LaunchOptions {
   /** Added to the environment, which has no AETHER_ variable of its own. */
   readonly variables?: Readonly<Record<string, string>>;
   readonly directory?: string;
+  /** What starts the process instead of starting it directly, for example in another network. It must exec. */
+  readonly launcher?: readonly string[];
+  /** Options of Node.js itself. */
+  readonly nodeOptions?: readonly string[];
 }
 
 /** One process of the command line, built into dist. */
@@ -42,8 +45,9 @@ export class AetherProcess {
   private end: ProcessEnd | undefined;
 
   constructor(args: readonly string[], options: LaunchOptions = {}) {
-    const { variables = {}, directory = tmpdir() } = options;
-    this.child = spawn(process.execPath, [CLI, ...args], {
+    const { variables = {}, directory = tmpdir(), launcher = [], nodeOptions = [] } = options;
+    const [program, ...rest] = [...launcher, process.execPath, ...nodeOptions, CLI, ...args];
+    this.child = spawn(program ?? process.execPath, rest, {
       cwd: directory,
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...environmentWithoutNodeSettings(), ...variables },
@@ -130,6 +134,8 @@ export interface FleetOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Where the data goes; a temporary directory when absent. */
   readonly directory?: string;
+  /** How each node is launched, every time. */
+  readonly launchOf?: (name: string) => LaunchOptions;
 }
 
 /** A cluster's nodes, each of which may be running or not. */
@@ -139,6 +145,7 @@ export class NodeFleet {
   private readonly cluster: string;
   private readonly firstPort: number;
   private readonly config: Readonly<Record<string, unknown>>;
+  private readonly launchOf: (name: string) => LaunchOptions;
   private readonly processes = new Map<string, AetherProcess>();
   private readonly all: AetherProcess[] = [];
 
@@ -148,10 +155,13 @@ export class NodeFleet {
     this.names = options.names ?? ["n1", "n2", "n3"];
     this.cluster = options.cluster ?? "test";
     this.config = options.config ?? {};
+    this.launchOf = options.launchOf ?? (() => ({}));
   }
 
   /** A fleet for one test, which it does not outlive. Nothing is started yet. */
   static async open(options: FleetOptions = {}): Promise<NodeFleet> {
+    // Only here: programs that are no tests use fleets too, and there the test library cannot be loaded.
+    const { onTestFinished } = await import("vitest");
     const fleet = await NodeFleet.create(options);
     onTestFinished(() => fleet.close());
     return fleet;
@@ -209,7 +219,7 @@ export class NodeFleet {
     const file = join(this.directory, `${name}-${this.all.length}.yaml`);
     await mkdir(this.directory, { recursive: true });
     await writeFile(file, stringify({ ...this.configOf(name), ...changes }));
-    const started = this.run(["node", "start", "--config", file], options);
+    const started = this.run(["node", "start", "--config", file], { ...this.launchOf(name), ...options });
     this.processes.set(name, started);
     return started;
   }
