@@ -19,7 +19,7 @@ export interface Finding {
 export const PROJECT_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 const SKIPPED_DIRECTORIES = new Set([".aether", ".git", "coverage", "data", "dist", "dist-test", "node_modules"]);
-const TEXT_NAME = /(^|\/)[^/]*(\.(ts|js|mjs|json|md|ya?ml|sh)|LICENSE|\.gitignore|\.editorconfig|\.npmrc|\.ci\/run)$/;
+const TEXT_NAME = /(^|\/)[^/]*(\.(ts|js|mjs|json|md|ya?ml|sh|svg)|LICENSE|\.gitignore|\.editorconfig|\.npmrc|\.ci\/run)$/;
 
 /** Every text file of the project, in path order. */
 export function readProject(root: string = PROJECT_ROOT): readonly TextFile[] {
