@@ -142,6 +142,51 @@ export function testOrderedStore(name: string, create: () => StoreUnderTest | Pr
       await settle(Promise.resolve(other.close()));
     });
 
+    test("writes a batch that was put together over turns at once, and not before it is told to", async () => {
+      await write(put("a", "1"), put("b", "1"));
+      const batch = store.begin();
+      batch.put(bytes("c"), bytes("2"));
+      await write(put("d", "3"));
+      batch.delete(bytes("a"));
+      batch.put(bytes("d"), bytes("4"));
+      expect(await list()).toEqual(["a=1", "b=1", "d=3"]);
+      const answers: string[] = [];
+      const written = [
+        writeTo(store, [put("b", "5")]).then(() => answers.push("before")),
+        settle(new Promise<void>((resolve) => batch.write(() => resolve()))).then(() => answers.push("batch")),
+        writeTo(store, [put("d", "6")]).then(() => answers.push("after")),
+      ];
+      expect(answers).toEqual([]);
+      await settle(Promise.all(written));
+      expect(answers).toEqual(["before", "batch", "after"]);
+      expect(await list()).toEqual(["b=5", "c=2", "d=6"]);
+      await close();
+      await open();
+      expect(await list()).toEqual(["b=5", "c=2", "d=6"]);
+    });
+
+    test("forgets a batch that is never written", async () => {
+      store.begin().put(bytes("a"), bytes("1"));
+      await close();
+      await open();
+      expect(await list()).toEqual([]);
+    });
+
+    test("names its stores, and destroys one with everything in it", async () => {
+      await write(put("a", "1"));
+      const other = await settle(subject.port.open("kv-1"));
+      await settle(writeTo(other, [put("a", "2")]));
+      await settle(Promise.resolve(other.close()));
+      expect(await settle(subject.port.list())).toEqual(expect.arrayContaining(["kv", "kv-1"]));
+      await settle(subject.port.destroy("kv-1"));
+      await settle(subject.port.destroy("kv-2"));
+      expect(await settle(subject.port.list())).not.toContain("kv-1");
+      expect(await list()).toEqual(["a=1"]);
+      const again = await settle(subject.port.open("kv-1"));
+      expect(again.getSync(bytes("a"))).toBeUndefined();
+      await settle(Promise.resolve(again.close()));
+    });
+
     test("takes 20,000 entries in one write and lists them", async () => {
       const ops = Array.from({ length: 20_000 }, (_, index) => put(`k${String(index).padStart(6, "0")}`, "x"));
       await write(...ops);
