@@ -2,10 +2,11 @@
 import type { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
+import type { AppendLog } from "../env/append-log.ts";
 import type { Clock } from "../env/clock.ts";
-import type { OrderedStore } from "../env/store.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { LogLimits } from "./core/journal-index.ts";
 import type { ConsensusMetrics } from "./metrics.ts";
 import type { ConsensusObserver, PlantedFault } from "./observer.ts";
 import type { ReplicatedStateMachine } from "./state-machine.ts";
@@ -19,6 +20,8 @@ export interface GroupConfig {
   readonly windowSlots: number;
   /** P. */
   readonly pipelineSlots: number;
+  /** How much of the applied log is kept for others; tests set less. */
+  readonly logLimits?: LogLimits;
   readonly observer?: ConsensusObserver;
   readonly planted?: PlantedFault;
 }
@@ -29,7 +32,7 @@ export interface GroupPorts {
   readonly log: Log;
   readonly metrics?: ConsensusMetrics;
   readonly messaging: PeerMessaging;
-  readonly wal: OrderedStore;
+  readonly wal: AppendLog;
   readonly stateMachine: ReplicatedStateMachine;
   /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */
   onFatal(error: AetherError): void;

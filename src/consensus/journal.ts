@@ -1,98 +1,104 @@
-// Owns: the write-ahead journal of one voter: numbered records, one per group commit, in an OrderedStore that fsyncs
-// each
-// write. One flush is in flight at a time; the next takes everything queued meanwhile (the driver does that).
-// Kept behind this narrow class so that another medium (a preallocated file) can replace it by measurement.
-// Does not own: what the entries mean. This version never cuts the journal.
-import { AetherError } from "../base/errors.ts";
+// Owns: the write-ahead journal of one voter: numbered records with chained checksums, one per group commit, each
+// fsynced before anybody hears of it; reading the applied slots again; cutting off what is no longer needed. One flush
+// is in flight at a time; the next takes everything queued meanwhile (the driver does that).
+// Does not own: what the entries mean (recovery.ts), what may go (core/journal-index.ts), files (env/append-log.ts).
 import { assert } from "../base/assert.ts";
-import type { OrderedStore } from "../env/store.ts";
-import type { JournalEntry } from "./core/effects.ts";
-import {
-  checksumOf,
-  decodeRecord,
-  encodeRecord,
-  type JournalRecord,
-  type StoredBatch,
-  type StoredEntry,
-} from "./core/journal-record.ts";
-import { batchKeyOf, type BatchKey, type LogEntry, NULL_OUTCOME, type Outcome } from "./core/message.ts";
+import { AetherError } from "../base/errors.ts";
+import type { AppendLog } from "../env/append-log.ts";
+import { JournalIndex, LOG_LIMITS, type LogLimits, type NewEntry } from "./core/journal-index.ts";
+import { checksumOf, decodeRecord, encodeRecord, type JournalRecord, type StoredEntry } from "./core/journal-record.ts";
+import { type BatchId, batchKeyOf, type BatchKey, type LogEntry, NULL_OUTCOME } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
 
 /** Decoded records kept for log requests: consecutive slots are in the same or neighbouring records. */
 const CACHED_RECORDS_MAX = 16;
+/** The base is a record before all others: it follows none. */
+const NO_CHECKSUM = 0;
+
+interface JournalWrite {
+  readonly proposeBelow: number;
+  readonly promises: readonly PeerPromise[];
+  readonly entries: readonly StoredEntry[];
+}
 
 export class Journal {
-  private readonly store: OrderedStore;
-  private last = 0;
-  private checksum = 0;
-  /** Where the batches are that no decided entry has named yet. */
-  private readonly locations = new Map<BatchKey, number>();
-  /** The record whose decided entry is of slot i. Slots are decided here in order, from 0. */
-  private readonly decidedAt: number[] = [];
+  private readonly log: AppendLog;
+  private readonly index: JournalIndex;
+  /** Of the record handed over last. */
+  private checksum = NO_CHECKSUM;
+  /** Of the record before the oldest kept. */
+  private baseChecksum = NO_CHECKSUM;
+  /** What every record repeats, as of the last one. */
+  private head: Pick<JournalWrite, "proposeBelow" | "promises"> = { proposeBelow: 0, promises: [] };
+  /** Records up to here are durable. */
+  private durable = 0;
+  private isCutting = false;
+  private readonly pins = new Set<{ readonly slot: number }>();
   private readonly cache = new Map<number, JournalRecord>();
 
-  private constructor(store: OrderedStore) {
-    this.store = store;
+  private constructor(log: AppendLog, limits: LogLimits) {
+    this.log = log;
+    this.index = new JournalIndex(limits);
   }
 
   /**
-   * Reads and checks the whole journal, oldest record first.
+   * Reads and checks the whole journal, oldest record first. Where it was cut, the first one has the facts that the
+   * records before it had left, and the entry "cut".
    * @throws AetherError E_DATA_CORRUPT when a record is missing or damaged, E_VERSION for a newer format.
    */
-  static async open(store: OrderedStore, onRecord: (record: JournalRecord) => void): Promise<Journal> {
-    const journal = new Journal(store);
-    for await (const [key, stored] of store.entries({})) {
-      const number = numberOf(key);
-      if (number !== journal.last + 1) throw missing(journal.last + 1, number);
-      const { record, checksum } = decodeRecord(stored, journal.checksum);
-      if (record.number !== number) throw missing(number, record.number);
+  static async open(
+    log: AppendLog,
+    onRecord: (record: JournalRecord) => void,
+    limits: LogLimits = LOG_LIMITS,
+  ): Promise<Journal> {
+    const journal = new Journal(log, limits);
+    journal.openBase(onRecord);
+    for await (const { number, bytes } of log.records()) {
+      const { record, checksum } = decodeRecord(bytes, journal.checksum);
+      if (record.number !== number) throw misplaced(number, record.number);
       journal.checksum = checksum;
-      journal.last = number;
-      journal.index(record);
+      journal.take(record);
+      journal.index.grow(bytes.byteLength);
       onRecord(record);
     }
+    journal.durable = log.last;
     return journal;
   }
 
   /** Slots [0, decidedSlots) are recorded as applied. */
   get decidedSlots(): number {
-    return this.decidedAt.length;
+    return this.index.decidedSlots;
   }
 
-  /** Queues one record. `done` comes once it is fsynced, with its number. */
-  append(
-    write: {
-      readonly proposeBelow: number;
-      readonly promises: readonly PeerPromise[];
-      readonly entries: readonly StoredEntry[];
-    },
-    done: (number: number, failure?: Error) => void,
-  ): void {
-    const record: JournalRecord = { ...write, number: this.last + 1 };
-    const { bytes, checksum } = encodeRecord(record, this.checksum);
-    this.last = record.number;
+  /** The oldest slot that `readLog` serves; those before it are in the state alone. */
+  get logStart(): number {
+    return this.index.logStart;
+  }
+
+  /** Queues one record of entries from `toStored`. `done` comes once it is fsynced, with its number. */
+  append(write: JournalWrite, done: (number: number, failure?: Error) => void): void {
+    const number = this.log.last + 1;
+    const { bytes, checksum } = encodeRecord({ ...write, number }, this.checksum);
     this.checksum = checksum;
-    this.store.write([{ kind: "put", key: keyOf(record.number), value: bytes }], (failure) =>
-      done(record.number, failure),
-    );
+    this.head = { proposeBelow: write.proposeBelow, promises: write.promises };
+    this.index.grow(bytes.byteLength);
+    this.log.append(bytes, (failure) => {
+      if (failure === undefined) this.durable = number;
+      done(number, failure);
+    });
   }
 
   /** The form in which entries of the next record are stored: decided slots say where their batches are. */
-  toStored(entries: readonly JournalEntry[]): readonly StoredEntry[] {
-    const number = this.last + 1;
-    return entries.map((entry): StoredEntry => {
-      if (entry.kind === "ballot" || entry.kind === "decided") this.locate(entry.batches, number);
-      if (entry.kind !== "decided") return entry;
-      this.markDecided(entry.slot, number);
-      return { ...entry, locations: this.takeLocations(entry.outcome) };
-    });
+  toStored(entries: readonly NewEntry[]): readonly StoredEntry[] {
+    const number = this.log.last + 1;
+    return entries.map((entry) => this.index.store(entry, number));
   }
 
   /** Applied slots from `from` on, until `bytesMax` is passed; at least one when there is one. */
   readLog(from: number, bytesMax: number): readonly LogEntry[] {
     const entries: LogEntry[] = [];
     let bytes = 0;
-    for (let slot = from; slot < this.decidedAt.length && bytes < bytesMax; slot++) {
+    for (let slot = from; slot < this.decidedSlots && bytes < bytesMax; slot++) {
       const entry = this.readSlot(slot);
       if (entry === undefined) break;
       entries.push(entry);
@@ -102,8 +108,61 @@ export class Journal {
     return entries;
   }
 
+  /**
+   * Keeps the slots from `slot` on until the function that it gives is called: somebody gets a snapshot that ends there
+   * and will ask for them.
+   */
+  pin(slot: number): () => void {
+    const pin = { slot };
+    this.pins.add(pin);
+    return () => this.pins.delete(pin);
+  }
+
+  /**
+   * Gives up records that nobody needs any more, now that the state through slots [0, applied) is durable; often there
+   * is nothing worth it. Everything applied must have been given to `toStored`: `hasRun` tells whether a batch ran, or
+   * never may, by then. `done` comes once the cut is durable, or with the reason why the process must stop.
+   */
+  cut(
+    state: { readonly applied: number; readonly hasRun: (id: BatchId) => boolean },
+    done: (failure?: Error) => void,
+  ): void {
+    if (this.isCutting) return;
+    const pinned = Math.min(...[...this.pins].map((pin) => pin.slot), Number.POSITIVE_INFINITY);
+    const plan = this.index.planCut({ ...state, pinned, durableRecord: this.durable });
+    if (plan === undefined) return;
+    const { firstKept, logStart } = plan;
+    const checksum = this.checksumOf(firstKept - 1);
+    const entries: readonly StoredEntry[] = [...this.index.facts, { kind: "cut", slot: logStart, checksum }];
+    const base = encodeRecord({ ...this.head, number: firstKept - 1, entries }, NO_CHECKSUM);
+    this.index.cut(logStart);
+    this.baseChecksum = checksum;
+    this.isCutting = true;
+    this.log.cut(firstKept, base.bytes, (failure) => {
+      this.isCutting = false;
+      done(failure);
+    });
+  }
+
+  private openBase(onRecord: (record: JournalRecord) => void): void {
+    if (this.log.base === undefined) return;
+    const { record } = decodeRecord(this.log.base, NO_CHECKSUM);
+    if (record.number !== this.log.first - 1) throw misplaced(this.log.first - 1, record.number);
+    const cut = record.entries.find((entry) => entry.kind === "cut");
+    assert(cut?.kind === "cut", "a base says where the journal was cut");
+    this.baseChecksum = cut.checksum;
+    this.checksum = cut.checksum;
+    this.take(record);
+    onRecord(record);
+  }
+
+  private take(record: JournalRecord): void {
+    this.head = { proposeBelow: record.proposeBelow, promises: record.promises };
+    this.index.take(record);
+  }
+
   private readSlot(slot: number): LogEntry | undefined {
-    const record = this.read(this.decidedAt[slot] ?? 0);
+    const record = this.read(this.index.recordOf(slot) ?? 0);
     const entry = record?.entries.find((candidate) => candidate.kind === "decided" && candidate.slot === slot);
     if (entry?.kind !== "decided") return undefined;
     const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
@@ -125,7 +184,7 @@ export class Journal {
   private read(number: number): JournalRecord | undefined {
     const cached = this.cache.get(number);
     if (cached !== undefined) return cached;
-    const stored = number === 0 ? undefined : this.store.getSync(keyOf(number));
+    const stored = this.log.readSync(number);
     if (stored === undefined) return undefined;
     const { record } = decodeRecord(stored, this.checksumOf(number - 1));
     this.cache.set(number, record);
@@ -138,54 +197,17 @@ export class Journal {
 
   /** The checksum that a record's successor continues. */
   private checksumOf(number: number): number {
-    const stored = number === 0 ? undefined : this.store.getSync(keyOf(number));
-    return stored === undefined ? 0 : checksumOf(stored);
-  }
-
-  private index(record: JournalRecord): void {
-    for (const entry of record.entries) {
-      if (entry.kind !== "ballot" && entry.kind !== "decided") continue;
-      this.locate(entry.batches, record.number);
-      if (entry.kind !== "decided") continue;
-      this.markDecided(entry.slot, record.number);
-      this.takeLocations(entry.outcome);
-    }
-  }
-
-  private locate(batches: readonly StoredBatch[], number: number): void {
-    for (const batch of batches) this.locations.set(batchKeyOf(batch.id), number);
-  }
-
-  private takeLocations(outcome: Outcome): readonly number[] {
-    if (outcome === NULL_OUTCOME) return [];
-    return outcome.batches.map((id) => {
-      const key = batchKeyOf(id);
-      const location = this.locations.get(key) ?? 0;
-      this.locations.delete(key);
-      return location;
-    });
-  }
-
-  private markDecided(slot: number, number: number): void {
-    assert(slot === this.decidedAt.length, "C7: decided slots enter the journal in order, each once");
-    this.decidedAt.push(number);
+    if (number < this.log.first) return this.baseChecksum;
+    const stored = this.log.readSync(number);
+    assert(stored !== undefined, "the predecessor of a durable record is durable");
+    return checksumOf(stored);
   }
 }
 
-function keyOf(number: number): Uint8Array {
-  const key = Buffer.allocUnsafe(8);
-  key.writeBigUInt64BE(BigInt(number));
-  return key;
-}
-
-function numberOf(key: Uint8Array): number {
-  return Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE());
-}
-
-function missing(expected: number, found: number): AetherError {
+function misplaced(expected: number, found: number): AetherError {
   return new AetherError(
     "E_DATA_CORRUPT",
-    `the journal misses record ${expected} (found ${found}): this voter cannot know what it had promised. Keep the ` +
-      "directory for analysis and restore the disk it was on",
+    `the journal has record ${found} in place of record ${expected}: this voter cannot know what it had promised. ` +
+      "Keep the directory for analysis and restore the disk it was on",
   );
 }

@@ -2,7 +2,8 @@
 import { AetherError } from "../base/errors.ts";
 import type { NodeUid } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
-import type { Identity, StoredEntry } from "./core/journal-record.ts";
+import type { NewEntry } from "./core/journal-index.ts";
+import type { Identity } from "./core/journal-record.ts";
 import { type Ballot, batchKeyOf, type BatchKey } from "./core/message.ts";
 import { Replica } from "./core/replica.ts";
 import type { GroupConfig, GroupPorts } from "./group-ports.ts";
@@ -20,15 +21,16 @@ export interface OpenedVoter {
 /** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
 export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
   const recovery = new Recovery(ports.stateMachine, config);
-  const journal = await Journal.open(ports.wal, (record) => recovery.take(record));
+  const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
   recovery.checkComplete(journal.decidedSlots);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
   const incarnation = recovery.incarnation + 1;
   const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
   const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
-  const entries: StoredEntry[] = [{ kind: "start", incarnation, startId }];
-  if (recovery.identity === undefined) entries.unshift({ kind: "identity", identity });
+  const start: NewEntry[] = [{ kind: "start", incarnation, startId }];
+  if (recovery.identity === undefined) start.unshift({ kind: "identity", identity });
+  const entries = journal.toStored(start);
   const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
   const { node, uid, share } = identity;
   const replica = new Replica(

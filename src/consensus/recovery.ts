@@ -1,6 +1,6 @@
 // Owns: rebuilding a voter from its disk: replays the journal into the state machine up to the last applied slot and
 // collects what the replica needs to go on. Does not own: writing.
-import { assert } from "../base/assert.ts";
+import { assert, unreachable } from "../base/assert.ts";
 import { decode, encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
@@ -42,6 +42,11 @@ export class Recovery {
   identity: Identity | undefined;
   voters: readonly FirstVoter[] | undefined;
   isFormed = false;
+  /** Why this directory cannot be used any more, or its state cannot. */
+  removed: string | undefined;
+  diverged: string | undefined;
+  /** Of the state that was installed last; 0 when there was none. */
+  generation = 0;
   incarnation = 0;
   proposeBelow = 0;
   promises: readonly PeerPromise[] = [];
@@ -104,6 +109,20 @@ export class Recovery {
       case "formed":
         this.isFormed = true;
         return;
+      case "cut":
+        this.checkReaches(entry.slot);
+        return;
+      case "generation":
+        this.checkReaches(entry.slot);
+        this.generation = entry.generation;
+        this.diverged = undefined;
+        return;
+      case "diverged":
+        this.diverged = entry.reason;
+        return;
+      case "removed":
+        this.removed = entry.reason;
+        return;
       case "ballot":
         this.keep(entry.batches);
         this.takeBallot(entry.ballot);
@@ -112,7 +131,15 @@ export class Recovery {
         this.keep(entry.batches);
         if (entry.slot >= this.applied) this.apply(entry);
         return;
+      default:
+        unreachable(entry);
     }
+  }
+
+  /** The slots before this one are in the state alone. */
+  private checkReaches(slot: number): void {
+    if (this.applied >= slot) return;
+    throw notOneDisk(`the state contains ${this.applied} slots, but the journal begins at ${slot}`);
   }
 
   private keep(batches: readonly StoredBatch[]): void {

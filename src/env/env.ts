@@ -1,6 +1,7 @@
 // Owns: the one door to the world. `startNode(config, env)` is the same code in production and simulation;
 // only what is behind these ports differs. Ports only: no code here.
 import type { Random } from "../base/random.ts";
+import type { LogPort } from "./append-log.ts";
 import type { Clock } from "./clock.ts";
 import type { NetworkPort } from "./network.ts";
 import type { StorePort } from "./store.ts";
@@ -12,6 +13,7 @@ export interface Env {
   readonly random: Random;
   readonly network: NetworkPort;
   readonly store: StorePort;
+  readonly logs: LogPort;
   readonly workers: WorkersPort;
   readonly telemetry: Telemetry;
 }

@@ -2,7 +2,6 @@
 import type { NodeId } from "../base/ids.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
-import type { StorePort } from "../env/store.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { WorkersPort } from "../env/workers.ts";
 import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
@@ -10,6 +9,7 @@ import { createWsNetwork } from "../net/ws-adapter.ts";
 import { createThreadWorkers } from "../slices/thread-adapter.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
 import { createMemoryStorePort } from "../storage/memory-store.ts";
+import { createOrderedLogPort } from "../storage/ordered-append-log.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
 
 import { createJsonLog, type LogLevel } from "./env-log-adapter.ts";
@@ -34,7 +34,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
     telemetry,
     random: createRealRandom(),
     network: createWsNetwork(telemetry),
-    store: createStore(options, clock),
+    ...createDisk(options, clock),
     workers: options.workersPort ?? createThreadWorkers(),
   };
 }
@@ -44,6 +44,7 @@ function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
   return { log, ...createPrometheusMetrics({ processMetrics: "on" }) };
 }
 
-function createStore({ dataDir, durability }: RealEnvOptions, clock: Clock): StorePort {
-  return durability === "memory" ? createMemoryStorePort(clock) : createLevelStorePort(dataDir);
+function createDisk({ dataDir, durability }: RealEnvOptions, clock: Clock): Pick<Env, "store" | "logs"> {
+  const store = durability === "memory" ? createMemoryStorePort(clock) : createLevelStorePort(dataDir);
+  return { store, logs: createOrderedLogPort(store) };
 }

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { type JournalRecord, type StoredEntry } from "../../src/consensus/core/journal-record.ts";
 import { Journal } from "../../src/consensus/journal.ts";
+import { OrderedAppendLog } from "../../src/storage/ordered-append-log.ts";
 import { HandDisk } from "../scenario/consensus-disk.ts";
 import { ballots, batchIds, contents, counts, nodes, outcomes, plain, uids } from "./consensus-values.ts";
 
@@ -46,7 +47,7 @@ const journals = fc.array(writes, { minLength: 1, maxLength: 6 }).map((list) => 
 
 async function write(list: readonly Omit<JournalRecord, "number">[]): Promise<HandDisk> {
   const disk = new HandDisk();
-  const journal = await Journal.open(disk, () => undefined);
+  const journal = await Journal.open(await OrderedAppendLog.open(disk), () => undefined);
   const done: number[] = [];
   for (const one of list) journal.append(one, (number) => done.push(number));
   disk.endWrites();
@@ -56,7 +57,7 @@ async function write(list: readonly Omit<JournalRecord, "number">[]): Promise<Ha
 
 async function read(disk: HandDisk): Promise<readonly JournalRecord[]> {
   const records: JournalRecord[] = [];
-  await Journal.open(disk, (record) => records.push(record));
+  await Journal.open(await OrderedAppendLog.open(disk), (record) => records.push(record));
   return records;
 }
 
@@ -104,7 +105,7 @@ test("a journal with two records swapped, or one of another journal, is found da
 
 test("a record that rots while the node runs is not served to a peer", async () => {
   const disk = new HandDisk();
-  const journal = await Journal.open(disk, () => undefined);
+  const journal = await Journal.open(await OrderedAppendLog.open(disk), () => undefined);
   const id = { origin: "u1", incarnation: 1, sequence: 1 } as never;
   const commands = Buffer.from("commands");
   const outcome = { batches: [id], key: "u1.1.1" };

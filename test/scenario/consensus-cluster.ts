@@ -15,6 +15,7 @@ import type { ProposeOutcome, ReadOutcome } from "../../src/consensus/group.ts";
 import type { ConsensusObserver } from "../../src/consensus/observer.ts";
 import type { CheckpointGate, ReplicatedStateMachine } from "../../src/consensus/state-machine.ts";
 import type { PeerEvent, PeerMessaging } from "../../src/net/peer-messaging.ts";
+import { OrderedAppendLog } from "../../src/storage/ordered-append-log.ts";
 import { ProtocolChecker } from "../sim/checkers/protocol-checker.ts";
 import { Violations } from "../sim/checkers/violations.ts";
 import { SILENT_LOG } from "../support/local-kv.ts";
@@ -119,13 +120,14 @@ export class HandCluster {
     node.life += 1;
     node.state = new HandState(this.nextMark);
     const process = { receive: nobody, onPeer: nobody, connected: new Set<NodeId>() };
+    const wal = await OrderedAppendLog.open(node.disk);
     const opening = GroupDriver.open(
       {
         clock: this.clock,
         random: new SeededRandom(crc32(encode([this.seed, name, node.life]))),
         log: SILENT_LOG,
         messaging: this.messagingOf(name, process),
-        wal: node.disk,
+        wal,
         stateMachine: node.state,
         onFatal: (error) => {
           node.fatal.push(error);

@@ -1,6 +1,6 @@
 // Owns: a disk whose writes end when a story says so, and which forgets what had not ended when its process dies.
 import { present } from "../../src/base/assert.ts";
-import type { OrderedStore, StoreBatch, StoreEntry, StoreOp } from "../../src/env/store.ts";
+import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp } from "../../src/env/store.ts";
 import { createOpBatch } from "../../src/storage/op-batch.ts";
 
 interface WaitingWrite {
@@ -28,8 +28,10 @@ export class HandDisk implements OrderedStore {
     return createOpBatch(this);
   }
 
-  async *entries(): AsyncGenerator<StoreEntry> {
-    const rows = [...this.rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+  async *entries(range: KeyRange): AsyncGenerator<StoreEntry> {
+    const from = textOf(range.from ?? Uint8Array.of());
+    const rows = [...this.rows.entries()].filter(([text]) => text >= from).sort(([a], [b]) => (a < b ? -1 : 1));
+    if (range.reverse === true) rows.reverse();
     for (const [, row] of rows) yield await Promise.resolve(row);
   }
 

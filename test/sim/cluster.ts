@@ -139,7 +139,7 @@ export class Cluster {
     });
     const { windowSlots, pipelineSlots, planted } = this.config;
     const { random, messaging } = env;
-    const wal = await env.store.open("wal");
+    const wal = await env.logs.open("wal");
     const driver = await GroupDriver.open(
       { clock, random, log, messaging, wal, stateMachine: kv, onFatal },
       {

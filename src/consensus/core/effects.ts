@@ -15,7 +15,12 @@ export type JournalEntry =
   /** The slot was applied; `batches` are those of its outcome that are not on this disk yet. */
   | { readonly kind: "decided"; readonly slot: number; readonly outcome: Outcome; readonly batches: readonly Batch[] }
   | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[] }
-  | { readonly kind: "formed" };
+  | { readonly kind: "formed" }
+  /** These marks survive restarts: the state here is wrong, or this node is no member any more. */
+  | { readonly kind: "diverged"; readonly reason: string }
+  | { readonly kind: "removed"; readonly reason: string }
+  /** A snapshot was installed: the state of slots [0, slot) is in this generation. Takes "diverged" back. */
+  | { readonly kind: "generation"; readonly generation: number; readonly slot: number };
 
 export interface Send {
   /** A voter, or all others. What is for this node itself has been counted already: only observers see it. */

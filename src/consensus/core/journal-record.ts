@@ -1,5 +1,6 @@
 // Owns: the bytes of one journal record: everything one group commit makes durable, with a checksum that continues its
 // predecessor's, so that a lost, swapped or damaged record is found at start.
+import { unreachable } from "../../base/assert.ts";
 import { decode, encode } from "../../base/codec.ts";
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
@@ -35,6 +36,13 @@ export type StoredEntry =
   | { readonly kind: "start"; readonly incarnation: number; readonly startId: string }
   | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[] }
   | { readonly kind: "formed" }
+  | { readonly kind: "diverged" | "removed"; readonly reason: string }
+  | { readonly kind: "generation"; readonly generation: number; readonly slot: number }
+  /**
+   * Only in a base: the records before it are gone, slots below `slot` are no longer served, and `checksum` is that of
+   * the last record that went.
+   */
+  | { readonly kind: "cut"; readonly slot: number; readonly checksum: number }
   | { readonly kind: "ballot"; readonly ballot: Ballot; readonly batches: readonly StoredBatch[] }
   | {
       readonly kind: "decided";
@@ -56,7 +64,18 @@ export interface JournalRecord {
 
 type Wire = readonly unknown[];
 
-const TAG = { identity: 20, start: 21, voterList: 22, formed: 23, ballot: 24, decided: 25 } as const;
+const TAG = {
+  identity: 20,
+  start: 21,
+  voterList: 22,
+  formed: 23,
+  ballot: 24,
+  decided: 25,
+  diverged: 26,
+  removed: 27,
+  generation: 28,
+  cut: 29,
+} as const;
 
 /** The stored bytes of a record: its chained checksum (4 bytes, big endian), then its body. */
 export function encodeRecord(
@@ -94,7 +113,7 @@ export function decodeRecord(
   if (bytes.byteLength <= CHECKSUM_BYTES) throw corrupt("a record is cut off");
   const checksum = bytes.readUInt32BE(0);
   const body = bytes.subarray(CHECKSUM_BYTES);
-  if (previous !== undefined && crc32(body, previous) !== checksum)
+  if (crc32(body, previous) !== checksum)
     throw corrupt("a record does not match its checksum");
   try {
     return { record: recordFromWire(decode(body, RECORD_BYTES_MAX) as Wire), checksum };
@@ -144,10 +163,19 @@ function entryToWire(entry: StoredEntry): Wire {
       return [TAG.voterList, entry.voters.map((voter) => [voter.node, voter.uid, voter.share])];
     case "formed":
       return [TAG.formed];
+    case "generation":
+      return [TAG.generation, entry.generation, entry.slot];
+    case "diverged":
+    case "removed":
+      return [TAG[entry.kind], entry.reason];
+    case "cut":
+      return [TAG.cut, entry.slot, entry.checksum];
     case "ballot":
       return [TAG.ballot, ballotToWire(entry.ballot), entry.batches.map(batchToWire)];
     case "decided":
       return [TAG.decided, entry.slot, choiceToWire(entry.outcome), entry.batches.map(batchToWire), entry.locations];
+    default:
+      return unreachable(entry);
   }
 }
 
@@ -180,6 +208,13 @@ function entryFromWire(wire: Wire): StoredEntry {
       };
     case TAG.formed:
       return { kind: "formed" };
+    case TAG.generation:
+      return { kind: "generation", generation: wire[1] as number, slot: wire[2] as number };
+    case TAG.diverged:
+    case TAG.removed:
+      return { kind: wire[0] === TAG.diverged ? "diverged" : "removed", reason: wire[1] as string };
+    case TAG.cut:
+      return { kind: "cut", slot: wire[1] as number, checksum: wire[2] as number };
     case TAG.ballot:
       return {
         kind: "ballot",

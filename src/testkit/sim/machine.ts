@@ -3,10 +3,12 @@ import { assert } from "../../base/assert.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
+import type { LogPort } from "../../env/append-log.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { OrderedStore, StoreEntry, StorePort } from "../../env/store.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
+import { createOrderedLogPort } from "../../storage/ordered-append-log.ts";
 import { SimClock } from "./sim-clock.ts";
 import { SimLog } from "./sim-log.ts";
 import type { SimNetwork } from "./sim-network.ts";
@@ -22,6 +24,7 @@ export interface ProcessEnv {
   readonly log: Log;
   readonly messaging: PeerMessaging;
   readonly store: StorePort;
+  readonly logs: LogPort;
 }
 
 /** Starts the software under test. Peers can connect once the promise has resolved. */
@@ -67,6 +70,11 @@ export class Machine {
     this.current = process;
     this.world.note("boot", this.node, { kind: "text", text: `life ${process.life}` });
     const messaging = this.network.createMessaging(process);
+    const store: StorePort = {
+      open: (name) => this.openStore(process, name),
+      list: () => Promise.resolve([...this.disks.keys()]),
+      destroy: (name) => this.destroyStore(process, name),
+    };
     const env: ProcessEnv = {
       process,
       clock: new SimClock(this.world, process, {
@@ -76,11 +84,8 @@ export class Machine {
       random: this.random.fork(`life ${process.life}`),
       log: new SimLog(this.world, process),
       messaging,
-      store: {
-        open: (name) => this.openStore(process, name),
-        list: () => Promise.resolve([...this.disks.keys()]),
-        destroy: (name) => this.destroyStore(process, name),
-      },
+      store,
+      logs: createOrderedLogPort(store),
     };
     this.world.spawn(process, async () => {
       await this.bootProcess(env);

@@ -12,6 +12,7 @@ import { type Node, startNode } from "../../../src/node/node.ts";
 import { createRealEnv } from "../../../src/node/real-env.ts";
 import { createOpBatch } from "../../../src/storage/op-batch.ts";
 import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
+import { createOrderedLogPort } from "../../../src/storage/ordered-append-log.ts";
 
 const KEY = parseKeyText("data/a");
 const DAMAGE = new AetherError("E_DATA_CORRUPT", "damaged, for this test");
@@ -41,7 +42,8 @@ function openEnv(port: StorePort, wrap: (name: string, store: OrderedStore) => P
     const wrapped = { ...passing(store), ...wrap(name, store) };
     return { ...wrapped, begin: () => createOpBatch(wrapped) };
   };
-  return { ...env, store: { ...port, open } };
+  const store = { ...port, open };
+  return { ...env, store, logs: createOrderedLogPort(store) };
 }
 
 function passing(store: OrderedStore): OrderedStore {
