@@ -4,7 +4,7 @@ import type { CallOptions } from "../env/env.ts";
 import { parseKeyText, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Txn, TxnResult } from "../kvstore/core/schema.ts";
 import { encodeTxn, parseTxn } from "../kvstore/core/txn.ts";
-import type { Consistency, KvListQuery, KvPage, KvRead, KvWatch, KvWatchHandlers } from "../kvstore/kv.ts";
+import type { Consistency, KvListQuery, KvPage, KvRead, KvWatchHandlers } from "../kvstore/kv.ts";
 import { count } from "../api/core/message-fields.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
 import { parseChanges, parsePage, parseRead, parseTxnResult } from "../api/results.ts";
@@ -39,7 +39,8 @@ export type ClientOp =
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "get"; readonly key: string };
 
-export interface ClientWatch extends KvWatch {
+export interface ClientWatch {
+  cancel(): void;
   /** Changes after this revision are delivered; list after the watch began, and nothing is missed. */
   readonly revision: number;
 }

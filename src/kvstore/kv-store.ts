@@ -23,12 +23,14 @@ import type {
   GrantedLease,
   Kv,
   KvCallOptions,
+  KvGetOptions,
   KvListQuery,
   KvPage,
   KvRead,
   KvReadOptions,
   KvWatch,
   KvWatchHandlers,
+  KvWatchOptions,
   KvWriteOptions,
   LeaseGrant,
   LeaseInfo,
@@ -36,8 +38,10 @@ import type {
   StoreQuota,
   StoreUsage,
 } from "./kv.ts";
+import { KvHistory } from "./kv-history.ts";
 import type { KvState } from "./kv-state.ts";
 import { LeaseCalls } from "./lease-calls.ts";
+import { PastReads } from "./past-reads.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 const TIMEOUT_MS_DEFAULT = 5 * SECOND_MS;
@@ -46,6 +50,8 @@ export interface KvStorePorts {
   readonly group: Group;
   readonly state: KvState;
   readonly clock: Clock;
+  /** In memory only when absent. */
+  readonly history?: KvHistory;
 }
 
 export class KvStore implements Kv, Leases, StoreQuota {
@@ -53,28 +59,36 @@ export class KvStore implements Kv, Leases, StoreQuota {
   private readonly state: KvState;
   private readonly clock: Clock;
   private readonly hub: WatchHub;
+  private readonly history: KvHistory;
+  private readonly past: PastReads;
   private readonly leases: LeaseCalls;
-  private readonly stopListening: () => void;
 
-  constructor({ group, state, clock }: KvStorePorts) {
+  constructor({ group, state, clock, history = KvHistory.inMemory(state) }: KvStorePorts) {
     this.group = group;
     this.state = state;
     this.clock = clock;
-    this.hub = new WatchHub(clock);
+    this.history = history;
+    this.hub = new WatchHub(clock, history);
+    this.past = new PastReads({ clock, state, history });
     this.leases = new LeaseCalls(clock, (command, options) => this.submit(command, options));
-    this.stopListening = state.onChanges((revision, changes) => this.hub.publish(revision, changes));
   }
 
   get revision(): number {
     return this.state.revision;
   }
 
-  async get(key: KeyText, options: KvReadOptions = {}): Promise<KvRead> {
+  get oldestRevision(): number {
+    return this.history.oldest;
+  }
+
+  async get(key: KeyText, options: KvGetOptions = {}): Promise<KvRead> {
+    if (options.revision !== undefined) return this.past.get(key, options.revision, options);
     await this.reachConsistency(options);
     return this.state.getLocal(key);
   }
 
   async list(query: KvListQuery, options: KvReadOptions = {}): Promise<KvPage> {
+    if (query.revision !== undefined) return this.past.list(query, query.revision, options);
     await this.reachConsistency(options);
     return this.state.listLocal(query);
   }
@@ -124,13 +138,12 @@ export class KvStore implements Kv, Leases, StoreQuota {
     await this.submit(encodeQuota(bytes), options);
   }
 
-  watch(prefix: string, handlers: KvWatchHandlers): KvWatch {
-    return this.hub.watch(prefix, handlers, this.state.revision);
+  watch(prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
+    return this.hub.watch(prefix, handlers, options);
   }
 
   /** Ends all watches. Calls under way end by their deadline or with the group. */
   close(): void {
-    this.stopListening();
     this.hub.close(new AetherError("E_UNAVAILABLE", "this node stops: watch through another one", { outcome: "none" }));
   }
 

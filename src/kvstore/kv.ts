@@ -36,26 +36,53 @@ export interface KvListQuery {
   readonly limit?: number;
   /** Only keys after this one. */
   readonly after?: string;
+  /**
+   * Lists the state as it was at this revision, whatever the consistency: pages that follow give the first one's, so
+   * that all are of one state. E_COMPACTED when it is too long ago.
+   */
+  readonly revision?: number;
 }
 
 export interface KvPage {
   readonly entries: readonly KvEntry[];
+  /** The revision that the entries are of. */
   readonly revision: number;
   readonly more: boolean;
+}
+
+export interface KvGetOptions extends KvReadOptions {
+  /** Reads the state as it was at this revision, whatever the consistency: E_COMPACTED when it is too long ago. */
+  readonly revision?: number;
+}
+
+export interface KvWatchOptions {
+  /** The first revision wanted; those that are past already come first. Default: the one after the current one. */
+  readonly fromRevision?: number;
+  /** How long a node that is not there yet may take to get there. Default 5,000 ms. */
+  readonly timeoutMs?: number;
 }
 
 export interface KvWatchHandlers {
   /** Ordered by revision, each revision at most once, whole transactions. Must not throw. */
   onChanges(changes: KvChangeSet): void;
   /**
-   * The watch ended by itself, for example because the watcher was too slow (E_OVERLOADED with the revision to resume
-   * from). Never called after `cancel`.
+   * Everything up to this revision has been delivered, or did not match: where to resume. Comes every 10 seconds when
+   * nothing else does, and when it is asked for. Must not throw.
+   */
+  onProgress?(revision: number): void;
+  /** Asked before each delivery: true puts it off. Meanwhile the watch may fall behind and end with E_COMPACTED. */
+  isFull?(): boolean;
+  /**
+   * The watch ended by itself: E_COMPACTED when what follows is not held any more (list, then watch again),
+   * E_UNAVAILABLE when this node stops or is not as far as the watcher (watch elsewhere). Never called after `cancel`.
    */
   onEnd(reason: Error): void;
 }
 
 export interface KvWatch {
   cancel(): void;
+  /** Asks for `onProgress` once everything that is applied here now was delivered. */
+  requestProgress(): void;
 }
 
 export interface LeaseGrant {
@@ -109,7 +136,7 @@ export interface StoreQuota {
 }
 
 export interface Kv {
-  get(key: KeyText, options?: KvReadOptions): Promise<KvRead>;
+  get(key: KeyText, options?: KvGetOptions): Promise<KvRead>;
   list(query: KvListQuery, options?: KvReadOptions): Promise<KvPage>;
   /**
    * Proposes a transaction; resolves once it is decided, durable on a quorum and applied here.
@@ -118,8 +145,10 @@ export interface Kv {
    *   for a request that its session does not know any more (outcome unknown)
    */
   transact(txn: Txn, options?: KvWriteOptions): Promise<TxnResult>;
-  /** Changes after the revision at the time of the call; never called synchronously. */
-  watch(prefix: string, handlers: KvWatchHandlers): KvWatch;
+  /** Changes from a revision on; handlers are never called synchronously. */
+  watch(prefix: string, handlers: KvWatchHandlers, options?: KvWatchOptions): KvWatch;
   /** The revision of this node's applied state. */
   readonly revision: number;
+  /** The oldest revision that a watch of this node can begin with; above `revision` when that is in the future. */
+  readonly oldestRevision: number;
 }

@@ -3,7 +3,7 @@ import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { ApiServer } from "../api/server.ts";
 import type { ApiServices, ClusterView } from "../api/services.ts";
-import type { AetherError } from "../base/errors.ts";
+import { type AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
 import { ClusterServices } from "../cluster/cluster-services.ts";
@@ -11,9 +11,11 @@ import type { Group } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
+import type { OrderedStore } from "../env/store.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
 import type { Invoker } from "../invocation/invoker.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
+import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { MessageRouter } from "../net/message-router.ts";
@@ -46,11 +48,13 @@ export async function openNodeParts(
   const generations = resources.own(await KvGenerations.open(env.store));
   const { cluster } = config;
   const state = KvState.open({ generations, clock: env.clock, log: telemetry.log, cluster, onFatal });
+  // Before the group: what it applies from its journal belongs to the history too.
+  const history = await openHistory(env, resources, state, cluster);
   const router = resources.own(await openRouter(config, env));
   const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
   // Checkpoints need a group that runs: the last one is written before it closes.
   resources.own(state);
-  const kv = new KvStore({ group, state, clock: env.clock });
+  const kv = new KvStore({ group, state, clock: env.clock, history });
   resources.defer(() => kv.close());
   const work = openWork({ config, env, router, group, kv, onFatal });
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
@@ -76,6 +80,25 @@ export async function openNodeParts(
       await state.checkpoint();
     },
   };
+}
+
+async function openHistory(env: Env, resources: ResourceStack, state: KvState, cluster: string): Promise<KvHistory> {
+  const store = resources.own(await openHistoryStore(env));
+  return KvHistory.open({ state, store, log: env.telemetry.log, cluster });
+}
+
+/** The past is only for readers: when it is damaged the node serves without it, and begins a new one. */
+async function openHistoryStore(env: Env): Promise<OrderedStore> {
+  const name = "history";
+  try {
+    return await env.store.open(name);
+  } catch (thrown) {
+    const { code, message } = toAetherError(thrown);
+    if (code !== "E_DATA_CORRUPT") throw thrown;
+    env.telemetry.log.error({ event: "node.history-damaged", code, reason: message });
+    await env.store.destroy(name);
+    return env.store.open(name);
+  }
 }
 
 function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {

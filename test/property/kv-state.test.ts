@@ -9,6 +9,7 @@ import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
+import { KvHistory } from "../../src/kvstore/kv-history.ts";
 import { WatchHub } from "../../src/kvstore/watch-hub.ts";
 import { createMemoryStorePort } from "../../src/storage/memory-store.ts";
 import { joinCommands, SILENT_LOG } from "../support/local-kv.ts";
@@ -217,12 +218,11 @@ test("a watch sees exactly the changes of its prefix in the log, each revision o
   await fc.assert(
     fc.asyncProperty(prefix, turns, fc.nat(12), async (watched, slots, startAt) => {
       const { state, clock } = await openReplica();
-      const hub = new WatchHub(clock);
+      const hub = new WatchHub(clock, KvHistory.inMemory(state));
       const seen: KvChangeSet[] = [];
       const wanted: KvChangeSet[] = [];
       let isWatching = false;
       state.onChanges((revision, changes: readonly StoredChange[]) => {
-        hub.publish(revision, changes);
         const matching = changes.filter((change) => change.key.startsWith(watched)).map(toKvChange);
         if (isWatching && matching.length > 0) wanted.push({ revision, changes: matching });
       });
@@ -230,7 +230,7 @@ test("a watch sees exactly the changes of its prefix in the log, each revision o
         if (slot === startAt) {
           isWatching = true;
           const onEnd = (reason: Error): void => expect.fail(reason.message);
-          hub.watch(watched, { onChanges: (set) => seen.push(set), onEnd }, state.revision);
+          hub.watch(watched, { onChanges: (set) => seen.push(set), onEnd });
         }
         state.applyBatch(batchOfTxns(txns));
         if (slot % 3 === 0) await clock.settle();

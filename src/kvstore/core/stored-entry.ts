@@ -21,7 +21,7 @@ export class StoredEntry {
   readonly createRevision: number;
   readonly version: number;
   readonly block: Buffer;
-  private readonly keyLength: number;
+  readonly keyLength: number;
 
   constructor(block: Buffer, keyLength: number) {
     this.block = block;

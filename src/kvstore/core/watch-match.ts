@@ -21,6 +21,12 @@ export function bytesOfChanges(changes: readonly StoredChange[]): number {
   return bytes;
 }
 
+export function bytesOfEntriesBefore(changes: readonly StoredChange[]): number {
+  let bytes = 0;
+  for (const { before } of changes) bytes += before?.block.length ?? 0;
+  return bytes;
+}
+
 /** The change as watchers see it. */
 export function toKvChange(change: StoredChange): KvChange {
   switch (change.kind) {

@@ -108,10 +108,11 @@ test("asking for the head of a watch does not leave a watch behind", async () =>
   let watches = 0;
   const { kv } = api.local;
   const watch = kv.watch.bind(kv);
-  kv.watch = (prefix, handlers) => {
+  kv.watch = (prefix, handlers, options) => {
     watches++;
-    const opened = watch(prefix, handlers);
+    const opened = watch(prefix, handlers, options);
     return {
+      ...opened,
       cancel: () => {
         watches--;
         opened.cancel();

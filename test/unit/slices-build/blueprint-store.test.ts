@@ -37,13 +37,16 @@ function interrupted(kv: Kv, interrupt: (attempt: number) => Promise<unknown>): 
   return {
     get: (key, options?: KvReadOptions) => kv.get(key, options),
     list: (query, options) => kv.list(query, options),
-    watch: (prefix, handlers) => kv.watch(prefix, handlers),
+    watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
     transact: async (txn: Txn, options): Promise<TxnResult> => {
       await interrupt(++attempt);
       return kv.transact(txn, options);
     },
     get revision() {
       return kv.revision;
+    },
+    get oldestRevision() {
+      return kv.oldestRevision;
     },
   };
 }

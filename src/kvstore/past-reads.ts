@@ -1,0 +1,147 @@
+// Owns: reads of the state as it was at an earlier revision: the state of now with the changes since then undone.
+// Does not own: the history (kv-history.ts), the state (kv-state.ts).
+import { AetherError } from "../base/errors.ts";
+import { MiB, SECOND_MS } from "../base/units.ts";
+import type { Clock } from "../env/clock.ts";
+import type { CallOptions } from "../env/env.ts";
+import { compareKeyText, type KeyText } from "./core/key.ts";
+import type { StoredChange } from "./core/state-machine.ts";
+import { StoredEntry, toKvEntry } from "./core/stored-entry.ts";
+import type { KvCallOptions, KvListQuery, KvPage, KvRead } from "./kv.ts";
+import { compacted, notThereYet, type KvHistory } from "./kv-history.ts";
+import type { KvState } from "./kv-state.ts";
+import type { Layered } from "./layered-entries.ts";
+
+/** Entries that one read may have to put back. Above, it is as if the revision were too old. */
+const UNDONE_BYTES_MAX = 32 * MiB;
+/** Weight of an undone change beside its entry. */
+const CHANGE_OVERHEAD_BYTES = 200;
+/** Pieces of the history that one read takes in one turn. */
+const PIECES_PER_TURN = 4;
+/** How long a node that is not at the revision yet may take to get there, when the caller does not say. */
+const TIMEOUT_MS_DEFAULT = 5 * SECOND_MS;
+
+export interface PastReadsPorts {
+  readonly clock: Clock;
+  readonly state: KvState;
+  readonly history: KvHistory;
+}
+
+export class PastReads {
+  private readonly clock: Clock;
+  private readonly state: KvState;
+  private readonly history: KvHistory;
+
+  constructor({ clock, state, history }: PastReadsPorts) {
+    this.clock = clock;
+    this.state = state;
+    this.history = history;
+  }
+
+  /**
+   * The key at this revision.
+   * @throws AetherError E_COMPACTED, E_UNAVAILABLE when this node has not applied the revision in time
+   */
+  async get(key: KeyText, revision: number, options: KvCallOptions): Promise<KvRead> {
+    await this.reach(revision, options);
+    const { entry } = this.state.getLocal(key);
+    if (entry !== undefined && entry.modRevision <= revision) return { entry, revision };
+    const undoing = new Undoing(this.history, revision, (changed) => changed === key);
+    await this.undo(undoing, options);
+    const found = undoing.entries.get(key);
+    // Without a change since then there is none: the entry of now, if any, came later.
+    return found === undefined || found === "absent" ? { revision } : { entry: toKvEntry(key, found), revision };
+  }
+
+  /** A page of the listing at this revision. @throws as `get`, and as `KvState.listLocal` */
+  async list(query: KvListQuery, revision: number, options: KvCallOptions): Promise<KvPage> {
+    await this.reach(revision, options);
+    const { prefix, after } = query;
+    const isListed = (key: KeyText): boolean =>
+      key.startsWith(prefix) && (after === undefined || compareKeyText(key, after as KeyText) > 0);
+    const undoing = new Undoing(this.history, revision, isListed);
+    await this.undo(undoing, options);
+    // At once: the page is taken of the very state up to which everything was undone.
+    undoing.finish();
+    const page = await this.state.listLocal(query, undoing.entries);
+    return { ...page, revision };
+  }
+
+  private async undo(undoing: Undoing, { signal }: CallOptions): Promise<void> {
+    while (!undoing.advance()) {
+      await new Promise<void>((resolve) => this.clock.setTimer(0, resolve));
+      if (signal?.aborted === true) throw abandoned(signal);
+    }
+  }
+
+  private reach(revision: number, { signal, timeoutMs = TIMEOUT_MS_DEFAULT }: KvCallOptions): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(abandoned(signal));
+    if (this.history.revision >= revision) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const settle = (error?: AetherError): void => {
+        timer.cancel();
+        stop();
+        signal?.removeEventListener("abort", onAbort);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const look = (): void => {
+        if (this.history.revision >= revision) settle();
+      };
+      const onAbort = (): void => settle(abandoned(signal));
+      const timer = this.clock.setTimer(timeoutMs, () => settle(notThereYet(revision, this.history.revision)));
+      const stop = this.history.listen({ onAppended: look, onReset: look });
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}
+
+/** What the keys of one read were at a revision, found by going through the changes since then. */
+class Undoing {
+  /** Complete once `advance` has returned true, for the state of that moment. */
+  readonly entries = new Map<KeyText, Layered>();
+  private readonly history: KvHistory;
+  private readonly concerns: (key: KeyText) => boolean;
+  private next: number;
+  private bytes = 0;
+
+  constructor(history: KvHistory, revision: number, concerns: (key: KeyText) => boolean) {
+    this.history = history;
+    this.concerns = concerns;
+    this.next = revision + 1;
+  }
+
+  /** Some steps; true when nothing is left. @throws AetherError E_COMPACTED */
+  advance(): boolean {
+    for (let pieces = 0; pieces < PIECES_PER_TURN && this.next <= this.history.revision; pieces++) this.takePiece();
+    return this.next > this.history.revision;
+  }
+
+  /** All steps that are left, which are the few of one turn. @throws AetherError E_COMPACTED */
+  finish(): void {
+    while (this.next <= this.history.revision) this.takePiece();
+  }
+
+  private takePiece(): void {
+    const isShared = this.history.isRecent(this.next);
+    const piece = this.history.read(this.next);
+    for (const { changes } of piece) {
+      for (const change of changes) this.take(change, isShared);
+    }
+    this.next = (piece.at(-1)?.revision ?? this.history.revision) + 1;
+    if (this.bytes > UNDONE_BYTES_MAX) throw compacted(this.next, this.next, this.history.revision);
+  }
+
+  private take({ key, before }: StoredChange, isShared: boolean): void {
+    // The first change since then tells what was there.
+    if (!this.concerns(key) || this.entries.has(key)) return;
+    this.bytes += CHANGE_OVERHEAD_BYTES + (before?.block.length ?? 0);
+    if (before === undefined) this.entries.set(key, "absent");
+    // Not the entry itself: it would keep the whole row of the disk in memory.
+    else this.entries.set(key, isShared ? before : new StoredEntry(Buffer.from(before.block), before.keyLength));
+  }
+}
+
+function abandoned(signal: AbortSignal | undefined): AetherError {
+  return new AetherError("E_TIMEOUT", "the caller gave up on a read", { outcome: "none", cause: signal?.reason });
+}
