@@ -60,6 +60,7 @@ export class GroupDriver implements Group, GroupMembership {
   /** Entries given to the journal since the start, and how many of them are durable. */
   private handedOver = 0;
   private durable = 0;
+  private lastWrite: number;
   /** Checkpoints that wait for the journal. */
   private gated: { readonly ticket: number; readonly ready: (decision: "write" | "skip") => void }[] = [];
   private readonly outgoing: Outgoing;
@@ -74,6 +75,7 @@ export class GroupDriver implements Group, GroupMembership {
     this.config = config;
     this.journal = opened.journal;
     this.replica = opened.replica;
+    this.lastWrite = opened.replica.admission.self.startWrite;
     this.origin = { uid: opened.identity.uid, incarnation: opened.incarnation };
     this.channel = ports.messaging.channel("consensus");
     this.outgoing = new Outgoing(config.node, config.voters, this.channel, config.observer);
@@ -130,6 +132,11 @@ export class GroupDriver implements Group, GroupMembership {
     const refusal = this.refusal() ?? this.reads.add(done);
     if (refusal === undefined) this.endTurnSoon();
     else this.ports.clock.defer(() => done(refusal));
+  }
+
+  /** The number of the last durable write that this process knows of. */
+  get journaledWrites(): number {
+    return this.lastWrite;
   }
 
   status(): GroupStatus {
@@ -319,6 +326,7 @@ export class GroupDriver implements Group, GroupMembership {
         if (failure !== undefined) this.fail(diskFailure(failure));
         if (this.state !== "running") return;
         this.durable = ticket;
+        this.lastWrite = writeNumber;
         this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });

@@ -8,7 +8,7 @@ import type { Log } from "../env/telemetry.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { LogLimits } from "./core/journal-index.ts";
 import type { ConsensusMetrics } from "./metrics.ts";
-import type { ConsensusObserver, PlantedFault } from "./observer.ts";
+import type { ConsensusObserver, PlantedFault, TestChoices } from "./observer.ts";
 import type { ReplicatedStateMachine } from "./state-machine.ts";
 
 export interface GroupConfig {
@@ -24,6 +24,7 @@ export interface GroupConfig {
   readonly logLimits?: LogLimits;
   readonly observer?: ConsensusObserver;
   readonly planted?: PlantedFault;
+  readonly choices?: TestChoices;
 }
 
 export interface GroupPorts {

@@ -18,6 +18,12 @@ export interface ConsensusObserver {
   acknowledged(node: NodeId, slot: number, batch: BatchId): void;
 }
 
+/** What safety must not depend on: tests choose as badly as they can. Never set in production. */
+export interface TestChoices {
+  coin(slot: number, phase: number, fair: 0 | 1): 0 | 1;
+  convener(fair: NodeId): NodeId;
+}
+
 /** Faults that tests plant to prove that the checks find them. Never set in production. */
 export type PlantedFault =
   | "vote-before-fsync"

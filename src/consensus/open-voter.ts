@@ -39,6 +39,7 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
       windowSlots,
       pipelineSlots: Math.min(config.pipelineSlots, windowSlots),
       planted: config.planted,
+      choices: config.choices,
     },
     {
       self: { node, uid, share, startId, startWrite },

@@ -1,8 +1,8 @@
 // Owns: a simulated cluster: on every machine the real consensus driver and the real key-value state, and all checkers
 // wired to them. Does not own: what goes wrong (nemesis) and what clients do (workloads).
-import type { AetherError } from "../../src/base/errors.ts";
+import { AetherError } from "../../src/base/errors.ts";
 import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
-import type { ConsensusObserver, PlantedFault } from "../../src/consensus/observer.ts";
+import type { ConsensusObserver, TestChoices } from "../../src/consensus/observer.ts";
 import type { GroupStatus, ProposeOutcome } from "../../src/consensus/group.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
 import type { KvChange } from "../../src/kvstore/core/schema.ts";
@@ -20,21 +20,23 @@ import { ProtocolChecker } from "./checkers/protocol-checker.ts";
 import { StreamChecker } from "./checkers/stream-checker.ts";
 import type { Violations } from "./checkers/violations.ts";
 import type { CrashMoment } from "./nemesis/faults.ts";
+import { plantedInside, type HarnessFault } from "./planted.ts";
 import type { Reply, Service } from "./workloads/clients.ts";
 
 export interface ClusterConfig {
   readonly nodeCount: number;
   readonly windowSlots: number;
   readonly pipelineSlots: number;
-  readonly planted: PlantedFault | undefined;
-  /** `local` plants a fault of its own: reads that do not ask a quorum. */
-  readonly readMode: "linearizable" | "local";
+  readonly planted: HarnessFault | undefined;
 }
 
 export interface ClusterHooks {
   onMoment(moment: CrashMoment, node: NodeId): void;
   /** A new process starts: whoever still waits for the previous one waits in vain. */
   onRestart(node: NodeId): void;
+  /** The process stops itself, or does not start: true when that is right, after what was done to its disk. */
+  isExcused(node: NodeId, code: string): boolean;
+  choicesOf(node: NodeId): TestChoices | undefined;
 }
 
 /** A node that has opened its disks and runs. */
@@ -71,6 +73,12 @@ export class Cluster {
     this.streams = new StreamChecker(violations);
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
+    for (const [node, machine] of this.machines) {
+      machine.onWrite = (store, stage) => {
+        if (store === "wal" && stage === "queued") hooks.onMoment("journal-queued", node);
+        if (store.startsWith("kv")) hooks.onMoment(`checkpoint-${stage}`, node);
+      };
+    }
   }
 
   start(): void {
@@ -84,6 +92,25 @@ export class Cluster {
 
   statusOf(node: NodeId): GroupStatus | undefined {
     return this.runningOn(node)?.driver.status();
+  }
+
+  /** Whether the process that runs on the node takes part: the others have accepted it and its disk. */
+  isAdmitted(node: NodeId): boolean {
+    return this.runningOn(node)?.driver.replica.admission.isAdmitted ?? false;
+  }
+
+  /** The last durable write of the node's disk that its process knows of. */
+  writesOf(node: NodeId): number {
+    return this.runningOn(node)?.driver.journaledWrites ?? 0;
+  }
+
+  /** Whether all other nodes run and have heard of a later write of this one. */
+  isRemembered(node: NodeId, writes: number): boolean {
+    const others = this.nodes.filter((other) => other !== node);
+    return others.every((other) => {
+      const peer = this.runningOn(other)?.driver.replica.peers.get(node);
+      return peer !== undefined && peer.writeNumber > writes;
+    });
   }
 
   /** Every node is ready, has applied all that is decided, and all states are equal. */
@@ -123,13 +150,33 @@ export class Cluster {
   }
 
   private async bootNode(env: ProcessEnv): Promise<void> {
-    const { process, clock, log } = env;
+    const { process } = env;
+    const onFatal = (error: AetherError): void => this.stopped(process, error);
+    try {
+      await this.openNode(env, onFatal);
+    } catch (error) {
+      if (!(error instanceof AetherError)) throw error;
+      onFatal(error);
+    }
+  }
+
+  /** A process that stops itself is gone, and its machine stands idle until somebody starts it again. */
+  private stopped(process: SimProcess, error: AetherError): void {
+    if (!process.isAlive) return;
+    const { node } = process;
+    this.world.note("stops", node, { kind: "text", text: `${error.code} ${error.message}` });
+    if (!this.hooks.isExcused(node, error.code)) {
+      this.violations.report("fatal", `${node} stops itself: ${error.code} ${error.message}`);
+    }
+    // The event that found the error goes on to its end first.
+    this.world.schedule({ delayMs: 0, kind: "exit", process }, () => this.machines.get(node)?.crash());
+  }
+
+  private async openNode(env: ProcessEnv, onFatal: (error: AetherError) => void): Promise<void> {
+    const { process, clock, log, random, messaging } = env;
     const { node } = process;
     this.hooks.onRestart(node);
     this.protocol.booted(node, process.life);
-    const onFatal = (error: AetherError): void => {
-      if (process.isAlive) this.violations.report("fatal", `${node} stops itself: ${error.code} ${error.message}`);
-    };
     const generations = await KvGenerations.open(env.store);
     const kv = KvState.open({ generations, clock, log, cluster: "sim", onFatal });
     if (!process.isAlive) return;
@@ -137,9 +184,10 @@ export class Cluster {
     kv.onChanges((revision, changes) => {
       this.streams.changed(node, { revision, changes: changes.map(toKvChange) });
     });
-    const { windowSlots, pipelineSlots, planted } = this.config;
-    const { random, messaging } = env;
+    const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
+    const planted = plantedInside(this.config.planted);
+    const choices = this.hooks.choicesOf(node);
     const driver = await GroupDriver.open(
       { clock, random, log, messaging, wal, stateMachine: kv, onFatal },
       {
@@ -150,6 +198,7 @@ export class Cluster {
         pipelineSlots,
         observer: this.observe(process),
         ...(planted === undefined ? {} : { planted }),
+        ...(choices === undefined ? {} : { choices }),
       },
     );
     if (!process.isAlive) return;
@@ -165,6 +214,7 @@ export class Cluster {
       sent: (from, to, message) => {
         protocol.sent(from, to, message);
         if (message.kind === "proposal") hooks.onMoment("proposed", process.node);
+        if (message.kind === "ballot" && to !== from) hooks.onMoment("ballot-sent", process.node);
       },
       durable: (node, ballots, batches) => {
         protocol.durable(node, ballots, batches);
@@ -212,7 +262,7 @@ export class Cluster {
     const { driver, kv } = running;
     if (action.kind === "txn") {
       driver.propose(encodeTxn(action.txn), (outcome) => answer(this.replyOf(outcome)));
-    } else if (this.config.readMode === "local") {
+    } else if (this.config.planted === "read-without-round") {
       const { entry, revision } = kv.getLocal(action.key);
       const { process } = running;
       this.world.schedule({ delayMs: 0, kind: "local-read", process }, () => {
@@ -259,5 +309,6 @@ export class Cluster {
 }
 
 function toKvChange(change: StoredChange): KvChange {
-  return change.kind === "delete" ? change : { kind: "put", entry: toKvEntry(change.key, change.entry) };
+  if (change.kind === "put") return { kind: "put", entry: toKvEntry(change.key, change.entry) };
+  return { kind: "delete", key: change.key, modRevision: change.modRevision };
 }

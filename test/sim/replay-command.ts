@@ -1,7 +1,7 @@
 // Owns: the command line that shows a run again, event by event.
-import type { SeedOptions } from "./run-seed.ts";
+import type { PlanOverrides } from "./plan/plan-arbitrary.ts";
 
-export function replayCommand(seed: number, { nodeCount, workload, planted }: SeedOptions = {}): string {
+export function replayCommand(seed: number, { nodeCount, workload, planted }: PlanOverrides = {}): string {
   const parts = [`npm run sim -- --seed ${seed}`];
   if (nodeCount !== undefined) parts.push(`--nodes ${nodeCount}`);
   if (workload !== undefined) parts.push(`--workload ${workload}`);

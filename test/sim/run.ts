@@ -1,13 +1,20 @@
 // Owns: running seeds by hand: `npm run sim -- --seed N [--seeds COUNT] [--nodes N] [--workload NAME] [--planted FAULT]
-// [--trace]`. Prints what the seeds covered; on a violation what was found, the last events and how to replay it.
+// [--trace]`, and plans: `npm run sim -- --replay FILE|JSON`. Prints what the seeds covered; on a violation what was
+// found, the last events, and the smallest plan found that shows it, as a file to replay.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { present } from "../../src/base/assert.ts";
 import { decodeMessages } from "../../src/consensus/core/message-codec.ts";
 import { batchKeyOf, choiceKeyOf, type Message } from "../../src/consensus/core/message.ts";
-import { PLANTED_FAULTS } from "../../src/consensus/observer.ts";
 import { formatTraceLine, type TraceLine } from "../../src/testkit/sim/trace.ts";
+import type { PlanOverrides } from "./plan/plan-arbitrary.ts";
+import { parsePlan, type RunPlan } from "./plan/run-plan.ts";
+import { ALL_PLANTED } from "./planted.ts";
 import { replayCommand } from "./replay-command.ts";
-import { runSeed, type SeedOptions, type SeedResult } from "./run-seed.ts";
+import { runPlan, type RunOptions, type RunResult } from "./run-plan.ts";
+import { runSeed, SHRINK_RUNS_MAX, shrinkSeed } from "./search.ts";
 import { formatTotals, sumUp } from "./totals.ts";
 import { WORKLOADS } from "./workloads/actions.ts";
 
@@ -16,13 +23,18 @@ const USAGE = `usage: npm run sim -- [options]
   --seeds COUNT     how many seeds from there (1)
   --nodes N         number of nodes, 1 to 7, instead of what the seed draws
   --workload NAME   ${WORKLOADS.join(", ")}
-  --planted FAULT   ${PLANTED_FAULTS.join(", ")}
-  --trace           print every event`;
+  --planted FAULT   ${ALL_PLANTED.join(", ")}
+  --trace           print every event
+  --shrink RUNS     how many runs may be spent on shrinking a failure (${SHRINK_RUNS_MAX}, 0: none)
+  --replay PLAN     run the plan in this file, or this JSON, instead of drawing one`;
 
 interface Arguments {
   readonly seed: number;
   readonly count: number;
-  readonly options: SeedOptions;
+  readonly overrides: PlanOverrides;
+  readonly options: RunOptions;
+  readonly shrinkRuns: number;
+  readonly replay: RunPlan | undefined;
 }
 
 async function main(): Promise<number> {
@@ -31,20 +43,28 @@ async function main(): Promise<number> {
     console.error(`${parsed}\n${USAGE}`);
     return 2;
   }
-  const { seed, count, options } = parsed;
-  const results: SeedResult[] = [];
-  for (let next = seed; next < seed + count; next += 1) {
-    const result = await runSeed(next, options);
-    results.push(result);
-    if (result.violation !== undefined) {
-      printViolation(result, options);
-      return 1;
-    }
+  const results = parsed.replay === undefined ? await runSeeds(parsed) : [await runPlan(parsed.replay, parsed.options)];
+  const last = present(results.at(-1), "at least one run was asked for");
+  if (last.violation !== undefined) {
+    printViolation(last, parsed);
+    if (parsed.replay === undefined) await printShrunk(last, parsed);
+    return 1;
   }
   console.log(formatTotals(sumUp(results)));
-  if (count === 1) console.log(`trace hash ${present(results[0], "one seed ran").traceHash}`);
+  if (results.length === 1) console.log(`trace hash ${last.traceHash}`);
   console.log("no violation");
   return 0;
+}
+
+/** In order, up to the first that breaks a rule. */
+async function runSeeds({ seed, count, overrides, options }: Arguments): Promise<readonly RunResult[]> {
+  const results: RunResult[] = [];
+  for (let next = seed; next < seed + count; next += 1) {
+    const result = await runSeed(next, overrides, options);
+    results.push(result);
+    if (result.violation !== undefined) break;
+  }
+  return results;
 }
 
 function readArguments(): Arguments | string {
@@ -58,6 +78,8 @@ function readArguments(): Arguments | string {
         workload: { type: "string" },
         planted: { type: "string" },
         trace: { type: "boolean" },
+        shrink: { type: "string" },
+        replay: { type: "string" },
       },
     }));
   } catch (error) {
@@ -67,30 +89,51 @@ function readArguments(): Arguments | string {
   const count = Number(values["seeds"] ?? 1);
   const nodeCount = values["nodes"] === undefined ? undefined : Number(values["nodes"]);
   const workload = WORKLOADS.find((name) => name === values["workload"]);
-  const planted = PLANTED_FAULTS.find((name) => name === values["planted"]);
+  const planted = ALL_PLANTED.find((name) => name === values["planted"]);
+  const shrinkRuns = Number(values["shrink"] ?? SHRINK_RUNS_MAX);
+  const replay = values["replay"] === undefined ? undefined : readPlan(String(values["replay"]));
   if (!Number.isSafeInteger(seed) || seed < 0) return "--seed must be a whole number";
   if (!Number.isSafeInteger(count) || count < 1) return "--seeds must be a whole number of at least 1";
   if (nodeCount !== undefined && !(nodeCount >= 1 && nodeCount <= 7)) return "--nodes must be 1 to 7";
   if (values["workload"] !== undefined && workload === undefined) return "--workload has no such name";
   if (values["planted"] !== undefined && planted === undefined) return "--planted has no such fault";
+  if (!Number.isSafeInteger(shrinkRuns) || shrinkRuns < 0) return "--shrink must be a whole number";
+  if (values["replay"] !== undefined && replay === undefined) return "--replay is no plan that this build reads";
   return {
     seed,
     count,
-    options: {
+    overrides: {
       ...(nodeCount === undefined ? {} : { nodeCount }),
       ...(workload === undefined ? {} : { workload }),
       ...(planted === undefined ? {} : { planted }),
-      ...(values["trace"] === true ? { onTraceLine: printLine } : {}),
     },
+    options: values["trace"] === true ? { onTraceLine: printLine } : {},
+    shrinkRuns,
+    replay,
   };
 }
 
-function printViolation({ seed, violation, lastLines, traceHash }: SeedResult, options: SeedOptions): void {
+function readPlan(fileOrJson: string): RunPlan | undefined {
+  return parsePlan(existsSync(fileOrJson) ? readFileSync(fileOrJson, "utf8") : fileOrJson);
+}
+
+function printViolation({ plan, violation, lastLines, traceHash }: RunResult, { overrides, options }: Arguments): void {
   if (violation === undefined) return;
   if (options.onTraceLine === undefined) for (const line of lastLines) printLine(line);
-  console.log(`\nVIOLATION of ${violation.check} at seed ${seed} (trace hash ${traceHash})`);
+  console.log(`\nVIOLATION of ${violation.check} at seed ${plan.seed} (trace hash ${traceHash})`);
   console.log(violation.message);
-  console.log(`\nreplay: ${replayCommand(seed, options)}`);
+  console.log(`\nreplay: ${replayCommand(plan.seed, overrides)}`);
+}
+
+async function printShrunk({ plan: { seed } }: RunResult, { overrides, shrinkRuns }: Arguments): Promise<void> {
+  if (shrinkRuns === 0) return;
+  const { result, runs } = await shrinkSeed(seed, overrides, shrinkRuns);
+  const text = JSON.stringify(result.plan);
+  const file = join(tmpdir(), `aether-sim-${seed}.json`);
+  writeFileSync(file, text);
+  console.log(`\nsmallest of ${runs} runs, ${result.violation?.check ?? ""}: ${result.violation?.message ?? ""}`);
+  console.log(text);
+  console.log(`\nreplay: npm run sim -- --replay ${file} --trace`);
 }
 
 function printLine(line: TraceLine): void {

@@ -30,19 +30,19 @@ export class ScriptedRun {
     this.world = new World(seed);
     this.onMoment = onMoment;
     const config = { nodeCount, windowSlots: WINDOW_SLOTS, pipelineSlots: 4, planted: undefined };
-    this.cluster = new Cluster(this.world, { ...config, readMode: "linearizable" }, this.violations, {
+    this.cluster = new Cluster(this.world, config, this.violations, {
       onMoment: () => {
         this.moments += 1;
         this.onMoment(this.moments);
       },
       onRestart: (node) => this.clients.nodeRestarted(node),
+      isExcused: () => false,
+      choicesOf: () => undefined,
     });
     this.clients = new Clients(this.world, {
-      clientCount: 0,
-      workload: "registers",
+      scripts: [],
       nodes: this.cluster.nodes,
       serviceOf: (node) => this.cluster.serviceOf(node),
-      isStopping: () => true,
     });
   }
 

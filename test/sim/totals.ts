@@ -1,15 +1,15 @@
 // Owns: sums over many runs: what a set of seeds has covered, and what it must have covered to count as a test.
 import { present } from "../../src/base/assert.ts";
-import type { SeedResult, SeedStats } from "./run-seed.ts";
+import type { RunResult, RunStats } from "./run-plan.ts";
 
 export interface Totals {
   readonly seeds: number;
-  readonly sum: SeedStats;
+  readonly sum: RunStats;
   /** Least of one run. */
   readonly least: { readonly commands: number; readonly faults: number };
 }
 
-export function sumUp(results: readonly SeedResult[]): Totals {
+export function sumUp(results: readonly RunResult[]): Totals {
   const [first, ...rest] = results.map(({ stats }) => stats);
   const sum = { ...present(first, "there are runs to sum up") };
   for (const stats of rest) {
@@ -34,7 +34,7 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
       `${sum.failed} refused, ${sum.unknown} of unknown outcome (${sum.unknownApplied} took effect, ` +
       `${sum.unknownOpen} kept open), ${sum.overlapping} overlapping`,
     `faults: ${sum.faults} (at least ${least.faults} per seed), ${sum.crashes} crashes, ` +
-      `${sum.allNodeCrashes} times all nodes were down`,
+      `${sum.allNodeCrashes} times all nodes were down, ${sum.refusals} nodes stopped for their disks`,
     `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
       `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
     `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +
@@ -42,6 +42,6 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
   ].join("\n");
 }
 
-function namesOf(stats: SeedStats): readonly (keyof SeedStats)[] {
-  return Object.keys(stats) as (keyof SeedStats)[];
+function namesOf(stats: RunStats): readonly (keyof RunStats)[] {
+  return Object.keys(stats) as (keyof RunStats)[];
 }

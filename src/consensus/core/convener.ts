@@ -2,6 +2,7 @@
 // speed, never
 // an authority for safety or liveness. And how far doubt after restarts reaches, which says who can propose at all.
 import type { NodeId } from "../../base/ids.ts";
+import type { TestChoices } from "../observer.ts";
 import type { Admission } from "./admission.ts";
 import type { Pace } from "./pace.ts";
 import type { PeerView } from "./peer-view.ts";
@@ -17,11 +18,13 @@ export interface ConvenerView {
   readonly peers: PeerView;
   readonly admission: Admission;
   readonly pace: Pace;
+  readonly choices: TestChoices | undefined;
 }
 
 /** Who should propose for slot `next`, as this node sees it. */
 export function pickConvener(view: ConvenerView, next: number, nowMs: number): NodeId {
-  return view.voters.find((node) => canConvene(view, node, next, nowMs)) ?? view.self;
+  const fair = view.voters.find((node) => canConvene(view, node, next, nowMs)) ?? view.self;
+  return view.choices?.convener(fair) ?? fair;
 }
 
 function canConvene(view: ConvenerView, node: NodeId, next: number, nowMs: number): boolean {

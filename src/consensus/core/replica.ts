@@ -4,7 +4,7 @@
 import { assert, unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
-import type { PlantedFault } from "../observer.ts";
+import type { PlantedFault, TestChoices } from "../observer.ts";
 import { Admission, type AdmissionState, type SelfIdentity } from "./admission.ts";
 import { Agreement } from "./agreement.ts";
 import { BatchPool } from "./batch-pool.ts";
@@ -29,6 +29,7 @@ export interface ReplicaConfig {
   /** P: slots in flight at most. */
   readonly pipelineSlots: number;
   readonly planted: PlantedFault | undefined;
+  readonly choices?: TestChoices | undefined;
 }
 
 /** What this node's disk says at start. */
@@ -99,7 +100,8 @@ export class Replica {
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
     this.slots = this.createSlots(recovered.applied, doubtBelow);
     const { admission, peers, pace, selfIndex, slots, pool, turn, quorum } = this;
-    const view = { self: self.node, voters, windowSlots, doubtBelow, slots, peers, admission, pace };
+    const { choices } = config;
+    const view = { self: self.node, voters, windowSlots, doubtBelow, slots, peers, admission, pace, choices };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
     const voter = { admission, dedupe, voters, selfIndex, quorum, windowSlots, proposeBelow, planted };
@@ -398,9 +400,12 @@ export class Replica {
   }
 
   private createSlots(applied: number, doubtBelow: number): SlotTable {
-    const { voters, windowSlots, planted } = this.config;
+    const { voters, windowSlots, planted, choices } = this.config;
     const quorum = planted === "quorum-minus-one" ? Math.max(1, this.quorum - 1) : this.quorum;
-    const toss = (slot: number, phase: number): 0 | 1 => coin(this.admission.secret, slot, phase);
+    const toss = (slot: number, phase: number): 0 | 1 => {
+      const fair = coin(this.admission.secret, slot, phase);
+      return choices?.coin(slot, phase, fair) ?? fair;
+    };
     const rules = { voterCount: voters.length, self: this.selfIndex, quorum, coin: toss, planted };
     return new SlotTable({ applied, windowSlots, doubtBelow, rules, patienceMs: () => this.pace.votePatienceMs });
   }

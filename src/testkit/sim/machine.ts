@@ -9,11 +9,12 @@ import type { OrderedStore, StoreEntry, StorePort } from "../../env/store.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
 import { createOrderedLogPort } from "../../storage/ordered-append-log.ts";
+import { HardwareClock } from "./hardware-clock.ts";
 import { SimClock } from "./sim-clock.ts";
 import { SimLog } from "./sim-log.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
-import { SimDisk, SimStore, type DiskProfile } from "./sim-store.ts";
+import { SimDisk, SimStore, type DiskProfile, type Repair, type WriteStage } from "./sim-store.ts";
 import type { World } from "./world.ts";
 
 /** What a process on a simulated machine sees of the world. */
@@ -38,7 +39,10 @@ export type DiskCopies = ReadonlyMap<string, ReadonlyMap<string, StoreEntry>>;
 
 export class Machine {
   readonly node: NodeId;
-  readonly disk: DiskProfile = { slowness: 1 };
+  readonly disk: DiskProfile = { slowness: 1, stallMs: 0 };
+  readonly hardwareClock: HardwareClock;
+  /** Told when a write of a store is queued and when it is durable. */
+  onWrite: (store: string, stage: WriteStage) => void = () => undefined;
   private readonly world: World;
   private readonly network: SimNetwork;
   private readonly bootProcess: BootProcess;
@@ -53,6 +57,8 @@ export class Machine {
     this.node = node;
     this.bootProcess = bootProcess;
     this.random = world.random.fork(`machine ${node}`);
+    const wallSkewMs = Math.floor((this.random.next() - 0.5) * WALL_SKEW_MS_MAX);
+    this.hardwareClock = new HardwareClock(() => world.nowMs, wallSkewMs);
   }
 
   get process(): SimProcess | undefined {
@@ -75,12 +81,10 @@ export class Machine {
       list: () => Promise.resolve([...this.disks.keys()]),
       destroy: (name) => this.destroyStore(process, name),
     };
+    const originMs = Math.floor(this.random.next() * CLOCK_ORIGIN_MS_MAX);
     const env: ProcessEnv = {
       process,
-      clock: new SimClock(this.world, process, {
-        originMs: Math.floor(this.random.next() * CLOCK_ORIGIN_MS_MAX),
-        wallSkewMs: Math.floor((this.random.next() - 0.5) * WALL_SKEW_MS_MAX),
-      }),
+      clock: new SimClock(this.world, process, this.hardwareClock, originMs),
       random: this.random.fork(`life ${process.life}`),
       log: new SimLog(this.world, process),
       messaging,
@@ -113,9 +117,23 @@ export class Machine {
     this.network.silence(this.node, durationMs);
   }
 
-  /** Every write fails from now on, until the process is gone. */
-  failWrites(): void {
-    for (const disk of this.disks.values()) disk.failWrites();
+  /** Every write fails from now on, also those of later processes, until `mendDisks`. */
+  failWrites(reason: "io" | "full" = "io"): void {
+    this.disk.failing = reason;
+  }
+
+  /** Writes work again, in time. */
+  mendDisks(): void {
+    delete this.disk.failing;
+    this.disk.slowness = 1;
+    this.disk.stallMs = 0;
+  }
+
+  /** Turns one bit of what some store holds. Undefined when there is nothing to turn. Only while no process runs. */
+  rotDisk(): Repair | undefined {
+    assert(this.current === undefined, "disks rot while no process runs");
+    const filled = [...this.disks.values()].filter((disk) => disk.size > 0);
+    return filled[this.random.below(filled.length)]?.rot(this.random);
   }
 
   /** A copy of all disks. `restoreDisks` of it later is an old backup, of nothing a wiped machine. */
@@ -127,7 +145,12 @@ export class Machine {
   restoreDisks(copies: DiskCopies): void {
     assert(this.current === undefined, "disks are restored while no process runs");
     for (const name of copies.keys()) this.disks.set(name, this.disks.get(name) ?? new SimDisk());
-    for (const [name, disk] of this.disks) disk.restore(copies.get(name) ?? new Map());
+    this.disks.clear();
+    for (const [name, content] of copies) {
+      const disk = new SimDisk();
+      disk.restore(content);
+      this.disks.set(name, disk);
+    }
   }
 
   /** What a dead process still does reaches nothing. */
@@ -144,6 +167,7 @@ export class Machine {
       return Promise.reject(new AetherError("E_DATA_LOCKED", message, { details: { directory: name } }));
     }
     const random = this.random.fork(`store ${name} ${process.life}`);
-    return Promise.resolve(new SimStore({ world: this.world, process, disk, profile: this.disk, random }));
+    const onWrite = (stage: WriteStage): void => this.onWrite(name, stage);
+    return Promise.resolve(new SimStore({ world: this.world, process, disk, profile: this.disk, random, onWrite }));
   }
 }

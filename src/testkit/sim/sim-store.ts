@@ -11,11 +11,20 @@ import { createOpBatch } from "../../storage/op-batch.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
 
-/** How long fsyncs of one node take now; the nemesis edits it. */
+/** How the disks of one node behave now; the nemesis edits it. */
 export interface DiskProfile {
   /** 1 = a good SSD: 0.1 to 3 ms, rarely some 50 ms. */
   slowness: number;
+  /** The next fsync takes so much longer. */
+  stallMs: number;
+  /** Every write fails. */
+  failing?: "io" | "full";
 }
+
+export type WriteStage = "queued" | "durable";
+
+/** Puts right bits back, unless what they were in was written anew. */
+export type Repair = () => void;
 
 interface PendingWrite {
   readonly ops: readonly StoreOp[];
@@ -26,14 +35,21 @@ const SMOOTH_MS_MEAN = 0.6;
 const SMOOTH_MS_MAX = 3;
 const HICCUP_RATE = 0.01;
 const HICCUP_MS_MAX = 50;
+const FAILURES = {
+  io: "the simulated disk reports an I/O error",
+  full: "the simulated disk has no space left",
+} as const;
 
 /** The bytes of one store of one node. */
 export class SimDisk {
   /** Keyed by the key's bytes as latin-1 text, whose order is the order of the bytes. */
   private readonly content = new Map<string, StoreEntry>();
   private pending: PendingWrite[] = [];
-  private isFailing = false;
   isOpen = false;
+
+  get size(): number {
+    return this.content.size;
+  }
 
   get(key: Uint8Array): Uint8Array | undefined {
     return this.content.get(textOf(key))?.[1];
@@ -49,11 +65,6 @@ export class SimDisk {
     return this.pending.length;
   }
 
-  /** From now on every write fails, as on a disk that reports an I/O error; a crash ends that. */
-  failWrites(): void {
-    this.isFailing = true;
-  }
-
   /** What is on the disk, for a restore of this moment. */
   copy(): ReadonlyMap<string, StoreEntry> {
     return new Map(this.content);
@@ -66,13 +77,26 @@ export class SimDisk {
     for (const [key, entry] of content) this.content.set(key, entry);
   }
 
-  /** The oldest write under way is on the disk from now on. */
-  complete(write: PendingWrite): "durable" | "failed" {
+  /** The oldest write under way has come to its end: from now on it is on the disk, or it failed. */
+  complete(write: PendingWrite, result: "durable" | "failed"): void {
     const oldest = this.pending.shift();
     assert(oldest === write, "simulated writes become durable in the order of calls");
-    if (this.isFailing) return "failed";
-    this.apply(write.ops);
-    return "durable";
+    if (result === "durable") this.apply(write.ops);
+  }
+
+  /** Turns one bit of one value. */
+  rot(random: Random): Repair | undefined {
+    const entries = [...this.content].filter(([, [, value]]) => value.byteLength > 0);
+    const found = entries[random.below(entries.length)];
+    if (found === undefined) return undefined;
+    const [text, [key, right]] = found;
+    const rotten = Uint8Array.from(right);
+    const at = random.below(rotten.byteLength);
+    rotten[at] = (rotten[at] ?? 0) ^ (1 << random.below(8));
+    this.content.set(text, [key, rotten]);
+    return () => {
+      if (this.content.get(text)?.[1] === rotten) this.content.set(text, [key, right]);
+    };
   }
 
   /** Power is cut: any number of the oldest writes under way had reached the disk. */
@@ -81,7 +105,6 @@ export class SimDisk {
     for (const write of this.pending.slice(0, kept)) this.apply(write.ops);
     this.pending = [];
     this.isOpen = false;
-    this.isFailing = false;
   }
 
   entries(range: KeyRange): StoreEntry[] {
@@ -116,6 +139,7 @@ export class SimStore implements OrderedStore {
   private readonly disk: SimDisk;
   private readonly profile: DiskProfile;
   private readonly random: Random;
+  private readonly onWrite: (stage: WriteStage) => void;
   private busyUntilMs = 0;
   private isClosing = false;
   private whenIdle: (() => void)[] = [];
@@ -126,12 +150,14 @@ export class SimStore implements OrderedStore {
     readonly disk: SimDisk;
     readonly profile: DiskProfile;
     readonly random: Random;
+    readonly onWrite?: (stage: WriteStage) => void;
   }) {
     this.world = ports.world;
     this.process = ports.process;
     this.disk = ports.disk;
     this.profile = ports.profile;
     this.random = ports.random;
+    this.onWrite = ports.onWrite ?? ((): void => undefined);
     this.disk.isOpen = true;
   }
 
@@ -152,10 +178,15 @@ export class SimStore implements OrderedStore {
     this.busyUntilMs = startMs + this.drawFsyncMs();
     const delayMs = Math.max(this.busyUntilMs - this.world.nowMs, SMOOTH_MS_MIN);
     this.world.schedule({ delayMs, kind: "fsync", process: this.process, checksum: checksumOf(ops) }, () => {
-      if (this.disk.complete(write) === "durable") done();
-      else done(new AetherError("E_UNAVAILABLE", "the simulated disk reports an I/O error"));
+      const { failing } = this.profile;
+      this.disk.complete(write, failing === undefined ? "durable" : "failed");
+      if (failing === undefined) {
+        this.onWrite("durable");
+        done();
+      } else done(new AetherError("E_UNAVAILABLE", FAILURES[failing]));
       this.notifyIdle();
     });
+    this.onWrite("queued");
   }
 
   begin(): StoreBatch {
@@ -185,9 +216,11 @@ export class SimStore implements OrderedStore {
   }
 
   private drawFsyncMs(): number {
+    const { stallMs } = this.profile;
+    this.profile.stallMs = 0;
     const hiccup = this.random.next() < HICCUP_RATE ? this.random.next() * HICCUP_MS_MAX : 0;
     const smooth = SMOOTH_MS_MIN - Math.log(1 - this.random.next()) * (SMOOTH_MS_MEAN - SMOOTH_MS_MIN);
-    return (Math.min(smooth, SMOOTH_MS_MAX) + hiccup) * this.profile.slowness;
+    return (Math.min(smooth, SMOOTH_MS_MAX) + hiccup) * this.profile.slowness + stallMs;
   }
 }
 

@@ -1,14 +1,25 @@
-// Owns: carrying out a plan of faults on a simulated cluster, and healing everything at the end.
+// Owns: carrying out a plan of faults on a simulated cluster, repairing what a fault broke for good, and healing
+// everything at the end. Does not own: which faults (plan/), what a crash costs (testkit).
+import { present, unreachable } from "../../../src/base/assert.ts";
+import type { ErrorCode } from "../../../src/base/error-catalog.ts";
 import type { NodeId } from "../../../src/base/ids.ts";
-import type { Machine } from "../../../src/testkit/sim/machine.ts";
+import type { TestChoices } from "../../../src/consensus/observer.ts";
+import type { DiskCopies, Machine } from "../../../src/testkit/sim/machine.ts";
 import type { LinkProfile, SimNetwork } from "../../../src/testkit/sim/sim-network.ts";
 import type { World } from "../../../src/testkit/sim/world.ts";
-import type { CrashMoment, Fault, Link, PlannedFault, Victim } from "./faults.ts";
+import type { CrashMoment, Fault, Link, PlannedFault } from "./faults.ts";
 
 export interface NemesisPorts {
   readonly world: World;
   readonly network: SimNetwork;
+  readonly nodes: readonly NodeId[];
   readonly machines: ReadonlyMap<NodeId, Machine>;
+  /** Whether the process that runs on the node now takes part in the cluster. */
+  readonly isAdmitted: (node: NodeId) => boolean;
+  /** Whether all others know that the disk of this node has promised more than when `writes` was its last write. */
+  readonly isRemembered: (node: NodeId, writes: number) => boolean;
+  /** The last durable write that the node's process knows of. */
+  readonly writesOf: (node: NodeId) => number;
 }
 
 export interface NemesisStats {
@@ -16,24 +27,36 @@ export interface NemesisStats {
   crashes: number;
   /** Crashes after which no node was up. */
   allNodeCrashes: number;
+  /** Processes that stopped themselves, or did not start, because of what was done to their disk. */
+  refusals: number;
 }
 
 /** A crash that waits for its moment. */
 interface Trap {
   readonly node: NodeId;
   readonly moment: CrashMoment;
-  readonly victims: readonly Victim[];
+  readonly victims: readonly { readonly node: NodeId; readonly restartAfterMs: number }[];
   skip: number;
+}
+
+/** What is wrong with the disk of a node, and how it is put right again. */
+interface Damage {
+  /** With these codes the process may stop itself meanwhile. */
+  readonly excuses: readonly ErrorCode[];
+  readonly repair: () => void;
 }
 
 /** A trap whose moment does not come springs after this time all the same. */
 const TRAP_MS_MAX = 1_500;
 
 export class Nemesis {
-  readonly stats: NemesisStats = { faults: 0, crashes: 0, allNodeCrashes: 0 };
+  readonly stats: NemesisStats = { faults: 0, crashes: 0, allNodeCrashes: 0, refusals: 0 };
   private readonly ports: NemesisPorts;
   private readonly baseProfile: LinkProfile;
   private readonly traps = new Set<Trap>();
+  private readonly damages = new Map<NodeId, Damage>();
+  private readonly misled = new Map<NodeId, NodeId>();
+  private coins: (Fault & { readonly kind: "bad-coins" })["side"] | "fair" = "fair";
   /** Faults under way or still to come. */
   private outstanding = 0;
   private isHealed = false;
@@ -49,7 +72,10 @@ export class Nemesis {
 
   start(plan: readonly PlannedFault[]): void {
     this.ports.network.profile = this.baseProfile;
-    for (const { atMs, fault } of plan) this.later(atMs, () => this.strike(fault));
+    for (const { atMs, fault } of plan) {
+      // The copy of an old disk is taken when the fault begins, and is old when the node comes back with it.
+      this.later(atMs, () => this.strike(fault));
+    }
   }
 
   /** Tells that `node` took a step; a trap may spring. */
@@ -63,13 +89,37 @@ export class Nemesis {
     }
   }
 
-  /** Ends every fault and starts every node. */
+  /** The process of `node` stops itself with this error: whether what was done to its disk is to blame. */
+  isExcused(node: NodeId, code: string): boolean {
+    const isKnown = this.damages.get(node)?.excuses.some((excuse) => excuse === code) ?? false;
+    if (isKnown) this.stats.refusals += 1;
+    return isKnown;
+  }
+
+  /** What the software of `node` is told instead of the truth. */
+  choicesOf(node: NodeId): TestChoices {
+    const own = this.ports.nodes.indexOf(node);
+    return {
+      coin: (slot, phase, fair) => {
+        if (this.coins === "fair") return fair;
+        if (this.coins === "differ") return ((own + slot + phase) & 1) === 0 ? 0 : 1;
+        return this.coins === "heads" ? 1 : 0;
+      },
+      convener: (fair) => this.misled.get(node) ?? fair,
+    };
+  }
+
+  /** Ends every fault, repairs every disk and starts every node. */
   heal(): void {
     this.isHealed = true;
     this.traps.clear();
+    this.misled.clear();
+    this.coins = "fair";
     this.ports.network.calm();
+    for (const node of [...this.damages.keys()]) this.repair(node);
     for (const machine of this.ports.machines.values()) {
-      machine.disk.slowness = 1;
+      machine.mendDisks();
+      machine.hardwareClock.setRate(1);
       if (!machine.isUp) machine.boot();
     }
   }
@@ -77,7 +127,54 @@ export class Nemesis {
   private strike(fault: Fault): void {
     this.stats.faults += 1;
     this.ports.world.note("fault", "", { kind: "text", text: JSON.stringify(fault) });
-    const { network, machines } = this.ports;
+    switch (fault.kind) {
+      case "links":
+      case "slow-links":
+      case "partition":
+      case "flapping":
+        this.strikeNetwork(fault);
+        return;
+      case "crash":
+        this.armCrash(fault);
+        return;
+      case "pause":
+        this.machineAt(fault.node).pause(fault.durationMs);
+        return;
+      case "slow-disk":
+      case "stalled-disk":
+      case "failing-disk":
+        this.strikeWrites(fault);
+        return;
+      case "rotten-disk":
+      case "wiped-disk":
+      case "old-disk":
+        this.strikeDisk(fault);
+        return;
+      case "clock-jump":
+      case "clock-rate":
+        this.strikeClock(fault);
+        return;
+      case "wrong-convener":
+        this.misled.set(this.nodeAt(fault.node), this.nodeAt(fault.convener));
+        this.later(fault.durationMs, () => this.misled.delete(this.nodeAt(fault.node)));
+        return;
+      case "bad-coins":
+        this.coins = fault.side;
+        this.later(fault.durationMs, () => {
+          this.coins = "fair";
+        });
+        return;
+      default:
+        unreachable(fault);
+    }
+  }
+
+  // ── the network ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private strikeNetwork(
+    fault: Extract<Fault, { readonly kind: "links" | "slow-links" | "partition" | "flapping" }>,
+  ): void {
+    const { network } = this.ports;
     switch (fault.kind) {
       case "links":
         network.profile = fault.profile;
@@ -85,12 +182,14 @@ export class Nemesis {
           network.profile = this.baseProfile;
         });
         return;
-      case "slow-links":
-        for (const [source, target] of fault.links) network.slow(source, target, fault.factor);
+      case "slow-links": {
+        const links = this.linksOf(fault.links);
+        for (const [source, target] of links) network.slow(source, target, fault.factor);
         this.later(fault.durationMs, () => {
-          for (const [source, target] of fault.links) network.slow(source, target, 1);
+          for (const [source, target] of links) network.slow(source, target, 1);
         });
         return;
+      }
       case "partition":
         this.cut(fault.cut, fault.durationMs);
         return;
@@ -99,37 +198,36 @@ export class Nemesis {
           this.later(2 * time * fault.periodMs, () => this.cut(fault.cut, fault.periodMs));
         }
         return;
-      case "crash":
-        this.armCrash(fault);
-        return;
-      case "slow-disk": {
-        const disk = machines.get(fault.node)?.disk;
-        if (disk === undefined) return;
-        disk.slowness = fault.slowness;
-        this.later(fault.durationMs, () => {
-          disk.slowness = 1;
-        });
-        return;
-      }
-      case "pause":
-        machines.get(fault.node)?.pause(fault.durationMs);
-        return;
+      default:
+        unreachable(fault);
     }
   }
 
   private cut(links: readonly Link[], durationMs: number): void {
-    for (const [source, target] of links) this.ports.network.block(source, target);
+    for (const [source, target] of this.linksOf(links)) this.ports.network.block(source, target);
     this.later(durationMs, () => this.ports.network.unblockAll());
   }
 
+  /** Those whose ends this run has. */
+  private linksOf(links: readonly Link[]): readonly (readonly [NodeId, NodeId])[] {
+    const { nodes } = this.ports;
+    return links.flatMap(([source, target]) => {
+      const [from, to] = [nodes[source], nodes[target]];
+      return from === undefined || to === undefined ? [] : [[from, to] as const];
+    });
+  }
+
+  // ── crashes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
   private armCrash(fault: Fault & { readonly kind: "crash" }): void {
-    const first = fault.victims[0];
+    const victims = fault.victims.map(({ node, restartAfterMs }) => ({ node: this.nodeAt(node), restartAfterMs }));
+    const first = victims[0];
     if (fault.when.kind === "now" || first === undefined) {
-      this.crash(fault.victims);
+      this.crash(victims);
       return;
     }
     const { moment, skip } = fault.when;
-    const trap: Trap = { node: first.node, moment, victims: fault.victims, skip };
+    const trap: Trap = { node: first.node, moment, victims, skip };
     this.traps.add(trap);
     this.later(TRAP_MS_MAX, () => this.spring(trap));
   }
@@ -138,17 +236,146 @@ export class Nemesis {
     if (this.traps.delete(trap)) this.crash(trap.victims);
   }
 
-  private crash(victims: readonly Victim[]): void {
+  private crash(victims: Trap["victims"]): void {
     for (const { node, restartAfterMs } of victims) {
-      const machine = this.ports.machines.get(node);
-      if (machine?.isUp !== true) continue;
+      const machine = this.machineOf(node);
+      if (!machine.isUp) continue;
       machine.crash();
       this.stats.crashes += 1;
-      this.later(restartAfterMs, () => {
-        if (!machine.isUp) machine.boot();
-      });
+      this.later(restartAfterMs, () => this.bootIfDown(machine));
     }
     if ([...this.ports.machines.values()].every(({ isUp }) => !isUp)) this.stats.allNodeCrashes += 1;
+  }
+
+  private bootIfDown(machine: Machine): void {
+    if (!machine.isUp) machine.boot();
+  }
+
+  // ── disks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private strikeWrites(
+    fault: Extract<Fault, { readonly kind: "slow-disk" | "stalled-disk" | "failing-disk" }>,
+  ): void {
+    const node = this.nodeAt(fault.node);
+    const machine = this.machineOf(node);
+    const { durationMs } = fault;
+    switch (fault.kind) {
+      case "slow-disk":
+        machine.disk.slowness = fault.slowness;
+        this.later(durationMs, () => {
+          machine.disk.slowness = 1;
+        });
+        return;
+      case "stalled-disk":
+        machine.disk.stallMs = durationMs;
+        return;
+      case "failing-disk":
+        machine.failWrites(fault.reason);
+        this.damage(node, durationMs, { excuses: ["E_DISK", "E_UNAVAILABLE"], repair: () => machine.mendDisks() });
+        return;
+      default:
+        unreachable(fault);
+    }
+  }
+
+  /** The disk of a node that took part is exchanged or damaged while the node is down for a moment. */
+  private strikeDisk(fault: Extract<Fault, { readonly kind: "rotten-disk" | "wiped-disk" | "old-disk" }>): void {
+    const node = this.nodeAt(fault.node);
+    const machine = this.machineOf(node);
+    // One voter has nobody who could remember what its disk had promised.
+    const isAlone = this.ports.nodes.length === 1 && fault.kind !== "rotten-disk";
+    if (isAlone || !machine.isUp || !this.ports.isAdmitted(node) || this.damages.has(node)) return;
+    switch (fault.kind) {
+      case "rotten-disk":
+        this.rot(node, fault.bits, fault.durationMs);
+        return;
+      case "wiped-disk":
+        this.exchangeDisk(node, new Map(), fault.durationMs);
+        return;
+      case "old-disk": {
+        const copies = machine.copyDisks();
+        const writes = this.ports.writesOf(node);
+        this.later(fault.ageMs, () => {
+          const isFound = machine.isUp && !this.damages.has(node) && this.ports.isRemembered(node, writes);
+          if (isFound) this.exchangeDisk(node, copies, fault.durationMs);
+        });
+        return;
+      }
+      default:
+        unreachable(fault);
+    }
+  }
+
+  private rot(node: NodeId, bits: number, durationMs: number): void {
+    const machine = this.machineOf(node);
+    machine.crash();
+    const repairs = Array.from({ length: bits }, () => machine.rotDisk());
+    machine.boot();
+    this.damage(node, durationMs, {
+      excuses: ["E_DATA_CORRUPT"],
+      repair: () => {
+        machine.crash();
+        for (const repair of repairs.reverse()) repair?.();
+      },
+    });
+  }
+
+  private exchangeDisk(node: NodeId, copies: DiskCopies, durationMs: number): void {
+    const machine = this.machineOf(node);
+    machine.crash();
+    const own = machine.copyDisks();
+    machine.restoreDisks(copies);
+    machine.boot();
+    this.damage(node, durationMs, {
+      excuses: ["E_DATA_LOST", "E_DATA_FOREIGN"],
+      repair: () => {
+        machine.crash();
+        machine.restoreDisks(own);
+      },
+    });
+  }
+
+  private damage(node: NodeId, durationMs: number, damage: Damage): void {
+    this.damages.set(node, damage);
+    this.later(durationMs, () => this.repair(node));
+  }
+
+  private repair(node: NodeId): void {
+    const damage = this.damages.get(node);
+    if (damage === undefined) return;
+    this.damages.delete(node);
+    this.ports.world.note("repair", node);
+    damage.repair();
+    this.bootIfDown(this.machineOf(node));
+  }
+
+  // ── clocks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private strikeClock(fault: Extract<Fault, { readonly kind: "clock-jump" | "clock-rate" }>): void {
+    const clock = this.machineAt(fault.node).hardwareClock;
+    if (fault.kind === "clock-jump") {
+      if (fault.clock === "wall") clock.jumpWall(fault.byMs);
+      else clock.jumpMonotonic(fault.byMs);
+      return;
+    }
+    clock.setRate(fault.rate);
+    this.later(fault.durationMs, () => clock.setRate(1));
+  }
+
+  // ── who and when ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Plans name nodes by numbers; every number means some node of the run. */
+  private nodeAt(number: number): NodeId {
+    const { nodes } = this.ports;
+    return present(nodes[number % nodes.length], "a simulated cluster has nodes");
+  }
+
+  private machineAt(number: number): Machine {
+    return this.machineOf(this.nodeAt(number));
+  }
+
+  private machineOf(node: NodeId): Machine {
+    return present(this.ports.machines.get(node), "every node has a machine");
   }
 
   private later(delayMs: number, act: () => void): void {

@@ -3,14 +3,38 @@
 //
 // Every written value is unique, so that a checker can tell whose effect it sees. Guards and values come from what the
 // client saw last, so that some fail: an else branch then refreshes what it knows.
-import { present } from "../../../src/base/assert.ts";
-import type { Random } from "../../../src/base/random.ts";
+import { present, unreachable } from "../../../src/base/assert.ts";
 import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvEntry, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import type { Action } from "../checkers/history.ts";
 
+export type Act =
+  /** Of registers. */
+  | "read"
+  | "put"
+  | "delete"
+  | "swap"
+  /** Of lists. */
+  | "read-list"
+  | "append"
+  /** Of accounts. */
+  | "read-all"
+  | "transfer";
+
 export type WorkloadName = "registers" | "lists" | "accounts" | "mixed";
 export const WORKLOADS: readonly WorkloadName[] = ["registers", "lists", "accounts", "mixed"];
+
+/** What a client does next, after it waited; `key` is a number that its kind of keys is chosen by. */
+export interface Step {
+  readonly waitMs: number;
+  readonly act: Act;
+  readonly key: number;
+  /** Goes to another node first. */
+  readonly moves?: true;
+}
+
+/** The steps of one client, in order: the next begins when the one before was answered or given up. */
+export type ClientScript = readonly Step[];
 
 /** What a client saw of a key last; a key it never saw is not in the map. */
 export type Seen = ReadonlyMap<KeyText, KvEntry | undefined>;
@@ -19,6 +43,7 @@ const REGISTERS = keysNamed("register", 5);
 const LISTS = keysNamed("list", 3);
 const ACCOUNTS = keysNamed("account", 4);
 const OPENING_BALANCE = 100;
+const AMOUNT_MAX = 10;
 
 /** Keys that only single-key operations touch: the register checker judges these. */
 export function isRegister(key: KeyText): boolean {
@@ -28,48 +53,52 @@ export function isRegister(key: KeyText): boolean {
 export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS];
 
 /** `tag` is unique in the run. */
-export function drawAction(workload: WorkloadName, random: Random, seen: Seen, tag: string): Action {
-  const kind = workload === "mixed" ? pickOf(random, ["registers", "lists", "accounts"] as const) : workload;
-  // The checkers of registers judge every run: a share of each workload is theirs.
-  if (kind === "registers" || random.below(4) === 0) return drawRegister(random, seen, tag);
-  return kind === "lists" ? drawAppend(random, seen, tag) : drawTransfer(random, seen, tag);
+export function actionOf({ act, key }: Step, seen: Seen, tag: string): Action {
+  const register = keyAt(REGISTERS, key);
+  const list = keyAt(LISTS, key);
+  switch (act) {
+    case "read":
+      return { kind: "read", key: register };
+    case "put":
+      return transaction({ then: [{ kind: "put", key: register, value: tag }] });
+    case "delete":
+      return transaction({ then: [{ kind: "delete", key: register }] });
+    case "swap":
+      return transaction({
+        compare: [{ key: register, target: "value", op: "=", value: seen.get(register)?.value ?? "never" }],
+        then: [{ kind: "put", key: register, value: tag }],
+        else: [{ kind: "get", key: register }],
+      });
+    case "read-list":
+      return { kind: "read", key: list };
+    case "append":
+      return seen.has(list) ? append(list, seen.get(list), tag) : { kind: "read", key: list };
+    case "read-all":
+      return transaction({ then: READ_ALL });
+    case "transfer":
+      return transfer(key, seen, tag);
+    default:
+      return unreachable(act);
+  }
 }
 
-function drawRegister(random: Random, seen: Seen, tag: string): Action {
-  const key = pickOf(random, REGISTERS);
-  const kind = random.below(10);
-  if (kind <= 2) return { kind: "read", key };
-  if (kind <= 5) return transaction({ then: [{ kind: "put", key, value: tag }] });
-  if (kind === 6) return transaction({ then: [{ kind: "delete", key }] });
-  const expected = seen.get(key)?.value ?? "never";
-  return transaction({
-    compare: [{ key, target: "value", op: "=", value: expected }],
-    then: [{ kind: "put", key, value: tag }],
-    else: [{ kind: "get", key }],
-  });
-}
+const READ_ALL: readonly Op[] = ACCOUNTS.map((key) => ({ kind: "get", key }));
 
-function drawAppend(random: Random, seen: Seen, tag: string): Action {
-  const key = pickOf(random, LISTS);
-  if (!seen.has(key) || random.below(5) === 0) return { kind: "read", key };
-  const entry = seen.get(key);
+function append(list: KeyText, entry: KvEntry | undefined, tag: string): Action {
   const items = Array.isArray(entry?.value) ? entry.value : [];
   return transaction({
-    compare: [{ key, target: "modRevision", op: "=", value: entry?.modRevision ?? 0 }],
-    then: [{ kind: "put", key, value: [...items, tag] }],
-    else: [{ kind: "get", key }],
+    compare: [{ key: list, target: "modRevision", op: "=", value: entry?.modRevision ?? 0 }],
+    then: [{ kind: "put", key: list, value: [...items, tag] }],
+    else: [{ kind: "get", key: list }],
   });
 }
 
-function drawTransfer(random: Random, seen: Seen, tag: string): Action {
-  const all: readonly Op[] = ACCOUNTS.map((key) => ({ kind: "get", key }));
-  const source = random.below(ACCOUNTS.length);
-  const target = (source + 1 + random.below(ACCOUNTS.length - 1)) % ACCOUNTS.length;
-  const [from, to] = [ACCOUNTS[source], ACCOUNTS[target]];
-  if (from === undefined || to === undefined || !seen.has(from) || !seen.has(to) || random.below(6) === 0) {
-    return transaction({ then: all });
-  }
-  const amount = 1 + random.below(10);
+function transfer(number: number, seen: Seen, tag: string): Action {
+  const source = number % ACCOUNTS.length;
+  const target = (source + 1 + (Math.floor(number / ACCOUNTS.length) % (ACCOUNTS.length - 1))) % ACCOUNTS.length;
+  const [from, to] = [keyAt(ACCOUNTS, source), keyAt(ACCOUNTS, target)];
+  if (!seen.has(from) || !seen.has(to)) return transaction({ then: READ_ALL });
+  const amount = 1 + (number % AMOUNT_MAX);
   return transaction({
     compare: [from, to].map((key) => {
       return { key, target: "modRevision", op: "=", value: seen.get(key)?.modRevision ?? 0 };
@@ -78,7 +107,7 @@ function drawTransfer(random: Random, seen: Seen, tag: string): Action {
       { kind: "put", key: from, value: { balance: balanceOf(seen.get(from)) - amount, tag } },
       { kind: "put", key: to, value: { balance: balanceOf(seen.get(to)) + amount, tag } },
     ],
-    else: all,
+    else: READ_ALL,
   });
 }
 
@@ -86,6 +115,17 @@ function balanceOf(entry: KvEntry | undefined): number {
   const value = entry?.value;
   if (typeof value !== "object" || value === null || !("balance" in value)) return OPENING_BALANCE;
   return typeof value.balance === "number" ? value.balance : OPENING_BALANCE;
+}
+
+/** A read of all accounts at one revision shows that nothing was made or lost by transfers. */
+export function totalOf(entries: readonly (KvEntry | undefined)[]): number {
+  return entries.reduce((sum, entry) => sum + balanceOf(entry), 0);
+}
+
+export const TOTAL_BALANCE = ACCOUNTS.length * OPENING_BALANCE;
+
+export function isReadOfAll(ops: readonly Op[]): boolean {
+  return ops === READ_ALL;
 }
 
 function transaction(parts: Partial<Txn>): Action {
@@ -96,6 +136,6 @@ function keysNamed(name: string, count: number): readonly KeyText[] {
   return Array.from({ length: count }, (_, index) => formatKey({ kind: "data", path: `${name}/${index}` }));
 }
 
-function pickOf<T>(random: Random, items: readonly T[]): T {
-  return present(items[random.below(items.length)], "there is something to pick from");
+function keyAt(keys: readonly KeyText[], number: number): KeyText {
+  return present(keys[number % keys.length], "there are keys of each kind");
 }

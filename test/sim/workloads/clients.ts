@@ -1,5 +1,5 @@
-// Owns: concurrent clients: bursts of operations with think time in between, on a node each, moving on when it fails
-// them; and the history of what they were told. A client outlives every node.
+// Owns: concurrent clients: each goes through its script, on a node, moving on when it fails them; and the history of
+// what they were told. A client outlives every node.
 import { present } from "../../../src/base/assert.ts";
 import type { NodeId } from "../../../src/base/ids.ts";
 import type { Random } from "../../../src/base/random.ts";
@@ -7,7 +7,7 @@ import type { KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvEntry } from "../../../src/kvstore/core/schema.ts";
 import type { World } from "../../../src/testkit/sim/world.ts";
 import type { Action, Answer, Operation } from "../checkers/history.ts";
-import { drawAction, type WorkloadName } from "./actions.ts";
+import { actionOf, type ClientScript } from "./actions.ts";
 
 export type Reply =
   | { readonly kind: "ok"; readonly answer: Answer }
@@ -21,12 +21,10 @@ export interface Service {
 }
 
 export interface ClientsConfig {
-  readonly clientCount: number;
-  readonly workload: WorkloadName;
+  readonly scripts: readonly ClientScript[];
   readonly nodes: readonly NodeId[];
   /** Undefined while the node is down. */
   readonly serviceOf: (node: NodeId) => Service | undefined;
-  readonly isStopping: () => boolean;
 }
 
 /** An operation under way. */
@@ -41,9 +39,9 @@ interface Call {
 
 const TIMEOUT_MS_MIN = 300;
 const TIMEOUT_MS_SPAN = 4_000;
-const BURST_MAX = 12;
-/** After so many operations the clients slow down. */
-const BUSY_OPERATIONS = 240;
+/** A client whose node is down looks for another one after a while. */
+const LOOK_MS_MIN = 5;
+const LOOK_MS_SPAN = 100;
 
 export class Clients {
   readonly history: Operation[] = [];
@@ -58,7 +56,7 @@ export class Clients {
     this.world = world;
     this.config = config;
     const random = world.random.fork("clients");
-    this.clients = Array.from({ length: config.clientCount }, (_, index) => new Client(random.fork(`client ${index}`)));
+    this.clients = config.scripts.map((script, index) => new Client(random.fork(`client ${index}`), script));
   }
 
   /** Operations begun so far. */
@@ -75,8 +73,13 @@ export class Clients {
     return this.calls.size === 0;
   }
 
+  /** Every script is at its end, and every operation has an outcome. */
+  get isDone(): boolean {
+    return this.isIdle && this.clients.every((client) => client.next >= client.script.length);
+  }
+
   start(): void {
-    for (const client of this.clients) this.later(client, client.random.next() * 100);
+    for (const client of this.clients) this.goOn(client);
   }
 
   /** The previous process of `node` is gone: nobody will answer what it was asked. */
@@ -86,9 +89,12 @@ export class Clients {
 
   /** Performs one operation for nobody in particular, outside the clients' own schedules. */
   perform(node: NodeId, action: Action): void {
-    const client = new Client(this.world.random.fork(`visitor ${this.nextId}`));
-    client.isVisitor = true;
-    this.call(client, node, action);
+    this.call(new Client(this.world.random.fork(`visitor ${this.nextId}`), []), node, action);
+  }
+
+  private goOn(client: Client): void {
+    const step = client.script[client.next];
+    if (step !== undefined) this.later(client, step.waitMs);
   }
 
   private later(client: Client, delayMs: number): void {
@@ -96,22 +102,18 @@ export class Clients {
   }
 
   private act(client: Client): void {
-    if (this.config.isStopping()) return;
     const { random } = client;
-    if (client.burst === 0) {
-      client.burst = 1 + random.below(BURST_MAX);
-      if (random.below(3) === 0) client.node = undefined;
-    }
-    const node = client.node ?? this.pickNode(random);
+    const step = client.script[client.next];
+    if (step === undefined) return;
+    const node = (step.moves === true ? undefined : client.node) ?? this.pickNode(random);
     client.node = node;
     if (this.config.serviceOf(node) === undefined) {
       client.node = undefined;
-      this.later(client, 5 + random.next() * 100);
+      this.later(client, LOOK_MS_MIN + random.next() * LOOK_MS_SPAN);
       return;
     }
-    client.burst -= 1;
-    const action = drawAction(this.config.workload, random, client.seen, `c${this.nextId}`);
-    this.call(client, node, action);
+    client.next += 1;
+    this.call(client, node, actionOf(step, client.seen, `c${this.nextId}`));
   }
 
   private call(client: Client, node: NodeId, action: Action): void {
@@ -146,14 +148,7 @@ export class Clients {
         client.node = undefined;
         break;
     }
-    if (client.isVisitor) return;
-    const isBetweenBursts = client.burst === 0 || reply.kind !== "ok";
-    this.later(client, client.random.next() * (isBetweenBursts ? 400 : 8) * this.slowness);
-  }
-
-  /** While faults go on after that, a few operations now and then are enough. */
-  private get slowness(): number {
-    return this.issued < BUSY_OPERATIONS ? 1 : 10;
+    this.goOn(client);
   }
 
   private pickNode(random: Random): NodeId {
@@ -166,14 +161,15 @@ export class Clients {
 
 class Client {
   readonly random: Random;
+  readonly script: ClientScript;
   readonly seen = new Map<KeyText, KvEntry | undefined>();
-  /** Operations left until the client rests. */
-  burst = 0;
+  /** The step of the script that comes next. */
+  next = 0;
   node: NodeId | undefined;
-  isVisitor = false;
 
-  constructor(random: Random) {
+  constructor(random: Random, script: ClientScript) {
     this.random = random;
+    this.script = script;
   }
 
   learn(action: Action, answer: Answer): void {

@@ -1,33 +1,27 @@
-// Owns: one simulated run from its seed to its verdict: draw the cluster, the faults and the workload, let them go,
-// heal, wait for everything to be decided, judge the history.
-import type { PlantedFault } from "../../src/consensus/observer.ts";
-import type { Random } from "../../src/base/random.ts";
+// Owns: one simulated run from its plan to its verdict: let cluster, faults and clients go, heal, wait for everything
+// to be decided, judge the history.
 import { present } from "../../src/base/assert.ts";
 import type { KeyText } from "../../src/kvstore/core/key.ts";
-import { World } from "../../src/testkit/sim/world.ts";
 import type { TraceLine } from "../../src/testkit/sim/trace.ts";
-import { Cluster } from "./cluster.ts";
+import { World } from "../../src/testkit/sim/world.ts";
+import { checkAccounts } from "./checkers/account-checker.ts";
 import { countOverlapping, type Operation } from "./checkers/history.ts";
 import type { ProtocolStats } from "./checkers/protocol-checker.ts";
 import { checkRegister } from "./checkers/register-checker.ts";
 import { registerHistoryOf } from "./checkers/register-history.ts";
 import { checkStoreOrder, type StoreOrderStats } from "./checkers/store-order-checker.ts";
 import { Violations, type Violation } from "./checkers/violations.ts";
-import { drawBaseProfile, planFaults } from "./nemesis/faults.ts";
+import { Cluster } from "./cluster.ts";
 import { Nemesis, type NemesisStats } from "./nemesis/nemesis.ts";
-import { ALL_KEYS, isRegister, WORKLOADS, type WorkloadName } from "./workloads/actions.ts";
+import type { RunPlan } from "./plan/run-plan.ts";
+import { ALL_KEYS, isRegister } from "./workloads/actions.ts";
 import { Clients } from "./workloads/clients.ts";
 
-export interface SeedOptions {
-  /** Overrides what the seed would draw. */
-  readonly nodeCount?: number;
-  readonly workload?: WorkloadName;
-  readonly planted?: PlantedFault;
-  readonly readMode?: "linearizable" | "local";
-  readonly onTraceLine?: (line: TraceLine) => void;
+export interface RunOptions {
+  readonly onTraceLine?: ((line: TraceLine) => void) | undefined;
 }
 
-export interface SeedStats extends ProtocolStats, NemesisStats {
+export interface RunStats extends ProtocolStats, NemesisStats {
   nodeCount: number;
   commands: number;
   answered: number;
@@ -43,26 +37,24 @@ export interface SeedStats extends ProtocolStats, NemesisStats {
   virtualMs: number;
 }
 
-export interface SeedResult {
-  readonly seed: number;
+export interface RunResult {
+  readonly plan: RunPlan;
   readonly violation: Violation | undefined;
-  readonly stats: SeedStats;
+  readonly stats: RunStats;
   readonly traceHash: string;
   readonly lastLines: readonly TraceLine[];
 }
 
-const COMMANDS_MIN = 200;
-const CLIENTS_MIN = 5;
-const CLIENTS_SPAN = 6;
-/** The longest that faults and workload may take before healing. */
+/** The longest that faults and clients may take before healing. */
 const TROUBLE_MS_MAX = 120_000;
 /** After healing everything must be decided within this virtual time. */
 const HEALING_MS_MAX = 60_000;
 const LAST_LINES = 60;
 
-export async function runSeed(seed: number, options: SeedOptions = {}): Promise<SeedResult> {
-  const world = new World(seed, options.onTraceLine === undefined ? {} : { onTraceLine: options.onTraceLine });
-  const run = new SeedRun(world, options);
+export async function runPlan(plan: RunPlan, options: RunOptions = {}): Promise<RunResult> {
+  const { onTraceLine } = options;
+  const world = new World(plan.seed, onTraceLine === undefined ? {} : { onTraceLine });
+  const run = new PlannedRun(world, plan);
   try {
     await run.play();
   } catch (error) {
@@ -72,65 +64,72 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   return run.finish();
 }
 
-class SeedRun {
+class PlannedRun {
   private readonly world: World;
+  private readonly plan: RunPlan;
   private readonly violations: Violations;
   private readonly cluster: Cluster;
   private readonly nemesis: Nemesis;
   private readonly clients: Clients;
-  private readonly random: Random;
   private unknown: StoreOrderStats = { unknownApplied: 0, unknownOpen: 0 };
   private inconclusive = 0;
 
-  constructor(world: World, options: SeedOptions) {
+  constructor(world: World, plan: RunPlan) {
     this.world = world;
-    this.random = world.random.fork("plan");
+    this.plan = plan;
     this.violations = new Violations(({ check, message }) => {
       world.note("VIOLATION", "", { kind: "text", text: `${check}: ${message}` });
     });
-    const windowSlots = pick(this.random, [4, 8, 16, 64]);
-    const pipelineSlots = Math.min(windowSlots, pick(this.random, [1, 2, 8]));
-    const nodeCount = options.nodeCount ?? pick(this.random, [3, 3, 3, 3, 3, 3, 5, 5, 2, 1]);
-    const workload = options.workload ?? pick(this.random, WORKLOADS);
-    const { planted, readMode = "linearizable" } = options;
-    const config = { nodeCount, windowSlots, pipelineSlots, planted, readMode };
-    this.cluster = new Cluster(world, config, this.violations, {
+    const { nodeCount, windowSlots, pipelineSlots, planted } = plan;
+    this.cluster = new Cluster(world, { nodeCount, windowSlots, pipelineSlots, planted }, this.violations, {
       onMoment: (moment, node) => this.nemesis.onMoment(moment, node),
       onRestart: (node) => this.clients.nodeRestarted(node),
+      isExcused: (node, code) => this.nemesis.isExcused(node, code),
+      choicesOf: (node) => this.nemesis.choicesOf(node),
     });
-    const { network, machines, nodes } = this.cluster;
-    this.nemesis = new Nemesis({ world, network, machines }, drawBaseProfile(this.random));
-    this.clients = new Clients(world, {
-      clientCount: CLIENTS_MIN + this.random.below(CLIENTS_SPAN),
-      workload,
-      nodes,
-      serviceOf: (node) => this.cluster.serviceOf(node),
-      isStopping: () => this.isTroubleOver,
-    });
-    world.note("plan", "", { kind: "text", text: JSON.stringify({ nodeCount, windowSlots, pipelineSlots, workload }) });
+    const { cluster } = this;
+    const { network, machines, nodes } = cluster;
+    this.nemesis = new Nemesis(
+      {
+        world,
+        network,
+        nodes,
+        machines,
+        isAdmitted: (node) => cluster.isAdmitted(node),
+        isRemembered: (node, writes) => cluster.isRemembered(node, writes),
+        writesOf: (node) => cluster.writesOf(node),
+      },
+      plan.links,
+    );
+    const serviceOf = cluster.serviceOf.bind(cluster);
+    this.clients = new Clients(world, { scripts: plan.clients, nodes, serviceOf });
   }
 
   async play(): Promise<void> {
-    const { cluster, nemesis, clients, violations } = this;
+    const { cluster, nemesis, clients, violations, plan } = this;
     cluster.start();
-    nemesis.start(planFaults(this.random, cluster.nodes));
+    nemesis.start(plan.faults);
     clients.start();
-    const isBroken = (): boolean => violations.first !== undefined;
-    await this.world.run(() => isBroken() || this.isTroubleOver, TROUBLE_MS_MAX);
-    if (isBroken() || this.world.failure !== undefined) return;
-    if (!this.isTroubleOver) {
+    const isTroubleOver = (): boolean => nemesis.isDone && clients.isDone;
+    await this.world.run(() => this.isBroken || isTroubleOver(), TROUBLE_MS_MAX);
+    if (this.isBroken) return;
+    if (!isTroubleOver()) {
       violations.report("liveness", `only ${clients.issued} commands could be begun in ${TROUBLE_MS_MAX} ms`);
       return;
     }
     nemesis.heal();
     await this.settle();
-    if (isBroken() || this.world.failure !== undefined) return;
+    if (this.isBroken) return;
     this.readEverything();
     // A batch of a node that died may still come in meanwhile, so this settles for itself.
     await this.settle();
-    if (isBroken() || this.world.failure !== undefined) return;
+    if (this.isBroken) return;
     cluster.checkEnd();
     this.judgeHistory();
+  }
+
+  private get isBroken(): boolean {
+    return this.violations.first !== undefined || this.world.failure !== undefined;
   }
 
   /** Until every client has its answer and every node has applied everything that is decided. */
@@ -144,7 +143,7 @@ class SeedRun {
     if (!isInTime && this.world.failure === undefined) violations.report("liveness", this.describeStuck());
   }
 
-  finish(): SeedResult {
+  finish(): RunResult {
     const { failure } = this.world;
     if (failure !== undefined) {
       const check = failure instanceof Error && failure.name === "AssertionError" ? "assertion" : "fatal";
@@ -154,7 +153,7 @@ class SeedRun {
     const { history } = this.clients;
     const count = (kind: Operation["kind"]): number => history.filter((operation) => operation.kind === kind).length;
     return {
-      seed: this.world.seed,
+      plan: this.plan,
       violation: this.violations.first,
       stats: {
         ...this.cluster.protocol.stats,
@@ -175,10 +174,6 @@ class SeedRun {
     };
   }
 
-  private get isTroubleOver(): boolean {
-    return this.nemesis.isDone && this.clients.issued >= COMMANDS_MIN;
-  }
-
   /** A last linearizable read of every key, each on some node. */
   private readEverything(): void {
     const { nodes } = this.cluster;
@@ -192,6 +187,7 @@ class SeedRun {
     const { history } = this.clients;
     const { log } = this.cluster.streams;
     this.unknown = checkStoreOrder(history, log, this.violations);
+    checkAccounts(history, this.violations);
     for (const key of ALL_KEYS) if (isRegister(key)) this.judgeRegister(key, history);
   }
 
@@ -213,8 +209,4 @@ class SeedRun {
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;
   }
-}
-
-function pick<T>(random: Random, items: readonly T[]): T {
-  return present(items[random.below(items.length)], "there is something to pick from");
 }
