@@ -1,6 +1,7 @@
 // Owns: what the API needs from the node, as narrow ports. `node` wires the real services; tests wire what they need.
 import type { AssertionError } from "../base/assert.ts";
 import type { ArtifactId, Digest } from "../base/ids.ts";
+import type { MembershipChange } from "../consensus/group.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
@@ -40,27 +41,54 @@ export interface HealthService {
   readiness(): { readonly isReady: boolean; readonly reason?: string };
 }
 
+export interface CatchUpView {
+  readonly kind: "log" | "snapshot";
+  readonly slotsBehind: number;
+  readonly bytesReceived: number;
+}
+
 export interface ClusterNodeView {
   readonly id: string;
   readonly role: "voter" | "member";
+  /** Its disk was declared lost: a new node of this name may take its place. */
+  readonly isLost: boolean;
   readonly status: string;
   /** Where its API is reached, when it has said so. */
   readonly address: string | undefined;
+  /** Where its peers reach it. */
+  readonly peerAddress: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly lastSeenMs: number | undefined;
+  /** Slots that are decided, as the answering node knows, and not applied there; undefined when it has not said. */
+  readonly slotsBehind: number | undefined;
+  readonly catchUp: CatchUpView | undefined;
+  /** The highest version of a cluster that its build can work with; undefined when it is not heard. */
+  readonly supportedVersion: number | undefined;
 }
 
 /** The answer of `GET /v1/cluster`, as this node sees the cluster. */
 export interface ClusterView {
   readonly cluster: string;
   readonly node: string;
+  /** The replicated version: what every node must be able to work with. */
+  readonly version: number;
   readonly nodes: readonly ClusterNodeView[];
+  /** The voters that count now. */
+  readonly voters: readonly string[];
+  /** A list of voters that is decided and does not rule yet. */
+  readonly pending: { readonly voters: readonly string[]; readonly rulesFromSlot: number } | undefined;
   /** Who proposes now, as this node sees it: a hint for speed, not an authority. */
   readonly convener: string | undefined;
   readonly leader: { readonly node: string; readonly epoch: number } | undefined;
-  readonly quorum: { readonly need: number; readonly have: number };
+  /** `canLose`: how many of the voters seen now may fail before writes stop. */
+  readonly quorum: { readonly need: number; readonly have: number; readonly canLose: number };
   readonly slots: { readonly decided: number; readonly applied: number };
   readonly revision: number;
+}
+
+export interface MemberService {
+  /** Resolves once the change rules. @throws AetherError as consensus refuses it; E_TIMEOUT when that is not known. */
+  change(change: MembershipChange, timeoutMs: number): Promise<void>;
 }
 
 export interface ApiServices {
@@ -69,6 +97,7 @@ export interface ApiServices {
   readonly blueprints: BlueprintService;
   readonly calls: OutgoingCalls;
   readonly health: HealthService;
+  readonly members: MemberService;
   cluster(): ClusterView;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */

@@ -6,7 +6,7 @@ import type { NodeId, NodeUid } from "../base/ids.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
-import type { Group } from "../consensus/group.ts";
+import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { InstanceHost } from "../slices/instance-host.ts";
 import { ClusterDeploymentManager } from "./cluster-deployment-manager.ts";
@@ -25,7 +25,7 @@ export interface ClusterServicesEnv {
 export interface ClusterServicesPorts {
   readonly kv: Kv;
   readonly messaging: PeerMessaging;
-  readonly group: Pick<Group, "status">;
+  readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   /** A broken invariant of ours: the node flushes and stops. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -50,14 +50,14 @@ export class ClusterServices {
 
   constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
     const { kv, group, messaging, onFatal } = ports;
-    const { node, uid, incarnation, voters } = config;
+    const { node, uid, incarnation } = config;
     this.env = env;
     this.ports = ports;
     this.config = config;
     this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
     this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
     const life = { node, uid, incarnation };
-    this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life, voters });
+    this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
     this.registry = new EndpointRegistry({ views: this.views, membership: this.membership });
     this.leaderLoop = new ClusterDeploymentManager(env, {
       kv,

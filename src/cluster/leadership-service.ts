@@ -5,7 +5,7 @@ import { SECOND_MS } from "../base/units.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
-import type { Group } from "../consensus/group.ts";
+import type { Group, GroupMembership } from "../consensus/group.ts";
 import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Txn } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -17,12 +17,11 @@ import { Wake } from "./wake.ts";
 
 export interface LeadershipServiceConfig {
   readonly self: NodeLife;
-  readonly voters: readonly NodeId[];
 }
 
 export interface LeadershipPorts {
   readonly kv: Kv;
-  readonly group: Pick<Group, "status">;
+  readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership">;
   readonly views: Pick<ClusterViews, "leader">;
   readonly onFatal: (error: unknown) => void;
 }
@@ -60,8 +59,7 @@ export class LeadershipService {
     this.log = env.telemetry.log;
     this.ports = ports;
     this.config = config;
-    const rank = [...config.voters].sort().indexOf(config.self.node);
-    this.core = new Leadership({ ...LEADERSHIP_DEFAULTS, self: config.self, rank });
+    this.core = new Leadership({ ...LEADERSHIP_DEFAULTS, self: config.self });
     this.outage = new StoreOutage(this.log, "leadership");
     this.wake = new Wake(this.clock);
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));
@@ -69,9 +67,7 @@ export class LeadershipService {
   }
 
   start(): void {
-    // Only voters lead: a member may be far behind.
-    const isVoter = this.config.voters.includes(this.config.self.node);
-    this.scope.spawn("leadership", (signal) => (isVoter ? this.run(signal) : this.follow(signal)));
+    this.scope.spawn("leadership", (signal) => this.run(signal));
   }
 
   /** The leader as this node knows it; undefined while there is none, or none that gave a sign of life lately. */
@@ -117,15 +113,10 @@ export class LeadershipService {
     }
   }
 
-  private async follow(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      this.look();
-      await this.wake.wait(signal, TICK_MS);
-    }
-  }
-
   private look(): void {
     const nowMs = this.clock.nowMs();
+    const rank = [...this.ports.group.membership().voters].sort().indexOf(this.config.self.node);
+    this.core.setRank(rank < 0 ? undefined : rank);
     this.core.setReady(this.ports.group.status().isReady, nowMs);
     this.core.observe(this.rowsSeen(), nowMs);
     this.tellChange();

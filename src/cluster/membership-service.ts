@@ -5,13 +5,13 @@ import { SECOND_MS } from "../base/units.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Counter, Log, Telemetry } from "../env/telemetry.ts";
-import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
-import type { Group } from "../consensus/group.ts";
+import type { Channel, PeerEvent, PeerMessaging } from "../net/peer-messaging.ts";
+import type { Group, GroupMembership, Member } from "../consensus/group.ts";
 import { formatKey } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "./core/failure-detector.ts";
-import { encodeGossip, parseGossip } from "./core/gossip.ts";
+import { encodeGossip, type Gossip, type GossipCatchUp, parseGossip } from "./core/gossip.ts";
 import { isSameValue } from "./core/plain-value.ts";
 import type { NodeCapacity, NodeDutyState, NodeStateRow } from "./core/rows.ts";
 import type { Row } from "./row-view.ts";
@@ -22,7 +22,6 @@ export interface MembershipConfig {
   readonly node: NodeId;
   readonly uid: NodeUid;
   readonly incarnation: number;
-  readonly voters: readonly NodeId[];
   readonly peerAddress: string;
   readonly apiAddress: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -32,22 +31,30 @@ export interface MembershipConfig {
 export interface MembershipPorts {
   readonly kv: Kv;
   readonly messaging: PeerMessaging;
-  readonly group: Pick<Group, "status">;
+  readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   readonly views: Pick<ClusterViews, "nodes">;
   readonly onFatal: (error: unknown) => void;
 }
 
-/** `suspected` wins over what the row says, `gone` over both. A voter without a row is joining. */
+/** `suspected` wins over what the row says, `gone` over both. A member without a row is joining. */
 export type NodeStatus = NodeDutyState | "suspected";
 
 export interface NodeView {
   readonly node: NodeId;
   readonly isVoter: boolean;
+  /** Its disk was declared lost: a new node of this name may take its place. */
+  readonly isLost: boolean;
   readonly status: NodeStatus;
+  /** Where peers reach it. */
+  readonly peerAddress: string | undefined;
   /** What the node last wrote of itself; undefined before its first time on duty. */
   readonly row: NodeStateRow | undefined;
   /** Wall time at which this node last heard of it; undefined when it never did. */
   readonly lastSeenMs: number | undefined;
+  /** Slots it has applied, as it said last. */
+  readonly applied: number | undefined;
+  /** How it gets what it misses, while it is far behind. */
+  readonly catchUp: GossipCatchUp | undefined;
 }
 
 /** What a node may say of itself. */
@@ -72,6 +79,7 @@ export class MembershipService {
   private readonly wake: Wake;
   private readonly scope: TaskScope;
   private readonly listeners: (() => void)[] = [];
+  private readonly progress = new Map<NodeId, Pick<Gossip, "applied" | "catchUp">>();
   private duty: Duty = "joining";
   private returnedAtMs: number | undefined;
 
@@ -89,17 +97,19 @@ export class MembershipService {
     });
     this.ports = ports;
     this.config = config;
-    this.detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: config.node, voters: config.voters });
+    this.detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: config.node });
     this.outage = new StoreOutage(this.log, "membership");
     this.wake = new Wake(this.clock);
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));
     this.channel = ports.messaging.channel("cluster");
     this.channel.onMessage((from, payload) => this.onGossip(from, payload));
-    ports.messaging.onPeer((event) => this.step(event));
+    ports.messaging.onPeer((event) => this.onPeer(event));
+    ports.group.onMembership(() => this.onMembers());
     ports.views.nodes.subscribe(() => this.onRows());
   }
 
   start(): void {
+    this.onMembers();
     for (const node of this.ports.messaging.connected) this.step({ kind: "up", node });
     this.scope.spawn("gossip", (signal) => this.gossip(signal));
     this.scope.spawn("own-row", (signal) => this.keepOwnRow(signal));
@@ -111,9 +121,9 @@ export class MembershipService {
     this.wake.notify();
   }
 
-  /** Every voter and every node with a row, sorted by id. */
+  /** Every member, and every other node whose row is there still; sorted by id. */
   get nodes(): readonly NodeView[] {
-    const ids = new Set<NodeId>(this.config.voters);
+    const ids = new Set<NodeId>(this.members.map((member) => member.node));
     for (const row of this.ports.views.nodes.rows().values()) ids.add(row.value.node);
     return [...ids].sort().map((node) => this.viewOf(node));
   }
@@ -125,7 +135,22 @@ export class MembershipService {
 
   /** Nodes that the leader may write gone now. */
   get goneCandidates(): ReadonlySet<NodeId> {
-    return this.detector.goneCandidates;
+    const gone = new Set(this.detector.goneCandidates);
+    // A node that was removed is gone, whatever it still does.
+    for (const { value } of this.ports.views.nodes.rows().values()) {
+      if (!this.isMember(value.node)) gone.add(value.node);
+    }
+    return gone;
+  }
+
+  private get members(): readonly Member[] {
+    return this.ports.group.membership().members;
+  }
+
+  private isMember(node: NodeId): boolean {
+    const { members } = this;
+    // A node that is joining knows nothing of the others yet.
+    return members.length === 0 || members.some((member) => member.node === node);
   }
 
   rowOf(node: NodeId): Row<NodeStateRow & { readonly node: NodeId }> | undefined {
@@ -143,17 +168,29 @@ export class MembershipService {
 
   private viewOf(node: NodeId): NodeView {
     const row = this.rowOf(node)?.value;
+    // A lost voter and the node that is to take its place share a name: the new one is the one that can be met.
+    const named = this.members.filter((member) => member.node === node);
+    const member = named.find(({ isLost }) => !isLost) ?? named[0];
     return {
       node,
-      isVoter: this.config.voters.includes(node),
+      isVoter: named.some(({ isVoter }) => isVoter),
+      isLost: named.some(({ isLost }) => isLost),
       status: this.statusOf(node, row?.state),
+      peerAddress: member?.address,
       row,
       lastSeenMs: this.lastSeenMs(node),
+      ...this.progressOf(node),
     };
   }
 
+  private progressOf(node: NodeId): Pick<NodeView, "applied" | "catchUp"> {
+    if (node !== this.config.node) return this.progress.get(node) ?? { applied: undefined, catchUp: undefined };
+    const { applied, catchUp } = this.ports.group.status();
+    return { applied, catchUp };
+  }
+
   private statusOf(node: NodeId, state: NodeDutyState | undefined): NodeStatus {
-    if (state === "gone") return "gone";
+    if (state === "gone" || (state !== undefined && !this.isMember(node))) return "gone";
     if (this.detector.suspects.has(node)) return "suspected";
     return state ?? "joining";
   }
@@ -166,8 +203,23 @@ export class MembershipService {
 
   private onGossip(from: NodeId, payload: Uint8Array): void {
     const gossip = parseGossip(payload);
-    if (gossip === undefined) this.garbled.add(1);
-    else this.step({ kind: "gossip", node: from, suspects: gossip.suspects });
+    if (gossip === undefined) {
+      this.garbled.add(1);
+      return;
+    }
+    this.progress.set(from, { applied: gossip.applied, catchUp: gossip.catchUp });
+    this.step({ kind: "gossip", node: from, suspects: gossip.suspects });
+  }
+
+  private onPeer(event: PeerEvent): void {
+    if (event.kind === "down") this.progress.delete(event.node);
+    this.step(event);
+  }
+
+  private onMembers(): void {
+    const { members, voters } = this.ports.group.membership();
+    this.step({ kind: "members", members: members.map(({ node }) => node), voters });
+    this.notify();
   }
 
   private step(event: DetectorEvent): void {
@@ -196,7 +248,8 @@ export class MembershipService {
     while (!signal.aborted) {
       this.step({ kind: "quorum", hasQuorum: this.ports.group.status().hasQuorum });
       const suspects = [...this.detector.suspects].sort();
-      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects });
+      const { applied, catchUp } = this.ports.group.status();
+      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects, applied, catchUp });
       // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
       for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
       await this.clock.sleep(GOSSIP_EVERY_MS, signal);

@@ -6,8 +6,9 @@ import type { ApiServices, ClusterView } from "../api/services.ts";
 import { type AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
+import { changeMembers } from "../cluster/change-members.ts";
 import { ClusterServices } from "../cluster/cluster-services.ts";
-import type { Group } from "../consensus/group.ts";
+import type { Group, GroupMembership } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
@@ -160,7 +161,6 @@ function openWork(parts: {
     {
       node: config.node,
       ...group.origin,
-      voters: voterOrder(config),
       peerAddress: config.listen,
       apiAddress: config.api,
       labels: config.labels,
@@ -182,7 +182,7 @@ function openWork(parts: {
 function apiServices(parts: {
   readonly config: NodeConfig;
   readonly env: Env;
-  readonly group: Group;
+  readonly group: Group & GroupMembership;
   readonly kv: KvStore;
   readonly work: Work;
   readonly stage: { readonly isDraining: boolean };
@@ -203,25 +203,41 @@ function apiServices(parts: {
         return notReadyReason === undefined ? { isReady } : { isReady, reason: notReadyReason };
       },
     },
-    cluster: () => clusterView(config, group, kv, work.cluster),
+    members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
+    cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     metricsText: () => env.telemetry.exposition(),
     onBroken: onFatal,
   };
 }
 
-function clusterView(config: NodeConfig, group: Group, kv: KvStore, cluster: ClusterServices): ClusterView {
+function clusterView(parts: {
+  readonly config: NodeConfig;
+  readonly group: Group & GroupMembership;
+  readonly kv: KvStore;
+  readonly cluster: ClusterServices;
+}): ClusterView {
+  const { config, group, kv, cluster } = parts;
   const { quorum, decided, applied, convener } = group.status();
+  const { version, voters, pending, supported } = group.membership();
   return {
     cluster: config.cluster,
     node: config.node,
+    version,
     nodes: cluster.membership.nodes.map((view) => ({
       id: view.node,
       role: view.isVoter ? "voter" : "member",
+      isLost: view.isLost,
       status: view.status,
       address: view.row?.apiAddress,
+      peerAddress: view.peerAddress,
       labels: view.row?.labels ?? {},
       lastSeenMs: view.lastSeenMs,
+      slotsBehind: view.applied === undefined ? undefined : Math.max(0, decided - view.applied),
+      catchUp: view.catchUp,
+      supportedVersion: supported.get(view.node),
     })),
+    voters,
+    pending,
     convener,
     leader: leaderOf(cluster),
     quorum,

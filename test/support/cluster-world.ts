@@ -6,6 +6,7 @@ import { GiB } from "../../src/base/units.ts";
 import type { Telemetry } from "../../src/env/telemetry.ts";
 import { ClusterServices } from "../../src/cluster/cluster-services.ts";
 import { ClusterViews } from "../../src/cluster/cluster-views.ts";
+import type { MembershipView } from "../../src/consensus/group.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
 import { storable } from "../../src/cluster/core/plain-value.ts";
@@ -34,7 +35,9 @@ export class ClusterWorld {
   readonly fatal: unknown[] = [];
   readonly nodes = new Map<string, FakeNode>();
   private readonly hub: MemoryHub;
-  private readonly names: readonly string[];
+  /** The voters. */
+  private names: readonly string[];
+  private readonly memberListeners: ((view: MembershipView) => void)[] = [];
   private readonly observer: ClusterViews;
   private incarnation = 0;
 
@@ -65,14 +68,17 @@ export class ClusterWorld {
       {
         kv: this.local.kv,
         messaging: this.hub.join(id),
-        group: this.local.group,
+        group: {
+          status: () => this.local.group.status(),
+          membership: () => this.membership(),
+          onMembership: (listener) => this.memberListeners.push(listener),
+        },
         onFatal: (error) => this.fatal.push(error),
       },
       {
         node: id,
         uid: parseNodeUid(name.padEnd(16, "0")),
         incarnation: ++this.incarnation,
-        voters: this.names.map(parseNodeId),
         peerAddress: `ws://${name}`,
         apiAddress: `http://${name}`,
         labels: {},
@@ -83,6 +89,12 @@ export class ClusterWorld {
     const node = { id, services, host };
     this.nodes.set(name, node);
     return node;
+  }
+
+  /** Makes these nodes, and no others, the members; all of them vote. */
+  setMembers(names: readonly string[]): void {
+    this.names = names;
+    for (const listener of this.memberListeners) listener(this.membership());
   }
 
   node(name: string): FakeNode {
@@ -175,6 +187,18 @@ export class ClusterWorld {
     } catch (error) {
       throw new RangeError(`not reached within ${limitMs} ms; rows: ${this.rows().join(", ")}`, { cause: error });
     }
+  }
+
+  private membership(): MembershipView {
+    const voters = this.names.map(parseNodeId);
+    const members = voters.map((node) => ({
+      node,
+      uid: parseNodeUid(node.padEnd(16, "0")),
+      address: `ws://${node}`,
+      isVoter: true,
+      isLost: false,
+    }));
+    return { members, voters, pending: undefined, version: 1, supported: new Map(), isSelfRemoved: false };
   }
 
   async settled<T>(work: Promise<T>): Promise<T> {

@@ -1,28 +1,88 @@
-// Owns: /v1/cluster: the cluster as this node sees it.
+// Owns: /v1/cluster: the cluster as this node sees it, and changes of its membership.
+import { z } from "zod";
+import { type NodeId, parseNodeId } from "../../base/ids.ts";
+import { MINUTE_MS } from "../../base/units.ts";
+import type { MembershipChange } from "../../consensus/group.ts";
+import type { ApiRequest } from "../api-request.ts";
 import { jsonResponse } from "../json.ts";
+import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
-import type { ApiServices } from "../services.ts";
+import type { ApiServices, ClusterNodeView } from "../services.ts";
+
+/** A change rules after a window of slots, which an idle cluster has to fill first. */
+const CHANGE_TIMEOUT_MS = MINUTE_MS / 2;
+const DEADLINE = { "X-Deadline-Ms": "Milliseconds until the caller gives up; default 30000" };
+
+const addSchema = z.strictObject({
+  node: z.string(),
+  address: z.string().refine((url) => URL.canParse(url) && new URL(url).protocol === "ws:", {
+    error: "use a ws:// address, for example ws://127.0.0.1:7101",
+  }),
+});
 
 export function clusterRoutes(services: ApiServices): readonly Route[] {
+  const change = async (request: ApiRequest, wanted: MembershipChange): Promise<Response> => {
+    await services.members.change(wanted, request.timeoutMs(CHANGE_TIMEOUT_MS));
+    return jsonResponse(200, { node: wanted.node, change: wanted.kind });
+  };
+  const ofNode = (kind: "promote" | "remove" | "replace", summary: string): Route => ({
+    method: "POST",
+    path: `/v1/cluster/members/:node/${kind}`,
+    summary,
+    headers: DEADLINE,
+    answer: "{ node, change }",
+    handle: (request) => change(request, { kind, node: nodeOf(request) }),
+  });
   return [
     {
       method: "GET",
       path: "/v1/cluster",
-      summary: "Nodes, leader, quorum and position of the log, as this node sees them",
-      answer: "{ cluster, node, nodes, convener, leader, quorum, slots, revision }",
+      summary: "Nodes, voters, leader, quorum and position of the log, as this node sees them",
+      answer: "{ cluster, node, version, nodes, voters, pending, convener, leader, quorum, slots, revision }",
       handle: () => {
-        const { convener, leader, nodes, ...view } = services.cluster();
+        const { convener, leader, pending, nodes, ...view } = services.cluster();
         return jsonResponse(200, {
           ...view,
-          nodes: nodes.map((node) => ({
-            ...node,
-            address: node.address ?? null,
-            lastSeenMs: node.lastSeenMs ?? null,
-          })),
+          nodes: nodes.map(nodeJson),
+          pending: pending ?? null,
           convener: convener ?? null,
           leader: leader ?? null,
         });
       },
     },
+    {
+      method: "POST",
+      path: "/v1/cluster/members",
+      summary: "Reserves a name and an address for a node that will join, or gives a member another address",
+      headers: DEADLINE,
+      body: addSchema,
+      answer: "{ node, change }",
+      handle: async (request) => {
+        const { node, address } = parseInput(addSchema, await request.readJson(), "the member");
+        return change(request, { kind: "add", node: parseNodeId(node), address });
+      },
+    },
+    ofNode("promote", "Makes a member a voter, once it has caught up"),
+    ofNode("remove", "Removes a node; its data directory never comes back"),
+    ofNode("replace", "Declares a voter's disk lost: a new node of its name may join and be promoted in its place"),
   ];
+}
+
+/** @throws AetherError E_INVALID */
+function nodeOf(request: ApiRequest): NodeId {
+  return parseNodeId(request.param("node"));
+}
+
+/** The wire has null where nothing is known. */
+function nodeJson(node: ClusterNodeView): unknown {
+  const { address, peerAddress, lastSeenMs, slotsBehind, catchUp, supportedVersion } = node;
+  return {
+    ...node,
+    address: address ?? null,
+    peerAddress: peerAddress ?? null,
+    lastSeenMs: lastSeenMs ?? null,
+    slotsBehind: slotsBehind ?? null,
+    catchUp: catchUp ?? null,
+    supportedVersion: supportedVersion ?? null,
+  };
 }

@@ -1,13 +1,12 @@
 // Owns: which nodes this one suspects, what the others say about it, and whether a node may be written `gone`.
 // Does not own: sockets, gossip, rows. Clocks are used for patience, never for safety: a node that is suspected or
 // gone by mistake is merely skipped or emptied, and fenced by compares on the rows it wants to write.
-import { assert, unreachable } from "../../base/assert.ts";
+import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { SECOND_MS } from "../../base/units.ts";
 
 export interface FailureDetectorConfig {
   readonly self: NodeId;
-  readonly voters: readonly NodeId[];
   /** Silence after which a node is suspected. */
   readonly silenceMs: number;
   /** How long a majority of voters must suspect a node without a break before it may be written gone. */
@@ -24,6 +23,8 @@ export const FAILURE_DETECTOR_DEFAULTS = {
 
 export type DetectorEvent =
   | { readonly kind: "tick" }
+  /** Who belongs to the cluster from now on. */
+  | { readonly kind: "members"; readonly members: readonly NodeId[]; readonly voters: readonly NodeId[] }
   /** The connection to the node is open, or gone. */
   | { readonly kind: "up" | "down"; readonly node: NodeId }
   /** The node spoke; these are the nodes it suspects. */
@@ -46,7 +47,9 @@ const STEP_GAP_MS_MAX = 750;
 export class FailureDetector {
   private readonly config: FailureDetectorConfig;
   private readonly peers = new Map<NodeId, Peer>();
-  private readonly quorum: number;
+  private members: ReadonlySet<NodeId> = new Set();
+  private voters: readonly NodeId[] = [];
+  private quorum = 1;
   private suspected: ReadonlySet<NodeId> = new Set();
   private gone: ReadonlySet<NodeId> = new Set();
   private quorumSinceMs: number | undefined;
@@ -54,11 +57,7 @@ export class FailureDetector {
   private steppedAtMs: number | undefined;
 
   constructor(config: FailureDetectorConfig) {
-    assert(config.voters.length > 0, "a cluster has at least one voter");
     this.config = config;
-    this.quorum = Math.floor(config.voters.length / 2) + 1;
-    for (const voter of config.voters) if (voter !== config.self) this.peerOf(voter);
-    this.suspected = new Set(this.peers.keys());
   }
 
   /** Nodes that this one cannot reach or has not heard for a while: nothing is sent to them or placed there. */
@@ -73,10 +72,10 @@ export class FailureDetector {
 
   /** True while fewer than a majority, this node included, hear it and are heard: the others may take it for gone. */
   get isIsolated(): boolean {
-    const { self, voters } = this.config;
+    const { self } = this.config;
     const isInTouch = (voter: NodeId): boolean =>
       voter === self || (!this.suspected.has(voter) && !this.peerOf(voter).opinion.has(self));
-    return voters.filter(isInTouch).length < this.quorum;
+    return this.voters.filter(isInTouch).length < this.quorum;
   }
 
   /** When the node was last heard, by the clock of the steps. */
@@ -95,6 +94,10 @@ export class FailureDetector {
         break;
       case "down":
         this.peerOf(event.node).isConnected = false;
+        this.forgetStrangers();
+        break;
+      case "members":
+        this.onMembers(event.members, event.voters);
         break;
       case "gossip":
         // Own knowledge of oneself is better than anybody's; a node has no opinion of itself either.
@@ -117,6 +120,21 @@ export class FailureDetector {
     for (const peer of this.peers.values()) {
       if (peer.heardAtMs !== undefined) peer.heardAtMs += gapMs;
       if (peer.suspectedByMajoritySinceMs !== undefined) peer.suspectedByMajoritySinceMs += gapMs;
+    }
+  }
+
+  private onMembers(members: readonly NodeId[], voters: readonly NodeId[]): void {
+    this.members = new Set(members);
+    this.voters = voters;
+    this.quorum = Math.floor(voters.length / 2) + 1;
+    for (const node of members) if (node !== this.config.self) this.peerOf(node);
+    this.forgetStrangers();
+  }
+
+  /** Nodes that are no members: they are remembered while they are connected, to join or to learn of their removal. */
+  private forgetStrangers(): void {
+    for (const [node, { isConnected }] of this.peers) {
+      if (!isConnected && !this.members.has(node)) this.peers.delete(node);
     }
   }
 
@@ -162,7 +180,7 @@ export class FailureDetector {
 
   private isSuspectedByMajority(target: NodeId, suspected: ReadonlySet<NodeId>): boolean {
     let count = 0;
-    for (const voter of this.config.voters) {
+    for (const voter of this.voters) {
       if (voter === target) continue;
       if (voter === this.config.self) count += suspected.has(target) ? 1 : 0;
       // The opinion of a node that is itself out of sight is old.

@@ -7,13 +7,27 @@ import { KiB } from "../../base/units.ts";
 export interface Gossip {
   readonly incarnation: number;
   readonly suspects: readonly NodeId[];
+  /** Slots that the node has applied; undefined from a build that does not say. */
+  readonly applied: number | undefined;
+  /** How the node gets what it misses, while it is far behind. */
+  readonly catchUp: GossipCatchUp | undefined;
+}
+
+export interface GossipCatchUp {
+  readonly kind: "log" | "snapshot";
+  readonly slotsBehind: number;
+  readonly bytesReceived: number;
 }
 
 const GOSSIP_VERSION = 1;
 const GOSSIP_BYTES_MAX = 16 * KiB;
 
 export function encodeGossip(gossip: Gossip): Uint8Array {
-  return encode([GOSSIP_VERSION, gossip.incarnation, gossip.suspects]);
+  const { incarnation, suspects, applied, catchUp } = gossip;
+  const progress =
+    catchUp === undefined ? null : [catchUp.kind === "log", catchUp.slotsBehind, catchUp.bytesReceived];
+  // Builds read the fields that they know: new ones are added at the end.
+  return encode([GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress]);
 }
 
 /** `undefined` for anything that is not a well-formed message of a version this node knows. */
@@ -21,12 +35,24 @@ export function parseGossip(payload: Uint8Array): Gossip | undefined {
   try {
     const fields = decode(payload, GOSSIP_BYTES_MAX);
     if (!Array.isArray(fields)) return undefined;
-    const [version, incarnation, suspects] = fields as readonly unknown[];
+    const [version, incarnation, suspects, applied, catchUp] = fields as readonly unknown[];
     if (version !== GOSSIP_VERSION || typeof incarnation !== "number" || !Array.isArray(suspects)) return undefined;
-    return { incarnation, suspects: suspects.map((node) => parseNodeId(String(node))) };
+    return {
+      incarnation,
+      suspects: suspects.map((node) => parseNodeId(String(node))),
+      applied: typeof applied === "number" ? applied : undefined,
+      catchUp: parseCatchUp(catchUp),
+    };
   } catch (error) {
     // Bad input of a peer is refused and counted by the caller, never thrown.
     if (error instanceof AetherError) return undefined;
     throw error;
   }
+}
+
+function parseCatchUp(wire: unknown): GossipCatchUp | undefined {
+  if (!Array.isArray(wire)) return undefined;
+  const [isLog, slotsBehind, bytesReceived] = wire as readonly unknown[];
+  if (typeof slotsBehind !== "number" || typeof bytesReceived !== "number") return undefined;
+  return { kind: isLog === true ? "log" : "snapshot", slotsBehind, bytesReceived };
 }

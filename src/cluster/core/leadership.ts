@@ -7,8 +7,6 @@ import type { LeaderRow, NodeLife } from "./rows.ts";
 
 export interface LeadershipConfig {
   readonly self: NodeLife;
-  /** Position among the sorted voters: the lowest acts first, so that they do not all try at once. */
-  readonly rank: number;
   readonly beatEveryMs: number;
   /** The rows must stand still this long in this node's own applied state before it takes over. */
   readonly patienceMs: number;
@@ -54,9 +52,18 @@ export class Leadership {
   /** Since when the rows have not changed while this node could see changes; undefined while it cannot. */
   private stillSinceMs: number | undefined;
   private ackedBeatSentAtMs: number | undefined;
+  private rank: number | undefined;
 
   constructor(config: LeadershipConfig) {
     this.config = config;
+  }
+
+  /**
+   * Position among the sorted voters: the lowest acts first, so that they do not all try at once. Undefined for a node
+   * that is no voter: only voters lead, because any other member may be far behind.
+   */
+  setRank(rank: number | undefined): void {
+    this.rank = rank;
   }
 
   /** A node that is cut off or catching up sees no change where there may be many: patience counts only while ready. */
@@ -80,9 +87,10 @@ export class Leadership {
   }
 
   next(nowMs: number): LeadershipAction {
-    if (this.stillSinceMs === undefined) return { kind: "wait" };
+    const { rank, stillSinceMs } = this;
+    if (stillSinceMs === undefined || rank === undefined) return { kind: "wait" };
     if (this.isMine()) return this.nextAsHolder(nowMs);
-    return nowMs - this.stillSinceMs >= this.patienceMs() ? this.take() : { kind: "wait" };
+    return nowMs - stillSinceMs >= this.patienceMs(rank) ? this.take() : { kind: "wait" };
   }
 
   /** Whether this node may act as the leader now. */
@@ -115,8 +123,8 @@ export class Leadership {
     return { kind: "take", epoch: (leader?.epoch ?? 0) + 1, leaderModRevision, beatModRevision };
   }
 
-  private patienceMs(): number {
-    const { self, rank, rankStepMs, patienceMs } = this.config;
+  private patienceMs(rank: number): number {
+    const { self, rankStepMs, patienceMs } = this.config;
     const holder = this.rows.leader?.holder;
     if (holder === undefined) return rank * rankStepMs;
     // An earlier life of this node holds it, and that one is over.

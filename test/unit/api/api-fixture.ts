@@ -4,7 +4,8 @@ import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
-import type { ApiServices } from "../../../src/api/services.ts";
+import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
+import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
@@ -22,6 +23,13 @@ export interface ApiFixture {
   readonly health: { isReady: boolean };
   /** Where this node says that others are. */
   readonly others: string[];
+  readonly changes: MembershipChange[];
+  /** How often the view of the cluster was asked for. */
+  views(): number;
+  /** Puts one more node into the view of the cluster, or changes one that was put there. */
+  addNode(node: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeView>): void;
+  /** Decides what the next changes of the membership come to. */
+  changeScript: (change: MembershipChange) => Promise<void>;
   /** Decides what the next calls answer. */
   script: CallScript;
   /** Lines of refused requests, which is what people look for. */
@@ -33,7 +41,12 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
   const clock = createRealClock();
-  const fixture: Pick<ApiFixture, "calls" | "broken" | "health" | "others" | "script"> = {
+  const fixture: Pick<
+    ApiFixture,
+    "calls" | "broken" | "health" | "others" | "script" | "changes" | "changeScript"
+  > = {
+    changes: [],
+    changeScript: () => Promise.resolve(),
     calls: [],
     broken: [],
     health: { isReady: true },
@@ -41,6 +54,8 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     script: (call) => Promise.resolve({ kind: "ok", output: { echo: call.input }, attempts: 1 }),
   };
   let url = "http://127.0.0.1:1";
+  let views = 0;
+  const nodes = new Map<string, ClusterNodeView>();
   const services: ApiServices = {
     kv: local.kv,
     artifacts: scriptedArtifacts(),
@@ -55,22 +70,25 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
       isLive: () => true,
       readiness: () => (fixture.health.isReady ? { isReady: true } : { isReady: false, reason: "catching up" }),
     },
-    cluster: () => ({
-      cluster: "demo",
-      node,
-      nodes: [
-        { id: node, role: "voter", status: "on-duty", address: url, labels: {}, lastSeenMs: 5 },
-        { id: "n9", role: "voter", status: "gone", address: undefined, labels: { zone: "a" }, lastSeenMs: undefined },
-        ...fixture.others.map((address, at) => ({
-          id: `other${at}`, role: "member" as const, status: "on-duty", address, labels: {}, lastSeenMs: 5,
-        })),
-      ],
-      convener: "n1",
-  leader: { node, epoch: 3 },
-      quorum: { need: 2, have: 2 },
-      slots: { decided: 7, applied: 7 },
-      revision: local.kv.revision,
-    }),
+    cluster: () => {
+      views += 1;
+      const own = { address: url, peerAddress: "ws://127.0.0.1:2", lastSeenMs: 5, supportedVersion: 1 };
+      const all = [
+        scriptedNode({ id: node, status: "on-duty", slotsBehind: 0, ...own }),
+        scriptedNode({ id: "n9", labels: { zone: "a" } }),
+        ...fixture.others.map((address, at) => {
+          return scriptedNode({ id: `other${at}`, role: "member", status: "on-duty", address, lastSeenMs: 5 });
+        }),
+        ...nodes.values(),
+      ];
+      return { ...scriptedCluster(node, all), revision: local.kv.revision };
+    },
+    members: {
+      change: (change) => {
+        fixture.changes.push(change);
+        return fixture.changeScript(change);
+      },
+    },
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
@@ -78,6 +96,8 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, services, config);
   url = server.url;
   return Object.assign(fixture, {
+    views: () => views,
+    addNode: (view: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeView>) => nodes.set(view.id, scriptedNode(view)),
     url: server.url,
     name: node,
     local,
@@ -88,6 +108,37 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
       if (shared === undefined) await local.close();
     },
   });
+}
+
+function scriptedNode(node: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeView>): ClusterNodeView {
+  return {
+    role: "voter",
+    isLost: false,
+    status: "gone",
+    address: undefined,
+    peerAddress: undefined,
+    labels: {},
+    lastSeenMs: undefined,
+    slotsBehind: undefined,
+    catchUp: undefined,
+    supportedVersion: undefined,
+    ...node,
+  };
+}
+
+function scriptedCluster(node: string, nodes: readonly ClusterNodeView[]): Omit<ClusterView, "revision"> {
+  return {
+    cluster: "demo",
+    node,
+    version: 1,
+    nodes,
+    voters: [node, "n9"],
+    pending: undefined,
+    convener: "n1",
+    leader: { node, epoch: 3 },
+    quorum: { need: 2, have: 2, canLose: 0 },
+    slots: { decided: 7, applied: 7 },
+  };
 }
 
 export function failWith(error: ErrorBody): CallScript {

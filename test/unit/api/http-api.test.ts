@@ -2,6 +2,7 @@ import { request as httpRequest } from "node:http";
 import { connect as connectSocket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { AetherError } from "../../../src/base/errors.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { failWith, openApi, type ApiFixture } from "./api-fixture.ts";
 
@@ -343,7 +344,36 @@ describe("artifacts, blueprints and the cluster", () => {
   test("the view of the cluster has nulls where nothing is known", async () => {
     const { body } = await send("GET", "/v1/cluster");
     expect(body).toMatchObject({ cluster: "demo", node: "n1", leader: { node: "n1", epoch: 3 } });
-    expect(body.nodes[1]).toMatchObject({ address: null, lastSeenMs: null });
+    expect(body).toMatchObject({ version: 1, voters: ["n1", "n9"], pending: null, quorum: { canLose: 0 } });
+    const unknown = { address: null, peerAddress: null, slotsBehind: null, catchUp: null, supportedVersion: null };
+    expect(body.nodes[1]).toMatchObject({ ...unknown, lastSeenMs: null, isLost: false });
+  });
+
+  test("members are added, promoted, removed and replaced", async () => {
+    const address = "ws://127.0.0.1:7104";
+    expect((await send("POST", "/v1/cluster/members", { node: "n4", address })).body).toEqual({
+      node: "n4", change: "add",
+    });
+    for (const change of ["promote", "remove", "replace"]) {
+      const { status, body } = await send("POST", `/v1/cluster/members/n4/${change}`);
+      expect([status, body]).toEqual([200, { node: "n4", change }]);
+    }
+    expect(api.changes).toEqual([
+      { kind: "add", node: "n4", address },
+      ...["promote", "remove", "replace"].map((kind) => ({ kind, node: "n4" })),
+    ]);
+  });
+
+  test("a change of members that cannot be is refused, with the reason", async () => {
+    for (const body of [{}, { node: "n4" }, { node: "N 4", address: "ws://h:1" }, { node: "n4", address: "http://h" }]) {
+      expectRefusal(await send("POST", "/v1/cluster/members", body), 400, "E_INVALID");
+    }
+    expectRefusal(await send("POST", "/v1/cluster/members/N 4/promote"), 400, "E_INVALID");
+    expect(api.changes).toEqual([]);
+    api.changeScript = () => Promise.reject(new AetherError("E_CONFLICT", "another change is under way"));
+    const refused = await send("POST", "/v1/cluster/members/n4/remove");
+    expectRefusal(refused, 409, "E_CONFLICT");
+    expect(refused.body.error.message).toBe("another change is under way");
   });
 
   test("probes and metrics", async () => {

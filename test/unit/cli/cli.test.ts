@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { AetherError } from "../../../src/base/errors.ts";
+import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
 
 const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
@@ -193,10 +195,53 @@ test("call passes its input and prints the output", async () => {
   expect(api.calls).toMatchObject([{ slice: "orders", method: "place", timeoutMs: 700 }]);
 });
 
-test("cluster status shows nodes and leader", async () => {
+test("cluster status shows the quorum, nodes, roles, lag and leader", async () => {
   const status = await aether(["cluster", "status"]);
-  expect(status.out).toContain("in quorum (2 of at least 2 voters)");
-  expect(status.out).toMatch(/n1 +voter +on-duty +yes \(epoch 3\)/);
+  expect(status.out).toContain("at version 1, seen by n1: quorum 2 of 2, can lose 0");
+  expect(status.out).toContain("warning: of two voters none may fail");
+  expect(status.out).toMatch(/n1 +voter +on-duty +none +yes \(epoch 3\) +up to 1 /);
+  expect(status.out).toMatch(/n9 +voter +gone +- +- +- +zone=a/);
+});
+
+describe("changes of the membership", () => {
+  const member = { id: "n4", role: "member", status: "on-duty", slotsBehind: 3 } as const;
+
+  test("are asked for one by one, and told", async () => {
+    expect(await aether(["node", "remove", "n9"])).toMatchObject({ exitCode: 0, out: "n9 is removed\n" });
+    const replaced = await aether(["node", "replace", "n9", "--json"]);
+    expect(replaced).toMatchObject({ exitCode: 0, out: '{"node":"n9","change":"replace"}\n' });
+    expect((await aether(["node", "replace", "n9"])).out).toContain("aether node promote n9");
+    expect(api.changes.map(({ kind, node }) => `${kind} ${node}`)).toEqual(["remove n9", "replace n9", "replace n9"]);
+  });
+
+  test("a member is promoted once it has caught up", async () => {
+    api.addNode({ ...member, status: "joining", slotsBehind: 70_000 });
+    const promoting = aether(["node", "promote", "n4"]);
+    await eventually("the command looks again", () => api.views() > 1 || undefined);
+    expect(api.changes).toEqual([]);
+    api.addNode(member);
+    const promoted = await promoting;
+    expect(promoted).toMatchObject({ exitCode: 0, out: "n4 is a voter\n" });
+    expect(promoted.err).toContain("n4 is joining; behind: 70000 slots");
+  });
+
+  test("a member that does not catch up is not promoted", async () => {
+    api.addNode({ ...member, slotsBehind: undefined });
+    const promoted = await aether(["node", "promote", "n4", "--timeout", "0.1"]);
+    expect(promoted).toMatchObject({ exitCode: 1 });
+    expect(promoted.err).toMatch(/n4 is not there[^]*E_UNAVAILABLE: n4 has not caught up/);
+    expect(api.changes).toEqual([]);
+  });
+
+  test("are refused with the cluster's reason, and end with 3 when it is not known what became of them", async () => {
+    api.changeScript = () => Promise.reject(new AetherError("E_CONFLICT", "another change is under way"));
+    const refused = await aether(["node", "remove", "n9"]);
+    expect(refused).toMatchObject({ exitCode: 1, err: "E_CONFLICT: another change is under way\n" });
+    api.changeScript = () => Promise.reject(new AetherError("E_TIMEOUT", "no outcome"));
+    expect(await aether(["node", "remove", "n9"])).toMatchObject({ exitCode: 3 });
+    expect(await aether(["node", "remove", "N 9"])).toMatchObject({ exitCode: 1 });
+    expect(await aether(["node", "promote", "n4", "--timeout", "soon"])).toMatchObject({ exitCode: 2 });
+  });
 });
 
 test("a blueprint is validated, applied, waited for, shown and deleted", async () => {

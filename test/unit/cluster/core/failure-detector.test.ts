@@ -6,7 +6,8 @@ const [n1, n2, n3] = [parseNodeId("n1"), parseNodeId("n2"), parseNodeId("n3")];
 
 /** n1's detector with time in steps of 250 ms, in which the peers that speak say whom they suspect. */
 function watch() {
-  const detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: n1, voters: [n1, n2, n3] });
+  const detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: n1 });
+  detector.step({ kind: "members", members: [n1, n2, n3], voters: [n1, n2, n3] }, 0);
   let nowMs = 0;
   const step = (event: Parameters<FailureDetector["step"]>[0]) => detector.step(event, nowMs);
   return {
@@ -149,4 +150,29 @@ test("a node is isolated unless a majority, itself included, hears it and is hea
   expect(detector.isIsolated).toBe(false);
   step({ kind: "down", node: n2 });
   expect(detector.isIsolated).toBe(true);
+});
+
+test("a majority is one of the voters of the moment", () => {
+  const { detector, pass, step } = formed();
+  const n4 = parseNodeId("n4");
+  // Five voters, of which n4 and n5 were never met: n1, n2 and n3 are a majority that suspects n4.
+  step({ kind: "members", members: [n1, n2, n3, n4, parseNodeId("n5")], voters: [n1, n2, n3, n4, parseNodeId("n5")] });
+  pass(60_000, { n2: [n4], n3: [] });
+  expect([...detector.goneCandidates]).toEqual([]);
+  pass(60_000, { n2: [n4], n3: [n4] });
+  expect([...detector.goneCandidates]).toEqual([n4]);
+});
+
+test("a node that is no member is forgotten once it is not connected any more", () => {
+  const { detector, step } = formed();
+  const guest = parseNodeId("guest");
+  step({ kind: "up", node: guest });
+  step({ kind: "members", members: [n1, n2], voters: [n1, n2] });
+  step({ kind: "tick" });
+  expect(detector.suspects.size).toBe(0);
+  step({ kind: "down", node: guest });
+  step({ kind: "down", node: n3 });
+  expect(detector.suspects.size).toBe(0);
+  step({ kind: "down", node: n2 });
+  expect([...detector.suspects]).toEqual([n2]);
 });

@@ -8,7 +8,8 @@ function life(name: string, incarnation = 1): NodeLife {
 }
 
 function open(self: NodeLife, rank: number): Leadership {
-  const leadership = new Leadership({ ...LEADERSHIP_DEFAULTS, self, rank });
+  const leadership = new Leadership({ ...LEADERSHIP_DEFAULTS, self });
+  leadership.setRank(rank);
   leadership.setReady(true, 0);
   return leadership;
 }
@@ -106,4 +107,14 @@ test("a falling epoch, or a second holder of one epoch, stops the node (C12)", (
   second.observe(held(life("n1"), 4, { leader: 10, beat: 12 }), 0);
   expect(() => second.observe(held(life("n2"), 4, { leader: 13, beat: 13 }), 1)).toThrow("C12");
   expect(() => second.observe(held(life("n1"), 3, { leader: 14, beat: 14 }), 2)).toThrow("C12");
+});
+
+test("a node that is no voter takes nothing, and one that was a voter stops beating", () => {
+  const leadership = open(life("n1"), 0);
+  const rows = held(life("n1"), 1, { leader: 10, beat: 10 });
+  leadership.acknowledge(rows, 0, 0);
+  expect(leadership.next(2_000).kind).toBe("beat");
+  leadership.setRank(undefined);
+  expect(leadership.next(2_000).kind).toBe("wait");
+  expect(leadership.next(60_000).kind).toBe("wait");
 });

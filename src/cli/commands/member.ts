@@ -1,0 +1,95 @@
+// Owns: `aether node promote|remove|replace`: changes of who belongs to the cluster, asked of any node of it.
+import { type Command, InvalidArgumentError } from "commander";
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { SECOND_MS } from "../../base/units.ts";
+import type { CliIo } from "../cli-io.ts";
+import { clusterSchema, type ClusterStatusNode, lagText } from "../cluster-view.ts";
+import { apiPath, openSession, type Session } from "../options.ts";
+
+const CATCH_UP_SECONDS_DEFAULT = 600;
+const POLL_MS = 500;
+/** A node that is so close follows: what is left is on its way. */
+const LAG_SLOTS_MAX = 1_000;
+/** The node gives up after half a minute by itself. */
+const CHANGE_TIMEOUT_MS = 40 * SECOND_MS;
+
+const changedSchema = z.object({ node: z.string(), change: z.string() });
+type Changed = z.output<typeof changedSchema>;
+
+export function addMemberCommands(node: Command, io: CliIo): void {
+  node
+    .command("promote <name>")
+    .description("make a member a voter, once it has caught up")
+    .option("--timeout <seconds>", "how long to wait for it to catch up", seconds, CATCH_UP_SECONDS_DEFAULT)
+    .addHelpText("after", "\nExample:\n  $ aether node promote n4 --api http://127.0.0.1:7201")
+    .action(async (name: string, flags: { readonly timeout: number }, command: Command) => {
+      const session = openSession(command, io);
+      await waitUntilCaughtUp(session, name, flags.timeout);
+      session.show(await change(session, name, "promote"), () => `${name} is a voter`);
+    });
+  node
+    .command("remove <name>")
+    .description("remove a node from the cluster; its data directory never comes back")
+    .addHelpText("after", "\nExample:\n  $ aether node remove n4 --api http://127.0.0.1:7201")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      session.show(await change(session, name, "remove"), () => `${name} is removed`);
+    });
+  node
+    .command("replace <name>")
+    .description("declare the disk of a voter lost, so that a new node of its name can take its place")
+    .addHelpText("after", "\nExample:\n  $ aether node replace n2 --api http://127.0.0.1:7201")
+    .action(async (name: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      session.show(await change(session, name, "replace"), () => replacedText(name));
+    });
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("use a number of seconds, for example 60");
+  return value;
+}
+
+function change(session: Session, name: string, kind: "promote" | "remove" | "replace"): Promise<Changed> {
+  const path = apiPath("/v1/cluster/members", name, kind);
+  return session.api.request(changedSchema, "POST", path, { timeoutMs: CHANGE_TIMEOUT_MS });
+}
+
+/** Tells on stderr how far the node is. A node that is not known is for the cluster to refuse. */
+async function waitUntilCaughtUp({ io, api }: Session, name: string, timeoutSeconds: number): Promise<void> {
+  const deadlineMs = io.nowMs() + timeoutSeconds * SECOND_MS;
+  for (let told = ""; ; ) {
+    const { nodes } = await api.get(clusterSchema, "/v1/cluster");
+    const found = nodes.find((node) => node.id === name);
+    if (found === undefined || found.role === "voter" || hasCaughtUp(found)) return;
+    const progress = progressText(found);
+    if (progress !== told) io.report(progress);
+    told = progress;
+    if (io.nowMs() >= deadlineMs) {
+      throw new AetherError(
+        "E_UNAVAILABLE",
+        `${name} has not caught up within ${timeoutSeconds} s and is not promoted; look at its log, then promote again`,
+      );
+    }
+    await io.sleep(POLL_MS);
+  }
+}
+
+function hasCaughtUp({ status, slotsBehind, catchUp }: ClusterStatusNode): boolean {
+  return status === "on-duty" && catchUp === null && slotsBehind !== null && slotsBehind <= LAG_SLOTS_MAX;
+}
+
+function progressText(node: ClusterStatusNode): string {
+  if (node.slotsBehind === null) return `${node.id} is not there: start it with \`join\``;
+  return `${node.id} is ${node.status}; behind: ${lagText(node)}`;
+}
+
+function replacedText(name: string): string {
+  return [
+    `${name} is declared lost. To bring in the new ${name}:`,
+    `  1. start it with an empty data directory and \`join\`: aether node join ADDRESS-OF-A-PEER …`,
+    `  2. aether node promote ${name}`,
+  ].join("\n");
+}

@@ -1,0 +1,47 @@
+// Real services of several nodes over one real store: nodes become members and are removed.
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { parseNodeId } from "../../src/base/ids.ts";
+import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
+import { ClusterWorld } from "../support/cluster-world.ts";
+
+const SHOP = blueprintOf({ orders: sliceOf("orders", 6) });
+let world: ClusterWorld;
+
+function isWholeOn(...names: readonly string[]): boolean {
+  const active = world.active("orders");
+  return active.length === 6 && world.rows().length === 6 && active.every((row) => names.includes(row.slice(0, 2)));
+}
+
+beforeEach(async () => {
+  world = await ClusterWorld.open();
+  await world.apply(SHOP);
+  await world.until(() => isWholeOn("n1", "n2", "n3"), 3_000);
+});
+
+afterEach(async () => {
+  await world.close();
+  expect(world.fatal).toEqual([]);
+});
+
+test("the instances of a removed node move at once, although it still runs", async () => {
+  world.setMembers(["n1", "n2"]);
+  expect(await world.until(() => isWholeOn("n1", "n2"), 5_000)).toBeLessThan(3_000);
+  expect(world.node("n1").services.membership.isServing(parseNodeId("n3"))).toBe(false);
+  expect(world.dutyOf("gone")).toEqual(["n3"]);
+});
+
+test("a leader that is removed gives the lead to a voter", async () => {
+  expect(world.leader()).toBe("n1");
+  world.setMembers(["n2", "n3"]);
+  await world.until(() => world.leader() === "n2" && isWholeOn("n2", "n3"), 15_000);
+});
+
+test("a new member gets instances, and is seen by all", async () => {
+  world.setMembers(["n1", "n2", "n3", "n4"]);
+  world.start("n4");
+  await world.until(() => world.dutyOf("on-duty").length === 4, 5_000);
+  await world.apply(blueprintOf({ orders: sliceOf("orders", 8) }, 2));
+  await world.until(() => world.active("orders").some((row) => row.startsWith("n4 ")), 10_000);
+  const [n4] = world.node("n1").services.membership.nodes.filter(({ node }) => node === "n4");
+  expect(n4).toMatchObject({ isVoter: true, isLost: false, status: "on-duty", peerAddress: "ws://n4" });
+});
