@@ -26,7 +26,7 @@ import { ReadGate } from "./read-gate.ts";
 import {
   changeFields, membersFields, pageFields, readFields, txnResultFields, type Members,
 } from "./results.ts";
-import type { ApiServices, ClusterView } from "./services.ts";
+import type { ApiServices, ClusterNodeView } from "./services.ts";
 
 const HELLO_TIMEOUT_MS = 10 * SECOND_MS;
 
@@ -35,7 +35,7 @@ type Sent<K extends ClientMessage["kind"]> = Extract<ClientMessage, { kind: K }>
 
 export interface SessionPorts {
   readonly services: Pick<ApiServices, "kv" | "calls" | "health" | "onBroken"> & {
-    cluster(): Pick<ClusterView, "nodes">;
+    cluster(): { readonly nodes: readonly Pick<ClusterNodeView, "status" | "address">[] };
   };
   readonly clock: Clock;
   readonly log: Log;
