@@ -20,6 +20,8 @@ export interface SnapshotReader {
   readonly revision: number;
   readonly stateHash: number;
   readonly mark: ConsensusMark;
+  /** About as much as all chunks have together; undefined when that is not known. */
+  readonly bytesEstimated: number | undefined;
   /**
    * The next chunk, or undefined after the last one. One call at a time.
    * @throws AetherError E_DATA_CORRUPT when a row is damaged, E_UNAVAILABLE when this state is closed or replaced

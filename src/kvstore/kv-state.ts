@@ -178,7 +178,9 @@ export class KvState implements ReplicatedStateMachine {
   async openSnapshot(): Promise<SnapshotReader | undefined> {
     this.refuseWhenFailed();
     try {
-      return await KvSnapshotReader.open(this.options.generations.current.store);
+      const { liveBytes } = this.usage;
+      const { store } = this.options.generations.current;
+      return await KvSnapshotReader.open(store, liveBytes > 0 ? liveBytes : undefined);
     } catch (error) {
       throw this.readFailure(error);
     }

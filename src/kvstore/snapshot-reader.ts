@@ -13,6 +13,7 @@ import {
 import { decodeRow } from "./core/stored-entry.ts";
 
 export class KvSnapshotReader implements SnapshotReader {
+  readonly bytesEstimated: number | undefined;
   private readonly rows: AsyncIterator<StoreEntry>;
   private readonly checkpointRow: Uint8Array;
   private readonly checkpoint: Checkpoint;
@@ -25,15 +26,16 @@ export class KvSnapshotReader implements SnapshotReader {
    * Undefined when the store has no checkpoint. The view is that of the moment of this call.
    * @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE
    */
-  static async open(store: OrderedStore): Promise<KvSnapshotReader | undefined> {
+  static async open(store: OrderedStore, bytesEstimated?: number): Promise<KvSnapshotReader | undefined> {
     const rows = store.entries({})[Symbol.asyncIterator]();
     // The record of the checkpoint lies before all rows, so it comes from the same view as they do.
     const first = await rows.next();
-    if (first.done !== true) return new KvSnapshotReader(rows, Uint8Array.from(first.value[1]));
+    if (first.done !== true) return new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), bytesEstimated);
     return undefined;
   }
 
-  private constructor(rows: AsyncIterator<StoreEntry>, checkpointRow: Uint8Array) {
+  private constructor(rows: AsyncIterator<StoreEntry>, checkpointRow: Uint8Array, bytesEstimated?: number) {
+    this.bytesEstimated = bytesEstimated;
     this.rows = rows;
     this.checkpointRow = checkpointRow;
     this.checkpoint = parseCheckpoint(checkpointRow);
