@@ -8,7 +8,7 @@ export interface ServerSentEvent {
   readonly data: string;
 }
 
-/** Text for one reader. Full: `send` returns false and the owner ends the stream. */
+/** Text for one reader. While it `isFull` the owner should send nothing; what it sends all the same is kept. */
 export class EventStream {
   readonly response: Response;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -36,16 +36,12 @@ export class EventStream {
 
   private readonly onGone: () => void;
 
-  get isOpen(): boolean {
-    return this.controller !== undefined;
+  get isFull(): boolean {
+    return this.controller !== undefined && (this.controller.desiredSize ?? 0) <= 0;
   }
 
-  send(events: readonly ServerSentEvent[]): boolean {
-    if (this.controller === undefined) return false;
-    const bytes = Buffer.from(events.map(eventText).join(""), "utf8");
-    if ((this.controller.desiredSize ?? 0) < bytes.byteLength) return false;
-    this.controller.enqueue(bytes);
-    return true;
+  send(events: readonly ServerSentEvent[]): void {
+    this.controller?.enqueue(Buffer.from(events.map(eventText).join(""), "utf8"));
   }
 
   /** Ends the stream after a last event, which is sent whatever the buffer holds. */

@@ -15,8 +15,8 @@ export const SESSION_WATCHES_MAX = 256;
 export const SESSION_READS_MAX = 64;
 /** Above this many unsent bytes a client's socket is not read any more: its own slowness holds it back. */
 export const SOCKET_PAUSE_BYTES = 4 * MiB;
-/** Unsent bytes of one watcher, above which the watch ends with the revision to resume from. */
-export const WATCH_BUFFER_BYTES_MAX = 8 * MiB;
+/** Unsent bytes of one watcher, above which it gets nothing more until it has read some; what waits is in the store. */
+export const WATCH_BUFFER_BYTES_MAX = 1 * MiB;
 /** Above this a client reads far too slowly to be kept: the connection is closed. */
 export const SOCKET_BYTES_MAX = 64 * MiB;
 

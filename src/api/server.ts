@@ -94,7 +94,7 @@ export class ApiServer implements AsyncCloseable {
 
   private createHttp(services: ApiServices): Server {
     const { clock } = this.env;
-    const routes = apiRoutes(services, clock, this.closing.signal);
+    const routes = apiRoutes(services, this.closing.signal);
     const app = createHttpApp(routes, {
       clock,
       log: this.log,
@@ -217,11 +217,11 @@ export class ApiServer implements AsyncCloseable {
 }
 
 // Fixed paths come before the patterns that would match them too.
-function apiRoutes(services: ApiServices, clock: ApiEnv["clock"], closing: AbortSignal): readonly Route[] {
+function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[] {
   const routes = [
     ...healthRoutes(services),
     ...clusterRoutes(services),
-    ...kvWatchRoutes(services, clock, closing),
+    ...kvWatchRoutes(services, closing),
     ...kvRoutes(services),
     ...artifactRoutes(services),
     ...blueprintRoutes(services),

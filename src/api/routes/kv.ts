@@ -15,11 +15,13 @@ const KEY_PATH = "/v1/kv/";
 const PAGE_ENTRIES_MAX = 1_000;
 
 const consistencySchema = z.enum(["linearizable", "local"]).default("linearizable");
-const getQuery = z.strictObject({ consistency: consistencySchema });
+const revisionSchema = z.coerce.number().int().min(0).exactOptional();
+const getQuery = z.strictObject({ consistency: consistencySchema, revision: revisionSchema });
 const listQuery = z.strictObject({
   prefix: z.string().default(""),
   limit: z.coerce.number().int().min(1).max(PAGE_ENTRIES_MAX).default(PAGE_ENTRIES_MAX),
   after: z.string().exactOptional(),
+  revision: revisionSchema,
   consistency: consistencySchema,
 });
 
@@ -49,13 +51,13 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
     {
       method: "GET",
       path: "/v1/kv",
-      summary: "Keys with a prefix, in order, a page at a time",
+      summary: "Keys with a prefix, in order, a page at a time; with the first page's revision all are of one state",
       query: listQuery,
       answer: "{ entries, revision, more }",
       handle: async (request) => {
-        const { prefix, limit, after, consistency } = request.query(listQuery);
+        const { prefix, consistency, ...rest } = request.query(listQuery);
         const page = await kv.list(
-          { prefix: parsePrefix(prefix), limit, ...(after === undefined ? {} : { after }) },
+          { ...rest, prefix: parsePrefix(prefix) },
           { consistency, timeoutMs: request.timeoutMs(KV_TIMEOUT_MS) },
         );
         return jsonResponse(200, {
@@ -68,14 +70,14 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
     {
       method: "GET",
       path: "/v1/kv/:key{.+}",
-      summary: "One key: its value and revisions",
+      summary: "One key: its value and revisions, now or at an earlier revision",
       query: getQuery,
       answer: "{ key, value, modRevision, createRevision, version, revision }",
       expectsMisses: true,
       handle: async (request) => {
         const key = parseKeyText(request.pathAfter(KEY_PATH));
-        const { consistency } = request.query(getQuery);
-        const { entry, revision } = await kv.get(key, { consistency, timeoutMs: request.timeoutMs(KV_TIMEOUT_MS) });
+        const timeoutMs = request.timeoutMs(KV_TIMEOUT_MS);
+        const { entry, revision } = await kv.get(key, { ...request.query(getQuery), timeoutMs });
         if (entry === undefined) throw missingKey(key, revision);
         return jsonResponse(200, { ...entryJson(entry), revision }, { etag: `"${entry.modRevision}"` });
       },
