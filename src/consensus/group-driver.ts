@@ -61,6 +61,8 @@ export class GroupDriver implements Group, GroupMembership {
   private handedOver = 0;
   private durable = 0;
   private lastWrite: number;
+  /** The state through this many slots is durable, and the journal was not told yet. */
+  private checkpointed: number | undefined;
   /** Checkpoints that wait for the journal. */
   private gated: { readonly ticket: number; readonly ready: (decision: "write" | "skip") => void }[] = [];
   private readonly outgoing: Outgoing;
@@ -96,6 +98,10 @@ export class GroupDriver implements Group, GroupMembership {
   start(): void {
     this.state = "running";
     this.ports.stateMachine.gateCheckpoints((ready) => this.whenLogged(ready));
+    this.ports.stateMachine.onCheckpoint((appliedSlots) => {
+      this.checkpointed = appliedSlots;
+      this.guard(() => this.cutJournal());
+    });
     this.channel.onMessage((from, payload) => this.guard(() => this.receive(from, payload)));
     this.ports.messaging.onPeer((event) => {
       this.guard(() => this.step({ kind: "peer", node: event.node, state: event.kind }));
@@ -332,6 +338,18 @@ export class GroupDriver implements Group, GroupMembership {
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
         this.openGates();
       });
+    });
+    this.cutJournal();
+  }
+
+  /** With nothing queued, the journal knows of every slot that was applied: the batches that ran are those it named. */
+  private cutJournal(): void {
+    const { checkpointed } = this;
+    if (checkpointed === undefined || this.queue.length > 0 || this.state !== "running") return;
+    this.checkpointed = undefined;
+    const hasRun = (id: BatchId): boolean => this.replica.dedupeTable.covers(id);
+    this.journal.cut({ applied: checkpointed, hasRun }, (failure) => {
+      if (failure !== undefined) this.fail(diskFailure(failure));
     });
   }
 

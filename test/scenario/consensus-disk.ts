@@ -60,6 +60,10 @@ export class HandDisk implements OrderedStore {
     poll(1_000);
   }
 
+  get rowCount(): number {
+    return this.rows.size;
+  }
+
   dropWaiting(): void {
     this.waiting = [];
   }
