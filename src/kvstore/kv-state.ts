@@ -28,10 +28,11 @@ import {
   type Checkpoint,
 } from "./core/checkpoint.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
-import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, QUOTA_BYTES_DEFAULT } from "./core/limits.ts";
+import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX } from "./core/limits.ts";
 import type { KvEntry, LeaseId } from "./core/schema.ts";
 import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
 import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
+import { isSystemRow, LEASE_ROWS, leaseOfRow, parseLeaseRow, type LeaseRow } from "./core/system-rows.ts";
 import type { KvListQuery, KvPage, KvRead, LeaseInfo, StoreUsage } from "./kv.ts";
 import type { Generation, KvGenerations } from "./kv-generations.ts";
 import { LayeredEntries, type Layered } from "./layered-entries.ts";
@@ -56,6 +57,10 @@ export interface LostResult {
 
 /** What `applyBatch` gives for each command. */
 export type ApplyResult = CommandResult | LostResult;
+
+/** What became of leases. */
+export type LeaseResult = Extract<CommandResult, { kind: "granted" | "renewed" | "ended" }>;
+export type LeaseListener = (result: LeaseResult) => void;
 
 export type ChangeListener = (revision: number, changes: readonly StoredChange[]) => void;
 
@@ -85,6 +90,7 @@ export class KvState implements ReplicatedStateMachine {
   private isAside: boolean;
   private readonly checkpointListeners: ((appliedSlots: number) => void)[] = [];
   private readonly listeners = new Set<ChangeListener>();
+  private readonly leaseListeners = new Set<LeaseListener>();
   private readonly resetListeners = new Set<(revision: number) => void>();
   /** Where the applied state stands; undefined inside a slot, where no checkpoint can be taken. */
   private boundary: { readonly slot: number; readonly makeMark: () => ConsensusMark } | undefined;
@@ -130,13 +136,38 @@ export class KvState implements ReplicatedStateMachine {
     return this.machine.stateHash;
   }
 
-  /** A lease as it is applied here. */
-  lease(_id: LeaseId): LeaseInfo | undefined {
-    return undefined;
+  /** A lease as it is applied here. @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed */
+  lease(lease: LeaseId): LeaseInfo | undefined {
+    this.refuseWhenFailed();
+    try {
+      const row = this.machine.lease(lease);
+      return row === undefined ? undefined : toLeaseInfo(lease, row);
+    } catch (error) {
+      throw this.readFailure(error);
+    }
+  }
+
+  /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
+  async leases(): Promise<readonly LeaseInfo[]> {
+    const changed = this.entries.changed((key) => leaseOfRow(key) !== undefined, new Map());
+    const disk = this.options.generations.current.store.entries(LEASE_ROWS);
+    const leases: LeaseInfo[] = [];
+    for await (const [key, entry] of mergeRows(changed, disk)) {
+      const lease = leaseOfRow(key);
+      if (lease !== undefined) leases.push(toLeaseInfo(lease, parseLeaseRow(entry.value)));
+    }
+    return leases;
   }
 
   get usage(): StoreUsage {
-    return { liveBytes: 0, quotaBytes: QUOTA_BYTES_DEFAULT };
+    const { liveBytes, quotaBytes } = this.machine;
+    return { liveBytes, quotaBytes };
+  }
+
+  /** Called inside `applyBatch`, once per command that granted, renewed or ended leases. */
+  onLeases(listener: LeaseListener): () => void {
+    this.leaseListeners.add(listener);
+    return () => this.leaseListeners.delete(listener);
   }
 
   get seedDigest(): string | undefined {
@@ -304,10 +335,17 @@ export class KvState implements ReplicatedStateMachine {
       this.fail(error);
       return LOST;
     }
-    if (result.kind === "done" && result.changes.length > 0) {
+    this.tell(result);
+    return result;
+  }
+
+  private tell(result: CommandResult): void {
+    if ((result.kind === "done" || result.kind === "ended") && result.changes.length > 0) {
       for (const listener of this.listeners) listener(result.revision, result.changes);
     }
-    return result;
+    if (result.kind === "granted" || result.kind === "renewed" || result.kind === "ended") {
+      for (const listener of this.leaseListeners) listener(result);
+    }
   }
 
   private decodeBatch(batch: Uint8Array): readonly unknown[] {
@@ -436,6 +474,10 @@ export class KvState implements ReplicatedStateMachine {
   }
 }
 
+function toLeaseInfo(lease: LeaseId, { ttlMs, requests, keys, renewals }: LeaseRow): LeaseInfo {
+  return { lease, ttlMs, requests, keys, renewals };
+}
+
 function pageLimit(query: KvListQuery): number {
   const limit = query.limit ?? PAGE_ENTRIES_MAX;
   if (Number.isSafeInteger(limit) && limit >= 1 && limit <= PAGE_ENTRIES_MAX) return limit;
@@ -450,7 +492,8 @@ function isListed(key: KeyText, query: KvListQuery): boolean {
 }
 
 function rangeOf(query: KvListQuery): { readonly from: Uint8Array; readonly to?: Uint8Array } {
-  const prefix = query.prefix === "" ? FIRST_KEY_ROW : Buffer.from(query.prefix);
+  // The store's own rows lie before it.
+  const prefix = query.prefix < " " ? FIRST_KEY_ROW : Buffer.from(query.prefix);
   // The smallest key after `after` is `after` and a zero byte.
   const after = query.after === undefined ? prefix : Buffer.from(`${query.after}\u0000`);
   const from = Buffer.compare(after, prefix) > 0 ? after : prefix;
@@ -477,11 +520,6 @@ async function* mergeRows(
   for (const [key, found] of changed.slice(next)) {
     if (found !== "absent") yield [key, found];
   }
-}
-
-/** Rows of the state machine's own lie where no key can. */
-function isSystemRow(key: KeyText): boolean {
-  return key < " ";
 }
 
 /** Rows hold only keys that were parsed before they were proposed. */

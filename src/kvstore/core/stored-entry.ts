@@ -1,19 +1,22 @@
 // Owns: one entry as bytes, in memory and on disk, and its checksum.
 //
 // A block is: key | format 1 | modRevision 8 | createRevision 8 | version 8 | value | crc32 of all before 4.
+// Format 2 is that of an entry attached to a lease: before the value it has the lease 8 | number of its row there 4.
 // The disk has the key as its key and the rest as its value, so a row that strays to another key is found as well.
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import { decodeValue } from "./value.ts";
 import { utf8Bytes, type KeyText } from "./key.ts";
-import type { KvEntry } from "./schema.ts";
+import type { KvEntry, LeaseId } from "./schema.ts";
 
-/** Version of the block's format. */
-const ENTRY_FORMAT = 1;
+const PLAIN_FORMAT = 1;
+const LEASED_FORMAT = 2;
 /** In place of the format, in the checksum of a deletion: it has no block of its own. */
 const DELETED = 0xff;
 const HEADER_BYTES = 1 + 3 * 8;
+const LEASE_BYTES = 8 + 4;
 const CHECKSUM_BYTES = 4;
+const FIELD_BYTES = HEADER_BYTES + CHECKSUM_BYTES;
 
 /** One version of one key. Immutable. */
 export class StoredEntry {
@@ -33,7 +36,14 @@ export class StoredEntry {
 
   /** The canonical bytes of the value. */
   get value(): Uint8Array {
-    return this.block.subarray(this.keyLength + HEADER_BYTES, this.block.length - CHECKSUM_BYTES);
+    const header = this.isLeased ? HEADER_BYTES + LEASE_BYTES : HEADER_BYTES;
+    return this.block.subarray(this.keyLength + header, this.block.length - CHECKSUM_BYTES);
+  }
+
+  get lease(): AttachedLease | undefined {
+    if (!this.isLeased) return undefined;
+    const at = this.keyLength + HEADER_BYTES;
+    return { id: this.block.readDoubleLE(at), slot: this.block.readUInt32LE(at + 8) };
   }
 
   get checksum(): number {
@@ -44,6 +54,16 @@ export class StoredEntry {
   get row(): { readonly key: Uint8Array; readonly value: Uint8Array } {
     return { key: this.block.subarray(0, this.keyLength), value: this.block.subarray(this.keyLength) };
   }
+
+  private get isLeased(): boolean {
+    return this.block[this.keyLength] === LEASED_FORMAT;
+  }
+}
+
+/** The lease of an entry, and which of the lease's rows names the entry's key. */
+export interface AttachedLease {
+  readonly id: LeaseId;
+  readonly slot: number;
 }
 
 export interface EntryFields {
@@ -51,18 +71,25 @@ export interface EntryFields {
   readonly modRevision: number;
   readonly createRevision: number;
   readonly version: number;
+  readonly lease?: AttachedLease | undefined;
 }
 
 /** Copies everything: an entry never keeps the batch alive that it came in. */
 export function encodeEntry(key: KeyText, fields: EntryFields): StoredEntry {
   const keyLength = utf8Bytes(key);
-  const block = Buffer.allocUnsafe(keyLength + HEADER_BYTES + fields.value.length + CHECKSUM_BYTES);
+  const { lease } = fields;
+  const header = lease === undefined ? HEADER_BYTES : HEADER_BYTES + LEASE_BYTES;
+  const block = Buffer.allocUnsafe(keyLength + header + fields.value.length + CHECKSUM_BYTES);
   writeKey(block, key, keyLength);
-  block[keyLength] = ENTRY_FORMAT;
+  block[keyLength] = lease === undefined ? PLAIN_FORMAT : LEASED_FORMAT;
   block.writeDoubleLE(fields.modRevision, keyLength + 1);
   block.writeDoubleLE(fields.createRevision, keyLength + 9);
   block.writeDoubleLE(fields.version, keyLength + 17);
-  block.set(fields.value, keyLength + HEADER_BYTES);
+  if (lease !== undefined) {
+    block.writeDoubleLE(lease.id, keyLength + HEADER_BYTES);
+    block.writeUInt32LE(lease.slot, keyLength + HEADER_BYTES + 8);
+  }
+  block.set(fields.value, keyLength + header);
   const end = block.length - CHECKSUM_BYTES;
   block.writeUInt32LE(crc32(block.subarray(0, end)), end);
   return new StoredEntry(block, keyLength);
@@ -72,12 +99,19 @@ export function encodeEntry(key: KeyText, fields: EntryFields): StoredEntry {
 export function decodeRow(key: Uint8Array, row: Uint8Array): StoredEntry {
   const block = Buffer.concat([key, row]);
   const end = block.length - CHECKSUM_BYTES;
-  const isWhole = row.length >= HEADER_BYTES + CHECKSUM_BYTES;
+  const isWhole = row.length >= (row[0] === LEASED_FORMAT ? FIELD_BYTES + LEASE_BYTES : FIELD_BYTES);
   if (!isWhole || crc32(block.subarray(0, end)) !== block.readUInt32LE(end)) {
     throw corrupt(key, "its checksum does not match");
   }
-  if (row[0] !== ENTRY_FORMAT) throw corrupt(key, `its format is ${row[0]}, known is ${ENTRY_FORMAT}`);
+  if (row[0] !== PLAIN_FORMAT && row[0] !== LEASED_FORMAT) {
+    throw corrupt(key, `its format is ${row[0]}, known are ${PLAIN_FORMAT} and ${LEASED_FORMAT}`);
+  }
   return new StoredEntry(block, key.length);
+}
+
+/** Bytes of an entry beside its key and its value. */
+export function fieldBytes(lease: LeaseId | undefined): number {
+  return lease === undefined ? FIELD_BYTES : FIELD_BYTES + LEASE_BYTES;
 }
 
 /** Checksum of a deletion: enters the state hash as the checksum of a put does. */
@@ -92,8 +126,9 @@ export function checksumOfDeletion(key: KeyText, revision: number): number {
 
 /** The entry as callers see it. */
 export function toKvEntry(key: KeyText, entry: StoredEntry): KvEntry {
-  const { modRevision, createRevision, version } = entry;
-  return { key, value: decodeValue(entry.value), modRevision, createRevision, version };
+  const { modRevision, createRevision, version, lease } = entry;
+  const shown = { key, value: decodeValue(entry.value), modRevision, createRevision, version };
+  return lease === undefined ? shown : { ...shown, lease: lease.id };
 }
 
 // Keys are ASCII as a rule, and that is several times faster to write.

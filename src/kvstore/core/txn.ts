@@ -150,7 +150,10 @@ export function malformed(reason: string): MalformedCommand {
 
 function checkOp(op: Op): void {
   parseKeyText(op.key);
-  if (op.kind === "put" && op.lease !== undefined) checkNumber("lease", op.lease);
+  if (op.kind === "put" && op.lease !== undefined) {
+    checkNumber("lease", op.lease);
+    if (op.key === LEADER_KEY) throw new AetherError("E_INVALID", `the key "${LEADER_KEY}" cannot have a lease`);
+  }
   if (op.kind === "delete" && op.key === LEADER_KEY) {
     throw new AetherError("E_INVALID", `the key "${LEADER_KEY}" can never be deleted: its epoch must not start again`);
   }
@@ -233,7 +236,7 @@ function readOp(item: unknown): CommandOp | undefined {
     case "put":
       if (!(value instanceof Uint8Array)) return undefined;
       if (fields.length === 3) return { kind, key, value, lease: undefined };
-      return fields.length === 4 && isNumber(lease) ? { kind, key, value, lease } : undefined;
+      return fields.length === 4 && isNumber(lease) && key !== LEADER_KEY ? { kind, key, value, lease } : undefined;
     case "delete":
       return fields.length === 2 && key !== LEADER_KEY ? { kind, key } : undefined;
     case "get":

@@ -10,14 +10,14 @@ const CONFIG_PAGE = "reference/config.md";
 /** `| what | 512 B | what happens | [NAME](../src/file.ts) |`; a cell may hold several numbers, one per link. */
 const ROW = /^\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$/;
 const LINK = /\[`?([\w.]+)`?\]\(([^)#]+)[^)]*\)/g;
-const AMOUNT = /(\d[\d,.]*)(?: (B|KiB|MiB|ms|s|min|h)\b)?/g;
+const AMOUNT = /(\d[\d,.]*)(?: (B|KiB|MiB|GiB|ms|s|min|h)\b)?/g;
 
 const UNITS: Readonly<Record<string, number>> = {
-  B: 1, KiB: 1_024, MiB: 1_048_576, ms: 1, s: 1_000, min: 60_000, h: 3_600_000,
+  B: 1, KiB: 1_024, MiB: 1_048_576, GiB: 1_073_741_824, ms: 1, s: 1_000, min: 60_000, h: 3_600_000,
 };
 /** What constants are made of, see src/base/units.ts. */
 const NAMED_UNITS: Readonly<Record<string, number>> = {
-  KiB: 1_024, MiB: 1_048_576, SECOND_MS: 1_000, MINUTE_MS: 60_000, HOUR_MS: 3_600_000,
+  KiB: 1_024, MiB: 1_048_576, GiB: 1_073_741_824, SECOND_MS: 1_000, MINUTE_MS: 60_000, HOUR_MS: 3_600_000,
 };
 
 interface LimitSource {
