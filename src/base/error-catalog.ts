@@ -110,6 +110,12 @@ export const ERRORS = {
     http: 500,
     doc: "The data directory is empty or older than what this node had promised its peers.",
   },
+  E_REMOVED: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 500,
+    doc: "The node was removed from the cluster, or never was a member of it.",
+  },
   E_DATA_CORRUPT: {
     outcome: "not-applied",
     retry: "never",

@@ -12,7 +12,7 @@ import type { Channel } from "../net/peer-messaging.ts";
 import { Batcher, type ProposeCallback } from "./batcher.ts";
 import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent } from "./core/effects.ts";
 import type { StoredEntry } from "./core/journal-record.ts";
-import { batchKeyOf, type BatchId, NULL_OUTCOME } from "./core/message.ts";
+import { batchKeyOf, type BatchId, type BatchKey, NULL_OUTCOME } from "./core/message.ts";
 import { decodeMessages } from "./core/message-codec.ts";
 import type { Replica } from "./core/replica.ts";
 import type {
@@ -26,6 +26,8 @@ import type {
 } from "./group.ts";
 import type { GroupConfig, GroupPorts } from "./group-ports.ts";
 import type { Journal } from "./journal.ts";
+import { roleOf, viewMembership } from "./membership-view.ts";
+import { MembershipChanges } from "./membership-changes.ts";
 import { diskFailure, type OpenedVoter, openVoter } from "./open-voter.ts";
 import { LOG_CHUNK_BYTES, Outgoing } from "./outgoing.ts";
 import { ReadQueue } from "./read-queue.ts";
@@ -50,7 +52,12 @@ export class GroupDriver implements Group, GroupMembership {
   readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
   private readonly batcher = new Batcher();
   private readonly reads = new ReadQueue();
+  private readonly changes: MembershipChanges;
+  private readonly membershipListeners: ((view: MembershipView) => void)[] = [];
+  private hasNewMembers = false;
   private readonly alarmedMs = new Map<string, number>();
+  /** Why this node ends as soon as that is on disk. */
+  private ending: { readonly error: AetherError; readonly ticket: number } | undefined;
   private sequence = 0;
   private queue: JournalEntry[] = [];
   /** When the oldest entry of the queue came. */
@@ -80,7 +87,12 @@ export class GroupDriver implements Group, GroupMembership {
     this.lastWrite = opened.replica.admission.self.startWrite;
     this.origin = { uid: opened.identity.uid, incarnation: opened.incarnation };
     this.channel = ports.messaging.channel("consensus");
-    this.outgoing = new Outgoing(config.node, config.voters, this.channel, config.observer);
+    const others = (): readonly NodeId[] => this.replica.peers.others.map((peer) => peer.node);
+    this.outgoing = new Outgoing(config.node, others, this.channel, config.observer);
+    this.changes = new MembershipChanges(
+      (batch) => this.sendBatch(batch),
+      () => this.replica.sight,
+    );
   }
 
   /**
@@ -157,35 +169,31 @@ export class GroupDriver implements Group, GroupMembership {
       decided: this.replica.slots.decided,
       convener: this.replica.admission.isAdmitted ? this.replica.convener() : undefined,
       quorum: { need, have: alive, canLose: Math.max(0, alive - need) },
-      role: "voter",
+      role: roleOf(this.replica),
       catchUp: undefined,
     };
   }
 
   membership(): MembershipView {
-    const { voters } = this.config;
-    const members = voters.map((node) => ({
-      node,
-      uid: this.replica.admission.uidOf(node) ?? ("" as NodeUid),
-      address: "",
-      isVoter: true,
-      isLost: false,
-    }));
-    return { members, voters, pending: undefined, version: 1, supported: new Map(), isSelfRemoved: false };
+    return viewMembership(this.replica);
   }
 
   onMembership(listener: (view: MembershipView) => void): void {
-    this.ports.clock.defer(() => listener(this.membership()));
+    this.membershipListeners.push(listener);
   }
 
   changeMembership(change: MembershipChange, done: (outcome: ChangeOutcome) => void): void {
-    const reason = `cannot ${change.kind} ${change.node}: the voter list is fixed`;
-    this.ports.clock.defer(() => done({ kind: "refused", code: "E_UNAVAILABLE", reason }));
+    this.ports.clock.defer(() => {
+      const refusal = this.refusal();
+      if (refusal !== undefined) done(refusal);
+      else this.guard(() => this.changes.start(change, done));
+    });
   }
 
   private refusal(): Extract<ReadOutcome, { kind: "refused" }> | undefined {
-    if (this.state !== "running" || !this.replica.admission.isAdmitted) {
-      const reason = this.replica.admission.waitingFor() ?? "the node is not running";
+    if (this.state !== "running" || !this.replica.admission.isAdmitted || this.replica.dispute !== undefined) {
+      const { admission, dispute } = this.replica;
+      const reason = admission.waitingFor() ?? dispute ?? "the node is not running";
       return { kind: "refused", code: "E_UNAVAILABLE", reason };
     }
     const { hasQuorum, alive, need } = this.replica.visibility(this.ports.clock.nowMs());
@@ -214,6 +222,8 @@ export class GroupDriver implements Group, GroupMembership {
   private tick(): void {
     if (this.state !== "running") return;
     this.step({ kind: "tick" });
+    this.changes.settle();
+    this.endWhenRemoved();
     const isOverdue = this.queue.length > 0 && this.ports.clock.nowMs() - this.queuedMs > LAZY_MS_MAX;
     if (isOverdue) this.isQueueUrgent = true;
     this.scheduleTick();
@@ -240,22 +250,52 @@ export class GroupDriver implements Group, GroupMembership {
     this.step({ kind: "turn-end" });
     this.flush();
     this.outgoing.flush();
+    this.tellMembership();
     if (this.tickDelayMs === TICK_MS_IDLE && this.replica.hasWork) this.scheduleTick();
     this.ports.metrics?.pendingCommands.set(this.batcher.pending);
   }
 
   private sendBatches(): void {
     for (;;) {
-      const id: BatchId = {
-        origin: this.origin.uid,
-        incarnation: this.origin.incarnation,
-        sequence: this.sequence + 1,
-      };
-      const commands = this.batcher.take(() => batchKeyOf(id));
+      const commands = this.batcher.take(() => batchKeyOf(this.nextBatchId()));
       if (commands === undefined) return;
-      this.sequence += 1;
-      this.step({ kind: "batch", id, commands });
+      this.sendBatch(commands);
     }
+  }
+
+  private nextBatchId(): BatchId {
+    return { origin: this.origin.uid, incarnation: this.origin.incarnation, sequence: this.sequence + 1 };
+  }
+
+  private sendBatch(commands: Uint8Array): BatchKey {
+    const id = this.nextBatchId();
+    this.sequence += 1;
+    this.step({ kind: "batch", id, commands });
+    return batchKeyOf(id);
+  }
+
+  // ── members ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private tellMembership(): void {
+    if (!this.hasNewMembers) return;
+    this.hasNewMembers = false;
+    const view = this.membership();
+    for (const listener of this.membershipListeners) listener(view);
+  }
+
+  private endWhenRemoved(): void {
+    const reason = this.state === "running" ? this.replica.removal : undefined;
+    if (reason !== undefined) this.endAfter({ kind: "removed", reason }, new AetherError("E_REMOVED", reason));
+  }
+
+  /** The node ends, but first it makes sure that its next start knows why. */
+  private endAfter(entry: Extract<JournalEntry, { kind: "removed" | "diverged" }>, error: AetherError): void {
+    if (this.ending !== undefined) return;
+    this.ports.log.error({ event: "consensus.ending", code: error.code, reason: error.message });
+    this.queue.push(entry);
+    this.isQueueUrgent = true;
+    this.ending = { error, ticket: this.handedOver + this.queue.length };
+    this.endTurnSoon();
   }
 
   // ── effects out: persist, send, apply, reply ───────────────────────────────────────────────────────────────────────
@@ -268,15 +308,41 @@ export class GroupDriver implements Group, GroupMembership {
     for (const request of effects.logRequests) this.answerLogRequest(request.to, request.from);
     for (const decision of effects.decisions) this.noteDecision(decision);
     for (const apply of effects.applies) this.apply(apply);
+    if (effects.hasNewList) this.reads.restart(() => this.replica.abandonReads());
     this.endSlots(effects.applies.at(-1));
+    this.carryOutChanges(effects);
     for (const target of effects.readTargets) this.reads.roundAnswered(target, this.replica.slots.applied);
     for (const alarm of effects.alarms) this.raiseAlarm(alarm);
     if (effects.refused !== undefined) this.fail(new AetherError(effects.refused.code, effects.refused.message));
+    if (effects.diverged !== undefined) this.endDiverged(effects.diverged);
+  }
+
+  private carryOutChanges(effects: Effects): void {
+    this.hasNewMembers ||= effects.hasNewMembers;
+    if (effects.changes.length === 0) return;
+    const nowMs = this.ports.clock.nowMs();
+    const isConvener = this.replica.convener() === this.config.node;
+    // Not inside this step: proposing is another one.
+    this.ports.clock.defer(() => {
+      this.guard(() => {
+        if (this.refusal() !== undefined) return;
+        for (const change of effects.changes) this.changes.ask(change, isConvener, nowMs);
+      });
+    });
+  }
+
+  private endDiverged(reason: string): void {
+    const message = `${reason}: this node stops; its next start takes the state of the others instead`;
+    this.endAfter({ kind: "diverged", reason }, new AetherError("E_DATA_CORRUPT", message));
   }
 
   private apply({ slot, outcome, batches }: Apply): void {
     const { stateMachine } = this.ports;
     for (const batch of batches) {
+      if (batch.verdict !== undefined) {
+        this.changes.decided(batch.key, batch.verdict);
+        continue;
+      }
       const results = stateMachine.applyBatch(batch.commands);
       if (this.batcher.answer(batch.key, results)) this.config.observer?.acknowledged(this.config.node, slot, batch.id);
     }
@@ -293,7 +359,7 @@ export class GroupDriver implements Group, GroupMembership {
   private endSlots(last: Apply | undefined): void {
     if (last === undefined) return;
     const applied = last.slot + 1;
-    this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, this.replica.dedupeTable));
+    this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, this.replica.log));
     this.reads.applied(applied);
     this.ports.metrics?.applied.set(applied);
   }
@@ -324,6 +390,7 @@ export class GroupDriver implements Group, GroupMembership {
     this.isQueueUrgent = false;
     this.isFlushing = true;
     const proposeBelow = this.replica.proposeBelow;
+    const synced = this.journal.decidedSlots;
     const startedMs = this.ports.clock.nowMs();
     this.journal.append({ proposeBelow, promises: this.replica.peers.promises(), entries }, (writeNumber, failure) => {
       this.guard(() => {
@@ -333,10 +400,12 @@ export class GroupDriver implements Group, GroupMembership {
         if (this.state !== "running") return;
         this.durable = ticket;
         this.lastWrite = writeNumber;
+        this.replica.synced = synced;
         this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
         this.openGates();
+        if (this.ending !== undefined && this.ending.ticket <= ticket) this.fail(this.ending.error);
       });
     });
     this.cutJournal();
@@ -347,7 +416,7 @@ export class GroupDriver implements Group, GroupMembership {
     const { checkpointed } = this;
     if (checkpointed === undefined || this.queue.length > 0 || this.state !== "running") return;
     this.checkpointed = undefined;
-    const hasRun = (id: BatchId): boolean => this.replica.dedupeTable.covers(id);
+    const hasRun = (id: BatchId): boolean => this.replica.log.covers(id);
     this.journal.cut({ applied: checkpointed, hasRun }, (failure) => {
       if (failure !== undefined) this.fail(diskFailure(failure));
     });
@@ -430,6 +499,7 @@ export class GroupDriver implements Group, GroupMembership {
     this.state = "stopped";
     this.ticker?.cancel();
     this.batcher.abandon(reason);
+    this.changes.abandon(reason);
     this.reads.abandon(reason);
     for (const gate of this.gated.splice(0)) gate.ready("skip");
   }

@@ -14,8 +14,10 @@ import type { ReplicatedStateMachine } from "./state-machine.ts";
 export interface GroupConfig {
   readonly cluster: string;
   readonly node: NodeId;
-  /** In the same order on every node. */
+  /** The first voters, in the same order on every node; none for a node that joins a running cluster. */
   readonly voters: readonly NodeId[];
+  /** Where peers reach this node. */
+  readonly address: string;
   /** W. Fixed when the cluster forms. */
   readonly windowSlots: number;
   /** P. */

@@ -1,6 +1,9 @@
 // Owns: the port through which kvstore proposes and reads, and through which members come and go. group-driver.ts
 // implements it.
-import type { NodeId, NodeUid } from "../base/ids.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Member } from "./core/membership.ts";
+
+export type { Member } from "./core/membership.ts";
 
 export type ProposeOutcome =
   | { readonly kind: "applied"; readonly result: unknown }
@@ -20,18 +23,6 @@ export type ReadOutcome =
       readonly code: "E_OVERLOADED" | "E_NO_QUORUM" | "E_UNAVAILABLE";
       readonly reason: string;
     };
-
-/** A node of the cluster. A voter counts in quorums, any other member follows the decided log. */
-export interface Member {
-  readonly node: NodeId;
-  /** Names one data directory: a node that lost its disk is another member. Empty while the name is only reserved. */
-  readonly uid: NodeUid;
-  /** Where peers reach it. */
-  readonly address: string;
-  readonly isVoter: boolean;
-  /** Its disk was declared lost: a new node of this name may come and take its place. */
-  readonly isLost: boolean;
-}
 
 export interface MembershipView {
   /** Voters first, in the order of the voter list. */

@@ -23,6 +23,7 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   const recovery = new Recovery(ports.stateMachine, config);
   const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
   recovery.checkComplete(journal.decidedSlots);
+  if (recovery.removed !== undefined) throw new AetherError("E_REMOVED", recovery.removed);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
   const incarnation = recovery.incarnation + 1;
@@ -35,18 +36,19 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   const { node, uid, share } = identity;
   const replica = new Replica(
     {
-      voters: config.voters,
+      firstVoters: identity.voters,
       windowSlots,
       pipelineSlots: Math.min(config.pipelineSlots, windowSlots),
       planted: config.planted,
       choices: config.choices,
     },
     {
-      self: { node, uid, share, startId, startWrite },
+      self: { node, uid, share, startId, startWrite, address: config.address, seed: ports.stateMachine.seedDigest },
       incarnation,
-      admission: { voters: recovery.voters, isFormed: recovery.isFormed },
+      admission: { voters: recovery.voters, seed: recovery.seed, isFormed: recovery.isFormed },
       applied: recovery.applied,
-      dedupe: recovery.dedupe,
+      log: recovery.log,
+      logStart: journal.logStart,
       proposeBelow,
       ballots: recovery.ballots,
       batches: recovery.batches,

@@ -15,13 +15,19 @@ const PAYLOAD_BYTES_FULL = 1 * MiB;
 export class Outgoing {
   private sends: Send[] = [];
   private readonly self: NodeId;
-  private readonly others: readonly NodeId[];
+  private readonly others: () => readonly NodeId[];
   private readonly channel: Channel;
   private readonly observer: ConsensusObserver | undefined;
 
-  constructor(self: NodeId, voters: readonly NodeId[], channel: Channel, observer: ConsensusObserver | undefined) {
+  /** `others` are all nodes that take part now, as voters or followers. */
+  constructor(
+    self: NodeId,
+    others: () => readonly NodeId[],
+    channel: Channel,
+    observer: ConsensusObserver | undefined,
+  ) {
     this.self = self;
-    this.others = voters.filter((node) => node !== self);
+    this.others = others;
     this.channel = channel;
     this.observer = observer;
   }
@@ -37,7 +43,7 @@ export class Outgoing {
     this.sends = [];
     // What goes to all is encoded once.
     const shared = encodeChunks(sends.filter((send) => send.to === "others"));
-    for (const node of this.others) {
+    for (const node of this.others()) {
       for (const payload of shared) this.channel.send(node, payload);
       for (const payload of encodeChunks(sends.filter((send) => send.to === node))) this.channel.send(node, payload);
     }
@@ -49,7 +55,7 @@ export class Outgoing {
       observer.sent(this.self, to, message);
       return;
     }
-    for (const other of this.others) observer.sent(this.self, other, message);
+    for (const other of this.others()) observer.sent(this.self, other, message);
     if (message.kind === "ballot") observer.sent(this.self, this.self, message);
   }
 }

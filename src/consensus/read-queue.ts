@@ -49,6 +49,17 @@ export class ReadQueue {
     }
   }
 
+  /**
+   * The voters have changed: their quorums count for every read that is not answered yet, so all begin again.
+   * `abandonRound` ends the open one.
+   */
+  restart(abandonRound: () => void): void {
+    abandonRound();
+    this.waiting = [...this.blocked.flatMap((read) => read.callbacks), ...this.inRound, ...this.waiting];
+    this.inRound = [];
+    this.blocked = [];
+  }
+
   abandon(reason: string): void {
     const all = [...this.waiting, ...this.inRound, ...this.blocked.flatMap((read) => read.callbacks)];
     this.waiting = [];

@@ -5,42 +5,55 @@ import { decode, encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { MiB } from "../base/units.ts";
-import { DedupeTable, type DedupeSnapshot } from "./core/dedupe-table.ts";
+import { DedupeTable } from "./core/dedupe-table.ts";
 import type { FirstVoter } from "./core/effects.ts";
 import type { Identity, JournalRecord, StoredBatch, StoredEntry } from "./core/journal-record.ts";
+import { LogState, type LogStateSnapshot } from "./core/log-state.ts";
+import { Membership } from "./core/membership.ts";
 import { type Ballot, batchKeyOf, type BatchKey, NULL_OUTCOME } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
 import type { ConsensusMark, ReplicatedStateMachine } from "./state-machine.ts";
 
-const MARK_FORMAT = 1;
+const MARK_FORMAT = 2;
 const MARK_BYTES_MAX = 64 * MiB;
 
-export function encodeMark(applied: number, dedupe: DedupeTable): ConsensusMark {
-  return encode([MARK_FORMAT, applied, dedupe.snapshot()]);
+export function encodeMark(applied: number, log: LogState): ConsensusMark {
+  return encode([MARK_FORMAT, applied, log.snapshot()]);
 }
 
-function decodeMark(mark: ConsensusMark): { readonly applied: number; readonly dedupe: DedupeTable } {
-  const [format, applied, rows] = decode(mark, MARK_BYTES_MAX) as [number, number, DedupeSnapshot];
+/** The mark of a state whose first slot is yet to come, for one that is restored from a backup. */
+export interface DecodedMark {
+  readonly applied: number;
+  readonly log: LogStateSnapshot;
+}
+
+/** @throws AetherError E_VERSION for a mark of a newer build */
+export function decodeMark(mark: ConsensusMark): DecodedMark {
+  const [format, applied, log] = decode(mark, MARK_BYTES_MAX) as [number, number, LogStateSnapshot];
   if (format !== MARK_FORMAT) {
     throw new AetherError(
       "E_VERSION",
       `the state has mark format ${format}, this build reads format ${MARK_FORMAT}: start the newer build`,
     );
   }
-  return { applied, dedupe: DedupeTable.restore(rows) };
+  return { applied, log };
 }
 
 /** Who the configuration says this data directory belongs to. */
 export interface ExpectedIdentity {
   readonly cluster: string;
   readonly node: NodeId;
+  /** The first voters by name; none for a node that joins. */
   readonly voters: readonly NodeId[];
+  readonly windowSlots: number;
 }
 
 /** Takes records in order and holds what is left to do after them. */
 export class Recovery {
   identity: Identity | undefined;
   voters: readonly FirstVoter[] | undefined;
+  /** What the first voters' directories were restored from. */
+  seed: string | undefined;
   isFormed = false;
   /** Why this directory cannot be used any more, or its state cannot. */
   removed: string | undefined;
@@ -51,7 +64,8 @@ export class Recovery {
   proposeBelow = 0;
   promises: readonly PeerPromise[] = [];
   applied: number;
-  readonly dedupe: DedupeTable;
+  private logState: LogState | undefined;
+  private readonly mark: DecodedMark | undefined;
   private readonly stateMachine: ReplicatedStateMachine;
   private readonly expected: ExpectedIdentity;
   private readonly ballotsBySlot = new Map<number, Ballot[]>();
@@ -60,10 +74,15 @@ export class Recovery {
   constructor(stateMachine: ReplicatedStateMachine, expected: ExpectedIdentity) {
     this.stateMachine = stateMachine;
     this.expected = expected;
-    const mark = stateMachine.loadedMark;
-    const { applied, dedupe } = mark === undefined ? { applied: 0, dedupe: new DedupeTable() } : decodeMark(mark);
-    this.applied = applied;
-    this.dedupe = dedupe;
+    const { loadedMark } = stateMachine;
+    this.mark = loadedMark === undefined ? undefined : decodeMark(loadedMark);
+    this.applied = this.mark?.applied ?? 0;
+  }
+
+  /** What consensus itself replicates, as of `applied`. W is the one of the identity, which is read first. */
+  get log(): LogState {
+    this.logState ??= this.openLog(this.identity?.windowSlots ?? this.expected.windowSlots);
+    return this.logState;
   }
 
   /** Own ballots of slots that are not applied. */
@@ -105,9 +124,11 @@ export class Recovery {
         return;
       case "voter-list":
         this.voters = entry.voters;
+        this.seed = entry.seed;
         return;
       case "formed":
         this.isFormed = true;
+        if (this.voters !== undefined && !this.log.membership.isFormed) this.log.membership.form(this.voters);
         return;
       case "cut":
         this.checkReaches(entry.slot);
@@ -143,7 +164,7 @@ export class Recovery {
   }
 
   private keep(batches: readonly StoredBatch[]): void {
-    for (const batch of batches) if (!this.dedupe.covers(batch.id)) this.waiting.set(batchKeyOf(batch.id), batch);
+    for (const batch of batches) if (!this.log.covers(batch.id)) this.waiting.set(batchKeyOf(batch.id), batch);
   }
 
   private takeBallot(ballot: Ballot): void {
@@ -157,32 +178,42 @@ export class Recovery {
     assert(entry.slot === this.applied, "C7: the journal continues the checkpoint without a gap");
     const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
     for (const id of ids) {
-      if (this.dedupe.covers(id)) continue;
+      if (this.log.covers(id)) continue;
       const batch = this.waiting.get(batchKeyOf(id));
       assert(batch !== undefined, "C6: the batches of an applied slot are in the journal");
-      this.stateMachine.applyBatch(batch.commands);
-      if (this.dedupe.mark(id)) this.dropCovered();
       this.waiting.delete(batchKeyOf(id));
+      if (!this.log.mayRun(id)) continue;
+      const { isFirstOfStart, verdict } = this.log.run(id, batch.commands, entry.slot);
+      if (verdict === undefined) this.stateMachine.applyBatch(batch.commands);
+      if (isFirstOfStart || verdict !== undefined) this.dropCovered();
     }
     this.applied = entry.slot + 1;
     this.ballotsBySlot.delete(entry.slot);
-    this.stateMachine.endSlot(entry.slot, () => encodeMark(this.applied, this.dedupe));
+    this.stateMachine.endSlot(entry.slot, () => encodeMark(this.applied, this.log));
   }
 
   private dropCovered(): void {
-    for (const [key, batch] of this.waiting) if (this.dedupe.covers(batch.id)) this.waiting.delete(key);
+    for (const [key, batch] of this.waiting) if (this.log.covers(batch.id)) this.waiting.delete(key);
+  }
+
+  /** A state that was restored from a backup has no members yet: its cluster is still to form. */
+  private openLog(windowSlots: number): LogState {
+    if (this.mark !== undefined && this.mark.applied > 0) return LogState.restore(this.mark.log, windowSlots);
+    return new LogState(new DedupeTable(), Membership.unformed(this.expected.voters, windowSlots));
   }
 }
 
 function checkIdentity(found: Identity, expected: ExpectedIdentity): void {
-  const isSame =
-    found.cluster === expected.cluster && found.node === expected.node && `${found.voters}` === `${expected.voters}`;
-  if (isSame) return;
+  const isSameNode = found.cluster === expected.cluster && found.node === expected.node;
+  // `voters` and `join` are for the first start: the directory knows better who the members are now. But a list that
+  // this cluster never began with is another cluster's.
+  const isOther = `${found.voters}` !== `${expected.voters}` && found.voters.length > 0 && expected.voters.length > 0;
+  if (isSameNode && !isOther) return;
   throw new AetherError(
     "E_DATA_FOREIGN",
     `the data directory belongs to node ${found.node} of cluster ${found.cluster} ` +
-      `with voters ${found.voters.join(", ")}, ` +
-      `but the configuration says node ${expected.node} of cluster ${expected.cluster} with voters ` +
+      `with first voters ${found.voters.join(", ")}, ` +
+      `but the configuration says node ${expected.node} of cluster ${expected.cluster} with first voters ` +
       `${expected.voters.join(", ")}: set dataDir or the configuration right`,
   );
 }

@@ -128,7 +128,13 @@ async function openGroup(parts: {
   };
   const { cluster, node, consensus } = config;
   try {
-    return await GroupDriver.open(ports, { cluster, node, voters: voterOrder(config), ...consensus });
+    return await GroupDriver.open(ports, {
+      cluster,
+      node,
+      voters: voterOrder(config),
+      address: config.listen,
+      ...consensus,
+    });
   } catch (error) {
     state.abandon();
     throw error;

@@ -7,9 +7,11 @@ import { OrderedAppendLog } from "../../src/storage/ordered-append-log.ts";
 import { HandDisk } from "../scenario/consensus-disk.ts";
 import { ballots, batchIds, contents, counts, nodes, outcomes, plain, uids } from "./consensus-values.ts";
 
-const firstVoters = fc.record({ node: nodes, uid: uids, share: fc.string({ maxLength: 8 }) });
+const shortTexts = fc.string({ maxLength: 8 });
+const firstVoters = fc.record({ node: nodes, uid: uids, share: shortTexts, address: shortTexts });
+const seeds = fc.option(shortTexts, { nil: undefined });
 const batches = fc.array(fc.record({ id: batchIds, commands: contents }), { maxLength: 3 });
-const promise = fc.record({ node: nodes, startId: fc.string({ maxLength: 8 }), writeNumber: counts });
+const promise = fc.record({ uid: uids, startId: fc.string({ maxLength: 8 }), writeNumber: counts });
 const promises = fc.array(promise, { maxLength: 3 });
 
 /** Slots of decided entries get their order when a journal is written. */
@@ -26,7 +28,8 @@ const entries: fc.Arbitrary<StoredEntry> = fc.oneof(
     }),
   }),
   fc.record({ kind: fc.constant("start" as const), incarnation: counts, startId: fc.string({ maxLength: 8 }) }),
-  fc.record({ kind: fc.constant("voter-list" as const), voters: fc.array(firstVoters, { maxLength: 3 }) }),
+  fc.record({ kind: fc.constant("voter-list" as const), voters: fc.array(firstVoters, { maxLength: 3 }), seed: seeds }),
+  fc.record({ kind: fc.constantFrom("diverged" as const, "removed" as const), reason: shortTexts }),
   fc.constant({ kind: "formed" as const }),
   fc.record({ kind: fc.constant("ballot" as const), ballot: ballots, batches }),
   fc.record({

@@ -14,7 +14,7 @@ const events = fc.array(
 
 test("patience and back-off stay within their bounds whatever happened", () => {
   fc.assert(fc.property(events, fc.nat(6), fc.nat(), (list, rank, seed) => {
-    const pace = new Pace(new SeededRandom(seed), rank);
+    const pace = new Pace(new SeededRandom(seed), () => rank);
     let nowMs = 1_000;
     for (const { kind, ms } of list) {
       nowMs += ms;
@@ -31,7 +31,7 @@ test("patience and back-off stay within their bounds whatever happened", () => {
 });
 
 test("patience follows what is usual: four times the slowest of a hundred slots, and back again", () => {
-  const pace = new Pace(new SeededRandom(1), 0);
+  const pace = new Pace(new SeededRandom(1), () => 0);
   expect(pace.votePatienceMs).toBe(10);
   for (let slot = 0; slot < 320; slot++) pace.slotDecided(40);
   expect(pace.votePatienceMs).toBe(160);
@@ -40,13 +40,13 @@ test("patience follows what is usual: four times the slowest of a hundred slots,
 });
 
 test("one slot in a hundred that took long does not make everybody patient", () => {
-  const pace = new Pace(new SeededRandom(1), 0);
+  const pace = new Pace(new SeededRandom(1), () => 0);
   for (let slot = 0; slot < 256; slot++) pace.slotDecided(slot === 100 ? 30_000 : 2);
   expect(pace.votePatienceMs).toBe(10);
 });
 
 test("null slots in a row double the wait before a proposal of one's own, and one value ends that", () => {
-  const pace = new Pace(new SeededRandom(1), 2);
+  const pace = new Pace(new SeededRandom(1), () => 2);
   const first = pace.proposePatienceMs();
   for (let row = 0; row < 3; row++) pace.slotNull(0);
   expect(pace.proposePatienceMs()).toBeGreaterThan(first * 4);
@@ -55,7 +55,7 @@ test("null slots in a row double the wait before a proposal of one's own, and on
 });
 
 test("a convener missed three times in a row is skipped for 30 seconds; one proposal in between forgives", () => {
-  const pace = new Pace(new SeededRandom(1), 1);
+  const pace = new Pace(new SeededRandom(1), () => 1);
   const convener = parseNodeId("n1");
   const signs = ["missed", "missed", "proposed", "missed", "missed"] as const;
   for (const sign of signs) pace.noteConvener(convener, sign, 0);

@@ -34,8 +34,18 @@ const logEntries: fc.Arbitrary<LogEntry> = fc.record({
   contents: fc.array(fc.option(contents, { nil: undefined }), { maxLength: 3 }),
 });
 
+const seeds = fc.option(fc.string({ maxLength: 12 }), { nil: undefined });
+const genesis = fc.record({
+  windowSlots: counts,
+  seed: seeds,
+  voters: fc.array(
+    fc.record({ node: nodes, uid: uids, share: fc.string({ maxLength: 8 }), address: fc.string({ maxLength: 8 }) }),
+    { maxLength: 3 },
+  ),
+});
+
 const refusals = fc.record({
-  code: fc.constantFrom("E_DATA_LOST" as const, "E_DATA_FOREIGN" as const),
+  code: fc.constantFrom("E_DATA_LOST" as const, "E_DATA_FOREIGN" as const, "E_REMOVED" as const),
   message: fc.string({ maxLength: 60 }),
   isProof: fc.boolean(),
 });
@@ -55,6 +65,9 @@ export const messages: fc.Arbitrary<Message> = fc.oneof(
     decided: counts,
     voted: counts,
     doubtBelow: counts,
+    synced: counts,
+    logStart: counts,
+    hashes: fc.array(fc.record({ slot: counts, hash: counts }), { maxLength: 3 }),
   } as const),
   fc.record({ kind: fc.constant("read-index"), nonce: counts } as const),
   fc.record({ kind: fc.constant("read-index-reply"), nonce: counts, voted: counts } as const),
@@ -68,6 +81,11 @@ export const messages: fc.Arbitrary<Message> = fc.oneof(
     listDigest: fc.option(fc.string({ maxLength: 12 }), { nil: undefined }),
     isFormed: fc.boolean(),
     wantsHello: fc.boolean(),
+    address: fc.string({ maxLength: 12 }),
+    isJoining: fc.boolean(),
+    supportedVersion: fc.nat(9),
+    seed: seeds,
+    genesis: fc.option(genesis, { nil: undefined }),
   } as const),
   fc.record({
     kind: fc.constant("hello-reply"),

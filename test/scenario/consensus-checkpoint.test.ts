@@ -4,6 +4,8 @@ import { encode } from "../../src/base/codec.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../src/kvstore/kv-state.ts";
 import { DedupeTable } from "../../src/consensus/core/dedupe-table.ts";
+import { LogState } from "../../src/consensus/core/log-state.ts";
+import { Membership } from "../../src/consensus/core/membership.ts";
 import { encodeMark } from "../../src/consensus/recovery.ts";
 import type { CheckpointGate } from "../../src/consensus/state-machine.ts";
 import { SILENT_LOG } from "../support/local-kv.ts";
@@ -60,10 +62,10 @@ test("a store whose checkpoint was skipped closes in peace, and what it could no
   const state = KvState.open({ generations, clock, log: SILENT_LOG, cluster: "story", onFatal: () => undefined });
   const waiting: Parameters<CheckpointGate>[0][] = [];
   state.gateCheckpoints((ready) => waiting.push(ready));
-  state.endSlot(0, () => encodeMark(1, new DedupeTable()));
+  state.endSlot(0, () => encodeMark(1, emptyLog()));
   const first = state.checkpoint();
   await Promise.resolve();
-  state.endSlot(1, () => encodeMark(2, new DedupeTable()));
+  state.endSlot(1, () => encodeMark(2, emptyLog()));
   for (const ready of waiting.splice(0)) ready("skip");
   state.gateCheckpoints((ready) => ready("skip"));
   await first;
@@ -76,7 +78,7 @@ test("a journal that ends before the state of the store is refused: one of the t
   await cluster.start("a");
   cluster.pass(1_000);
   cluster.crash("a");
-  cluster.nextMark = encodeMark(10, new DedupeTable());
+  cluster.nextMark = encodeMark(10, emptyLog());
   await expect(cluster.start("a")).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
   cluster.wipe("a");
   await expect(cluster.start("a")).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
@@ -87,3 +89,7 @@ test("a state with a mark of a newer format is refused by name", async () => {
   cluster.nextMark = encode([99, 0, []]);
   await expect(cluster.start("a")).rejects.toMatchObject({ code: "E_VERSION" });
 });
+
+function emptyLog(): LogState {
+  return new LogState(new DedupeTable(), Membership.unformed([], 16));
+}

@@ -137,6 +137,7 @@ export class HandCluster {
         cluster: options.cluster ?? "story",
         node: parseNodeId(name),
         voters: this.voters,
+        address: `story://${name}`,
         windowSlots: this.windowSlots,
         pipelineSlots: 8,
         observer: this.observer(),

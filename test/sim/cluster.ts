@@ -5,11 +5,10 @@ import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
 import type { ConsensusObserver, TestChoices } from "../../src/consensus/observer.ts";
 import type { GroupStatus, ProposeOutcome } from "../../src/consensus/group.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
-import type { KvChange } from "../../src/kvstore/core/schema.ts";
-import type { StoredChange } from "../../src/kvstore/core/state-machine.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
+import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
 import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
 import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
@@ -194,6 +193,7 @@ export class Cluster {
         cluster: "sim",
         node,
         voters: this.nodes,
+        address: `sim://${node}`,
         windowSlots,
         pipelineSlots,
         observer: this.observe(process),
@@ -306,9 +306,4 @@ export class Cluster {
     });
     return { kind: "ok", answer: { kind: "txn", result: { succeeded, revision, results } } };
   }
-}
-
-function toKvChange(change: StoredChange): KvChange {
-  if (change.kind === "put") return { kind: "put", entry: toKvEntry(change.key, change.entry) };
-  return { kind: "delete", key: change.key, modRevision: change.modRevision };
 }

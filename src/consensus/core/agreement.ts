@@ -8,13 +8,13 @@
 // C8  A batch that is decided twice runs once.
 // C10 Ballots for slot s are counted and cast only while s < applied + W.
 import { assert, unreachable } from "../../base/assert.ts";
-import type { NodeId } from "../../base/ids.ts";
 import type { PlantedFault } from "../observer.ts";
 import type { Admission } from "./admission.ts";
-import type { Batch, BatchPool } from "./batch-pool.ts";
+import type { BatchPool } from "./batch-pool.ts";
 import { type ConvenerView, highestDoubt, pickConvener } from "./convener.ts";
-import type { DedupeTable } from "./dedupe-table.ts";
-import type { JournalEntry } from "./effects.ts";
+import type { JournalEntry, RunBatch } from "./effects.ts";
+import type { LogState } from "./log-state.ts";
+import type { ChangeVerdict, Voter } from "./membership.ts";
 import {
   type Ballot,
   type BatchId,
@@ -40,13 +40,10 @@ export interface AgreementParts {
   readonly turn: Turn;
   readonly slots: SlotTable;
   readonly pool: BatchPool;
-  readonly dedupe: DedupeTable;
+  readonly log: LogState;
   readonly admission: Admission;
   readonly pace: Pace;
   readonly view: ConvenerView;
-  readonly voters: readonly NodeId[];
-  readonly selfIndex: number;
-  readonly quorum: number;
   readonly windowSlots: number;
   /** H as the disk said at start. */
   readonly proposeBelow: number;
@@ -60,6 +57,8 @@ export class Agreement {
   private nextProposeBelow: number;
   /** One above the highest slot this node has durably voted in. */
   private votedBelow: number;
+  /** Own ballots of an earlier start, of slots that are not in the window yet. */
+  private readonly remembered = new Map<number, Ballot[]>();
 
   constructor(parts: AgreementParts) {
     this.parts = parts;
@@ -80,8 +79,9 @@ export class Agreement {
 
   /** Whether H and doubt let this node propose there. */
   mayProposeAt(slot: number): boolean {
-    const { admission, view } = this.parts;
-    return admission.isAdmitted && slot >= view.doubtBelow && slot < this.durableProposeBelow;
+    const { admission, log, view } = this.parts;
+    const isVoter = log.membership.rulingAt(slot).has(view.selfUid);
+    return isVoter && admission.isAdmitted && slot >= view.doubtBelow && slot < this.durableProposeBelow;
   }
 
   canPropose(slot: Slot): boolean {
@@ -107,7 +107,7 @@ export class Agreement {
     }
     if (message.kind === "ballot" && message.ballot.phase > PHASE_MAX) return;
     const open = slots.open(slot, turn.nowMs);
-    const missing = missingBatches(choiceOf(message), this.parts.pool, this.parts.dedupe);
+    const missing = missingBatches(choiceOf(message), this.parts.pool, this.parts.log);
     if (missing.size > 0) slots.park(slot, entry, [...missing.keys()]);
     else this.count(open, entry);
   }
@@ -122,8 +122,8 @@ export class Agreement {
   }
 
   addBatch(id: BatchId, commands: Uint8Array): void {
-    const { dedupe, pool, turn } = this.parts;
-    if (dedupe.covers(id) || !pool.add(id, commands, turn.nowMs)) return;
+    const { log, pool, turn } = this.parts;
+    if (log.covers(id) || !pool.add(id, commands, turn.nowMs)) return;
     this.recount(batchKeyOf(id));
     this.applyReady();
   }
@@ -134,34 +134,58 @@ export class Agreement {
     this.durableProposeBelow = Math.max(this.durableProposeBelow, written);
   }
 
-  /** Takes back what the disk says, at start. */
+  /**
+   * Takes back what the disk says, at start. Ballots beyond the window wait until their slot is in it: only then are
+   * its voters known, because this node may have forgotten slots that it had applied.
+   */
   restore(ballots: readonly Ballot[]): void {
+    const { slots } = this.parts;
     for (const ballot of ballots) {
-      const slot = this.parts.slots.open(ballot.slot, 0);
+      const ofSlot = this.remembered.get(ballot.slot) ?? [];
+      ofSlot.push(ballot);
+      this.remembered.set(ballot.slot, ofSlot);
+      if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
+    }
+    slots.onCreated = (slot) => this.recall(slot);
+    for (const slot of this.remembered.keys()) if (slot < slots.windowEnd) slots.open(slot, 0);
+  }
+
+  /** The state of another node was installed: slots [0, applied) are in it. */
+  install(applied: number): void {
+    this.votedBelow = Math.max(this.votedBelow, applied);
+    this.raiseProposeBelow(applied);
+    for (const slot of [...this.remembered.keys()]) if (slot < applied) this.remembered.delete(slot);
+    this.applyReady();
+  }
+
+  private recall(slot: Slot): void {
+    const ballots = this.remembered.get(slot.slot);
+    if (ballots === undefined) return;
+    this.remembered.delete(slot.slot);
+    for (const ballot of ballots) {
       slot.restore(ballot);
       if (ballot.choice !== UNSURE && ballot.choice !== NULL_OUTCOME) this.hold(slot, ballot.choice);
-      if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
     }
   }
 
   private count(slot: Slot, { voter, message }: Parked): void {
+    const index = this.parts.log.membership.rulingAt(slot.slot).indexOf(voter.uid);
+    // Only the voters of this very slot count in it.
+    if (index < 0) return;
     const isProposal = message.kind === "proposal";
-    const result = isProposal ? slot.countProposal(voter, message.value) : slot.countBallot(voter, message.ballot);
+    const result = isProposal ? slot.countProposal(index, message.value) : slot.countBallot(index, message.ballot);
     if (result === "contradicts") {
-      const from = this.parts.voters[voter];
-      assert(from !== undefined, "a voter index comes from the voter list");
-      this.parts.turn.effects.alarms.push({ kind: "contradiction", from, slot: slot.slot });
+      this.parts.turn.effects.alarms.push({ kind: "contradiction", from: voter.node, slot: slot.slot });
       return;
     }
     if (isProposal) this.onProposalCounted(slot, voter, message.value);
     this.advance(slot);
   }
 
-  private onProposalCounted(slot: Slot, voter: number, value: Value): void {
-    const { pace, slots, turn, view, voters } = this.parts;
-    const proposer = voters[voter];
+  private onProposalCounted(slot: Slot, voter: Voter, value: Value): void {
+    const { pace, slots, turn, view } = this.parts;
     const convener = pickConvener(view, slots.active, turn.nowMs);
-    if (proposer === convener) pace.noteConvener(convener, "proposed", turn.nowMs);
+    if (voter.node === convener) pace.noteConvener(convener, "proposed", turn.nowMs);
     if (this.canPropose(slot)) this.echo(slot, value);
   }
 
@@ -185,10 +209,12 @@ export class Agreement {
    * most.
    */
   private echo(slot: Slot, value: Value): void {
-    const { quorum, turn, view, voters } = this.parts;
+    const { log, turn, view } = this.parts;
     this.countOwn(slot, value);
-    const isComplete = slot.proposals.winner(quorum)?.key === value.key && !slot.hasVoted;
-    const isNobodyMissing = voters.length - 1 >= quorum && view.peers.aliveCount(turn.nowMs) === voters.length;
+    const list = log.membership.rulingAt(slot.slot);
+    const { length } = list.voters;
+    const isComplete = slot.proposals.winner(list.quorum)?.key === value.key && !slot.hasVoted;
+    const isNobodyMissing = length - 1 >= list.quorum && view.peers.aliveCount(list, turn.nowMs) === length;
     if (isComplete && isNobodyMissing) slot.isEchoHeld = true;
     else this.sendProposal(slot, value);
     this.advance(slot);
@@ -198,7 +224,7 @@ export class Agreement {
     assert(slot.ownProposal === undefined, "C1: second Proposal in one slot");
     slot.ownProposal = value;
     this.hold(slot, value);
-    slot.countProposal(this.parts.selfIndex, value);
+    slot.countProposal(this.parts.log.membership.rulingAt(slot.slot).indexOf(this.parts.view.selfUid), value);
     // To itself at once: whoever watches the protocol must know of it before the vote that it leads to.
     this.parts.turn.effects.send(this.parts.view.self, { kind: "proposal", slot: slot.slot, value });
   }
@@ -247,6 +273,8 @@ export class Agreement {
   }
 
   private ballotDurable(slot: Slot, ballot: Ballot, writeNumber: number): void {
+    // The state of another node, installed meanwhile, has this slot.
+    if (this.parts.slots.peek(slot.slot) !== slot) return;
     if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
     slot.ballotDurable(ballot);
     if (slot.isEchoHeld && slot.ownProposal !== undefined) this.sendProposal(slot, slot.ownProposal);
@@ -302,10 +330,10 @@ export class Agreement {
 
   /** False while a batch of the outcome is missing here. */
   private apply(slot: Slot, outcome: Outcome): boolean {
-    const { dedupe, pool, slots, turn } = this.parts;
-    if (missingBatches(outcome, pool, dedupe).size > 0) return false;
+    const { log, pool, slots, turn } = this.parts;
+    if (missingBatches(outcome, pool, log).size > 0) return false;
     const fresh = outcome === NULL_OUTCOME ? [] : pool.takeUnjournaled(outcome);
-    const batches = this.runBatches(batchesOf(outcome));
+    const batches = this.runBatches(batchesOf(outcome), slot.slot);
     this.raiseProposeBelow(slot.slot);
     turn.effects.applies.push({ slot: slot.slot, outcome, batches });
     turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
@@ -317,18 +345,28 @@ export class Agreement {
   }
 
   /** Marks the batches that did not run before, one by one, exactly as a replay of the journal does. */
-  private runBatches(ids: readonly BatchId[]): readonly Batch[] {
-    const { dedupe, planted, pool } = this.parts;
-    const ran: Batch[] = [];
+  private runBatches(ids: readonly BatchId[], slot: number): readonly RunBatch[] {
+    const { log, planted, pool } = this.parts;
+    const ran: RunBatch[] = [];
     const isDropped = planted === "dedupe-dropped";
     for (const id of ids) {
       const batch = pool.get(batchKeyOf(id));
-      if (batch !== undefined && (isDropped || !dedupe.covers(id))) {
-        ran.push(batch);
-        if (dedupe.mark(id)) pool.removeOlder(id.origin, id.incarnation);
+      if (batch !== undefined && (isDropped || log.mayRun(id))) {
+        const { isFirstOfStart, verdict } = log.run(id, batch.commands, slot);
+        ran.push({ ...batch, verdict });
+        if (isFirstOfStart) pool.removeOlder(id.origin, id.incarnation);
+        if (verdict !== undefined) this.noteChange(verdict);
       }
       if (!isDropped) pool.remove(batchKeyOf(id));
     }
     return ran;
+  }
+
+  private noteChange(verdict: ChangeVerdict): void {
+    if (verdict.kind === "refused") return;
+    const { log, pool, turn } = this.parts;
+    turn.effects.hasNewMembers = true;
+    if (verdict.rulesFrom !== undefined) turn.effects.hasNewList = true;
+    pool.removeCovered((id) => log.covers(id));
   }
 }

@@ -102,6 +102,11 @@ export class BatchPool {
     }
   }
 
+  /** Drops the batches that ran elsewhere or never can. */
+  removeCovered(isCovered: (id: BatchId) => boolean): void {
+    for (const batch of [...this.held.values()]) if (isCovered(batch.id)) this.remove(batch.key);
+  }
+
   /**
    * The next value to propose: oldest first, round robin over origins, within the limits; undefined when nothing
    * waits.

@@ -1,19 +1,22 @@
 // Owns: who proposes. The convener is the lowest voter that seems alive, caught up and free of doubt: a hint for
-// speed, never
-// an authority for safety or liveness. And how far doubt after restarts reaches, which says who can propose at all.
-import type { NodeId } from "../../base/ids.ts";
+// speed, never an authority for safety or liveness. And how far doubt after restarts reaches, which says who can
+// propose at all.
+import type { NodeId, NodeUid } from "../../base/ids.ts";
 import type { TestChoices } from "../observer.ts";
 import type { Admission } from "./admission.ts";
+import type { LogState } from "./log-state.ts";
+import type { Voter } from "./membership.ts";
 import type { Pace } from "./pace.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { SlotTable } from "./slot-table.ts";
 
 export interface ConvenerView {
   readonly self: NodeId;
-  readonly voters: readonly NodeId[];
+  readonly selfUid: NodeUid;
   readonly windowSlots: number;
   /** D of this node: below it this node may have proposed and forgotten it. */
   readonly doubtBelow: number;
+  readonly log: LogState;
   readonly slots: SlotTable;
   readonly peers: PeerView;
   readonly admission: Admission;
@@ -23,16 +26,17 @@ export interface ConvenerView {
 
 /** Who should propose for slot `next`, as this node sees it. */
 export function pickConvener(view: ConvenerView, next: number, nowMs: number): NodeId {
-  const fair = view.voters.find((node) => canConvene(view, node, next, nowMs)) ?? view.self;
+  const { voters } = view.log.membership.rulingAt(next);
+  const fair = voters.find((voter) => canConvene(view, voter, next, nowMs))?.node ?? view.self;
   return view.choices?.convener(fair) ?? fair;
 }
 
-function canConvene(view: ConvenerView, node: NodeId, next: number, nowMs: number): boolean {
+function canConvene(view: ConvenerView, voter: Voter, next: number, nowMs: number): boolean {
   const { admission, peers, pace } = view;
-  if (node === view.self) return admission.isAdmitted && view.doubtBelow <= next && isCaughtUp(view, nowMs);
-  const peer = peers.get(node);
-  if (peer === undefined || !peers.isAlive(peer, nowMs) || pace.isSkipped(node, nowMs)) return false;
-  return peer.doubtBelow <= next && peer.lag <= view.windowSlots && admission.hasMet(node);
+  if (voter.uid === view.selfUid) return admission.isAdmitted && view.doubtBelow <= next && isCaughtUp(view, nowMs);
+  const peer = peers.ofVoter(voter);
+  if (peer === undefined || !peers.isAlive(peer, nowMs) || pace.isSkipped(voter.node, nowMs)) return false;
+  return peer.doubtBelow <= next && peer.lag <= view.windowSlots && admission.hasMet(voter.node);
 }
 
 /** Whether this node is about as far as the others: what it proposes further back is decided already. */
@@ -41,12 +45,20 @@ export function isCaughtUp({ peers, slots, windowSlots }: ConvenerView, nowMs: n
 }
 
 /** The highest D of all voters: null slots below it come from restarts, not from contention. */
-export function highestDoubt({ doubtBelow, peers }: ConvenerView): number {
-  return peers.others.reduce((highest, peer) => Math.max(highest, peer.doubtBelow), doubtBelow);
+export function highestDoubt({ doubtBelow, log, peers, selfUid, slots }: ConvenerView): number {
+  let highest = 0;
+  for (const voter of log.membership.rulingAt(slots.applied).voters) {
+    const own = voter.uid === selfUid ? doubtBelow : (peers.ofVoter(voter)?.doubtBelow ?? 0);
+    highest = Math.max(highest, own);
+  }
+  return highest;
 }
 
 /** Voters alive that may still propose in `slot`. Fewer than a quorum: no value can win there any more. */
-export function countCertain({ doubtBelow, peers }: ConvenerView, slot: number, nowMs: number): number {
-  const own = doubtBelow <= slot ? 1 : 0;
-  return own + peers.others.filter((peer) => peers.isAlive(peer, nowMs) && peer.doubtBelow <= slot).length;
+export function countCertain({ doubtBelow, log, peers, selfUid }: ConvenerView, slot: number, nowMs: number): number {
+  return log.membership.rulingAt(slot).voters.filter((voter) => {
+    if (voter.uid === selfUid) return doubtBelow <= slot;
+    const peer = peers.ofVoter(voter);
+    return peer !== undefined && peers.isAlive(peer, nowMs) && peer.doubtBelow <= slot;
+  }).length;
 }

@@ -54,4 +54,9 @@ export class DedupeTable {
     while (row.beyond.delete(row.watermark + 1)) row.watermark += 1;
     return isFirst;
   }
+
+  /** The origin is no member any more, and never will be again. */
+  forget(origin: NodeUid): void {
+    this.rows.delete(origin);
+  }
 }

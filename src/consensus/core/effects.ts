@@ -2,19 +2,24 @@
 // A message in `sends` waits for no write; what must be durable first is sent by a later step, after `written`.
 import type { NodeId, NodeUid } from "../../base/ids.ts";
 import type { Batch } from "./batch-pool.ts";
+import type { DecidedChange } from "./membership-change.ts";
+import type { ChangeVerdict } from "./membership.ts";
+import type { LogStateSnapshot } from "./log-state.ts";
 import type { Ballot, BatchId, Message, Outcome, Refusal } from "./message.ts";
 
 export interface FirstVoter {
   readonly node: NodeId;
   readonly uid: NodeUid;
   readonly share: string;
+  /** Where peers reached it when the cluster formed. */
+  readonly address: string;
 }
 
 export type JournalEntry =
   | { readonly kind: "ballot"; readonly ballot: Ballot; readonly batches: readonly Batch[] }
   /** The slot was applied; `batches` are those of its outcome that are not on this disk yet. */
   | { readonly kind: "decided"; readonly slot: number; readonly outcome: Outcome; readonly batches: readonly Batch[] }
-  | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[] }
+  | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[]; readonly seed: string | undefined }
   | { readonly kind: "formed" }
   /** These marks survive restarts: the state here is wrong, or this node is no member any more. */
   | { readonly kind: "diverged"; readonly reason: string }
@@ -32,7 +37,12 @@ export interface Apply {
   readonly slot: number;
   readonly outcome: Outcome;
   /** The batches that run now, in order: those of the outcome that did not run before. */
-  readonly batches: readonly Batch[];
+  readonly batches: readonly RunBatch[];
+}
+
+export interface RunBatch extends Batch {
+  /** What a change of the membership came to; undefined for commands of the state machine. */
+  readonly verdict: ChangeVerdict | undefined;
 }
 
 export type Alarm =
@@ -48,6 +58,14 @@ export class Effects {
   /** For statistics and checkers; applying follows in slot order. */
   readonly decisions: { readonly slot: number; readonly outcome: Outcome; readonly phase: number | "told" }[] = [];
   readonly applies: Apply[] = [];
+  /** A list of voters was decided: reads under way ask once more, because its quorums count from now on. */
+  hasNewList = false;
+  /** Who belongs to the cluster, or how they are reached, has changed. */
+  hasNewMembers = false;
+  /** Changes of the membership that this node should propose, because a node asked for them. */
+  readonly changes: DecidedChange[] = [];
+  /** This node is too far behind for the log of this peer: its state is to be fetched. */
+  snapshotFrom: NodeId | undefined;
   /** Peers that ask for decided slots which are no longer in memory. */
   readonly logRequests: { readonly to: NodeId; readonly from: number }[] = [];
   /** Read rounds that a quorum has answered. */
@@ -55,6 +73,8 @@ export class Effects {
   readonly alarms: Alarm[] = [];
   /** The others no longer accept this node: it must stop. */
   refused: Refusal | undefined;
+  /** The state here is wrong, by the word of a quorum: it must stop, and return only with the state of another. */
+  diverged: string | undefined;
 
   send(to: NodeId | "others", message: Message): void {
     this.sends.push({ to, message });
@@ -69,6 +89,10 @@ export type ReplicaEvent =
   /** A batch of this node's own closed. */
   | { readonly kind: "batch"; readonly id: BatchId; readonly commands: Uint8Array }
   | { readonly kind: "read" }
+  /** The state after this slot was applied has this hash. */
+  | { readonly kind: "state-hash"; readonly slot: number; readonly hash: number }
+  /** The state of another node was installed: slots [0, applied) are in it. */
+  | { readonly kind: "installed"; readonly applied: number; readonly log: LogStateSnapshot }
   | { readonly kind: "tick" }
   /** All events of this turn were given: the moment to propose. */
   | { readonly kind: "turn-end" };

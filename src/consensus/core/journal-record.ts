@@ -8,7 +8,16 @@ import type { NodeId, NodeUid } from "../../base/ids.ts";
 import { MiB } from "../../base/units.ts";
 import type { FirstVoter } from "./effects.ts";
 import type { Ballot, BatchId, Outcome } from "./message.ts";
-import { ballotFromWire, ballotToWire, choiceToWire, idFrom, idParts, outcomeFromWire } from "./message-codec.ts";
+import {
+  ballotFromWire,
+  ballotToWire,
+  choiceToWire,
+  firstVoterFromWire,
+  firstVoterToWire,
+  idFrom,
+  idParts,
+  outcomeFromWire,
+} from "./message-codec.ts";
 import type { PeerPromise } from "./peer-view.ts";
 
 export const JOURNAL_FORMAT = 1;
@@ -34,7 +43,7 @@ export type StoredEntry =
   | { readonly kind: "identity"; readonly identity: Identity }
   /** A start of the process: raises the incarnation before the first message of it. */
   | { readonly kind: "start"; readonly incarnation: number; readonly startId: string }
-  | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[] }
+  | { readonly kind: "voter-list"; readonly voters: readonly FirstVoter[]; readonly seed: string | undefined }
   | { readonly kind: "formed" }
   | { readonly kind: "diverged" | "removed"; readonly reason: string }
   | { readonly kind: "generation"; readonly generation: number; readonly slot: number }
@@ -86,7 +95,7 @@ export function encodeRecord(
     JOURNAL_FORMAT,
     record.number,
     record.proposeBelow,
-    record.promises.map((promise) => [promise.node, promise.startId, promise.writeNumber]),
+    record.promises.map((promise) => [promise.uid, promise.startId, promise.writeNumber]),
     record.entries.map(entryToWire),
   ]);
   const checksum = crc32(body, previous);
@@ -142,8 +151,8 @@ function recordFromWire(wire: Wire): JournalRecord {
   return {
     number: number as number,
     proposeBelow: proposeBelow as number,
-    promises: (promises as Wire[]).map(([node, startId, writeNumber]) => ({
-      node: node as NodeId,
+    promises: (promises as Wire[]).map(([uid, startId, writeNumber]) => ({
+      uid: uid as NodeUid,
       startId: startId as string,
       writeNumber: writeNumber as number,
     })),
@@ -160,7 +169,7 @@ function entryToWire(entry: StoredEntry): Wire {
     case "start":
       return [TAG.start, entry.incarnation, entry.startId];
     case "voter-list":
-      return [TAG.voterList, entry.voters.map((voter) => [voter.node, voter.uid, voter.share])];
+      return [TAG.voterList, entry.voters.map(firstVoterToWire), entry.seed ?? null];
     case "formed":
       return [TAG.formed];
     case "generation":
@@ -200,11 +209,8 @@ function entryFromWire(wire: Wire): StoredEntry {
     case TAG.voterList:
       return {
         kind: "voter-list",
-        voters: (wire[1] as Wire[]).map(([node, uid, share]) => ({
-          node: node as NodeId,
-          uid: uid as NodeUid,
-          share: share as string,
-        })),
+        voters: (wire[1] as Wire[]).map(firstVoterFromWire),
+        seed: (wire[2] as string | null) ?? undefined,
       };
     case TAG.formed:
       return { kind: "formed" };

@@ -2,11 +2,13 @@
 // one turn as arrays that start with a tag. Decoding is total: bad input gives undefined, never a throw.
 import { decode, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
-import type { NodeUid } from "../../base/ids.ts";
+import { type NodeUid, parseNodeId } from "../../base/ids.ts";
 import { MiB } from "../../base/units.ts";
+import type { FirstVoter } from "./effects.ts";
 import {
   type Ballot,
   type BatchId,
+  type Genesis,
   type LogEntry,
   type Message,
   type Outcome,
@@ -80,14 +82,26 @@ function toWire(message: Message): Wire {
     case "log":
       return [TAG.log, message.from, message.entries.map(logEntryToWire)];
     case "status":
-      return [TAG.status, message.applied, message.decided, message.voted, message.doubtBelow];
+      return [
+        TAG.status,
+        message.applied,
+        message.decided,
+        message.voted,
+        message.doubtBelow,
+        message.synced,
+        message.logStart,
+        message.hashes.map(({ slot, hash }) => [slot, hash]),
+      ];
     case "read-index":
       return [TAG.readIndex, message.nonce];
     case "read-index-reply":
       return [TAG.readIndexReply, message.nonce, message.voted];
     case "hello": {
       const { uid, startId, startWrite, doubtBelow, share, listDigest, isFormed, wantsHello } = message;
-      return [TAG.hello, uid, startId, startWrite, doubtBelow, share, listDigest ?? null, isFormed, wantsHello];
+      const { address, isJoining, supportedVersion, seed, genesis } = message;
+      const start = [uid, startId, startWrite, doubtBelow, share, listDigest ?? null, isFormed, wantsHello];
+      const origin = [seed ?? null, genesis === undefined ? null : genesisToWire(genesis)];
+      return [TAG.hello, ...start, address, isJoining, supportedVersion, ...origin];
     }
     case "hello-reply": {
       const refusal = message.refusal;
@@ -126,6 +140,9 @@ function fromWire(wire: Wire): Message {
         decided: count(wire[2]),
         voted: count(wire[3]),
         doubtBelow: count(wire[4]),
+        synced: count(wire[5]),
+        logStart: count(wire[6]),
+        hashes: list(wire[7]).map((pair) => ({ slot: count(list(pair)[0]), hash: count(list(pair)[1]) })),
       };
     case TAG.readIndex:
       return { kind: "read-index", nonce: count(wire[1]) };
@@ -142,6 +159,11 @@ function fromWire(wire: Wire): Message {
         listDigest: wire[6] === null ? undefined : text(wire[6]),
         isFormed: wire[7] === true,
         wantsHello: wire[8] === true,
+        address: text(wire[9]),
+        isJoining: wire[10] === true,
+        supportedVersion: count(wire[11]),
+        seed: wire[12] === null ? undefined : text(wire[12]),
+        genesis: wire[13] === null ? undefined : genesisFromWire(list(wire[13])),
       };
     case TAG.helloReply:
       return { kind: "hello-reply", startId: text(wire[1]), refusal: refusalFromWire(wire[2]) };
@@ -205,8 +227,30 @@ function refusalToWire({ code, message, isProof }: Refusal): Wire {
 function refusalFromWire(wire: unknown): Refusal | undefined {
   if (wire === null) return undefined;
   const [code, message, isProof] = list(wire);
-  const known = code === "E_DATA_FOREIGN" ? "E_DATA_FOREIGN" : "E_DATA_LOST";
+  const known = code === "E_DATA_FOREIGN" || code === "E_REMOVED" ? code : "E_DATA_LOST";
   return { code: known, message: text(message), isProof: isProof === true };
+}
+
+export function firstVoterToWire({ node, uid, share, address }: FirstVoter): Wire {
+  return [node, uid, share, address];
+}
+
+export function firstVoterFromWire(wire: Wire): FirstVoter {
+  const [node, uid, share, address] = wire;
+  return { node: parseNodeId(text(node)), uid: text(uid) as NodeUid, share: text(share), address: text(address) };
+}
+
+function genesisToWire({ windowSlots, seed, voters }: Genesis): Wire {
+  return [windowSlots, seed ?? null, voters.map(firstVoterToWire)];
+}
+
+function genesisFromWire(wire: Wire): Genesis {
+  const [windowSlots, seed, voters] = wire;
+  return {
+    windowSlots: count(windowSlots),
+    seed: seed === null ? undefined : text(seed),
+    voters: list(voters).map((voter) => firstVoterFromWire(list(voter))),
+  };
 }
 
 export function idParts(id: BatchId): Wire {

@@ -3,6 +3,7 @@
 // Slot and phase are different things: a slot is a position of the log, a phase a round of the agreement inside one
 // slot.
 import type { NodeUid } from "../../base/ids.ts";
+import type { FirstVoter } from "./effects.ts";
 
 /** (origin, incarnation, sequence): never a content hash, because two equal commands must both run. */
 export interface BatchId {
@@ -67,6 +68,12 @@ export type Message =
       readonly voted: number;
       /** D: undecided slots below it are in doubt for the sender. */
       readonly doubtBelow: number;
+      /** Slots [0, synced) are on the sender's disk as applied. */
+      readonly synced: number;
+      /** The log of the sender begins here; earlier slots are only in its state. */
+      readonly logStart: number;
+      /** Hashes of the sender's state after some slots, the latest last. */
+      readonly hashes: readonly StateHash[];
     }
   /** One round of linearizable reads. */
   | { readonly kind: "read-index"; readonly nonce: number }
@@ -87,12 +94,34 @@ export type Message =
       readonly isFormed: boolean;
       /** The sender has not met this start of the receiver yet. */
       readonly wantsHello: boolean;
+      /** Where peers reach the sender. */
+      readonly address: string;
+      /** The sender has an empty directory and asks to be made a member. */
+      readonly isJoining: boolean;
+      /** The highest version of a cluster that the sender's build can work with. */
+      readonly supportedVersion: number;
+      /** Digest of the state that the sender's directory was restored from. */
+      readonly seed: string | undefined;
+      /** How the cluster formed, for a receiver that has not been there. */
+      readonly genesis: Genesis | undefined;
     }
   | { readonly kind: "hello-reply"; readonly startId: string; readonly refusal: Refusal | undefined };
 
+export interface StateHash {
+  readonly slot: number;
+  readonly hash: number;
+}
+
+/** Everything the first voters agreed on. */
+export interface Genesis {
+  readonly windowSlots: number;
+  readonly seed: string | undefined;
+  readonly voters: readonly FirstVoter[];
+}
+
 /** Why a voter does not accept another one: its data directory is not the one it had. */
 export interface Refusal {
-  readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN";
+  readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN" | "E_REMOVED";
   readonly message: string;
   /**
    * Both belong to the same cluster, and the refuser remembers a later write of this very voter: one such answer is

@@ -25,9 +25,10 @@ export class Pace {
   private missing: NodeId | undefined;
   private readonly skippedUntil = new Map<NodeId, number>();
   private readonly random: Random;
-  private readonly rank: number;
+  private readonly rank: () => number;
 
-  constructor(random: Random, rank: number) {
+  /** `rank` staggers who loses patience first. */
+  constructor(random: Random, rank: () => number) {
     this.random = random;
     this.rank = rank;
   }
@@ -39,7 +40,7 @@ export class Pace {
 
   /** How long a batch may stay unassigned before this node proposes it itself. */
   proposePatienceMs(): number {
-    const base = (this.rank + 1) * this.patience * 2 ** Math.min(this.nullRow, DOUBLINGS_MAX);
+    const base = (this.rank() + 1) * this.patience * 2 ** Math.min(this.nullRow, DOUBLINGS_MAX);
     return Math.min(PATIENCE_MS_MAX, base) * (1 + this.random.next() / 4);
   }
 

@@ -1,89 +1,180 @@
-// Owns: what this node knows of the other voters: heard when, how far, in doubt below which slot.
+// Owns: what this node knows of the others: heard when, how far, in doubt below which slot.
 // A hint for speed and readiness; nothing here decides anything.
-import type { NodeId } from "../../base/ids.ts";
+import type { NodeId, NodeUid } from "../../base/ids.ts";
+import { UID_UNKNOWN, type Voter, type VoterList } from "./membership.ts";
+import type { StateHash } from "./message.ts";
 
 /** Silence after which a voter is suspected. */
 export const SILENCE_MS_MAX = 1_000;
 
 export interface Peer {
   readonly node: NodeId;
-  readonly index: number;
+  /** The data directory it came with, once its hello was accepted. */
+  uid: NodeUid;
   isUp: boolean;
   heardMs: number;
   /** Slots [0, applied) were applied there, by its last status. */
   applied: number;
+  /** Slots [0, synced) are on its disk as applied, by its last status. */
+  synced: number;
+  /** Where its log begins. */
+  logStart: number;
   doubtBelow: number;
   /** How many slots it was behind this node when that status came. */
   lag: number;
   hasStatus: boolean;
-  /**
-   * The start of its process that this node accepted last, and the last durable write of it that this node knows of.
-   *
-   */
+  hashes: readonly StateHash[];
+  /** The highest version of a cluster that its build can work with; 0 before its hello. */
+  supportedVersion: number;
+  /** The start of its process that this node accepted last, and the last durable write of it that it knows of. */
   startId: string;
   writeNumber: number;
 }
 
 /** What is kept of each other voter inside this node's own writes: it finds a disk that is older than it was. */
 export interface PeerPromise {
-  readonly node: NodeId;
+  readonly uid: NodeUid;
   readonly startId: string;
   readonly writeNumber: number;
 }
 
 export class PeerView {
-  readonly others: readonly Peer[];
-  private readonly byNode: ReadonlyMap<NodeId, Peer>;
+  private readonly self: NodeId;
+  private readonly selfUid: NodeUid;
+  private readonly byNode = new Map<NodeId, Peer>();
+  /** Promises of peers that have not said hello yet. */
+  private readonly promised: Map<NodeUid, PeerPromise>;
 
-  constructor(voters: readonly NodeId[], self: NodeId, promises: readonly PeerPromise[]) {
-    this.others = voters
-      .map((node, index) => ({
-        node,
-        index,
-        isUp: false,
-        heardMs: Number.NEGATIVE_INFINITY,
-        applied: 0,
-        doubtBelow: 0,
-        lag: 0,
-        hasStatus: false,
-        startId: promises.find((promise) => promise.node === node)?.startId ?? "",
-        writeNumber: promises.find((promise) => promise.node === node)?.writeNumber ?? 0,
-      }))
-      .filter((peer) => peer.node !== self);
-    this.byNode = new Map(this.others.map((peer) => [peer.node, peer]));
+  constructor(self: Voter, promises: readonly PeerPromise[]) {
+    this.self = self.node;
+    this.selfUid = self.uid;
+    this.promised = new Map(promises.map((promise) => [promise.uid, promise]));
+  }
+
+  get others(): readonly Peer[] {
+    return [...this.byNode.values()];
   }
 
   get(node: NodeId): Peer | undefined {
     return this.byNode.get(node);
   }
 
+  /** The peer of this name, from now on a known one. */
+  ensure(node: NodeId): Peer {
+    const known = this.byNode.get(node);
+    if (known !== undefined) return known;
+    const peer = newPeer(node);
+    this.byNode.set(node, peer);
+    return peer;
+  }
+
+  /** Nodes that belong to the cluster are known; others only as long as they are connected. */
+  sync(nodes: Iterable<NodeId>): void {
+    const wanted = new Set(nodes);
+    for (const node of wanted) if (node !== this.self) this.ensure(node);
+    for (const peer of this.byNode.values()) {
+      if (!wanted.has(peer.node) && !peer.isUp) this.byNode.delete(peer.node);
+    }
+  }
+
   isAlive(peer: Peer, nowMs: number): boolean {
     return peer.isUp && nowMs - peer.heardMs < SILENCE_MS_MAX;
   }
 
-  /** Voters heard lately, this node included. */
-  aliveCount(nowMs: number): number {
-    return 1 + this.others.filter((peer) => this.isAlive(peer, nowMs)).length;
+  /** The peer that is this voter, not another data directory of the same name. */
+  ofVoter(voter: Voter): Peer | undefined {
+    const peer = this.byNode.get(voter.node);
+    if (peer === undefined) return undefined;
+    const isUnknown = peer.uid === UID_UNKNOWN || voter.uid === UID_UNKNOWN;
+    return isUnknown || peer.uid === voter.uid ? peer : undefined;
+  }
+
+  isVoterAlive(voter: Voter, nowMs: number): boolean {
+    if (this.isSelf(voter)) return true;
+    const peer = this.ofVoter(voter);
+    return peer !== undefined && this.isAlive(peer, nowMs);
+  }
+
+  /** Voters of the list heard lately, this node included if it is one. */
+  aliveCount(list: VoterList, nowMs: number): number {
+    let count = 0;
+    for (const voter of list.voters) if (this.isVoterAlive(voter, nowMs)) count += 1;
+    return count;
   }
 
   /** The peer that is furthest ahead among those alive. */
   furthest(nowMs: number): Peer | undefined {
     let best: Peer | undefined;
-    for (const peer of this.others) {
+    for (const peer of this.byNode.values()) {
       if (this.isAlive(peer, nowMs) && (best === undefined || peer.applied > best.applied)) best = peer;
     }
     return best;
   }
 
-  startAccepted(node: NodeId, startId: string, writeNumber: number): void {
+  /** A promise of this data directory, from a peer that is here or from this node's disk. */
+  promiseOf(node: NodeId, uid: NodeUid): PeerPromise | undefined {
     const peer = this.byNode.get(node);
-    if (peer === undefined) return;
-    if (peer.startId === startId) return;
-    peer.startId = startId;
-    peer.writeNumber = writeNumber;
+    return peer?.uid === uid && peer.startId !== "" ? peer : this.promised.get(uid);
+  }
+
+  startAccepted(node: NodeId, uid: NodeUid, start: { readonly startId: string; readonly startWrite: number }): Peer {
+    let peer = this.ensure(node);
+    if (peer.uid !== uid) {
+      if (peer.uid !== UID_UNKNOWN) {
+        const { isUp, heardMs } = peer;
+        this.remember(peer);
+        peer = Object.assign(newPeer(node), { isUp, heardMs });
+        this.byNode.set(node, peer);
+      }
+      peer.uid = uid;
+      Object.assign(peer, this.takePromise(uid));
+    }
+    if (peer.startId === start.startId) return peer;
+    peer.startId = start.startId;
+    peer.writeNumber = start.startWrite;
+    return peer;
   }
 
   promises(): readonly PeerPromise[] {
-    return this.others.map(({ node, startId, writeNumber }) => ({ node, startId, writeNumber }));
+    const met = this.others.filter((peer) => peer.startId !== "");
+    return [...met.map(({ uid, startId, writeNumber }) => ({ uid, startId, writeNumber })), ...this.promised.values()];
   }
+
+  /** Whoever is no member any more is owed nothing. */
+  forgetPromises(isMember: (uid: NodeUid) => boolean): void {
+    for (const uid of this.promised.keys()) if (!isMember(uid)) this.promised.delete(uid);
+  }
+
+  private isSelf(voter: Voter): boolean {
+    return voter.node === this.self && (voter.uid === this.selfUid || voter.uid === UID_UNKNOWN);
+  }
+
+  private remember({ uid, startId, writeNumber }: Peer): void {
+    if (startId !== "") this.promised.set(uid, { uid, startId, writeNumber });
+  }
+
+  private takePromise(uid: NodeUid): Partial<PeerPromise> {
+    const promise = this.promised.get(uid);
+    this.promised.delete(uid);
+    return promise ?? {};
+  }
+}
+
+function newPeer(node: NodeId): Peer {
+  return {
+    node,
+    uid: UID_UNKNOWN,
+    isUp: false,
+    heardMs: Number.NEGATIVE_INFINITY,
+    applied: 0,
+    synced: 0,
+    logStart: 0,
+    doubtBelow: 0,
+    lag: 0,
+    hasStatus: false,
+    hashes: [],
+    supportedVersion: 0,
+    startId: "",
+    writeNumber: 0,
+  };
 }

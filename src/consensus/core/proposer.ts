@@ -31,7 +31,6 @@ export interface ProposerParts {
   readonly view: ConvenerView;
   readonly agreement: Agreement;
   readonly random: Random;
-  readonly quorum: number;
   /** P. */
   readonly pipelineSlots: number;
 }
@@ -52,7 +51,8 @@ export class Proposer {
   onTurnEnd(): void {
     const { pool, slots, turn, view } = this.parts;
     if (!view.admission.isAdmitted) return;
-    if (pool.unassignedCount > 0 && pickConvener(view, slots.active, turn.nowMs) === view.self) this.proposeNext();
+    const hasWork = pool.unassignedCount > 0 || this.isListPending;
+    if (hasWork && pickConvener(view, slots.active, turn.nowMs) === view.self) this.proposeNext();
     this.burnDoubt();
   }
 
@@ -68,10 +68,16 @@ export class Proposer {
     while (slots.inFlight < pipelineSlots && turn.nowMs >= pace.backoffUntilMs) {
       const next = slots.active;
       if (next >= slots.windowEnd || !agreement.mayProposeAt(next)) return;
-      const value = pool.nextValue(VALUE_IDS_MAX, VALUE_BYTES_MAX);
+      const value = pool.nextValue(VALUE_IDS_MAX, VALUE_BYTES_MAX) ?? (this.isListPending ? NOOP : undefined);
       if (value === undefined) return;
       agreement.propose(slots.open(next, turn.nowMs), value);
     }
+  }
+
+  /** A new list of voters was decided: slots must pass until it rules, even when nobody has work. */
+  private get isListPending(): boolean {
+    const { slots, view } = this.parts;
+    return view.log.membership.pendingAt(slots.active) !== undefined;
   }
 
   /**
@@ -79,11 +85,13 @@ export class Proposer {
    * for all such slots of the window together, as soon as anyone has work.
    */
   private burnDoubt(): void {
-    const { agreement, pool, quorum, slots, turn, view } = this.parts;
-    if (slots.inFlight === 0 && pool.unassignedCount === 0) return;
+    const { agreement, pool, slots, turn, view } = this.parts;
+    if (slots.inFlight === 0 && pool.unassignedCount === 0 && !this.isListPending) return;
     const end = Math.min(slots.windowEnd, highestDoubt(view));
     for (let at = slots.applied; at < end; at++) {
-      if (countCertain(view, at, turn.nowMs) < quorum) agreement.voteUnsure(slots.open(at, turn.nowMs));
+      const list = view.log.membership.rulingAt(at);
+      if (!list.has(view.selfUid)) continue;
+      if (countCertain(view, at, turn.nowMs) < list.quorum) agreement.voteUnsure(slots.open(at, turn.nowMs));
     }
   }
 

@@ -1,7 +1,10 @@
-// Owns: the quorum rounds of linearizable reads. No lease, no clock, no fsync: ask the voters for the highest slot
-// each has
-// *voted in*, take the maximum over a quorum, wait until it is applied. An acknowledged write has a quorum of votes, so
-// some answer covers it. ("Highest decided" would be wrong: only the acknowledging node may know the decision.)
+// Owns: the quorum rounds of linearizable reads. No lease, no clock, no fsync: ask the voters for the highest slot each
+// has *voted in*, take the maximum over a quorum, wait until it is applied. An acknowledged write has a quorum of
+// votes, so some answer covers it. ("Highest decided" would be wrong: only the acknowledging node may know the
+// decision.) A quorum of every voter list that this node knows to rule from here on must answer; a list that shows up
+// while applying up to the target sends the reads into another round (the driver does that).
+import type { NodeUid } from "../../base/ids.ts";
+import type { VoterList } from "./membership.ts";
 
 export interface ReadRound {
   readonly nonce: number;
@@ -10,12 +13,10 @@ export interface ReadRound {
 }
 
 export class ReadRounds {
-  private readonly quorum: number;
   private nonce: number;
-  private open: { nonce: number; target: number; answered: Set<number> } | undefined;
+  private open: { nonce: number; target: number; answered: Set<NodeUid> } | undefined;
 
-  constructor(quorum: number, firstNonce: number) {
-    this.quorum = quorum;
+  constructor(firstNonce: number) {
     this.nonce = firstNonce;
   }
 
@@ -24,23 +25,32 @@ export class ReadRounds {
   }
 
   /** Starts a round with this node's own answer. One round at a time; a fresh nonce each. */
-  begin(self: number, voted: number): ReadRound | undefined {
+  begin(self: NodeUid, voted: number, lists: readonly VoterList[]): ReadRound | undefined {
     this.nonce += 1;
     this.open = { nonce: this.nonce, target: voted, answered: new Set([self]) };
-    return this.finished();
+    return this.finished(lists);
   }
 
-  /** The finished round once a quorum has answered. Late, foreign and repeated answers change nothing. */
-  answer(voter: number, nonce: number, voted: number): ReadRound | undefined {
-    if (this.open === undefined || this.open.nonce !== nonce) return undefined;
+  /** The finished round once quorums have answered. Late, foreign and repeated answers change nothing. */
+  answer(
+    voter: NodeUid,
+    reply: { readonly nonce: number; readonly voted: number },
+    lists: readonly VoterList[],
+  ): ReadRound | undefined {
+    if (this.open === undefined || this.open.nonce !== reply.nonce) return undefined;
     this.open.answered.add(voter);
-    this.open.target = Math.max(this.open.target, voted);
-    return this.finished();
+    this.open.target = Math.max(this.open.target, reply.voted);
+    return this.finished(lists);
   }
 
-  private finished(): ReadRound | undefined {
+  /** The reads of the open round begin again in a later one. */
+  abandon(): void {
+    this.open = undefined;
+  }
+
+  private finished(lists: readonly VoterList[]): ReadRound | undefined {
     const round = this.open;
-    if (round === undefined || round.answered.size < this.quorum) return undefined;
+    if (round === undefined || lists.some((list) => list.countOf(round.answered) < list.quorum)) return undefined;
     this.open = undefined;
     return { nonce: round.nonce, target: round.target };
   }

@@ -4,7 +4,7 @@
 import { type Message, type Value, type VoteChoice, batchKeyOf, NULL_OUTCOME, UNSURE } from "./message.ts";
 import type { BatchId, BatchKey } from "./message.ts";
 import type { BatchPool } from "./batch-pool.ts";
-import type { DedupeTable } from "./dedupe-table.ts";
+import type { LogState } from "./log-state.ts";
 import type { PeerView } from "./peer-view.ts";
 import type { Slot } from "./slot.ts";
 import type { Parked, SlotTable } from "./slot-table.ts";
@@ -27,16 +27,12 @@ export function batchesOf(choice: VoteChoice): Value["batches"] {
   return choice === UNSURE || choice === NULL_OUTCOME ? [] : choice.batches;
 }
 
-/** The batches of `choice` that are neither here nor covered by the dedupe table: until they are, it does not count. */
-export function missingBatches(
-  choice: VoteChoice,
-  pool: BatchPool,
-  dedupe: DedupeTable,
-): ReadonlyMap<BatchKey, BatchId> {
+/** The batches of `choice` that are neither here nor covered by what ran: until they are, it does not count. */
+export function missingBatches(choice: VoteChoice, pool: BatchPool, log: LogState): ReadonlyMap<BatchKey, BatchId> {
   const missing = new Map<BatchKey, BatchId>();
   for (const id of batchesOf(choice)) {
     const key = batchKeyOf(id);
-    if (pool.get(key) === undefined && !dedupe.covers(id)) missing.set(key, id);
+    if (pool.get(key) === undefined && !log.covers(id)) missing.set(key, id);
   }
   return missing;
 }

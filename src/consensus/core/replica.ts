@@ -1,7 +1,7 @@
 // Owns: one voter of one consensus group as a pure machine: `step(event, nowMs) -> Effects`. It calls nobody: no clock,
 // random source, socket, file or promise inside. Here are its doors: events, peers, admission, reads, repair.
 // Does not own: agreement on slots (agreement.ts), proposing (proposer.ts), bytes (message-codec.ts, journal.ts).
-import { assert, unreachable } from "../../base/assert.ts";
+import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { PlantedFault, TestChoices } from "../observer.ts";
@@ -9,21 +9,27 @@ import { Admission, type AdmissionState, type SelfIdentity } from "./admission.t
 import { Agreement } from "./agreement.ts";
 import { BatchPool } from "./batch-pool.ts";
 import { coin } from "./coin.ts";
-import { type ConvenerView, pickConvener } from "./convener.ts";
-import type { DedupeTable } from "./dedupe-table.ts";
+import { type ConvenerView, isCaughtUp, pickConvener } from "./convener.ts";
 import type { Effects, JournalEntry, ReplicaEvent } from "./effects.ts";
+import type { LogState, LogStateSnapshot } from "./log-state.ts";
+import type { DecidedChange } from "./membership-change.ts";
+import type { ClusterSight } from "./membership-plan.ts";
+import type { Voter, VoterList } from "./membership.ts";
 import { type Ballot, type BatchId, type BatchKey, type Message, batchKeyOf } from "./message.ts";
 import { Pace } from "./pace.ts";
 import { type Peer, type PeerPromise, PeerView } from "./peer-view.ts";
 import { Proposer } from "./proposer.ts";
-import { quorumOf } from "./quorum.ts";
 import { type ReadRound, ReadRounds } from "./read-rounds.ts";
 import { batchesOf, choiceOf, findLogSource, missingBatches, recordOf } from "./repair.ts";
+import type { SlotRules } from "./slot.ts";
 import { SlotTable } from "./slot-table.ts";
+import { StateAudit } from "./state-audit.ts";
 import { Turn } from "./turn.ts";
+import { CLUSTER_VERSION_MAX } from "./version.ts";
 
 export interface ReplicaConfig {
-  readonly voters: readonly NodeId[];
+  /** The first voters by name; none for a node that joins. */
+  readonly firstVoters: readonly NodeId[];
   /** W: how far votes may run ahead of the applied state. Fixed when the cluster forms. */
   readonly windowSlots: number;
   /** P: slots in flight at most. */
@@ -37,9 +43,11 @@ export interface RecoveredState {
   readonly self: SelfIdentity;
   /** Raised and fsynced at every start. */
   readonly incarnation: number;
-  readonly admission: AdmissionState;
+  readonly admission: AdmissionState & { readonly seed: string | undefined };
   readonly applied: number;
-  readonly dedupe: DedupeTable;
+  readonly log: LogState;
+  /** The log begins here; earlier slots are only in the state. */
+  readonly logStart: number;
   /** H: no proposal was ever sent for a slot at or above it. */
   readonly proposeBelow: number;
   /** Own ballots of slots that are not applied yet. */
@@ -61,6 +69,9 @@ const READ_RESEND_MS = 50;
 /** A late answer to a round of an earlier start must not answer one of this start. */
 const NONCES_PER_START = 2 ** 32;
 const LOG_PULL_MS = 200;
+/** A change that this node asks for is asked for again after this time, while there is still reason to. */
+const CHANGE_AGAIN_MS = 1_000;
+const STATUS_HASHES_MAX = 4;
 /** How far behind the others a node may be and still call itself caught up. */
 const LAG_SLOTS_READY = 64;
 
@@ -68,12 +79,13 @@ export class Replica {
   readonly admission: Admission;
   readonly peers: PeerView;
   readonly slots: SlotTable;
+  /** What consensus itself replicates; replaced when the state of another node is installed. */
+  readonly log: LogState;
   private readonly config: ReplicaConfig;
-  private readonly selfIndex: number;
-  private readonly quorum: number;
+  private readonly self: SelfIdentity;
   private readonly pool = new BatchPool();
-  private readonly dedupe: DedupeTable;
   private readonly reads: ReadRounds;
+  private readonly audit = new StateAudit();
   private readonly pace: Pace;
   private readonly view: ConvenerView;
   private readonly agreement: Agreement;
@@ -83,32 +95,56 @@ export class Replica {
   private helloAtMs = 0;
   private readResendAtMs = 0;
   private logPullAtMs = 0;
+  private changeAtMs = 0;
+  /** Where this node's log begins; the driver says so when it cuts the journal. */
+  logStart: number;
+  /** Slots [0, synced) are on this node's disk as applied; the driver says so. */
+  synced: number;
+  /** Why the state cannot be believed now. */
+  dispute: string | undefined;
 
   constructor(config: ReplicaConfig, recovered: RecoveredState, random: Random) {
-    const { voters, windowSlots, pipelineSlots, planted } = config;
-    const { self, dedupe, proposeBelow } = recovered;
+    const { firstVoters, windowSlots, pipelineSlots, planted } = config;
+    const { self, log, proposeBelow } = recovered;
     this.config = config;
-    this.selfIndex = voters.indexOf(self.node);
-    assert(this.selfIndex >= 0, "this node is one of the voters");
-    this.quorum = quorumOf(voters.length);
-    this.dedupe = dedupe;
-    this.admission = new Admission(self, voters, windowSlots, recovered.admission);
-    this.peers = new PeerView(voters, self.node, recovered.promises);
-    this.pace = new Pace(random.fork("pace"), this.selfIndex);
-    this.reads = new ReadRounds(this.quorum, recovered.incarnation * NONCES_PER_START);
+    this.self = self;
+    this.log = log;
+    this.logStart = recovered.logStart;
+    this.synced = recovered.applied;
+    const { membership } = log;
+    const applied = (): number => this.slots.applied;
+    this.admission = new Admission({ self, firstVoters, windowSlots, membership, applied }, recovered.admission);
+    this.peers = new PeerView(self, recovered.promises);
+    this.pace = new Pace(random.fork("pace"), () => this.rank);
+    this.reads = new ReadRounds(recovered.incarnation * NONCES_PER_START);
     // A voter that had not formed a cluster has proposed nothing that it could have forgotten.
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
     this.slots = this.createSlots(recovered.applied, doubtBelow);
-    const { admission, peers, pace, selfIndex, slots, pool, turn, quorum } = this;
+    const { admission, peers, pace, slots, pool, turn } = this;
     const { choices } = config;
-    const view = { self: self.node, voters, windowSlots, doubtBelow, slots, peers, admission, pace, choices };
+    const reach = { windowSlots, doubtBelow, choices };
+    const view = { self: self.node, selfUid: self.uid, ...reach, log, slots, peers, admission, pace };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
-    const voter = { admission, dedupe, voters, selfIndex, quorum, windowSlots, proposeBelow, planted };
-    this.agreement = new Agreement({ ...shared, ...voter });
-    this.proposer = new Proposer({ ...shared, agreement: this.agreement, random, quorum, pipelineSlots });
+    this.agreement = new Agreement({ ...shared, admission, log, windowSlots, proposeBelow, planted });
+    this.proposer = new Proposer({ ...shared, agreement: this.agreement, random, pipelineSlots });
     for (const { id, commands } of recovered.batches) pool.add(id, commands, 0, "journaled");
     this.agreement.restore(recovered.ballots);
+    this.syncPeers();
+  }
+
+  /** Position in the voter list, which staggers who loses patience first. */
+  private get rank(): number {
+    return Math.max(0, this.log.membership.rulingAt(this.slots.applied).indexOf(this.self.uid));
+  }
+
+  /** The voters of the next slot that is not applied here. */
+  get voterList(): VoterList {
+    return this.log.membership.rulingAt(this.slots.applied);
+  }
+
+  get isVoter(): boolean {
+    return this.voterList.has(this.self.uid);
   }
 
   /** H, for the next durable write. */
@@ -117,16 +153,12 @@ export class Replica {
   }
 
   get hasWork(): boolean {
-    return this.slots.inFlight > 0 || this.pool.unassignedCount > 0 || this.hasOpenRead;
+    const isBusy = this.slots.inFlight > 0 || this.pool.unassignedCount > 0 || this.hasOpenRead;
+    return isBusy || this.log.membership.pendingAt(this.slots.active) !== undefined;
   }
 
   get hasOpenRead(): boolean {
     return this.reads.openNonce !== undefined;
-  }
-
-  /** What has run, for the mark of a checkpoint. */
-  get dedupeTable(): DedupeTable {
-    return this.dedupe;
   }
 
   /** Who should propose next, as this node sees it. */
@@ -136,8 +168,9 @@ export class Replica {
 
   /** Whether this node sees a majority now, and how many voters it sees. */
   visibility(nowMs: number): { readonly hasQuorum: boolean; readonly alive: number; readonly need: number } {
-    const alive = this.peers.aliveCount(nowMs);
-    return { hasQuorum: alive >= this.quorum, alive, need: this.quorum };
+    const list = this.voterList;
+    const alive = this.peers.aliveCount(list, nowMs);
+    return { hasQuorum: alive >= list.quorum, alive, need: list.quorum };
   }
 
   /** Why this node cannot serve, or undefined when it can. */
@@ -146,8 +179,12 @@ export class Replica {
     if (waiting !== undefined) return waiting;
     const { hasQuorum, alive, need } = this.visibility(nowMs);
     if (!hasQuorum) return `sees ${alive} of the ${need} voters that a quorum needs`;
-    const known = 1 + this.peers.others.filter((peer) => peer.hasStatus).length;
-    if (known < this.quorum) return "waits for the status of a quorum";
+    const list = this.voterList;
+    const isKnown = (voter: Voter): boolean =>
+      voter.uid === this.self.uid || this.peers.ofVoter(voter)?.hasStatus === true;
+    if (list.voters.filter(isKnown).length < list.quorum) return "waits for the status of a quorum";
+    const { dispute } = this;
+    if (dispute !== undefined) return dispute;
     const behind = (this.peers.furthest(nowMs)?.applied ?? 0) - this.slots.applied;
     return behind > LAG_SLOTS_READY ? `catching up: ${behind} slots behind` : undefined;
   }
@@ -172,6 +209,13 @@ export class Replica {
       case "read":
         this.startReadRound();
         break;
+      case "state-hash":
+        this.audit.note(event.slot, event.hash);
+        this.auditState();
+        break;
+      case "installed":
+        this.install(event.applied, event.log);
+        break;
       case "tick":
         this.onTick();
         break;
@@ -192,11 +236,13 @@ export class Replica {
       this.sendStatus("others");
     }
     // A single voter meets nobody whose hello could set off its forming.
-    if (this.config.voters.length === 1) this.persistForming(this.admission.nextRecord());
+    if (this.config.firstVoters.length === 1) this.persistForming(this.admission.nextRecord());
+    // What is decided may be learned by anybody: a new member cannot know yet who must accept it.
+    if (this.admission.isFormed) this.catchUp();
     if (!this.admission.isAdmitted) return;
     this.pullOverdueBatches();
     if (nowMs >= this.readResendAtMs) this.sendReadIndex();
-    this.catchUp();
+    this.askForChanges();
     this.proposer.onTick();
   }
 
@@ -207,11 +253,11 @@ export class Replica {
   // ── peers and admission ────────────────────────────────────────────────────────────────────────────────────────────
 
   private onPeer(node: NodeId, state: "up" | "down"): void {
-    const peer = this.peers.get(node);
-    if (peer === undefined) return;
+    const peer = this.peers.ensure(node);
     peer.isUp = state === "up";
     if (state === "down") {
       this.admission.forget(node);
+      this.syncPeers();
       return;
     }
     peer.heardMs = this.turn.nowMs;
@@ -222,10 +268,24 @@ export class Replica {
   private persistForming(entry: JournalEntry | undefined): void {
     if (entry === undefined) return;
     this.turn.persist(entry, () => {
-      if (entry.kind === "formed") this.admission.formedWritten();
+      if (entry.kind === "formed") this.onFormed();
       else this.persistForming(this.admission.listWritten());
       for (const peer of this.peers.others) if (peer.isUp) this.sendHello(peer.node);
     });
+  }
+
+  private onFormed(): void {
+    this.admission.formedWritten();
+    this.syncPeers();
+    this.turn.effects.hasNewMembers = true;
+  }
+
+  /** Members stay known while they are away, others only while they are connected. */
+  private syncPeers(): void {
+    const { members } = this.log.membership;
+    const listed = this.log.membership.listsFrom(this.slots.applied).flatMap((list) => list.nodes);
+    this.peers.sync([...listed, ...members.map((member) => member.node)]);
+    if (this.admission.isFormed) this.peers.forgetPromises((uid) => this.log.membership.isMember(uid));
   }
 
   private sendHello(node: NodeId): void {
@@ -234,15 +294,19 @@ export class Replica {
 
   private sendStatus(to: NodeId | "others"): void {
     const { applied, decided } = this.slots;
-    this.send(to, { kind: "status", applied, decided, voted: this.agreement.voted, doubtBelow: this.view.doubtBelow });
+    const { voted } = this.agreement;
+    const { doubtBelow } = this.view;
+    const { synced, logStart } = this;
+    const hashes = this.audit.hashes.slice(-STATUS_HASHES_MAX);
+    this.send(to, { kind: "status", applied, decided, voted, doubtBelow, synced, logStart, hashes });
   }
 
   private greetStrangers(): void {
     const { admission, turn } = this;
     if (turn.nowMs < this.helloAtMs) return;
     this.helloAtMs = turn.nowMs + HELLO_MS;
-    for (const { node, isUp } of this.peers.others) {
-      const isDone = admission.isFormed && admission.isAcceptedBy(node) && admission.hasMet(node);
+    for (const { node, isUp, uid } of this.peers.others) {
+      const isDone = admission.isFormed && admission.isAcceptedBy(uid) && admission.hasMet(node);
       if (isUp && !isDone) this.sendHello(node);
     }
   }
@@ -251,30 +315,32 @@ export class Replica {
     const peer = this.peers.get(from);
     if (peer === undefined) return;
     peer.heardMs = this.turn.nowMs;
-    if (message.kind === "hello") this.onHello(peer, message);
+    if (message.kind === "hello") this.onHello(from, message);
     else if (message.kind === "hello-reply") this.admission.onReply(from, message, this.turn.effects);
     // Before both have met nothing else counts: the sender repeats whatever still matters.
     else if (this.admission.isFormed && this.admission.hasMet(from)) this.onVoterMessage(peer, message);
   }
 
-  private onHello(peer: Peer, hello: Extract<Message, { kind: "hello" }>): void {
-    const isNewStart = hello.startId !== peer.startId;
-    this.persistForming(this.admission.onHello(peer.node, hello, this.peers, this.turn.effects));
-    if (!this.admission.hasMet(peer.node)) return;
+  private onHello(from: NodeId, hello: Extract<Message, { kind: "hello" }>): void {
+    const isNewStart = hello.startId !== this.peers.get(from)?.startId;
+    const { peer, entry } = this.admission.onHello(from, hello, this.peers, this.turn.effects);
+    this.persistForming(entry);
+    if (peer === undefined) return;
     peer.doubtBelow = hello.doubtBelow;
-    if (hello.wantsHello || isNewStart) this.sendHello(peer.node);
+    if (hello.wantsHello || isNewStart) this.sendHello(from);
   }
 
   private onVoterMessage(peer: Peer, message: Exclude<Message, { kind: "hello" | "hello-reply" }>): void {
     const { agreement, turn } = this;
     switch (message.kind) {
       case "batch":
-        if (this.admission.isVoterUid(message.id.origin)) agreement.addBatch(message.id, message.commands);
+        if (this.log.membership.isMember(message.id.origin)) agreement.addBatch(message.id, message.commands);
         return;
       case "proposal":
       case "ballot": {
         const pullAtMs = turn.nowMs + PULL_AFTER_MS;
-        agreement.onSlotMessage({ voter: peer.index, message, pullAtMs, pullDelayMs: PULL_AGAIN_MS }, peer);
+        const voter = { node: peer.node, uid: peer.uid };
+        agreement.onSlotMessage({ voter, message, pullAtMs, pullDelayMs: PULL_AGAIN_MS }, peer);
         return;
       }
       case "decision":
@@ -300,7 +366,7 @@ export class Replica {
         this.send(peer.node, { kind: "read-index-reply", nonce: message.nonce, voted: agreement.voted });
         return;
       case "read-index-reply":
-        this.finishRead(this.reads.answer(peer.index, message.nonce, message.voted));
+        this.finishRead(this.reads.answer(peer.uid, message, this.ruling));
         return;
       default:
         unreachable(message);
@@ -310,8 +376,12 @@ export class Replica {
   private onStatus(peer: Peer, status: Extract<Message, { kind: "status" }>): void {
     peer.applied = status.applied;
     peer.doubtBelow = status.doubtBelow;
+    peer.synced = status.synced;
+    peer.logStart = status.logStart;
+    peer.hashes = status.hashes;
     peer.lag = this.slots.applied - status.applied;
     peer.hasStatus = true;
+    this.auditState();
   }
 
   // ── repair and catch-up ────────────────────────────────────────────────────────────────────────────────────────────
@@ -341,17 +411,17 @@ export class Replica {
   /** Asks whoever named a batch for it: a voter names only what it has. */
   private pullOverdueBatches(): void {
     const { nowMs } = this.turn;
-    const wanted = new Map<number, Map<BatchKey, BatchId>>();
+    const wanted = new Map<NodeId, Map<BatchKey, BatchId>>();
     for (const entry of this.slots.takeOverdue(nowMs)) {
-      const missing = missingBatches(choiceOf(entry.message), this.pool, this.dedupe);
-      wanted.set(entry.voter, new Map([...(wanted.get(entry.voter) ?? []), ...missing]));
+      const missing = missingBatches(choiceOf(entry.message), this.pool, this.log);
+      const { node } = entry.voter;
+      wanted.set(node, new Map([...(wanted.get(node) ?? []), ...missing]));
       const pullDelayMs = Math.min(PULL_AGAIN_MS_MAX, entry.pullDelayMs * 2);
       this.agreement.onSlotMessage({ ...entry, pullAtMs: nowMs + entry.pullDelayMs, pullDelayMs }, undefined);
     }
-    for (const [voter, missing] of wanted) {
-      const node = this.config.voters[voter];
+    for (const [node, missing] of wanted) {
       const ids = [...missing.values()].slice(0, PULL_IDS_MAX);
-      if (node !== undefined && ids.length > 0) this.send(node, { kind: "pull-batches", ids });
+      if (ids.length > 0) this.send(node, { kind: "pull-batches", ids });
     }
   }
 
@@ -361,6 +431,10 @@ export class Replica {
     const source = findLogSource(this.slots, this.peers, { nowMs, freshMs: this.pace.votePatienceMs * 2 });
     if (source === undefined) return;
     this.logPullAtMs = nowMs + LOG_PULL_MS;
+    if (source.logStart > this.slots.applied) {
+      this.turn.effects.snapshotFrom = source.node;
+      return;
+    }
     this.send(source.node, { kind: "pull-log", from: this.slots.applied });
   }
 
@@ -383,9 +457,19 @@ export class Replica {
 
   // ── reads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** The voters have changed: whoever waits asks in a new round. */
+  abandonReads(): void {
+    this.reads.abandon();
+  }
+
   private startReadRound(): void {
-    this.finishRead(this.reads.begin(this.selfIndex, this.agreement.voted));
+    this.finishRead(this.reads.begin(this.self.uid, this.agreement.voted, this.ruling));
     this.sendReadIndex();
+  }
+
+  /** Every list of voters that rules a slot which is not applied here. */
+  private get ruling(): readonly VoterList[] {
+    return this.log.membership.listsFrom(this.slots.applied);
   }
 
   private sendReadIndex(): void {
@@ -399,14 +483,118 @@ export class Replica {
     if (round !== undefined) this.turn.effects.readTargets.push(round.target);
   }
 
+  // ── members ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Proposes what nobody else would: this node's own new address, its promotion, a version that all can work with. */
+  private askForChanges(): void {
+    const { nowMs, effects } = this.turn;
+    if (nowMs < this.changeAtMs) return;
+    const change = this.ownChange() ?? this.versionChange();
+    if (change === undefined) return;
+    this.changeAtMs = nowMs + CHANGE_AGAIN_MS;
+    effects.changes.push(change);
+  }
+
+  private ownChange(): DecidedChange | undefined {
+    const { membership } = this.log;
+    const { node, uid, address } = this.self;
+    const own = membership.find(uid);
+    if (own === undefined) return undefined;
+    if (own.address !== address) return { kind: "add", node, uid, address };
+    // The place of a lost voter is taken as soon as this node has what a voter must have.
+    const replaces = membership.named(node).some((member) => member.isLost && member.uid !== uid);
+    const isReady = !own.isVoter && replaces && isCaughtUp(this.view, this.turn.nowMs);
+    const isFree = membership.pendingAt(this.slots.applied) === undefined;
+    return isReady && isFree ? { kind: "promote", node, uid } : undefined;
+  }
+
+  private versionChange(): DecidedChange | undefined {
+    const { membership } = this.log;
+    const version = membership.version + 1;
+    if (version > CLUSTER_VERSION_MAX || this.convener() !== this.self.node) return undefined;
+    const others = membership.members.filter((member) => member.uid !== this.self.uid);
+    const areReady = others.every(({ node, uid }) => {
+      const peer = this.peers.get(node);
+      return peer?.uid === uid && peer.supportedVersion >= version;
+    });
+    return areReady ? { kind: "raise-version", version } : undefined;
+  }
+
+  /** What a change of the members is judged by. */
+  get sight(): ClusterSight {
+    const { nowMs } = this.turn;
+    return {
+      membership: this.log.membership,
+      applied: this.slots.applied,
+      isAlive: (voter) => this.peers.isVoterAlive(voter, nowMs),
+      isCaughtUp: (member) => this.isMemberCaughtUp(member),
+      isSettled: (list) => this.isSettled(list),
+    };
+  }
+
+  private isMemberCaughtUp({ node, uid }: Voter): boolean {
+    if (uid === this.self.uid) return isCaughtUp(this.view, this.turn.nowMs);
+    const peer = this.peers.get(node);
+    return peer?.uid === uid && peer.hasStatus && this.slots.applied - peer.applied <= this.config.windowSlots;
+  }
+
+  /** Why this node may stop: a list without it rules, and a quorum of that list has everything before on disk. */
+  get removal(): string | undefined {
+    const { membership } = this.log;
+    const { uid, node } = this.self;
+    if (!membership.isFormed || !membership.isRemoved(uid)) return undefined;
+    const last = this.ruling.at(-1);
+    if (last === undefined || !this.isSettled(last)) return undefined;
+    return `${node} was removed from the cluster: to add it again, start it with an empty data directory and \`join\``;
+  }
+
+  /** A quorum of the list has synced every slot before it rules: the change that made it is finished. */
+  isSettled(list: VoterList): boolean {
+    const synced = list.voters.filter((voter) => {
+      const at = voter.uid === this.self.uid ? this.synced : (this.peers.ofVoter(voter)?.synced ?? 0);
+      return at >= list.fromSlot;
+    });
+    return synced.length >= list.quorum;
+  }
+
+  // ── the state itself ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Slots [0, applied) came with the state of another node. */
+  private install(applied: number, snapshot: LogStateSnapshot): void {
+    this.log.replace(snapshot);
+    this.slots.jump(applied);
+    this.pool.removeCovered((id) => this.log.covers(id));
+    this.audit.reset();
+    this.syncPeers();
+    const { effects } = this.turn;
+    effects.hasNewMembers = true;
+    effects.hasNewList = true;
+    this.agreement.install(applied);
+  }
+
+  private auditState(): void {
+    const told = new Map(this.peers.others.map((peer) => [peer.uid, peer.hashes]));
+    const verdict = this.audit.judge(this.self.uid, told, this.voterList);
+    this.dispute = undefined;
+    if (verdict.kind === "disputed") {
+      this.dispute = `voters disagree about the state after slot ${verdict.slot}, and none has a quorum for its own`;
+    } else if (verdict.kind === "diverged") {
+      const { slot, own, others } = verdict;
+      this.turn.effects.diverged = `the state after slot ${slot} has the hash ${own} here and ${others} on a quorum`;
+    }
+  }
+
   private createSlots(applied: number, doubtBelow: number): SlotTable {
-    const { voters, windowSlots, planted, choices } = this.config;
-    const quorum = planted === "quorum-minus-one" ? Math.max(1, this.quorum - 1) : this.quorum;
+    const { windowSlots, planted, choices } = this.config;
     const toss = (slot: number, phase: number): 0 | 1 => {
       const fair = coin(this.admission.secret, slot, phase);
       return choices?.coin(slot, phase, fair) ?? fair;
     };
-    const rules = { voterCount: voters.length, self: this.selfIndex, quorum, coin: toss, planted };
-    return new SlotTable({ applied, windowSlots, doubtBelow, rules, patienceMs: () => this.pace.votePatienceMs });
+    const rulesOf = (slot: number): SlotRules => {
+      const list = this.log.membership.rulingAt(slot);
+      const quorum = planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
+      return { voterCount: list.voters.length, self: list.indexOf(this.self.uid), quorum, coin: toss, planted };
+    };
+    return new SlotTable({ applied, windowSlots, doubtBelow, rulesOf, patienceMs: () => this.pace.votePatienceMs });
   }
 }

@@ -1,13 +1,14 @@
 // Owns: the slots around the window, and the messages about them that wait for batches.
 // C7  Slots are applied in order, each once; `applied` never goes back.
 import type { BatchKey, Message } from "./message.ts";
+import type { Voter } from "./membership.ts";
 import { Slot, type SlotRules } from "./slot.ts";
 
 const RESEND_MS_FIRST = 50;
 
 /** A message that names a value whose batches are not all here: the same as a slower network, so it is safe. */
 export interface Parked {
-  readonly voter: number;
+  readonly voter: Voter;
   readonly message: Extract<Message, { kind: "proposal" | "ballot" }>;
   /** When its batches are asked for, again if they did not come. */
   readonly pullAtMs: number;
@@ -23,10 +24,12 @@ export class SlotTable {
   decided: number;
   /** Undecided slots in [applied, active). */
   inFlight = 0;
+  /** Told of each new slot, before anything counts in it. */
+  onCreated: (slot: Slot) => void = () => undefined;
   private readonly slots = new Map<number, Slot>();
   private readonly parked = new Map<number, Parked[]>();
   private readonly missing = new Map<BatchKey, Set<number>>();
-  private readonly rules: SlotRules;
+  private readonly rulesOf: (slot: number) => SlotRules;
   private readonly windowSlots: number;
   /** D: undecided slots below it are in doubt. */
   private readonly doubtBelow: number;
@@ -34,7 +37,8 @@ export class SlotTable {
 
   constructor(options: {
     readonly applied: number;
-    readonly rules: SlotRules;
+    /** The voters of a slot below the window's end are known. */
+    readonly rulesOf: (slot: number) => SlotRules;
     readonly windowSlots: number;
     readonly doubtBelow: number;
     readonly patienceMs: () => number;
@@ -42,7 +46,7 @@ export class SlotTable {
     this.applied = options.applied;
     this.active = options.applied;
     this.decided = options.applied;
-    this.rules = options.rules;
+    this.rulesOf = options.rulesOf;
     this.windowSlots = options.windowSlots;
     this.doubtBelow = options.doubtBelow;
     this.patienceMs = options.patienceMs;
@@ -92,10 +96,29 @@ export class SlotTable {
 
   park(slot: number, entry: Parked, missing: readonly BatchKey[]): void {
     const waiting = this.parked.get(slot) ?? [];
-    const isRepeat = waiting.some((other) => other.voter === entry.voter && isSameKind(other.message, entry.message));
+    const isRepeat = waiting.some(
+      (other) => other.voter.uid === entry.voter.uid && isSameKind(other.message, entry.message),
+    );
     if (!isRepeat) waiting.push(entry);
     this.parked.set(slot, waiting);
     for (const key of missing) this.missing.set(key, (this.missing.get(key) ?? new Set()).add(slot));
+  }
+
+  /** The state of another node was installed: slots [0, applied) are in it. */
+  jump(applied: number): void {
+    for (const [at, slot] of this.slots) {
+      if (at >= applied) continue;
+      if (slot.decision === undefined) this.inFlight -= 1;
+      this.slots.delete(at);
+    }
+    for (const at of [...this.parked.keys()]) {
+      if (at >= applied) continue;
+      this.parked.delete(at);
+      this.forgetMissing(at);
+    }
+    this.applied = applied;
+    this.active = Math.max(this.active, applied);
+    this.decided = Math.max(this.decided, applied);
   }
 
   /** The messages that may count now that this batch is here or has run. */
@@ -146,9 +169,10 @@ export class SlotTable {
       resendAtMs: nowMs + RESEND_MS_FIRST,
       resendDelayMs: RESEND_MS_FIRST,
     };
-    const created = new Slot(slot, this.rules, slot < this.doubtBelow, times);
+    const created = new Slot(slot, this.rulesOf(slot), slot < this.doubtBelow, times);
     this.slots.set(slot, created);
     this.inFlight += 1;
+    this.onCreated(created);
     return created;
   }
 }

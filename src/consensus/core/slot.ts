@@ -20,7 +20,7 @@ import { type AddResult, Tally } from "./quorum.ts";
 
 export interface SlotRules {
   readonly voterCount: number;
-  /** Index of this node in the voter list. */
+  /** Index of this node in the voter list; -1 for one that only follows: it counts and decides, but casts nothing. */
   readonly self: number;
   readonly quorum: number;
   readonly coin: (slot: number, phase: number) => 0 | 1;
@@ -75,6 +75,11 @@ export class Slot {
     this.times = times;
   }
 
+  /** Whether this node votes in this slot. */
+  get isVoting(): boolean {
+    return this.rules.self >= 0;
+  }
+
   get hasVoted(): boolean {
     return this.ownVotes.length > 0;
   }
@@ -120,7 +125,7 @@ export class Slot {
     if (this.decision !== undefined) return WAIT;
     const decided = this.findDecision();
     if (decided !== undefined) return decided;
-    if (this.isCasting) return WAIT;
+    if (this.isCasting || this.rules.self < 0) return WAIT;
     if (this.phase === 0 && !this.hasVoted) return this.moveFirstVote();
     if (this.ownVotes.length <= this.phase) return this.moveLaterVote();
     return this.moveState();
@@ -128,7 +133,8 @@ export class Slot {
 
   /** The `?` of phase 0 that patience or doubt allows. Later phases have none: a hurried `?` would break C4. */
   unsureVote(): Ballot | undefined {
-    if (this.decision !== undefined || this.isCasting || this.phase !== 0 || this.hasVoted) return undefined;
+    const isOpen = this.decision === undefined && !this.isCasting && this.rules.self >= 0;
+    if (!isOpen || this.phase !== 0 || this.hasVoted) return undefined;
     return { kind: "vote", slot: this.slot, phase: 0, choice: UNSURE };
   }
 

@@ -1,8 +1,9 @@
 import { beforeEach, expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
-import { Admission } from "../../../../src/consensus/core/admission.ts";
+import { Admission, type AdmissionState, type SelfIdentity } from "../../../../src/consensus/core/admission.ts";
 import { Effects, type FirstVoter } from "../../../../src/consensus/core/effects.ts";
 import type { Message } from "../../../../src/consensus/core/message.ts";
+import { Membership } from "../../../../src/consensus/core/membership.ts";
 import { PeerView } from "../../../../src/consensus/core/peer-view.ts";
 import { uidNamed } from "../../../property/consensus-values.ts";
 
@@ -14,30 +15,45 @@ const C = parseNodeId("c");
 const NODES = [A, B, C];
 const WINDOW_SLOTS = 16;
 const LIST: readonly FirstVoter[] = NODES.map((node) => {
-  return { node, uid: uidNamed(`uid-${node}`), share: `share-${node}` };
+  return { node, uid: uidNamed(`uid-${node}`), share: `share-${node}`, address: `ws://${node}` };
 });
 /** What a hello says whose data directory has no list of voters. */
 const EMPTY = { listDigest: undefined, isFormed: false } as const;
-const SELF = { node: A, uid: uidNamed("uid-a"), share: "share-a", startId: "start-a", startWrite: 10 };
+const SELF = selfOf("a");
 
 let effects: Effects;
 let peers: PeerView;
 
 beforeEach(() => {
   effects = new Effects();
-  peers = new PeerView(NODES, A, []);
+  peers = new PeerView(SELF, []);
 });
 
 function formed(): Admission {
-  return new Admission(SELF, NODES, WINDOW_SLOTS, { voters: LIST, isFormed: true });
+  return admissionOf(SELF, { voters: LIST, isFormed: true });
+}
+
+function selfOf(name: string): SelfIdentity {
+  const node = parseNodeId(name);
+  const start = { startId: `start-${name}`, startWrite: 10, address: `ws://${name}`, seed: undefined };
+  return { node, uid: uidNamed(`uid-${name}`), share: `share-${name}`, ...start };
+}
+
+function admissionOf(self: SelfIdentity, state: AdmissionState, windowSlots = WINDOW_SLOTS): Admission {
+  const membership = Membership.unformed(NODES, windowSlots);
+  if (state.isFormed) membership.form(LIST);
+  const options = { self, firstVoters: NODES, windowSlots, membership, applied: () => 0 };
+  return new Admission(options, { ...state, seed: undefined });
+}
+
+function promised(startId: string, startWrite: number): void {
+  peers.startAccepted(B, uidNamed("uid-b"), { startId, startWrite });
 }
 
 /** What the voter `name` says at its start: with the list on disk, or `EMPTY`. */
 function helloOf(name: string, change: Partial<Hello> = {}): Hello {
   const { isFormed = true } = change;
-  const node = parseNodeId(name);
-  const self = { node, uid: uidNamed(`uid-${name}`), share: `share-${name}`, startId: `start-${name}`, startWrite: 10 };
-  const hello = new Admission(self, NODES, WINDOW_SLOTS, { voters: LIST, isFormed }).hello(A, 0);
+  const hello = admissionOf(selfOf(name), { voters: LIST, isFormed }).hello(A, 0);
   if (hello.kind !== "hello") throw new TypeError("a hello is a hello");
   return { ...hello, ...change };
 }
@@ -48,7 +64,7 @@ function refusals(): readonly (string | undefined)[] {
 
 test("a voter with the list and a higher write number than before is accepted and told so", () => {
   const admission = formed();
-  peers.startAccepted(B, "an earlier start", 9);
+  promised("an earlier start", 9);
   admission.onHello(B, helloOf("b"), peers, effects);
   expect(admission.hasMet(B)).toBe(true);
   expect(refusals()).toEqual([undefined]);
@@ -56,7 +72,7 @@ test("a voter with the list and a higher write number than before is accepted an
 
 test("a start that does not go beyond what was promised before is refused: the disk is older than it was", () => {
   const admission = formed();
-  peers.startAccepted(B, "an earlier start", 10);
+  promised("an earlier start", 10);
   admission.onHello(B, helloOf("b"), peers, effects);
   expect(admission.hasMet(B)).toBe(false);
   expect(refusals()).toEqual(["E_DATA_LOST"]);
@@ -90,6 +106,7 @@ test("a voter whose new start is refused is not met any more: nothing that it sa
 test("ballots may leave once a quorum, this node included, has accepted this start", () => {
   const admission = formed();
   expect(admission.isAdmitted).toBe(false);
+  admission.onHello(B, helloOf("b"), peers, effects);
   admission.onReply(B, { kind: "hello-reply", startId: "another start", refusal: undefined }, effects);
   expect(admission.isAdmitted).toBe(false);
   admission.onReply(B, { kind: "hello-reply", startId: SELF.startId, refusal: undefined }, effects);
@@ -97,28 +114,29 @@ test("ballots may leave once a quorum, this node included, has accepted this sta
 });
 
 test("a voter that has not formed accepts nobody: it knows nothing that could speak against them", () => {
-  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: LIST, isFormed: false });
+  const admission = admissionOf(SELF, { voters: LIST, isFormed: false });
   admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects);
   expect(refusals()).toEqual([]);
   expect(admission.hasMet(B)).toBe(true);
 });
 
 test("a voter writes its list when all have met, and that it has formed when all have told the same list", () => {
-  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: undefined, isFormed: false });
-  expect(admission.onHello(B, helloOf("b", EMPTY), peers, effects)).toBeUndefined();
-  expect(admission.onHello(C, helloOf("c", EMPTY), peers, effects)).toEqual({ kind: "voter-list", voters: LIST });
-  expect(admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects)).toBeUndefined();
+  const admission = admissionOf(SELF, { voters: undefined, isFormed: false });
+  expect(admission.onHello(B, helloOf("b", EMPTY), peers, effects).entry).toBeUndefined();
+  const list = { kind: "voter-list", voters: LIST, seed: undefined };
+  expect(admission.onHello(C, helloOf("c", EMPTY), peers, effects).entry).toEqual(list);
+  expect(admission.onHello(B, helloOf("b", { isFormed: false }), peers, effects).entry).toBeUndefined();
   expect(admission.listWritten()).toBeUndefined();
-  expect(admission.onHello(C, helloOf("c", { isFormed: false }), peers, effects)).toEqual({ kind: "formed" });
+  expect(admission.onHello(C, helloOf("c", { isFormed: false }), peers, effects).entry).toEqual({ kind: "formed" });
   expect(admission.isFormed).toBe(false);
   admission.formedWritten();
   expect(admission.isFormed).toBe(true);
 });
 
 test("an empty voter makes up no list of its own where the others have formed one", () => {
-  const admission = new Admission(SELF, NODES, WINDOW_SLOTS, { voters: undefined, isFormed: false });
+  const admission = admissionOf(SELF, { voters: undefined, isFormed: false });
   admission.onHello(B, helloOf("b"), peers, effects);
-  expect(admission.onHello(C, helloOf("c"), peers, effects)).toBeUndefined();
+  expect(admission.onHello(C, helloOf("c"), peers, effects).entry).toBeUndefined();
 });
 
 test("what seeds the coin is told to nobody", () => {
@@ -128,7 +146,7 @@ test("what seeds the coin is told to nobody", () => {
 });
 
 test("voters that disagree about the window do not form one cluster", () => {
-  const other = new Admission({ ...SELF, node: B }, NODES, WINDOW_SLOTS * 2, { voters: LIST, isFormed: false });
+  const other = admissionOf(selfOf("b"), { voters: LIST, isFormed: false }, WINDOW_SLOTS * 2);
   const hello = other.hello(A, 0);
   if (hello.kind === "hello") formed().onHello(B, { ...hello, uid: uidNamed("uid-b") }, peers, effects);
   expect(refusals()).toEqual(["E_DATA_FOREIGN"]);

@@ -1,0 +1,131 @@
+// Owns: whether a change of the members that somebody asks for may be proposed now, as this node sees the cluster, and
+// what exactly is proposed. Applying it judges again, by the log alone (membership.ts).
+import { unreachable } from "../../base/assert.ts";
+import type { NodeId, NodeUid } from "../../base/ids.ts";
+import type { MembershipChange } from "../group.ts";
+import type { DecidedChange } from "./membership-change.ts";
+import { type Member, type Membership, UID_UNKNOWN, type Voter, VoterList } from "./membership.ts";
+
+export interface ClusterSight {
+  readonly membership: Membership;
+  readonly applied: number;
+  isAlive(voter: Voter): boolean;
+  /** Has about everything that is decided. */
+  isCaughtUp(member: Member): boolean;
+  /** A quorum of the list has everything before it on disk. */
+  isSettled(list: VoterList): boolean;
+}
+
+export type ChangePlan =
+  | { readonly kind: "propose"; readonly change: DecidedChange }
+  /** It is so already. */
+  | { readonly kind: "done" }
+  | {
+      readonly kind: "refused";
+      readonly code: "E_CONFLICT" | "E_NOT_FOUND" | "E_INVALID" | "E_NO_QUORUM";
+      readonly reason: string;
+    };
+
+export function planChange(wanted: MembershipChange, sight: ClusterSight): ChangePlan {
+  const { node } = wanted;
+  switch (wanted.kind) {
+    case "add":
+      return planAdd(node, wanted.address, sight.membership);
+    case "promote":
+      return planPromote(node, sight);
+    case "remove":
+      return planRemove(node, sight);
+    case "replace":
+      return planReplace(node, sight);
+    default:
+      return unreachable(wanted);
+  }
+}
+
+function planAdd(node: NodeId, address: string, membership: Membership): ChangePlan {
+  const [known] = membership.named(node);
+  if (known === undefined) return { kind: "propose", change: { kind: "add", node, uid: UID_UNKNOWN, address } };
+  if (known.address === address) return { kind: "done" };
+  return { kind: "propose", change: { kind: "add", node, uid: known.uid, address } };
+}
+
+function planPromote(node: NodeId, sight: ClusterSight): ChangePlan {
+  const members = sight.membership.named(node).filter((member) => !member.isLost);
+  const member = members[0];
+  if (member === undefined) return notFound(node);
+  if (member.isVoter) return { kind: "done" };
+  if (member.uid === UID_UNKNOWN) return conflict(`${node} has not joined yet: start it with \`join\``);
+  if (!sight.isCaughtUp(member)) {
+    return conflict(`${node} does not have everything yet: wait until \`aether cluster status\` shows it caught up`);
+  }
+  const voters = nextVoters(sight, (list) => {
+    const lost = sight.membership.named(node).find((other) => other.isVoter && other.isLost);
+    const own = { node, uid: member.uid };
+    if (lost === undefined) return [...list, own];
+    return list.map((voter) => (voter.uid === lost.uid ? own : voter));
+  });
+  return refuseList(voters, sight) ?? { kind: "propose", change: { kind: "promote", node, uid: member.uid } };
+}
+
+function planRemove(node: NodeId, sight: ClusterSight): ChangePlan {
+  const named = sight.membership.named(node);
+  // Of a lost voter and the node that is to take its place, the latter goes first.
+  const member = named.find((candidate) => !candidate.isVoter) ?? named[0];
+  if (member === undefined) return notFound(node);
+  const propose: ChangePlan = { kind: "propose", change: { kind: "remove", node, uid: member.uid } };
+  if (!member.isVoter) return propose;
+  const voters = nextVoters(sight, (list) => list.filter((voter) => voter.uid !== member.uid));
+  if (voters.length === 0) {
+    return { kind: "refused", code: "E_INVALID", reason: `${node} is the last voter: promote another node first` };
+  }
+  return refuseList(voters, sight) ?? propose;
+}
+
+function planReplace(node: NodeId, sight: ClusterSight): ChangePlan {
+  const member = sight.membership.named(node).find((candidate) => candidate.isVoter);
+  if (member === undefined) {
+    return sight.membership.named(node).length === 0 ? notFound(node) : planRemove(node, sight);
+  }
+  if (member.isLost) return { kind: "done" };
+  if (sight.isAlive({ node, uid: member.uid })) {
+    return conflict(`${node} is there with its data directory: stop it first, or remove it`);
+  }
+  return { kind: "propose", change: { kind: "lost", node, uid: member.uid } };
+}
+
+function nextVoters(sight: ClusterSight, change: (voters: readonly Voter[]) => readonly Voter[]): readonly Voter[] {
+  return change(sight.membership.rulingAt(sight.applied).voters);
+}
+
+/** One change at a time, and only to voters of whom a quorum is there. */
+function refuseList(voters: readonly Voter[], sight: ClusterSight): ChangePlan | undefined {
+  const { membership, applied } = sight;
+  const last = membership.listsFrom(applied).at(-1);
+  if (last !== undefined && (last.fromSlot > applied || !sight.isSettled(last))) {
+    return conflict("another change of the voters is under way: wait until it is finished");
+  }
+  const next = new VoterList(voters, applied);
+  const alive = voters.filter((voter) => sight.isAlive(voter)).length;
+  if (alive >= next.quorum) return undefined;
+  const reason = `of the voters ${names(next)} only ${alive} would be there, and ${next.quorum} are a quorum`;
+  return { kind: "refused", code: "E_NO_QUORUM", reason: `${reason}: start the missing ones first` };
+}
+
+function names(list: VoterList): string {
+  return list.nodes.join(", ");
+}
+
+function conflict(reason: string): ChangePlan {
+  return { kind: "refused", code: "E_CONFLICT", reason };
+}
+
+function notFound(node: NodeId): ChangePlan {
+  return { kind: "refused", code: "E_NOT_FOUND", reason: `the cluster has no member ${node}` };
+}
+
+/** A key equal for equal changes, to ask for each only once at a time. */
+export function changeKeyOf(change: DecidedChange): string {
+  const uid: NodeUid = change.kind === "raise-version" ? UID_UNKNOWN : change.uid;
+  const what = change.kind === "raise-version" ? String(change.version) : change.node;
+  return `${change.kind} ${what} ${uid}`;
+}
