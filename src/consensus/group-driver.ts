@@ -359,7 +359,9 @@ export class GroupDriver implements Group, GroupMembership {
   private endSlots(last: Apply | undefined): void {
     if (last === undefined) return;
     const applied = last.slot + 1;
-    this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, this.replica.log));
+    const { log } = this.replica;
+    const kept = this.config.planted === "snapshot-without-dedupe" ? log.withoutBatches() : log;
+    this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, kept));
     this.reads.applied(applied);
     this.ports.metrics?.applied.set(applied);
   }

@@ -33,7 +33,16 @@ export type PlantedFault =
   | "quorum-minus-one"
   | "tally-by-message"
   | "acknowledge-early"
-  | "dedupe-dropped";
+  | "dedupe-dropped"
+  | "hurried-unsure"
+  | "coin-without-value"
+  | "count-without-batches"
+  | "no-help-after-deciding"
+  | "incarnation-not-raised"
+  | "quorum-of-connected"
+  | "read-index-from-decided"
+  | "apply-out-of-order"
+  | "snapshot-without-dedupe";
 
 export const PLANTED_FAULTS: readonly PlantedFault[] = [
   "vote-before-fsync",
@@ -44,4 +53,13 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   "tally-by-message",
   "acknowledge-early",
   "dedupe-dropped",
+  "hurried-unsure",
+  "coin-without-value",
+  "count-without-batches",
+  "no-help-after-deciding",
+  "incarnation-not-raised",
+  "quorum-of-connected",
+  "read-index-from-decided",
+  "apply-out-of-order",
+  "snapshot-without-dedupe",
 ];

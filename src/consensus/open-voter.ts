@@ -26,7 +26,8 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   if (recovery.removed !== undefined) throw new AetherError("E_REMOVED", recovery.removed);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
-  const incarnation = recovery.incarnation + 1;
+  const isRaised = config.planted !== "incarnation-not-raised" || recovery.incarnation === 0;
+  const incarnation = recovery.incarnation + (isRaised ? 1 : 0);
   const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
   const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
   const start: NewEntry[] = [{ kind: "start", incarnation, startId }];

@@ -1,31 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import type { PlanOverrides } from "./plan/plan-arbitrary.ts";
+import { findPlanted } from "./find-planted.ts";
 import { ALL_PLANTED } from "./planted.ts";
 import { parsePlan, type RunPlan } from "./plan/run-plan.ts";
 import { runPlan } from "./run-plan.ts";
-import { planOf, runSeed, shrinkSeed } from "./search.ts";
+import { planOf, shrinkSeed } from "./search.ts";
 
-/** As many seeds as the faultless runs are given. */
-const SEEDS = 2_000;
 const SHRINK_RUNS = 60;
-
-interface Find {
-  readonly seed: number;
-  readonly check: string;
-}
-
-async function findFirst(overrides: PlanOverrides): Promise<Find | undefined> {
-  for (let seed = 1; seed <= SEEDS; seed += 1) {
-    const { violation } = await runSeed(seed, overrides);
-    if (violation !== undefined) return { seed, check: violation.check };
-  }
-  return undefined;
-}
 
 describe("a planted fault is found within the budget of the faultless runs:", () => {
   test.each(ALL_PLANTED)("%s", async (planted) => {
-    const find = await findFirst({ planted });
+    const find = await findPlanted(planted);
     console.log(`${planted}: found by ${find?.check ?? "nothing"} at seed ${find?.seed ?? "-"}`);
     expect(find).toBeDefined();
   });
@@ -33,7 +18,7 @@ describe("a planted fault is found within the budget of the faultless runs:", ()
 
 test("what breaks a rule shrinks to a smaller plan that breaks one, and its text replays", async () => {
   const overrides = { planted: "coin-decides" } as const;
-  const { seed } = (await findFirst(overrides)) ?? { seed: 0 };
+  const { seed } = present(await findPlanted(overrides.planted), "the fault is found");
   const drawn = planOf(seed, overrides);
   const { result } = await shrinkSeed(seed, overrides, SHRINK_RUNS);
   expect(stepsOf(result.plan)).toBeLessThan(stepsOf(drawn));

@@ -9,6 +9,28 @@ export type HarnessFault =
 
 export const ALL_PLANTED: readonly HarnessFault[] = [...PLANTED_FAULTS, "read-without-round"];
 
+/** What each does, for the table of docs/RELIABILITY.md. */
+export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
+  "vote-before-fsync": "a vote is sent before it is on disk",
+  "repropose-in-doubt": "a restarted node proposes where it may have proposed before",
+  "h-not-persisted": "H is not part of the writes, so nothing is in doubt after a restart",
+  "coin-decides": "the coin decides instead of setting the next state",
+  "quorum-minus-one": "one node too few is a quorum",
+  "tally-by-message": "a repeated message counts twice",
+  "acknowledge-early": "decided on proposals alone",
+  "dedupe-dropped": "a batch that is decided twice runs twice",
+  "hurried-unsure": "in later phases `?` without a quorum of States",
+  "coin-without-value": "the coin keeps the node's own proposal, not the value that was voted for",
+  "count-without-batches": "a vote counts although its batches are not here",
+  "no-help-after-deciding": "who is behind gets no answer",
+  "incarnation-not-raised": "batches of two starts have the same ids",
+  "quorum-of-connected": "more than half of the voters that are connected is a quorum",
+  "read-index-from-decided": "read rounds ask for decided slots, not for those voted in",
+  "apply-out-of-order": "slots decided together are applied last first",
+  "snapshot-without-dedupe": "a stored state forgets which batches have run",
+  "read-without-round": "reads answer without asking a quorum",
+};
+
 /** What the software under test is told. */
 export function plantedInside(fault: HarnessFault | undefined): PlantedFault | undefined {
   return PLANTED_FAULTS.find((known) => known === fault);

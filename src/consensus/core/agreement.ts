@@ -74,7 +74,8 @@ export class Agreement {
 
   /** One above the highest slot this node has durably voted in or knows to be applied: what read rounds ask for. */
   get voted(): number {
-    return Math.max(this.votedBelow, this.parts.slots.applied);
+    const { planted, slots } = this.parts;
+    return planted === "read-index-from-decided" ? slots.decided : Math.max(this.votedBelow, slots.applied);
   }
 
   /** Whether H and doubt let this node propose there. */
@@ -108,7 +109,8 @@ export class Agreement {
     if (message.kind === "ballot" && message.ballot.phase > PHASE_MAX) return;
     const open = slots.open(slot, turn.nowMs);
     const missing = missingBatches(choiceOf(message), this.parts.pool, this.parts.log);
-    if (missing.size > 0) slots.park(slot, entry, [...missing.keys()]);
+    const isParked = missing.size > 0 && this.parts.planted !== "count-without-batches";
+    if (isParked) slots.park(slot, entry, [...missing.keys()]);
     else this.count(open, entry);
   }
 
@@ -330,12 +332,14 @@ export class Agreement {
 
   /** False while a batch of the outcome is missing here. */
   private apply(slot: Slot, outcome: Outcome): boolean {
-    const { log, pool, slots, turn } = this.parts;
+    const { log, planted, pool, slots, turn } = this.parts;
     if (missingBatches(outcome, pool, log).size > 0) return false;
     const fresh = outcome === NULL_OUTCOME ? [] : pool.takeUnjournaled(outcome);
     const batches = this.runBatches(batchesOf(outcome), slot.slot);
     this.raiseProposeBelow(slot.slot);
-    turn.effects.applies.push({ slot: slot.slot, outcome, batches });
+    const apply = { slot: slot.slot, outcome, batches };
+    if (planted === "apply-out-of-order") turn.effects.applies.unshift(apply);
+    else turn.effects.applies.push(apply);
     turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
     slots.advanceApplied();
     // A convener that need not vote moves H only with what it applies: it must not run into its own H.

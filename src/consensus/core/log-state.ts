@@ -33,6 +33,11 @@ export class LogState {
     return [this.dedupe.snapshot(), this.membership.snapshot()];
   }
 
+  /** The same members, and no memory of what ran: a fault that tests plant. */
+  withoutBatches(): LogState {
+    return new LogState(new DedupeTable(), this.membership);
+  }
+
   /** The state of another node was installed. */
   replace([dedupe, membership]: LogStateSnapshot): void {
     this.dedupe = DedupeTable.restore(dedupe);

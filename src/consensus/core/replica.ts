@@ -19,6 +19,7 @@ import { type Ballot, type BatchId, type BatchKey, type Message, batchKeyOf } fr
 import { Pace } from "./pace.ts";
 import { type Peer, type PeerPromise, PeerView } from "./peer-view.ts";
 import { Proposer } from "./proposer.ts";
+import { quorumOf } from "./quorum.ts";
 import { type ReadRound, ReadRounds } from "./read-rounds.ts";
 import { batchesOf, choiceOf, findLogSource, missingBatches, recordOf } from "./repair.ts";
 import type { SlotRules } from "./slot.ts";
@@ -353,6 +354,7 @@ export class Replica {
         this.answerSlots(peer, message.slots);
         return;
       case "pull-log":
+        if (this.config.planted === "no-help-after-deciding") return;
         if (message.from < this.slots.applied) turn.effects.logRequests.push({ to: peer.node, from: message.from });
         return;
       case "log":
@@ -394,6 +396,7 @@ export class Replica {
   }
 
   private answerSlots(peer: Peer, slots: readonly number[]): void {
+    if (this.config.planted === "no-help-after-deciding") return;
     let fromLog: number | undefined;
     for (const at of slots.slice(0, this.config.windowSlots)) {
       const slot = this.slots.peek(at);
@@ -590,10 +593,19 @@ export class Replica {
       const fair = coin(this.admission.secret, slot, phase);
       return choices?.coin(slot, phase, fair) ?? fair;
     };
+    const seen = (list: VoterList): number => quorumOf(this.peers.aliveCount(list, this.turn.nowMs));
     const rulesOf = (slot: number): SlotRules => {
       const list = this.log.membership.rulingAt(slot);
-      const quorum = planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
-      return { voterCount: list.voters.length, self: list.indexOf(this.self.uid), quorum, coin: toss, planted };
+      return {
+        voterCount: list.voters.length,
+        self: list.indexOf(this.self.uid),
+        get quorum() {
+          if (planted === "quorum-of-connected") return seen(list);
+          return planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
+        },
+        coin: toss,
+        planted,
+      };
     };
     return new SlotTable({ applied, windowSlots, doubtBelow, rulesOf, patienceMs: () => this.pace.votePatienceMs });
   }

@@ -172,8 +172,10 @@ export class Slot {
 
   private moveLaterVote(): SlotMove {
     const states = this.states[this.phase];
-    if (states === undefined || states.of(this.rules.self) === undefined || states.size < this.rules.quorum)
-      return WAIT;
+    if (states === undefined || states.of(this.rules.self) === undefined) return WAIT;
+    if (states.size < this.rules.quorum) {
+      return this.rules.planted === "hurried-unsure" ? this.voteMove(UNSURE) : WAIT;
+    }
     return this.voteMove(states.winner(this.rules.quorum) ?? UNSURE);
   }
 
@@ -185,7 +187,8 @@ export class Slot {
     if (firm !== undefined) return this.stateMove(firm);
     if (this.phase === 0) return this.stateMove(NULL_OUTCOME);
     const isHeads = this.rules.coin(this.slot, this.phase) === 1;
-    const tossed = isHeads ? (this.knownValue ?? NULL_OUTCOME) : NULL_OUTCOME;
+    const known = this.rules.planted === "coin-without-value" ? this.ownProposal : this.knownValue;
+    const tossed = isHeads ? (known ?? NULL_OUTCOME) : NULL_OUTCOME;
     if (this.rules.planted === "coin-decides") return { kind: "decide", outcome: tossed, phase: this.phase };
     return this.stateMove(tossed);
   }

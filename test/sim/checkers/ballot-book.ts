@@ -38,6 +38,11 @@ export class PhaseBook {
     return countBits(this.seen.get(choice) ?? 0);
   }
 
+  /** How many made any choice. */
+  countAll(): number {
+    return this.choiceOf.filter((choice) => choice !== undefined).length;
+  }
+
   countDurable(choice: string): number {
     return countBits(this.durable.get(choice) ?? 0);
   }

@@ -4,7 +4,8 @@
 //
 // C1  At most one Proposal, Vote(p), State(p) per node and slot, across restarts; ballots are on disk before they go.
 // C2  All votes other than `?` of one slot and phase are equal.
-// C3  Vote(0) = v only with a quorum of Proposals v; Vote(p >= 1) = x only with a quorum of States x.
+// C3  Vote(0) = v only with a quorum of Proposals v; Vote(p >= 1) = x only with a quorum of States x, and `?` only with
+//     a quorum of States that disagree. State(p) = v only where somebody voted or stated v in an earlier phase.
 // C4  After a quorum of Votes(p) = x exists, every State(q > p) is x.
 // C5  Nobody decides differently, and nobody decides what no quorum has on disk.
 // C6  A decided value's batches are on a quorum of disks, but for those that can never run any more: of their origin
@@ -269,6 +270,7 @@ export class ProtocolChecker implements ConsensusObserver {
     }
     if (ballot.kind === "state") {
       this.checkStateKeepsLock(node, ballot, choice);
+      this.checkStateHasGround(node, ballot, choice);
       return;
     }
     if (phaseBook.secondFirm !== undefined) {
@@ -279,13 +281,28 @@ export class ProtocolChecker implements ConsensusObserver {
   }
 
   private checkVoteHasGround(node: string, ballot: Ballot, choice: string): void {
-    if (choice === UNSURE_KEY) return;
     const book = this.slotBook(ballot.slot);
+    if (choice === UNSURE_KEY) {
+      const states = book.statesOf(ballot.phase);
+      if (ballot.phase === 0 || (states.secondFirm !== undefined && states.countAll() >= this.quorum)) return;
+      this.violate("C3", `${node} cast ${describe(ballot)} without a quorum of States that disagree`);
+      return;
+    }
     const grounds =
       ballot.phase === 0 ? book.countProposers(choice) : book.statesOf(ballot.phase).countSeen(choice);
     if (grounds >= this.quorum) return;
     const what = ballot.phase === 0 ? "Proposals" : "States";
     this.violate("C3", `${node} cast ${describe(ballot)} with ${grounds} ${what} for it, not ${this.quorum}`);
+  }
+
+  /** A state other than 0 takes over what somebody voted for, or what the coin kept of an earlier phase. */
+  private checkStateHasGround(node: string, ballot: Ballot, choice: string): void {
+    if (choice === "0") return;
+    const book = this.slotBook(ballot.slot);
+    for (let phase = 0; phase < ballot.phase; phase += 1) {
+      if (book.votesOf(phase).countSeen(choice) + book.statesOf(phase).countSeen(choice) > 0) return;
+    }
+    this.violate("C3", `${node} cast ${describe(ballot)}, which nobody had voted for or stated before`);
   }
 
   private checkStateKeepsLock(node: string, ballot: Ballot, choice: string): void {

@@ -1,6 +1,6 @@
 // Owns: carrying out a plan of faults on a simulated cluster, repairing what a fault broke for good, and healing
 // everything at the end. Does not own: which faults (plan/), what a crash costs (testkit).
-import { present, unreachable } from "../../../src/base/assert.ts";
+import { assert, present, unreachable } from "../../../src/base/assert.ts";
 import type { ErrorCode } from "../../../src/base/error-catalog.ts";
 import type { NodeId } from "../../../src/base/ids.ts";
 import type { TestChoices } from "../../../src/consensus/observer.ts";
@@ -270,6 +270,7 @@ export class Nemesis {
         machine.disk.stallMs = durationMs;
         return;
       case "failing-disk":
+        if (this.damages.has(node)) return;
         machine.failWrites(fault.reason);
         this.damage(node, durationMs, { excuses: ["E_DISK", "E_UNAVAILABLE"], repair: () => machine.mendDisks() });
         return;
@@ -335,7 +336,9 @@ export class Nemesis {
     });
   }
 
+  /** One at a time: what is wrong already is repaired first. */
   private damage(node: NodeId, durationMs: number, damage: Damage): void {
+    assert(!this.damages.has(node), "a disk is damaged while it is whole");
     this.damages.set(node, damage);
     this.later(durationMs, () => this.repair(node));
   }

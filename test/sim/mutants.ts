@@ -1,0 +1,23 @@
+// Owns: `npm run sim:mutants`: the table of planted faults for docs/RELIABILITY.md: which check finds each, after how
+// many seeds and seconds. Exit code 1 when one is not found.
+import { findPlanted } from "./find-planted.ts";
+import { ALL_PLANTED, FAULT_TEXTS } from "./planted.ts";
+
+const MS = 1_000;
+
+async function main(): Promise<number> {
+  let missed = 0;
+  console.log("| planted fault | found by | seeds | seconds |\n|---|---|---|---|");
+  for (const planted of ALL_PLANTED) {
+    const startedMs = performance.now();
+    const find = await findPlanted(planted);
+    const seconds = ((performance.now() - startedMs) / MS).toFixed(1);
+    if (find === undefined) missed += 1;
+    console.log(
+      `| ${planted}: ${FAULT_TEXTS[planted]} | ${find?.check ?? "nothing"} | ${find?.seed ?? "-"} | ${seconds} |`,
+    );
+  }
+  return missed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
