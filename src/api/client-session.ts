@@ -62,7 +62,7 @@ export class ClientSession {
     this.ports = ports;
     this.onClosed = onClosed;
     this.reads = new ReadGate({ clock: ports.clock, isSocketFull: () => this.unsentBytes > SOCKET_PAUSE_BYTES });
-    this.helloTimer = ports.clock.setTimer(HELLO_TIMEOUT_MS, () => this.close("no hello in time"));
+    this.helloTimer = ports.clock.setTimer(HELLO_TIMEOUT_MS, () => this.giveUpGreeting());
     connection.attach({
       onOpen: () => undefined,
       onFrame: (frame) => this.receive(frame),
@@ -318,12 +318,19 @@ export class ClientSession {
     for (const frame of this.outbox.take()) this.connection.send(frame);
     if (this.connection.bufferedBytes <= SOCKET_BYTES_MAX) return;
     this.ports.log.warn({ event: "api.session_too_slow", bufferedBytes: this.connection.bufferedBytes });
+    this.ports.metrics.refused.add(1, { reason: "too-slow" });
     this.close("reads too slowly");
   }
 
   private refuseGarbage(error: AetherError): void {
     this.ports.log.warn({ event: "api.session_garbage", code: error.code, reason: error.message });
-    this.close("not the client protocol");
+    this.ports.metrics.refused.add(1, { reason: "garbage" });
+    this.close(`not the client protocol: ${error.message}`);
+  }
+
+  private giveUpGreeting(): void {
+    this.ports.metrics.refused.add(1, { reason: "no-hello" });
+    this.close("no hello in time");
   }
 
   private release(): void {

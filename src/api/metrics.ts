@@ -6,6 +6,7 @@ export interface ApiMetrics {
   readonly requestSeconds: Histogram;
   readonly sessions: Gauge;
   readonly sessionMessages: Counter;
+  readonly refused: Counter;
 }
 
 export function declareApiMetrics(telemetry: Telemetry): ApiMetrics {
@@ -28,6 +29,11 @@ export function declareApiMetrics(telemetry: Telemetry): ApiMetrics {
     sessionMessages: telemetry.counter({
       name: "aether_api_session_messages_total",
       help: "Requests received over the binary client protocol.",
+    }),
+    refused: telemetry.counter({
+      name: "aether_api_connections_refused_total",
+      help: "Client connections that were closed for what came over them, or did not, by reason.",
+      labels: ["reason"],
     }),
   };
 }

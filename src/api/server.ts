@@ -152,9 +152,10 @@ export class ApiServer implements AsyncCloseable {
       return;
     }
     this.upgrades.handleUpgrade(request, socket, head, (webSocket) => {
-      const connection = new SocketConnection(webSocket, (reason) =>
-        this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason }),
-      );
+      const connection = new SocketConnection(webSocket, (reason) => {
+        this.metrics.refused.add(1, { reason: "bad-frame" });
+        this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason });
+      });
       const session = new ClientSession(connection, this.sessionPorts, (ended) => {
         this.sessions.delete(ended);
         this.metrics.sessions.set(this.sessions.size);
@@ -184,6 +185,7 @@ export class ApiServer implements AsyncCloseable {
 
   /** Answers on a socket that never became a request. */
   private refuseSocket(socket: Duplex, error: AetherError): void {
+    this.metrics.refused.add(1, { reason: "not-a-request" });
     this.log.info({ event: "api.connection_refused", code: error.code, reason: error.message });
     const body = jsonText({ error: error.toBody() });
     const head = [

@@ -5,6 +5,8 @@ import type { Connection, ConnectionHandlers } from "../env/network.ts";
 import { SOCKET_PAUSE_BYTES } from "./limits.ts";
 
 const GOING_AWAY = 1001;
+/** The limit of a close frame's reason is 123 bytes. */
+const REASON_LENGTH_MAX = 120;
 /** A peer that does not answer the closing handshake must not hold up the end of this node. */
 const CLOSING_MS = 1 * SECOND_MS;
 /** The protocol has no text; nothing at all is garbage to everybody. */
@@ -46,7 +48,7 @@ export class SocketConnection implements Connection {
     if (this.isClosing) return;
     this.isClosing = true;
     if (this.socket.readyState === this.socket.CLOSED) return;
-    this.socket.close(GOING_AWAY, reason);
+    this.socket.close(GOING_AWAY, reason.replace(/[^\x20-\x7e]/g, "?").slice(0, REASON_LENGTH_MAX));
     // A paused socket would never see the answer of its peer.
     this.socket.resume();
     const timer = setTimeout(() => this.socket.terminate(), CLOSING_MS);

@@ -205,6 +205,7 @@ export class MembershipService {
     const gossip = parseGossip(payload);
     if (gossip === undefined) {
       this.garbled.add(1);
+      this.channel.refuse(from, "this is no gossip");
       return;
     }
     this.progress.set(from, { applied: gossip.applied, catchUp: gossip.catchUp });

@@ -208,6 +208,7 @@ export class GroupDriver implements Group, GroupMembership {
     if (messages === undefined) {
       this.ports.metrics?.refusedMessages.add(1);
       this.warnOnce(`garbage/${from}`, { event: "consensus.payload_refused", from, bytes: payload.byteLength });
+      this.channel.refuse(from, "this is no message of consensus");
       return;
     }
     for (const message of messages) this.step({ kind: "message", from, message });

@@ -42,8 +42,10 @@ export class SnapshotExchange {
     this.receiver = new SnapshotReceiver({ clock, random, log, track, stateMachine, send, ...received });
     channel.onMessage((from, payload) => {
       const message = decodeSnapshotMessage(payload);
-      if (message === undefined) events.onGarbage(from, payload.byteLength);
-      else this.take(from, message);
+      if (message === undefined) {
+        events.onGarbage(from, payload.byteLength);
+        channel.refuse(from, "this is no message about a snapshot");
+      } else this.take(from, message);
     });
     messaging.onPeer(({ kind, node }) => {
       if (kind === "up" && !this.isClosed) this.receiver.peerUp(node);

@@ -53,6 +53,7 @@ export class RpcChannel {
         return receivers.onReply(from, message.id, message.reply);
       case "refused":
         this.metrics.refused.add(1);
+        this.channel.refuse(from, message.reason);
         return this.telemetry.log.debug({ event: "rpc.refused", from, reason: message.reason });
       default:
         return unreachable(message);

@@ -131,6 +131,7 @@ export class MessageRouter implements PeerMessaging {
         assert(!this.receivers.has(channel), `channel ${name} has one receiver`);
         this.receivers.set(channel, receive);
       },
+      refuse: (from, reason) => this.peers.get(from)?.link.endUnreadable(`channel ${name}: ${reason}`),
     };
   }
 

@@ -116,6 +116,11 @@ export class PeerLink {
     return frame.byteLength;
   }
 
+  /** The other side has sent what nobody here can read. */
+  endUnreadable(reason: string): void {
+    this.end({ kind: "bad-frame", reason });
+  }
+
   close(reason: string): void {
     this.end({ kind: "closed", reason });
   }

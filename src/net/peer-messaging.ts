@@ -21,6 +21,8 @@ export interface Channel {
    * is a view of the received frame: it stays valid, but keeping it keeps the whole frame in memory.
    */
   onMessage(receive: (from: NodeId, payload: Uint8Array) => void): void;
+  /** A peer has sent what cannot be read: its connection ends with this reason, is counted, and dialed anew. */
+  refuse(from: NodeId, reason: string): void;
 }
 
 export type PeerEvent = { readonly kind: "up" | "down"; readonly node: NodeId };

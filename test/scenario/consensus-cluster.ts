@@ -305,6 +305,7 @@ export class HandCluster {
         onMessage: (receive) => {
           process.receive = receive;
         },
+        refuse: () => undefined,
       }),
     };
   }

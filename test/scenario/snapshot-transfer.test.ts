@@ -92,6 +92,7 @@ function throughFate(from: string, messaging: PeerMessaging): PeerMessaging {
       const channel = messaging.channel(name);
       return {
         onMessage: (receive) => channel.onMessage(receive),
+        refuse: (to, reason) => channel.refuse(to, reason),
         send: (to, payload) => {
           const message = decodeSnapshotMessage(payload);
           if (message === undefined) expect.fail("a node sends what others can read");

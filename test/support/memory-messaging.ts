@@ -71,6 +71,7 @@ export class MemoryMessaging implements PeerMessaging {
     return {
       send: (to, payload) => this.connected.has(to) && this.send(to, name, payload),
       onMessage: (receive) => this.receivers.set(name, receive),
+      refuse: () => undefined,
     };
   }
 

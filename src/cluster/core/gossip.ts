@@ -1,5 +1,5 @@
 // Owns: the one message of the channel "cluster": what a node tells every peer four times a second.
-import { decode, encode } from "../../base/codec.ts";
+import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { parseNodeId, type NodeId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
@@ -33,13 +33,14 @@ export function encodeGossip(gossip: Gossip): Uint8Array {
 /** `undefined` for anything that is not a well-formed message of a version this node knows. */
 export function parseGossip(payload: Uint8Array): Gossip | undefined {
   try {
-    const fields = decode(payload, GOSSIP_BYTES_MAX);
+    const fields = decodeUntrusted(payload, GOSSIP_BYTES_MAX);
     if (!Array.isArray(fields)) return undefined;
     const [version, incarnation, suspects, applied, catchUp] = fields as readonly unknown[];
     if (version !== GOSSIP_VERSION || typeof incarnation !== "number" || !Array.isArray(suspects)) return undefined;
+    if (!suspects.every((node) => typeof node === "string")) return undefined;
     return {
       incarnation,
-      suspects: suspects.map((node) => parseNodeId(String(node))),
+      suspects: suspects.map(parseNodeId),
       applied: typeof applied === "number" ? applied : undefined,
       catchUp: parseCatchUp(catchUp),
     };

@@ -1,6 +1,6 @@
 // Owns: the bytes of consensus messages. A payload is one MessagePack array: the format version, then the messages of
 // one turn as arrays that start with a tag. Decoding is total: bad input gives undefined, never a throw.
-import { decode, encode } from "../../base/codec.ts";
+import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { type NodeUid, parseNodeId } from "../../base/ids.ts";
 import { MiB } from "../../base/units.ts";
@@ -52,7 +52,7 @@ export function encodeMessages(messages: readonly Message[]): Uint8Array {
 /** The messages of a payload, or undefined when it is not one: the caller counts and drops it. */
 export function decodeMessages(payload: Uint8Array): readonly Message[] | undefined {
   try {
-    const wire = decode(payload, PAYLOAD_BYTES_MAX);
+    const wire = decodeUntrusted(payload, PAYLOAD_BYTES_MAX);
     if (!Array.isArray(wire) || wire[0] !== MESSAGE_FORMAT) return undefined;
     const messages: Message[] = [];
     for (let i = 1; i < wire.length; i++) messages.push(fromWire(list(wire[i])));

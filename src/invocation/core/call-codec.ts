@@ -3,6 +3,7 @@
 import { unreachable } from "../../base/assert.ts";
 import { decode, encode } from "../../base/codec.ts";
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
+import { checkShape } from "../../base/message-shape.ts";
 import { KiB } from "../../base/units.ts";
 import { CALL_BYTES_MAX } from "../../slices/core/plain-data.ts";
 import { isErrorBody } from "../../slices/core/worker-protocol.ts";
@@ -33,6 +34,8 @@ const CANCEL = 3;
 const REPLY_KINDS = ["ok", "not-started", "failed"] as const;
 /** Names, keys and trace context around the input. */
 const ENVELOPE_BYTES_MAX = 16 * KiB;
+/** As deep as plain data may be (plain-data.ts), and the message around it. */
+const MESSAGE_DEPTH_MAX = 104;
 /** Keys, names and trace contexts; keys of instances are the longest of our own. */
 const TEXT_LENGTH_MAX = 1 * KiB;
 
@@ -81,6 +84,7 @@ export function parseCallMessage(bytes: Uint8Array): ParsedCallMessage {
 
 function decodeItems(bytes: Uint8Array): readonly unknown[] | string {
   try {
+    checkShape(bytes, MESSAGE_DEPTH_MAX);
     const items = decode(bytes, CALL_BYTES_MAX + ENVELOPE_BYTES_MAX);
     return Array.isArray(items) ? items : "it is not an array";
   } catch (error) {

@@ -1,8 +1,11 @@
-// Owns: the bytes of a frame: one version byte, then for each message a channel byte, a length and the payload.
+// Owns: the bytes of a frame: one version byte, a checksum of what follows, then for each message a channel byte, a
+// length and the payload. A frame that was damaged on its way says nothing; believed, it could say anything.
 // Does not own: what a channel number means, nor the frames before a connection is up (handshake.ts).
+import { crc32 } from "../../base/digest.ts";
 
 /** The layout of frames is part of the protocol version that the handshake negotiates. */
-export const FRAME_HEADER_BYTES = 1;
+export const FRAME_HEADER_BYTES = 5;
+const CHECKSUM_AT = 1;
 export const MESSAGE_HEADER_BYTES = 5;
 /** A frame of empty messages would otherwise cost its reader far more memory than bytes. */
 export const FRAME_MESSAGES_MAX = 65_536;
@@ -27,6 +30,7 @@ export function encodeFrame(version: number, messages: readonly FrameMessage[]):
     frame.set(payload, offset + MESSAGE_HEADER_BYTES);
     offset += MESSAGE_HEADER_BYTES + payload.byteLength;
   }
+  frame.writeUInt32BE(crc32(frame.subarray(FRAME_HEADER_BYTES)), CHECKSUM_AT);
   return frame;
 }
 
@@ -43,6 +47,10 @@ function frameBytesOf(messages: readonly FrameMessage[]): number {
 export function decodeFrame(version: number, frame: Uint8Array): DecodedFrame {
   const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
   if (bytes[0] !== version) return refused(`its version byte is ${String(bytes[0])}, not the negotiated ${version}`);
+  if (bytes.length < FRAME_HEADER_BYTES) return refused("it ends inside its header");
+  if (bytes.readUInt32BE(CHECKSUM_AT) !== crc32(bytes.subarray(FRAME_HEADER_BYTES))) {
+    return refused("it does not match its checksum: it was damaged on its way");
+  }
   const messages: FrameMessage[] = [];
   let offset = FRAME_HEADER_BYTES;
   while (offset < bytes.length) {

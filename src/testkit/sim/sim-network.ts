@@ -290,6 +290,8 @@ export class SimMessaging implements PeerMessaging {
       onMessage: (receive) => {
         this.receivers.set(name, receive);
       },
+      // Nothing is damaged on its way here.
+      refuse: () => undefined,
     };
   }
 

@@ -123,6 +123,7 @@ class TestNode implements RunningInstances {
         return true;
       },
       onMessage: (receive) => void (this.receive = receive),
+      refuse: () => undefined,
     };
     return { channel: () => channel, onPeer: (listener) => void this.listeners.push(listener), connected: new Set() };
   }

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { parseNodeId } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
+import { encodeFrame } from "../../../src/net/core/frame.ts";
 import { encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
 import type { Channel } from "../../../src/net/peer-messaging.ts";
 import { SocketCluster, startMesh, type TestNode } from "./support/socket-routers.ts";
@@ -13,7 +14,7 @@ const n1 = parseNodeId("n1");
 const n2 = parseNodeId("n2");
 const n3 = parseNodeId("n3");
 /** A frame of one empty message on channel 0. */
-const PING = Uint8Array.of(1, 0, 0, 0, 0, 0);
+const PING = encodeFrame(1, [{ channel: 0, payload: new Uint8Array(0) }]);
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Resolves with the first `count` messages of a channel, as `from: text`. */
@@ -121,7 +122,7 @@ describe("routers over sockets", () => {
       b.router.channel("bulk").onMessage((_from, payload) => resolve(payload.byteLength));
     });
     await startMesh([a, b]);
-    const largest = 8 * MiB - 6;
+    const largest = 8 * MiB - 10;
     expect(a.router.channel("bulk").send(n2, new Uint8Array(largest + 1))).toBe(false);
     expect(a.telemetry.lines.at(-1)).toMatchObject({ event: "net.message-refused", reason: "too-large" });
     expect(a.router.channel("bulk").send(n2, new Uint8Array(largest))).toBe(true);
@@ -143,6 +144,25 @@ describe("a router's port", () => {
     await using cluster = new SocketCluster();
     await expect(cluster.open("n1", { listen: "ws://192.0.2.1:0" })).rejects.toMatchObject({ code: "E_CONFIG" });
     await expect(cluster.open("n1", { listen: "http://127.0.0.1:0" })).rejects.toMatchObject({ code: "E_CONFIG" });
+  });
+
+  test("ends a connection over which came what its receiver cannot read, says why, and makes a new one", async () => {
+    await using cluster = new SocketCluster();
+    const [a, b] = [await cluster.open("n1"), await cluster.open("n2")];
+    const rpc = b.router.channel("rpc");
+    rpc.onMessage((from) => rpc.refuse(from, "no call"));
+    await startMesh([a, b]);
+    const back = new Promise<void>((resolve) => {
+      b.router.onPeer(({ kind }) => {
+        if (kind === "up") resolve();
+      });
+    });
+    a.router.channel("rpc").send(n2, bytes("nonsense"));
+    await back;
+    expect(b.events.slice(0, 3)).toEqual(["up n1", "down n1", "up n1"]);
+    expect(b.telemetry.count("aether_net_refused_total", { reason: "bad-frame" })).toBe(1);
+    const [line] = b.telemetry.lines.filter(({ event }) => event === "net.peer-down");
+    expect(line).toMatchObject({ peer: "n1", reason: "bad frame: channel rpc: no call" });
   });
 
   test("survives garbage, plain HTTP, text, foreign hellos and oversized frames while its peers stay up", async () => {

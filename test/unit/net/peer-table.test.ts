@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { encodeFrame } from "../../../src/net/core/frame.ts";
 import { type NodeId, parseNodeId } from "../../../src/base/ids.ts";
 import { decodeHandshake, encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
 import { type VirtualConnection } from "./support/virtual-network.ts";
@@ -7,7 +8,7 @@ import { VirtualCluster, type VirtualNode } from "./support/virtual-routers.ts";
 const n1 = parseNodeId("n1");
 const n2 = parseNodeId("n2");
 const TWO = new Map([[n1, "ws://n1:1"], [n2, "ws://n2:1"]]);
-const PING = [1, 0, 0, 0, 0, 0];
+const PING = [...encodeFrame(1, [{ channel: 0, payload: new Uint8Array(0) }])];
 
 interface Pair {
   readonly cluster: VirtualCluster;
@@ -111,7 +112,7 @@ describe("a connection", () => {
     connection.send(Uint8Array.of(1, 2, 3));
     expect(b.events).toEqual(["up n1", "down n1"]);
     expect(b.telemetry.lines.filter(({ level }) => level === "warn")).toMatchObject([
-      { event: "net.peer-down", peer: "n1", reason: "bad frame: it ends inside a message header at byte 1" },
+      { event: "net.peer-down", peer: "n1", reason: "bad frame: it ends inside its header" },
     ]);
     cluster.clock.advance(100);
     cluster.network.settle(1);
