@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeUntrusted, encode } from "../../src/base/codec.ts";
 import { AetherError } from "../../src/base/errors.ts";
-import { parseNodeId } from "../../src/base/ids.ts";
+import { parseNodeId, parseNodeUid } from "../../src/base/ids.ts";
 import { decodeFrame as decodeClientFrame, messagesOf } from "../../src/api/frame.ts";
 import {
   clientHelloFields, clientMessageFields, nodeHelloFields, nodeMessageFields, parseClientHello, parseClientMessage,
@@ -54,7 +54,7 @@ const GOSSIP = {
 const RECORD = {
   number: 1,
   proposeBelow: 10,
-  promises: [{ node: parseNodeId("n2"), startId: "s", writeNumber: 4 }],
+  promises: [{ node: parseNodeId("n2"), uid: parseNodeUid("0123456789abcdef"), startId: "s", writeNumber: 4 }],
   entries: [{ kind: "start", incarnation: 1, startId: "s" }],
 } as const;
 
