@@ -3,11 +3,12 @@ export { AetherError, type ErrorBody } from "./base/errors.ts";
 export type { ErrorCode, Outcome } from "./base/error-catalog.ts";
 export { connect, type Client, type ConnectOptions } from "./client/connect.ts";
 export type {
-  ClientCallOptions, ClientKv, ClientOp, ClientReadOptions, ClientTxn, ClientWatch, ClientWriteOptions,
+  ClientCallOptions, ClientGetOptions, ClientKv, ClientOp, ClientReadOptions, ClientTxn, ClientWriteOptions,
 } from "./client/client-kv.ts";
+export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
 export type { SliceAnswer, SliceCall } from "./client/slice-client.ts";
 export type { KvChange, KvChangeSet, KvEntry, TxnResult } from "./kvstore/core/schema.ts";
-export type { KvListQuery, KvPage, KvRead, KvWatchHandlers } from "./kvstore/kv.ts";
+export type { KvListQuery, KvPage, KvRead } from "./kvstore/kv.ts";
 export { parseNodeConfig, type NodeConfig } from "./node/config.ts";
 export { startNode, type Node } from "./node/node.ts";
 export { createRealEnv } from "./node/real-env.ts";

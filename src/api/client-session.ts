@@ -8,7 +8,8 @@ import type { Connection } from "../env/network.ts";
 import type { Log } from "../env/telemetry.ts";
 import { parseKeyText } from "../kvstore/core/key.ts";
 import type { TxnOutcome } from "../kvstore/command-outcome.ts";
-import type { KvWatch } from "../kvstore/kv.ts";
+import { compacted } from "../kvstore/kv-history.ts";
+import type { KvWatch, KvWatchHandlers } from "../kvstore/kv.ts";
 import { parsePrefix } from "./core/kv-keys.ts";
 import { malformed } from "./core/message-fields.ts";
 import { checkTxnCommand } from "./core/txn-command.ts";
@@ -30,7 +31,7 @@ import type { ApiServices, ClusterNodeView } from "./services.ts";
 
 const HELLO_TIMEOUT_MS = 10 * SECOND_MS;
 
-type Requests = Exclude<ClientMessage, { kind: "cancel" | "ping" | "members" }>;
+type Requests = Exclude<ClientMessage, { kind: "cancel" | "ping" | "members" | "progress" }>;
 type Sent<K extends ClientMessage["kind"]> = Extract<ClientMessage, { kind: K }>;
 
 export interface SessionPorts {
@@ -54,6 +55,8 @@ export class ClientSession {
   private readonly reads: ReadGate;
   private readonly helloTimer: Timer;
   private state: "greeting" | "open" | "closed" = "greeting";
+  /** Of the protocol, once both have said hello. */
+  private version = 0;
   private requestsUnderWay = 0;
   private isFlushPlanned = false;
 
@@ -96,6 +99,7 @@ export class ClientSession {
       return;
     }
     this.state = "open";
+    this.version = version;
     const { isReady } = this.ports.services.health.readiness();
     this.sendHello({ kind: "welcome", version, node: this.ports.node, isReady });
   }
@@ -115,6 +119,9 @@ export class ClientSession {
     switch (message.kind) {
       case "cancel":
         this.cancel(message.id);
+        return;
+      case "progress":
+        this.watches.get(message.id)?.requestProgress();
         return;
       case "ping":
         this.send({ kind: "ok", id: message.id, result: null });
@@ -166,13 +173,16 @@ export class ClientSession {
         return;
       case "get": {
         const key = parseKeyText(message.key);
-        const options = { consistency: message.consistency, timeoutMs: boundedTimeout(message.timeoutMs) };
+        const { consistency, revision } = message;
+        const past = revision === undefined ? {} : { revision };
+        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs), ...past };
         this.beginRead(id, () => kv.get(key, options), readFields);
         return;
       }
       case "list": {
-        const { prefix, limit, after, consistency } = message;
-        const query = { prefix: parsePrefix(prefix), limit, ...(after === undefined ? {} : { after }) };
+        const { prefix, limit, after, revision, consistency } = message;
+        const place = { ...(after === undefined ? {} : { after }), ...(revision === undefined ? {} : { revision }) };
+        const query = { prefix: parsePrefix(prefix), limit, ...place };
         const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs) };
         this.beginRead(id, () => kv.list(query, options), pageFields);
         return;
@@ -201,20 +211,23 @@ export class ClientSession {
     this.ports.services.kv.transactEncoded(command, done, boundedTimeout(timeoutMs));
   }
 
-  private beginWatch({ id, prefix }: Sent<"watch">): void {
+  private beginWatch({ id, prefix, from, timeoutMs }: Sent<"watch">): void {
     if (this.watches.size >= SESSION_WATCHES_MAX) throw overloaded("watches", SESSION_WATCHES_MAX);
     const { kv } = this.ports.services;
-    const { revision } = kv;
-    const watch = kv.watch(parsePrefix(prefix), {
-      onChanges: (changes) => {
-        if (this.connection.bufferedBytes > WATCH_BUFFER_BYTES_MAX) {
-          this.endWatch(id, slowWatcher(changes.revision - 1));
-        } else this.send({ kind: "changes", id, revision: changes.revision, changes: changeFields(changes) });
+    const fromRevision = Math.max(1, from ?? kv.revision + 1);
+    if (fromRevision < kv.oldestRevision) throw compacted(fromRevision, kv.oldestRevision, kv.revision);
+    const handlers: KvWatchHandlers = {
+      onChanges: (changes) =>
+        this.send({ kind: "changes", id, revision: changes.revision, changes: changeFields(changes) }),
+      onProgress: (revision) => {
+        if (this.version >= 2) this.send({ kind: "progress", id, revision });
       },
+      isFull: () => this.unsentBytes > WATCH_BUFFER_BYTES_MAX,
       onEnd: (reason) => this.endWatch(id, toAetherError(reason)),
-    });
-    this.watches.set(id, watch);
-    this.send({ kind: "ok", id, result: revision });
+    };
+    const patience = timeoutMs === undefined ? {} : { timeoutMs: boundedTimeout(timeoutMs) };
+    this.watches.set(id, kv.watch(parsePrefix(prefix), handlers, { fromRevision, ...patience }));
+    this.send({ kind: "ok", id, result: fromRevision - 1 });
   }
 
   private endWatch(id: number, reason: AetherError): void {
@@ -358,12 +371,5 @@ function boundedTimeout(timeoutMs: number): number {
 function overloaded(what: string, limit: number): AetherError {
   return new AetherError("E_OVERLOADED", `this connection has ${limit} ${what}, its limit; wait for some to end`, {
     details: { limit },
-  });
-}
-
-function slowWatcher(revision: number): AetherError {
-  return new AetherError("E_OVERLOADED", `this watcher reads too slowly; it has seen everything to ${revision}`, {
-    outcome: "none",
-    details: { revision },
   });
 }

@@ -9,7 +9,10 @@ import { ERRORS, type ErrorCode } from "../base/error-catalog.ts";
 import type { Consistency } from "../kvstore/kv.ts";
 import { boolean, bytes, count, list, malformed, text } from "./core/message-fields.ts";
 
-/** What this build's nodes speak. Version 2 added `members`, leases and sessions; it has all of version 1. */
+/**
+ * What this build's nodes speak. Version 2 added `members`, leases, sessions and reading the past; it has all of
+ * version 1.
+ */
 export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 2 };
 /** What this build's clients speak: they rely on what version 2 added. */
 export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 2 };
@@ -32,6 +35,7 @@ export type ClientMessage =
       readonly timeoutMs: number;
       readonly key: string;
       readonly consistency: Consistency;
+      readonly revision?: number | undefined;
     }
   | {
       readonly kind: "list";
@@ -41,10 +45,20 @@ export type ClientMessage =
       readonly limit: number;
       readonly after: string | undefined;
       readonly consistency: Consistency;
+      readonly revision?: number | undefined;
     }
   /** `command` is an encoded transaction (kvstore/core/txn.ts), handed on as it is once it is checked. */
   | { readonly kind: "txn"; readonly id: number; readonly timeoutMs: number; readonly command: Uint8Array }
-  | { readonly kind: "watch"; readonly id: number; readonly prefix: string }
+  /** `timeoutMs` is for a node that is not where the watch begins yet. */
+  | {
+      readonly kind: "watch";
+      readonly id: number;
+      readonly prefix: string;
+      readonly from?: number | undefined;
+      readonly timeoutMs?: number | undefined;
+    }
+  /** Asks how far the watch `id` has seen: answered with `progress`. */
+  | { readonly kind: "progress"; readonly id: number }
   | {
       readonly kind: "call";
       readonly id: number;
@@ -67,12 +81,16 @@ export type NodeMessage =
   | { readonly kind: "ok"; readonly id: number; readonly result: unknown }
   | { readonly kind: "error"; readonly id: number; readonly error: ErrorBody }
   | { readonly kind: "changes"; readonly id: number; readonly revision: number; readonly changes: unknown }
+  /** Everything up to this revision was sent, or did not match. Since version 2. */
+  | { readonly kind: "progress"; readonly id: number; readonly revision: number }
   | { readonly kind: "ended"; readonly id: number; readonly error: ErrorBody };
 
 const CLIENT_GREETING = "aether-client";
 const NODE_GREETING = "aether-node";
-const CLIENT_TAGS = { get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8 } as const;
-const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4 } as const;
+const CLIENT_TAGS = {
+  get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8, progress: 9,
+} as const;
+const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4, progress: 5 } as const;
 const CONSISTENCY: readonly Consistency[] = ["linearizable", "local"];
 
 /** The highest version that both speak. */
@@ -112,15 +130,18 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
   const tag = CLIENT_TAGS[message.kind];
   switch (message.kind) {
     case "get":
-      return [tag, id, message.timeoutMs, message.key, CONSISTENCY.indexOf(message.consistency)];
+      return [
+        tag, id, message.timeoutMs, message.key, CONSISTENCY.indexOf(message.consistency), message.revision ?? null,
+      ];
     case "list": {
-      const { timeoutMs, prefix, limit, after, consistency } = message;
-      return [tag, id, timeoutMs, prefix, limit, after ?? null, CONSISTENCY.indexOf(consistency)];
+      const { timeoutMs, prefix, limit, after, consistency, revision } = message;
+      const place = [after ?? null, CONSISTENCY.indexOf(consistency), revision ?? null];
+      return [tag, id, timeoutMs, prefix, limit, ...place];
     }
     case "txn":
       return [tag, id, message.timeoutMs, message.command];
     case "watch":
-      return [tag, id, message.prefix];
+      return [tag, id, message.prefix, message.from ?? null, message.timeoutMs ?? null];
     case "call": {
       const { timeoutMs, slice, method, input, idempotencyKey, traceparent } = message;
       return [tag, id, timeoutMs, slice, method, input, idempotencyKey ?? null, traceparent ?? null];
@@ -128,6 +149,7 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
     case "cancel":
     case "ping":
     case "members":
+    case "progress":
       return [tag, id];
   }
 }
@@ -144,6 +166,7 @@ export function parseClientMessage(value: unknown): ClientMessage {
         timeoutMs: count(fields[2], "get.timeoutMs"),
         key: text(fields[3], "get.key"),
         consistency: consistencyOf(fields[4]),
+        revision: optionalCount(fields[5], "get.revision"),
       };
     case CLIENT_TAGS.list:
       return {
@@ -154,6 +177,7 @@ export function parseClientMessage(value: unknown): ClientMessage {
         limit: count(fields[4], "list.limit"),
         after: optionalText(fields[5], "list.after"),
         consistency: consistencyOf(fields[6]),
+        revision: optionalCount(fields[7], "list.revision"),
       };
     case CLIENT_TAGS.txn:
       return {
@@ -163,7 +187,15 @@ export function parseClientMessage(value: unknown): ClientMessage {
         command: bytes(fields[3], "txn.command"),
       };
     case CLIENT_TAGS.watch:
-      return { kind: "watch", id, prefix: text(fields[2], "watch.prefix") };
+      return {
+        kind: "watch",
+        id,
+        prefix: text(fields[2], "watch.prefix"),
+        from: optionalCount(fields[3], "watch.from"),
+        timeoutMs: optionalCount(fields[4], "watch.timeoutMs"),
+      };
+    case CLIENT_TAGS.progress:
+      return { kind: "progress", id };
     case CLIENT_TAGS.call:
       return {
         kind: "call",
@@ -196,6 +228,8 @@ export function nodeMessageFields(message: NodeMessage): readonly unknown[] {
       return [NODE_TAGS[message.kind], id, message.error];
     case "changes":
       return [NODE_TAGS.changes, id, message.revision, message.changes];
+    case "progress":
+      return [NODE_TAGS.progress, id, message.revision];
   }
 }
 
@@ -210,6 +244,8 @@ export function parseNodeMessage(value: unknown): NodeMessage {
       return { kind: "error", id, error: parseErrorBody(fields[2]) };
     case NODE_TAGS.changes:
       return { kind: "changes", id, revision: count(fields[2], "revision"), changes: fields[3] };
+    case NODE_TAGS.progress:
+      return { kind: "progress", id, revision: count(fields[2], "revision") };
     case NODE_TAGS.ended:
       return { kind: "ended", id, error: parseErrorBody(fields[2]) };
     default:
@@ -238,6 +274,10 @@ function consistencyOf(value: unknown): Consistency {
   const consistency = CONSISTENCY[count(value, "consistency")];
   if (consistency === undefined) throw malformed("consistency");
   return consistency;
+}
+
+function optionalCount(value: unknown, what: string): number | undefined {
+  return value === null || value === undefined ? undefined : count(value, what);
 }
 
 function optionalText(value: unknown, what: string): string | undefined {

@@ -2,12 +2,14 @@
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
 import { parseKeyText, type KeyText } from "../kvstore/core/key.ts";
-import type { Compare, Txn, TxnResult } from "../kvstore/core/schema.ts";
+import type { Compare, KvEntry, Txn, TxnResult } from "../kvstore/core/schema.ts";
 import { encodeTxn, parseTxn } from "../kvstore/core/txn.ts";
-import type { Consistency, KvListQuery, KvPage, KvRead, KvWatchHandlers } from "../kvstore/kv.ts";
-import { count } from "../api/core/message-fields.ts";
+import type { Consistency, KvListQuery, KvPage, KvRead } from "../kvstore/kv.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
-import { parseChanges, parsePage, parseRead, parseTxnResult } from "../api/results.ts";
+import { parsePage, parseRead, parseTxnResult } from "../api/results.ts";
+import {
+  openClientWatch, type ClientWatch, type ClientWatchHandlers, type ClientWatchOptions, type ClientWatchPorts,
+} from "./client-watch.ts";
 import type { Multiplexer } from "./multiplexer.ts";
 
 const PAGE_ENTRIES_MAX = 1_000;
@@ -20,6 +22,11 @@ export interface ClientCallOptions extends CallOptions {
 export interface ClientReadOptions extends ClientCallOptions {
   /** Default `linearizable`. */
   readonly consistency?: Consistency;
+}
+
+export interface ClientGetOptions extends ClientReadOptions {
+  /** Reads the key as it was at this revision. E_COMPACTED when that is too long ago. */
+  readonly revision?: number;
 }
 
 export interface ClientWriteOptions extends ClientCallOptions {
@@ -39,54 +46,56 @@ export type ClientOp =
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "get"; readonly key: string };
 
-export interface ClientWatch {
-  cancel(): void;
-  /** Changes after this revision are delivered; list after the watch began, and nothing is missed. */
-  readonly revision: number;
-}
-
 export interface ClientKv {
-  get(key: string, options?: ClientReadOptions): Promise<KvRead>;
+  get(key: string, options?: ClientGetOptions): Promise<KvRead>;
   put(key: string, value: unknown, options?: ClientWriteOptions): Promise<{ readonly revision: number }>;
   delete(
     key: string,
     options?: ClientWriteOptions,
   ): Promise<{ readonly revision: number; readonly deleted: boolean }>;
+  /** One page. The next one of the same state has the `revision` of this one, and its last key as `after`. */
   list(query: KvListQuery, options?: ClientReadOptions): Promise<KvPage>;
+  /**
+   * All entries below a prefix, in key order and of one revision, fetched page by page. E_COMPACTED on the way when
+   * the caller takes so long that the revision is not held any more.
+   */
+  entries(prefix: string, options?: ClientReadOptions): AsyncGenerator<KvEntry>;
   transact(txn: ClientTxn, options?: ClientCallOptions): Promise<TxnResult>;
   /**
-   * Changes below `prefix`, live. It ends with its connection, with `onEnd`: a gap is never passed over in silence.
-   * To go on, watch again and then list.
+   * Changes below `prefix` from a revision on. It outlives connections and nodes: it goes on at another one after the
+   * last revision it has seen, without a gap and without a repeat.
    */
-  watch(prefix: string, handlers: KvWatchHandlers, options?: ClientCallOptions): Promise<ClientWatch>;
+  watch(prefix: string, handlers: ClientWatchHandlers, options?: ClientWatchOptions): Promise<ClientWatch>;
 }
 
-export function createClientKv(requests: Multiplexer): ClientKv {
-  return new MultiplexedKv(requests);
+export function createClientKv(ports: ClientWatchPorts): ClientKv {
+  return new MultiplexedKv(ports);
 }
 
 class MultiplexedKv implements ClientKv {
+  private readonly ports: ClientWatchPorts;
   private readonly requests: Multiplexer;
 
-  constructor(requests: Multiplexer) {
-    this.requests = requests;
+  constructor(ports: ClientWatchPorts) {
+    this.ports = ports;
+    this.requests = ports.requests;
   }
 
-  async get(key: string, options: ClientReadOptions = {}): Promise<KvRead> {
-    const { consistency = "linearizable", timeoutMs = KV_TIMEOUT_MS, signal } = options;
+  async get(key: string, options: ClientGetOptions = {}): Promise<KvRead> {
+    const { consistency = "linearizable", timeoutMs = KV_TIMEOUT_MS, signal, revision } = options;
     const result = await this.requests.request({
       what: `get ${key}`,
       effect: "read",
       persistence: "serve",
       timeoutMs,
       signal,
-      message: (id, leftMs) => ({ kind: "get", id, timeoutMs: leftMs, key, consistency }),
+      message: (id, leftMs) => ({ kind: "get", id, timeoutMs: leftMs, key, consistency, revision }),
     });
     return parseRead(result);
   }
 
   async list(query: KvListQuery, options: ClientReadOptions = {}): Promise<KvPage> {
-    const { prefix, limit = PAGE_ENTRIES_MAX, after } = query;
+    const { prefix, limit = PAGE_ENTRIES_MAX, after, revision } = query;
     const { consistency = "linearizable", timeoutMs = KV_TIMEOUT_MS, signal } = options;
     const result = await this.requests.request({
       what: `list ${prefix}`,
@@ -94,9 +103,20 @@ class MultiplexedKv implements ClientKv {
       persistence: "serve",
       timeoutMs,
       signal,
-      message: (id, leftMs) => ({ kind: "list", id, timeoutMs: leftMs, prefix, limit, after, consistency }),
+      message: (id, leftMs) => ({ kind: "list", id, timeoutMs: leftMs, prefix, limit, after, consistency, revision }),
     });
     return parsePage(result);
+  }
+
+  async *entries(prefix: string, options: ClientReadOptions = {}): AsyncGenerator<KvEntry> {
+    let place: Pick<KvListQuery, "after" | "revision"> = {};
+    for (;;) {
+      const page = await this.list({ prefix, ...place }, options);
+      yield* page.entries;
+      const after = page.entries.at(-1)?.key;
+      if (!page.more || after === undefined) return;
+      place = { after, revision: page.revision };
+    }
   }
 
   async put(key: string, value: unknown, options: ClientWriteOptions = {}): Promise<{ readonly revision: number }> {
@@ -118,37 +138,8 @@ class MultiplexedKv implements ClientKv {
     return this.send(parsed, `transaction of ${parsed.then.length} operations`, options);
   }
 
-  async watch(prefix: string, handlers: KvWatchHandlers, options: ClientCallOptions = {}): Promise<ClientWatch> {
-    const { timeoutMs = KV_TIMEOUT_MS, signal } = options;
-    let watchId = 0;
-    let isCancelled = false;
-    // The caller's code runs apart from ours: if it throws, its process hears of it and the connection goes on.
-    const tell = (speak: () => void): void => queueMicrotask(() => {
-      if (!isCancelled) speak();
-    });
-    const revision = await this.requests.request({
-      what: `watch ${prefix}`,
-      effect: "read",
-      persistence: "move",
-      timeoutMs,
-      signal,
-      message: (id) => ({ kind: "watch", id, prefix }),
-      onAnswer: (session, id) => {
-        watchId = id;
-        this.requests.addWatch(id, session, {
-          onChanges: (atRevision, fields) => {
-            const changes = parseChanges(atRevision, fields);
-            tell(() => handlers.onChanges(changes));
-          },
-          onEnd: (reason) => tell(() => handlers.onEnd(reason)),
-        });
-      },
-    });
-    const cancel = (): void => {
-      isCancelled = true;
-      this.requests.cancelWatch(watchId);
-    };
-    return { revision: count(revision, "revision"), cancel };
+  watch(prefix: string, handlers: ClientWatchHandlers, options: ClientWatchOptions = {}): Promise<ClientWatch> {
+    return openClientWatch(this.ports, prefix, handlers, options);
   }
 
   private async write(op: WriteOp, options: ClientWriteOptions): Promise<TxnResult> {

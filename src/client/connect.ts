@@ -45,17 +45,19 @@ export interface Client {
 export function connect(options: ConnectOptions): Client {
   const urls = options.nodes.map(sessionUrl);
   if (urls.length === 0) throw new AetherError("E_CONFIG", "no nodes to connect to: give at least one address");
+  const clock = createClientClock();
+  const random = createClientRandom();
   const requests = new Multiplexer(
     {
-      clock: createClientClock(),
-      random: createClientRandom(),
+      clock,
+      random,
       discovery: options.discovery ?? "members",
       dial: (url) => dialNode(url, options.token),
     },
     urls,
   );
   return {
-    kv: createClientKv(requests),
+    kv: createClientKv({ requests, clock, random }),
     slice: (contract) => createSliceClient(requests, contract),
     call: (call) => callSlice(requests, call),
     get node() {

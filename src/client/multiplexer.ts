@@ -34,6 +34,7 @@ export interface MultiplexerPorts {
 /** Hears what belongs to a watch. */
 export interface WatchListener {
   onChanges(revision: number, changes: unknown): void;
+  onProgress(revision: number): void;
   onEnd(reason: AetherError): void;
 }
 
@@ -57,7 +58,7 @@ export class Multiplexer {
   private movedMs = -Infinity;
   private deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
   private nextId = 1;
-  private isClosed = false;
+  private hasClosed = false;
 
   constructor(ports: MultiplexerPorts, urls: readonly string[]) {
     this.ports = ports;
@@ -68,6 +69,10 @@ export class Multiplexer {
   /** The name of the node that is asked now; undefined without a connection. */
   get node(): string | undefined {
     return this.session?.node;
+  }
+
+  get isClosed(): boolean {
+    return this.hasClosed;
   }
 
   /** Resolves with the undecoded result. Rejects with an AetherError, or the signal's reason. */
@@ -100,10 +105,16 @@ export class Multiplexer {
     if (watch.session.isOpen) watch.session.send({ kind: "cancel", id });
   }
 
+  /** Asks how far a watch has seen. */
+  askProgress(id: number): void {
+    const watch = this.watches.get(id);
+    if (watch?.session.isOpen === true) watch.session.send({ kind: "progress", id });
+  }
+
   /** Rejects what is under way and closes the connection. */
   close(): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
+    if (this.hasClosed) return;
+    this.hasClosed = true;
     this.redial?.cancel();
     this.membersTimer?.cancel();
     for (const request of [...this.requests.values()]) this.fail(request, request.failure("the client was closed"));
@@ -113,7 +124,7 @@ export class Multiplexer {
   }
 
   private refusalOf(spec: RequestSpec): AetherError | undefined {
-    if (this.isClosed) return closedClient();
+    if (this.hasClosed) return closedClient();
     // NaN is not above anything either.
     if (!(spec.timeoutMs > 0 && spec.timeoutMs <= TIMEOUT_MS_MAX)) {
       return new AetherError("E_INVALID", `${spec.what}: timeoutMs is ${spec.timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
@@ -173,10 +184,16 @@ export class Multiplexer {
   private receive(session: NodeSession, message: NodeMessage): void {
     switch (message.kind) {
       case "changes":
-        this.watches.get(message.id)?.listener.onChanges(message.revision, message.changes);
+        this.listenerOf(session, message.id)?.onChanges(message.revision, message.changes);
+        return;
+      case "progress":
+        this.listenerOf(session, message.id)?.onProgress(message.revision);
         return;
       case "ended":
-        this.endWatches((id) => id === message.id, AetherError.fromBody(message.error));
+        this.endWatches(
+          (id, watch) => id === message.id && watch.session === session,
+          AetherError.fromBody(message.error),
+        );
         return;
       case "ok":
       case "error": {
@@ -187,6 +204,14 @@ export class Multiplexer {
         else this.refused(request, session, AetherError.fromBody(message.error));
       }
     }
+  }
+
+  /** An earlier attempt may have begun the same watch elsewhere: what comes from there belongs to nobody. */
+  private listenerOf(session: NodeSession, id: number): WatchListener | undefined {
+    const watch = this.watches.get(id);
+    if (watch?.session === session) return watch.listener;
+    if (session.isOpen) session.send({ kind: "cancel", id });
+    return undefined;
   }
 
   private complete(request: Request, session: NodeSession, result: unknown): void {

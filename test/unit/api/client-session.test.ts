@@ -53,6 +53,8 @@ let connection: ScriptedConnection;
 let log: LogLine[];
 let calls: { call: OutgoingCall; signal: AbortSignal | undefined }[];
 let isOpen: boolean;
+/** For the current `connection`. */
+let openSession: () => void;
 
 beforeEach(async () => {
   clock = new ManualClock();
@@ -83,7 +85,8 @@ beforeEach(async () => {
     },
   };
   const ports = { services, clock, log: telemetry.log, metrics: declareApiMetrics(telemetry), node: "n1" };
-  void new ClientSession(connection, ports, () => (isOpen = false));
+  openSession = () => void new ClientSession(connection, ports, () => (isOpen = false));
+  openSession();
 });
 
 afterEach(async () => {
@@ -232,16 +235,62 @@ describe("requests", () => {
     expect((await answers()).map(({ kind }) => kind)).toEqual(["ok"]);
   });
 
-  test("a watcher whose socket is full is told where it stands and cut off", async () => {
+  test("a watcher whose socket is full gets its changes when it has taken what waits", async () => {
     deliver({ kind: "watch", id: 7, prefix: "data/" });
     await answers();
     connection.bufferedBytes = 9 * 1024 * 1024;
-    deliver(put(8));
+    deliver(put(8), put(9));
+    expect((await answers()).map(({ kind }) => kind)).toEqual(["ok", "ok"]);
+    connection.bufferedBytes = 0;
+    await clock.advance(10);
+    expect(await answers()).toMatchObject([{ kind: "changes", revision: 1 }, { kind: "changes", revision: 2 }]);
+  });
+
+  test("a watch from the past begins there; one from too long ago is refused with the oldest revision", async () => {
+    const value = "x".repeat(500_000);
+    for (let count = 0; count < 40; count++) {
+      deliver(put(8, "data/a", value));
+      await answers();
+    }
+    const { oldestRevision } = local.kv;
+    deliver({ kind: "watch", id: 7, prefix: "data/", from: 1 }, { kind: "watch", id: 9, prefix: "data/", from: 40 });
     const found = await answers();
-    expect(found.find(({ kind }) => kind === "ended")).toMatchObject({
-      id: 7,
-      error: { code: "E_OVERLOADED", details: { revision: 0 } },
-    });
+    expect(found).toMatchObject([
+      { kind: "error", id: 7, error: { code: "E_COMPACTED", details: { oldest: oldestRevision } } },
+      { kind: "ok", id: 9, result: 39 },
+      { kind: "changes", id: 9, revision: 40 },
+    ]);
+  });
+
+  test("progress is told to who asks for it, and to clients of version 1 never", async () => {
+    const watch: ClientMessage = { kind: "watch", id: 7, prefix: "nodes/" };
+    deliver(watch, put(8));
+    await answers();
+    deliver({ kind: "progress", id: 7 });
+    await clock.advance(20_000);
+    expect(await answers()).toEqual([]);
+    connection = new ScriptedConnection();
+    openSession();
+    connection.deliver(encode(clientHelloFields({ versionMin: 2, versionMax: 2 })));
+    connection.frames.length = 0;
+    deliver(watch, { kind: "progress", id: 7 });
+    expect(await answers()).toEqual([{ kind: "ok", id: 7, result: 1 }, { kind: "progress", id: 7, revision: 1 }]);
+  });
+
+  test("reads of an earlier revision", async () => {
+    deliver(put(1, "data/a", "old"), put(2, "data/a", "new"));
+    await answers();
+    const read = { timeoutMs: 1_000, consistency: "local", revision: 1 } as const;
+    deliver(
+      { kind: "get", id: 3, key: "data/a", ...read },
+      { kind: "list", id: 4, prefix: "data/", limit: 5, after: undefined, ...read },
+    );
+    await clock.advance(1);
+    const entry = ["data/a", "old", 1, 1, 1];
+    expect(await answers()).toEqual([
+      { kind: "ok", id: 3, result: [1, entry] },
+      { kind: "ok", id: 4, result: [[entry], 1, false] },
+    ]);
   });
 
   test("a client that does not read at all is cut off", async () => {

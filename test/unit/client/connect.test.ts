@@ -3,7 +3,11 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
+import { AetherError } from "../../../src/base/errors.ts";
+import type { ClientOp } from "../../../src/client/client-kv.ts";
 import { connect, type Client } from "../../../src/client/connect.ts";
+import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import type { KvChangeSet } from "../../../src/kvstore/core/schema.ts";
 import { defineContract, method } from "../../../src/sdk/contract.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { eventually } from "../../support/node-fleet.ts";
@@ -32,6 +36,10 @@ function node(index: number): ApiFixture {
   return nodes[index] as ApiFixture;
 }
 
+async function putLocally(): Promise<void> {
+  await local.kv.transact({ compare: [], then: [{ kind: "put", key: parseKeyText("data/a"), value: 0 }], else: [] });
+}
+
 describe("the store", () => {
   test("put, get, list, delete and transactions go there and back", async () => {
     expect(await client.kv.put("data/a", { n: 1, raw: Buffer.of(1, 2) })).toEqual({ revision: 1 });
@@ -53,6 +61,21 @@ describe("the store", () => {
     ]);
     expect(await client.kv.delete("data/a")).toMatchObject({ deleted: false });
     expect((await client.kv.get("data/a", { consistency: "local" })).entry).toBeUndefined();
+  });
+
+  test("the past can be read, and a long listing is of one revision whatever is written meanwhile", async () => {
+    const then = (value: number): ClientOp[] =>
+      Array.from({ length: 100 }, (_, at) => ({ kind: "put", key: `data/k/${String(at).padStart(3, "0")}`, value }));
+    for (let round = 1; round <= 3; round++) await client.kv.transact({ compare: [], then: then(round) });
+    expect((await client.kv.get("data/k/000", { revision: 2 })).entry).toMatchObject({ value: 2, modRevision: 2 });
+    const first = await client.kv.list({ prefix: "data/k/", limit: 40 });
+    await client.kv.transact({ compare: [], then: then(4) });
+    const rest = await client.kv.list({ prefix: "data/k/", after: "data/k/039", revision: first.revision });
+    expect(new Set([...first.entries, ...rest.entries].map(({ value }) => value))).toEqual(new Set([3]));
+    expect([first.revision, rest.revision, rest.entries.length]).toEqual([3, 3, 60]);
+    const values: unknown[] = [];
+    for await (const { value } of client.kv.entries("data/k/")) values.push(value);
+    expect(values).toEqual(Array.from({ length: 100 }, () => 4));
   });
 
   test("a condition that does not hold is E_CONFLICT with what was found", async () => {
@@ -211,11 +234,57 @@ describe("losing a node", () => {
     other.close();
   });
 
-  test("its watches end with a reason instead of a silent gap", async () => {
-    const ended = new Promise<Error>((resolve) => {
-      void client.kv.watch("data/", { onChanges: () => undefined, onEnd: resolve }).then(() => node(0).close());
+  test("its watches go on at another one: nothing lost, nothing twice", async () => {
+    const seen: number[] = [];
+    const ended: Error[] = [];
+    const handlers = {
+      onChanges: ({ revision }: KvChangeSet) => seen.push(revision),
+      onEnd: (reason: Error) => ended.push(reason),
+    };
+    await client.kv.watch("data/", handlers);
+    for (let count = 1; count <= 5; count++) await client.kv.put("data/a", count);
+    const closing = node(0).close();
+    await putLocally();
+    await closing;
+    await putLocally();
+    await eventually("all are seen", () => seen.length >= 7 || undefined);
+    expect([seen, ended]).toEqual([[1, 2, 3, 4, 5, 6, 7], []]);
+  });
+
+  test("a watch that nothing matches goes on from its last progress", async () => {
+    const progress: number[] = [];
+    const ended: Error[] = [];
+    const watch = await client.kv.watch("nodes/", {
+      onChanges: () => expect.fail("nothing matches"),
+      onProgress: (revision) => progress.push(revision),
+      onEnd: (reason) => ended.push(reason),
     });
-    expect(await ended).toMatchObject({ code: "E_UNAVAILABLE" });
+    await client.kv.put("data/a", 1);
+    watch.requestProgress();
+    await eventually("progress", () => progress.includes(1) || undefined);
+    await node(0).close();
+    await putLocally();
+    await eventually("progress elsewhere", () => {
+      watch.requestProgress();
+      return progress.includes(2) || undefined;
+    });
+    watch.cancel();
+    expect(ended).toEqual([]);
+  });
+
+  test("a watch ends when the client is closed, and when what it missed is not held any more", async () => {
+    const ends: unknown[] = [];
+    const onEnd = (reason: Error): void => void ends.push(reason instanceof AetherError ? reason.code : reason);
+    await client.kv.watch("data/", { onChanges: () => undefined, onEnd });
+    client.close();
+    await eventually("it has ended", () => ends.length === 1 || undefined);
+    const other = connect({ nodes: nodes.map(({ url }) => url) });
+    onTestFinished(() => other.close());
+    const value = "x".repeat(500_000);
+    for (let count = 0; count < 40; count++) await other.kv.put("data/a", value);
+    const tooLate = other.kv.watch("data/", { onChanges: () => undefined, onEnd }, { fromRevision: 1 });
+    await expect(tooLate).rejects.toMatchObject({ code: "E_COMPACTED" });
+    expect(ends).toEqual(["E_UNAVAILABLE"]);
   });
 
   test("no node at all fails at the deadline, with the reason", async () => {
