@@ -147,6 +147,18 @@ export class KvState implements ReplicatedStateMachine {
     }
   }
 
+  /** Rows that go when the lease ends. */
+  leaseWeight(lease: LeaseId): number {
+    try {
+      const row = this.machine.lease(lease);
+      return row === undefined ? 0 : 1 + row.keys + row.slots + row.reach;
+    } catch (error) {
+      // ignored: the state has failed with this and the node stops
+      this.readFailure(error);
+      return 0;
+    }
+  }
+
   /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
   async leases(): Promise<readonly LeaseInfo[]> {
     const changed = this.entries.changed((key) => leaseOfRow(key) !== undefined, new Map());

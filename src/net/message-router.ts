@@ -23,6 +23,7 @@ const LANES = {
   cluster: { queueBytesMax: 1 * MiB, heldAboveBytes: 16 * MiB },
   rpc: { queueBytesMax: 16 * MiB, heldAboveBytes: 16 * MiB },
   bulk: { queueBytesMax: 16 * MiB, heldAboveBytes: 1 * MiB },
+  leases: { queueBytesMax: 1 * MiB, heldAboveBytes: 16 * MiB },
 } as const satisfies Record<ChannelName, Omit<LaneSpec, "channel">>;
 
 /** While messages wait for a socket that is behind, it is looked at this often. */
@@ -30,7 +31,7 @@ const BACKLOG_POLL_MS = 5;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
-const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk"];
+const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases"];
 const LANE_SPECS: readonly LaneSpec[] = CHANNEL_NAMES.map((name) => ({ channel: CHANNELS[name], ...LANES[name] }));
 const NAME_OF: ReadonlyMap<number, ChannelName> = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name], name]));
 

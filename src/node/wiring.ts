@@ -19,6 +19,7 @@ import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
+import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { MessageRouter } from "../net/message-router.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
 import { BlueprintStore } from "../slices/blueprint-store.ts";
@@ -57,6 +58,8 @@ export async function openNodeParts(
   resources.own(state);
   const kv = new KvStore({ group, state, clock: env.clock, history });
   resources.defer(() => kv.close());
+  const leases = new LeaseKeeper(env, { state, group, messaging: router }, config.node);
+  resources.defer(() => leases.close());
   const work = openWork({ config, env, router, group, kv, onFatal });
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
   resources.defer(() => work.slices.close());
@@ -72,6 +75,7 @@ export async function openNodeParts(
       const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
       router.setPeers(peers);
       group.start();
+      leases.start();
       work.cluster.start(work.slices);
       router.start();
     },
