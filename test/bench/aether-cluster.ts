@@ -1,7 +1,7 @@
 // Owns: Aether nodes as real processes for benchmarks, with fsync and their default configuration, and clients of them.
 import { connect, type Client } from "../../dist/client/connect.js";
 import { NodeFleet } from "../support/node-fleet.ts";
-import type { BenchCluster, PeerTraffic, Target } from "./cluster.ts";
+import type { BenchCluster, ConnectMode, PeerTraffic, Target } from "./cluster.ts";
 import { at } from "./statistics.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -40,10 +40,9 @@ export class AetherCluster implements BenchCluster {
     return this.fleet.names.map((name) => this.fleet.process(name).pid);
   }
 
-  connect(): Target {
-    const clients = this.apis.map((_, index) => {
-      // Clients stay spread as they were made: no moving to nodes that were discovered.
-      return connect({ nodes: [...this.apis.slice(index), ...this.apis.slice(0, index)], discovery: "off" });
+  connect(mode: ConnectMode): Target {
+    const clients = this.apis.map((api) => {
+      return connect(mode === "pinned" ? { nodes: [api], discovery: "off" } : { nodes: this.apis });
     });
     return new AetherTarget(this, clients);
   }

@@ -65,7 +65,7 @@ interface Systems {
 
 const MEASURE: Readonly<Record<SectionName, Measure>> = {
   throughput: (plan, systems) => withClusters(systems.of(NODES), async (clusters) => {
-    const targets = clusters.map((cluster) => cluster.connect());
+    const targets = clusters.map((cluster) => cluster.connect("pinned"));
     for (const cluster of clusters) {
       if (cluster instanceof EtcdCluster) targets.push(await cluster.connectToLeader());
     }

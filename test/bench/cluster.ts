@@ -12,6 +12,8 @@ export interface Target {
   close(): void;
 }
 
+export type ConnectMode = "pinned" | "roaming";
+
 /** What nodes have sent each other so far, all together; what a system does not count is absent. */
 export interface PeerTraffic {
   readonly messages?: number;
@@ -23,8 +25,11 @@ export interface BenchCluster {
   readonly system: "Aether" | "etcd";
   readonly size: number;
   readonly pids: readonly number[];
-  /** New connections: one per node, clients spread over them. Each goes to the next node when its own is gone. */
-  connect(): Target;
+  /**
+   * New connections, one per node, clients spread over them. `pinned` keeps each to its node; `roaming` lets it go on
+   * at another node when its own is gone.
+   */
+  connect(mode: ConnectMode): Target;
   /** The node that everything waits for when it dies, if the system has such a node. */
   leader(): Promise<number | undefined>;
   /** SIGKILL; resolves when the process is gone. */

@@ -136,6 +136,16 @@ export interface FleetOptions {
   readonly directory?: string;
   /** How each node is launched, every time. */
   readonly launchOf?: (name: string) => LaunchOptions;
+  /** Where nodes are found; neighbouring ports on loopback when absent. */
+  readonly addresses?: FleetAddresses;
+}
+
+export interface FleetAddresses {
+  /** Where this node listens for peers. */
+  listen(node: string): string;
+  /** Where one node reaches another. */
+  peer(link: { readonly from: string; readonly to: string }): string;
+  api(node: string): string;
 }
 
 /** A cluster's nodes, each of which may be running or not. */
@@ -146,8 +156,10 @@ export class NodeFleet {
   private readonly firstPort: number;
   private readonly config: Readonly<Record<string, unknown>>;
   private readonly launchOf: (name: string) => LaunchOptions;
+  private readonly addresses: FleetAddresses | undefined;
   private readonly processes = new Map<string, AetherProcess>();
   private readonly all: AetherProcess[] = [];
+  private isClosed = false;
 
   private constructor(directory: string, firstPort: number, options: FleetOptions) {
     this.directory = directory;
@@ -156,6 +168,7 @@ export class NodeFleet {
     this.cluster = options.cluster ?? "test";
     this.config = options.config ?? {};
     this.launchOf = options.launchOf ?? (() => ({}));
+    this.addresses = options.addresses;
   }
 
   /** A fleet for one test, which it does not outlive. Nothing is started yet. */
@@ -175,16 +188,21 @@ export class NodeFleet {
     return new NodeFleet(directory, firstPort, options);
   }
 
+  /** From then on every end of a process is an orderly one. */
+  get isClosing(): boolean {
+    return this.isClosed;
+  }
+
   get apis(): readonly string[] {
     return this.names.map((name) => this.api(name));
   }
 
   peer(name: string): string {
-    return `ws://127.0.0.1:${this.firstPort + this.names.indexOf(name)}`;
+    return this.addresses?.listen(name) ?? `ws://127.0.0.1:${this.firstPort + this.names.indexOf(name)}`;
   }
 
   api(name: string): string {
-    return `http://127.0.0.1:${this.firstPort + this.names.length + this.names.indexOf(name)}`;
+    return this.addresses?.api(name) ?? `http://127.0.0.1:${this.firstPort + this.names.length + this.names.indexOf(name)}`;
   }
 
   dataDir(name: string): string {
@@ -197,10 +215,14 @@ export class NodeFleet {
       node: name,
       listen: this.peer(name),
       api: this.api(name),
-      voters: Object.fromEntries(this.names.map((voter) => [voter, this.peer(voter)])),
+      voters: Object.fromEntries(this.names.map((voter) => [voter, this.peerAsSeenBy(name, voter)])),
       dataDir: this.dataDir(name),
       ...this.config,
     };
+  }
+
+  private peerAsSeenBy(from: string, to: string): string {
+    return from === to ? this.peer(to) : (this.addresses?.peer({ from, to }) ?? this.peer(to));
   }
 
   /** The process of a node that was started. */
@@ -249,6 +271,7 @@ export class NodeFleet {
 
   /** Ends every process and deletes every file. Idempotent. */
   async close(): Promise<void> {
+    this.isClosed = true;
     for (const started of this.all) {
       // A stopped process gets SIGKILL all the same.
       started.signal("SIGKILL");

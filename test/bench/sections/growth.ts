@@ -30,7 +30,7 @@ export async function measureMemory(
   plan: MemoryPlan,
   progress: (line: string) => void,
 ): Promise<MemoryResult> {
-  const target = cluster.connect();
+  const target = cluster.connect("pinned");
   const marks: { puts: number; residentBytes: number[] }[] = [];
   let failed = 0;
   let puts = 0;
@@ -65,7 +65,7 @@ export async function measureKeys(
   plan: KeysPlan,
   progress: (line: string) => void,
 ): Promise<KeysResult> {
-  const target = cluster.connect();
+  const target = cluster.connect("pinned");
   const rows: { keys: number; perSecond: number; p99Ms: number }[] = [];
   let filled = 0;
   let number = 0;

@@ -84,7 +84,7 @@ class PacedWriters {
   private count = 0;
 
   constructor(cluster: BenchCluster) {
-    this.target = cluster.connect();
+    this.target = cluster.connect("roaming");
     this.acknowledgedMs = Array.from({ length: cluster.size }, () => []);
     this.timer = setInterval(() => this.writeAll(), PACE_MS);
   }

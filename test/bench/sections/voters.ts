@@ -28,7 +28,7 @@ export async function measureVoters(
   { clients, measureMs }: VotersPlan,
   progress: (line: string) => void,
 ): Promise<VotersRow> {
-  const target = cluster.connect();
+  const target = cluster.connect("pinned");
   let writes = 0;
   const before = await cluster.traffic();
   const result = await runClosedLoop({ clients, warmUpMs: WARM_UP_MS, measureMs }, async (client, count) => {

@@ -1,0 +1,25 @@
+// The short form of `npm run chaos`, without any privilege: what the long runs find, this must not have lost.
+import { randomInt } from "node:crypto";
+import { expect, test } from "vitest";
+import { SeededRandom } from "../../src/base/random.ts";
+import { NODES, runChaos } from "../chaos/chaos-run.ts";
+import type { FaultKind } from "../chaos/faults.ts";
+import { ProxyNetwork } from "../chaos/network/proxy-network.ts";
+import { renderReport } from "../chaos/report.ts";
+
+const KINDS: readonly FaultKind[] = ["kill", "pause", "isolate", "one way", "slow", "power cut"];
+const DURATION_MS = 16_000;
+const PACE = { faultMsMin: 300, faultMsSpan: 1_500, restMs: 500 } as const;
+
+test("under kills, pauses, cut links and a power cut every history is linearizable and nothing is lost", async () => {
+  const seed = randomInt(1_000_000);
+  const network = await ProxyNetwork.open(NODES, new SeededRandom(seed));
+  const result = await runChaos({
+    seed, network, durationMs: DURATION_MS, pace: PACE, kinds: KINDS, disk: "none", say: () => undefined,
+  });
+  process.stdout.write(renderReport(result));
+  expect(result.violations, renderReport(result)).toEqual([]);
+  expect(result.faults.length).toBeGreaterThan(0);
+  const acknowledged = result.history.samples.filter(({ kind, outcome }) => kind === "write" && outcome === "ok");
+  expect(acknowledged.length).toBeGreaterThan(0);
+});
