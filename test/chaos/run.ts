@@ -39,8 +39,8 @@ const HELP = `npm run chaos -- [options]
 
 async function run(seed: number, network: ChaosNetwork, reasons: readonly string[]): Promise<number> {
   const durationMs = Number(flags.minutes) * MINUTE_MS;
-  const options = { seed, durationMs, pace: PACE, network, disk: "small", kinds: faultKinds(), say: console.log } as const;
-  const played = await runChaos(options);
+  const kinds = faultKinds();
+  const played = await runChaos({ seed, durationMs, pace: PACE, network, disk: "small", kinds, say: console.log });
   const result = { ...played, skipped: [...reasons, ...played.skipped] };
   const report = renderReport(result);
   mkdirSync(flags.out, { recursive: true });
