@@ -22,6 +22,7 @@ import type { Route } from "./route.ts";
 import { artifactRoutes } from "./routes/artifacts.ts";
 import { blueprintRoutes } from "./routes/blueprints.ts";
 import { callRoutes } from "./routes/call.ts";
+import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
@@ -223,6 +224,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
   const routes = [
     ...healthRoutes(services),
     ...clusterRoutes(services),
+    ...backupRoutes(services),
     ...kvWatchRoutes(services, closing),
     ...kvRoutes(services),
     ...artifactRoutes(services),

@@ -2,6 +2,7 @@
 import type { AssertionError } from "../base/assert.ts";
 import type { ArtifactId, Digest } from "../base/ids.ts";
 import type { MembershipChange } from "../consensus/group.ts";
+import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
@@ -91,6 +92,11 @@ export interface MemberService {
   change(change: MembershipChange, timeoutMs: number): Promise<void>;
 }
 
+export interface BackupService {
+  /** A view of the whole store that its caller closes. @throws AetherError E_OVERLOADED, E_NO_QUORUM, E_UNAVAILABLE */
+  begin(): Promise<SnapshotReader>;
+}
+
 export interface ApiServices {
   readonly kv: Kv & Leases & StoreQuota & EncodedTransactions;
   readonly artifacts: ArtifactService;
@@ -99,6 +105,7 @@ export interface ApiServices {
   readonly health: HealthService;
   readonly members: MemberService;
   cluster(): ClusterView;
+  readonly backups: BackupService;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */
   onBroken(failure: AssertionError): void;

@@ -57,8 +57,8 @@ export class HttpApi {
   }
 
   /** The open response of a stream. The caller's signal ends it. */
-  stream(path: string, signal: AbortSignal): Promise<Response> {
-    return this.read("GET", () => this.fetch("GET", path, { signal }), (response) => Promise.resolve(response));
+  stream(path: string, signal: AbortSignal, method: "GET" | "POST" = "GET"): Promise<Response> {
+    return this.read("GET", () => this.fetch(method, path, { signal }), (response) => Promise.resolve(response));
   }
 
   private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {

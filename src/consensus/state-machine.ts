@@ -59,7 +59,7 @@ export interface SnapshotWriter {
 }
 
 export interface ReplicatedStateMachine {
-  /** The mark of the state loaded from disk, or undefined when the state is new. */
+  /** The mark of the state loaded from disk, or undefined when no slot was applied to it: a new one, or a backup. */
   readonly loadedMark: ConsensusMark | undefined;
   /** Which generation of the state was loaded: it rises with each snapshot that is installed. */
   readonly loadedGeneration: number;
@@ -83,7 +83,10 @@ export interface ReplicatedStateMachine {
   gateCheckpoints(gate: CheckpointGate): void;
   /** Called after each checkpoint that became durable: slots [0, appliedSlots) need no log any more. */
   onCheckpoint(listener: (appliedSlots: number) => void): void;
-  /** The last durable checkpoint; undefined when there is none. The view is of the moment of the call. */
+  /**
+   * The last durable checkpoint; undefined when there is none since the state began. The view is of the moment of the
+   * call.
+   */
   openSnapshot(): Promise<SnapshotReader | undefined>;
   /** One at a time. */
   beginInstall(): SnapshotWriter;

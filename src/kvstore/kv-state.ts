@@ -23,6 +23,7 @@ import {
   CHECKPOINT_ROW,
   encodeCheckpoint,
   FIRST_KEY_ROW,
+  NO_SLOT,
   parseCheckpoint,
   refuseForeign,
   type Checkpoint,
@@ -67,9 +68,9 @@ export type ChangeListener = (revision: number, changes: readonly StoredChange[]
 /** Entries as they were at an earlier revision, for keys that have changed since. */
 export type Undone = ReadonlyMap<KeyText, Layered>;
 
-// A checkpoint is due at any of these. Handing its rows to the disk stops the event loop for about 1 µs each, which
-// bounds rows; bytes bound the memory, changes bound what is replayed after a crash. Rare checkpoints are cheap ones:
-// a key that changed often is written once. A quarter of these rows halved the rate of puts on 16,384 keys.
+// A checkpoint is due at any of these. Rows and bytes bound what is kept in memory, changes what is replayed after a
+// crash. Rare checkpoints are cheap ones: a key that changed often is written once. A quarter of these rows halved the
+// rate of puts on 16,384 keys.
 const CHECKPOINT_ROWS = 16_384;
 const CHECKPOINT_BYTES = 16 * MiB;
 const CHECKPOINT_CHANGES = 131_072;
@@ -122,7 +123,7 @@ export class KvState implements ReplicatedStateMachine {
     this.options = options;
     this.entries = new LayeredEntries(generations.current.store);
     this.machine = new KvStateMachine(this.entries, loaded ?? EMPTY);
-    this.loadedMark = loaded?.mark;
+    this.loadedMark = loaded?.slot === NO_SLOT ? undefined : loaded?.mark;
     this.loadedGeneration = generations.current.number;
     this.seed = loaded?.seedDigest;
     this.isAside = generations.hasSetAside;

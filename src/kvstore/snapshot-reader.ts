@@ -23,14 +23,18 @@ export class KvSnapshotReader implements SnapshotReader {
   private state: "rows" | "end" | "done" | "closed" = "rows";
 
   /**
-   * Undefined when the store has no checkpoint. The view is that of the moment of this call.
+   * Undefined when the store has no checkpoint with a slot. The view is that of the moment of this call.
    * @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE
    */
   static async open(store: OrderedStore, bytesEstimated?: number): Promise<KvSnapshotReader | undefined> {
     const rows = store.entries({})[Symbol.asyncIterator]();
     // The record of the checkpoint lies before all rows, so it comes from the same view as they do.
     const first = await rows.next();
-    if (first.done !== true) return new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), bytesEstimated);
+    if (first.done === true) return undefined;
+    const reader = new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), bytesEstimated);
+    if (reader.appliedSlots > 0) return reader;
+    // A state that was restored and has no log yet means nothing to another node.
+    await reader.close();
     return undefined;
   }
 

@@ -15,6 +15,7 @@ import type { Env } from "../env/env.ts";
 import type { OrderedStore } from "../env/store.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
 import type { Invoker } from "../invocation/invoker.ts";
+import { BackupSource } from "../kvstore/backup-source.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
@@ -64,8 +65,9 @@ export async function openNodeParts(
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
   resources.defer(() => work.slices.close());
   resources.defer(() => work.cluster.close());
+  const backups = new BackupSource({ group, state });
   const stage = { isDraining: false };
-  const services = apiServices({ config, env, group, kv, work, stage, onFatal });
+  const services = apiServices({ config, env, group, kv, work, backups, stage, onFatal });
   const api = resources.own(await ApiServer.open(env, services, config));
   return {
     api,
@@ -195,10 +197,11 @@ function apiServices(parts: {
   readonly group: Group & GroupMembership;
   readonly kv: KvStore;
   readonly work: Work;
+  readonly backups: BackupSource;
   readonly stage: { readonly isDraining: boolean };
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
-  const { config, env, group, kv, work, stage, onFatal } = parts;
+  const { config, env, group, kv, work, backups, stage, onFatal } = parts;
   return {
     kv,
     artifacts: work.artifacts,
@@ -215,6 +218,7 @@ function apiServices(parts: {
     },
     members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
+    backups,
     metricsText: () => env.telemetry.exposition(),
     onBroken: onFatal,
   };

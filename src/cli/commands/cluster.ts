@@ -3,11 +3,12 @@ import type { Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { clusterSchema, clusterText } from "../cluster-view.ts";
 import { openSession } from "../options.ts";
+import { addBackupCommands } from "./backup.ts";
 
 export function addClusterCommands(program: Command, io: CliIo): void {
-  program
-    .command("cluster")
-    .description("look at the cluster")
+  const cluster = program.command("cluster").description("look at the cluster, back it up, restore it");
+  addBackupCommands(cluster, io);
+  cluster
     .command("status")
     .description("nodes, voters, leader, quorum and position of the log, as one node sees them")
     .addHelpText("after", "\nExample:\n  $ aether cluster status --api http://127.0.0.1:7202")

@@ -15,13 +15,16 @@ export const FIRST_ROW: Uint8Array = Uint8Array.from([1]);
 /** Where the rows of keys begin: no key begins with a control character, every row of the system does. */
 export const FIRST_KEY_ROW: Uint8Array = Uint8Array.from([0x20]);
 
+/** In place of the last slot, in a state that began with a backup and has applied nothing. */
+export const NO_SLOT = -1;
+
 export interface Checkpoint {
   readonly cluster: string;
   readonly revision: number;
   readonly stateHash: number;
-  /** The last slot whose changes are in the rows; -1 in a state that began with a backup and has applied nothing. */
+  /** The last slot whose changes are in the rows, or NO_SLOT. */
   readonly slot: number;
-  /** Opaque: where consensus stands after that slot. */
+  /** Opaque: where consensus stands after that slot. Empty with NO_SLOT. */
   readonly mark: Uint8Array;
   /** What the state machine keeps beside its entries; undefined in the records of its first version. */
   readonly machine: unknown;
@@ -60,7 +63,7 @@ export function parseCheckpoint(row: Uint8Array): Checkpoint {
     cluster,
     revision: count(revision),
     stateHash: count(stateHash),
-    slot: slot === -1 ? slot : count(slot),
+    slot: slot === NO_SLOT ? slot : count(slot),
     mark,
     machine: machine ?? undefined,
     seedDigest: typeof seedDigest === "string" ? seedDigest : undefined,

@@ -5,6 +5,7 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
+import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
@@ -60,6 +61,7 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     kv: local.kv,
     artifacts: scriptedArtifacts(),
     blueprints: scriptedBlueprints(),
+    backups: new BackupSource({ group: local.group, state: local.state }),
     calls: {
       call: (call, signal) => {
         fixture.calls.push(call);
