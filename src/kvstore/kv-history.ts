@@ -9,8 +9,8 @@ import { KiB, MiB } from "../base/units.ts";
 import type { OrderedStore, StoreOp } from "../env/store.ts";
 import type { Log } from "../env/telemetry.ts";
 import {
-  encodeHistoryRecord, HISTORY_RECORD_ROW, HistoryIndex, historyRowKey, parseHistoryRecord,
-  type HistoryRecord, type HistoryRow, type HistorySeal,
+  encodeHistoryRecord, HISTORY_BYTES_MAX, HISTORY_RECORD_ROW, HISTORY_REVISIONS_MAX, HistoryIndex, historyRowKey,
+  parseHistoryRecord, type HistoryBounds, type HistoryRecord, type HistoryRow, type HistorySeal,
 } from "./core/history-index.ts";
 import { decodeHistoryRow, encodeHistoryRow, type RevisionChanges } from "./core/history-row.ts";
 import type { StoredChange } from "./core/state-machine.ts";
@@ -34,6 +34,14 @@ const PIECE_REVISIONS_MAX = 512;
 /** Decoded rows kept for readers that are at about the same place. */
 const DECODED_ROWS_MAX = 8;
 
+const SIZES: HistorySizes = {
+  revisionsMax: HISTORY_REVISIONS_MAX,
+  bytesMax: HISTORY_BYTES_MAX,
+  writeBytes: WRITE_BYTES,
+  rowBytes: ROW_BYTES,
+  rowBytesSmall: ROW_BYTES_SMALL,
+  recentBytes: RECENT_BYTES,
+};
 const NOTHING: readonly RevisionChanges[] = [];
 
 type HistoryState = Pick<KvState, "revision" | "stateHash" | "onChanges" | "onReset" | "precedeCheckpoints">;
@@ -44,6 +52,15 @@ export interface KvHistoryOptions {
   readonly store: OrderedStore;
   readonly log: Log;
   readonly cluster: string;
+  /** Smaller sizes, for tests. */
+  readonly sizes?: HistorySizes;
+}
+
+export interface HistorySizes extends HistoryBounds {
+  readonly writeBytes: number;
+  readonly rowBytes: number;
+  readonly rowBytesSmall: number;
+  readonly recentBytes: number;
 }
 
 export interface HistoryListener {
@@ -63,9 +80,10 @@ export class KvHistory {
   private readonly state: HistoryState;
   private readonly log: Log | undefined;
   private readonly cluster: string;
+  private readonly sizes: HistorySizes;
   /** Undefined when there is none, or none any more. */
   private store: OrderedStore | undefined;
-  private index = new HistoryIndex([]);
+  private index: HistoryIndex;
   private seals: HistorySeal[] = [];
   /** The newest revisions, consecutive; what is before `recentStart` is forgotten already. */
   private recent: RecentItem[] = [];
@@ -100,6 +118,8 @@ export class KvHistory {
     this.store = options?.store;
     this.log = options?.log;
     this.cluster = options?.cluster ?? "";
+    this.sizes = options?.sizes ?? SIZES;
+    this.index = new HistoryIndex([], this.sizes);
     this.newest = state.revision;
     this.handed = this.newest;
     state.onChanges((revision, changes) => this.append(revision, changes));
@@ -109,7 +129,7 @@ export class KvHistory {
 
   /** The oldest revision whose changes are held; above `revision` when none are. */
   get oldest(): number {
-    return this.index.all[0]?.first ?? this.recentOldest;
+    return Math.min(this.index.all[0]?.first ?? this.recentOldest, this.recentOldest);
   }
 
   /** The applied revision. */
@@ -150,7 +170,7 @@ export class KvHistory {
   private async load(store: OrderedStore): Promise<void> {
     const record = this.readRecord(store);
     this.seals = [...(record?.seals ?? [])];
-    this.index = new HistoryIndex(record?.rows ?? []);
+    this.index = new HistoryIndex(record?.rows ?? [], this.sizes);
     if (!this.isSealed(record) || !this.cutToState()) await this.forget(store, record);
     this.seals.push({ revision: this.newest, stateHash: this.state.stateHash });
   }
@@ -190,7 +210,7 @@ export class KvHistory {
   private async forget(store: OrderedStore, record: HistoryRecord | undefined): Promise<void> {
     this.seals = [];
     this.obsolete = [...(record?.rows ?? [])];
-    this.index = new HistoryIndex([]);
+    this.index = new HistoryIndex([], this.sizes);
     this.dropRecent();
     this.handed = this.newest;
     if (record !== undefined || this.store === undefined) return;
@@ -209,7 +229,7 @@ export class KvHistory {
     if (revision > this.newest + 1) this.restart(revision - 1);
     this.newest = revision;
     this.remember({ revision, changes: visible(changes) });
-    if (this.waitingBytes >= WRITE_BYTES) this.write([]);
+    if (this.waitingBytes >= this.sizes.writeBytes) this.write([]);
     this.keepWithinMemory();
     for (const listener of this.listeners) listener.onAppended();
   }
@@ -228,7 +248,7 @@ export class KvHistory {
 
   private restart(revision: number): void {
     this.obsolete.push(...this.index.all);
-    this.index = new HistoryIndex([]);
+    this.index = new HistoryIndex([], this.sizes);
     this.seals = [];
     this.dropRecent();
     this.newest = revision;
@@ -244,7 +264,7 @@ export class KvHistory {
   }
 
   private keepWithinMemory(): void {
-    const bytesMax = this.store === undefined ? MEMORY_BYTES_MAX : RECENT_BYTES;
+    const bytesMax = this.store === undefined ? MEMORY_BYTES_MAX : this.sizes.recentBytes;
     while (this.recentBytes > bytesMax && this.mayDropRecent()) this.dropOldestRecent();
     if (this.store === undefined || this.recentBytes + this.inFlightBytes <= UNWRITTEN_BYTES_MAX) return;
     this.log?.warn({ event: "kv.history-too-slow", unwrittenBytes: this.recentBytes + this.inFlightBytes });
@@ -299,7 +319,7 @@ export class KvHistory {
   private rowsToWrite(): EncodedRow[] {
     const rows: EncodedRow[] = [];
     const { last } = this.index;
-    const isContinued = last !== undefined && last.bytes < ROW_BYTES_SMALL && last.first >= this.recentOldest;
+    const isContinued = last !== undefined && last.bytes < this.sizes.rowBytesSmall && last.first >= this.recentOldest;
     let first = isContinued ? last.first : this.handed + 1;
     while (first <= this.newest) {
       const items = this.rowFrom(first);
@@ -321,7 +341,7 @@ export class KvHistory {
     const start = this.recentStart + first - this.recentOldest;
     let bytes = 0;
     let end = start;
-    while (end < this.recent.length && bytes < ROW_BYTES) bytes += this.recent[end++]?.bytes ?? 0;
+    while (end < this.recent.length && bytes < this.sizes.rowBytes) bytes += this.recent[end++]?.bytes ?? 0;
     return this.recent.slice(start, end);
   }
 
@@ -337,7 +357,7 @@ export class KvHistory {
   private abandonStore(reason: unknown): void {
     if (this.store === undefined) return;
     this.store = undefined;
-    this.index = new HistoryIndex([]);
+    this.index = new HistoryIndex([], this.sizes);
     const { code, message } = toAetherError(reason);
     this.log?.error({ event: "kv.history-abandoned", code, reason: message });
   }

@@ -12,6 +12,12 @@ export const HISTORY_REVISIONS_MAX = 100_000;
 /** as far as their changes, with the entries before them, are not more than this. */
 export const HISTORY_BYTES_MAX = 256 * MiB;
 
+/** How much of the past is kept. */
+export interface HistoryBounds {
+  readonly revisionsMax: number;
+  readonly bytesMax: number;
+}
+
 /** Version of the layout of the whole store: the record, and the rows. */
 const HISTORY_FORMAT = 1;
 const CHECKSUM_BYTES = 4;
@@ -88,8 +94,10 @@ function rowsOf(firstOfAll: number, lengths: readonly number[]): readonly Histor
 export class HistoryIndex {
   private rows: HistoryRow[];
   private bytes: number;
+  private readonly bounds: HistoryBounds;
 
-  constructor(rows: readonly HistoryRow[]) {
+  constructor(rows: readonly HistoryRow[], bounds: HistoryBounds) {
+    this.bounds = bounds;
     this.rows = [...rows];
     this.bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
   }
@@ -126,8 +134,9 @@ export class HistoryIndex {
   trim(newest: number): readonly HistoryRow[] {
     let count = 0;
     let { bytes } = this;
+    const { revisionsMax, bytesMax } = this.bounds;
     for (const row of this.rows) {
-      const isNeeded = newest - row.last < HISTORY_REVISIONS_MAX && bytes <= HISTORY_BYTES_MAX;
+      const isNeeded = newest - row.last < revisionsMax && bytes <= bytesMax;
       if (isNeeded) break;
       bytes -= row.bytes;
       count += 1;

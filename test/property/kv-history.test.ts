@@ -1,0 +1,343 @@
+// Owns: the past against a plain log: whatever is written, trimmed, crashed or damaged, what is held is what happened,
+// without a hole, and watchers that resume see each revision once.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { HISTORY_RECORD_ROW } from "../../src/kvstore/core/history-index.ts";
+import { decodeHistoryRow, encodeHistoryRow, type RevisionChanges } from "../../src/kvstore/core/history-row.ts";
+import { parseKeyText, type KeyText } from "../../src/kvstore/core/key.ts";
+import type { KvChangeSet, KvEntry, Op } from "../../src/kvstore/core/schema.ts";
+import { encodeTxn } from "../../src/kvstore/core/txn.ts";
+import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
+import { KvHistory, type HistorySizes } from "../../src/kvstore/kv-history.ts";
+import { KvState } from "../../src/kvstore/kv-state.ts";
+import type { KvWatch } from "../../src/kvstore/kv.ts";
+import { PastReads } from "../../src/kvstore/past-reads.ts";
+import { WatchHub } from "../../src/kvstore/watch-hub.ts";
+import { CrashStores } from "../support/crash-stores.ts";
+import { joinCommands, SILENT_LOG } from "../support/local-kv.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+/** So small that a few changes fill rows, memory and the whole past. */
+const SIZES: HistorySizes = {
+  revisionsMax: 25, bytesMax: 20_000, writeBytes: 900, rowBytes: 500, rowBytesSmall: 300, recentBytes: 1_200,
+};
+const KEYS = ["data/a", "data/b/1", "data/b/2", "nodes/n1/state"].map(parseKeyText);
+const key = fc.constantFrom(...KEYS);
+const op: fc.Arbitrary<Op> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("put" as const), key, value: fc.nat(99) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("delete" as const), key }) },
+);
+const batch = fc.array(fc.array(op, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 4 });
+
+type Step =
+  | { readonly kind: "slot"; readonly txns: readonly (readonly Op[])[] }
+  | { readonly kind: "checkpoint" | "settle" | "restart" }
+  /** The process dies after so many more steps of its disk. */
+  | { readonly kind: "crash"; readonly after: number }
+  | { readonly kind: "damage"; readonly what: "record" | "row" }
+  | { readonly kind: "watch"; readonly prefix: string };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 12, arbitrary: fc.record({ kind: fc.constant("slot" as const), txns: batch }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom("checkpoint" as const, "settle", "restart") }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("crash" as const), after: fc.nat(4) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("watch" as const), prefix: fc.constantFrom("", "data/b/", "nodes/") }),
+  },
+);
+const damage: fc.Arbitrary<Step> = fc.record({
+  kind: fc.constant("damage" as const),
+  what: fc.constantFrom("record", "row"),
+});
+
+interface Resuming {
+  readonly prefix: string;
+  /** The first revision not seen. */
+  next: number;
+  readonly seen: string[];
+  /** Revisions that are lost to it, because they were not held any more when it asked. */
+  readonly skipped: [from: number, to: number][];
+  watch: KvWatch | undefined;
+}
+
+/** One node's store through restarts and crashes, and the log that consensus gives it again each time. */
+class World {
+  readonly clock = new ManualClock();
+  readonly log: Uint8Array[] = [];
+  /** What happened, from revision 1. */
+  readonly past: RevisionChanges[] = [];
+  /** The entries after each revision. */
+  readonly states: ReadonlyMap<KeyText, KvEntry>[] = [new Map()];
+  readonly watchers: Resuming[] = [];
+  stores = new CrashStores();
+  private generations!: KvGenerations;
+  state!: KvState;
+  history!: KvHistory;
+  reads!: PastReads;
+  private hub!: WatchHub;
+  private applied = 0;
+
+  async open(): Promise<void> {
+    const { clock } = this;
+    this.generations = await KvGenerations.open(this.stores);
+    const onFatal = (error: Error): void => expect.fail(error.message);
+    this.state = KvState.open({ generations: this.generations, clock, log: SILENT_LOG, cluster: "c", onFatal });
+    const store = await this.stores.open("history");
+    const { state } = this;
+    this.history = await KvHistory.open({ state, store, log: SILENT_LOG, cluster: "c", sizes: SIZES });
+    this.reads = new PastReads({ clock, state, history: this.history });
+    this.applied = this.state.loadedMark?.[0] ?? 0;
+    this.record();
+    while (this.applied < this.log.length) this.applyNext();
+    this.hub = new WatchHub(clock, this.history);
+    for (const watcher of this.watchers) this.resume(watcher);
+  }
+
+  add(txns: readonly (readonly Op[])[]): void {
+    this.log.push(joinCommands(txns.map((then) => encodeTxn({ compare: [], then, else: [] }))));
+    this.applyNext();
+  }
+
+  /** As a process that was killed: what it left on disk is what the next one finds, which dies in its turn. */
+  async restart(stopAfter?: number): Promise<void> {
+    for (const watcher of this.watchers) watcher.watch?.cancel();
+    this.state.abandon();
+    this.stores = this.stores.restarted(stopAfter);
+    await this.open();
+  }
+
+  follow(prefix: string): void {
+    const watcher: Resuming = { prefix, next: this.state.revision + 1, seen: [], skipped: [], watch: undefined };
+    this.watchers.push(watcher);
+    this.resume(watcher);
+  }
+
+  check(): void {
+    const { oldest, revision } = this.history;
+    expect(revision).toBe(this.state.revision);
+    expect(this.past.length).toBe(revision);
+    for (const from of new Set([oldest, Math.ceil((oldest + revision) / 2), revision])) {
+      if (from >= oldest) expect(this.readAll(from)).toEqual(plain(this.past.slice(from - 1)));
+    }
+    const tooOld = expect.objectContaining({ code: "E_COMPACTED" });
+    if (oldest > 1) expect(() => this.history.read(oldest - 1)).toThrow(tooOld);
+    expect(this.history.read(revision + 1)).toEqual([]);
+  }
+
+  readAll(from: number): unknown {
+    const items: RevisionChanges[] = [];
+    for (let next = from; next <= this.history.revision; next = (items.at(-1)?.revision ?? next) + 1) {
+      items.push(...this.history.read(next));
+    }
+    return plain(items);
+  }
+
+  expectWatchers(): void {
+    for (const { prefix, seen, skipped, next } of this.watchers) {
+      expect(next).toBe(this.history.revision + 1);
+      const first = Number(seen[0]?.split(" ")[0] ?? next);
+      const isSkipped = (revision: number): boolean => skipped.some(([from, to]) => revision >= from && revision < to);
+      const wanted = this.past.flatMap(({ revision, changes }) => {
+        const keys = changes.filter(({ key }) => key.startsWith(prefix)).map(({ key }) => key);
+        return revision < first || keys.length === 0 || isSkipped(revision) ? [] : [`${revision} ${keys.join(" ")}`];
+      });
+      expect(seen.filter((line) => !isSkipped(Number(line.split(" ")[0])))).toEqual(wanted);
+    }
+  }
+
+  private record(): void {
+    this.state.onChanges((revision, changes) => {
+      if (revision !== this.past.length + 1) return;
+      this.past.push({ revision, changes });
+      const after = new Map(this.states[revision - 1]);
+      for (const change of changes) {
+        const entry = this.state.getLocal(change.key).entry;
+        if (entry === undefined) after.delete(change.key);
+        else after.set(change.key, entry);
+      }
+      this.states.push(after);
+    });
+  }
+
+  private applyNext(): void {
+    this.state.applyBatch(this.log[this.applied] ?? Uint8Array.from([0x90]));
+    const next = ++this.applied;
+    this.state.endSlot(next - 1, () => Uint8Array.from([next]));
+  }
+
+  private resume(watcher: Resuming): void {
+    const handlers = {
+      onChanges: ({ revision, changes }: KvChangeSet) => {
+        expect(revision).toBeGreaterThanOrEqual(watcher.next);
+        watcher.next = revision + 1;
+        const keys = changes.map((change) => (change.kind === "put" ? change.entry.key : change.key));
+        watcher.seen.push(`${revision} ${keys.join(" ")}`);
+      },
+      onProgress: (revision: number) => (watcher.next = revision + 1),
+      onEnd: (reason: Error) => {
+        expect(reason).toMatchObject({ code: "E_COMPACTED" });
+        // It would list now.
+        watcher.skipped.push([watcher.next, this.history.revision + 1]);
+        watcher.next = this.history.revision + 1;
+        this.resume(watcher);
+      },
+    };
+    watcher.watch = this.hub.watch(watcher.prefix, handlers, { fromRevision: watcher.next });
+  }
+
+  /** Reads of the past let other work in between. */
+  async finish<T>(reading: Promise<T>): Promise<T> {
+    let isOver = false;
+    // ignored: the caller has the promise itself
+    void reading.catch(() => undefined).finally(() => (isOver = true));
+    while (!isOver) await this.clock.advance(1);
+    return reading;
+  }
+
+  async catchUp(): Promise<void> {
+    await this.clock.settle();
+    for (const { watch } of this.watchers) watch?.requestProgress();
+    await this.clock.settle();
+  }
+}
+
+async function run(world: World, action: Step): Promise<void> {
+  switch (action.kind) {
+    case "slot":
+      return world.add(action.txns);
+    case "checkpoint":
+      return void world.state.checkpoint();
+    case "settle":
+      return world.catchUp();
+    case "restart":
+      return world.restart();
+    case "crash":
+      return world.restart(world.stores.steps + action.after);
+    case "watch":
+      return world.follow(action.prefix);
+    case "damage": {
+      const rows = await rowsOf(world);
+      const found = action.what === "record" ? rows[0] : rows[1];
+      if (found !== undefined) world.stores.damage("history", found, 3);
+      return;
+    }
+  }
+}
+
+async function rowsOf(world: World): Promise<Uint8Array[]> {
+  const keys: Uint8Array[] = [];
+  for await (const [key] of (await world.stores.open("history")).entries({})) keys.push(key);
+  expect(keys.length === 0 || Buffer.from(keys[0] ?? []).equals(HISTORY_RECORD_ROW)).toBe(true);
+  return keys;
+}
+
+/** As plain data, with what was there before. */
+function plain(items: readonly RevisionChanges[]): unknown {
+  return items.map(({ revision, changes }) => ({
+    revision,
+    changes: changes.map((change) => ({
+      kind: change.kind,
+      key: change.key,
+      entry: change.kind === "put" ? change.entry.block.toString("hex") : change.modRevision,
+      before: change.before?.block.toString("hex"),
+    })),
+  }));
+}
+
+test("what is held is what happened, up to the present, through checkpoints, restarts and crashes", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const world = new World();
+      await world.open();
+      for (const action of steps) {
+        await run(world, action);
+        world.check();
+        // No crash, whenever it comes, takes more than the bounds do.
+        const { oldest, revision } = world.history;
+        expect(revision - oldest + 1).toBeGreaterThanOrEqual(Math.min(revision, SIZES.revisionsMax));
+      }
+      await world.catchUp();
+      world.expectWatchers();
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test("a damaged past is shorter, never different", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.oneof(step, damage), { maxLength: 30 }), async (steps) => {
+      const world = new World();
+      await world.open();
+      for (const action of [...steps, { kind: "restart" } as const]) {
+        await run(world, action);
+        if (action.kind === "damage") continue;
+        // Finding the damage shortens it.
+        for (let before = -1; before !== world.history.oldest;) {
+          before = world.history.oldest;
+          try {
+            world.readAll(before);
+          } catch (error) {
+            expect(error).toMatchObject({ code: "E_COMPACTED" });
+          }
+        }
+        world.check();
+      }
+      await world.catchUp();
+      world.expectWatchers();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("the state at every revision that is held is what it was then, key by key and page by page", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), async (steps, limit) => {
+      const world = new World();
+      await world.open();
+      for (const action of steps) await run(world, action);
+      await world.clock.settle();
+      const { oldest, revision } = world.history;
+      for (let at = oldest - 1; at <= revision; at++) {
+        const wanted = world.states[at] ?? new Map<KeyText, KvEntry>();
+        for (const text of KEYS) {
+          const { entry } = await world.finish(world.reads.get(text, at, {}));
+          expect(entry).toEqual(wanted.get(text));
+        }
+        const listed: KvEntry[] = [];
+        for (let more = true; more;) {
+          const after = listed.at(-1)?.key;
+          const query = { prefix: "data/", limit, ...(after && { after }) };
+          const page = await world.finish(world.reads.list(query, at, {}));
+          expect(page.revision).toBe(at);
+          listed.push(...page.entries);
+          ({ more } = page);
+        }
+        const inOrder = KEYS.flatMap((key) => (key.startsWith("data/") ? (wanted.get(key) ?? []) : []));
+        expect(listed).toEqual(inOrder);
+      }
+      if (oldest > 1) {
+        await expect(world.reads.list({ prefix: "" }, oldest - 2, {})).rejects.toMatchObject({ code: "E_COMPACTED" });
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("a row says what it was made of, and nothing when a bit of it differs", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 5 }), fc.nat(), async (slots, bit) => {
+      const world = new World();
+      await world.open();
+      for (const txns of slots) world.add(txns);
+      fc.pre(world.past.length > 0);
+      const row = encodeHistoryRow(world.past);
+      expect(plain(decodeHistoryRow(row) ?? [])).toEqual(plain(world.past));
+      const damaged = Buffer.from(row);
+      const at = bit % (damaged.length * 8);
+      damaged[at >> 3] = (damaged[at >> 3] ?? 0) ^ (1 << (at & 7));
+      expect(decodeHistoryRow(damaged)).toBeUndefined();
+      expect(decodeHistoryRow(row.subarray(0, at >> 3))).toBeUndefined();
+    }),
+  );
+});
