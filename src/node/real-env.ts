@@ -8,8 +8,10 @@ import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
 import { createWsNetwork } from "../net/ws-adapter.ts";
 import { createThreadWorkers } from "../slices/thread-adapter.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
+import { takeOverLevelLog } from "../storage/level-log-adapter.ts";
 import { createMemoryStorePort } from "../storage/memory-store.ts";
 import { createOrderedLogPort } from "../storage/ordered-append-log.ts";
+import { createSegmentLogPort } from "../storage/segment-log-adapter.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
 
 import { createJsonLog, type LogLevel } from "./env-log-adapter.ts";
@@ -45,6 +47,19 @@ function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
 }
 
 function createDisk({ dataDir, durability }: RealEnvOptions, clock: Clock): Pick<Env, "store" | "logs"> {
-  const store = durability === "memory" ? createMemoryStorePort(clock) : createLevelStorePort(dataDir);
-  return { store, logs: createOrderedLogPort(store) };
+  if (durability === "memory") {
+    const store = createMemoryStorePort(clock);
+    return { store, logs: createOrderedLogPort(store) };
+  }
+  const store = createLevelStorePort(dataDir);
+  const logs = createSegmentLogPort(dataDir);
+  return {
+    store,
+    logs: {
+      async open(name) {
+        await takeOverLevelLog(dataDir, name, store);
+        return logs.open(name);
+      },
+    },
+  };
 }

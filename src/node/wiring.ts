@@ -47,7 +47,7 @@ export async function openNodeParts(
   onFatal: (error: unknown) => void,
 ): Promise<NodeParts> {
   const { telemetry } = env;
-  const wal = resources.own(await env.logs.open("wal"));
+  const wal = resources.own(await env.logs.open("journal"));
   const generations = resources.own(await KvGenerations.open(env.store));
   const { cluster } = config;
   const state = KvState.open({ generations, clock: env.clock, log: telemetry.log, cluster, onFatal });

@@ -1,10 +1,11 @@
 // Owns: ordered stores on disk, over LevelDB. Does not own: what is stored, nor whether it may be believed (records
 // carry their own checksums: LevelDB skips damaged blocks of its log silently).
-import { mkdir, open as openFile, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { Level } from "level";
 import { AetherError, type AetherErrorOptions } from "../base/errors.ts";
 import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
+import { makeDirectory, syncDirectory } from "./directory-adapter.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
@@ -20,7 +21,13 @@ export function createLevelStorePort(directory: string): StorePort {
         throw error instanceof AetherError ? error : openError(location, error);
       }
     },
-    list: () => listStores(directory),
+    async list() {
+      try {
+        return await listStores(directory);
+      } catch (error) {
+        throw openError(directory, error);
+      }
+    },
     async destroy(name) {
       await removeStore(directory, name);
     },
@@ -59,17 +66,6 @@ async function openDatabase(location: string): Promise<Database> {
   const database: Database = new Level(location, { keyEncoding: "view", valueEncoding: "view" });
   await database.open();
   return database;
-}
-
-/** A power cut must not take away a folder that was made: only an fsync of the one it is in protects it. */
-async function makeDirectory(location: string): Promise<void> {
-  const firstMade = await mkdir(location, { recursive: true });
-  let made = resolve(location);
-  await syncDirectory(dirname(made));
-  while (firstMade !== undefined && made.length > resolve(firstMade).length) {
-    made = dirname(made);
-    await syncDirectory(dirname(made));
-  }
 }
 
 /** Without CURRENT, LevelDB takes the folder for a new one and deletes what it held. */
@@ -152,15 +148,6 @@ async function* readAll(
     yield* iterator;
   } catch (error) {
     throw readError(location, error);
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await openFile(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -188,11 +188,11 @@ describe("what a node refuses to start with", () => {
     await fleet.start("n1");
   });
 
-  test("a journal that is no database", async () => {
+  test("a store that is no database", async () => {
     const fleet = await NodeFleet.open(ALONE);
-    await mkdir(join(fleet.dataDir("n1"), "wal"), { recursive: true });
-    await writeFile(join(fleet.dataDir("n1"), "wal", "CURRENT"), "MANIFEST-999999\n");
-    await expectRefusal(await fleet.launch("n1"), "E_DATA_CORRUPT", /wal/);
+    await mkdir(join(fleet.dataDir("n1"), "kv"), { recursive: true });
+    await writeFile(join(fleet.dataDir("n1"), "kv", "CURRENT"), "MANIFEST-999999\n");
+    await expectRefusal(await fleet.launch("n1"), "E_DATA_CORRUPT", /kv/);
   });
 });
 

@@ -13,14 +13,14 @@ function openEnv(dataDir: string, durability: RealEnvOptions["durability"]): Env
 }
 
 async function write(env: Env): Promise<void> {
-  const store = await env.store.open("wal");
+  const store = await env.store.open("kv");
   const failure = await new Promise((resolve) => store.write([{ kind: "put", key: KEY, value: KEY }], resolve));
   expect(failure).toBeUndefined();
   await store.close();
 }
 
 async function read(env: Env): Promise<Uint8Array | undefined> {
-  const store = await env.store.open("wal");
+  const store = await env.store.open("kv");
   const value = store.getSync(KEY);
   await store.close();
   return value;

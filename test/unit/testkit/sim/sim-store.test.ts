@@ -2,13 +2,22 @@ import { describe, expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
 import { present } from "../../../../src/base/assert.ts";
 import type { OrderedStore, StoreOp, StorePort } from "../../../../src/env/store.ts";
+import { createOrderedLogPort } from "../../../../src/storage/ordered-append-log.ts";
 import { Machine } from "../../../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../../../src/testkit/sim/sim-network.ts";
 import { settleMicrotasks } from "../../../../src/testkit/sim/turn-adapter.ts";
 import { World } from "../../../../src/testkit/sim/world.ts";
+import { testAppendLog } from "../../../compliance/append-log/append-log-suite.ts";
 import { testOrderedStore } from "../../../compliance/store/ordered-store-suite.ts";
 
-testOrderedStore("the simulator", async () => {
+testOrderedStore("the simulator", openSimulated);
+
+testAppendLog("the simulator", async () => {
+  const { port, settle } = await openSimulated();
+  return { port: createOrderedLogPort(port), settle };
+});
+
+async function openSimulated(): Promise<{ readonly port: StorePort; settle<T>(promise: Promise<T>): Promise<T> }> {
   const world = new World(1);
   let port: StorePort | undefined;
   const machine = new Machine(world, new SimNetwork(world), parseNodeId("n1"), (env) => {
@@ -32,7 +41,7 @@ testOrderedStore("the simulator", async () => {
       return promise;
     },
   };
-});
+}
 
 describe("a crash of a simulated machine", () => {
   test("keeps some of the oldest writes under way and loses the others", async () => {
