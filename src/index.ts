@@ -6,6 +6,7 @@ export type {
   ClientCallOptions, ClientGetOptions, ClientKv, ClientOp, ClientReadOptions, ClientTxn, ClientWriteOptions,
 } from "./client/client-kv.ts";
 export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
+export type { ClientLease } from "./client/lease-client.ts";
 export type { SliceAnswer, SliceCall } from "./client/slice-client.ts";
 export type { KvChange, KvChangeSet, KvEntry, TxnResult } from "./kvstore/core/schema.ts";
 export type { KvListQuery, KvPage, KvRead } from "./kvstore/kv.ts";

@@ -25,7 +25,7 @@ import {
 } from "./protocol.ts";
 import { ReadGate } from "./read-gate.ts";
 import {
-  changeFields, membersFields, pageFields, readFields, txnResultFields, type Members,
+  changeFields, grantFields, membersFields, pageFields, readFields, txnResultFields, type Members,
 } from "./results.ts";
 import type { ApiServices, ClusterNodeView } from "./services.ts";
 
@@ -134,6 +134,9 @@ export class ClientSession {
       case "txn":
       case "watch":
       case "call":
+      case "grant":
+      case "renew":
+      case "revoke":
         this.admit(message);
         return;
       default:
@@ -192,6 +195,18 @@ export class ClientSession {
         return;
       case "call":
         this.beginCall(message);
+        return;
+      case "grant": {
+        const { ttlMs, requests } = message;
+        const granted = kv.grantLease({ ttlMs, requests }, { timeoutMs: boundedTimeout(message.timeoutMs) });
+        this.settle(id, granted, grantFields);
+        return;
+      }
+      case "renew":
+        this.settle(id, kv.renewLease(message.lease, { timeoutMs: wholeSeconds(message.timeoutMs) }), nothing);
+        return;
+      case "revoke":
+        this.settle(id, kv.revokeLease(message.lease, { timeoutMs: boundedTimeout(message.timeoutMs) }), nothing);
         return;
     }
   }
@@ -366,6 +381,15 @@ function noCommonVersion({ versionMin, versionMax }: ClientHello): AetherError {
 
 function boundedTimeout(timeoutMs: number): number {
   return Math.min(Math.max(1, timeoutMs), TIMEOUT_MS_MAX);
+}
+
+/** Renewals of one turn that have the same time travel in one command. */
+function wholeSeconds(timeoutMs: number): number {
+  return boundedTimeout(Math.ceil(timeoutMs / SECOND_MS) * SECOND_MS);
+}
+
+function nothing(): null {
+  return null;
 }
 
 function overloaded(what: string, limit: number): AetherError {

@@ -73,6 +73,15 @@ export type ClientMessage =
   | { readonly kind: "cancel"; readonly id: number }
   /** Answered with `ok`: shows that the other end lives. */
   | { readonly kind: "ping"; readonly id: number }
+  /** A lease, or a session: a lease that remembers requests. */
+  | {
+      readonly kind: "grant";
+      readonly id: number;
+      readonly timeoutMs: number;
+      readonly ttlMs: number;
+      readonly requests: boolean;
+    }
+  | { readonly kind: "renew" | "revoke"; readonly id: number; readonly timeoutMs: number; readonly lease: number }
   /** Who else there is, and whether this node serves. */
   | { readonly kind: "members"; readonly id: number };
 
@@ -88,7 +97,8 @@ export type NodeMessage =
 const CLIENT_GREETING = "aether-client";
 const NODE_GREETING = "aether-node";
 const CLIENT_TAGS = {
-  get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8, progress: 9,
+  get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8, progress: 9, grant: 10, renew: 11,
+  revoke: 12,
 } as const;
 const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4, progress: 5 } as const;
 const CONSISTENCY: readonly Consistency[] = ["linearizable", "local"];
@@ -146,6 +156,11 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
       const { timeoutMs, slice, method, input, idempotencyKey, traceparent } = message;
       return [tag, id, timeoutMs, slice, method, input, idempotencyKey ?? null, traceparent ?? null];
     }
+    case "grant":
+      return [tag, id, message.timeoutMs, message.ttlMs, message.requests];
+    case "renew":
+    case "revoke":
+      return [tag, id, message.timeoutMs, message.lease];
     case "cancel":
     case "ping":
     case "members":
@@ -213,6 +228,22 @@ export function parseClientMessage(value: unknown): ClientMessage {
       return { kind: "ping", id };
     case CLIENT_TAGS.members:
       return { kind: "members", id };
+    case CLIENT_TAGS.grant:
+      return {
+        kind: "grant",
+        id,
+        timeoutMs: count(fields[2], "grant.timeoutMs"),
+        ttlMs: count(fields[3], "grant.ttlMs"),
+        requests: boolean(fields[4], "grant.requests"),
+      };
+    case CLIENT_TAGS.renew:
+    case CLIENT_TAGS.revoke:
+      return {
+        kind: fields[0] === CLIENT_TAGS.renew ? "renew" : "revoke",
+        id,
+        timeoutMs: count(fields[2], "lease.timeoutMs"),
+        lease: count(fields[3], "lease"),
+      };
     default:
       throw malformed("tag");
   }

@@ -2,7 +2,7 @@
 import { unreachable } from "../base/assert.ts";
 import { parseKeyText } from "../kvstore/core/key.ts";
 import type { KvChange, KvChangeSet, KvEntry, OpResult, TxnResult } from "../kvstore/core/schema.ts";
-import type { KvPage, KvRead } from "../kvstore/kv.ts";
+import type { GrantedLease, KvPage, KvRead } from "../kvstore/kv.ts";
 import { boolean, count, list, malformed, text } from "./core/message-fields.ts";
 
 export function readFields(read: KvRead): readonly unknown[] {
@@ -48,6 +48,15 @@ export function changeFields(changes: KvChangeSet): readonly unknown[] {
 
 export function parseChanges(revision: number, value: unknown): KvChangeSet {
   return { revision, changes: list(value, "changes").map(parseChange) };
+}
+
+export function grantFields({ lease, ttlMs }: GrantedLease): readonly unknown[] {
+  return [lease, ttlMs];
+}
+
+export function parseGrant(value: unknown): GrantedLease {
+  const [lease, ttlMs] = list(value, "grant");
+  return { lease: count(lease, "lease"), ttlMs: count(ttlMs, "ttlMs") };
 }
 
 /** A node's answer about itself and the others. */

@@ -2,14 +2,15 @@
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
 import { parseKeyText, type KeyText } from "../kvstore/core/key.ts";
-import type { Compare, KvEntry, Txn, TxnResult } from "../kvstore/core/schema.ts";
-import { encodeTxn, parseTxn } from "../kvstore/core/txn.ts";
-import type { Consistency, KvListQuery, KvPage, KvRead } from "../kvstore/kv.ts";
+import type { Compare, KvEntry, LeaseId, Txn, TxnResult } from "../kvstore/core/schema.ts";
+import { encodeTxn, nameRequest, parseTxn } from "../kvstore/core/txn.ts";
+import type { Consistency, KvListQuery, KvPage, KvRead, LeaseGrant } from "../kvstore/kv.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
 import { parsePage, parseRead, parseTxnResult } from "../api/results.ts";
 import {
   openClientWatch, type ClientWatch, type ClientWatchHandlers, type ClientWatchOptions, type ClientWatchPorts,
 } from "./client-watch.ts";
+import { openLease, type ClientLease } from "./lease-client.ts";
 import type { Multiplexer } from "./multiplexer.ts";
 
 const PAGE_ENTRIES_MAX = 1_000;
@@ -30,6 +31,8 @@ export interface ClientGetOptions extends ClientReadOptions {
 }
 
 export interface ClientWriteOptions extends ClientCallOptions {
+  /** Only for `put`: the key is deleted when this lease ends. */
+  readonly lease?: LeaseId | Pick<ClientLease, "id">;
   /** Write only if this is the key's modRevision, 0 for a key that does not exist; E_CONFLICT otherwise. */
   readonly ifModRevision?: number;
 }
@@ -42,7 +45,7 @@ export interface ClientTxn {
 }
 
 export type ClientOp =
-  | { readonly kind: "put"; readonly key: string; readonly value: unknown }
+  | { readonly kind: "put"; readonly key: string; readonly value: unknown; readonly lease?: LeaseId }
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "get"; readonly key: string };
 
@@ -60,7 +63,15 @@ export interface ClientKv {
    * the caller takes so long that the revision is not held any more.
    */
   entries(prefix: string, options?: ClientReadOptions): AsyncGenerator<KvEntry>;
+  /**
+   * A write that went without answer is sent again, through any node, until its deadline: it is applied at most once,
+   * and the answer is that of the time it was applied.
+   */
   transact(txn: ClientTxn, options?: ClientCallOptions): Promise<TxnResult>;
+  /**
+   * Grants a lease of 1,000 to 86,400,000 ms and renews it until it is revoked, lost, or the client closed.
+   */
+  lease(grant: Pick<LeaseGrant, "ttlMs">, options?: ClientCallOptions): Promise<ClientLease>;
   /**
    * Changes below `prefix` from a revision on. It outlives connections and nodes: it goes on at another one after the
    * last revision it has seen, without a gap and without a repeat.
@@ -120,7 +131,9 @@ class MultiplexedKv implements ClientKv {
   }
 
   async put(key: string, value: unknown, options: ClientWriteOptions = {}): Promise<{ readonly revision: number }> {
-    const { revision } = await this.write({ kind: "put", key: parseKeyText(key), value }, options);
+    const lease = typeof options.lease === "object" ? options.lease.id : options.lease;
+    const op = { kind: "put", key: parseKeyText(key), value, ...(lease === undefined ? {} : { lease }) } as const;
+    const { revision } = await this.write(op, options);
     return { revision };
   }
 
@@ -131,6 +144,10 @@ class MultiplexedKv implements ClientKv {
     const { revision, results } = await this.write({ kind: "delete", key: parseKeyText(key) }, options);
     const [deletion] = results;
     return { revision, deleted: deletion?.kind === "delete" && deletion.deleted };
+  }
+
+  lease({ ttlMs }: Pick<LeaseGrant, "ttlMs">, options: ClientCallOptions = {}): Promise<ClientLease> {
+    return openLease(this.ports, ttlMs, options);
   }
 
   async transact(txn: ClientTxn, options: ClientCallOptions = {}): Promise<TxnResult> {
@@ -162,11 +179,15 @@ class MultiplexedKv implements ClientKv {
     const command = encodeTxn(txn);
     const result = await this.requests.request({
       what,
-      effect: "write",
+      effect: "once",
       persistence: "serve",
       timeoutMs,
       signal,
-      message: (id, leftMs) => ({ kind: "txn", id, timeoutMs: leftMs, command }),
+      bytes: command.byteLength,
+      message: (id, leftMs, ticket) => {
+        const named = ticket === undefined ? command : nameRequest(command, ticket);
+        return { kind: "txn", id, timeoutMs: leftMs, command: named };
+      },
     });
     return readAnswer(what, result);
   }
@@ -186,5 +207,5 @@ function readAnswer(what: string, result: unknown): TxnResult {
 }
 
 type WriteOp =
-  | { readonly kind: "put"; readonly key: KeyText; readonly value: unknown }
+  | { readonly kind: "put"; readonly key: KeyText; readonly value: unknown; readonly lease?: LeaseId }
   | { readonly kind: "delete"; readonly key: KeyText };

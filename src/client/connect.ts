@@ -35,8 +35,8 @@ export interface Client {
 
 /**
  * Connects to a cluster. Answers at once; requests wait for the connection within their deadlines. When a connection
- * is lost, reads and idempotent calls are sent again to another node; writes that were under way fail with
- * E_TIMEOUT, outcome unknown.
+ * is lost, reads, writes of the store and idempotent calls are sent again to another node; a write of the store is
+ * applied at most once all the same. Calls of `write` methods that were under way fail with E_TIMEOUT, outcome unknown.
  * @throws AetherError E_CONFIG for an address that is none.
  * @example
  * const client = connect({ nodes: ["http://127.0.0.1:7201", "http://127.0.0.1:7202"] });

@@ -3,7 +3,7 @@
 // an error allows (core/retry.ts).
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
-import { SECOND_MS } from "../base/units.ts";
+import { MiB, SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import { TIMEOUT_MS_MAX } from "../api/limits.ts";
@@ -12,11 +12,14 @@ import { parseMembers, type Members } from "../api/results.ts";
 import { NodeDirectory } from "./core/node-directory.ts";
 import { judgeError, mayRepeat } from "./core/retry.ts";
 import { NodeSession } from "./node-session.ts";
-import { Request, type RequestSpec } from "./request.ts";
+import { Request, type RequestSpec, type Settle, type Ticket } from "./request.ts";
 import { sessionUrl } from "./session-url.ts";
+import { WriteSession } from "./write-session.ts";
 
 /** Requests under way in one client; a node accepts as many from one connection. */
 const REQUESTS_MAX = 4_096;
+/** What they may hold in memory together, whether there is a connection or not. */
+const REQUEST_BYTES_MAX = 64 * MiB;
 /** How often a client asks its node who else there is, and whether that node still serves. */
 const MEMBERS_MS = 5 * SECOND_MS;
 /** After so many refusals for overload a request makes its client try another node, if it has not moved just now. */
@@ -56,13 +59,26 @@ export class Multiplexer {
   private redial: Timer | undefined;
   private membersTimer: Timer | undefined;
   private movedMs = -Infinity;
+  /** Writes that wait for a ticket of the session, in the order they came. */
+  private readonly ticketless = new Set<Request>();
+  private readonly writes: WriteSession;
+  private readonly closeListeners = new Set<() => void>();
   private deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
+  /** Requests that a caller waits for, and what they weigh. */
+  private callerRequests = 0;
+  private requestBytes = 0;
   private nextId = 1;
   private hasClosed = false;
 
   constructor(ports: MultiplexerPorts, urls: readonly string[]) {
     this.ports = ports;
     this.directory = new NodeDirectory(urls, ports.random);
+    this.writes = new WriteSession({
+      clock: ports.clock,
+      ask: (spec, settle) => this.ask({ ...spec, isOwn: true }, settle),
+      onReady: () => this.admitTicketless(),
+      onRefused: (error) => this.refuseTicketless(error),
+    });
     this.dialNext();
   }
 
@@ -87,9 +103,22 @@ export class Multiplexer {
         reject(refusal);
         return;
       }
-      const deadlineMs = this.ports.clock.nowMs() + spec.timeoutMs;
-      this.admit(new Request(this.nextId++, spec, deadlineMs, { resolve, reject }));
+      this.ask(spec, { resolve, reject });
     });
+  }
+
+  /** As `request`, for what keeps this client's own things alive: the callers' limit does not hold it up. */
+  requestOwn(spec: RequestSpec): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.isClosed) reject(closedClient());
+      else this.ask({ ...spec, isOwn: true }, { resolve, reject });
+    });
+  }
+
+  /** Calls back when this client is closed. Returns what ends that. */
+  onClose(listener: () => void): () => void {
+    this.closeListeners.add(listener);
+    return () => this.closeListeners.delete(listener);
   }
 
   /** Attaches to a watch whose answer came over `session`. */
@@ -117,10 +146,20 @@ export class Multiplexer {
     this.hasClosed = true;
     this.redial?.cancel();
     this.membersTimer?.cancel();
+    this.endSession();
     for (const request of [...this.requests.values()]) this.fail(request, request.failure("the client was closed"));
     this.endWatches(() => true, closedClient());
     for (const session of [this.session, ...this.leaving]) session?.close("the client was closed");
     this.deadline?.timer.cancel();
+    for (const listener of [...this.closeListeners]) listener();
+  }
+
+  /** If nobody hears it, the session ends by itself. */
+  private endSession(): void {
+    const { lease } = this.writes;
+    this.writes.close();
+    if (lease === undefined || this.session?.isOpen !== true) return;
+    this.session.send({ kind: "revoke", id: this.nextId++, timeoutMs: MEMBERS_MS, lease });
   }
 
   private refusalOf(spec: RequestSpec): AetherError | undefined {
@@ -129,14 +168,25 @@ export class Multiplexer {
     if (!(spec.timeoutMs > 0 && spec.timeoutMs <= TIMEOUT_MS_MAX)) {
       return new AetherError("E_INVALID", `${spec.what}: timeoutMs is ${spec.timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
     }
-    if (this.requests.size < REQUESTS_MAX) return undefined;
-    return new AetherError("E_OVERLOADED", `${spec.what}: this client has ${REQUESTS_MAX} requests under way already`, {
-      details: { limit: REQUESTS_MAX },
-    });
+    if (this.callerRequests >= REQUESTS_MAX) return fullClient(spec.what, "requests", REQUESTS_MAX);
+    const bytes = this.requestBytes + (spec.bytes ?? 0);
+    return bytes > REQUEST_BYTES_MAX ? fullClient(spec.what, "bytes of requests", REQUEST_BYTES_MAX) : undefined;
+  }
+
+  private count({ isOwn, bytes = 0 }: RequestSpec, change: 1 | -1): void {
+    this.requestBytes += change * bytes;
+    if (isOwn !== true) this.callerRequests += change;
+  }
+
+  private ask(spec: RequestSpec, settle: Settle): Request {
+    const request = new Request(this.nextId++, spec, this.ports.clock.nowMs() + spec.timeoutMs, settle);
+    this.admit(request);
+    return request;
   }
 
   private admit(request: Request): void {
     this.requests.set(request.id, request);
+    this.count(request.spec, 1);
     this.armDeadline(request.deadlineMs);
     const { signal } = request.spec;
     if (signal !== undefined) {
@@ -148,6 +198,30 @@ export class Multiplexer {
   }
 
   private dispatch(request: Request): void {
+    if (request.spec.effect === "once" && request.ticket === undefined) {
+      this.ticketless.add(request);
+      this.admitTicketless();
+    } else this.dispatchNow(request);
+  }
+
+  private admitTicketless(): void {
+    for (const request of this.ticketless) {
+      const ticket = this.writes.take();
+      if (ticket === undefined) return;
+      this.ticketless.delete(request);
+      request.ticket = ticket;
+      this.dispatchNow(request);
+    }
+  }
+
+  private refuseTicketless({ code, message, details }: AetherError): void {
+    const options = { outcome: "not-applied", details } as const;
+    for (const request of this.ticketless) {
+      this.fail(request, new AetherError(code, `${request.spec.what}: no session for this write: ${message}`, options));
+    }
+  }
+
+  private dispatchNow(request: Request): void {
     const { session } = this;
     if (session?.isOpen !== true) {
       this.waiting.add(request);
@@ -174,8 +248,13 @@ export class Multiplexer {
 
   private forget(request: Request): void {
     const { session } = request;
-    this.requests.delete(request.id);
+    if (this.requests.delete(request.id)) this.count(request.spec, -1);
     this.waiting.delete(request);
+    this.ticketless.delete(request);
+    if (request.ticket !== undefined) {
+      this.writes.release(request.ticket);
+      if (!this.isClosed) this.admitTicketless();
+    }
     request.pause?.cancel();
     request.release?.();
     if (session !== undefined && this.leaving.has(session)) this.closeIfDone(session);
@@ -229,6 +308,10 @@ export class Multiplexer {
   private refused(request: Request, session: NodeSession, error: AetherError): void {
     const { clock, random } = this.ports;
     const { isAlone } = this.directory;
+    if (isSessionEnd(error, request.ticket)) {
+      this.loseSession(request, error);
+      return;
+    }
     const verdict = judgeError(error, request.context(isAlone), random);
     request.endAttempt(error);
     if (verdict.kind === "final" || request.deadlineMs <= clock.nowMs()) {
@@ -240,6 +323,20 @@ export class Multiplexer {
     } else if (!isAlone) this.leave(session);
     if (verdict.pauseMs === 0) this.dispatch(request);
     else this.dispatchLater(request, verdict.pauseMs);
+  }
+
+  /** The cluster knows this write's session no more. What was sent only once is then known not to be applied. */
+  private loseSession(request: Request, error: AetherError): void {
+    const { ticket } = request;
+    if (ticket !== undefined) this.writes.lose(ticket.session);
+    const { wasLost } = request;
+    request.endAttempt(error);
+    if (wasLost) {
+      this.fail(request, error);
+      return;
+    }
+    request.forgetAttempts();
+    this.dispatch(request);
   }
 
   private dispatchLater(request: Request, pauseMs: number): void {
@@ -312,14 +409,14 @@ export class Multiplexer {
       what: "members of the cluster",
       effect: "read",
       persistence: "none",
+      isOwn: true,
       isProbe: true,
       timeoutMs: MEMBERS_MS,
       message: (id) => ({ kind: "members", id }),
       onAnswer: (from, _id, result) => this.takeMembers(from, parseMembers(result)),
     };
     const ignore = (): void => undefined;
-    const deadlineMs = clock.nowMs() + MEMBERS_MS;
-    this.admit(new Request(this.nextId++, spec, deadlineMs, { resolve: ignore, reject: ignore }));
+    this.ask(spec, { resolve: ignore, reject: ignore });
   }
 
   private takeMembers(session: NodeSession, { isReady, addresses }: Members): void {
@@ -380,9 +477,21 @@ export class Multiplexer {
 
   private expireRequest(request: Request): void {
     const { session } = request;
+    if (this.ticketless.has(request)) request.refusal ??= this.writes.refusal;
     if (session?.isOpen === true) session.send({ kind: "cancel", id: request.id });
     this.fail(request, request.failure(`no answer within ${request.spec.timeoutMs} ms`));
   }
+}
+
+/** The one refusal of a session as a whole: others name the revision or the latest request. */
+function isSessionEnd({ code, details }: AetherError, ticket: Ticket | undefined): boolean {
+  if (code !== "E_CONFLICT" || ticket === undefined || details["session"] !== ticket.session) return false;
+  return details["latest"] === undefined && details["revision"] === undefined;
+}
+
+function fullClient(what: string, unit: string, limit: number): AetherError {
+  const message = `${what}: this client has ${limit} ${unit} under way, its limit; wait for some to end`;
+  return new AetherError("E_OVERLOADED", message, { details: { limit } });
 }
 
 function closedClient(): AetherError {

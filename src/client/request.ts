@@ -10,14 +10,24 @@ export interface RequestSpec {
   readonly what: string;
   readonly effect: RequestEffect;
   readonly persistence: Persistence;
-  /** The client's own question, whose answer does not prove that the node serves. */
+  /** Nobody outside the client waits for it. */
+  readonly isOwn?: boolean;
+  /** A question whose answer does not prove that the node serves. */
   readonly isProbe?: boolean;
+  /** What it holds in memory until it ends, as far as that is much. */
+  readonly bytes?: number;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   /** `ticket` is given to requests of effect `once`. */
   message(id: number, timeoutMs: number, ticket: Ticket | undefined): ClientMessage;
   /** Called with the answer before anything that follows it is looked at. */
   onAnswer?(session: NodeSession, id: number, result: unknown): void;
+}
+
+/** Who hears of the end of a request, once. */
+export interface Settle {
+  resolve(result: unknown): void;
+  reject(reason: unknown): void;
 }
 
 /** A place in the window of a session: whatever is sent under it is applied at most once. */
@@ -43,14 +53,9 @@ export class Request {
   private mayHaveRun = false;
   private attempts = 0;
   private refusalCount = 0;
-  private readonly settle: { resolve(result: unknown): void; reject(reason: unknown): void };
+  private readonly settle: Settle;
 
-  constructor(
-    id: number,
-    spec: RequestSpec,
-    deadlineMs: number,
-    settle: { resolve(result: unknown): void; reject(reason: unknown): void },
-  ) {
+  constructor(id: number, spec: RequestSpec, deadlineMs: number, settle: Settle) {
     this.id = id;
     this.spec = spec;
     this.deadlineMs = deadlineMs;
@@ -76,6 +81,17 @@ export class Request {
   /** Whether any attempt may have taken effect. */
   get isInDoubt(): boolean {
     return this.spec.effect !== "read" && (this.mayHaveRun || this.session !== undefined);
+  }
+
+  /** Whether an earlier attempt than the one under way may have taken effect. */
+  get wasLost(): boolean {
+    return this.mayHaveRun;
+  }
+
+  /** None of them had an effect: whatever comes is a first attempt, under another ticket. */
+  forgetAttempts(): void {
+    this.mayHaveRun = false;
+    this.ticket = undefined;
   }
 
   /** How often a node has answered it with an error. */

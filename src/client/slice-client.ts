@@ -35,6 +35,7 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
     effect,
     // The cluster has looked for an instance already, on every node.
     persistence: "none",
+    bytes: plain.bytes,
     timeoutMs,
     signal,
     message: (id, leftMs) => ({

@@ -1,8 +1,6 @@
 // Owns: the request ids of one session: rising, and so few under way that the cluster still remembers the oldest.
 // Does not own: what is sent under an id, nor how often.
-
-/** A cluster remembers the results of a session's latest ids; an id as old as this is refused. */
-export const REQUEST_WINDOW = 1_024;
+import { SESSION_WINDOW_MAX } from "../../kvstore/core/request-log.ts";
 
 export class RequestWindow {
   /** Ids in use. They are taken in rising order, so the first one is the lowest. */
@@ -22,8 +20,12 @@ export class RequestWindow {
     this.taken.delete(id);
   }
 
+  get isIdle(): boolean {
+    return this.taken.size === 0;
+  }
+
   get isFull(): boolean {
-    for (const lowest of this.taken) return this.nextId - lowest >= REQUEST_WINDOW;
+    for (const lowest of this.taken) return this.nextId - lowest >= SESSION_WINDOW_MAX;
     return false;
   }
 }

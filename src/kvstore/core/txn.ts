@@ -17,6 +17,10 @@ const PLAIN_FORMAT = 1;
 /** Everything else; the second field says what it is. Replicas refuse other formats alike. */
 export const COMMAND_FORMAT = 2;
 const TXN_KIND = 0;
+/** An array of four and the format; an array of seven, format, kind, and two zeros for no request. */
+const PLAIN_HEAD_BYTES = 2;
+const REQUESTLESS_HEAD_BYTES = 5;
+const ARRAY_OF_SEVEN = 0x97;
 
 /** A compare as the state machine sees it: `value` of target "value" is canonical bytes. */
 export type CommandCompare =
@@ -83,6 +87,17 @@ export function encodeTxn(txn: Txn, request?: RequestRef): Uint8Array {
   const command = encode([...head, ...body]);
   checkLimit("bytes of a transaction", TXN_BYTES_MAX, command.byteLength);
   return command;
+}
+
+/**
+ * The same command under a request: what is sent again under one name must be the same bytes, so it is encoded once.
+ * `command` is what `encodeTxn` made without a request.
+ */
+export function nameRequest(command: Uint8Array, { session, id }: RequestRef): Uint8Array {
+  const body = command.subarray(command[1] === PLAIN_FORMAT ? PLAIN_HEAD_BYTES : REQUESTLESS_HEAD_BYTES);
+  const head = encode([COMMAND_FORMAT, TXN_KIND, session, id]);
+  head[0] = ARRAY_OF_SEVEN;
+  return Buffer.concat([head, body]);
 }
 
 /**

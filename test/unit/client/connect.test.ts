@@ -138,9 +138,16 @@ describe("the store", () => {
 
 describe("deadlines and aborts", () => {
   test("a write without answer is E_TIMEOUT, outcome unknown", async () => {
+    await client.kv.put("data/a", 1);
     local.group.setMode("silent");
     const write = client.kv.put("data/a", 1, { timeoutMs: 50 });
     await expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+  });
+
+  test("a write that never left, because no session could be opened, is not applied", async () => {
+    local.group.setMode("silent");
+    const write = client.kv.put("data/a", 1, { timeoutMs: 50 });
+    await expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "not-applied" });
   });
 
   test("a read without answer has no outcome", async () => {
@@ -196,17 +203,18 @@ describe("losing a node", () => {
     await client.kv.put("data/a", 2);
   });
 
-  test("a read under way is asked again elsewhere, a write under way is unknown", async () => {
-    await client.kv.get("data/a");
+  test("a read and a write under way are sent again elsewhere, and the write is applied once", async () => {
+    await client.kv.put("data/other", 1);
     local.group.setMode("silent");
-    const read = client.kv.get("data/a");
+    const read = client.kv.get("data/other");
     const write = client.kv.put("data/a", 1);
-    const outcome = expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
     await client.kv.get("data/a", { consistency: "local" });
     await node(0).close();
-    await outcome;
+    await eventually("the other node is in use", () => client.node === node(1).name || undefined);
     local.group.setMode("deciding");
+    expect(await write).toEqual({ revision: 2 });
     expect((await read).entry?.value).toBe(1);
+    expect(await client.kv.get("data/a")).toMatchObject({ revision: 2, entry: { version: 1 } });
   });
 
   test("a call under way is repeated only if its effect allows it", async () => {
@@ -343,6 +351,7 @@ describe("losing a node", () => {
   });
 
   test("closing rejects what is under way and what comes later", async () => {
+    await client.kv.put("data/a", 1);
     local.group.setMode("silent");
     await client.kv.get("data/a", { consistency: "local" });
     const write = client.kv.put("data/a", 1);
@@ -350,6 +359,49 @@ describe("losing a node", () => {
     await expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
     await expect(client.kv.get("data/a")).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
     local.group.setMode("deciding");
+  });
+});
+
+describe("leases", () => {
+  test("a key goes with its lease, and a lease that is revoked says so", async () => {
+    const lease = await client.kv.lease({ ttlMs: 5_000 });
+    await client.kv.put("data/here", "n1", { lease });
+    await client.kv.transact({ compare: [], then: [{ kind: "put", key: "data/too", value: 1, lease: lease.id }] });
+    expect(local.kv.lease(lease.id)).toMatchObject({ ttlMs: 5_000, keys: 2 });
+    await lease.revoke();
+    expect(lease.lost.reason).toMatchObject({ code: "E_NOT_FOUND" });
+    expect((await client.kv.list({ prefix: "data/" })).entries).toEqual([]);
+    await lease.revoke();
+  });
+
+  test("it is renewed by itself, through whatever node there is", async () => {
+    const lease = await client.kv.lease({ ttlMs: 1_000 });
+    await node(0).close();
+    await eventually("it was renewed twice", () => (local.kv.lease(lease.id)?.renewals ?? 0) >= 2 || undefined);
+    expect(lease.lost.aborted).toBe(false);
+  });
+
+  test("one that ended behind its holder's back is reported lost", async () => {
+    const lease = await client.kv.lease({ ttlMs: 1_000 });
+    await local.kv.revokeLease(lease.id);
+    await eventually("it is lost", () => lease.lost.aborted || undefined);
+    expect(lease.lost.reason).toMatchObject({ code: "E_NOT_FOUND" });
+    await expect(client.kv.put("data/a", 1, { lease })).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+  });
+
+  test("one that nobody can renew is given up when its time is over, and with its client", async () => {
+    const lease = await client.kv.lease({ ttlMs: 1_000 });
+    const other = await client.kv.lease({ ttlMs: 60_000 });
+    local.group.setMode("silent");
+    await eventually("it is lost", () => lease.lost.aborted || undefined);
+    expect(lease.lost.reason).toMatchObject({ code: "E_TIMEOUT" });
+    client.close();
+    expect(other.lost.reason).toMatchObject({ code: "E_UNAVAILABLE" });
+    local.group.setMode("deciding");
+  });
+
+  test.each([999, 1.5, 1e9])("a time of %s ms is refused", async (ttlMs) => {
+    await expect(client.kv.lease({ ttlMs })).rejects.toMatchObject({ code: "E_INVALID", outcome: "not-applied" });
   });
 });
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { REQUEST_WINDOW, RequestWindow } from "../../../../src/client/core/request-window.ts";
+import { RequestWindow } from "../../../../src/client/core/request-window.ts";
+import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-log.ts";
 
 /** Mostly taking an id (-1), sometimes giving one back. */
 const step = fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, fc.nat(2_000));
@@ -23,13 +24,13 @@ test("ids rise, and none in use is ever as far behind the highest as the window 
         }
         const id = window.take();
         if (id === undefined) {
-          expect(highest + 1 - Math.min(...used)).toBe(REQUEST_WINDOW);
+          expect(highest + 1 - Math.min(...used)).toBe(SESSION_WINDOW_MAX);
           continue;
         }
         expect(id).toBe(highest + 1);
         highest = id;
         used.add(id);
-        expect(highest - Math.min(...used)).toBeLessThan(REQUEST_WINDOW);
+        expect(highest - Math.min(...used)).toBeLessThan(SESSION_WINDOW_MAX);
       }
     }),
     { numRuns: 50 },
@@ -39,9 +40,9 @@ test("ids rise, and none in use is ever as far behind the highest as the window 
 test("one id that is held fills the window, and giving it back opens it", () => {
   const window = new RequestWindow();
   const held = window.take() ?? 0;
-  for (let count = 1; count < REQUEST_WINDOW; count++) window.release(window.take() ?? 0);
+  for (let count = 1; count < SESSION_WINDOW_MAX; count++) window.release(window.take() ?? 0);
   expect([window.isFull, window.take()]).toEqual([true, undefined]);
   window.release(held);
   window.release(held);
-  expect([window.isFull, window.take()]).toEqual([false, REQUEST_WINDOW + 1]);
+  expect([window.isFull, window.take()]).toEqual([false, SESSION_WINDOW_MAX + 1]);
 });

@@ -4,7 +4,7 @@ import { parseKeyText } from "../../../../src/kvstore/core/key.ts";
 import { TXN_BYTES_MAX, TXN_OPS_MAX } from "../../../../src/kvstore/core/limits.ts";
 import type { Op, Txn } from "../../../../src/kvstore/core/schema.ts";
 import { parseCommand } from "../../../../src/kvstore/core/command.ts";
-import { checkTxn, encodeTxn, parseTxn } from "../../../../src/kvstore/core/txn.ts";
+import { checkTxn, encodeTxn, nameRequest, parseTxn } from "../../../../src/kvstore/core/txn.ts";
 import { encodeValue } from "../../../../src/kvstore/core/value.ts";
 
 const key = parseKeyText("data/a");
@@ -128,4 +128,13 @@ describe("a malformed command", () => {
   ])("is named so and never thrown: %j", (decoded) => {
     expect(parseCommand(decoded)).toMatchObject({ kind: "malformed" });
   });
+});
+
+test.each([
+  ["without a lease", put([1])],
+  ["with a lease", { kind: "put", key, value: [1], lease: 7 }],
+] as const)("a transaction %s gets its request without being encoded anew", (_what, op) => {
+  for (const request of [{ session: 1, id: 1 }, { session: 70_000, id: 2 ** 40 }]) {
+    expect(nameRequest(encodeTxn(txn(op)), request)).toEqual(encodeTxn(txn(op), request));
+  }
 });
