@@ -8,11 +8,13 @@ export interface EntryJson {
   readonly modRevision: number;
   readonly createRevision: number;
   readonly version: number;
+  /** The lease that the key is attached to, when there is one. */
+  readonly lease?: number;
 }
 
 export function entryJson(entry: KvEntry): EntryJson {
-  const { key, value, modRevision, createRevision, version } = entry;
-  return { key, value, modRevision, createRevision, version };
+  const { key, value, modRevision, createRevision, version, lease } = entry;
+  return { key, value, modRevision, createRevision, version, ...(lease === undefined ? {} : { lease }) };
 }
 
 /** JSON text of `value`; bytes, which JSON does not have, become `{ "$base64": "…" }`. Undefined becomes null. */

@@ -85,7 +85,8 @@ function parseChange(value: unknown): KvChange {
 }
 
 function entryFields(entry: KvEntry): readonly unknown[] {
-  return [entry.key, entry.value, entry.modRevision, entry.createRevision, entry.version];
+  const fields = [entry.key, entry.value, entry.modRevision, entry.createRevision, entry.version];
+  return entry.lease === undefined ? fields : [...fields, entry.lease];
 }
 
 function parseEntry(value: unknown): KvEntry {
@@ -96,6 +97,7 @@ function parseEntry(value: unknown): KvEntry {
     modRevision: count(fields[2], "modRevision"),
     createRevision: count(fields[3], "createRevision"),
     version: count(fields[4], "version"),
+    ...(fields[5] === undefined ? {} : { lease: count(fields[5], "lease") }),
   };
 }
 

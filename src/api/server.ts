@@ -27,7 +27,9 @@ import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
+import { leaseRoutes } from "./routes/leases.ts";
 import { openApiRoute } from "./routes/openapi.ts";
+import { quotaRoutes } from "./routes/quota.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
 import { SocketConnection } from "./socket-adapter.ts";
 
@@ -225,8 +227,10 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...healthRoutes(services),
     ...clusterRoutes(services),
     ...backupRoutes(services),
+    ...quotaRoutes(services),
     ...kvWatchRoutes(services, closing),
     ...kvRoutes(services),
+    ...leaseRoutes(services),
     ...artifactRoutes(services),
     ...blueprintRoutes(services),
     ...callRoutes(services),

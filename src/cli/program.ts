@@ -10,6 +10,7 @@ import { addClusterCommands } from "./commands/cluster.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
 import { addKvCommands } from "./commands/kv.ts";
+import { addLeaseCommands } from "./commands/lease.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addSliceCommands } from "./commands/slice.ts";
 import { EXIT } from "./exit.ts";
@@ -51,6 +52,7 @@ export function createProgram(io: CliIo): Command {
   addNodeCommands(program, io);
   addClusterCommands(program, io);
   addKvCommands(program, io);
+  addLeaseCommands(program, io);
   addSliceCommands(program, io);
   addBlueprintCommands(program, io);
   addCallCommand(program, io);

@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseKeyText, type KeyText } from "../../kvstore/core/key.ts";
-import type { Compare, Txn, TxnResult } from "../../kvstore/core/schema.ts";
+import type { Compare, Op, Txn, TxnResult } from "../../kvstore/core/schema.ts";
+import type { KvWriteOptions } from "../../kvstore/kv.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { checkWritableOps, parsePrefix, parseWritableKey } from "../core/kv-keys.ts";
 import { entryJson, jsonResponse } from "../json.ts";
@@ -25,7 +26,14 @@ const listQuery = z.strictObject({
   consistency: consistencySchema,
 });
 
+const putQuery = z.strictObject({ lease: z.coerce.number().int().min(1).exactOptional() });
+
+const REQUEST = {
+  "Aether-Session": "A lease that was granted with requests; together with Aether-Request: apply this at most once",
+  "Aether-Request": "The number of this write in its session, 1 and upwards, each once",
+};
 const CONDITIONS = {
+  ...REQUEST,
   "If-Match": "Write only if this is the key's modRevision; 409 otherwise",
   "If-None-Match": "`*`: write only if the key does not exist; 409 otherwise",
   "X-Deadline-Ms": "Milliseconds until the caller gives up; default 5000",
@@ -39,12 +47,13 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
       path: "/v1/kv/txn",
       summary: "Compare, then or else: several keys at once, all or nothing",
       body: txnSchema,
+      headers: REQUEST,
       answer: "{ succeeded, revision, results }",
       handle: async (request) => {
         const txn = parseTxnJson(await request.readJson());
         checkWritableOps(txn.then);
         checkWritableOps(txn.else);
-        const result = await kv.transact(txn, { timeoutMs: request.timeoutMs(KV_TIMEOUT_MS) });
+        const result = await kv.transact(txn, writeOptions(request));
         return jsonResponse(200, txnResultJson(result));
       },
     },
@@ -86,14 +95,17 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
       method: "PUT",
       path: "/v1/kv/:key{.+}",
       summary: "Writes one key below data/",
+      query: putQuery,
       body: "any JSON",
       headers: CONDITIONS,
       answer: "{ revision }",
       expectsMisses: true,
       handle: async (request) => {
         const key = parseWritableKey(request.pathAfter(KEY_PATH));
+        const { lease } = request.query(putQuery);
         const value = await request.readJson();
-        const result = await writeConditionally(services, request, { kind: "put", key, value });
+        const put: Op = { kind: "put", key, value, ...(lease === undefined ? {} : { lease }) };
+        const result = await writeConditionally(services, request, put);
         return jsonResponse(200, { revision: result.revision });
       },
     },
@@ -125,7 +137,7 @@ async function writeConditionally(
   const compare = conditionsOf(request, key);
   const orElse: Txn["else"] = compare.length === 0 ? [] : [{ kind: "get", key }];
   const txn: Txn = { compare, then: [write], else: orElse };
-  const result = await services.kv.transact(txn, { timeoutMs: request.timeoutMs(KV_TIMEOUT_MS) });
+  const result = await services.kv.transact(txn, writeOptions(request));
   if (result.succeeded) return result;
   const [found] = result.results;
   const modRevision = found?.kind === "get" ? (found.entry?.modRevision ?? 0) : 0;
@@ -133,6 +145,20 @@ async function writeConditionally(
   throw new AetherError("E_CONFLICT", `the condition does not hold: ${key} ${state}; read it again and decide anew`, {
     details: { key, modRevision, revision: result.revision },
   });
+}
+
+function writeOptions(request: ApiRequest): KvWriteOptions {
+  const timeoutMs = request.timeoutMs(KV_TIMEOUT_MS);
+  const [session, id] = [request.header("aether-session"), request.header("aether-request")];
+  if (session === undefined && id === undefined) return { timeoutMs };
+  const named = { session: parseNumber("Aether-Session", session), id: parseNumber("Aether-Request", id) };
+  return { timeoutMs, request: named };
+}
+
+function parseNumber(header: string, text: string | undefined): number {
+  if (text !== undefined && /^[1-9]\d{0,14}$/.test(text)) return Number(text);
+  const found = text === undefined ? "missing" : `"${text}"`;
+  throw new AetherError("E_INVALID", `${header} is ${found}: send Aether-Session and Aether-Request, both numbers`);
 }
 
 function conditionsOf(request: ApiRequest, key: KeyText): readonly Compare[] {

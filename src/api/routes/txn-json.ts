@@ -19,7 +19,7 @@ const compareSchema = z.discriminatedUnion("target", [
 ]);
 
 const opSchema = z.discriminatedUnion("op", [
-  z.strictObject({ op: z.literal("put"), key: keySchema, value: valueSchema }),
+  z.strictObject({ op: z.literal("put"), key: keySchema, value: valueSchema, lease: z.int().min(1).exactOptional() }),
   z.strictObject({ op: z.literal("delete"), key: keySchema }),
   z.strictObject({ op: z.literal("get"), key: keySchema }),
 ]);
@@ -55,7 +55,8 @@ function parseCompare(compare: z.output<typeof compareSchema>): Compare {
 
 function parseOp(op: z.output<typeof opSchema>): Op {
   const key = parseKeyText(op.key);
-  return op.op === "put" ? { kind: "put", key, value: op.value } : { kind: op.op, key };
+  if (op.op !== "put") return { kind: op.op, key };
+  return { kind: "put", key, value: op.value, ...(op.lease === undefined ? {} : { lease: op.lease }) };
 }
 
 export function txnResultJson(result: TxnResult): unknown {

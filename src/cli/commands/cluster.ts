@@ -1,13 +1,15 @@
-// Owns: `aether cluster status`.
+// Owns: `aether cluster status`, and which other commands belong to `aether cluster`.
 import type { Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { clusterSchema, clusterText } from "../cluster-view.ts";
 import { openSession } from "../options.ts";
 import { addBackupCommands } from "./backup.ts";
+import { addQuotaCommand } from "./quota.ts";
 
 export function addClusterCommands(program: Command, io: CliIo): void {
-  const cluster = program.command("cluster").description("look at the cluster, back it up, restore it");
+  const cluster = program.command("cluster").description("look at the cluster, its quota, back it up, restore it");
   addBackupCommands(cluster, io);
+  addQuotaCommand(cluster, io);
   cluster
     .command("status")
     .description("nodes, voters, leader, quorum and position of the log, as one node sees them")

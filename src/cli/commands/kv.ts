@@ -9,6 +9,7 @@ import { readEvents, type ReceivedEvent } from "../sse.ts";
 import { table } from "../table.ts";
 import { parseJsonArgument, readArgument } from "../text-input.ts";
 import { UsageError } from "../usage-error.ts";
+import { parseLease } from "./lease.ts";
 
 const PAGE_ENTRIES_MAX = 1_000;
 const VALUE_COLUMN_MAX = 80;
@@ -24,6 +25,7 @@ const entrySchema = z.object({
   modRevision: z.number(),
   createRevision: z.number(),
   version: z.number(),
+  lease: z.number().optional(),
 });
 const readSchema = entrySchema.extend({ revision: z.number() });
 const pageSchema = z.object({ entries: z.array(entrySchema), revision: z.number(), more: z.boolean() });
@@ -38,6 +40,11 @@ interface ReadFlags {
 interface ConditionFlags {
   readonly ifRevision?: number;
   readonly ifAbsent?: boolean;
+}
+
+interface PutFlags extends ConditionFlags {
+  readonly text?: boolean;
+  readonly lease?: number;
 }
 
 export function addKvCommands(program: Command, io: CliIo): void {
@@ -72,13 +79,15 @@ function addPut(kv: Command, io: CliIo): void {
     .option("--text", "take the value as text, not as JSON")
     .option("--if-revision <n>", "only if the key's modRevision is this", parseRevision)
     .option("--if-absent", "only if the key does not exist")
+    .option("--lease <number>", "delete the key when this lease ends", parseLease)
     .addHelpText("after", PUT_EXAMPLES)
-    .action(async (key: string, argument: string, flags: ConditionFlags & { text?: boolean }, command: Command) => {
+    .action(async (key: string, argument: string, flags: PutFlags, command: Command) => {
       const session = openSession(command, io);
       const text = await readArgument(io, argument);
       const value = flags.text === true ? text : parseJsonArgument(text, "VALUE");
       const body = JSON.stringify(value);
-      const answer = await session.api.request(putSchema, "PUT", keyPath(key), { body, headers: conditions(flags) });
+      const path = `${keyPath(key)}${flags.lease === undefined ? "" : `?lease=${flags.lease}`}`;
+      const answer = await session.api.request(putSchema, "PUT", path, { body, headers: conditions(flags) });
       session.show(answer, ({ revision }) => `written at revision ${revision}`);
     });
 }

@@ -50,6 +50,56 @@ function expectRefusal(answer: Answer, status: number, code: string): void {
   expect(answer.body.error.message).not.toBe("");
 }
 
+describe("leases", () => {
+  test("take the keys that are attached to them", async () => {
+    const { lease } = (await send("POST", "/v1/leases", { ttlMs: 5_000 })).body;
+    await send("PUT", `/v1/kv/data/a?lease=${lease}`, 1);
+    await send("POST", "/v1/kv/txn", { then: [{ op: "put", key: "data/b", value: 2, lease }] });
+    expect((await send("GET", "/v1/kv/data/a")).body).toMatchObject({ value: 1, lease });
+    expect(await send("POST", `/v1/leases/${lease}/renew`)).toMatchObject({ status: 200, body: { lease } });
+    expect((await send("GET", `/v1/leases/${lease}`)).body).toEqual({
+      lease, ttlMs: 5_000, requests: false, keys: 2, renewals: 1,
+    });
+    expect(await send("DELETE", `/v1/leases/${lease}`)).toMatchObject({ status: 200, body: { lease } });
+    expect((await send("GET", "/v1/kv?prefix=")).body.entries).toEqual([]);
+    for (const [method, path] of [["POST", "/renew"], ["DELETE", ""], ["GET", ""]] as const) {
+      expectRefusal(await send(method, `/v1/leases/${lease}${path}`), 404, "E_NOT_FOUND");
+    }
+  });
+
+  test("are refused out of range, and a key without its lease is not written", async () => {
+    expectRefusal(await send("POST", "/v1/leases", { ttlMs: 999 }), 400, "E_INVALID");
+    expectRefusal(await send("GET", "/v1/leases/first"), 400, "E_INVALID");
+    expectRefusal(await send("PUT", "/v1/kv/data/a?lease=77", 1), 404, "E_NOT_FOUND");
+    expectRefusal(await send("GET", "/v1/kv/data/a"), 404, "E_NOT_FOUND");
+  });
+
+  test("with requests make a write that is sent twice happen once", async () => {
+    const { lease } = (await send("POST", "/v1/leases", { ttlMs: 5_000, requests: true })).body;
+    const headers = { "Aether-Session": String(lease), "Aether-Request": "1", "If-None-Match": "*" };
+    const first = await send("PUT", "/v1/kv/data/a", 1, headers);
+    expect(first).toMatchObject({ status: 200, body: { revision: 1 } });
+    await send("DELETE", "/v1/kv/data/a");
+    expect(await send("PUT", "/v1/kv/data/a", 2, headers)).toMatchObject({ status: 200, body: first.body });
+    expectRefusal(await send("GET", "/v1/kv/data/a"), 404, "E_NOT_FOUND");
+    expectRefusal(await send("PUT", "/v1/kv/data/a", 1, { "Aether-Session": String(lease) }), 400, "E_INVALID");
+    const unknown = await send("PUT", "/v1/kv/data/a", 1, { ...headers, "Aether-Session": "9" });
+    expectRefusal(unknown, 409, "E_CONFLICT");
+    expect(unknown.body.error.outcome).toBe("unknown");
+  });
+});
+
+test("a full store is 507 for growth; it says what it weighs and takes another quota", async () => {
+  expect((await send("GET", "/v1/cluster/quota")).body).toEqual({ liveBytes: 0, quotaBytes: 8 * 1_024 * MiB });
+  expect((await send("POST", "/v1/cluster/quota", { quotaBytes: MiB })).body).toMatchObject({ quotaBytes: MiB });
+  const large = ["x".repeat(400_000)];
+  for (const key of ["a", "b"]) await send("PUT", `/v1/kv/data/${key}`, large);
+  expectRefusal(await send("PUT", "/v1/kv/data/c", large), 507, "E_QUOTA");
+  expect(await send("DELETE", "/v1/kv/data/a")).toMatchObject({ status: 200 });
+  expect(await send("PUT", "/v1/kv/data/c", large)).toMatchObject({ status: 200 });
+  expectRefusal(await send("POST", "/v1/cluster/quota", { quotaBytes: 1 }), 400, "E_INVALID");
+});
+
 describe("keys and values", () => {
   test("what was put is read, with its revisions", async () => {
     const put = await send("PUT", "/v1/kv/data/a/b", { n: [1, null, "x"] });

@@ -110,6 +110,28 @@ describe("kv", () => {
   });
 });
 
+test("a lease is granted, renewed, shown and revoked, and takes its keys with it", async () => {
+  const lease = (await aether(["lease", "grant", "60", "--requests"])).out.trim();
+  expect((await aether(["kv", "put", "data/leased", "1", "--lease", lease])).exitCode).toBe(0);
+  const read = await aether(["kv", "get", "data/leased", "--json"]);
+  expect(JSON.parse(read.out)).toMatchObject({ lease: Number(lease) });
+  expect((await aether(["lease", "renew", lease])).out).toBe(`lease ${lease} is renewed\n`);
+  expect((await aether(["lease", "show", lease])).out).toBe(`session ${lease}: 60 s, 1 keys, renewed 1 times\n`);
+  expect((await aether(["lease", "revoke", lease])).out).toBe(`lease ${lease} has ended\n`);
+  expect((await aether(["kv", "get", "data/leased"])).err).toMatch(/^E_NOT_FOUND/);
+  expect(await aether(["lease", "renew", lease])).toMatchObject({ exitCode: 1 });
+  for (const wrong of [["grant", "0.5"], ["renew", "x"]]) {
+    expect(await aether(["lease", ...wrong])).toMatchObject({ exitCode: 2 });
+  }
+});
+
+test("the quota of the store is shown and set", async () => {
+  expect((await aether(["cluster", "quota"])).out).toMatch(/^\d+ of 8589934592 bytes \(0\.0%\)\n$/);
+  expect((await aether(["cluster", "quota", "16GiB"])).out).toContain("of 17179869184 bytes");
+  expect(await aether(["cluster", "quota", "much"])).toMatchObject({ exitCode: 2 });
+  expect((await aether(["cluster", "quota", "5"])).err).toMatch(/^E_INVALID/);
+});
+
 describe("exit codes", () => {
   test.each([
     ["no command", []],
