@@ -15,7 +15,7 @@ import { RepeatFilter } from "./core/repeat-filter.ts";
 import { createNetMetrics, type NetMetrics } from "./metrics.ts";
 import type { PeerLink } from "./peer-link.ts";
 import { type Channel, type ChannelName, CHANNELS, type PeerEvent, type PeerMessaging } from "./peer-messaging.ts";
-import { PeerTable } from "./peer-table.ts";
+import { type PeerAddresses, PeerTable } from "./peer-table.ts";
 
 /** Per peer. Consensus repeats what is lost, but slowly: its queue is the last to refuse and the last to be held. */
 const LANES = {
@@ -108,7 +108,7 @@ export class MessageRouter implements PeerMessaging {
    * The members and their addresses: to be said before `start`, and whenever it changes. A node that is not among them
    * itself asks its way in.
    */
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: PeerAddresses): void {
     this.table.setPeers(peers);
   }
 

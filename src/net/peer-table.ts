@@ -36,6 +36,9 @@ const LONELY_MS = 3_000;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
+/** Members and the addresses at which each may be reached, the likeliest first. */
+export type PeerAddresses = ReadonlyMap<NodeId, readonly string[]>;
+
 export interface PeerTableConfig {
   readonly own: Omit<Hello, "isGuest">;
   /** Addresses where a guest asks its way in besides those of the members. */
@@ -78,12 +81,14 @@ export class PeerTable {
   private readonly listener: PeerTableListener;
   private readonly said = new RepeatFilter(SAY_AGAIN_MS, SAID_KEYS_MAX);
   private readonly dialers = new Map<NodeId, PeerDialer>();
+  /** Dials so far. */
+  private readonly dials = new Map<NodeId, number>();
   private readonly doorways = new Map<string, Doorway>();
   /** Every link that has not ended. */
   private readonly candidates = new Map<PeerLink, Candidate>();
   private readonly up = new Map<NodeId, PeerLink>();
   private readonly seen = new Set<NodeId>();
-  private peers: ReadonlyMap<NodeId, string> = new Map();
+  private peers: PeerAddresses = new Map();
   private isLonely = false;
   private lonelyTimer: Timer | undefined;
   private phase: "holding" | "running" | "closed" = "holding";
@@ -105,7 +110,7 @@ export class PeerTable {
   }
 
   /** The members from now on. Others are not dialed any more; their connections end when they end them. */
-  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+  setPeers(peers: PeerAddresses): void {
     this.peers = peers;
     if (this.phase === "running") this.dialMissing();
   }
@@ -152,6 +157,7 @@ export class PeerTable {
       if (this.isDialed(node)) continue;
       dialer.close();
       this.dialers.delete(node);
+      this.dials.delete(node);
     }
     for (const node of this.peers.keys()) if (this.isDialed(node)) this.dialerOf(node).start();
     for (const url of this.config.join) this.doorwayOf(url).dialer.start();
@@ -194,11 +200,16 @@ export class PeerTable {
     return new PeerDialer({ clock, random: random.fork(`dial-${label}`), dial });
   }
 
+  /** A node may be known by several addresses, for example while all of them move: each dial tries the next one. */
   private dialPeer(node: NodeId): "dialed" | "needless" {
-    const url = this.peers.get(node);
+    const urls = this.peers.get(node) ?? [];
     const dialer = this.dialers.get(node);
-    if (url === undefined || dialer === undefined || this.up.has(node)) return "needless";
-    return this.dial(url, { kind: "node", node, dialer });
+    if (dialer === undefined || this.up.has(node)) return "needless";
+    const first = this.dials.get(node) ?? 0;
+    this.dials.set(node, first + 1);
+    const turns = urls.map((_, at) => urls[(first + at) % urls.length] ?? "");
+    const isDialed = turns.some((url) => this.dial(url, { kind: "node", node, dialer }) === "dialed");
+    return isDialed ? "dialed" : "needless";
   }
 
   private dialDoorway(url: string): "dialed" | "needless" {

@@ -12,6 +12,8 @@ import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
 
 const VOTERS_MAX = 7;
+/** Addresses that are asked at once. */
+const JOIN_MAX = 16;
 const NUMBER = /^-?\d+(\.\d+)?$/;
 const LABEL = /^[a-z0-9][a-z0-9._/-]{0,62}$/;
 
@@ -41,14 +43,19 @@ export const NodeConfigSchema = z.strictObject({
     .describe("Name of the cluster; nodes of another cluster are refused."),
   node: nodeId.describe("Unique id of this node."),
   listen: peerUrl.describe("Address for peers."),
+  advertise: peerUrl
+    .exactOptional()
+    .describe("Where peers reach this node when that is not `listen`, for example behind a forwarded port."),
   ...ApiConfig.shape,
   voters: z
     .record(nodeId, peerUrl)
-    .describe("All first voters of the cluster with their addresses, this node included."),
+    .default({})
+    .describe("To begin a new cluster: all its first voters with their addresses, this node included."),
   join: z
     .array(peerUrl)
-    .optional()
-    .describe("Peers of a running cluster to join as a member. Not supported by this version."),
+    .max(JOIN_MAX)
+    .default([])
+    .describe("To join a running cluster with an empty data directory: addresses of some of its nodes."),
   dataDir: z.string().min(1).describe("Directory of this node's data; created when absent, never shared."),
   durability: z
     .enum(["fsync", "memory"])
@@ -109,21 +116,34 @@ export function voterOrder(config: Pick<NodeConfig, "voters">): readonly NodeId[
 }
 
 function checkRelations(config: NodeConfig): void {
+  checkOrigin(config);
+  if (new URL(config.api).host === new URL(config.listen).host && new URL(config.api).port !== "0") {
+    throw new AetherError("E_CONFIG", `api: is ${config.api}, where peers are listened for: give each its own port`);
+  }
+  if (config.consensus.pipelineSlots > config.consensus.windowSlots) {
+    throw new AetherError("E_CONFIG", "consensus.pipelineSlots: is above consensus.windowSlots: lower it");
+  }
+}
+
+/** A node is one of the first voters of a cluster, or joins one. Once its disk knows, neither has to be said again. */
+function checkOrigin(config: NodeConfig): void {
   const voters = voterOrder(config);
-  if (config.join !== undefined) {
+  if (voters.length > 0 && config.join.length > 0) {
     throw new AetherError(
       "E_CONFIG",
-      "join: this version has a fixed voter list: name all voters under `voters` instead",
+      "voters, join: a node begins a new cluster with `voters` or joins a running one with `join`: remove one of both",
     );
   }
-  if (voters.length === 0 || voters.length > VOTERS_MAX) {
+  if (voters.length === 0) return;
+  if (voters.length > VOTERS_MAX) {
     throw new AetherError("E_CONFIG", `voters: has ${voters.length} entries: name 1 to ${VOTERS_MAX} nodes`);
   }
   const own = config.voters[config.node];
   if (own === undefined) {
     throw new AetherError(
       "E_CONFIG",
-      `voters: does not name this node "${config.node}" (has ${voters.join(", ")}): add it`,
+      `voters: does not name this node "${config.node}" (has ${voters.join(", ")}): add it, or use \`join\` if the ` +
+        "cluster runs already",
     );
   }
   if (new URL(own).host !== new URL(config.listen).host) {
@@ -132,15 +152,9 @@ function checkRelations(config: NodeConfig): void {
       `listen: is ${config.listen}, but voters say ${own} for ${config.node}: make them the same`,
     );
   }
-  if (new URL(config.api).host === new URL(config.listen).host && new URL(config.api).port !== "0") {
-    throw new AetherError("E_CONFIG", `api: is ${config.api}, where peers are listened for: give each its own port`);
-  }
   const addresses = Object.values(config.voters).map((url) => new URL(url).host);
   if (new Set(addresses).size !== addresses.length) {
     throw new AetherError("E_CONFIG", "voters: two nodes have the same address: give each its own port");
-  }
-  if (config.consensus.pipelineSlots > config.consensus.windowSlots) {
-    throw new AetherError("E_CONFIG", "consensus.pipelineSlots: is above consensus.windowSlots: lower it");
   }
 }
 

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { ApiServer } from "../api/server.ts";
 import type { ApiServices, ClusterView } from "../api/services.ts";
 import { type AetherError, toAetherError } from "../base/errors.ts";
-import { type NodeId, parseNodeId } from "../base/ids.ts";
+import type { NodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
 import { changeMembers } from "../cluster/change-members.ts";
 import { ClusterServices } from "../cluster/cluster-services.ts";
-import type { Group, GroupMembership } from "../consensus/group.ts";
+import type { Group, GroupMembership, MembershipView } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
@@ -29,6 +29,7 @@ import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
 import { SliceStore } from "../slices/slice-store.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
+import { checkHasCluster, peersOf } from "./peers.ts";
 
 export interface NodeParts {
   readonly api: ApiServer;
@@ -55,6 +56,7 @@ export async function openNodeParts(
   const history = await openHistory(env, resources, state, cluster);
   const router = resources.own(await openRouter(config, env));
   const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
+  checkHasCluster(group.membership(), config);
   // Checkpoints need a group that runs: the last one is written before it closes.
   resources.own(state);
   const kv = new KvStore({ group, state, clock: env.clock, history });
@@ -74,8 +76,11 @@ export async function openNodeParts(
     group,
     kv,
     start: () => {
-      const peers = new Map(Object.entries(config.voters).map(([node, url]) => [parseNodeId(node), url]));
-      router.setPeers(peers);
+      const tellPeers = (view: MembershipView): void => {
+        router.setPeers(peersOf(view, { uid: group.origin.uid, config }));
+      };
+      tellPeers(group.membership());
+      group.onMembership(tellPeers);
       group.start();
       leases.start();
       work.cluster.start(work.slices);
@@ -109,8 +114,8 @@ async function openHistoryStore(env: Env): Promise<OrderedStore> {
 }
 
 function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {
-  const { cluster, node, listen, peerFrameBytesMax: frameBytesMax } = config;
-  return MessageRouter.open(env, { cluster, node, listen, join: [], frameBytesMax });
+  const { cluster, node, listen, join, peerFrameBytesMax: frameBytesMax } = config;
+  return MessageRouter.open(env, { cluster, node, listen, join, frameBytesMax });
 }
 
 async function openGroup(parts: {
@@ -138,7 +143,7 @@ async function openGroup(parts: {
       cluster,
       node,
       voters: voterOrder(config),
-      address: config.listen,
+      address: config.advertise ?? router.url,
       ...consensus,
     });
   } catch (error) {
@@ -173,7 +178,7 @@ function openWork(parts: {
     {
       node: config.node,
       ...group.origin,
-      peerAddress: config.listen,
+      peerAddress: config.advertise ?? router.url,
       apiAddress: config.api,
       labels: config.labels,
       capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },

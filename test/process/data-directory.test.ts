@@ -45,7 +45,8 @@ describe("a node of three whose directory is not what it was", () => {
     await expectRefusal(await fleet.launch("n2"), /^aether: E_DATA_FOREIGN: .*belongs to node n3/);
     await fleet.start("n3");
     const other = await openCluster();
-    await other.kill("n2");
+    // While it runs, its n2 belongs there, wherever it is started.
+    await other.kill("n1", "n2", "n3");
     await rm(fleet.dataDir("n2"), { recursive: true });
     await cp(other.dataDir("n2"), fleet.dataDir("n2"), { recursive: true });
     await expectRefusal(await fleet.launch("n2"), /^aether: E_DATA_FOREIGN: /);

@@ -19,6 +19,9 @@ const POLL_MS = 20;
 /** Generous: the machine may be busy with other things. Nothing here waits that long when all is well. */
 export const PATIENCE_MS = 20_000;
 
+/** Some commands wait for something to come about. */
+const COMMAND_MS_MAX = 60_000;
+
 export interface ProcessEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -129,6 +132,8 @@ export class AetherProcess {
 
 export interface FleetOptions {
   readonly names?: readonly string[];
+  /** Those that begin the cluster, all when absent. The others join it. */
+  readonly firstVoters?: readonly string[];
   readonly cluster?: string;
   /** Merged into the configuration of every node. */
   readonly config?: Readonly<Record<string, unknown>>;
@@ -146,12 +151,15 @@ export interface FleetAddresses {
   /** Where one node reaches another. */
   peer(link: { readonly from: string; readonly to: string }): string;
   api(node: string): string;
+  /** What this node says of itself, when that is not where it listens. */
+  advertise?(node: string): string;
 }
 
 /** A cluster's nodes, each of which may be running or not. */
 export class NodeFleet {
   readonly names: readonly string[];
   readonly directory: string;
+  private readonly firstVoters: readonly string[];
   private readonly cluster: string;
   private readonly firstPort: number;
   private readonly config: Readonly<Record<string, unknown>>;
@@ -165,6 +173,7 @@ export class NodeFleet {
     this.directory = directory;
     this.firstPort = firstPort;
     this.names = options.names ?? ["n1", "n2", "n3"];
+    this.firstVoters = options.firstVoters ?? this.names;
     this.cluster = options.cluster ?? "test";
     this.config = options.config ?? {};
     this.launchOf = options.launchOf ?? (() => ({}));
@@ -215,7 +224,10 @@ export class NodeFleet {
       node: name,
       listen: this.peer(name),
       api: this.api(name),
-      voters: Object.fromEntries(this.names.map((voter) => [voter, this.peerAsSeenBy(name, voter)])),
+      ...(this.addresses?.advertise === undefined ? {} : { advertise: this.addresses.advertise(name) }),
+      ...(this.firstVoters.includes(name)
+        ? { voters: Object.fromEntries(this.firstVoters.map((voter) => [voter, this.peerAsSeenBy(name, voter)])) }
+        : { join: this.firstVoters.map((voter) => this.peerAsSeenBy(name, voter)) }),
       dataDir: this.dataDir(name),
       ...this.config,
     };
@@ -267,6 +279,14 @@ export class NodeFleet {
     const started = new AetherProcess(args, { directory: this.directory, ...options });
     this.all.push(started);
     return started;
+  }
+
+  /** Runs a command against a node's API and waits for its end; fails with what was said unless it ends with 0. */
+  async command(name: string, ...args: readonly string[]): Promise<AetherProcess> {
+    const command = this.run([...args, "--api", this.api(name)]);
+    const { code } = await command.waitForEnd(COMMAND_MS_MAX);
+    if (code !== 0) throw new Error(`aether ${args.join(" ")} ended with ${code}: ${command.transcript()}`);
+    return command;
   }
 
   /** Ends every process and deletes every file. Idempotent. */

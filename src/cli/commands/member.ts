@@ -11,6 +11,8 @@ const CATCH_UP_SECONDS_DEFAULT = 600;
 const POLL_MS = 500;
 /** A node that is so close follows: what is left is on its way. */
 const LAG_SLOTS_MAX = 1_000;
+/** For so long another change may be under way, or the last slots of a busy log be on their way. */
+const CONFLICT_MS_MAX = 10 * SECOND_MS;
 /** The node gives up after half a minute by itself. */
 const CHANGE_TIMEOUT_MS = 40 * SECOND_MS;
 
@@ -26,7 +28,7 @@ export function addMemberCommands(node: Command, io: CliIo): void {
     .action(async (name: string, flags: { readonly timeout: number }, command: Command) => {
       const session = openSession(command, io);
       await waitUntilCaughtUp(session, name, flags.timeout);
-      session.show(await change(session, name, "promote"), () => `${name} is a voter`);
+      session.show(await promote(session, name), () => `${name} is a voter`);
     });
   node
     .command("remove <name>")
@@ -55,6 +57,20 @@ function seconds(text: string): number {
 function change(session: Session, name: string, kind: "promote" | "remove" | "replace"): Promise<Changed> {
   const path = apiPath("/v1/cluster/members", name, kind);
   return session.api.request(changedSchema, "POST", path, { timeoutMs: CHANGE_TIMEOUT_MS });
+}
+
+/** Under load the last slots come and go: the cluster, which looks more closely, is asked a few times. */
+async function promote(session: Session, name: string): Promise<Changed> {
+  const deadlineMs = session.io.nowMs() + CONFLICT_MS_MAX;
+  for (;;) {
+    try {
+      return await change(session, name, "promote");
+    } catch (error) {
+      const isPassing = error instanceof AetherError && error.code === "E_CONFLICT";
+      if (!isPassing || session.io.nowMs() >= deadlineMs) throw error;
+    }
+    await session.io.sleep(POLL_MS);
+  }
 }
 
 /** Tells on stderr how far the node is. A node that is not known is for the cluster to refuse. */

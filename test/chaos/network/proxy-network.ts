@@ -40,6 +40,11 @@ export class ProxyNetwork implements ChaosNetwork {
     return `ws://127.0.0.1:${this.proxy(link).port}`;
   }
 
+  /** Nobody listens there: each pair has a proxy of its own, so only the configured addresses lead anywhere. */
+  advertise(): string {
+    return "ws://127.0.0.1:9";
+  }
+
   api(node: string): string {
     return `http://127.0.0.1:${this.peerPort(node) + this.nodes.length}`;
   }

@@ -110,10 +110,11 @@ In variables maps are written \`n1=ws://127.0.0.1:7101,n2=ws://127.0.0.1:7102\`;
 Beyond the ranges in the tables:
 
 - \`voters\` has 1 to 7 entries, each with an address of its own, the same on all nodes. It names this node, at the
-  address of \`listen\`. It cannot change once the cluster has formed.
+  address of \`listen\`. It is the list of the first start: later the node's disk says who the members are, and
+  [commands](../operations/members.md) change them.
 - Ids of nodes and names of clusters are 1 to 32 of a-z, 0-9 and "-".
 - \`listen\`, \`api\` and \`voters\` are loopback addresses in this version.
-- \`join\` is refused in this version.
+- A node on an empty data directory has either \`voters\` or \`join\`, never both.
 - \`consensus.pipelineSlots\` is at most \`consensus.windowSlots\`.
 - A relative \`dataDir\` is relative to the directory in which the node is started.
 

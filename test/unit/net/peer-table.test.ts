@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { encodeFrame } from "../../../src/net/core/frame.ts";
 import { type NodeId, parseNodeId } from "../../../src/base/ids.ts";
 import { decodeHandshake, encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
+import type { PeerAddresses } from "../../../src/net/peer-table.ts";
 import { type VirtualConnection } from "./support/virtual-network.ts";
 import { VirtualCluster, type VirtualNode } from "./support/virtual-routers.ts";
 
@@ -225,6 +226,9 @@ describe("a refusal", () => {
 describe("members that come and go", () => {
   const membersOf = (...nodes: readonly string[]): ReadonlyMap<NodeId, string> =>
     new Map(nodes.map((node) => [parseNodeId(node), `ws://${node}:1`]));
+  const addressesOf = (...nodes: readonly string[]): PeerAddresses =>
+    new Map(nodes.map((node) => [parseNodeId(node), [`ws://${node}:1`]]));
+
   /** Lets time pass; every dial is answered, or fails, at once. */
   const pass = (cluster: VirtualCluster, ms: number): void => {
     const endMs = cluster.clock.nowMs() + ms;
@@ -261,7 +265,7 @@ describe("members that come and go", () => {
     const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
     guest.router.start();
     pass(cluster, 50);
-    for (const node of [a, b, guest]) node.router.setPeers(membersOf("n1", "n2", "n3"));
+    for (const node of [a, b, guest]) node.router.setPeers(addressesOf("n1", "n2", "n3"));
     pass(cluster, 5_000);
     expect([a.events, b.events]).toEqual([["up n2", "up n3"], ["up n1", "up n3"]]);
     expect(guest.events).toEqual(["up n1", "up n2"]);
@@ -271,7 +275,7 @@ describe("members that come and go", () => {
     const { cluster, a } = await connectedPair();
     const guest = await cluster.open("n3", { peers: new Map(), join: ["ws://n1:1"] });
     guest.router.start();
-    a.router.setPeers(membersOf("n1", "n2", "n3"));
+    a.router.setPeers(addressesOf("n1", "n2", "n3"));
     pass(cluster, 5_000);
     expect(guest.events.at(-1)).toBe("up n1");
     expect(a.events.at(-1)).toBe("up n3");
@@ -282,7 +286,7 @@ describe("members that come and go", () => {
 
   test("a removed node is not dialed any more, and after a while dials itself to learn why", async () => {
     const { cluster, a, b, connection } = await connectedPair();
-    a.router.setPeers(membersOf("n1"));
+    a.router.setPeers(addressesOf("n1"));
     connection.close("test");
     pass(cluster, 2_500);
     expect([a.events, b.events]).toEqual([["up n2", "down n2"], ["up n1", "down n1"]]);
@@ -320,6 +324,17 @@ describe("members that come and go", () => {
     a.router.start();
     pass(cluster, 2_000);
     expect(far.events.at(-1)).toBe("up n1");
+  });
+
+  test("a node that is not at its first address is dialed at the next one", async () => {
+    const cluster = new VirtualCluster();
+    const a = await cluster.open("n1");
+    const b = await cluster.open("n2", { peers: TWO });
+    a.router.setPeers(new Map([[n1, ["ws://n1:1"]], [n2, ["ws://old:1", "nonsense", "ws://n2:1"]]]));
+    a.router.start();
+    b.router.start();
+    pass(cluster, 500);
+    expect([a.events, b.events]).toEqual([["up n2"], ["up n1"]]);
   });
 
   test("no more than 16 guests are let in", async () => {

@@ -38,3 +38,19 @@ test("a number that is none, or out of range, names its field", () => {
 test("one address for peers and clients is refused", () => {
   expect(() => load({ AETHER_API: "http://127.0.0.1:7101" })).toThrow(/api: is .*own port/);
 });
+
+test("a node begins a cluster or joins one, or its disk knows already", () => {
+  const joining = { AETHER_VOTERS: "", AETHER_JOIN: "ws://127.0.0.1:7101,ws://127.0.0.1:7102" };
+  expect(load(joining)).toMatchObject({ voters: {}, join: ["ws://127.0.0.1:7101", "ws://127.0.0.1:7102"] });
+  expect(load({})).toMatchObject({ join: [] });
+  expect(load({ AETHER_VOTERS: "" })).toMatchObject({ voters: {}, join: [] });
+  expect(() => load({ AETHER_JOIN: "ws://127.0.0.1:7102" })).toThrow(/^voters, join: .*remove one of both/);
+  expect(() => load({ ...joining, AETHER_JOIN: "http://127.0.0.1:7101" })).toThrow(/join.0: use a ws/);
+});
+
+test("first voters without this node, at another address or twice at one are refused", () => {
+  expect(() => load({ AETHER_NODE: "n4" })).toThrow(/does not name this node "n4".*`join`/);
+  expect(() => load({ AETHER_LISTEN: "ws://127.0.0.1:7109" })).toThrow(/listen: is .*make them the same/);
+  const twice = "n1=ws://127.0.0.1:7101,n2=ws://127.0.0.1:7101";
+  expect(() => load({ AETHER_VOTERS: twice })).toThrow(/two nodes have the same address/);
+});

@@ -26,7 +26,7 @@ interface OpenOptions extends Partial<MessageRouterConfig> {
 
 export class SocketCluster {
   private readonly resources = new ResourceStack();
-  private readonly addresses = new Map<NodeId, string>();
+  private readonly addresses = new Map<NodeId, readonly string[]>();
   private seed = 1;
 
   /** Opens a router on a free port. Its peers are all nodes opened before they start. */
@@ -43,9 +43,9 @@ export class SocketCluster {
       frameBytesMax: 8 * MiB,
       ...options,
     });
-    const others = peers === undefined ? this.addresses : new Map([...peers, [node, router.url]]);
-    router.setPeers(others);
-    if (!this.addresses.has(node)) this.addresses.set(node, router.url);
+    if (!this.addresses.has(node)) this.addresses.set(node, [router.url]);
+    const others = [...(peers ?? [])].map(([peer, url]): [NodeId, readonly string[]] => [peer, [url]]);
+    router.setPeers(peers === undefined ? this.addresses : new Map([...others, [node, [router.url]]]));
     this.resources.own(router);
     return { node, router, telemetry, ...watchPeers(router) };
   }

@@ -37,7 +37,7 @@ export class VirtualCluster {
       frameBytesMax: 8 * MiB,
       ...options,
     });
-    router.setPeers(peers);
+    router.setPeers(new Map([...peers].map(([peer, url]) => [peer, [url]])));
     const events: string[] = [];
     router.onPeer(({ kind, node }) => events.push(`${kind} ${node}`));
     return { router, telemetry, events };
