@@ -78,6 +78,17 @@ export class Batcher {
     return true;
   }
 
+  /** These batches ran somewhere, and what came of them is not known here. */
+  abandonWhere(hasRun: (key: BatchKey) => boolean, reason: string): void {
+    for (const [key, batch] of [...this.sent]) {
+      if (!hasRun(key)) continue;
+      this.sent.delete(key);
+      this.pendingCommands -= batch.callbacks.length;
+      this.pendingBytes -= batch.bytes;
+      for (const callback of batch.callbacks) callback({ kind: "unknown", reason });
+    }
+  }
+
   /** The node stops: what left may or may not be applied, the rest is not. */
   abandon(reason: string): void {
     const unsent = [...this.full.splice(0), this.open];

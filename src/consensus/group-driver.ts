@@ -12,10 +12,11 @@ import type { Channel } from "../net/peer-messaging.ts";
 import { Batcher, type ProposeCallback } from "./batcher.ts";
 import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent } from "./core/effects.ts";
 import type { StoredEntry } from "./core/journal-record.ts";
-import { batchKeyOf, type BatchId, type BatchKey, NULL_OUTCOME } from "./core/message.ts";
+import { batchKeyOf, type BatchId, type BatchKey, NULL_OUTCOME, sequenceOf } from "./core/message.ts";
 import { decodeMessages } from "./core/message-codec.ts";
-import type { Replica } from "./core/replica.ts";
+import { LAG_SLOTS_READY, type Replica } from "./core/replica.ts";
 import type {
+  CatchUp,
   ChangeOutcome,
   Group,
   GroupMembership,
@@ -31,7 +32,9 @@ import { MembershipChanges } from "./membership-changes.ts";
 import { diskFailure, type OpenedVoter, openVoter } from "./open-voter.ts";
 import { LOG_CHUNK_BYTES, Outgoing } from "./outgoing.ts";
 import { ReadQueue } from "./read-queue.ts";
-import { encodeMark } from "./recovery.ts";
+import { decodeMark, encodeMark } from "./recovery.ts";
+import { SnapshotCatchUp } from "./snapshot-catch-up.ts";
+import type { ConsensusMark } from "./state-machine.ts";
 
 const TICK_MS_BUSY = 5;
 const TICK_MS_IDLE = 50;
@@ -53,6 +56,7 @@ export class GroupDriver implements Group, GroupMembership {
   private readonly batcher = new Batcher();
   private readonly reads = new ReadQueue();
   private readonly changes: MembershipChanges;
+  private readonly snapshots: SnapshotCatchUp;
   private readonly membershipListeners: ((view: MembershipView) => void)[] = [];
   private hasNewMembers = false;
   private readonly alarmedMs = new Map<string, number>();
@@ -93,6 +97,19 @@ export class GroupDriver implements Group, GroupMembership {
       (batch) => this.sendBatch(batch),
       () => this.replica.sight,
     );
+    const { clock, random, log, messaging, stateMachine } = ports;
+    this.snapshots = new SnapshotCatchUp({
+      clock,
+      random: random.fork("snapshots"),
+      log,
+      messaging,
+      stateMachine,
+      journal: this.journal,
+      isStillWanted: (appliedSlots) => this.state === "running" && this.replica.wantsState(appliedSlots),
+      onInstalled: (mark, installed) => this.guard(() => this.install(mark, installed.generation)),
+      onDiskFailure: (error) => this.fail(error),
+      onGarbage: (from, bytes) => this.noteGarbage(from, bytes),
+    });
   }
 
   /**
@@ -126,6 +143,7 @@ export class GroupDriver implements Group, GroupMembership {
   async close(): Promise<void> {
     if (this.state === "stopped") return;
     this.stop("the node is stopping");
+    await this.snapshots.close();
     if (!this.isFlushing) return;
     await new Promise<void>((resolve) => {
       this.onIdle = resolve;
@@ -170,8 +188,20 @@ export class GroupDriver implements Group, GroupMembership {
       convener: this.replica.admission.isAdmitted ? this.replica.convener() : undefined,
       quorum: { need, have: alive, canLose: Math.max(0, alive - need) },
       role: roleOf(this.replica),
-      catchUp: undefined,
+      catchUp: this.catchUp(nowMs),
     };
+  }
+
+  private catchUp(nowMs: number): CatchUp | undefined {
+    const slotsBehind = this.replica.slotsBehind(nowMs);
+    const snapshot = this.snapshots.progress;
+    if (snapshot !== undefined) {
+      const { from, bytes, bytesEstimated } = snapshot;
+      return { kind: "snapshot", from, slotsBehind, bytesReceived: bytes, bytesTotal: bytesEstimated };
+    }
+    const source = this.replica.peers.furthest(nowMs);
+    if (source === undefined || slotsBehind <= LAG_SLOTS_READY) return undefined;
+    return { kind: "log", from: source.node, slotsBehind, bytesReceived: 0, bytesTotal: undefined };
   }
 
   membership(): MembershipView {
@@ -206,12 +236,16 @@ export class GroupDriver implements Group, GroupMembership {
   private receive(from: NodeId, payload: Uint8Array): void {
     const messages = decodeMessages(payload);
     if (messages === undefined) {
-      this.ports.metrics?.refusedMessages.add(1);
-      this.warnOnce(`garbage/${from}`, { event: "consensus.payload_refused", from, bytes: payload.byteLength });
+      this.noteGarbage(from, payload.byteLength);
       this.channel.refuse(from, "this is no message of consensus");
       return;
     }
     for (const message of messages) this.step({ kind: "message", from, message });
+  }
+
+  private noteGarbage(from: NodeId, bytes: number): void {
+    this.ports.metrics?.refusedMessages.add(1);
+    this.warnOnce(`garbage/${from}`, { event: "consensus.payload_refused", from, bytes });
   }
 
   private step(event: ReplicaEvent): void {
@@ -293,10 +327,8 @@ export class GroupDriver implements Group, GroupMembership {
   private endAfter(entry: Extract<JournalEntry, { kind: "removed" | "diverged" }>, error: AetherError): void {
     if (this.ending !== undefined) return;
     this.ports.log.error({ event: "consensus.ending", code: error.code, reason: error.message });
-    this.queue.push(entry);
-    this.isQueueUrgent = true;
+    this.step({ kind: "ending", entry });
     this.ending = { error, ticket: this.handedOver + this.queue.length };
-    this.endTurnSoon();
   }
 
   // ── effects out: persist, send, apply, reply ───────────────────────────────────────────────────────────────────────
@@ -312,6 +344,7 @@ export class GroupDriver implements Group, GroupMembership {
     if (effects.hasNewList) this.reads.restart(() => this.replica.abandonReads());
     this.endSlots(effects.applies.at(-1));
     this.carryOutChanges(effects);
+    if (effects.snapshotFrom !== undefined) this.snapshots.want(effects.snapshotFrom);
     for (const target of effects.readTargets) this.reads.roundAnswered(target, this.replica.slots.applied);
     for (const alarm of effects.alarms) this.raiseAlarm(alarm);
     if (effects.refused !== undefined) this.fail(new AetherError(effects.refused.code, effects.refused.message));
@@ -377,6 +410,21 @@ export class GroupDriver implements Group, GroupMembership {
     if (phase !== "told" && phase > 0) this.ports.metrics?.phasesBeyondFirst.add(1);
   }
 
+  /** The state of another node is this node's from now on; its log goes on from there. */
+  private install(mark: ConsensusMark, generation: number): void {
+    const { applied, log } = decodeMark(mark);
+    this.config.observer?.installed(this.config.node, applied, this.ports.stateMachine.stateHash);
+    this.step({ kind: "installed", applied, log, generation });
+    const reason = "this node has fetched the state of another one: whether this is in it is not known here";
+    const ran = (key: BatchKey): boolean =>
+      this.replica.log.covers({ ...this.nextBatchId(), sequence: sequenceOf(key) });
+    this.batcher.abandonWhere(ran, reason);
+    this.changes.abandon(reason);
+    this.reads.applied(this.replica.slots.applied);
+    this.ports.metrics?.applied.set(this.replica.slots.applied);
+    this.endTurnSoon();
+  }
+
   private answerLogRequest(to: NodeId, from: number): void {
     const entries = this.journal.readLog(from, LOG_CHUNK_BYTES);
     if (entries.length > 0) this.outgoing.add({ to, message: { kind: "log", from, entries } });
@@ -404,6 +452,7 @@ export class GroupDriver implements Group, GroupMembership {
         this.durable = ticket;
         this.lastWrite = writeNumber;
         this.replica.synced = synced;
+        this.replica.logStart = this.journal.logStart;
         this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
@@ -423,6 +472,7 @@ export class GroupDriver implements Group, GroupMembership {
     this.journal.cut({ applied: checkpointed, hasRun }, (failure) => {
       if (failure !== undefined) this.fail(diskFailure(failure));
     });
+    this.replica.logStart = this.journal.logStart;
   }
 
   private noteDurable(entries: readonly StoredEntry[]): void {

@@ -77,9 +77,10 @@ export interface GroupStatus {
 export interface CatchUp {
   readonly kind: "log" | "snapshot";
   readonly from: NodeId;
-  /** Slots that are still missing, or bytes of the snapshot that have arrived. */
   readonly slotsBehind: number;
+  /** Of the snapshot: what has arrived, and about how much there is. */
   readonly bytesReceived: number;
+  readonly bytesTotal: number | undefined;
 }
 
 /** One consensus group. Callbacks come after the turn of the call, exactly once. */

@@ -14,6 +14,8 @@ export interface ConsensusObserver {
   decided(node: NodeId, slot: number, outcome: Outcome, phase: number | "told"): void;
   /** The slot was applied; `ran` are the batches that changed state, in order. */
   applied(node: NodeId, slot: number, outcome: Outcome, ran: readonly BatchId[], stateHash: number): void;
+  /** The state of another node was installed: slots [0, applied) are in it. */
+  installed(node: NodeId, applied: number, stateHash: number): void;
   /** The commands of an own batch are acknowledged to their callers. */
   acknowledged(node: NodeId, slot: number, batch: BatchId): void;
 }

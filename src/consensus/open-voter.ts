@@ -20,9 +20,7 @@ export interface OpenedVoter {
 
 /** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
 export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
-  const recovery = new Recovery(ports.stateMachine, config);
-  const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
-  recovery.checkComplete(journal.decidedSlots);
+  const { journal, recovery } = await replay(ports, config);
   if (recovery.removed !== undefined) throw new AetherError("E_REMOVED", recovery.removed);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
@@ -31,6 +29,9 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   const startId = randomText(ports.random.fork(`start/${incarnation}`), 12);
   const proposeBelow = Math.max(recovery.proposeBelow, windowSlots);
   const start: NewEntry[] = [{ kind: "start", incarnation, startId }];
+  if (recovery.isInstalledLater) {
+    start.push({ kind: "generation", generation: ports.stateMachine.loadedGeneration, slot: recovery.applied });
+  }
   if (recovery.identity === undefined) start.unshift({ kind: "identity", identity });
   const entries = journal.toStored(start);
   const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
@@ -50,6 +51,7 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
       applied: recovery.applied,
       log: recovery.log,
       logStart: journal.logStart,
+      needsState: ports.stateMachine.needsSnapshot,
       proposeBelow,
       ballots: recovery.ballots,
       batches: recovery.batches,
@@ -59,6 +61,22 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   );
   const recovered = { ballots: recovery.ballots, batches: recovery.batches.map((batch) => batchKeyOf(batch.id)) };
   return { journal, replica, identity, incarnation, recovered };
+}
+
+async function replay(
+  ports: GroupPorts,
+  config: GroupConfig,
+): Promise<{ readonly journal: Journal; readonly recovery: Recovery }> {
+  const recovery = new Recovery(ports.stateMachine, config);
+  const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
+  if (recovery.diverged !== undefined && !ports.stateMachine.needsSnapshot) {
+    // What was just applied went into a state that a quorum has contradicted.
+    ports.log.error({ event: "consensus.state_set_aside", reason: recovery.diverged });
+    await ports.stateMachine.setAside();
+    return replay(ports, config);
+  }
+  recovery.checkComplete(journal.decidedSlots);
+  return { journal, recovery };
 }
 
 function appendDurably(journal: Journal, write: Parameters<Journal["append"]>[0]): Promise<number> {

@@ -104,12 +104,17 @@ export class Recovery {
 
   /** @throws AetherError E_DATA_CORRUPT when there is a state but no journal, or the state is ahead of it. */
   checkComplete(decidedSlots: number): void {
-    if (this.identity === undefined && this.applied > 0) {
+    if (this.identity === undefined && (this.applied > 0 || this.stateMachine.needsSnapshot)) {
       throw notOneDisk("the data directory has a state but no journal");
     }
-    if (decidedSlots < this.applied) {
+    if (decidedSlots < this.applied && !this.isInstalledLater) {
       throw notOneDisk(`the state contains ${this.applied} slots, but the journal ends at ${decidedSlots}`);
     }
+  }
+
+  /** The state of another node was installed, and the process ended before the journal heard of it. */
+  get isInstalledLater(): boolean {
+    return this.stateMachine.loadedGeneration > this.generation && this.applied > 0;
   }
 
   private takeEntry(entry: StoredEntry): void {
@@ -150,7 +155,8 @@ export class Recovery {
         return;
       case "decided":
         this.keep(entry.batches);
-        if (entry.slot >= this.applied) this.apply(entry);
+        // Without a state to apply to, everything said about slots is kept: another node's may end before them.
+        if (entry.slot >= this.applied && !this.stateMachine.needsSnapshot) this.apply(entry);
         return;
       default:
         unreachable(entry);
@@ -159,7 +165,7 @@ export class Recovery {
 
   /** The slots before this one are in the state alone. */
   private checkReaches(slot: number): void {
-    if (this.applied >= slot) return;
+    if (this.applied >= slot || this.stateMachine.needsSnapshot) return;
     throw notOneDisk(`the state contains ${this.applied} slots, but the journal begins at ${slot}`);
   }
 

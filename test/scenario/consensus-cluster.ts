@@ -336,6 +336,10 @@ export class HandCluster {
         checker.decided(node, slot, outcome, phase);
       },
       applied: (node, slot, outcome, ran, stateHash) => checker.applied(node, slot, outcome, ran, stateHash),
+      installed: (node, applied, stateHash) => {
+        this.note(`${node}  has the state of another node through ${applied - 1}`);
+        checker.installed(node, applied, stateHash);
+      },
       acknowledged: (node, slot, batch) => {
         this.note(`${node}  acknowledges ${this.namer.batch(batch)}`);
         checker.acknowledged(node, slot, batch);

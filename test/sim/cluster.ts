@@ -2,8 +2,10 @@
 // wired to them. Does not own: what goes wrong (nemesis) and what clients do (workloads).
 import { AetherError } from "../../src/base/errors.ts";
 import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
+import { MiB } from "../../src/base/units.ts";
 import type { ConsensusObserver, TestChoices } from "../../src/consensus/observer.ts";
 import type { GroupStatus, ProposeOutcome } from "../../src/consensus/group.ts";
+import { LOG_LIMITS, type LogLimits } from "../../src/consensus/core/journal-index.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
@@ -49,6 +51,8 @@ interface RunningNode {
 
 const CHECKPOINT_MS_MAX = 3_000;
 
+const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB };
+
 export class Cluster {
   readonly nodes: readonly NodeId[];
   readonly machines: ReadonlyMap<NodeId, Machine>;
@@ -60,6 +64,7 @@ export class Cluster {
   private readonly violations: Violations;
   private readonly hooks: ClusterHooks;
   private readonly running = new Map<NodeId, RunningNode>();
+  private readonly logLimits: LogLimits;
 
   constructor(world: World, config: ClusterConfig, violations: Violations, hooks: ClusterHooks) {
     this.world = world;
@@ -70,6 +75,8 @@ export class Cluster {
     this.nodes = Array.from({ length: config.nodeCount }, (_, index) => parseNodeId(`n${index + 1}`));
     this.protocol = new ProtocolChecker({ voters: this.nodes, windowSlots: config.windowSlots }, violations);
     this.streams = new StreamChecker(violations);
+    // Where the log is short, a node that was away gets a snapshot instead.
+    this.logLimits = world.random.fork("log limits").next() < 0.5 ? SHORT_LOG : LOG_LIMITS;
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
     for (const [node, machine] of this.machines) {
@@ -183,6 +190,7 @@ export class Cluster {
     kv.onChanges((revision, changes) => {
       this.streams.changed(node, { revision, changes: changes.map(toKvChange) });
     });
+    kv.onReset((revision) => this.streams.booted(node, revision));
     const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);
@@ -196,6 +204,7 @@ export class Cluster {
         address: `sim://${node}`,
         windowSlots,
         pipelineSlots,
+        logLimits: this.logLimits,
         observer: this.observe(process),
         ...(planted === undefined ? {} : { planted }),
         ...(choices === undefined ? {} : { choices }),
@@ -227,6 +236,9 @@ export class Cluster {
       applied: (node, slot, outcome, ran, stateHash) => {
         protocol.applied(node, slot, outcome, ran, stateHash);
         hooks.onMoment("applied", node);
+      },
+      installed: (node, applied, stateHash) => {
+        protocol.installed(node, applied, stateHash);
       },
       acknowledged: (node, slot, batch) => {
         protocol.acknowledged(node, slot, batch);

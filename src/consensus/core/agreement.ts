@@ -160,6 +160,13 @@ export class Agreement {
     this.applyReady();
   }
 
+  /** The slot is in the state of another node: what it held and did not run there is unassigned again. */
+  letGo(slot: Slot): void {
+    const { pool } = this.parts;
+    if (slot.held !== undefined) pool.release(slot.held, slot.slot);
+    if (slot.decision !== undefined && slot.decision !== NULL_OUTCOME) pool.release(slot.decision, slot.slot);
+  }
+
   private recall(slot: Slot): void {
     const ballots = this.remembered.get(slot.slot);
     if (ballots === undefined) return;

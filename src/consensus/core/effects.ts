@@ -92,7 +92,15 @@ export type ReplicaEvent =
   /** The state after this slot was applied has this hash. */
   | { readonly kind: "state-hash"; readonly slot: number; readonly hash: number }
   /** The state of another node was installed: slots [0, applied) are in it. */
-  | { readonly kind: "installed"; readonly applied: number; readonly log: LogStateSnapshot }
+  | {
+      readonly kind: "installed";
+      readonly applied: number;
+      readonly log: LogStateSnapshot;
+      /** Of the state machine's store. */
+      readonly generation: number;
+    }
+  /** The node is about to end, and its next start must know why. */
+  | { readonly kind: "ending"; readonly entry: Extract<JournalEntry, { kind: "diverged" | "removed" }> }
   | { readonly kind: "tick" }
   /** All events of this turn were given: the moment to propose. */
   | { readonly kind: "turn-end" };

@@ -134,6 +134,10 @@ export function batchKeyOf(id: BatchId): BatchKey {
   return `${id.origin}.${id.incarnation}.${id.sequence}`;
 }
 
+export function sequenceOf(key: BatchKey): number {
+  return Number(key.slice(key.lastIndexOf(".") + 1));
+}
+
 export function valueOf(batches: readonly BatchId[]): Value {
   return { batches, key: batches.map(batchKeyOf).join(",") };
 }

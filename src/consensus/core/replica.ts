@@ -11,7 +11,7 @@ import { BatchPool } from "./batch-pool.ts";
 import { coin } from "./coin.ts";
 import { type ConvenerView, isCaughtUp, pickConvener } from "./convener.ts";
 import type { Effects, JournalEntry, ReplicaEvent } from "./effects.ts";
-import type { LogState, LogStateSnapshot } from "./log-state.ts";
+import type { LogState } from "./log-state.ts";
 import type { DecidedChange } from "./membership-change.ts";
 import type { ClusterSight } from "./membership-plan.ts";
 import type { Voter, VoterList } from "./membership.ts";
@@ -49,6 +49,8 @@ export interface RecoveredState {
   readonly log: LogState;
   /** The log begins here; earlier slots are only in the state. */
   readonly logStart: number;
+  /** There is no state that can be believed: another node's must be installed first. */
+  readonly needsState: boolean;
   /** H: no proposal was ever sent for a slot at or above it. */
   readonly proposeBelow: number;
   /** Own ballots of slots that are not applied yet. */
@@ -74,7 +76,7 @@ const LOG_PULL_MS = 200;
 const CHANGE_AGAIN_MS = 1_000;
 const STATUS_HASHES_MAX = 4;
 /** How far behind the others a node may be and still call itself caught up. */
-const LAG_SLOTS_READY = 64;
+export const LAG_SLOTS_READY = 64;
 
 export class Replica {
   readonly admission: Admission;
@@ -120,7 +122,7 @@ export class Replica {
     this.reads = new ReadRounds(recovered.incarnation * NONCES_PER_START);
     // A voter that had not formed a cluster has proposed nothing that it could have forgotten.
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
-    this.slots = this.createSlots(recovered.applied, doubtBelow);
+    this.slots = this.createSlots(recovered, doubtBelow);
     const { admission, peers, pace, slots, pool, turn } = this;
     const { choices } = config;
     const reach = { windowSlots, doubtBelow, choices };
@@ -186,8 +188,19 @@ export class Replica {
     if (list.voters.filter(isKnown).length < list.quorum) return "waits for the status of a quorum";
     const { dispute } = this;
     if (dispute !== undefined) return dispute;
-    const behind = (this.peers.furthest(nowMs)?.applied ?? 0) - this.slots.applied;
+    if (this.slots.isFrozen) return "its state is not to be believed: it fetches that of another node";
+    const behind = this.slotsBehind(nowMs);
     return behind > LAG_SLOTS_READY ? `catching up: ${behind} slots behind` : undefined;
+  }
+
+  /** How many slots others have applied and this node has not. */
+  slotsBehind(nowMs: number): number {
+    return Math.max(0, (this.peers.furthest(nowMs)?.applied ?? 0) - this.slots.applied);
+  }
+
+  /** Whether the state of a node that has applied this much is better than the own one. */
+  wantsState(appliedSlots: number): boolean {
+    return this.slots.isFrozen || appliedSlots > this.slots.applied;
   }
 
   step(event: ReplicaEvent, nowMs: number): Effects {
@@ -215,7 +228,10 @@ export class Replica {
         this.auditState();
         break;
       case "installed":
-        this.install(event.applied, event.log);
+        this.install(event);
+        break;
+      case "ending":
+        this.turn.persist(event.entry, () => undefined);
         break;
       case "tick":
         this.onTick();
@@ -431,10 +447,12 @@ export class Replica {
   private catchUp(): void {
     const { nowMs } = this.turn;
     if (nowMs < this.logPullAtMs) return;
-    const source = findLogSource(this.slots, this.peers, { nowMs, freshMs: this.pace.votePatienceMs * 2 });
-    if (source === undefined) return;
+    const { isFrozen } = this.slots;
+    const freshMs = this.pace.votePatienceMs * 2;
+    const source = isFrozen ? this.peers.furthest(nowMs) : findLogSource(this.slots, this.peers, { nowMs, freshMs });
+    if (source === undefined || !source.hasStatus) return;
     this.logPullAtMs = nowMs + LOG_PULL_MS;
-    if (source.logStart > this.slots.applied) {
+    if (isFrozen || source.logStart > this.slots.applied) {
       this.turn.effects.snapshotFrom = source.node;
       return;
     }
@@ -563,9 +581,11 @@ export class Replica {
   // ── the state itself ───────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Slots [0, applied) came with the state of another node. */
-  private install(applied: number, snapshot: LogStateSnapshot): void {
-    this.log.replace(snapshot);
-    this.slots.jump(applied);
+  private install({ applied, log, generation }: Extract<ReplicaEvent, { kind: "installed" }>): void {
+    // Before anything that is applied on top of it.
+    this.turn.persist({ kind: "generation", generation, slot: applied }, () => undefined);
+    this.log.replace(log);
+    for (const slot of this.slots.jump(applied)) this.agreement.letGo(slot);
     this.pool.removeCovered((id) => this.log.covers(id));
     this.audit.reset();
     this.syncPeers();
@@ -587,7 +607,7 @@ export class Replica {
     }
   }
 
-  private createSlots(applied: number, doubtBelow: number): SlotTable {
+  private createSlots({ applied, needsState: isFrozen }: RecoveredState, doubtBelow: number): SlotTable {
     const { windowSlots, planted, choices } = this.config;
     const toss = (slot: number, phase: number): 0 | 1 => {
       const fair = coin(this.admission.secret, slot, phase);
@@ -607,6 +627,7 @@ export class Replica {
         planted,
       };
     };
-    return new SlotTable({ applied, windowSlots, doubtBelow, rulesOf, patienceMs: () => this.pace.votePatienceMs });
+    const patienceMs = (): number => this.pace.votePatienceMs;
+    return new SlotTable({ applied, isFrozen, windowSlots, doubtBelow, rulesOf, patienceMs });
   }
 }

@@ -24,6 +24,8 @@ export class SlotTable {
   decided: number;
   /** Undecided slots in [applied, active). */
   inFlight = 0;
+  /** The state here is not to be believed: no slot counts until another one is installed. */
+  isFrozen: boolean;
   /** Told of each new slot, before anything counts in it. */
   onCreated: (slot: Slot) => void = () => undefined;
   private readonly slots = new Map<number, Slot>();
@@ -37,12 +39,14 @@ export class SlotTable {
 
   constructor(options: {
     readonly applied: number;
+    readonly isFrozen: boolean;
     /** The voters of a slot below the window's end are known. */
     readonly rulesOf: (slot: number) => SlotRules;
     readonly windowSlots: number;
     readonly doubtBelow: number;
     readonly patienceMs: () => number;
   }) {
+    this.isFrozen = options.isFrozen;
     this.applied = options.applied;
     this.active = options.applied;
     this.decided = options.applied;
@@ -54,7 +58,7 @@ export class SlotTable {
 
   /** Ballots count only below this slot: nobody ever counts a quorum of a voter list it does not know. */
   get windowEnd(): number {
-    return this.applied + this.windowSlots;
+    return this.isFrozen ? this.applied : this.applied + this.windowSlots;
   }
 
   peek(slot: number): Slot | undefined {
@@ -104,10 +108,12 @@ export class SlotTable {
     for (const key of missing) this.missing.set(key, (this.missing.get(key) ?? new Set()).add(slot));
   }
 
-  /** The state of another node was installed: slots [0, applied) are in it. */
-  jump(applied: number): void {
+  /** The state of another node was installed: slots [0, applied) are in it. Gives those that were not applied here. */
+  jump(applied: number): readonly Slot[] {
+    const passed: Slot[] = [];
     for (const [at, slot] of this.slots) {
       if (at >= applied) continue;
+      if (at >= this.applied) passed.push(slot);
       if (slot.decision === undefined) this.inFlight -= 1;
       this.slots.delete(at);
     }
@@ -116,9 +122,11 @@ export class SlotTable {
       this.parked.delete(at);
       this.forgetMissing(at);
     }
+    this.isFrozen = false;
     this.applied = applied;
     this.active = Math.max(this.active, applied);
     this.decided = Math.max(this.decided, applied);
+    return passed;
   }
 
   /** The messages that may count now that this batch is here or has run. */

@@ -178,6 +178,18 @@ export class ProtocolChecker implements ConsensusObserver {
     this.confirmAcknowledged(node, slot, ranKeys);
   }
 
+  installed(node: NodeId, applied: number, stateHash: number): void {
+    const book = this.nodes[this.voterOf(node)];
+    if (book === undefined) return;
+    const last = this.appliedSlots.get(applied - 1);
+    if (last === undefined) this.violate("C7", `${node} installed a state through slot ${applied - 1}: nobody had that`);
+    else if (last.stateHash !== stateHash) {
+      this.violate("C7", `${node} installed a state with hash ${stateHash}, after that slot it is ${last.stateHash}`);
+    }
+    book.applied = applied;
+    book.next = applied;
+  }
+
   acknowledged(node: NodeId, slot: number, batch: BatchId): void {
     const key = batchKeyOf(batch);
     this.stats.batchesAcknowledged += 1;
