@@ -105,6 +105,7 @@ export class GroupDriver implements Group, GroupMembership {
       messaging,
       stateMachine,
       journal: this.journal,
+      track: (task) => ports.track?.(task),
       isStillWanted: (appliedSlots) => this.state === "running" && this.replica.wantsState(appliedSlots),
       onInstalled: (mark, installed) => this.guard(() => this.install(mark, installed.generation)),
       onDiskFailure: (error) => this.fail(error),

@@ -37,6 +37,8 @@ export interface GroupPorts {
   readonly messaging: PeerMessaging;
   readonly wal: AppendLog;
   readonly stateMachine: ReplicatedStateMachine;
+  /** Told of every piece of work that ends later, for worlds that must wait for it. */
+  track?(task: Promise<void>): void;
   /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */
   onFatal(error: AetherError): void;
 }

@@ -12,7 +12,7 @@ import type { ConsensusMark, InstalledSnapshot } from "./state-machine.ts";
 /** After a transfer that failed; another node may be the furthest by then. */
 const RETRY_MS = 1 * SECOND_MS;
 
-export interface SnapshotCatchUpPorts extends Omit<SnapshotExchangePorts, "events" | "track"> {
+export interface SnapshotCatchUpPorts extends Omit<SnapshotExchangePorts, "events"> {
   readonly clock: Clock;
   readonly journal: Pick<Journal, "pin">;
   isStillWanted(appliedSlots: number): boolean;
@@ -76,6 +76,7 @@ export class SnapshotCatchUp {
 
   private track(task: Promise<void>): void {
     this.tasks.add(task);
+    this.ports.track(task);
     // ignored: whoever started the task handles its failure; here only its end counts
     void task.catch(() => undefined).then(() => this.tasks.delete(task));
   }

@@ -196,7 +196,16 @@ export class Cluster {
     const planted = plantedInside(this.config.planted);
     const choices = this.hooks.choicesOf(node);
     const driver = await GroupDriver.open(
-      { clock, random, log, messaging, wal, stateMachine: kv, onFatal },
+      {
+        clock,
+        random,
+        log,
+        messaging,
+        wal,
+        stateMachine: kv,
+        onFatal,
+        track: (task) => this.world.spawn(process, () => task),
+      },
       {
         cluster: "sim",
         node,

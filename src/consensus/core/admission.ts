@@ -94,6 +94,11 @@ export class Admission {
     return this.acceptedBy.has(uid);
   }
 
+  /** The cluster was restored from a backup, and this directory was not. */
+  get lacksSeed(): boolean {
+    return this.formed && this.seed !== this.self.seed;
+  }
+
   /** A secret that all first voters contributed to: it seeds the coin. */
   get secret(): string {
     // Not the digest itself, which every hello tells.
@@ -209,6 +214,13 @@ export class Admission {
         : "joins: waits to become a member";
     }
     const unmet = this.firstVoters.filter((node) => node !== this.self.node && !this.met.has(node));
+    const others = [...this.met].filter(([, hello]) => hello.seed !== this.self.seed).map(([node]) => node);
+    if (this.list === undefined && others.length > 0) {
+      return (
+        `${others.join(", ")} and this node were not restored from the same backup: restore the data directories of ` +
+        "all first voters from one backup, or of none"
+      );
+    }
     if (this.list === undefined)
       return `the cluster forms when all first voters have met; not met yet: ${unmet.join(", ")}`;
     return "the cluster forms: voters confirm the list of each other";

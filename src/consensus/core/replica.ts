@@ -133,6 +133,7 @@ export class Replica {
     this.proposer = new Proposer({ ...shared, agreement: this.agreement, random, pipelineSlots });
     for (const { id, commands } of recovered.batches) pool.add(id, commands, 0, "journaled");
     this.agreement.restore(recovered.ballots);
+    if (recovered.applied === 0 && this.admission.lacksSeed) this.slots.isFrozen = true;
     this.syncPeers();
   }
 
@@ -293,6 +294,8 @@ export class Replica {
 
   private onFormed(): void {
     this.admission.formedWritten();
+    // The log of a restored cluster goes on from the state that it was restored to, and that is not here.
+    if (this.admission.lacksSeed) this.slots.isFrozen = true;
     this.syncPeers();
     this.turn.effects.hasNewMembers = true;
   }

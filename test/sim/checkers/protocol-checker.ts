@@ -182,7 +182,7 @@ export class ProtocolChecker implements ConsensusObserver {
     const book = this.nodes[this.voterOf(node)];
     if (book === undefined) return;
     const last = this.appliedSlots.get(applied - 1);
-    if (last === undefined) this.violate("C7", `${node} installed a state through slot ${applied - 1}: nobody had that`);
+    if (last === undefined) this.violate("C7", `${node} installed a state through slot ${applied - 1} of nobody`);
     else if (last.stateHash !== stateHash) {
       this.violate("C7", `${node} installed a state with hash ${stateHash}, after that slot it is ${last.stateHash}`);
     }
