@@ -7,6 +7,7 @@
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { OrderedStore, StorePort } from "../env/store.ts";
 import { CHECKPOINT_ROW, parseCheckpoint } from "./core/checkpoint.ts";
+import { weighRows } from "./weigh-rows.ts";
 
 export interface Generation {
   readonly number: number;
@@ -169,7 +170,7 @@ async function openGeneration(stores: StorePort, number: number): Promise<Opened
     store = await stores.open(nameOf(number));
     const row = store.getSync(CHECKPOINT_ROW);
     if (row !== undefined) {
-      parseCheckpoint(row);
+      await weighRows(store, parseCheckpoint(row));
       return { kind: "complete", store };
     }
     // Later generations begin without the record; the first one never has a row without it.
