@@ -40,7 +40,7 @@ type Step =
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 12, arbitrary: fc.record({ kind: fc.constant("slot" as const), txns: batch }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom("checkpoint" as const, "settle", "restart") }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("crash" as const), after: fc.nat(4) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("crash" as const), after: fc.nat(6) }) },
   {
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant("watch" as const), prefix: fc.constantFrom("", "data/b/", "nodes/") }),
@@ -213,7 +213,7 @@ async function run(world: World, action: Step): Promise<void> {
     case "restart":
       return world.restart();
     case "crash":
-      return world.restart(world.stores.steps + action.after);
+      return world.restart(action.after);
     case "watch":
       return world.follow(action.prefix);
     case "damage": {
