@@ -18,17 +18,21 @@ import { bytesOfChanges, bytesOfEntriesBefore } from "./core/watch-match.ts";
 import type { KvState } from "./kv-state.ts";
 
 /** Changes that wait to be written together, when no checkpoint comes before. */
-const WRITE_BYTES = MiB;
+const WRITE_BYTES = 4 * MiB;
 /** About this much in one row: what a reader of the past gets at once. */
 const ROW_BYTES = 256 * KiB;
 /** A last row below this is written again with what follows it, so that rare changes do not make many small rows. */
 const ROW_BYTES_SMALL = 64 * KiB;
+/** Rows that are forgotten together, about 16 MiB: until then the past is that much longer. */
+const ROWS_FORGOTTEN = 64;
 /** Changes kept in memory after they were written. */
 const RECENT_BYTES = 4 * MiB;
 /** Changes in memory when there is no disk. */
 const MEMORY_BYTES_MAX = 16 * MiB;
-/** Changes that are not on the disk yet: when it cannot keep up, the past begins anew. */
-const UNWRITTEN_BYTES_MAX = 64 * MiB;
+/** Rows on the way to the disk: beyond, the next ones wait until these are there. */
+const IN_FLIGHT_BYTES_MAX = 16 * MiB;
+/** Changes that wait for the disk: when it cannot keep up, the past begins anew. */
+const WAITING_BYTES_MAX = 64 * MiB;
 /** What a reader gets at once from memory. */
 const PIECE_REVISIONS_MAX = 512;
 /** Decoded rows kept for readers that are at about the same place. */
@@ -40,6 +44,7 @@ const SIZES: HistorySizes = {
   writeBytes: WRITE_BYTES,
   rowBytes: ROW_BYTES,
   rowBytesSmall: ROW_BYTES_SMALL,
+  rowsForgotten: ROWS_FORGOTTEN,
   recentBytes: RECENT_BYTES,
 };
 const NOTHING: readonly RevisionChanges[] = [];
@@ -229,7 +234,7 @@ export class KvHistory {
     if (revision > this.newest + 1) this.restart(revision - 1);
     this.newest = revision;
     this.remember({ revision, changes: visible(changes) });
-    if (this.waitingBytes >= this.sizes.writeBytes) this.write([]);
+    this.writeIfDue();
     this.keepWithinMemory();
     for (const listener of this.listeners) listener.onAppended();
   }
@@ -266,8 +271,8 @@ export class KvHistory {
   private keepWithinMemory(): void {
     const bytesMax = this.store === undefined ? MEMORY_BYTES_MAX : this.sizes.recentBytes;
     while (this.recentBytes > bytesMax && this.mayDropRecent()) this.dropOldestRecent();
-    if (this.store === undefined || this.recentBytes + this.inFlightBytes <= UNWRITTEN_BYTES_MAX) return;
-    this.log?.warn({ event: "kv.history-too-slow", unwrittenBytes: this.recentBytes + this.inFlightBytes });
+    if (this.store === undefined || this.waitingBytes <= WAITING_BYTES_MAX) return;
+    this.log?.warn({ event: "kv.history-too-slow", waitingBytes: this.waitingBytes });
     this.restart(this.newest);
   }
 
@@ -295,6 +300,10 @@ export class KvHistory {
     this.write([done]);
   }
 
+  private writeIfDue(): void {
+    if (this.waitingBytes >= this.sizes.writeBytes && this.inFlightBytes < IN_FLIGHT_BYTES_MAX) this.write([]);
+  }
+
   private write(waiting: readonly (() => void)[]): void {
     const { store } = this;
     if (store === undefined) return;
@@ -310,7 +319,8 @@ export class KvHistory {
     ops.push({ kind: "put", key: HISTORY_RECORD_ROW, value: record });
     store.write(ops, (failure) => {
       this.landed(rows);
-      if (failure !== undefined) this.abandonStore(failure);
+      if (failure === undefined) this.writeIfDue();
+      else this.abandonStore(failure);
       for (const done of waiting) done();
     });
   }
@@ -398,8 +408,10 @@ const RECENT_SLACK = 1_024;
 
 /** Nobody sees rows of the store's own, whose keys begin with a control character. */
 function visible(changes: readonly StoredChange[]): readonly StoredChange[] {
-  const isVisible = ({ key }: StoredChange): boolean => key >= " ";
-  return changes.every(isVisible) ? changes : changes.filter(isVisible);
+  for (const { key } of changes) {
+    if (key < " ") return changes.filter((change) => change.key >= " ");
+  }
+  return changes;
 }
 
 function firstOf(key: Uint8Array): number {

@@ -16,6 +16,8 @@ export const HISTORY_BYTES_MAX = 256 * MiB;
 export interface HistoryBounds {
   readonly revisionsMax: number;
   readonly bytesMax: number;
+  /** The oldest are forgotten when so many rows are too old: each time costs the store much, one row or many. */
+  readonly rowsForgotten: number;
 }
 
 /** Version of the layout of the whole store: the record, and the rows. */
@@ -130,7 +132,7 @@ export class HistoryIndex {
     return found !== undefined && found.first <= revision ? found : undefined;
   }
 
-  /** Forgets and returns the rows that are too old when the history goes up to `newest`. */
+  /** Forgets and returns the rows that are too old, once they are many, when the history goes up to `newest`. */
   trim(newest: number): readonly HistoryRow[] {
     let count = 0;
     let { bytes } = this;
@@ -141,7 +143,7 @@ export class HistoryIndex {
       bytes -= row.bytes;
       count += 1;
     }
-    return this.dropOldest(count);
+    return count < this.bounds.rowsForgotten ? [] : this.dropOldest(count);
   }
 
   /** Forgets and returns the rows that have no revision from this one on. */
