@@ -29,6 +29,10 @@ export interface ClusterConfig {
   readonly windowSlots: number;
   readonly pipelineSlots: number;
   readonly planted: HarnessFault | undefined;
+  /** How much of the applied log a node keeps; drawn when absent. */
+  readonly logLimits?: LogLimits;
+  /** Time between checkpoints, at most; 3 s when absent. */
+  readonly checkpointMsMax?: number;
 }
 
 export interface ClusterHooks {
@@ -76,7 +80,8 @@ export class Cluster {
     this.protocol = new ProtocolChecker({ voters: this.nodes, windowSlots: config.windowSlots }, violations);
     this.streams = new StreamChecker(violations);
     // Where the log is short, a node that was away gets a snapshot instead.
-    this.logLimits = world.random.fork("log limits").next() < 0.5 ? SHORT_LOG : LOG_LIMITS;
+    const drawn = world.random.fork("log limits").next() < 0.5 ? SHORT_LOG : LOG_LIMITS;
+    this.logLimits = config.logLimits ?? drawn;
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
     for (const [node, machine] of this.machines) {
@@ -259,8 +264,9 @@ export class Cluster {
   /** Checkpoints are rare in a short run; a restart is to find them at any distance from the end of the log. */
   private checkpointNowAndThen(process: SimProcess, kv: KvState): void {
     const random = this.world.random.fork(`checkpoints ${process.node} ${process.life}`);
+    const { checkpointMsMax = CHECKPOINT_MS_MAX } = this.config;
     const next = (): void => {
-      this.world.schedule({ delayMs: random.next() * CHECKPOINT_MS_MAX, kind: "checkpoint", process }, () => {
+      this.world.schedule({ delayMs: random.next() * checkpointMsMax, kind: "checkpoint", process }, () => {
         this.world.spawn(process, () => kv.checkpoint());
         next();
       });

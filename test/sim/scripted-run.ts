@@ -7,7 +7,7 @@ import type { Machine } from "../../src/testkit/sim/machine.ts";
 import { World } from "../../src/testkit/sim/world.ts";
 import { checkStoreOrder } from "./checkers/store-order-checker.ts";
 import { Violations, type Violation } from "./checkers/violations.ts";
-import { Cluster } from "./cluster.ts";
+import { Cluster, type ClusterConfig } from "./cluster.ts";
 import { Clients } from "./workloads/clients.ts";
 
 const WINDOW_SLOTS = 8;
@@ -26,10 +26,15 @@ export class ScriptedRun {
   private readonly clients: Clients;
   private readonly onMoment: (moment: number) => void;
 
-  constructor(seed: number, nodeCount: number, onMoment: (moment: number) => void = () => undefined) {
+  constructor(
+    seed: number,
+    nodeCount: number,
+    onMoment: (moment: number) => void = () => undefined,
+    limits: Pick<ClusterConfig, "logLimits" | "checkpointMsMax"> = {},
+  ) {
     this.world = new World(seed);
     this.onMoment = onMoment;
-    const config = { nodeCount, windowSlots: WINDOW_SLOTS, pipelineSlots: 4, planted: undefined };
+    const config = { nodeCount, windowSlots: WINDOW_SLOTS, pipelineSlots: 4, planted: undefined, ...limits };
     this.cluster = new Cluster(this.world, config, this.violations, {
       onMoment: () => {
         this.moments += 1;
