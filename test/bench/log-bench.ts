@@ -1,5 +1,5 @@
-// Owns: `npm run bench:log`: how many fsynced records a second the journal takes, in files and in LevelDB, one after
-// the other as consensus writes them. Rounds alternate between both: a machine is not equally busy all the time.
+// Owns: `npm run bench:log`: how long an fsynced record of the journal takes, in files and in LevelDB, one after the
+// other as consensus writes them. Records go to both in turn, so that both meet the same moments of a busy machine.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,8 +12,7 @@ import { createSegmentLogPort } from "../../src/storage/segment-log-adapter.ts";
 const { values: flags } = parseArgs({
   options: {
     directory: { type: "string", default: tmpdir() },
-    rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
+    seconds: { type: "string", default: "10" },
   },
 });
 
@@ -23,51 +22,49 @@ const LOGS: readonly { readonly name: string; open(directory: string): LogPort }
   { name: "LevelDB", open: (directory) => createOrderedLogPort(createLevelStorePort(directory)) },
 ];
 
-interface Round {
-  readonly perSecond: number;
-  readonly msP50: number;
-  readonly msP99: number;
+interface Subject {
+  readonly name: string;
+  readonly directory: string;
+  readonly log: AppendLog;
+  readonly tookMs: number[];
 }
 
-function append(log: AppendLog, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    log.append(bytes, (failure) => (failure === undefined ? resolve() : reject(failure)));
-  });
-}
-
-async function run(open: (directory: string) => LogPort, size: number, measureMs: number): Promise<Round> {
+async function open(index: number): Promise<Subject> {
+  const { name, open: openPort } = LOGS[index] ?? { name: "none", open: createSegmentLogPort };
   const directory = await mkdtemp(join(flags.directory, "aether-log-bench-"));
-  const log = await open(directory).open("journal");
-  // Not compressible, as the ids and sizes of real batches hardly are.
-  const bytes = Buffer.from(Array.from({ length: size }, (_, at) => (at * 7_919 + (at >> 3) * 31) & 0xff));
-  const tookMs: number[] = [];
-  const startMs = performance.now();
-  for (let nowMs = startMs; nowMs < startMs + measureMs; ) {
-    await append(log, bytes);
-    const endMs = performance.now();
-    tookMs.push(endMs - nowMs);
-    nowMs = endMs;
-  }
+  return { name, directory, log: await openPort(directory).open("journal"), tookMs: [] };
+}
+
+async function close({ log, directory }: Subject): Promise<void> {
   await log.close();
   await rm(directory, { recursive: true });
-  tookMs.sort((a, b) => a - b);
-  const at = (part: number): number => tookMs[Math.floor(tookMs.length * part)] ?? 0;
-  return { perSecond: (tookMs.length * 1_000) / measureMs, msP50: at(0.5), msP99: at(0.99) };
 }
 
-/** By throughput; a round that was disturbed is at one end. */
-function median(rounds: readonly Round[]): Round | undefined {
-  return [...rounds].sort((a, b) => a.perSecond - b.perSecond)[rounds.length >> 1];
+async function append({ log, tookMs }: Subject, bytes: Uint8Array): Promise<void> {
+  const startMs = performance.now();
+  await new Promise<void>((resolve, reject) => {
+    log.append(bytes, (failure) => (failure === undefined ? resolve() : reject(failure)));
+  });
+  tookMs.push(performance.now() - startMs);
+}
+
+function show({ name, tookMs }: Subject, size: number): string {
+  tookMs.sort((a, b) => a - b);
+  const at = (part: number): string => `${(tookMs[Math.floor(tookMs.length * part)] ?? 0).toFixed(3)} ms`;
+  const mean = tookMs.reduce((sum, ms) => sum + ms, 0) / tookMs.length;
+  const perSecond = `${(1_000 / mean).toFixed(0).padStart(6)}/s`;
+  const percentiles = `p50 ${at(0.5)}  p90 ${at(0.9)}  p99 ${at(0.99)}`;
+  return `${String(size).padStart(6)} B  ${name.padEnd(8)} ${perSecond}  ${percentiles}\n`;
 }
 
 for (const size of SIZES) {
-  const rounds = new Map<string, Round[]>(LOGS.map(({ name }) => [name, []]));
-  for (let round = 0; round < Number(flags.rounds); round++) {
-    for (const { name, open } of LOGS) rounds.get(name)?.push(await run(open, size, Number(flags.seconds) * 1_000));
-  }
-  for (const [name, list] of rounds) {
-    const { perSecond = 0, msP50 = 0, msP99 = 0 } = median(list) ?? {};
-    const shown = `${perSecond.toFixed(0).padStart(6)}/s  p50 ${msP50.toFixed(3)} ms  p99 ${msP99.toFixed(2)} ms`;
-    process.stdout.write(`${String(size).padStart(6)} B  ${name.padEnd(8)} ${shown}\n`);
+  // Not compressible, as the ids and sizes of real batches hardly are.
+  const bytes = Buffer.from(Array.from({ length: size }, (_, at) => (at * 7_919 + (at >> 3) * 31) & 0xff));
+  const subjects = [await open(0), await open(1)];
+  const endMs = performance.now() + Number(flags.seconds) * 1_000;
+  while (performance.now() < endMs) for (const subject of subjects) await append(subject, bytes);
+  for (const subject of subjects) {
+    process.stdout.write(show(subject, size));
+    await close(subject);
   }
 }
