@@ -5,6 +5,7 @@ import type { KeysResult, MemoryResult } from "../sections/growth.ts";
 import type { KillsResult } from "../sections/kills.ts";
 import type { ThroughputResult, ThroughputRow } from "../sections/throughput.ts";
 import type { VotersRow } from "../sections/voters.ts";
+import { median } from "../statistics.ts";
 
 const MiB = 2 ** 20;
 const OPERATIONS = { put: "puts", get: "linearizable gets" } as const;
@@ -40,7 +41,7 @@ export function throughputTable({ rows, readBack }: ThroughputResult): string {
 
 export function killsTable(results: readonly KillsResult[]): string {
   const head = ["system", "killed", "kills", "gap p50", "gap p99", "gap longest"];
-  head.push("one connection p50", "one connection p99", "calm");
+  head.push("one connection p50", "one connection p99", "back p50", "back longest", "calm");
   return table(head, results.map((result) => [
     result.system,
     result.victim === "any" ? "every node in turn" : "the leader",
@@ -50,6 +51,8 @@ export function killsTable(results: readonly KillsResult[]): string {
     ms(Math.max(...result.gapsMs)),
     ms(result.clientP50Ms),
     ms(result.clientP99Ms),
+    ms(median(result.returnGapsMs)),
+    ms(Math.max(...result.returnGapsMs)),
     ms(result.calmMs),
   ]));
 }

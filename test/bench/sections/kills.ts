@@ -27,6 +27,8 @@ export interface KillsResult {
   readonly gapsMs: readonly number[];
   /** Longest time without one on some single connection: its clients may have to find another node first. */
   readonly clientGapsMs: readonly number[];
+  /** Longest time without one on any connection while the node comes back and after it. */
+  readonly returnGapsMs: readonly number[];
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly clientP50Ms: number;
@@ -42,6 +44,7 @@ export async function measureKills(
 ): Promise<KillsResult> {
   const gapsMs: number[] = [];
   const clientGapsMs: number[] = [];
+  const returnGapsMs: number[] = [];
   let calmMs = 0;
   for (let count = 0; count < plan.kills; count++) {
     const victim = plan.victim === "leader" ? ((await cluster.leader()) ?? 0) : count % cluster.size;
@@ -57,16 +60,19 @@ export async function measureKills(
     const endedMs = performance.now();
     gapsMs.push(writers.longestGapMs(killedMs, endedMs));
     clientGapsMs.push(writers.longestClientGapMs(killedMs, endedMs));
-    writers.stop();
     await cluster.start(victim);
+    await sleep(AFTER_MS);
+    returnGapsMs.push(writers.longestGapMs(endedMs, performance.now()));
+    writers.stop();
     progress(`${cluster.system}: node ${victim} killed: ${Math.round(gapsMs.at(-1) ?? 0)} ms without a write, ` +
-      `one connection ${Math.round(clientGapsMs.at(-1) ?? 0)} ms`);
+      `one connection ${Math.round(clientGapsMs.at(-1) ?? 0)} ms; back: ${Math.round(returnGapsMs.at(-1) ?? 0)} ms`);
   }
   return {
     system: cluster.system,
     victim: plan.victim,
     gapsMs,
     clientGapsMs,
+    returnGapsMs,
     p50Ms: percentile(gapsMs, 0.5),
     p99Ms: percentile(gapsMs, 0.99),
     clientP50Ms: percentile(clientGapsMs, 0.5),
