@@ -34,7 +34,7 @@ export class Journal {
   private durable = 0;
   private isCutting = false;
   private readonly pins = new Set<{ readonly slot: number }>();
-  private readonly cache = new Map<number, JournalRecord>();
+  private readonly cache = new Map<number, { readonly record: JournalRecord; readonly checksum: number }>();
 
   private constructor(log: AppendLog, limits: LogLimits) {
     this.log = log;
@@ -183,11 +183,11 @@ export class Journal {
   /** A durable record; undefined for one that is still being written. */
   private read(number: number): JournalRecord | undefined {
     const cached = this.cache.get(number);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) return cached.record;
     const stored = this.log.readSync(number);
     if (stored === undefined) return undefined;
-    const { record } = decodeRecord(stored, this.checksumOf(number - 1));
-    this.cache.set(number, record);
+    const { record, checksum } = decodeRecord(stored, this.checksumOf(number - 1));
+    this.cache.set(number, { record, checksum });
     if (this.cache.size > CACHED_RECORDS_MAX) {
       const oldest = this.cache.keys().next().value;
       if (oldest !== undefined) this.cache.delete(oldest);
@@ -198,6 +198,9 @@ export class Journal {
   /** The checksum that a record's successor continues. */
   private checksumOf(number: number): number {
     if (number < this.log.first) return this.baseChecksum;
+    // Whoever reads one after the other has just read it.
+    const cached = this.cache.get(number);
+    if (cached !== undefined) return cached.checksum;
     const stored = this.log.readSync(number);
     assert(stored !== undefined, "the predecessor of a durable record is durable");
     return checksumOf(stored);
