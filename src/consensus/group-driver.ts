@@ -15,6 +15,7 @@ import type { StoredEntry } from "./core/journal-record.ts";
 import { batchKeyOf, type BatchId, type BatchKey, NULL_OUTCOME, sequenceOf } from "./core/message.ts";
 import { decodeMessages } from "./core/message-codec.ts";
 import { LAG_SLOTS_READY, type Replica } from "./core/replica.ts";
+import { AUDIT_EVERY_SLOTS } from "./core/state-audit.ts";
 import type {
   CatchUp,
   ChangeOutcome,
@@ -42,6 +43,7 @@ const TICK_MS_IDLE = 50;
 const LAZY_ENTRIES_MAX = 512;
 /** Nor for long: a node that nobody writes to still records what was decided. */
 const LAZY_MS_MAX = 100;
+const DISPUTED = "the voters disagree about the state: whether this is kept will be known when they agree";
 /** The same complaint of the same peer is logged once in this time. */
 const ALARM_MS = 30_000;
 
@@ -106,6 +108,7 @@ export class GroupDriver implements Group, GroupMembership {
       stateMachine,
       journal: this.journal,
       track: (task) => ports.track?.(task),
+      mayServe: () => this.replica.dispute === undefined,
       isStillWanted: (appliedSlots) => this.state === "running" && this.replica.wantsState(appliedSlots),
       onInstalled: (mark, installed) => this.guard(() => this.install(mark, installed.generation)),
       onDiskFailure: (error) => this.fail(error),
@@ -379,7 +382,10 @@ export class GroupDriver implements Group, GroupMembership {
         continue;
       }
       const results = stateMachine.applyBatch(batch.commands);
-      if (this.batcher.answer(batch.key, results)) this.config.observer?.acknowledged(this.config.node, slot, batch.id);
+      if (this.replica.dispute !== undefined) this.batcher.abandonWhere((key) => key === batch.key, DISPUTED);
+      else if (this.batcher.answer(batch.key, results)) {
+        this.config.observer?.acknowledged(this.config.node, slot, batch.id);
+      }
     }
     this.config.observer?.applied(
       this.config.node,
@@ -388,6 +394,13 @@ export class GroupDriver implements Group, GroupMembership {
       batches.map((batch) => batch.id),
       stateMachine.stateHash,
     );
+    this.compareState(slot);
+  }
+
+  /** Nodes compare their states at the same slots. */
+  private compareState(slot: number): void {
+    if ((slot + 1) % AUDIT_EVERY_SLOTS !== 0) return;
+    this.step({ kind: "state-hash", slot, hash: this.ports.stateMachine.stateHash });
   }
 
   /** The replica's dedupe table is that of the last slot it applied: only there can a checkpoint be taken. */

@@ -15,6 +15,7 @@ const RETRY_MS = 1 * SECOND_MS;
 export interface SnapshotCatchUpPorts extends Omit<SnapshotExchangePorts, "events"> {
   readonly clock: Clock;
   readonly journal: Pick<Journal, "pin">;
+  mayServe(): boolean;
   isStillWanted(appliedSlots: number): boolean;
   onInstalled(mark: ConsensusMark, installed: InstalledSnapshot): void;
   /** This node's disk failed. */
@@ -32,7 +33,7 @@ export class SnapshotCatchUp {
 
   /** Attaches to the channel: before the first message can arrive. */
   constructor(ports: SnapshotCatchUpPorts) {
-    const { journal, isStillWanted, onInstalled, onGarbage } = ports;
+    const { journal, mayServe, isStillWanted, onInstalled, onGarbage } = ports;
     this.ports = ports;
     this.exchange = new SnapshotExchange({
       ...ports,
@@ -40,6 +41,7 @@ export class SnapshotCatchUp {
       events: {
         onSendStart: (to, appliedSlots) => this.pins.set(to, journal.pin(appliedSlots)),
         onSendEnd: (to) => this.unpin(to),
+        mayServe,
         isStillWanted,
         onInstalled,
         onFailed: (error) => this.failed(error),

@@ -12,6 +12,8 @@ export interface SnapshotEvents {
   /** See SnapshotSenderPorts. */
   readonly onSendStart: SnapshotSenderPorts["onStart"];
   readonly onSendEnd: SnapshotSenderPorts["onEnd"];
+  /** False while the own state is not to be believed: whoever asks is told to wait. */
+  mayServe(): boolean;
   /** See SnapshotReceiverPorts. */
   readonly isStillWanted: SnapshotReceiverPorts["isStillWanted"];
   readonly onInstalled: SnapshotReceiverPorts["onInstalled"];
@@ -29,6 +31,8 @@ export type SnapshotExchangePorts = Pick<SnapshotReceiverPorts, "clock" | "rando
 export class SnapshotExchange {
   readonly sender: SnapshotSender;
   readonly receiver: SnapshotReceiver;
+  private readonly events: SnapshotEvents;
+  private readonly send: (to: NodeId, message: SnapshotMessage) => boolean;
   private isClosed = false;
 
   /** Attaches to the channel: before the first message can arrive. */
@@ -36,6 +40,8 @@ export class SnapshotExchange {
     const { clock, random, log, track, stateMachine, messaging, events } = ports;
     const channel = messaging.channel("bulk");
     const send = (to: NodeId, message: SnapshotMessage): boolean => channel.send(to, encodeSnapshotMessage(message));
+    this.events = events;
+    this.send = send;
     const { onSendStart: onStart, onSendEnd: onEnd, isStillWanted, onInstalled, onFailed } = events;
     this.sender = new SnapshotSender({ clock, log, track, stateMachine, send, onStart, onEnd });
     const received = { isStillWanted, onInstalled, onFailed };
@@ -63,6 +69,9 @@ export class SnapshotExchange {
     if (this.isClosed) return;
     switch (message.kind) {
       case "request":
+        if (this.events.mayServe()) this.sender.take(from, message);
+        else this.send(from, { kind: "wait", transfer: message.transfer });
+        return;
       case "ack":
         this.sender.take(from, message);
         return;

@@ -72,6 +72,7 @@ async function join(
     stateMachine: state,
     events: {
       onSendStart: (to, slot) => pinned.set(to, slot),
+      mayServe: () => true,
       onSendEnd: (to) => pinned.delete(to),
       isStillWanted: () => true,
       onInstalled: (_mark, { appliedSlots }) => installed.push(appliedSlots),

@@ -208,6 +208,8 @@ export class Admission {
   }
 
   private waitingToForm(): string {
+    const refusal = [...this.refusedBy.values()][0];
+    if (refusal !== undefined) return refusal.message;
     if (this.firstVoters.length === 0) {
       return this.met.size === 0
         ? "joins: no node of the cluster has answered yet; check the addresses under `join`"

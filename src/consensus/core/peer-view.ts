@@ -140,9 +140,9 @@ export class PeerView {
     return [...met.map(({ uid, startId, writeNumber }) => ({ uid, startId, writeNumber })), ...this.promised.values()];
   }
 
-  /** Whoever is no member any more is owed nothing. */
-  forgetPromises(isMember: (uid: NodeUid) => boolean): void {
-    for (const uid of this.promised.keys()) if (!isMember(uid)) this.promised.delete(uid);
+  /** Who was removed never comes back. Who is not known yet may be a member later in the log. */
+  forgetPromises(isRemoved: (uid: NodeUid) => boolean): void {
+    for (const uid of this.promised.keys()) if (isRemoved(uid)) this.promised.delete(uid);
   }
 
   private isSelf(voter: Voter): boolean {

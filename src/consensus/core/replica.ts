@@ -305,7 +305,7 @@ export class Replica {
     const { members } = this.log.membership;
     const listed = this.log.membership.listsFrom(this.slots.applied).flatMap((list) => list.nodes);
     this.peers.sync([...listed, ...members.map((member) => member.node)]);
-    if (this.admission.isFormed) this.peers.forgetPromises((uid) => this.log.membership.isMember(uid));
+    this.peers.forgetPromises((uid) => this.log.membership.isRemoved(uid));
   }
 
   private sendHello(node: NodeId): void {
