@@ -73,8 +73,10 @@ export function encodeQuota(bytes: number): Uint8Array {
 
 /** Reads any command. Total: what is none is "malformed", alike on every replica. */
 export function parseCommand(decoded: unknown): ParsedCommand {
-  const [format, kindNumber, ...fields] = listOf(decoded);
-  if (format !== COMMAND_FORMAT) return parseTxnCommand(decoded);
+  const list = listOf(decoded);
+  // Plain transactions are most commands.
+  if (list[0] !== COMMAND_FORMAT) return parseTxnCommand(decoded);
+  const [, kindNumber, ...fields] = list;
   const kind = typeof kindNumber === "number" ? KINDS[kindNumber] : undefined;
   switch (kind) {
     case "txn":

@@ -7,6 +7,7 @@ import { assert } from "../../base/assert.ts";
 import type { KeyText } from "./key.ts";
 import type { LeaseId } from "./schema.ts";
 import type { StateRows } from "./state-rows.ts";
+import type { StoredEntry } from "./stored-entry.ts";
 import {
   LEASES_ROW,
   leaseKeyRow,
@@ -25,18 +26,30 @@ export const LEASES_MAX = 10_000;
 /** All of them are deleted in one revision. */
 export const LEASE_KEYS_MAX = 1_000;
 
+/** Parsed rows that are kept. */
+const PARSED_MAX = 1_024;
+
 const NEW_LEASE = { renewals: 0, keys: 0, slots: 0, free: NO_SLOT, reach: 0 } as const;
 
 export class LeaseTable {
   private readonly rows: StateRows;
+  /** Rows as they were parsed last, with the entries that they are of: a changed row is another entry. */
+  private readonly parsed = new Map<LeaseId, { readonly entry: StoredEntry; readonly row: LeaseRow }>();
 
   constructor(rows: StateRows) {
     this.rows = rows;
   }
 
   find(lease: LeaseId): LeaseRow | undefined {
-    const value = this.rows.readOwn(leaseRow(lease));
-    return value === undefined ? undefined : parseLeaseRow(value);
+    const entry = this.rows.read(leaseRow(lease));
+    if (entry === undefined) return undefined;
+    // Each request reads the row of its session, which hardly ever changes.
+    const known = this.parsed.get(lease);
+    if (known?.entry === entry) return known.row;
+    const row = parseLeaseRow(entry.value);
+    if (this.parsed.size >= PARSED_MAX) this.parsed.clear();
+    this.parsed.set(lease, { entry, row });
+    return row;
   }
 
   /** The new lease, or undefined when there are too many. */

@@ -9,7 +9,7 @@ import type { LeaseTable } from "./lease-table.ts";
 import type { RequestRef } from "./schema.ts";
 import type { DoneResult, RefusedCommand, StoredOpResult } from "./state-machine.ts";
 import type { StateRows } from "./state-rows.ts";
-import { decodeRow } from "./stored-entry.ts";
+import { decodeRow, type StoredEntry } from "./stored-entry.ts";
 import { numberOf, parseRow, requestRow, type LeaseRow } from "./system-rows.ts";
 
 /** Requests of one session whose results are kept. */
@@ -25,8 +25,16 @@ const PUT = 0;
 const DELETED = 1;
 const NOT_DELETED = 2;
 
+/** A request that nobody has seen: its session, and its row with what that holds now. */
+export interface NewRequest {
+  readonly kind: "new";
+  readonly session: LeaseRow;
+  readonly key: KeyText;
+  readonly before: StoredEntry | undefined;
+}
+
 export type SeenRequest =
-  | { readonly kind: "new"; readonly session: LeaseRow }
+  | NewRequest
   | { readonly kind: "seen"; readonly result: DoneResult | RefusedCommand };
 
 export class RequestLog {
@@ -43,18 +51,21 @@ export class RequestLog {
     const session = this.leases.find(request.session);
     if (session === undefined) return seen(unknownSession(request));
     if (!session.requests) return seen(notSession(request));
-    const value = this.rows.readOwn(requestRow(request.session, placeOf(request)));
-    if (value === undefined) return { kind: "new", session };
-    const [id, ...fields] = parseRow(value);
+    const key = requestRow(request.session, placeOf(request));
+    const before = this.rows.read(key);
+    if (before === undefined) return { kind: "new", session, key, before };
+    const [id, ...fields] = parseRow(before.value);
     const found = numberOf(id);
-    if (found < request.id) return { kind: "new", session };
+    if (found < request.id) return { kind: "new", session, key, before };
     return seen(found === request.id ? recall(request, fields) : tooOld(request, found));
   }
 
-  remember(request: RequestRef, session: LeaseRow, { succeeded, revision, results }: DoneResult): void {
+  /** `found` is what `find` gave before the request was applied. */
+  remember(request: RequestRef, { session, key, before }: NewRequest, result: DoneResult): void {
+    const { succeeded, revision, results } = result;
     const place = placeOf(request);
     const kept = bytesRead(results) <= REQUEST_READ_BYTES_MAX ? [results.map(rememberOp)] : [];
-    this.rows.writeOwn(requestRow(request.session, place), [request.id, succeeded, revision, ...kept]);
+    this.rows.writeOwn(key, [request.id, succeeded, revision, ...kept], before);
     if (place < session.reach) return;
     // Read again: the request itself may have attached keys to its session.
     const row = this.leases.find(request.session) ?? session;

@@ -159,7 +159,7 @@ export class KvStateMachine {
     if (found.kind === "seen") return found.result;
     const result = this.applyTxn(txn);
     // What was refused has changed nothing: it may be tried again under the same number.
-    if (result.kind === "done") this.requests.remember(request, found.session, result);
+    if (result.kind === "done") this.requests.remember(request, found, result);
     return result;
   }
 

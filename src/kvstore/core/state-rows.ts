@@ -51,9 +51,10 @@ export class StateRows {
     return this.entries.read(key)?.value;
   }
 
-  writeOwn(key: KeyText, value: unknown): void {
+  /** `before`, what `read` gives for the key now, is read when it is not given. */
+  writeOwn(key: KeyText, value: unknown, before: StoredEntry | undefined = this.entries.read(key)): void {
     const fields = { value: encode(value), modRevision: 0, createRevision: 0, version: 0 };
-    this.put(key, encodeEntry(key, fields), this.entries.read(key));
+    this.put(key, encodeEntry(key, fields), before);
   }
 
   removeOwn(key: KeyText): void {
