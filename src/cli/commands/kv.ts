@@ -1,11 +1,10 @@
 // Owns: `aether kv get | put | delete | list | watch`.
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
-import { parseErrorText } from "../http-api.ts";
+import { followChanges } from "../kv-follow.ts";
 import { openSession, type Session } from "../options.ts";
-import { readEvents, type ReceivedEvent } from "../sse.ts";
+import type { ReceivedEvent } from "../sse.ts";
 import { table } from "../table.ts";
 import { parseJsonArgument, readArgument } from "../text-input.ts";
 import { UsageError } from "../usage-error.ts";
@@ -35,6 +34,7 @@ const changeSchema = z.object({ key: z.string(), value: z.unknown(), modRevision
 
 interface ReadFlags {
   readonly local?: boolean;
+  readonly revision?: number;
 }
 
 interface ConditionFlags {
@@ -63,10 +63,12 @@ function addGet(kv: Command, io: CliIo): void {
     .description("print the value of a key")
     .argument("<key>", "for example data/greeting")
     .option("--local", "what the node itself has applied, without asking a quorum")
+    .option("--revision <n>", "as it was at this revision", parseRevision)
     .addHelpText("after", "\nExample:\n  $ aether kv get data/greeting")
     .action(async (key: string, flags: ReadFlags, command: Command) => {
       const session = openSession(command, io);
-      const entry = await session.api.get(readSchema, `${keyPath(key)}${consistencyOf(flags, "?")}`);
+      const query = new URLSearchParams(readQuery(flags)).toString();
+      const entry = await session.api.get(readSchema, `${keyPath(key)}${query === "" ? "" : `?${query}`}`);
       session.show(entry, ({ value }) => JSON.stringify(value, undefined, 2));
     });
 }
@@ -114,6 +116,7 @@ function addList(kv: Command, io: CliIo): void {
     .option("--limit <n>", "at most so many", parseCount, PAGE_ENTRIES_MAX)
     .option("--after <key>", "only keys after this one")
     .option("--local", "what the node itself has applied, without asking a quorum")
+    .option("--revision <n>", "as it was at this revision", parseRevision)
     .addHelpText("after", "\nExamples:\n  $ aether kv list data/orders/\n  $ aether kv list slices/ --json")
     .action(async (prefix: string, flags: ReadFlags & { limit: number; after?: string }, command: Command) => {
       const session = openSession(command, io);
@@ -122,20 +125,22 @@ function addList(kv: Command, io: CliIo): void {
     });
 }
 
-/** Asks for page after page until the limit or the end is reached. */
+/** Asks for page after page until the limit or the end is reached; all are of the first one's revision. */
 async function listKeys(
   session: Session,
   prefix: string,
   flags: ReadFlags & { readonly limit: number; readonly after?: string },
 ): Promise<z.output<typeof pageSchema>> {
   const entries: z.output<typeof entrySchema>[] = [];
-  let { after } = flags;
+  let { after, revision } = flags;
   for (;;) {
-    const limit = Math.min(flags.limit - entries.length, PAGE_ENTRIES_MAX);
-    const query = new URLSearchParams({ prefix, limit: String(limit), ...(after === undefined ? {} : { after }) });
-    const page = await session.api.get(pageSchema, `/v1/kv?${query.toString()}${consistencyOf(flags, "&")}`);
+    const limit = String(Math.min(flags.limit - entries.length, PAGE_ENTRIES_MAX));
+    const read = readQuery({ ...flags, ...(revision === undefined ? {} : { revision }) });
+    const query = new URLSearchParams({ prefix, limit, ...read, ...(after === undefined ? {} : { after }) });
+    const page = await session.api.get(pageSchema, `/v1/kv?${query.toString()}`);
     entries.push(...page.entries);
     after = page.entries.at(-1)?.key;
+    ({ revision } = page);
     const isFull = entries.length >= flags.limit;
     if (!page.more || isFull || after === undefined) return { entries, revision: page.revision, more: page.more };
   }
@@ -143,7 +148,7 @@ async function listKeys(
 
 function pageText(page: z.output<typeof pageSchema>): string {
   const rows = page.entries.map((entry) => [entry.key, String(entry.modRevision), shortValue(entry.value)]);
-  const more = page.more ? `\n… and more: --after ${page.entries.at(-1)?.key ?? ""}` : "";
+  const more = page.more ? `\n… and more: --after ${page.entries.at(-1)?.key ?? ""} --revision ${page.revision}` : "";
   return page.entries.length === 0 ? "no keys" : `${table(["KEY", "REVISION", "VALUE"], rows)}${more}`;
 }
 
@@ -151,13 +156,16 @@ function addWatch(kv: Command, io: CliIo): void {
   kv.command("watch")
     .description("print changes below a prefix until Ctrl-C")
     .argument("[prefix]", "for example data/", "data/")
-    .addHelpText("after", "\nExample:\n  $ aether kv watch data/orders/ --json")
-    .action(async (prefix: string, _flags: unknown, command: Command) => {
+    .option("--from <revision>", "begin with this revision instead of the next one", parseRevision)
+    .addHelpText("after", "\nExamples:\n  $ aether kv watch data/orders/ --json\n  $ aether kv watch --from 1200")
+    .action(async (prefix: string, { from }: { readonly from?: number }, command: Command) => {
       const session = openSession(command, io);
       const stop = new AbortController();
       const release = io.onInterrupt(() => stop.abort());
       try {
-        await printChanges(session, prefix, stop.signal);
+        await followChanges(session, { prefix, from, signal: stop.signal }, (events) => {
+          for (const event of events) printChange(session, event);
+        });
       } catch (error) {
         // Ctrl-C is how a watch is meant to end.
         if (!stop.signal.aborted) throw error;
@@ -165,15 +173,6 @@ function addWatch(kv: Command, io: CliIo): void {
         release();
       }
     });
-}
-
-async function printChanges(session: Session, prefix: string, signal: AbortSignal): Promise<void> {
-  const query = new URLSearchParams({ prefix });
-  const response = await session.api.stream(`/v1/kv/watch?${query.toString()}`, signal);
-  if (response.body !== null) {
-    for await (const event of readEvents(response.body)) printChange(session, event);
-  }
-  throw new AetherError("E_UNAVAILABLE", `${session.api.url} ended the watch; start it again`, { outcome: "none" });
 }
 
 function printChange(session: Session, event: ReceivedEvent): void {
@@ -189,8 +188,6 @@ function printChange(session: Session, event: ReceivedEvent): void {
       );
       return;
     }
-    case "error":
-      throw parseErrorText(event.data) ?? new AetherError("E_UNAVAILABLE", `the node ended the watch: ${event.data}`);
     default:
       // Signs of life carry nothing to show.
       return;
@@ -207,8 +204,11 @@ function keyPath(key: string): string {
   return `/v1/kv/${segments.map(encodeURIComponent).join("/")}`;
 }
 
-function consistencyOf(flags: ReadFlags, joint: "?" | "&"): string {
-  return flags.local === true ? `${joint}consistency=local` : "";
+function readQuery({ local, revision }: ReadFlags): Record<string, string> {
+  return {
+    ...(local === true ? { consistency: "local" } : {}),
+    ...(revision === undefined ? {} : { revision: String(revision) }),
+  };
 }
 
 function conditions(flags: ConditionFlags): Record<string, string> {

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
+import { parseKeyText } from "../../../src/kvstore/core/key.ts";
+import { createLocalKv } from "../../support/local-kv.ts";
 import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
 
@@ -41,6 +43,8 @@ interface RunOptions {
   /** Ctrl-C as soon as this was printed. */
   readonly stopWhen?: string;
   readonly api?: string;
+  /** Hears all that was printed so far. */
+  onOutput?(out: string): void;
 }
 
 /** Runs `aether …` and waits for its end. */
@@ -54,6 +58,7 @@ function aether(args: readonly string[], options: RunOptions = {}): Promise<Ende
     let err = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       out += text;
+      options.onOutput?.(out);
       if (options.stopWhen !== undefined && out.includes(options.stopWhen)) child.kill("SIGINT");
     });
     child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
@@ -107,6 +112,40 @@ describe("kv", () => {
     const ended = await watching;
     expect([ended.exitCode, ended.err]).toEqual([0, ""]);
     expect(ended.out).toMatch(/^\d+ put data\/w\/last 1\n/);
+  });
+
+  test("watch begins at a revision and goes on at another node, nothing lost and nothing twice", async () => {
+    const local = await createLocalKv();
+    const [first, second] = [await openApi("n1", local), await openApi("n2", local)];
+    first.others.push(second.url);
+    let written = 0;
+    const put = async (): Promise<void> => {
+      const key = parseKeyText(`data/w/${++written}`);
+      await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: written }], else: [] });
+    };
+    await put();
+    await put();
+    let printed = "";
+    const onOutput = (out: string): void => void (printed = out);
+    const options = { api: first.url, stopWhen: "put data/w/6 6", onOutput };
+    const watching = aether(["kv", "watch", "data/w/", "--from", "2"], options);
+    await eventually("it watches", () => printed.includes("put data/w/2") || undefined);
+    await put();
+    const closed = first.close();
+    while (written < 6) await put();
+    await closed;
+    const ended = await watching;
+    await second.close();
+    await local.close();
+    expect(ended.exitCode).toBe(0);
+    expect(ended.out).toBe([2, 3, 4, 5, 6].map((value) => `${value} put data/w/${value} ${value}\n`).join(""));
+  });
+
+  test("what is written later does not show in a listing of an earlier revision", async () => {
+    for (const value of ["1", "2"]) await aether(["kv", "put", "data/a", value]);
+    expect((await aether(["kv", "get", "data/a", "--revision", "1"])).out).toBe("1\n");
+    const page = await aether(["kv", "list", "--revision", "1", "--json"]);
+    expect(JSON.parse(page.out)).toMatchObject({ entries: [{ key: "data/a", value: 1 }], revision: 1, more: false });
   });
 });
 
