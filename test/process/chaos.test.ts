@@ -9,7 +9,7 @@ import { renderReport } from "../chaos/report.ts";
 
 const KINDS: readonly FaultKind[] = ["kill", "pause", "isolate", "one way", "slow", "power cut"];
 const DURATION_MS = 16_000;
-const PACE = { faultMsMin: 300, faultMsSpan: 1_500, restMs: 500 } as const;
+const PACE = { faultMsMin: 300, faultMsSpan: 1_500, restMs: 1_000 } as const;
 
 test("under kills, pauses, cut links and a power cut every history is linearizable and nothing is lost", async () => {
   const seed = randomInt(1_000_000);
@@ -22,4 +22,15 @@ test("under kills, pauses, cut links and a power cut every history is linearizab
   expect(result.faults.length).toBeGreaterThan(0);
   const acknowledged = result.history.samples.filter(({ kind, outcome }) => kind === "write" && outcome === "ok");
   expect(acknowledged.length).toBeGreaterThan(0);
+});
+
+test("a cluster that forgets everything in a power cut is found out", async () => {
+  const network = await ProxyNetwork.open(NODES, new SeededRandom(1));
+  const forgetful = Object.assign(network, { launchOf: () => ({ variables: { AETHER_DURABILITY: "memory" } }) });
+  const result = await runChaos({
+    seed: 1, network: forgetful, durationMs: 1, pace: PACE, kinds: ["power cut"], disk: "none", say: () => undefined,
+  });
+  const found = result.violations.join("\n");
+  expect(found).toContain("was acknowledged and is not in the list");
+  expect(found).toContain("is not linearizable");
 });
