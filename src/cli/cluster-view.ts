@@ -65,7 +65,7 @@ function notices({ quorum, voters, pending, nodes }: ClusterStatus): readonly st
     lines.push("warning: no other voter may fail; start the missing ones, or replace those that are lost");
   }
   for (const { id } of nodes.filter(({ isLost }) => isLost)) {
-    lines.push(`${id} is declared lost: start it with an empty data directory and \`join\`, then promote it`);
+    lines.push(`${id} is declared lost: start it with an empty data directory and \`join\``);
   }
   return lines;
 }

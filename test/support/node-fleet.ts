@@ -28,6 +28,8 @@ export interface ProcessEnd {
 }
 
 export interface LaunchOptions {
+  /** Another build: the path of its `cli/main.js`. */
+  readonly cli?: string;
   /** Added to the environment, which has no AETHER_ variable of its own. */
   readonly variables?: Readonly<Record<string, string>>;
   readonly directory?: string;
@@ -48,8 +50,8 @@ export class AetherProcess {
   private end: ProcessEnd | undefined;
 
   constructor(args: readonly string[], options: LaunchOptions = {}) {
-    const { variables = {}, directory = tmpdir(), launcher = [], nodeOptions = [] } = options;
-    const [program, ...rest] = [...launcher, process.execPath, ...nodeOptions, CLI, ...args];
+    const { variables = {}, cli = CLI, directory = tmpdir(), launcher = [], nodeOptions = [] } = options;
+    const [program, ...rest] = [...launcher, process.execPath, ...nodeOptions, cli, ...args];
     this.child = spawn(program ?? process.execPath, rest, {
       cwd: directory,
       stdio: ["ignore", "pipe", "pipe"],

@@ -64,7 +64,7 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
     },
     ofNode("promote", "Makes a member a voter, once it has caught up"),
     ofNode("remove", "Removes a node; its data directory never comes back"),
-    ofNode("replace", "Declares a voter's disk lost: a new node of its name may join and be promoted in its place"),
+    ofNode("replace", "Declares a voter's disk lost: a new node of its name that joins takes its place"),
   ];
 }
 

@@ -104,8 +104,8 @@ function progressText(node: ClusterStatusNode): string {
 
 function replacedText(name: string): string {
   return [
-    `${name} is declared lost. To bring in the new ${name}:`,
-    `  1. start it with an empty data directory and \`join\`: aether node join ADDRESS-OF-A-PEER …`,
-    `  2. aether node promote ${name}`,
+    `${name} is declared lost. Start the new ${name} with an empty data directory and \`join\`:`,
+    `  aether node join ADDRESS-OF-A-PEER --config FILE`,
+    "Once it has caught up, it takes the place of the old one by itself.",
   ].join("\n");
 }

@@ -8,7 +8,7 @@ import type { Effects, FirstVoter, JournalEntry } from "./effects.ts";
 import { type Membership, UID_UNKNOWN } from "./membership.ts";
 import type { Genesis, Message, Refusal } from "./message.ts";
 import type { Peer, PeerView } from "./peer-view.ts";
-import { CLUSTER_VERSION_MAX } from "./version.ts";
+import { CLUSTER_VERSION_MAX, describeOldBuild } from "./version.ts";
 
 type Hello = Extract<Message, { kind: "hello" }>;
 type HelloReply = Extract<Message, { kind: "hello-reply" }>;
@@ -139,7 +139,7 @@ export class Admission {
 
   /** Answers a hello. */
   onHello(from: NodeId, hello: Hello, peers: PeerView, effects: Effects): HelloResult {
-    if (this.formed && this.mayJoin(from, hello)) {
+    if (this.formed && this.mayJoin(from, hello) && hello.supportedVersion >= this.membership.version) {
       effects.changes.push({ kind: "add", node: from, uid: hello.uid, address: hello.address });
       return { peer: undefined, entry: undefined };
     }
@@ -287,6 +287,11 @@ export class Admission {
 
   private judgeMember(from: NodeId, hello: Hello): Refusal | undefined {
     const { membership } = this;
+    if (hello.supportedVersion < membership.version) {
+      const message = describeOldBuild(from, hello.supportedVersion, membership.version);
+      // What a build says of itself needs no second witness.
+      return { code: "E_VERSION", message, isProof: true };
+    }
     if (membership.isRemoved(hello.uid)) return removedRefusal(from);
     const member = membership.find(hello.uid);
     if (member?.isLost === true) return lost(from, "was declared lost, and another node takes its place", true);

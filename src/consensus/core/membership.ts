@@ -7,6 +7,7 @@ import type { NodeId, NodeUid } from "../../base/ids.ts";
 import type { FirstVoter } from "./effects.ts";
 import type { DecidedChange } from "./membership-change.ts";
 import { quorumOf } from "./quorum.ts";
+import { checkSupported } from "./version.ts";
 
 export const VOTERS_MAX = 7;
 /** Voters and other members together. */
@@ -107,8 +108,10 @@ export class Membership {
     return new Membership(windowSlots, [new VoterList(voters, 0)]);
   }
 
+  /** @throws AetherError E_VERSION */
   static restore(snapshot: MembershipSnapshot, windowSlots: number): Membership {
     const [version, members, lists, removed] = snapshot;
+    checkSupported(version);
     const restored = new Membership(
       windowSlots,
       lists.map(([fromSlot, voters]) => {
@@ -201,7 +204,10 @@ export class Membership {
     return this.removedUids.includes(uid);
   }
 
-  /** What a change decided in `slot` does. Judges by this state alone, alike on every node. */
+  /**
+   * What a change decided in `slot` does. Judges by this state alone, alike on every node.
+   * @throws AetherError E_VERSION when this build cannot go on from here.
+   */
   apply(change: DecidedChange, slot: number): ChangeVerdict {
     switch (change.kind) {
       case "add":
@@ -216,6 +222,7 @@ export class Membership {
         if (change.version !== this.currentVersion + 1) {
           return refused("E_CONFLICT", `the cluster is at version ${this.currentVersion}`);
         }
+        checkSupported(change.version);
         this.currentVersion = change.version;
         return DONE;
       default:

@@ -220,6 +220,8 @@ function logEntryFromWire(wire: Wire): LogEntry {
   return { slot: count(wire[0]), outcome: outcomeFromWire(wire[1]), contents };
 }
 
+const REFUSAL_CODES: readonly Refusal["code"][] = ["E_DATA_LOST", "E_DATA_FOREIGN", "E_REMOVED", "E_VERSION"];
+
 function refusalToWire({ code, message, isProof }: Refusal): Wire {
   return [code, message, isProof];
 }
@@ -227,7 +229,7 @@ function refusalToWire({ code, message, isProof }: Refusal): Wire {
 function refusalFromWire(wire: unknown): Refusal | undefined {
   if (wire === null) return undefined;
   const [code, message, isProof] = list(wire);
-  const known = code === "E_DATA_FOREIGN" || code === "E_REMOVED" ? code : "E_DATA_LOST";
+  const known = REFUSAL_CODES.find((candidate) => candidate === code) ?? "E_DATA_LOST";
   return { code: known, message: text(message), isProof: isProof === true };
 }
 

@@ -119,9 +119,9 @@ export interface Genesis {
   readonly voters: readonly FirstVoter[];
 }
 
-/** Why a voter does not accept another one: its data directory is not the one it had. */
+/** Why a node does not accept another one: its data directory is not the one it had, or its build is too old. */
 export interface Refusal {
-  readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN" | "E_REMOVED";
+  readonly code: "E_DATA_LOST" | "E_DATA_FOREIGN" | "E_REMOVED" | "E_VERSION";
   readonly message: string;
   /**
    * Both belong to the same cluster, and the refuser remembers a later write of this very voter: one such answer is

@@ -271,7 +271,7 @@ describe("changes of the membership", () => {
     expect(await aether(["node", "remove", "n9"])).toMatchObject({ exitCode: 0, out: "n9 is removed\n" });
     const replaced = await aether(["node", "replace", "n9", "--json"]);
     expect(replaced).toMatchObject({ exitCode: 0, out: '{"node":"n9","change":"replace"}\n' });
-    expect((await aether(["node", "replace", "n9"])).out).toContain("aether node promote n9");
+    expect((await aether(["node", "replace", "n9"])).out).toContain("aether node join ADDRESS-OF-A-PEER");
     expect(api.changes.map(({ kind, node }) => `${kind} ${node}`)).toEqual(["remove n9", "replace n9", "replace n9"]);
   });
 
