@@ -21,6 +21,8 @@ const TXN_KIND = 0;
 const PLAIN_HEAD_BYTES = 2;
 const REQUESTLESS_HEAD_BYTES = 5;
 const ARRAY_OF_SEVEN = 0x97;
+/** An array of seven, format, kind, and two numbers of at most nine bytes. */
+const NAMED_HEAD_BYTES_MAX = 21;
 
 /** A compare as the state machine sees it: `value` of target "value" is canonical bytes. */
 export type CommandCompare =
@@ -94,10 +96,26 @@ export function encodeTxn(txn: Txn, request?: RequestRef): Uint8Array {
  * `command` is what `encodeTxn` made without a request.
  */
 export function nameRequest(command: Uint8Array, { session, id }: RequestRef): Uint8Array {
-  const body = command.subarray(command[1] === PLAIN_FORMAT ? PLAIN_HEAD_BYTES : REQUESTLESS_HEAD_BYTES);
-  const head = encode([COMMAND_FORMAT, TXN_KIND, session, id]);
-  head[0] = ARRAY_OF_SEVEN;
-  return Buffer.concat([head, body]);
+  const bodyAt = command[1] === PLAIN_FORMAT ? PLAIN_HEAD_BYTES : REQUESTLESS_HEAD_BYTES;
+  // By hand: every write of every client comes along here.
+  const named = Buffer.allocUnsafe(NAMED_HEAD_BYTES_MAX + command.byteLength - bodyAt);
+  named[0] = ARRAY_OF_SEVEN;
+  named[1] = COMMAND_FORMAT;
+  named[2] = TXN_KIND;
+  const end = writeNumber(named, id, writeNumber(named, session, 3));
+  named.set(command.subarray(bodyAt), end);
+  return named.subarray(0, end + command.byteLength - bodyAt);
+}
+
+/** Writes a number as `encode` does. Returns where it ends. */
+function writeNumber(target: Buffer, value: number, at: number): number {
+  if (value < 0x80) return target.writeUInt8(value, at);
+  if (value < 0x100) return target.writeUInt8(value, target.writeUInt8(0xcc, at));
+  if (value < 0x1_0000) return target.writeUInt16BE(value, target.writeUInt8(0xcd, at));
+  if (value < 0x1_0000_0000) return target.writeUInt32BE(value, target.writeUInt8(0xce, at));
+  const bytes = encode(value);
+  target.set(bytes, at);
+  return at + bytes.byteLength;
 }
 
 /**

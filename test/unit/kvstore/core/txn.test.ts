@@ -134,7 +134,9 @@ test.each([
   ["without a lease", put([1])],
   ["with a lease", { kind: "put", key, value: [1], lease: 7 }],
 ] as const)("a transaction %s gets its request without being encoded anew", (_what, op) => {
-  for (const request of [{ session: 1, id: 1 }, { session: 70_000, id: 2 ** 40 }]) {
+  const numbers = [1, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, 2 ** 40, Number.MAX_SAFE_INTEGER];
+  for (const [at, session] of numbers.entries()) {
+    const request = { session, id: numbers.at(-1 - at) ?? 1 };
     expect(nameRequest(encodeTxn(txn(op)), request)).toEqual(encodeTxn(txn(op), request));
   }
 });
