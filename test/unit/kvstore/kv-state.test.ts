@@ -164,13 +164,13 @@ describe("a checkpoint", () => {
     expect(await listed()).toEqual(["a=3"]);
   });
 
-  test("starts when more than 131,072 changes wait, one at a time", async () => {
+  test("starts when more than 262,144 changes wait, one at a time", async () => {
     disk.isHolding = true;
-    for (let batch = 0; batch < 8; batch++) applySlot(...Array.from({ length: 16_384 }, () => [put("hot", 1)]));
+    for (let batch = 0; batch < 8; batch++) applySlot(...Array.from({ length: 32_768 }, () => [put("hot", 1)]));
     expect(disk.writes).toHaveLength(0);
     applySlot([put("hot", 2)]);
     expect(disk.writes).toHaveLength(1);
-    for (let batch = 0; batch < 9; batch++) applySlot(...Array.from({ length: 16_384 }, () => [put("hot", 3)]));
+    for (let batch = 0; batch < 9; batch++) applySlot(...Array.from({ length: 32_768 }, () => [put("hot", 3)]));
     expect(disk.writes).toHaveLength(1);
     disk.release();
     await clock.settle();
@@ -178,8 +178,8 @@ describe("a checkpoint", () => {
     expect(valueOf("hot")).toBe(3);
   });
 
-  test("starts when more than 16,384 keys or 16 MiB wait", async () => {
-    applySlot(...Array.from({ length: 16_384 }, (_, index) => [put(`k${index}`, 1)]));
+  test("starts when more than 32,768 keys or 16 MiB wait", async () => {
+    applySlot(...Array.from({ length: 32_768 }, (_, index) => [put(`k${index}`, 1)]));
     expect(disk.writes).toHaveLength(0);
     applySlot([put("one more", 1)]);
     await clock.advance(10);
@@ -244,7 +244,7 @@ describe("a checkpoint", () => {
 
   test("that is asked for under load does not wait for the load to end", async () => {
     // Whenever one ends the next one is due.
-    const load = (): unknown => applySlot(...Array.from({ length: 16_385 }, (_, index) => [put(`k${index}`, slot)]));
+    const load = (): unknown => applySlot(...Array.from({ length: 32_769 }, (_, index) => [put(`k${index}`, slot)]));
     disk.onWrite = () => disk.writes.length < 8 && load();
     load();
     const writesWhenDone = state.checkpoint().then(() => disk.writes.length);
