@@ -165,12 +165,17 @@ describe("a checkpoint", () => {
   });
 
   test("starts when more than 262,144 changes wait, one at a time", async () => {
+    // 32,768 of them, 128 in each transaction.
+    const changes = (value: number): Op[][] => {
+      const ops = Array.from({ length: 128 }, (_, at) => put(at === 0 ? "hot" : `hot${at}`, value));
+      return Array.from({ length: 256 }, () => ops);
+    };
     disk.isHolding = true;
-    for (let batch = 0; batch < 8; batch++) applySlot(...Array.from({ length: 32_768 }, () => [put("hot", 1)]));
+    for (let batch = 0; batch < 8; batch++) applySlot(...changes(1));
     expect(disk.writes).toHaveLength(0);
     applySlot([put("hot", 2)]);
     expect(disk.writes).toHaveLength(1);
-    for (let batch = 0; batch < 9; batch++) applySlot(...Array.from({ length: 32_768 }, () => [put("hot", 3)]));
+    for (let batch = 0; batch < 9; batch++) applySlot(...changes(3));
     expect(disk.writes).toHaveLength(1);
     disk.release();
     await clock.settle();
