@@ -5,7 +5,7 @@
 import { assert } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
 import type { AppendLog } from "../env/append-log.ts";
-import { JournalIndex, LOG_LIMITS, type LogLimits, type NewEntry } from "./core/journal-index.ts";
+import { type DecidedEntry, JournalIndex, LOG_LIMITS, type LogLimits, type NewEntry } from "./core/journal-index.ts";
 import { checksumOf, decodeRecord, encodeRecord, type JournalRecord, type StoredEntry } from "./core/journal-record.ts";
 import { type BatchId, batchKeyOf, type BatchKey, type LogEntry, NULL_OUTCOME } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
@@ -38,7 +38,7 @@ export class Journal {
 
   private constructor(log: AppendLog, limits: LogLimits) {
     this.log = log;
-    this.index = new JournalIndex(limits);
+    this.index = new JournalIndex(limits, (slot, record) => this.readDecided(slot, record));
   }
 
   /**
@@ -161,10 +161,15 @@ export class Journal {
     this.index.take(record);
   }
 
-  private readSlot(slot: number): LogEntry | undefined {
-    const record = this.read(this.index.recordOf(slot) ?? 0);
+  private readDecided(slot: number, number: number): DecidedEntry | undefined {
+    const record = this.read(number);
     const entry = record?.entries.find((candidate) => candidate.kind === "decided" && candidate.slot === slot);
-    if (entry?.kind !== "decided") return undefined;
+    return entry?.kind === "decided" ? entry : undefined;
+  }
+
+  private readSlot(slot: number): LogEntry | undefined {
+    const entry = this.readDecided(slot, this.index.recordOf(slot) ?? 0);
+    if (entry === undefined) return undefined;
     const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
     const contents = ids.map((id, at) => this.readBatch(batchKeyOf(id), entry.locations[at] ?? 0));
     return { slot, outcome: entry.outcome, contents };

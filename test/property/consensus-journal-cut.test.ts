@@ -6,7 +6,14 @@ import { present } from "../../src/base/assert.ts";
 import { parseNodeId, type NodeUid } from "../../src/base/ids.ts";
 import type { LogLimits, NewEntry } from "../../src/consensus/core/journal-index.ts";
 import type { JournalRecord } from "../../src/consensus/core/journal-record.ts";
-import { type BatchId, batchKeyOf, type BatchKey, NULL_OUTCOME, valueOf } from "../../src/consensus/core/message.ts";
+import {
+  type BatchId,
+  batchKeyOf,
+  type BatchKey,
+  NULL_OUTCOME,
+  type Outcome,
+  valueOf,
+} from "../../src/consensus/core/message.ts";
 import { Journal } from "../../src/consensus/journal.ts";
 import { OrderedAppendLog } from "../../src/storage/ordered-append-log.ts";
 import { HandDisk } from "../scenario/consensus-disk.ts";
@@ -20,7 +27,7 @@ type Step =
   | { readonly kind: "flush" | "settle" | "commit" | "unpin" }
   | { readonly kind: "crash" }
   | { readonly kind: "cut"; readonly behind: number }
-  | { readonly kind: "pin"; readonly behind: number };
+  | { readonly kind: "pin" | "back"; readonly behind: number };
 
 const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("ballot"), ahead: fc.nat(WINDOW - 1), fresh: fc.nat(2) }) },
@@ -38,12 +45,15 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("cut"), behind: fc.nat(6) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("pin"), behind: fc.nat(10) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("unpin") }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("back"), behind: fc.nat(8) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("crash") }) },
 );
 
 /** Everything ever written. */
 class Model {
   readonly decided: (readonly BatchId[])[] = [];
+  /** The same, and what was decided before a state was installed that ends earlier: it will be decided again. */
+  readonly outcomes: Outcome[] = [];
   readonly ballots = new Map<number, number>();
   readonly contents = new Map<BatchKey, Buffer>();
   readonly unrun = new Map<BatchKey, BatchId>();
@@ -64,13 +74,31 @@ class Model {
     if (entry.kind === "ballot") this.ballots.set(entry.ballot.slot, (this.ballots.get(entry.ballot.slot) ?? 0) + 1);
     if (entry.kind === "diverged" || entry.kind === "removed") this.marks.set(entry.kind, entry.reason);
     if (entry.kind === "start") this.marks.set(entry.kind, entry.startId);
+    if (entry.kind === "generation") {
+      this.marks.delete("diverged");
+      this.goBack(entry.slot);
+    }
     if (entry.kind !== "decided") return;
     const ids = entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
     this.decided.push(ids);
-    this.ballots.delete(entry.slot);
+    this.outcomes[entry.slot] = entry.outcome;
     for (const id of ids) {
       this.unrun.delete(batchKeyOf(id));
       if (!this.ran.has(batchKeyOf(id))) this.ran.set(batchKeyOf(id), { id, slot: entry.slot });
+    }
+  }
+
+  /** Of slots that are not decided in this state. */
+  get openBallots(): ReadonlyMap<number, number> {
+    return new Map([...this.ballots].filter(([slot]) => slot >= this.decided.length));
+  }
+
+  private goBack(slot: number): void {
+    this.decided.length = slot;
+    for (const [key, run] of this.ran) {
+      if (run.slot < slot) continue;
+      this.ran.delete(key);
+      this.unrun.set(key, run.id);
     }
   }
 }
@@ -92,10 +120,11 @@ class Replay {
       if (entry.kind === "ballot" || entry.kind === "decided") {
         for (const { id } of entry.batches) this.batches.add(batchKeyOf(id));
       }
-      if (entry.kind !== "decided" || entry.slot < this.begin) continue;
-      expect(entry.slot, "slots follow each other").toBe(this.next);
-      this.next += 1;
-      this.ballots.delete(entry.slot);
+      if (entry.kind === "generation") {
+        this.marks.delete("diverged");
+        this.next = Math.max(this.begin, entry.slot);
+      }
+      if (entry.kind === "decided" && entry.slot === this.next) this.next += 1;
     }
   }
 }
@@ -146,9 +175,12 @@ class Story {
     expect(this.journal.logStart, "the state has what was cut").toBeLessThanOrEqual(this.checkpointed);
     expect(this.journal.decidedSlots).toBe(model.decided.length);
     expect(this.journal.logStart).toBe(replay.begin);
+    expect(replay.next, "slots follow each other").toBe(model.decided.length);
     expect(replay.marks).toEqual(model.marks);
-    for (const slot of replay.ballots.keys()) if (slot < replay.begin) replay.ballots.delete(slot);
-    expect(replay.ballots, "own ballots of undecided slots").toEqual(model.ballots);
+    // Those of decided slots too: a state that ends before them may be installed.
+    const kept = [...model.ballots].filter(([slot]) => slot >= replay.begin);
+    for (const [slot, count] of kept) expect(replay.ballots.get(slot), `own ballots of slot ${slot}`).toBe(count);
+    for (const [slot, count] of model.openBallots) expect(replay.ballots.get(slot)).toBe(count);
     for (const key of model.unrun.keys()) expect(replay.batches.has(key), `batch ${key} has not run`).toBe(true);
   }
 
@@ -167,8 +199,11 @@ class Story {
         const batches = this.freshBatches(step.fresh);
         const old = step.repeat ? [...model.ran.values()].slice(-1).map(({ id }) => id) : [];
         const ids = [...[...model.unrun.values()].slice(0, step.take), ...batches.map(({ id }) => id), ...old];
+        const slot = model.decided.length;
         const outcome = ids.length === 0 ? NULL_OUTCOME : valueOf(ids);
-        this.queue.push({ kind: "decided", slot: model.decided.length, outcome, batches });
+        const before = model.outcomes[slot];
+        if (before === undefined) this.queue.push({ kind: "decided", slot, outcome, batches });
+        else this.queue.push({ kind: "decided", slot, outcome: before, batches: [] });
         return;
       }
       case "mark":
@@ -200,6 +235,13 @@ class Story {
         if (journal.logStart === before) return;
         for (const { slot } of this.pins) expect(journal.logStart).toBeLessThanOrEqual(Math.max(slot, before));
         expect(journal.logStart).toBeLessThanOrEqual(this.checkpointed);
+        return;
+      }
+      case "back": {
+        this.act({ kind: "commit" });
+        const slot = Math.max(journal.logStart, new Model(this.durable).decided.length - step.behind);
+        this.checkpointed = slot;
+        this.queue.push({ kind: "generation", generation: 1, slot });
         return;
       }
       case "pin": {
@@ -308,11 +350,14 @@ test("the slots before an installed snapshot are gone, those that follow are ser
   write(journal, { kind: "generation", generation: 1, slot: 40 });
   expect([journal.logStart, journal.decidedSlots]).toEqual([40, 40]);
   write(journal, { kind: "decided", slot: 40, outcome: NULL_OUTCOME, batches: [] });
-  // One that ends inside the log takes nothing away: its slots are still there to be applied again.
-  write(journal, { kind: "generation", generation: 2, slot: 40 });
+  write(journal, { kind: "decided", slot: 41, outcome: NULL_OUTCOME, batches: [] });
+  // After one that ends inside the log the slots beyond it are decided once more.
+  write(journal, { kind: "generation", generation: 2, slot: 41 });
+  expect([journal.logStart, journal.decidedSlots]).toEqual([40, 41]);
+  write(journal, { kind: "decided", slot: 41, outcome: NULL_OUTCOME, batches: [] });
   for (const each of [journal, await open([])]) {
-    expect([each.logStart, each.decidedSlots]).toEqual([40, 41]);
-    expect(each.readLog(40, 1_000)).toHaveLength(1);
+    expect([each.logStart, each.decidedSlots]).toEqual([40, 42]);
+    expect(each.readLog(40, 1_000)).toHaveLength(2);
     expect(each.readLog(0, 1_000)).toEqual([]);
   }
 });

@@ -35,14 +35,18 @@ type Fact = Exclude<StoredEntry, { readonly kind: "ballot" | "decided" | "cut" }
 interface SlotRows {
   /** The record with the decided entry. */
   readonly record: number[];
-  /** The oldest record that the slot needs: its own, or one that holds a batch of it. */
+  /** The oldest record that the slot needs: its own, one that holds a batch of it, or one with an own ballot. */
   readonly oldest: number[];
   /** Bytes of the journal before `record`. */
   readonly bytesBefore: number[];
 }
 
+export type DecidedEntry = Extract<StoredEntry, { readonly kind: "decided" }>;
+
 export class JournalIndex {
   private readonly limits: LogLimits;
+  /** Reads the decided entry of a slot again. */
+  private readonly recall: (slot: number, record: number) => DecidedEntry | undefined;
   /** The last of each kind rules. */
   private readonly factsByKind = new Map<Fact["kind"], Fact>();
   /** Where the batches are that no decided entry has named yet. */
@@ -53,8 +57,9 @@ export class JournalIndex {
   private rows: SlotRows = { record: [], oldest: [], bytesBefore: [] };
   private bytes = 0;
 
-  constructor(limits: LogLimits) {
+  constructor(limits: LogLimits, recall: JournalIndex["recall"]) {
     this.limits = limits;
+    this.recall = recall;
   }
 
   /** The oldest slot that can be read. */
@@ -167,6 +172,7 @@ export class JournalIndex {
         this.factsByKind.delete("diverged");
         this.factsByKind.set(entry.kind, entry);
         if (entry.slot > this.decidedSlots) this.begin(entry.slot);
+        else this.goBack(Math.max(entry.slot, this.start));
         return;
       case "identity":
       case "start":
@@ -186,6 +192,24 @@ export class JournalIndex {
     this.start = slot;
     this.rows = { record: [], oldest: [], bytesBefore: [] };
     for (const at of this.ballots.keys()) if (at < slot) this.ballots.delete(at);
+  }
+
+  /**
+   * The slots from this one on will be decided again, for a state that ends before them: until then what they needed is
+   * as that of slots that were never decided.
+   */
+  private goBack(slot: number): void {
+    const { record, oldest, bytesBefore } = this.rows;
+    const kept = slot - this.start;
+    for (const [at, needed] of oldest.slice(kept).entries()) {
+      const entry = this.recall(slot + at, record[kept + at] ?? 0);
+      this.ballots.set(slot + at, needed);
+      for (const [index, id] of batchesOf(entry).entries()) {
+        const location = entry?.locations[index] ?? 0;
+        if (location !== 0) this.batches.set(batchKeyOf(id), { id, record: location });
+      }
+    }
+    for (const list of [record, oldest, bytesBefore]) list.length = kept;
   }
 
   private locate(batches: readonly StoredBatch[], record: number): void {
@@ -208,9 +232,15 @@ export class JournalIndex {
     assert(slot === this.decidedSlots, "C7: decided slots enter the journal in order, each once");
     let oldest = record;
     for (const location of locations) if (location !== 0) oldest = Math.min(oldest, location);
+    // A state that is installed may end before this slot: then the own ballots in it count again.
+    oldest = Math.min(oldest, this.ballots.get(slot) ?? record);
     this.rows.record.push(record);
     this.rows.oldest.push(oldest);
     this.rows.bytesBefore.push(this.bytes);
     this.ballots.delete(slot);
   }
+}
+
+function batchesOf(entry: DecidedEntry | undefined): readonly BatchId[] {
+  return entry === undefined || entry.outcome === NULL_OUTCOME ? [] : entry.outcome.batches;
 }

@@ -201,7 +201,8 @@ export class Replica {
 
   /** Whether the state of a node that has applied this much is better than the own one. */
   wantsState(appliedSlots: number): boolean {
-    return this.slots.isFrozen || appliedSlots > this.slots.applied;
+    // Of slots before the own log this node does not know what it voted: it must not take part in them again.
+    return this.slots.isFrozen ? appliedSlots >= this.logStart : appliedSlots > this.slots.applied;
   }
 
   step(event: ReplicaEvent, nowMs: number): Effects {
