@@ -342,7 +342,7 @@ export class GroupDriver implements Group, GroupMembership {
     for (const entry of effects.persist) this.queue.push(entry);
     this.isQueueUrgent ||= effects.isPersistUrgent;
     for (const send of effects.sends) this.outgoing.add(send);
-    for (const request of effects.logRequests) this.answerLogRequest(request.to, request.from);
+    for (const request of effects.logRequests) this.answerLogRequest(request);
     for (const decision of effects.decisions) this.noteDecision(decision);
     for (const apply of effects.applies) this.apply(apply);
     if (effects.hasNewList) this.reads.restart(() => this.replica.abandonReads());
@@ -439,8 +439,8 @@ export class GroupDriver implements Group, GroupMembership {
     this.endTurnSoon();
   }
 
-  private answerLogRequest(to: NodeId, from: number): void {
-    const entries = this.journal.readLog(from, LOG_CHUNK_BYTES);
+  private answerLogRequest({ to, from, below }: Effects["logRequests"][number]): void {
+    const entries = this.journal.readLog(from, LOG_CHUNK_BYTES, below);
     if (entries.length > 0) this.outgoing.add({ to, message: { kind: "log", from, entries } });
   }
 

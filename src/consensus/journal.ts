@@ -94,11 +94,11 @@ export class Journal {
     return entries.map((entry) => this.index.store(entry, number));
   }
 
-  /** Applied slots from `from` on, until `bytesMax` is passed; at least one when there is one. */
-  readLog(from: number, bytesMax: number): readonly LogEntry[] {
+  /** Applied slots [from, below), until `bytesMax` is passed; at least one when there is one. */
+  readLog(from: number, bytesMax: number, below = Number.POSITIVE_INFINITY): readonly LogEntry[] {
     const entries: LogEntry[] = [];
     let bytes = 0;
-    for (let slot = from; slot < this.decidedSlots && bytes < bytesMax; slot++) {
+    for (let slot = from; slot < Math.min(below, this.decidedSlots) && bytes < bytesMax; slot++) {
       const entry = this.readSlot(slot);
       if (entry === undefined) break;
       entries.push(entry);

@@ -84,5 +84,7 @@ function encodeChunks(sends: readonly Send[]): readonly Uint8Array[] {
 /** About how large it is on the wire; what has no content is small. */
 function sizeOf(message: Message): number {
   if (message.kind === "batch") return message.commands.byteLength;
-  return message.kind === "log" ? LOG_CHUNK_BYTES : 0;
+  if (message.kind !== "log") return 0;
+  const contents = message.entries.flatMap((entry) => entry.contents);
+  return contents.reduce((sum, content) => sum + (content?.byteLength ?? 0), 0);
 }

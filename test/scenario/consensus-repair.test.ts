@@ -128,6 +128,23 @@ test("a node that was away for more than the window catches up from the log of a
   expect(cluster.expectAgreement()).toEqual(commands);
 });
 
+test("a node that is far behind is not sent the log again and again while an answer is under way", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
+  cluster.crash("c");
+  for (let at = 0; at < 60; at++) {
+    cluster.put("a", `x${at}`);
+    cluster.settle();
+  }
+  await cluster.start("c");
+  cluster.hold = ({ to, message }) => to === "c" && message.kind === "log";
+  cluster.pass(1_000);
+  cluster.hold = () => false;
+  cluster.passUntil(() => cluster.driver("c").status().isReady && cluster.applied("c") === 60);
+  const answers = cluster.sent.flatMap(({ to, message }) => (to === "c" && message.kind === "log" ? [message] : []));
+  // Asked for again while the first answer was on its way: after 200 ms, and 400 ms after that.
+  expect(answers.reduce((slots, { entries }) => slots + entries.length, 0)).toBeLessThanOrEqual(3 * 60);
+});
+
 test("a node whose log has a batch that ran long ago serves slots that repeat it without content", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
   cluster.hold = isAbout(1, "b");

@@ -66,8 +66,8 @@ export class Effects {
   readonly changes: DecidedChange[] = [];
   /** This node is too far behind for the log of this peer: its state is to be fetched. */
   snapshotFrom: NodeId | undefined;
-  /** Peers that ask for decided slots which are no longer in memory. */
-  readonly logRequests: { readonly to: NodeId; readonly from: number }[] = [];
+  /** Peers that ask for decided slots which are no longer in memory: [from, below), or as much as one answer takes. */
+  readonly logRequests: { readonly to: NodeId; readonly from: number; readonly below: number }[] = [];
   /** Read rounds that a quorum has answered. */
   readonly readTargets: number[] = [];
   readonly alarms: Alarm[] = [];

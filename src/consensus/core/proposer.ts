@@ -57,6 +57,8 @@ export class Proposer {
   }
 
   onTick(): void {
+    // What the others have applied comes with their log: asking about each slot, or voting there, would only cost.
+    if (!isCaughtUp(this.parts.view, this.parts.turn.nowMs)) return;
     for (const slot of [...this.parts.slots.undecided()]) this.tickSlot(slot);
     this.tickPatience();
     this.onTurnEnd();
@@ -87,6 +89,7 @@ export class Proposer {
   private burnDoubt(): void {
     const { agreement, pool, slots, turn, view } = this.parts;
     if (slots.inFlight === 0 && pool.unassignedCount === 0 && !this.isListPending) return;
+    if (!isCaughtUp(view, turn.nowMs)) return;
     const end = Math.min(slots.windowEnd, highestDoubt(view));
     for (let at = slots.applied; at < end; at++) {
       const list = view.log.membership.rulingAt(at);
@@ -135,7 +138,7 @@ export class Proposer {
     const couldPropose = slots.inFlight < this.parts.pipelineSlots && slots.active < slots.windowEnd;
     if (convener !== view.self && couldPropose) pace.noteConvener(convener, "missed", turn.nowMs);
     this.resendBatches();
-    if (isCaughtUp(view, turn.nowMs)) this.proposeNext();
+    this.proposeNext();
   }
 
   private resendBatches(): void {

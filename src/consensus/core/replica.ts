@@ -71,7 +71,9 @@ const PULL_IDS_MAX = 256;
 const READ_RESEND_MS = 50;
 /** A late answer to a round of an earlier start must not answer one of this start. */
 const NONCES_PER_START = 2 ** 32;
+/** Asked again after this time, doubled with each question in vain: a slow answer is large, and must not come twice. */
 const LOG_PULL_MS = 200;
+const LOG_PULL_MS_MAX = 2_000;
 /** A change that this node asks for is asked for again after this time, while there is still reason to. */
 const CHANGE_AGAIN_MS = 1_000;
 const STATUS_HASHES_MAX = 4;
@@ -98,6 +100,7 @@ export class Replica {
   private helloAtMs = 0;
   private readResendAtMs = 0;
   private logPullAtMs = 0;
+  private logPullDelayMs = LOG_PULL_MS;
   private changeAtMs = 0;
   /** Where this node's log begins; the driver says so when it cuts the journal. */
   logStart: number;
@@ -374,8 +377,7 @@ export class Replica {
         this.answerSlots(peer, message.slots);
         return;
       case "pull-log":
-        if (this.config.planted === "no-help-after-deciding") return;
-        if (message.from < this.slots.applied) turn.effects.logRequests.push({ to: peer.node, from: message.from });
+        if (this.config.planted !== "no-help-after-deciding") this.answerLog(peer, message.from);
         return;
       case "log":
         this.onLog(message.entries);
@@ -417,18 +419,26 @@ export class Replica {
 
   private answerSlots(peer: Peer, slots: readonly number[]): void {
     if (this.config.planted === "no-help-after-deciding") return;
-    let fromLog: number | undefined;
+    const fromLog: number[] = [];
     for (const at of slots.slice(0, this.config.windowSlots)) {
       const slot = this.slots.peek(at);
       if (slot?.decision !== undefined) {
         this.send(peer.node, { kind: "decision", slot: at, outcome: slot.decision });
       } else if (at < this.slots.applied) {
-        fromLog = Math.min(fromLog ?? at, at);
+        fromLog.push(at);
       } else if (slot !== undefined && this.admission.isAdmitted) {
         for (const message of recordOf(slot, this.admission.self.startWrite)) this.send(peer.node, message);
       }
     }
-    if (fromLog !== undefined) this.turn.effects.logRequests.push({ to: peer.node, from: fromLog });
+    if (fromLog.length === 0) return;
+    // No more than was asked for: of a node that is far behind, the same question comes for slot after slot.
+    const [from, below] = [Math.min(...fromLog), Math.max(...fromLog) + 1];
+    this.turn.effects.logRequests.push({ to: peer.node, from, below });
+  }
+
+  private answerLog(peer: Peer, from: number): void {
+    const { applied: below } = this.slots;
+    if (from < below) this.turn.effects.logRequests.push({ to: peer.node, from, below });
   }
 
   /** Asks whoever named a batch for it: a voter names only what it has. */
@@ -460,6 +470,8 @@ export class Replica {
       this.turn.effects.snapshotFrom = source.node;
       return;
     }
+    this.logPullAtMs = nowMs + this.logPullDelayMs;
+    this.logPullDelayMs = Math.min(LOG_PULL_MS_MAX, 2 * this.logPullDelayMs);
     this.send(source.node, { kind: "pull-log", from: this.slots.applied });
   }
 
@@ -477,6 +489,7 @@ export class Replica {
     if (this.slots.applied === before) return;
     // Progress: ask for the next chunk at once.
     this.logPullAtMs = this.turn.nowMs;
+    this.logPullDelayMs = LOG_PULL_MS;
     this.catchUp();
   }
 
