@@ -1,4 +1,4 @@
-// Owns: a copy of all entries under a prefix, kept current: watch first, then list, then merge by revision.
+// Owns: a copy of all entries under a prefix, kept current: a listing of one revision, then all changes after it.
 // Does not own: what is done with it. A view is behind the store by about a turn; who decides on it guards the write.
 import { createDeferred, type Deferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
@@ -8,8 +8,8 @@ import type { AsyncCloseable } from "../base/resource-stack.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { KeyText } from "./core/key.ts";
-import type { KvChange, KvChangeSet, KvEntry } from "./core/schema.ts";
-import type { Kv, KvPage, KvWatch } from "./kv.ts";
+import type { KvChangeSet, KvEntry } from "./core/schema.ts";
+import type { Kv, KvListQuery, KvWatch } from "./kv.ts";
 
 export interface KvViewOptions {
   readonly clock: Clock;
@@ -34,19 +34,15 @@ export interface KvView extends AsyncCloseable {
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 5 * SECOND_MS;
-/** Changes kept while listing. More than that, and listing again is cheaper. */
-const PENDING_MAX = 10_000;
 
 /** Opens a view of this node's applied state; needs no quorum, and keeps trying until it is closed. */
 export function openKvView(kv: Kv, prefix: string, options: KvViewOptions): KvView {
   return new LiveView(kv, prefix, options);
 }
 
-/** One life of a view: a watch and the listing over it. */
+/** One life of a view: a listing and the watch after it. */
 interface Session {
   readonly ended: Deferred<void>;
-  /** Changes that came during the listing; undefined afterwards. */
-  pending: KvChangeSet[] | undefined;
 }
 
 class LiveView implements KvView {
@@ -109,49 +105,53 @@ class LiveView implements KvView {
     }
   }
 
-  /** Until the watch ends, for whatever reason. */
+  /** Until the watch ends, for whatever reason: another state may have taken the place of the one that was listed. */
   private async runSession(onLoaded: () => void): Promise<void> {
-    const session: Session = { ended: createDeferred(), pending: [] };
+    const session: Session = { ended: createDeferred() };
     this.session = session;
-    const watch: KvWatch = this.kv.watch(this.prefix, {
-      onChanges: (set) => this.takeChanges(session, set),
-      onEnd: (reason) => session.ended.reject(reason),
-    });
+    let watch: KvWatch | undefined;
     try {
-      // A watch that ends during the listing ends the session; the listing's result is dropped then.
-      await Promise.race([session.ended.promise, this.load(session)]);
+      // Closing the view ends the session, whatever becomes of the listing.
+      const listed = await Promise.race([session.ended.promise, this.list()]);
+      if (listed === undefined || this.scope.signal.aborted) return;
+      const { entries, revision } = listed;
+      this.finishLoading(entries, revision);
       onLoaded();
+      watch = this.kv.watch(
+        this.prefix,
+        {
+          onChanges: (set) => this.takeChanges(session, set),
+          onProgress: (seen) => (this.currentRevision = Math.max(this.currentRevision, seen)),
+          onEnd: (reason) => session.ended.reject(reason),
+        },
+        { fromRevision: revision + 1 },
+      );
       await session.ended.promise;
     } finally {
-      watch.cancel();
+      watch?.cancel();
       this.session = undefined;
     }
   }
 
-  private async load(session: Session): Promise<void> {
-    const listed = new Map<KeyText, KvEntry>();
-    let page: KvPage;
-    let after: KeyText | undefined;
-    do {
-      page = await this.kv.list({ prefix: this.prefix, ...(after && { after }) }, { consistency: "local" });
-      for (const entry of page.entries) listed.set(entry.key, entry);
-      after = page.entries.at(-1)?.key;
-    } while (page.more && this.session === session);
-    // Pages may be of different revisions: what the watch still holds for this turn makes them one.
-    await new Promise<void>((resolve) => this.options.clock.defer(resolve));
-    if (this.session === session) this.finishLoading(session, listed, page.revision);
+  /** All pages are of the first one's revision. */
+  private async list(): Promise<{ readonly entries: Map<KeyText, KvEntry>; readonly revision: number }> {
+    const entries = new Map<KeyText, KvEntry>();
+    let query: KvListQuery = { prefix: this.prefix };
+    for (;;) {
+      const page = await this.kv.list(query, { consistency: "local" });
+      for (const entry of page.entries) entries.set(entry.key, entry);
+      const after = page.entries.at(-1)?.key;
+      const { revision } = page;
+      if (!page.more || after === undefined || this.scope.signal.aborted) return { entries, revision };
+      query = { prefix: this.prefix, after, revision };
+    }
   }
 
-  private finishLoading(session: Session, listed: Map<KeyText, KvEntry>, revision: number): void {
-    const { pending = [] } = session;
-    session.pending = undefined;
-    for (const set of pending) {
-      for (const change of set.changes) applyChange(listed, change);
-    }
+  private finishLoading(listed: Map<KeyText, KvEntry>, revision: number): void {
     const changed = differingKeys(this.current, listed);
     const isFirst = !this.hasLoaded;
     this.current = listed;
-    this.currentRevision = Math.max(revision, pending.at(-1)?.revision ?? 0);
+    this.currentRevision = revision;
     this.hasLoaded = true;
     this.loaded.resolve();
     if (isFirst || changed.length > 0) this.options.onChange?.(changed, this);
@@ -159,36 +159,16 @@ class LiveView implements KvView {
 
   private takeChanges(session: Session, set: KvChangeSet): void {
     if (this.session !== session) return;
-    if (session.pending !== undefined) {
-      session.pending.push(set);
-      if (session.pending.length > PENDING_MAX) {
-        const message = `more than ${PENDING_MAX} changes came while "${this.prefix}" was listed`;
-        session.ended.reject(new AetherError("E_OVERLOADED", message, { outcome: "none" }));
-      }
-      return;
-    }
     const changed = new Set<KeyText>();
     for (const change of set.changes) {
-      if (applyChange(this.current, change)) changed.add(keyOf(change));
+      const key = change.kind === "put" ? change.entry.key : change.key;
+      if (change.kind === "put") this.current.set(key, change.entry);
+      else this.current.delete(key);
+      changed.add(key);
     }
-    this.currentRevision = Math.max(this.currentRevision, set.revision);
+    this.currentRevision = set.revision;
     if (changed.size > 0) this.options.onChange?.([...changed], this);
   }
-}
-
-/** False when the entries already know better: they were listed after this change. */
-function applyChange(entries: Map<KeyText, KvEntry>, change: KvChange): boolean {
-  const key = keyOf(change);
-  const revision = change.kind === "put" ? change.entry.modRevision : change.modRevision;
-  const known = entries.get(key);
-  if (known !== undefined && known.modRevision > revision) return false;
-  if (change.kind === "put") entries.set(key, change.entry);
-  else if (!entries.delete(key)) return false;
-  return true;
-}
-
-function keyOf(change: KvChange): KeyText {
-  return change.kind === "put" ? change.entry.key : change.key;
 }
 
 function differingKeys(before: ReadonlyMap<KeyText, KvEntry>, after: ReadonlyMap<KeyText, KvEntry>): KeyText[] {

@@ -3,7 +3,7 @@ import { createDeferred } from "../../../src/base/deferred.ts";
 import { AetherError } from "../../../src/base/errors.ts";
 import { parseKeyText, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { Op } from "../../../src/kvstore/core/schema.ts";
-import type { Kv, KvListQuery, KvWatchHandlers } from "../../../src/kvstore/kv.ts";
+import type { Kv, KvListQuery, KvWatchHandlers, KvWatchOptions } from "../../../src/kvstore/kv.ts";
 import { openKvView, type KvView } from "../../../src/kvstore/kv-view.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -91,9 +91,9 @@ test("a view whose watch ended lists and watches again, and reports only the dif
   let end: KvWatchHandlers["onEnd"] = () => undefined;
   const kv: Kv = Object.create(local.kv, {
     watch: {
-      value: (prefix: string, handlers: KvWatchHandlers) => {
+      value: (prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions) => {
         end = handlers.onEnd;
-        return local.kv.watch(prefix, handlers);
+        return local.kv.watch(prefix, handlers, options);
       },
     },
   });
@@ -151,3 +151,49 @@ test("a view needs no quorum", async () => {
   await clock.settle();
   expect(content()).toEqual({ a: 1 });
 });
+
+test("a view of a state that a snapshot replaced lists again, and misses nothing that comes after", async () => {
+  const clockOfSource = new ManualClock();
+  const opening = createLocalKv({ clock: clockOfSource });
+  await clockOfSource.settle();
+  const source = await opening;
+  const onSource = async (...then: Op[]): Promise<void> => {
+    const done = source.kv.transact({ compare: [], then, else: [] });
+    await clockOfSource.settle();
+    await done;
+  };
+  await write(put("a", 1), put("b", 1));
+  view = open();
+  await clock.settle();
+  await onSource(put("a", 1), put("b", 1));
+  await onSource(put("a", 2), remove("b"));
+  await onSource(put("c", 3));
+  const saved = source.state.checkpoint();
+  await clockOfSource.settle();
+  await saved;
+  const installed = install(source, local);
+  for (let turns = 0; turns < 20; turns++) {
+    await clock.settle();
+    await clockOfSource.settle();
+  }
+  await installed;
+  await clock.advance(200);
+  expect(content()).toEqual({ a: 2, c: 3 });
+  expect(view.revision).toBe(3);
+  await write(put("d", 4));
+  expect(content()).toEqual({ a: 2, c: 3, d: 4 });
+  const closed = source.close();
+  await clockOfSource.settle();
+  await closed;
+});
+
+/** The state of one as a snapshot in place of the state of the other. */
+async function install(source: LocalKv, target: LocalKv): Promise<void> {
+  const reader = await source.state.openSnapshot();
+  const writer = target.state.beginInstall();
+  if (reader === undefined) throw new RangeError("the source has no checkpoint");
+  for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) await writer.write(chunk);
+  await reader.close();
+  await writer.finish();
+  writer.install();
+}
