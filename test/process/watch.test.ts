@@ -128,6 +128,7 @@ async function allChanges(api: string): Promise<string[]> {
     watch.requestProgress();
     return seen >= revision || undefined;
   });
+  watch.cancel();
   client.close();
   return lines;
 }
