@@ -6,7 +6,7 @@ test("a linearizable read on a node that missed the acknowledged write waits unt
   const isNews = (kind: string): boolean => ["ballot", "decision", "log"].includes(kind);
   cluster.lose = ({ to, message }) => to === "b" && isNews(message.kind);
   cluster.put("a", "x");
-  cluster.settle();
+  cluster.pass(10);
   expect(cluster.isAcknowledged("x")).toBe(true);
   cluster.read("b", "r");
   cluster.pass(500);
@@ -20,7 +20,7 @@ test("a read waits for the highest slot voted in, also where nobody who is left 
   const cluster = await HandCluster.formed(["a", "b", "c"]);
   cluster.lose = ({ to, message }) => to !== "a" && message.kind === "ballot";
   cluster.put("a", "x");
-  cluster.settle();
+  cluster.pass(10);
   expect(cluster.isAcknowledged("x")).toBe(true);
   // The one that knows the decision is gone; the other two have only voted.
   cluster.crash("a");
@@ -51,7 +51,7 @@ test("reads that come while a round is open are served by the next one, which be
   // The replies of the first round are under way; now a write is acknowledged, and a read comes after it.
   cluster.lose = ({ to, message }) => to === "b" && !isReply({ message }) && message.kind !== "read-index";
   cluster.put("a", "x");
-  cluster.settle();
+  cluster.pass(10);
   expect(cluster.isAcknowledged("x")).toBe(true);
   cluster.read("b", "second");
   cluster.hold = () => false;
@@ -75,7 +75,7 @@ test("an answer to a read round of this node's previous life answers no round of
   cluster.passUntil(() => cluster.driver("b").status().isReady);
   cluster.lose = ({ to, message }) => to === "b" && message.kind !== "read-index-reply" && message.kind !== "hello";
   cluster.put("a", "x");
-  cluster.settle();
+  cluster.pass(10);
   expect(cluster.isAcknowledged("x")).toBe(true);
   // The network gives up the old answers only now.
   cluster.hold = ({ to, message }) => to !== "b" && message.kind === "read-index";

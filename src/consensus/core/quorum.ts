@@ -46,6 +46,11 @@ export class Tally<C extends VoteChoice> {
     return undefined;
   }
 
+  has(choice: VoteChoice): boolean {
+    const key = choiceKeyOf(choice);
+    return this.counted.some((entry) => entry.key === key);
+  }
+
   /** Some choice other than `?`; C2 makes it the only one. */
   anyFirm(): Exclude<C, typeof UNSURE> | undefined {
     const firm = this.counted.find((entry) => entry.choice !== UNSURE);

@@ -59,6 +59,8 @@ export class Slot {
   held: Value | undefined;
   /** The own proposal waits for the own vote, to leave with it. */
   isEchoHeld = false;
+  /** Until then the first vote for the own value waits: the others' votes alone may decide. */
+  lazyVoteUntilMs = Number.NEGATIVE_INFINITY;
   decision: Outcome | undefined;
   /** The phase whose Vote this node cast last, or will cast next. */
   private phase = 0;
@@ -129,6 +131,11 @@ export class Slot {
     if (this.phase === 0 && !this.hasVoted) return this.moveFirstVote();
     if (this.ownVotes.length <= this.phase) return this.moveLaterVote();
     return this.moveState();
+  }
+
+  /** Whether every vote of phase 0 that came so far is for a value: the slot is on the common path. */
+  get isUncontested(): boolean {
+    return this.votes.length <= 1 && this.states.length === 0 && this.votes[0]?.has(UNSURE) !== true;
   }
 
   /** The `?` of phase 0 that patience or doubt allows. Later phases have none: a hurried `?` would break C4. */
