@@ -27,6 +27,7 @@ export function testChaos(name: string, { first, count }: { readonly first: numb
     const covered = {
       "crashes of all nodes": sum.allNodeCrashes,
       "nodes stopped for their disks": sum.refusals,
+      "changes of the members": sum.changesDone,
       "slots decided in a phase above 0": sum.laterPhaseSlots,
       "null slots": sum.nullSlots,
       "slots in doubt after a restart": sum.inDoubtSlots,

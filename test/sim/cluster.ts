@@ -3,10 +3,11 @@
 import { AetherError } from "../../src/base/errors.ts";
 import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
-import type { ConsensusObserver, TestChoices } from "../../src/consensus/observer.ts";
-import type { GroupStatus, ProposeOutcome } from "../../src/consensus/group.ts";
+import type { TestChoices } from "../../src/consensus/observer.ts";
+import type { ChangeOutcome, GroupStatus, MembershipChange, ProposeOutcome } from "../../src/consensus/group.ts";
 import { LOG_LIMITS, type LogLimits } from "../../src/consensus/core/journal-index.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
+import type { KeyText } from "../../src/kvstore/core/key.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
@@ -22,10 +23,14 @@ import { StreamChecker } from "./checkers/stream-checker.ts";
 import type { Violations } from "./checkers/violations.ts";
 import type { CrashMoment } from "./nemesis/faults.ts";
 import { plantedInside, type HarnessFault } from "./planted.ts";
+import { ProcessObserver } from "./process-observer.ts";
 import type { Reply, Service } from "./workloads/clients.ts";
 
 export interface ClusterConfig {
+  /** First voters. */
   readonly nodeCount: number;
+  /** Nodes that join the cluster, and vote only when somebody promotes them. */
+  readonly standbyCount: number;
   readonly windowSlots: number;
   readonly pipelineSlots: number;
   readonly planted: HarnessFault | undefined;
@@ -55,9 +60,11 @@ interface RunningNode {
 
 const CHECKPOINT_MS_MAX = 3_000;
 
-const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB };
+/** With it a node that was away gets a snapshot, because the log that it misses is gone. */
+export const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB };
 
 export class Cluster {
+  /** First voters, then those that join. */
   readonly nodes: readonly NodeId[];
   readonly machines: ReadonlyMap<NodeId, Machine>;
   readonly network: SimNetwork;
@@ -69,6 +76,9 @@ export class Cluster {
   private readonly hooks: ClusterHooks;
   private readonly running = new Map<NodeId, RunningNode>();
   private readonly logLimits: LogLimits;
+  private readonly firstVoters: readonly NodeId[];
+  /** Nodes that are started with `join`. */
+  private readonly joining: Set<NodeId>;
 
   constructor(world: World, config: ClusterConfig, violations: Violations, hooks: ClusterHooks) {
     this.world = world;
@@ -76,12 +86,13 @@ export class Cluster {
     this.violations = violations;
     this.hooks = hooks;
     this.network = new SimNetwork(world);
-    this.nodes = Array.from({ length: config.nodeCount }, (_, index) => parseNodeId(`n${index + 1}`));
-    this.protocol = new ProtocolChecker({ voters: this.nodes, windowSlots: config.windowSlots }, violations);
+    const { nodeCount, standbyCount, windowSlots } = config;
+    this.nodes = Array.from({ length: nodeCount + standbyCount }, (_, index) => parseNodeId(`n${index + 1}`));
+    this.firstVoters = this.nodes.slice(0, nodeCount);
+    this.joining = new Set(this.nodes.slice(nodeCount));
+    this.protocol = new ProtocolChecker({ voters: this.firstVoters, windowSlots }, violations);
     this.streams = new StreamChecker(violations);
-    // Where the log is short, a node that was away gets a snapshot instead.
-    const drawn = world.random.fork("log limits").next() < 0.5 ? SHORT_LOG : LOG_LIMITS;
-    this.logLimits = config.logLimits ?? drawn;
+    this.logLimits = config.logLimits ?? LOG_LIMITS;
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
     for (const [node, machine] of this.machines) {
@@ -124,16 +135,52 @@ export class Cluster {
     });
   }
 
-  /** Every node is ready, has applied all that is decided, and all states are equal. */
-  get isConverged(): boolean {
-    const statuses = this.nodes.map((node) => this.statusOf(node));
+  /** From now on the node is started with `join`, as an empty directory must be. */
+  join(node: NodeId): void {
+    this.joining.add(node);
+  }
+
+  /** Asks a node that takes part for a change of the members. False when there is none now. */
+  changeMembership(change: MembershipChange, done: (outcome: ChangeOutcome) => void): boolean {
+    const asked = this.nodes.find((node) => node !== change.node && this.isAdmitted(node));
+    const running = asked === undefined ? undefined : this.runningOn(asked);
+    running?.driver.changeMembership(change, done);
+    return running !== undefined;
+  }
+
+  /** The members' nodes, as the node knows that has applied most. */
+  get members(): NodeId[] {
+    let furthest: GroupDriver | undefined;
+    for (const { driver, process } of this.running.values()) {
+      if (!process.isAlive) continue;
+      if (furthest === undefined || driver.status().applied > furthest.status().applied) furthest = driver;
+    }
+    return furthest?.membership().members.map(({ node }) => node) ?? [...this.firstVoters];
+  }
+
+  /** How many more voters may lose their disks for ever while the others are a quorum. */
+  get canLose(): number {
+    const views = this.nodes.flatMap((node) => this.runningOn(node)?.driver.membership() ?? []);
+    const left = views.map(({ voters, pending, members }) => {
+      const lost = members.filter((member) => member.isLost).length;
+      const count = Math.min(voters.length, pending?.voters.length ?? voters.length);
+      return Math.ceil(count / 2) - 1 - lost;
+    });
+    return Math.min(Math.ceil(this.firstVoters.length / 2) - 1, ...left);
+  }
+
+  /** Every node is a member, unless it may be away; every member is ready and has applied all; all states are equal. */
+  isConverged(mayBeAway: (node: NodeId) => boolean = () => false): boolean {
+    const { members } = this;
+    if (!this.nodes.every((node) => members.includes(node) || mayBeAway(node))) return false;
+    const statuses = members.map((node) => this.statusOf(node));
     const first = statuses[0];
     const isEqual = statuses.every((status) => {
       if (status?.isReady !== true) return false;
       return status.applied === status.decided && status.applied === first?.applied;
     });
     // Slots may be under way that nobody knows to be decided, for example after all nodes forgot it in a crash.
-    return isEqual && this.nodes.every((node) => this.runningOn(node)?.driver.replica.slots.inFlight === 0);
+    return isEqual && members.every((node) => this.runningOn(node)?.driver.replica.slots.inFlight === 0);
   }
 
   /** Commands and reads whose callback is owed by a living node. */
@@ -143,15 +190,16 @@ export class Cluster {
 
   /** After healing: all replicas hold the same. */
   checkEnd(): void {
-    this.protocol.checkEnd((node) => this.statusOf(node)?.applied ?? -1);
-    const states = this.nodes.map((node) => this.runningOn(node)?.kv);
+    const { members } = this;
+    this.protocol.checkEnd((node) => this.statusOf(node)?.applied ?? -1, members);
+    const states = members.map((node) => this.runningOn(node)?.kv);
     const hashes = new Set(states.map((state) => state?.stateHash));
     if (hashes.size > 1) this.violations.report("C7", `C7: state hashes differ at the end: ${[...hashes].join(", ")}`);
     for (const [index, state] of states.entries()) {
       const revision = state?.revision ?? -1;
       if (revision === this.streams.log.length) continue;
       const shown = `the streams show ${this.streams.log.length}`;
-      this.violations.report("C7", `C7: ${this.nodes[index] ?? "?"} ends at revision ${revision}, ${shown}`);
+      this.violations.report("C7", `C7: ${members[index] ?? "?"} ends at revision ${revision}, ${shown}`);
     }
   }
 
@@ -173,7 +221,8 @@ export class Cluster {
 
   /** A process that stops itself is gone, and its machine stands idle until somebody starts it again. */
   private stopped(process: SimProcess, error: AetherError): void {
-    if (!process.isAlive) return;
+    if (!process.isAlive || process.isStopping) return;
+    process.isStopping = true;
     const { node } = process;
     this.world.note("stops", node, { kind: "text", text: `${error.code} ${error.message}` });
     if (!this.hooks.isExcused(node, error.code)) {
@@ -187,7 +236,6 @@ export class Cluster {
     const { process, clock, log, random, messaging } = env;
     const { node } = process;
     this.hooks.onRestart(node);
-    this.protocol.booted(node, process.life);
     const generations = await KvGenerations.open(env.store);
     const kv = KvState.open({ generations, clock, log, cluster: "sim", onFatal });
     if (!process.isAlive) return;
@@ -200,6 +248,7 @@ export class Cluster {
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);
     const choices = this.hooks.choicesOf(node);
+    const observer = new ProcessObserver(process, this.protocol, this.hooks);
     const driver = await GroupDriver.open(
       {
         clock,
@@ -214,51 +263,21 @@ export class Cluster {
       {
         cluster: "sim",
         node,
-        voters: this.nodes,
+        voters: this.joining.has(node) ? [] : this.firstVoters,
         address: `sim://${node}`,
         windowSlots,
         pipelineSlots,
         logLimits: this.logLimits,
-        observer: this.observe(process),
+        observer,
         ...(planted === undefined ? {} : { planted }),
         ...(choices === undefined ? {} : { choices }),
       },
     );
     if (!process.isAlive) return;
+    observer.opened(driver);
     driver.start();
     this.running.set(node, { process, driver, kv, owed: 0 });
     this.checkpointNowAndThen(process, kv);
-  }
-
-  /** Passes on what the protocol does, and when it does what a crash would hurt. */
-  private observe(process: SimProcess): ConsensusObserver {
-    const { protocol, hooks } = this;
-    return {
-      sent: (from, to, message) => {
-        protocol.sent(from, to, message);
-        if (message.kind === "proposal") hooks.onMoment("proposed", process.node);
-        if (message.kind === "ballot" && to !== from) hooks.onMoment("ballot-sent", process.node);
-      },
-      durable: (node, ballots, batches) => {
-        protocol.durable(node, ballots, batches);
-        if (ballots.length > 0) hooks.onMoment("ballot-durable", node);
-      },
-      decided: (node, slot, outcome, phase) => {
-        protocol.decided(node, slot, outcome, phase);
-        hooks.onMoment("decided", node);
-      },
-      applied: (node, slot, outcome, ran, stateHash) => {
-        protocol.applied(node, slot, outcome, ran, stateHash);
-        hooks.onMoment("applied", node);
-      },
-      installed: (node, applied, stateHash) => {
-        protocol.installed(node, applied, stateHash);
-      },
-      acknowledged: (node, slot, batch) => {
-        protocol.acknowledged(node, slot, batch);
-        hooks.onMoment("acknowledged", node);
-      },
-    };
   }
 
   /** Checkpoints are rare in a short run; a restart is to find them at any distance from the end of the log. */
@@ -286,12 +305,11 @@ export class Cluster {
       if (answers > 1) this.violations.report("assertion", `${node} called back ${answers} times`);
       reply(made);
     };
-    const { driver, kv } = running;
+    const { driver, kv, process } = running;
     if (action.kind === "txn") {
-      driver.propose(encodeTxn(action.txn), (outcome) => answer(this.replyOf(outcome)));
+      driver.propose(encodeTxn(action.txn), (outcome) => answer(this.replyOf(process, outcome)));
     } else if (this.config.planted === "read-without-round") {
       const { entry, revision } = kv.getLocal(action.key);
-      const { process } = running;
       this.world.schedule({ delayMs: 0, kind: "local-read", process }, () => {
         answer({ kind: "ok", answer: { kind: "read", entry, revision } });
       });
@@ -301,17 +319,27 @@ export class Cluster {
           answer({ kind: "failed" });
           return;
         }
-        const { entry, revision } = kv.getLocal(action.key);
-        answer({ kind: "ok", answer: { kind: "read", entry, revision } });
+        answer(this.readOn(running, action.key));
       });
     }
     isInCall = false;
   }
 
-  private replyOf(outcome: ProposeOutcome): Reply {
+  private readOn({ kv, process }: RunningNode, key: KeyText): Reply {
+    try {
+      const { entry, revision } = kv.getLocal(key);
+      return { kind: "ok", answer: { kind: "read", entry, revision } };
+    } catch (error) {
+      // A state that cannot be read says so, and its node stops.
+      if (process.isStopping && error instanceof AetherError) return { kind: "failed" };
+      throw error;
+    }
+  }
+
+  private replyOf(process: SimProcess, outcome: ProposeOutcome): Reply {
     switch (outcome.kind) {
       case "applied":
-        return this.answerOf(outcome.result);
+        return this.answerOf(process, outcome.result);
       case "refused":
         return { kind: "failed" };
       case "unknown":
@@ -320,9 +348,10 @@ export class Cluster {
   }
 
   /** What a group gives as the result of a command is what KvState.applyBatch gave for it. */
-  private answerOf(made: unknown): Reply {
+  private answerOf(process: SimProcess, made: unknown): Reply {
     const result = made as ApplyResult;
     if (result.kind !== "done") {
+      if (process.isStopping) return { kind: "unknown" };
       this.violations.report("assertion", `a well-formed command was answered ${JSON.stringify(result)}`);
       return { kind: "unknown" };
     }

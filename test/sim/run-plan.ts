@@ -11,7 +11,7 @@ import { checkRegister } from "./checkers/register-checker.ts";
 import { registerHistoryOf } from "./checkers/register-history.ts";
 import { checkStoreOrder, type StoreOrderStats } from "./checkers/store-order-checker.ts";
 import { Violations, type Violation } from "./checkers/violations.ts";
-import { Cluster } from "./cluster.ts";
+import { Cluster, SHORT_LOG } from "./cluster.ts";
 import { Nemesis, type NemesisStats } from "./nemesis/nemesis.ts";
 import type { RunPlan } from "./plan/run-plan.ts";
 import { ALL_KEYS, isRegister } from "./workloads/actions.ts";
@@ -80,8 +80,10 @@ class PlannedRun {
     this.violations = new Violations(({ check, message }) => {
       world.note("VIOLATION", "", { kind: "text", text: `${check}: ${message}` });
     });
-    const { nodeCount, windowSlots, pipelineSlots, planted } = plan;
-    this.cluster = new Cluster(world, { nodeCount, windowSlots, pipelineSlots, planted }, this.violations, {
+    const { nodeCount, standbyCount, windowSlots, pipelineSlots, planted } = plan;
+    const limits = plan.isLogShort ? { logLimits: SHORT_LOG } : {};
+    const config = { nodeCount, standbyCount, windowSlots, pipelineSlots, planted };
+    this.cluster = new Cluster(world, { ...config, ...limits }, this.violations, {
       onMoment: (moment, node) => this.nemesis.onMoment(moment, node),
       onRestart: (node) => this.clients.nodeRestarted(node),
       isExcused: (node, code) => this.nemesis.isExcused(node, code),
@@ -98,6 +100,10 @@ class PlannedRun {
         isAdmitted: (node) => cluster.isAdmitted(node),
         isRemembered: (node, writes) => cluster.isRemembered(node, writes),
         writesOf: (node) => cluster.writesOf(node),
+        canLose: () => cluster.canLose,
+        change: (change, done) => cluster.changeMembership(change, done),
+        isMember: (node) => cluster.members.includes(node),
+        join: (node) => cluster.join(node),
       },
       plan.links,
     );
@@ -134,10 +140,11 @@ class PlannedRun {
 
   /** Until every client has its answer and every node has applied everything that is decided. */
   private async settle(): Promise<void> {
-    const { cluster, clients, violations } = this;
+    const { cluster, clients, nemesis, violations } = this;
     const isDone = (): boolean => {
       if (violations.first !== undefined) return true;
-      return clients.isIdle && cluster.owedCallbacks === 0 && cluster.isConverged;
+      if (!clients.isIdle || nemesis.operator.isBusy || cluster.owedCallbacks > 0) return false;
+      return cluster.isConverged((node) => nemesis.operator.removed.has(node));
     };
     const isInTime = await this.world.run(isDone, this.world.nowMs + HEALING_MS_MAX);
     if (!isInTime && this.world.failure === undefined) violations.report("liveness", this.describeStuck());
@@ -158,7 +165,7 @@ class PlannedRun {
       stats: {
         ...this.cluster.protocol.stats,
         ...this.nemesis.stats,
-        nodeCount: this.cluster.nodes.length,
+        nodeCount: this.plan.nodeCount,
         commands: history.length,
         answered: count("ok"),
         failed: count("failed"),
@@ -206,6 +213,7 @@ class PlannedRun {
       if (status === undefined) return `${node}: down`;
       return `${node}: applied ${status.applied} of ${status.decided}, ${status.notReadyReason ?? "ready"}`;
     });
+    if (this.nemesis.operator.isBusy) statuses.push("a change of the members is not finished");
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;
   }

@@ -34,8 +34,8 @@ export class ScriptedRun {
   ) {
     this.world = new World(seed);
     this.onMoment = onMoment;
-    const config = { nodeCount, windowSlots: WINDOW_SLOTS, pipelineSlots: 4, planted: undefined, ...limits };
-    this.cluster = new Cluster(this.world, config, this.violations, {
+    const config = { nodeCount, standbyCount: 0, windowSlots: WINDOW_SLOTS, pipelineSlots: 4, planted: undefined };
+    this.cluster = new Cluster(this.world, { ...config, ...limits }, this.violations, {
       onMoment: () => {
         this.moments += 1;
         this.onMoment(this.moments);
@@ -54,7 +54,7 @@ export class ScriptedRun {
   /** Starts all machines and waits until they are one cluster. */
   async form(): Promise<void> {
     this.cluster.start();
-    await this.world.run(() => this.cluster.isConverged, FORMING_MS_MAX);
+    await this.world.run(() => this.cluster.isConverged(), FORMING_MS_MAX);
   }
 
   /** Puts `count` values, each through the next node that is up; gives the longest time without an acknowledgement. */
@@ -91,7 +91,7 @@ export class ScriptedRun {
   /** Until every command has its answer and all nodes are equal; then everything is judged. */
   async settleAndJudge(): Promise<Violation | undefined> {
     const isSettled = (): boolean => {
-      return this.clients.isIdle && this.cluster.owedCallbacks === 0 && this.cluster.isConverged;
+      return this.clients.isIdle && this.cluster.owedCallbacks === 0 && this.cluster.isConverged();
     };
     const isBroken = (): boolean => this.violations.first !== undefined;
     const isInTime = await this.world.run(() => isBroken() || isSettled(), this.world.nowMs + SETTLING_MS_MAX);

@@ -35,6 +35,7 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
       `${sum.unknownOpen} kept open), ${sum.overlapping} overlapping`,
     `faults: ${sum.faults} (at least ${least.faults} per seed), ${sum.crashes} crashes, ` +
       `${sum.allNodeCrashes} times all nodes were down, ${sum.refusals} nodes stopped for their disks`,
+    `members: ${sum.changesAsked} changes asked for, ${sum.changesDone} done`,
     `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
       `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
     `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +

@@ -126,7 +126,9 @@ export class Admission {
     const met = this.met.get(to);
     // Needed for the list alone, so a formed cluster keeps its secret.
     const share = isFormed ? "" : this.self.share;
-    const genesis = isFormed && met?.isFormed === false ? this.genesis : undefined;
+    // Only for members: a node that came before the cluster formed would take itself for one.
+    const isOwed = isFormed && met?.isFormed === false && this.membership.isMember(met.uid);
+    const genesis = isOwed ? this.genesis : undefined;
     const start = { uid, startId, startWrite, doubtBelow, share, listDigest, isFormed, wantsHello: met === undefined };
     const isJoining = !isFormed && this.firstVoters.length === 0;
     return { kind: "hello", ...start, address, isJoining, supportedVersion: CLUSTER_VERSION_MAX, seed, genesis };

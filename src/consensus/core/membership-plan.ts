@@ -105,7 +105,10 @@ function refuseList(voters: readonly Voter[], sight: ClusterSight): ChangePlan |
     return conflict("another change of the voters is under way: wait until it is finished");
   }
   const next = new VoterList(voters, applied);
-  const alive = voters.filter((voter) => sight.isAlive(voter)).length;
+  // A lost voter cannot be there, whoever has connected under its name meanwhile.
+  const alive = voters.filter(({ node, uid }) => {
+    return membership.find(uid)?.isLost !== true && sight.isAlive({ node, uid });
+  }).length;
   if (alive >= next.quorum) return undefined;
   const reason = `of the voters ${names(next)} only ${alive} would be there, and ${next.quorum} are a quorum`;
   return { kind: "refused", code: "E_NO_QUORUM", reason: `${reason}: start the missing ones first` };

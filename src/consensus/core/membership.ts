@@ -287,6 +287,11 @@ export class Membership {
     if (busy !== undefined) return busy;
     const left = this.rulingAt(slot).voters.filter((voter) => voter.uid !== uid);
     if (left.length === 0) return refused("E_INVALID", `${node} is the last voter`);
+    const whole = left.filter((voter) => this.find(voter.uid)?.isLost !== true).length;
+    if (whole < quorumOf(left.length)) {
+      const reason = `without ${node} too many voters are lost: let others take their places first`;
+      return refused("E_CONFLICT", reason);
+    }
     this.drop(member);
     return this.startList(left, slot);
   }

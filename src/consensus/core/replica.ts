@@ -338,11 +338,14 @@ export class Replica {
   private onMessage(from: NodeId, message: Message): void {
     const peer = this.peers.get(from);
     if (peer === undefined) return;
-    peer.heardMs = this.turn.nowMs;
     if (message.kind === "hello") this.onHello(from, message);
     else if (message.kind === "hello-reply") this.admission.onReply(from, message, this.turn.effects);
+    // A data directory that is refused here speaks under the voter's name: that voter was not heard.
+    if (!this.admission.hasMet(from)) return;
+    (this.peers.get(from) ?? peer).heardMs = this.turn.nowMs;
     // Before both have met nothing else counts: the sender repeats whatever still matters.
-    else if (this.admission.isFormed && this.admission.hasMet(from)) this.onVoterMessage(peer, message);
+    if (message.kind === "hello" || message.kind === "hello-reply" || !this.admission.isFormed) return;
+    this.onVoterMessage(peer, message);
   }
 
   private onHello(from: NodeId, hello: Extract<Message, { kind: "hello" }>): void {

@@ -7,6 +7,8 @@ export class SimProcess {
   /** 1 for the first process of a node, plus one with each restart. */
   readonly life: number;
   isAlive = true;
+  /** It has found that it must stop: what it says of itself in the rest of this turn means nothing. */
+  isStopping = false;
   /** Events of a paused process wait until this time. */
   pausedUntilMs = 0;
 

@@ -1,6 +1,8 @@
 // Owns: everything ever proposed, voted and stated in ONE slot, by whom, and what of it is on disk.
 // Sets of nodes are bit masks: bit i is the i-th voter.
 
+import type { VoterList } from "./voter-lists.ts";
+
 export const UNSURE_KEY = "?";
 
 /** The votes or the states of one phase. */
@@ -34,8 +36,9 @@ export class PhaseBook {
     this.durable.set(choice, (this.durable.get(choice) ?? 0) | (1 << voter));
   }
 
-  countSeen(choice: string): number {
-    return countBits(this.seen.get(choice) ?? 0);
+  /** How many of the voters in `mask`. */
+  countSeen(choice: string, mask: number): number {
+    return countBits((this.seen.get(choice) ?? 0) & mask);
   }
 
   /** How many made any choice. */
@@ -43,8 +46,8 @@ export class PhaseBook {
     return this.choiceOf.filter((choice) => choice !== undefined).length;
   }
 
-  countDurable(choice: string): number {
-    return countBits(this.durable.get(choice) ?? 0);
+  countDurable(choice: string, mask: number): number {
+    return countBits((this.durable.get(choice) ?? 0) & mask);
   }
 }
 
@@ -70,8 +73,8 @@ export class SlotBook {
     this.proposers.set(proposed.value, (this.proposers.get(proposed.value) ?? 0) | (1 << voter));
   }
 
-  countProposers(value: string): number {
-    return countBits(this.proposers.get(value) ?? 0);
+  countProposers(value: string, mask: number): number {
+    return countBits((this.proposers.get(value) ?? 0) & mask);
   }
 
   votesOf(phase: number): PhaseBook {
@@ -83,8 +86,8 @@ export class SlotBook {
   }
 
   /** A phase in which a quorum has this choice on disk. */
-  phaseWithDurableQuorum(choice: string, quorum: number): number | undefined {
-    const phase = this.votes.findIndex((book) => book.countDurable(choice) >= quorum);
+  phaseWithDurableQuorum(choice: string, { mask, quorum }: VoterList): number | undefined {
+    const phase = this.votes.findIndex((book) => book.countDurable(choice, mask) >= quorum);
     return phase < 0 ? undefined : phase;
   }
 }

@@ -9,11 +9,12 @@
 // C4  After a quorum of Votes(p) = x exists, every State(q > p) is x.
 // C5  Nobody decides differently, and nobody decides what no quorum has on disk.
 // C6  A decided value's batches are on a quorum of disks, but for those that can never run any more: of their origin
-//     a later incarnation has run.
+//     a later incarnation has run, or it was removed.
 // C7  Slots are applied one after the other without gaps; equal slots give equal state hashes.
 // C8  Each batch changes the state at most once, and none after one of a later incarnation of its origin.
 // C9  An acknowledged command is in the decided prefix of every later quorum.
-// C10 Ballots come only from voters and only for slots below applied + W.
+// C10 Ballots come only from the voters of their slot and only for slots below applied + W; all nodes have the same
+//     list of voters for a slot, and every quorum of the slot is one of that list.
 import type { NodeId, NodeUid } from "../../../src/base/ids.ts";
 import {
   batchKeyOf,
@@ -29,6 +30,7 @@ import {
 import type { ConsensusObserver } from "../../../src/consensus/observer.ts";
 import { countBits, SlotBook, UNSURE_KEY } from "./ballot-book.ts";
 import type { Violations } from "./violations.ts";
+import { VoterLists } from "./voter-lists.ts";
 
 export interface ProtocolCheckerConfig {
   readonly voters: readonly NodeId[];
@@ -60,6 +62,9 @@ interface NodeBook {
   next: number | undefined;
 }
 
+/** Every voter there ever was. */
+const ANY = -1;
+
 interface AppliedSlot {
   readonly outcome: string;
   readonly ran: string;
@@ -80,9 +85,9 @@ export class ProtocolChecker implements ConsensusObserver {
   };
   private readonly violations: Violations;
   private readonly windowSlots: number;
-  private readonly quorum: number;
+  private readonly voters: VoterLists;
+  /** By data directory. */
   private readonly nodes: NodeBook[];
-  private readonly indexOf: ReadonlyMap<NodeId, number>;
   private readonly slots: SlotBook[] = [];
   /** Slots [0, decidedPrefix) are decided somewhere. */
   private decidedPrefix = 0;
@@ -92,6 +97,7 @@ export class ProtocolChecker implements ConsensusObserver {
   private readonly slotOfRun = new Map<BatchKey, number>();
   /** The last incarnation of each origin that has run. */
   private readonly newestRun = new Map<NodeUid, number>();
+  private readonly removedOrigins = new Set<NodeUid>();
   private readonly acknowledgedIn = new Map<BatchKey, number>();
   /** Acknowledged in the application of a slot that is not complete yet. */
   private unconfirmed: { readonly node: NodeId; readonly slot: number; readonly key: BatchKey }[] = [];
@@ -99,23 +105,40 @@ export class ProtocolChecker implements ConsensusObserver {
   constructor(config: ProtocolCheckerConfig, violations: Violations) {
     this.violations = violations;
     this.windowSlots = config.windowSlots;
-    this.quorum = Math.floor(config.voters.length / 2) + 1;
+    this.voters = new VoterLists(config.voters);
     this.nodes = config.voters.map((node) => ({ node, life: 0, applied: 0, next: undefined }));
-    this.indexOf = new Map(config.voters.map((node, index) => [node, index]));
   }
 
-  /** A new process of `node` starts. */
-  booted(node: NodeId, life: number): void {
-    const voter = this.voterOf(node);
+  /** A new process of `node` starts, on the data directory `uid`; without one it is that of before. */
+  booted(node: NodeId, life: number, uid?: NodeUid): void {
+    const voter = uid === undefined ? this.voterOf(node) : this.voters.opened(node, uid);
+    this.nodes[voter] ??= { node, life: 0, applied: 0, next: undefined };
     const book = this.nodes[voter];
-    if (book === undefined) return;
     book.life = life;
     book.next = undefined;
+    // A process that stopped while it applied a slot confirms nothing more.
+    this.unconfirmed = this.unconfirmed.filter((entry) => entry.node !== node);
     const bit = 1 << voter;
     for (const slot of this.slots) {
       const hadProposed = slot.proposedBy[voter] !== undefined;
       if (hadProposed && (slot.decidedBy & bit) === 0) this.stats.inDoubtSlots += 1;
     }
+  }
+
+  /** `node` has it that these directories vote from `fromSlot` on, having applied the slots below `applied`. */
+  listed(node: NodeId, list: { readonly fromSlot: number; readonly uids: readonly NodeUid[] }, applied: number): void {
+    const { fromSlot, uids } = list;
+    if (!this.voters.note(fromSlot, uids)) {
+      this.violate("C10", `${node} has other voters from slot ${fromSlot} on than another node`);
+    }
+    if (fromSlot > 0 && fromSlot - this.windowSlots >= applied) {
+      this.violate("C10", `${node} has voters for slot ${fromSlot} with only ${applied} slots applied`);
+    }
+  }
+
+  /** A node has applied that this directory is no member any more. */
+  removed(uid: NodeUid): void {
+    this.removedOrigins.add(uid);
   }
 
   sent(from: NodeId, to: NodeId, message: Message): void {
@@ -153,7 +176,7 @@ export class ProtocolChecker implements ConsensusObserver {
       this.stats.laterPhaseSlots += 1;
     }
     this.agree(node, slot, choice);
-    if (book.phaseWithDurableQuorum(choice, this.quorum) === undefined) {
+    if (book.phaseWithDurableQuorum(choice, this.voters.at(slot)) === undefined) {
       this.violate("C5", `${node} decided ${choice} in slot ${slot} without a quorum of durable votes for it`);
     }
     if (outcome !== NULL_OUTCOME) this.checkHolders(node, slot, outcome);
@@ -196,7 +219,8 @@ export class ProtocolChecker implements ConsensusObserver {
     this.acknowledgedIn.set(key, slot);
     this.unconfirmed.push({ node, slot, key });
     const decided = this.slotBook(slot).decided;
-    if (decided === undefined || this.slotBook(slot).phaseWithDurableQuorum(decided, this.quorum) === undefined) {
+    const list = this.voters.at(slot);
+    if (decided === undefined || this.slotBook(slot).phaseWithDurableQuorum(decided, list) === undefined) {
       this.violate("C9", `${node} acknowledged ${key} in slot ${slot} before a quorum holds that decision`);
     }
     while (this.slots[this.decidedPrefix]?.decided !== undefined) this.decidedPrefix += 1;
@@ -205,9 +229,9 @@ export class ProtocolChecker implements ConsensusObserver {
     }
   }
 
-  /** At the end of a run, after healing: every replica has applied the same slots. */
-  checkEnd(appliedOf: (node: NodeId) => number): void {
-    const ends = this.nodes.map(({ node }) => appliedOf(node));
+  /** At the end of a run, after healing: every replica, of `nodes`, has applied the same slots. */
+  checkEnd(appliedOf: (node: NodeId) => number, nodes = this.nodes.map(({ node }) => node)): void {
+    const ends = nodes.map(appliedOf);
     if (new Set(ends).size > 1) this.violate("C7", `replicas end at different slots: ${ends.join(", ")}`);
     const end = Math.min(...ends);
     for (const [key, slot] of this.acknowledgedIn) {
@@ -221,11 +245,12 @@ export class ProtocolChecker implements ConsensusObserver {
   /** What a node acknowledged while it applied `slot` must be among what it ran there. */
   private confirmAcknowledged(node: NodeId, slot: number, ran: readonly BatchKey[]): void {
     if (this.unconfirmed.length === 0) return;
-    for (const { node: by, slot: claimed, key } of this.unconfirmed) {
-      if (by === node && claimed === slot && ran.includes(key)) continue;
-      this.violate("C9", `${by} acknowledged ${key} in slot ${claimed}, where it had not run`);
+    const own = this.unconfirmed.filter((entry) => entry.node === node);
+    this.unconfirmed = this.unconfirmed.filter((entry) => entry.node !== node);
+    for (const { slot: claimed, key } of own) {
+      if (claimed === slot && ran.includes(key)) continue;
+      this.violate("C9", `${node} acknowledged ${key} in slot ${claimed}, where it had not run`);
     }
-    this.unconfirmed = [];
   }
 
   private checkProposal(from: NodeId, slot: number, value: Value): void {
@@ -234,6 +259,9 @@ export class ProtocolChecker implements ConsensusObserver {
     const life = this.nodes[voter]?.life ?? 0;
     const choice = choiceKeyOf(value);
     const before = book.proposedBy[voter];
+    if ((this.voters.at(slot).mask & (1 << voter)) === 0) {
+      this.violate("C10", `${from} proposed in slot ${slot} and is no voter of it`);
+    }
     if (before === undefined) {
       book.propose(voter, { value: choice, life });
     } else if (before.value !== choice) {
@@ -261,7 +289,8 @@ export class ProtocolChecker implements ConsensusObserver {
     const phaseBook = ballot.kind === "vote" ? book.votesOf(ballot.phase) : book.statesOf(ballot.phase);
     if (phaseBook.choice(voter) !== choice) this.addBallot(voter, ballot, choice);
     phaseBook.addDurable(voter, choice);
-    if (ballot.kind === "vote" && choice !== UNSURE_KEY && phaseBook.countDurable(choice) >= this.quorum) {
+    const { mask, quorum } = this.voters.at(ballot.slot);
+    if (ballot.kind === "vote" && choice !== UNSURE_KEY && phaseBook.countDurable(choice, mask) >= quorum) {
       this.lock(ballot.slot, ballot.phase, choice);
     }
   }
@@ -277,6 +306,9 @@ export class ProtocolChecker implements ConsensusObserver {
     phaseBook.addSeen(voter, choice);
     this.stats.highestPhase = Math.max(this.stats.highestPhase, phase);
     const applied = this.nodes[voter]?.applied ?? 0;
+    if ((this.voters.at(slot).mask & (1 << voter)) === 0) {
+      this.violate("C10", `${node} cast ${describe(ballot)} and is no voter of that slot`);
+    }
     if (slot >= applied + this.windowSlots) {
       this.violate("C10", `${node} cast ${describe(ballot)} with only ${applied} slots applied`);
     }
@@ -294,17 +326,18 @@ export class ProtocolChecker implements ConsensusObserver {
 
   private checkVoteHasGround(node: string, ballot: Ballot, choice: string): void {
     const book = this.slotBook(ballot.slot);
+    const { mask, quorum } = this.voters.at(ballot.slot);
     if (choice === UNSURE_KEY) {
       const states = book.statesOf(ballot.phase);
-      if (ballot.phase === 0 || (states.secondFirm !== undefined && states.countAll() >= this.quorum)) return;
+      if (ballot.phase === 0 || (states.secondFirm !== undefined && states.countAll() >= quorum)) return;
       this.violate("C3", `${node} cast ${describe(ballot)} without a quorum of States that disagree`);
       return;
     }
     const grounds =
-      ballot.phase === 0 ? book.countProposers(choice) : book.statesOf(ballot.phase).countSeen(choice);
-    if (grounds >= this.quorum) return;
+      ballot.phase === 0 ? book.countProposers(choice, mask) : book.statesOf(ballot.phase).countSeen(choice, mask);
+    if (grounds >= quorum) return;
     const what = ballot.phase === 0 ? "Proposals" : "States";
-    this.violate("C3", `${node} cast ${describe(ballot)} with ${grounds} ${what} for it, not ${this.quorum}`);
+    this.violate("C3", `${node} cast ${describe(ballot)} with ${grounds} ${what} for it, not ${quorum}`);
   }
 
   /** A state other than 0 takes over what somebody voted for, or what the coin kept of an earlier phase. */
@@ -312,7 +345,7 @@ export class ProtocolChecker implements ConsensusObserver {
     if (choice === "0") return;
     const book = this.slotBook(ballot.slot);
     for (let phase = 0; phase < ballot.phase; phase += 1) {
-      if (book.votesOf(phase).countSeen(choice) + book.statesOf(phase).countSeen(choice) > 0) return;
+      if (book.votesOf(phase).countSeen(choice, ANY) + book.statesOf(phase).countSeen(choice, ANY) > 0) return;
     }
     this.violate("C3", `${node} cast ${describe(ballot)}, which nobody had voted for or stated before`);
   }
@@ -359,9 +392,10 @@ export class ProtocolChecker implements ConsensusObserver {
   }
 
   private checkHolders(node: NodeId, slot: number, value: Value): void {
+    const { mask, quorum } = this.voters.at(slot);
     for (const batch of value.batches) {
-      const holders = countBits(this.holdersOf.get(batchKeyOf(batch)) ?? 0);
-      if (holders >= this.quorum || this.isOutlived(batch)) continue;
+      const holders = countBits((this.holdersOf.get(batchKeyOf(batch)) ?? 0) & mask);
+      if (holders >= quorum || this.isOutlived(batch) || this.removedOrigins.has(batch.origin)) continue;
       this.violate("C6", `${node} decided slot ${slot} with ${batchKeyOf(batch)}, which is on ${holders} disks only`);
     }
   }
@@ -410,9 +444,9 @@ export class ProtocolChecker implements ConsensusObserver {
   }
 
   private voterOf(node: NodeId): number {
-    const voter = this.indexOf.get(node);
+    const voter = this.voters.of(node);
     if (voter === undefined) this.violate("C10", `${node} takes part and is no voter`);
-    return voter ?? this.nodes.length;
+    return voter ?? this.voters.count;
   }
 
   private violate(check: string, message: string): void {

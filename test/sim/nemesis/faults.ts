@@ -15,7 +15,9 @@ export type CrashMoment =
   | "applied"
   | "acknowledged"
   | "checkpoint-queued"
-  | "checkpoint-durable";
+  | "checkpoint-durable"
+  /** The state of another node was installed here. */
+  | "installed";
 
 export const CRASH_MOMENTS: readonly CrashMoment[] = [
   "proposed",
@@ -27,6 +29,7 @@ export const CRASH_MOMENTS: readonly CrashMoment[] = [
   "acknowledged",
   "checkpoint-queued",
   "checkpoint-durable",
+  "installed",
 ];
 
 export type CrashWhen =
@@ -72,6 +75,11 @@ export type Fault =
   /** `wall` alone may go back; the other one is monotonic. */
   | (OfNode & { readonly kind: "clock-jump"; readonly clock: "wall" | "monotonic"; readonly byMs: number })
   | (ForATime & OfNode & { readonly kind: "clock-rate"; readonly rate: number })
+  /** Somebody makes a voter of a node, or takes it out of the cluster; it comes back with an empty disk, if it does. */
+  | (OfNode & { readonly kind: "promote" })
+  | (OfNode & { readonly kind: "remove"; readonly rejoinAfterMs?: number })
+  /** The disk of a node is gone for good: it is started with an empty one, and takes its own place. */
+  | (OfNode & { readonly kind: "replace"; readonly restartAfterMs: number })
   /** A node takes another one for the convener, whoever it should be. */
   | (ForATime & OfNode & { readonly kind: "wrong-convener"; readonly convener: number })
   /** The coins of later phases fall as badly as they can: all one side, or on each node another. */

@@ -8,6 +8,7 @@ import type { DiskCopies, Machine } from "../../../src/testkit/sim/machine.ts";
 import type { LinkProfile, SimNetwork } from "../../../src/testkit/sim/sim-network.ts";
 import type { World } from "../../../src/testkit/sim/world.ts";
 import type { CrashMoment, Fault, Link, PlannedFault } from "./faults.ts";
+import { Operator, type OperatorPorts, type OperatorStats } from "./operator.ts";
 
 export interface NemesisPorts {
   readonly world: World;
@@ -20,9 +21,15 @@ export interface NemesisPorts {
   readonly isRemembered: (node: NodeId, writes: number) => boolean;
   /** The last durable write that the node's process knows of. */
   readonly writesOf: (node: NodeId) => number;
+  /** How many voters may lose their disks for ever, so that the others are still a quorum. */
+  readonly canLose: () => number;
+  readonly change: OperatorPorts["change"];
+  readonly isMember: OperatorPorts["isMember"];
+  /** From now on the node is started with `join`. */
+  readonly join: (node: NodeId) => void;
 }
 
-export interface NemesisStats {
+export interface NemesisStats extends OperatorStats {
   faults: number;
   crashes: number;
   /** Crashes after which no node was up. */
@@ -50,7 +57,8 @@ interface Damage {
 const TRAP_MS_MAX = 1_500;
 
 export class Nemesis {
-  readonly stats: NemesisStats = { faults: 0, crashes: 0, allNodeCrashes: 0, refusals: 0 };
+  readonly operator: Operator;
+  private readonly counts = { faults: 0, crashes: 0, allNodeCrashes: 0, refusals: 0 };
   private readonly ports: NemesisPorts;
   private readonly baseProfile: LinkProfile;
   private readonly traps = new Set<Trap>();
@@ -64,10 +72,15 @@ export class Nemesis {
   constructor(ports: NemesisPorts, baseProfile: LinkProfile) {
     this.ports = ports;
     this.baseProfile = baseProfile;
+    this.operator = new Operator(ports);
+  }
+
+  get stats(): NemesisStats {
+    return { ...this.counts, ...this.operator.stats };
   }
 
   get isDone(): boolean {
-    return this.outstanding === 0;
+    return this.outstanding === 0 && !this.operator.isBusy;
   }
 
   start(plan: readonly PlannedFault[]): void {
@@ -91,8 +104,9 @@ export class Nemesis {
 
   /** The process of `node` stops itself with this error: whether what was done to its disk is to blame. */
   isExcused(node: NodeId, code: string): boolean {
+    if (code === "E_REMOVED" && this.operator.removed.has(node)) return true;
     const isKnown = this.damages.get(node)?.excuses.some((excuse) => excuse === code) ?? false;
-    if (isKnown) this.stats.refusals += 1;
+    if (isKnown) this.counts.refusals += 1;
     return isKnown;
   }
 
@@ -125,7 +139,7 @@ export class Nemesis {
   }
 
   private strike(fault: Fault): void {
-    this.stats.faults += 1;
+    this.counts.faults += 1;
     this.ports.world.note("fault", "", { kind: "text", text: JSON.stringify(fault) });
     switch (fault.kind) {
       case "links":
@@ -153,6 +167,11 @@ export class Nemesis {
       case "clock-jump":
       case "clock-rate":
         this.strikeClock(fault);
+        return;
+      case "promote":
+      case "remove":
+      case "replace":
+        this.strikeMembers(fault);
         return;
       case "wrong-convener":
         this.misled.set(this.nodeAt(fault.node), this.nodeAt(fault.convener));
@@ -241,10 +260,10 @@ export class Nemesis {
       const machine = this.machineOf(node);
       if (!machine.isUp) continue;
       machine.crash();
-      this.stats.crashes += 1;
+      this.counts.crashes += 1;
       this.later(restartAfterMs, () => this.bootIfDown(machine));
     }
-    if ([...this.ports.machines.values()].every(({ isUp }) => !isUp)) this.stats.allNodeCrashes += 1;
+    if ([...this.ports.machines.values()].every(({ isUp }) => !isUp)) this.counts.allNodeCrashes += 1;
   }
 
   private bootIfDown(machine: Machine): void {
@@ -284,8 +303,9 @@ export class Nemesis {
     const node = this.nodeAt(fault.node);
     const machine = this.machineOf(node);
     // One voter has nobody who could remember what its disk had promised.
-    const isAlone = this.ports.nodes.length === 1 && fault.kind !== "rotten-disk";
+    const isAlone = this.ports.canLose() < 1 && fault.kind !== "rotten-disk";
     if (isAlone || !machine.isUp || !this.ports.isAdmitted(node) || this.damages.has(node)) return;
+    if (this.operator.isReplacing(node)) return;
     switch (fault.kind) {
       case "rotten-disk":
         this.rot(node, fault.bits, fault.durationMs);
@@ -350,6 +370,46 @@ export class Nemesis {
     this.ports.world.note("repair", node);
     damage.repair();
     this.bootIfDown(this.machineOf(node));
+  }
+
+  // ── members ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private strikeMembers(fault: Extract<Fault, { readonly kind: "promote" | "remove" | "replace" }>): void {
+    const node = this.nodeAt(fault.node);
+    const { operator } = this;
+    switch (fault.kind) {
+      case "promote":
+        operator.promote(node);
+        return;
+      case "remove": {
+        const { rejoinAfterMs } = fault;
+        operator.remove(node, () => {
+          if (rejoinAfterMs !== undefined) this.later(rejoinAfterMs, () => this.startEmpty(node, 0));
+        });
+        return;
+      }
+      case "replace": {
+        const isPossible = this.ports.isAdmitted(node) && !this.damages.has(node) && !operator.removed.has(node);
+        if (operator.isBusy || !isPossible || this.ports.canLose() < 1) return;
+        operator.replace(node);
+        this.startEmpty(node, fault.restartAfterMs);
+        return;
+      }
+      default:
+        unreachable(fault);
+    }
+  }
+
+  /** The node's disk is gone, and with it whatever was wrong with it; a new one begins empty. */
+  private startEmpty(node: NodeId, afterMs: number): void {
+    const machine = this.machineOf(node);
+    machine.crash();
+    machine.mendDisks();
+    this.damages.delete(node);
+    machine.restoreDisks(new Map());
+    this.ports.join(node);
+    this.operator.rejoined(node);
+    this.later(afterMs, () => this.bootIfDown(machine));
   }
 
   // ── clocks ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,6 +22,7 @@ export function faultArbitrary(): fc.Arbitrary<Fault> {
     { weight: 3, arbitrary: diskArbitrary() },
     { weight: 1, arbitrary: clockArbitrary() },
     { weight: 2, arbitrary: choiceArbitrary() },
+    { weight: 5, arbitrary: membersArbitrary() },
   );
 }
 
@@ -152,6 +153,15 @@ function clockArbitrary(): fc.Arbitrary<Fault> {
       byMs: fc.nat(HOUR_MS),
     }),
     fc.record({ kind: fc.constant("clock-rate" as const), node, rate: fc.constantFrom(1.1, 0.9, 0.5, 2), durationMs }),
+  );
+}
+
+function membersArbitrary(): fc.Arbitrary<Fault> {
+  return fc.oneof(
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant("promote" as const), node }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("remove" as const), node }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("remove" as const), node, rejoinAfterMs: fc.nat(500) }) },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant("replace" as const), node, restartAfterMs: fc.nat(2_000) }) },
   );
 }
 

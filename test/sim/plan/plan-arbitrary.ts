@@ -34,9 +34,11 @@ export function planArbitrary(seed: number, overrides: PlanOverrides = {}): fc.A
       seed: fc.constant(seed),
       windowSlots: fc.constantFrom(64, 4, 8, 16),
       pipelineSlots: fc.constantFrom(1, 2, 8),
+      isLogShort: fc.boolean(),
       // Shrunk in this order: what is left of faults says most.
       faults: faultsArbitrary(),
       nodeCount: nodes,
+      standbyCount: weighted([[4, 0], [3, 1], [1, 2]]),
       clients: workload === undefined ? fc.oneof(...WORKLOADS.map(clientsOf)) : clientsOf(workload),
       links: baseLinks(),
     })

@@ -12,9 +12,14 @@ export interface RunPlan {
   readonly format: typeof PLAN_FORMAT;
   /** Of everything that is not planned: delays, durations of fsyncs, what of a write under way survives. */
   readonly seed: number;
+  /** The first voters. */
   readonly nodeCount: number;
+  /** Nodes that join them. */
+  readonly standbyCount: number;
   readonly windowSlots: number;
   readonly pipelineSlots: number;
+  /** The log is cut so soon that nodes which were away need snapshots. */
+  readonly isLogShort: boolean;
   /** How links behave all the time until healing. */
   readonly links: LinkProfile;
   readonly clients: readonly ClientScript[];
@@ -26,8 +31,10 @@ const Envelope = z.looseObject({
   format: z.literal(PLAN_FORMAT),
   seed: z.int(),
   nodeCount: z.int().min(1).max(7),
+  standbyCount: z.int().min(0).max(3),
   windowSlots: z.int().min(1),
   pipelineSlots: z.int().min(1),
+  isLogShort: z.boolean(),
   links: z.looseObject({}),
   clients: z.array(z.array(z.looseObject({ waitMs: z.number() }))),
   faults: z.array(z.looseObject({ atMs: z.number(), fault: z.looseObject({ kind: z.string() }) })),
