@@ -91,7 +91,7 @@ const maxLength = [
 ];
 
 export default defineConfig(
-  { ignores: ["dist/**", "dist-test/**", "coverage/**", "data/**", ".aether/**", "test/**/fixtures/**"] },
+  { ignores: ["dist/**", "dist-test/**", "coverage/**", "data/**", ".aether/**", "test/fixtures/data-*/**"] },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   {
     name: "aether/everywhere",
