@@ -12,8 +12,12 @@ import { initialLinkState, LINK_NEXT, type LinkEvent, type LinkRole, type LinkSt
 export const HANDSHAKE_MS = 2_000;
 /** After this long without sending anything we say that we live. */
 const PING_AFTER_MS = 300;
-/** A peer that was silent this long is gone: it missed three pings. */
-export const SILENCE_MS = 1_000;
+/**
+ * A peer that was silent this long is gone. Who relies on a peer suspects it earlier (peer-view.ts,
+ * failure-detector.ts); to connect again and catch up costs work, and on a machine that is short of it live peers would
+ * drop each other.
+ */
+export const SILENCE_MS = 3_000;
 const TICK_MS = 100;
 /** A tick this late means that our own process stood still: what the peer sent meanwhile is still unread. */
 const OWN_PAUSE_MS = 500;

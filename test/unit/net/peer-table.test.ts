@@ -91,14 +91,14 @@ describe("a connection", () => {
     expect(pingsIn(connection)).toBeLessThanOrEqual(100);
   });
 
-  test("is closed when the peer is silent for a second", async () => {
+  test("is closed when the peer is silent for three seconds", async () => {
     const { cluster, a, connection } = await connectedPair();
     connection.isDeaf = true;
-    cluster.clock.advance(999);
+    cluster.clock.advance(2_999);
     expect(a.events).toEqual(["up n2"]);
     cluster.clock.advance(101);
     expect(a.events).toEqual(["up n2", "down n2"]);
-    expect(connection.closeReason).toMatch(/nothing heard for 1\d\d\d ms/);
+    expect(connection.closeReason).toMatch(/nothing heard for 3\d\d\d ms/);
   });
 
   test("outlives a pause of the own process: what the peer sent meanwhile is not yet read", async () => {
@@ -289,8 +289,8 @@ describe("members that come and go", () => {
     a.router.setPeers(addressesOf("n1"));
     connection.close("test");
     pass(cluster, 2_500);
-    expect([a.events, b.events]).toEqual([["up n2", "down n2"], ["up n1", "down n1"]]);
-    pass(cluster, 1_000);
+    expect(b.events).toEqual(["up n1", "down n1"]);
+    pass(cluster, 2_500);
     expect([a.events.at(-1), b.events.at(-1)]).toEqual(["up n2", "up n1"]);
     expect(cluster.network.dials.map(({ url }) => url)).toEqual(["ws://n2:1", "ws://n1:1"]);
   });
