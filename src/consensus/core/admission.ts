@@ -294,7 +294,9 @@ export class Admission {
       // What a build says of itself needs no second witness.
       return { code: "E_VERSION", message, isProof: true };
     }
-    if (membership.isRemoved(hello.uid)) return removedRefusal(from);
+    // Until the list without it rules, its votes may be needed: without them that list would never come to rule.
+    const isStillVoting = membership.listsFrom(this.applied()).some((list) => list.has(hello.uid));
+    if (membership.isRemoved(hello.uid)) return isStillVoting ? undefined : removedRefusal(from);
     const member = membership.find(hello.uid);
     if (member?.isLost === true) return lost(from, "was declared lost, and another node takes its place", true);
     if (member !== undefined && member.node !== from) return lost(from, `belongs to ${member.node}`, true);
