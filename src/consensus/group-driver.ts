@@ -127,6 +127,16 @@ export class GroupDriver implements Group, GroupMembership {
     return new GroupDriver(ports, config, opened);
   }
 
+  /**
+   * The state machine cannot go on. Where its data is damaged and other voters have it, the next start takes theirs:
+   * that is made durable before the node ends.
+   */
+  stateFailed(error: AetherError): void {
+    const isElsewhere = this.replica.voterList.nodes.some((node) => node !== this.config.node);
+    if (error.code === "E_DATA_CORRUPT" && isElsewhere && this.state === "running") this.endSetAside(error.message);
+    else this.fail(error);
+  }
+
   /** Begins to take part. Peers that are connected already are greeted. */
   start(): void {
     this.state = "running";
@@ -352,7 +362,7 @@ export class GroupDriver implements Group, GroupMembership {
     for (const target of effects.readTargets) this.reads.roundAnswered(target, this.replica.slots.applied);
     for (const alarm of effects.alarms) this.raiseAlarm(alarm);
     if (effects.refused !== undefined) this.fail(new AetherError(effects.refused.code, effects.refused.message));
-    if (effects.diverged !== undefined) this.endDiverged(effects.diverged);
+    if (effects.diverged !== undefined) this.endSetAside(effects.diverged);
   }
 
   private carryOutChanges(effects: Effects): void {
@@ -369,7 +379,7 @@ export class GroupDriver implements Group, GroupMembership {
     });
   }
 
-  private endDiverged(reason: string): void {
+  private endSetAside(reason: string): void {
     const message = `${reason}: this node stops; its next start takes the state of the others instead`;
     this.endAfter({ kind: "diverged", reason }, new AetherError("E_DATA_CORRUPT", message));
   }
@@ -466,7 +476,7 @@ export class GroupDriver implements Group, GroupMembership {
         this.durable = ticket;
         this.lastWrite = writeNumber;
         this.replica.synced = synced;
-        this.replica.logStart = this.journal.logStart;
+        this.noteLogStart();
         this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
@@ -486,7 +496,12 @@ export class GroupDriver implements Group, GroupMembership {
     this.journal.cut({ applied: checkpointed, hasRun }, (failure) => {
       if (failure !== undefined) this.fail(diskFailure(failure));
     });
+    this.noteLogStart();
+  }
+
+  private noteLogStart(): void {
     this.replica.logStart = this.journal.logStart;
+    this.ports.metrics?.logStart.set(this.journal.logStart);
   }
 
   private noteDurable(entries: readonly StoredEntry[]): void {

@@ -27,6 +27,10 @@ export function declareConsensusMetrics(telemetry: Telemetry) {
       help: "Commands accepted on this node and not answered yet.",
     }),
     applied: telemetry.gauge({ name: "aether_consensus_applied_slots", help: "Slots applied on this node." }),
+    logStart: telemetry.gauge({
+      name: "aether_consensus_log_start_slots",
+      help: "The oldest slot that this node can give to others; one that is further behind fetches the state.",
+    }),
     refusedMessages: telemetry.counter({
       name: "aether_consensus_refused_messages_total",
       help: "Payloads of peers that could not be decoded.",

@@ -20,7 +20,7 @@ export interface OpenedVoter {
 
 /** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
 export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
-  const { journal, recovery } = await replay(ports, config);
+  const { journal, recovery, setAside } = await replay(ports, config);
   if (recovery.removed !== undefined) throw new AetherError("E_REMOVED", recovery.removed);
   const identity = recovery.identity ?? newIdentity(config, ports.random.fork("identity"));
   const windowSlots = identity.windowSlots;
@@ -32,6 +32,8 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   if (recovery.isInstalledLater) {
     start.push({ kind: "generation", generation: ports.stateMachine.loadedGeneration, slot: recovery.applied });
   }
+  // The next start must not believe it either, should it look better then.
+  if (setAside !== undefined && recovery.diverged === undefined) start.push({ kind: "diverged", reason: setAside });
   if (recovery.identity === undefined) start.unshift({ kind: "identity", identity });
   const entries = journal.toStored(start);
   const startWrite = await appendDurably(journal, { proposeBelow, promises: recovery.promises, entries });
@@ -63,20 +65,31 @@ export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise
   return { journal, replica, identity, incarnation, recovered };
 }
 
+/** `found` is why the state was set aside a moment ago. */
 async function replay(
   ports: GroupPorts,
   config: GroupConfig,
-): Promise<{ readonly journal: Journal; readonly recovery: Recovery }> {
-  const recovery = new Recovery(ports.stateMachine, config);
+  found?: string,
+): Promise<{ readonly journal: Journal; readonly recovery: Recovery; readonly setAside: string | undefined }> {
+  const { stateMachine, log } = ports;
+  const recovery = new Recovery(stateMachine, config);
   const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
-  if (recovery.diverged !== undefined && !ports.stateMachine.needsSnapshot) {
-    // What was just applied went into a state that a quorum has contradicted.
-    ports.log.error({ event: "consensus.state_set_aside", reason: recovery.diverged });
-    await ports.stateMachine.setAside();
-    return replay(ports, config);
+  const damage = stateMachine.damage ?? recovery.gap;
+  if (damage !== undefined && recovery.isAlone) throw irreparable(damage);
+  const reason = found ?? damage?.message ?? recovery.diverged;
+  if (reason !== undefined && found === undefined) log.error({ event: "consensus.state_set_aside", reason });
+  if (reason !== undefined && !stateMachine.needsSnapshot) {
+    // What was just applied went into a state that is damaged, or that a quorum has contradicted.
+    await stateMachine.setAside();
+    return replay(ports, config, reason);
   }
   recovery.checkComplete(journal.decidedSlots);
-  return { journal, recovery };
+  return { journal, recovery, setAside: reason };
+}
+
+function irreparable(damage: AetherError): AetherError {
+  const advice = "no other voter has this state: restore a backup with `aether cluster restore`, into a new directory";
+  return new AetherError("E_DATA_CORRUPT", `${damage.message}; ${advice}`, { cause: damage });
 }
 
 function appendDurably(journal: Journal, write: Parameters<Journal["append"]>[0]): Promise<number> {

@@ -58,6 +58,8 @@ export class Recovery {
   /** Why this directory cannot be used any more, or its state cannot. */
   removed: string | undefined;
   diverged: string | undefined;
+  /** The journal begins after the state ends: nothing of it can be applied. */
+  gap: AetherError | undefined;
   /** Of the state that was installed last; 0 when there was none. */
   generation = 0;
   incarnation = 0;
@@ -112,6 +114,11 @@ export class Recovery {
     }
   }
 
+  /** The cluster began with this voter alone, and it has never met another one. */
+  get isAlone(): boolean {
+    return this.identity?.voters.length === 1 && this.promises.length === 0;
+  }
+
   /** The state of another node was installed, and the process ended before the journal heard of it. */
   get isInstalledLater(): boolean {
     return this.stateMachine.loadedGeneration > this.generation && this.applied > 0;
@@ -155,18 +162,22 @@ export class Recovery {
         return;
       case "decided":
         this.keep(entry.batches);
-        // Without a state to apply to, everything said about slots is kept: another node's may end before them.
-        if (entry.slot >= this.applied && !this.stateMachine.needsSnapshot) this.apply(entry);
+        if (entry.slot >= this.applied && this.canApply) this.apply(entry);
         return;
       default:
         unreachable(entry);
     }
   }
 
+  /** Without a state to apply to, everything said about slots is kept: another node's may end before them. */
+  private get canApply(): boolean {
+    return this.gap === undefined && !this.stateMachine.needsSnapshot;
+  }
+
   /** The slots before this one are in the state alone. */
   private checkReaches(slot: number): void {
     if (this.applied >= slot || this.stateMachine.needsSnapshot) return;
-    throw notOneDisk(`the state contains ${this.applied} slots, but the journal begins at ${slot}`);
+    this.gap = notOneDisk(`the state contains ${this.applied} slots, but the journal begins at ${slot}`);
   }
 
   private keep(batches: readonly StoredBatch[]): void {

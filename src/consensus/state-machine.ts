@@ -1,4 +1,5 @@
 // Owns: the port of what consensus replicates. kvstore implements it; consensus never looks inside a command.
+import type { AetherError } from "../base/errors.ts";
 
 /**
  * One position of the log after it was applied: opaque to the state machine, stored in the same atomic write as its
@@ -67,6 +68,8 @@ export interface ReplicatedStateMachine {
   readonly seedDigest: string | undefined;
   /** True when the stored state was set aside: nothing can be applied until a snapshot is installed. */
   readonly needsSnapshot: boolean;
+  /** Why what is stored cannot be believed, as far as was noticed: nothing more is applied to it. */
+  readonly damage: AetherError | undefined;
   /**
    * Applies one batch (a MessagePack array of commands, in order) and returns one result per command. Total: a
    * malformed

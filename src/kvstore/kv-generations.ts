@@ -25,6 +25,8 @@ export interface KvGenerationsOptions {
 const NAME = /^kv(?:-([1-9]\d{0,8}))?$/;
 
 export class KvGenerations {
+  /** Why the state that was found at the start is not believed. */
+  readonly damage: AetherError | undefined;
   private readonly stores: StorePort;
   private live: Generation;
   /** Numbers of generations that are not believed, but kept until there is a newer state. */
@@ -46,13 +48,16 @@ export class KvGenerations {
     if (newest.kind === "damaged") {
       if (options.whenDamaged !== "set-aside") throw newest.error;
       const live = { number: next, store: await stores.open(nameOf(next)) };
-      return new KvGenerations(stores, { live, aside: found, isAside: true, next: next + 1 });
+      // Each start that finds the damage begins another one.
+      for (const number of newest.empty) await stores.destroy(nameOf(number));
+      const aside = found.filter((number) => !newest.empty.includes(number));
+      return new KvGenerations(stores, { live, aside, damage: newest.error, next: next + 1 });
     }
     const { live, damaged } = newest;
     for (const number of found) {
       if (number !== live.number && !damaged.includes(number)) await stores.destroy(nameOf(number));
     }
-    return new KvGenerations(stores, { live, aside: damaged, isAside: false, next });
+    return new KvGenerations(stores, { live, aside: damaged, damage: undefined, next });
   }
 
   private constructor(
@@ -60,14 +65,15 @@ export class KvGenerations {
     start: {
       readonly live: Generation;
       readonly aside: readonly number[];
-      readonly isAside: boolean;
+      readonly damage: AetherError | undefined;
       readonly next: number;
     },
   ) {
     this.stores = stores;
     this.live = start.live;
     this.aside = start.aside;
-    this.isAside = start.isAside;
+    this.isAside = start.damage !== undefined;
+    this.damage = start.damage;
     this.next = start.next;
   }
 
@@ -133,7 +139,8 @@ export class KvGenerations {
 
 type Newest =
   | { readonly kind: "found"; readonly live: Generation; readonly damaged: readonly number[] }
-  | { readonly kind: "damaged"; readonly error: AetherError };
+  /** `empty` never counted. */
+  | { readonly kind: "damaged"; readonly error: AetherError; readonly empty: readonly number[] };
 
 /**
  * The newest complete generation, or an empty one where there never was another. An older complete one is used when a
@@ -141,6 +148,7 @@ type Newest =
  */
 async function findNewest(stores: StorePort, found: readonly number[]): Promise<Newest> {
   const damaged: number[] = [];
+  const empty: number[] = [];
   let damage: AetherError | undefined;
   for (const number of found) {
     const opened = await openGeneration(stores, number);
@@ -150,13 +158,14 @@ async function findNewest(stores: StorePort, found: readonly number[]): Promise<
     } else if (opened.kind === "complete" || (number === 0 && damage === undefined)) {
       return { kind: "found", live: { number, store: opened.store }, damaged };
     } else {
+      empty.push(number);
       await opened.store.close();
     }
   }
-  if (damage !== undefined) return { kind: "damaged", error: damage };
+  if (damage !== undefined) return { kind: "damaged", error: damage, empty };
   if (found.length === 0) return { kind: "found", live: { number: 0, store: await stores.open(nameOf(0)) }, damaged };
   const message = `the stored state "${nameOf(found[0] ?? 0)}" has no checkpoint record; replace this node's data`;
-  return { kind: "damaged", error: new AetherError("E_DATA_CORRUPT", message) };
+  return { kind: "damaged", error: new AetherError("E_DATA_CORRUPT", message), empty: [] };
 }
 
 type Opened =

@@ -191,6 +191,11 @@ export class KvState implements ReplicatedStateMachine {
     return this.isAside;
   }
 
+  get damage(): AetherError | undefined {
+    if (this.isAside) return this.options.generations.damage;
+    return this.failure?.code === "E_DATA_CORRUPT" ? this.failure : undefined;
+  }
+
   /** Called inside `applyBatch`, once per command that changed something. Returns the way to stop it. */
   onChanges(listener: ChangeListener): () => void {
     this.listeners.add(listener);
@@ -224,7 +229,11 @@ export class KvState implements ReplicatedStateMachine {
     try {
       const { liveBytes } = this.usage;
       const { store } = this.options.generations.current;
-      return await KvSnapshotReader.open(store, liveBytes > 0 ? liveBytes : undefined);
+      const onDamage = (error: AetherError): void => {
+        // Of a state that was replaced meanwhile it says nothing any more.
+        if (store === this.options.generations.current.store) this.readFailure(error);
+      };
+      return await KvSnapshotReader.open(store, { bytesEstimated: liveBytes > 0 ? liveBytes : undefined, onDamage });
     } catch (error) {
       throw this.readFailure(error);
     }
@@ -253,6 +262,7 @@ export class KvState implements ReplicatedStateMachine {
     this.isAside = true;
     await this.writing?.ended.promise;
     generations.switchTo(await generations.create(), "keep");
+    this.failure = undefined;
     this.reset(EMPTY);
   }
 
@@ -541,6 +551,8 @@ function keyTextOf(text: string): KeyText {
 }
 
 function writeFailure(cause: Error): AetherError {
+  const known = toAetherError(cause);
+  if (known.code === "E_DATA_CORRUPT") return known;
   const message = `cannot write a checkpoint: ${cause.message}; what is on disk is not known, so the node stops`;
   return new AetherError("E_DISK", message, { cause });
 }

@@ -1,6 +1,6 @@
 // Owns: reading a state from disk as the chunks of a snapshot.
 // Does not own: the bytes of a chunk (core/snapshot-chunk.ts).
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { OrderedStore, StoreEntry } from "../env/store.ts";
 import type { ConsensusMark, SnapshotReader } from "../consensus/state-machine.ts";
 import { parseCheckpoint, type Checkpoint } from "./core/checkpoint.ts";
@@ -12,8 +12,15 @@ import {
 } from "./core/snapshot-chunk.ts";
 import { decodeRow } from "./core/stored-entry.ts";
 
+export interface SnapshotReaderOptions {
+  readonly bytesEstimated: number | undefined;
+  /** What is stored cannot be read: E_DATA_CORRUPT. */
+  onDamage(error: AetherError): void;
+}
+
 export class KvSnapshotReader implements SnapshotReader {
   readonly bytesEstimated: number | undefined;
+  private readonly onDamage: SnapshotReaderOptions["onDamage"];
   private readonly rows: AsyncIterator<StoreEntry>;
   private readonly checkpointRow: Uint8Array;
   private readonly checkpoint: Checkpoint;
@@ -26,20 +33,21 @@ export class KvSnapshotReader implements SnapshotReader {
    * Undefined when the store has no checkpoint with a slot. The view is that of the moment of this call.
    * @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE
    */
-  static async open(store: OrderedStore, bytesEstimated?: number): Promise<KvSnapshotReader | undefined> {
+  static async open(store: OrderedStore, options: SnapshotReaderOptions): Promise<KvSnapshotReader | undefined> {
     const rows = store.entries({})[Symbol.asyncIterator]();
     // The record of the checkpoint lies before all rows, so it comes from the same view as they do.
     const first = await rows.next();
     if (first.done === true) return undefined;
-    const reader = new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), bytesEstimated);
+    const reader = new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), options);
     if (reader.appliedSlots > 0) return reader;
     // A state that was restored and has no log yet means nothing to another node.
     await reader.close();
     return undefined;
   }
 
-  private constructor(rows: AsyncIterator<StoreEntry>, checkpointRow: Uint8Array, bytesEstimated?: number) {
-    this.bytesEstimated = bytesEstimated;
+  private constructor(rows: AsyncIterator<StoreEntry>, checkpointRow: Uint8Array, options: SnapshotReaderOptions) {
+    this.bytesEstimated = options.bytesEstimated;
+    this.onDamage = options.onDamage;
     this.rows = rows;
     this.checkpointRow = checkpointRow;
     this.checkpoint = parseCheckpoint(checkpointRow);
@@ -62,6 +70,16 @@ export class KvSnapshotReader implements SnapshotReader {
   }
 
   async next(): Promise<Uint8Array | undefined> {
+    try {
+      return await this.nextChunk();
+    } catch (thrown) {
+      const error = toAetherError(thrown);
+      if (error.code === "E_DATA_CORRUPT") this.onDamage(error);
+      throw error;
+    }
+  }
+
+  private async nextChunk(): Promise<Uint8Array | undefined> {
     switch (this.state) {
       case "rows":
         return this.nextRows();

@@ -49,13 +49,20 @@ export async function openNodeParts(
 ): Promise<NodeParts> {
   const { telemetry } = env;
   const wal = resources.own(await env.logs.open("journal"));
-  const generations = resources.own(await KvGenerations.open(env.store));
+  const generations = resources.own(await KvGenerations.open(env.store, { whenDamaged: "set-aside" }));
   const { cluster } = config;
-  const state = KvState.open({ generations, clock: env.clock, log: telemetry.log, cluster, onFatal });
+  const running: { group?: GroupDriver } = {};
+  const onStateFailed = (error: AetherError): void => {
+    if (running.group !== undefined) running.group.stateFailed(error);
+    // Damage that shows while the journal is applied is for the group to judge: others may have the state.
+    else if (error.code !== "E_DATA_CORRUPT") onFatal(error);
+  };
+  const state = KvState.open({ generations, clock: env.clock, log: telemetry.log, cluster, onFatal: onStateFailed });
   // Before the group: what it applies from its journal belongs to the history too.
   const history = await openHistory(env, resources, state, cluster);
   const router = resources.own(await openRouter(config, env));
   const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
+  running.group = group;
   checkHasCluster(group.membership(), config);
   // Checkpoints need a group that runs: the last one is written before it closes.
   resources.own(state);
@@ -144,7 +151,9 @@ async function openGroup(parts: {
       node,
       voters: voterOrder(config),
       address: config.advertise ?? router.url,
-      ...consensus,
+      windowSlots: consensus.windowSlots,
+      pipelineSlots: consensus.pipelineSlots,
+      logLimits: { slotsKept: consensus.logSlotsKept, bytesKept: consensus.logBytesKept },
     });
   } catch (error) {
     state.abandon();

@@ -9,6 +9,7 @@ import { makeDirectory, syncDirectory } from "./directory-adapter.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
+type ChainedBatch = ReturnType<Database["batch"]>;
 
 /** Stores of one node: each is a LevelDB in its own folder of `directory`. */
 export function createLevelStorePort(directory: string): StorePort {
@@ -110,7 +111,7 @@ class LevelStore implements OrderedStore {
     return {
       put: (key, value) => batch.put(key, value),
       delete: (key) => batch.del(key),
-      write: (done) => this.queue.write(() => batch.write({ sync: true }), done),
+      write: (done) => this.queue.write(() => this.sync(batch), done),
     };
   }
 
@@ -136,7 +137,16 @@ class LevelStore implements OrderedStore {
       if (op.kind === "put") batch.put(op.key, op.value);
       else batch.del(op.key);
     }
-    await batch.write({ sync: true });
+    await this.sync(batch);
+  }
+
+  private async sync(batch: ChainedBatch): Promise<void> {
+    try {
+      await batch.write({ sync: true });
+    } catch (error) {
+      // What LevelDB found while it moved rows; every write fails from then on.
+      throw codeOf(error) === "LEVEL_CORRUPTION" ? readError(this.location, error) : error;
+    }
   }
 }
 
@@ -191,7 +201,7 @@ function readError(location: string, error: unknown): AetherError {
 
 const CLOSED: readonly string[] = ["LEVEL_DATABASE_NOT_OPEN", "LEVEL_ITERATOR_NOT_OPEN"];
 const MISSING_FILE = /^IO error: .*: No such file or directory$/;
-const REPLACE = "replace this node with an empty data directory, its peers have the data";
+const REPLACE = "keep the directory for analysis and look at the disk";
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : undefined;

@@ -360,6 +360,7 @@ export class HandState implements ReplicatedStateMachine {
   readonly loadedGeneration = 0;
   readonly seedDigest = undefined;
   readonly needsSnapshot = false;
+  readonly damage = undefined;
   readonly commands: string[] = [];
   stateHash = 0;
   gate: CheckpointGate | undefined;

@@ -41,7 +41,7 @@ test("a manifest that is gone is E_DATA_CORRUPT", async () => {
   await writeFile(join(directory, "kv", "CURRENT"), "MANIFEST-000007\n");
   await expect(createLevelStorePort(directory).open("kv")).rejects.toMatchObject({
     code: "E_DATA_CORRUPT",
-    message: expect.stringMatching(/MANIFEST-000007.*replace this node/),
+    message: expect.stringMatching(/MANIFEST-000007.*keep the directory/),
   });
 });
 
