@@ -274,7 +274,7 @@ export class Cluster {
       },
     );
     if (!process.isAlive) return;
-    observer.opened(driver);
+    observer.opened(driver, kv.stateHash);
     driver.start();
     this.running.set(node, { process, driver, kv, owed: 0 });
     this.checkpointNowAndThen(process, kv);

@@ -38,10 +38,11 @@ export class ProcessObserver implements ConsensusObserver {
   }
 
   /** The disk is read: from now on the process may say something. */
-  opened(driver: GroupDriver): void {
+  opened(driver: GroupDriver, stateHash: number): void {
     const { node, life } = this.process;
     this.driver = driver;
     this.protocol.booted(node, life, driver.origin.uid);
+    this.protocol.resumed(node, driver.replica.slots.applied, stateHash);
     for (const tell of this.found.splice(0)) tell();
   }
 

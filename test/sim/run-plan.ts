@@ -102,6 +102,7 @@ class PlannedRun {
         writesOf: (node) => cluster.writesOf(node),
         canLose: () => cluster.canLose,
         change: (change, done) => cluster.changeMembership(change, done),
+        isVoter: (node) => cluster.isAdmitted(node) && cluster.statusOf(node)?.role === "voter",
         isMember: (node) => cluster.members.includes(node),
         join: (node) => cluster.join(node),
       },

@@ -201,6 +201,11 @@ export class ProtocolChecker implements ConsensusObserver {
     this.confirmAcknowledged(node, slot, ranKeys);
   }
 
+  /** What the disk of a new process holds; more than it had when it got another node's state just before its end. */
+  resumed(node: NodeId, applied: number, stateHash: number): void {
+    if (applied > (this.nodes[this.voterOf(node)]?.applied ?? 0)) this.installed(node, applied, stateHash);
+  }
+
   installed(node: NodeId, applied: number, stateHash: number): void {
     const book = this.nodes[this.voterOf(node)];
     if (book === undefined) return;

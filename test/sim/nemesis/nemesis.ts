@@ -25,6 +25,8 @@ export interface NemesisPorts {
   readonly canLose: () => number;
   readonly change: OperatorPorts["change"];
   readonly isMember: OperatorPorts["isMember"];
+  /** Whether the process that runs on the node now takes part as a voter. */
+  readonly isVoter: (node: NodeId) => boolean;
   /** From now on the node is started with `join`. */
   readonly join: (node: NodeId) => void;
 }
@@ -389,7 +391,7 @@ export class Nemesis {
         return;
       }
       case "replace": {
-        const isPossible = this.ports.isAdmitted(node) && !this.damages.has(node) && !operator.removed.has(node);
+        const isPossible = this.ports.isVoter(node) && !this.damages.has(node) && !operator.removed.has(node);
         if (operator.isBusy || !isPossible || this.ports.canLose() < 1) return;
         operator.replace(node);
         this.startEmpty(node, fault.restartAfterMs);

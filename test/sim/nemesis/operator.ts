@@ -27,6 +27,8 @@ export class Operator {
   readonly stats: OperatorStats = { changesAsked: 0, changesDone: 0 };
   /** Nodes that may have been removed: their processes may stop themselves, and need not be there at the end. */
   readonly removed = new Set<NodeId>();
+  /** Of these, those that somebody is removing now. */
+  private readonly removing = new Set<NodeId>();
   private readonly ports: OperatorPorts;
   private busy = 0;
   private replacing: NodeId | undefined;
@@ -51,9 +53,12 @@ export class Operator {
 
   /** `whenGone` runs once the node is out of the cluster. */
   remove(node: NodeId, whenGone: () => void): void {
-    if (this.replacing !== undefined) return;
+    if (this.replacing !== undefined || this.removing.has(node)) return;
     this.removed.add(node);
-    this.ask({ kind: "remove", node }, TRIES_MAX, () => {
+    this.removing.add(node);
+    this.ask({ kind: "remove", node }, TRIES_MAX, (isDone) => {
+      this.removing.delete(node);
+      if (!isDone) return;
       // Of a lost voter and its successor only one is removed at a time.
       if (this.ports.isMember(node)) this.remove(node, whenGone);
       else whenGone();
@@ -73,14 +78,13 @@ export class Operator {
     this.removed.delete(node);
   }
 
-  private ask(change: MembershipChange, tries: number, whenDone: () => void): void {
+  private ask(change: MembershipChange, tries: number, whenEnded: (isDone: boolean) => void): void {
     this.busy += 1;
     this.stats.changesAsked += 1;
     this.try(change, tries, (isDone) => {
       this.busy -= 1;
-      if (!isDone) return;
-      this.stats.changesDone += 1;
-      whenDone();
+      if (isDone) this.stats.changesDone += 1;
+      whenEnded(isDone);
     });
   }
 
