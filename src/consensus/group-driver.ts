@@ -420,6 +420,7 @@ export class GroupDriver implements Group, GroupMembership {
     const { log } = this.replica;
     const kept = this.config.planted === "snapshot-without-dedupe" ? log.withoutBatches() : log;
     this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, kept));
+    if (this.config.planted === "cut-before-checkpoint") this.checkpointed = applied;
     this.reads.applied(applied);
     this.ports.metrics?.applied.set(applied);
   }

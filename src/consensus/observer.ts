@@ -44,7 +44,10 @@ export type PlantedFault =
   | "quorum-of-connected"
   | "read-index-from-decided"
   | "apply-out-of-order"
-  | "snapshot-without-dedupe";
+  | "snapshot-without-dedupe"
+  | "membership-at-once"
+  | "removed-voter-votes"
+  | "cut-before-checkpoint";
 
 export const PLANTED_FAULTS: readonly PlantedFault[] = [
   "vote-before-fsync",
@@ -64,4 +67,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   "read-index-from-decided",
   "apply-out-of-order",
   "snapshot-without-dedupe",
+  "membership-at-once",
+  "removed-voter-votes",
+  "cut-before-checkpoint",
 ];

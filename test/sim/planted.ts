@@ -28,6 +28,9 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "read-index-from-decided": "read rounds ask for decided slots, not for those voted in",
   "apply-out-of-order": "slots decided together are applied last first",
   "snapshot-without-dedupe": "a stored state forgets which batches have run",
+  "membership-at-once": "a changed voter list counts from its decision on",
+  "removed-voter-votes": "a removed voter goes on voting under the list of before",
+  "cut-before-checkpoint": "the journal is cut behind what is applied, not behind what is stored",
   "read-without-round": "reads answer without asking a quorum",
 };
 

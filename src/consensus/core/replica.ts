@@ -627,6 +627,21 @@ export class Replica {
     }
   }
 
+  /** The voters of a slot; the faults that tests plant take others. */
+  private countedList(slot: number): VoterList {
+    const { membership } = this.log;
+    const ruling = membership.rulingAt(slot);
+    const [oldest] = membership.listsFrom(0);
+    switch (this.config.planted) {
+      case "membership-at-once":
+        return membership.rulingAt(Number.MAX_SAFE_INTEGER);
+      case "removed-voter-votes":
+        return ruling.has(this.self.uid) ? ruling : (oldest ?? ruling);
+      default:
+        return ruling;
+    }
+  }
+
   private createSlots({ applied, needsState: isFrozen }: RecoveredState, doubtBelow: number): SlotTable {
     const { windowSlots, planted, choices } = this.config;
     const toss = (slot: number, phase: number): 0 | 1 => {
@@ -635,7 +650,7 @@ export class Replica {
     };
     const seen = (list: VoterList): number => quorumOf(this.peers.aliveCount(list, this.turn.nowMs));
     const rulesOf = (slot: number): SlotRules => {
-      const list = this.log.membership.rulingAt(slot);
+      const list = this.countedList(slot);
       return {
         voterCount: list.voters.length,
         self: list.indexOf(this.self.uid),
