@@ -25,7 +25,7 @@ const GROUPS: readonly Group[] = [
     timeoutMs: 30 * SECOND_MS,
     workers: 2,
   },
-  { name: "sim", order: 1, include: ["test/sim/**/*.test.ts"], timeoutMs: 5 * MINUTE_MS, workers: 2 },
+  { name: "sim", order: 1, include: ["test/sim/**/*.test.ts"], timeoutMs: 15 * MINUTE_MS, workers: 2 },
   // One at a time: each starts several nodes and measures how fast they react.
   { name: "process", order: 2, include: ["test/process/**/*.test.ts"], timeoutMs: 3 * MINUTE_MS, workers: 1 },
 ];

@@ -39,8 +39,8 @@ test("a node that must stop takes its slices with it, and its process ends", asy
   await push(fleet, "demo:echo:1.0.0", sliceSource("echo", "(input) => input"));
   await apply(fleet, "echo");
   await serving(fleet, "echo");
-  // The next file that the store of votes begins has nowhere to go.
-  await rm(join(fleet.dataDir("n1"), "wal"), { recursive: true });
+  // The next file that the journal begins has nowhere to go.
+  await rm(join(fleet.dataDir("n1"), "journal"), { recursive: true });
   const body = "x".repeat(400_000);
   const writes = Array.from({ length: 40 }, (_, index) =>
     ask(`${fleet.api("n1")}/v1/kv/data/fill/${index}`, { method: "PUT", body }));
