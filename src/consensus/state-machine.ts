@@ -87,8 +87,8 @@ export interface ReplicatedStateMachine {
   /** Called after each checkpoint that became durable: slots [0, appliedSlots) need no log any more. */
   onCheckpoint(listener: (appliedSlots: number) => void): void;
   /**
-   * The last durable checkpoint; undefined when there is none since the state began. The view is of the moment of the
-   * call.
+   * The last durable checkpoint, the first one when there is none yet; undefined when nothing was applied since the
+   * state began.
    */
   openSnapshot(): Promise<SnapshotReader | undefined>;
   /** One at a time. */

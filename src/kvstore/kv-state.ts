@@ -225,18 +225,11 @@ export class KvState implements ReplicatedStateMachine {
   }
 
   async openSnapshot(): Promise<SnapshotReader | undefined> {
-    this.refuseWhenFailed();
-    try {
-      const { liveBytes } = this.usage;
-      const { store } = this.options.generations.current;
-      const onDamage = (error: AetherError): void => {
-        // Of a state that was replaced meanwhile it says nothing any more.
-        if (store === this.options.generations.current.store) this.readFailure(error);
-      };
-      return await KvSnapshotReader.open(store, { bytesEstimated: liveBytes > 0 ? liveBytes : undefined, onDamage });
-    } catch (error) {
-      throw this.readFailure(error);
-    }
+    const reader = await this.readCheckpoint();
+    if (reader !== undefined || !this.isDirty) return reader;
+    // Young: nobody has to wait until the first checkpoint is due.
+    await this.checkpoint();
+    return this.readCheckpoint();
   }
 
   beginInstall(): SnapshotWriter {
@@ -345,6 +338,21 @@ export class KvState implements ReplicatedStateMachine {
     this.isClosed = true;
     this.timer?.cancel();
     this.timer = undefined;
+  }
+
+  private async readCheckpoint(): Promise<SnapshotReader | undefined> {
+    this.refuseWhenFailed();
+    try {
+      const { liveBytes } = this.usage;
+      const { store } = this.options.generations.current;
+      const onDamage = (error: AetherError): void => {
+        // Of a state that was replaced meanwhile it says nothing any more.
+        if (store === this.options.generations.current.store) this.readFailure(error);
+      };
+      return await KvSnapshotReader.open(store, { bytesEstimated: liveBytes > 0 ? liveBytes : undefined, onDamage });
+    } catch (error) {
+      throw this.readFailure(error);
+    }
   }
 
   private applyCommand(command: unknown): ApplyResult {
