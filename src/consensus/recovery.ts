@@ -106,9 +106,7 @@ export class Recovery {
 
   /** @throws AetherError E_DATA_CORRUPT when there is a state but no journal, or the state is ahead of it. */
   checkComplete(decidedSlots: number): void {
-    if (this.identity === undefined && (this.applied > 0 || this.stateMachine.needsSnapshot)) {
-      throw notOneDisk("the data directory has a state but no journal");
-    }
+    if (this.identity === undefined) this.checkIsNew();
     if (decidedSlots < this.applied && !this.isInstalledLater) {
       throw notOneDisk(`the state contains ${this.applied} slots, but the journal ends at ${decidedSlots}`);
     }
@@ -122,6 +120,14 @@ export class Recovery {
   /** The state of another node was installed, and the process ended before the journal heard of it. */
   get isInstalledLater(): boolean {
     return this.stateMachine.loadedGeneration > this.generation && this.applied > 0;
+  }
+
+  /** Without a journal nobody knows whose state this is: other voters cannot be asked for it. */
+  private checkIsNew(): void {
+    const { damage, needsSnapshot } = this.stateMachine;
+    if (this.applied === 0 && !needsSnapshot) return;
+    const found = "the data directory has a state but no journal";
+    throw notOneDisk(damage === undefined ? found : `${found}, and the state is damaged (${damage.message})`);
   }
 
   private takeEntry(entry: StoredEntry): void {
