@@ -106,8 +106,8 @@ export class GroupDriver implements Group, GroupMembership {
       log,
       messaging,
       stateMachine,
-      journal: this.journal,
       track: (task) => ports.track?.(task),
+      appliedBy: (node) => this.replica.peers.get(node)?.applied ?? 0,
       mayServe: () => this.replica.dispute === undefined,
       isStillWanted: (appliedSlots) => this.state === "running" && this.replica.wantsState(appliedSlots),
       onInstalled: (mark, installed) => this.guard(() => this.install(mark, installed.generation)),
@@ -494,10 +494,13 @@ export class GroupDriver implements Group, GroupMembership {
     if (checkpointed === undefined || this.queue.length > 0 || this.state !== "running") return;
     this.checkpointed = undefined;
     const hasRun = (id: BatchId): boolean => this.replica.log.covers(id);
-    this.journal.cut({ applied: checkpointed, hasRun }, (failure) => {
+    const behind = this.replica.peers.slowest(this.ports.clock.nowMs(), this.journal.logStart);
+    const pinned = Math.min(behind, this.snapshots.pinned);
+    this.journal.cut({ applied: checkpointed, pinned, hasRun }, (failure) => {
       if (failure !== undefined) this.fail(diskFailure(failure));
     });
     this.noteLogStart();
+    this.snapshots.logBegins(this.journal.logStart);
   }
 
   private noteLogStart(): void {

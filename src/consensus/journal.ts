@@ -33,7 +33,6 @@ export class Journal {
   /** Records up to here are durable. */
   private durable = 0;
   private isCutting = false;
-  private readonly pins = new Set<{ readonly slot: number }>();
   private readonly cache = new Map<number, { readonly record: JournalRecord; readonly checksum: number }>();
 
   private constructor(log: AppendLog, limits: LogLimits) {
@@ -109,27 +108,17 @@ export class Journal {
   }
 
   /**
-   * Keeps the slots from `slot` on until the function that it gives is called: somebody gets a snapshot that ends there
-   * and will ask for them.
-   */
-  pin(slot: number): () => void {
-    const pin = { slot };
-    this.pins.add(pin);
-    return () => this.pins.delete(pin);
-  }
-
-  /**
    * Gives up records that nobody needs any more, now that the state through slots [0, applied) is durable; often there
-   * is nothing worth it. Everything applied must have been given to `toStored`: `hasRun` tells whether a batch ran, or
-   * never may, by then. `done` comes once the cut is durable, or with the reason why the process must stop.
+   * is nothing worth it. Somebody will ask for the slots from `pinned` on: they are kept for longer, within a bound.
+   * Everything applied must have been given to `toStored`: `hasRun` tells whether a batch ran, or never may, by then.
+   * `done` comes once the cut is durable, or with the reason why the process must stop.
    */
   cut(
-    state: { readonly applied: number; readonly hasRun: (id: BatchId) => boolean },
+    state: { readonly applied: number; readonly pinned: number; readonly hasRun: (id: BatchId) => boolean },
     done: (failure?: Error) => void,
   ): void {
     if (this.isCutting) return;
-    const pinned = Math.min(...[...this.pins].map((pin) => pin.slot), Number.POSITIVE_INFINITY);
-    const plan = this.index.planCut({ ...state, pinned, durableRecord: this.durable });
+    const plan = this.index.planCut({ ...state, durableRecord: this.durable });
     if (plan === undefined) return;
     const { firstKept, logStart } = plan;
     const checksum = this.checksumOf(firstKept - 1);

@@ -28,8 +28,8 @@ export interface SnapshotSenderPorts {
   track(task: Promise<void>): void;
   /** The log must be kept from this slot on, until the end of the transfer to that node. */
   onStart(to: NodeId, appliedSlots: number): void;
-  /** Once for each start. */
-  onEnd(to: NodeId): void;
+  /** Once for each start; `complete` when everything is on the other's disk. */
+  onEnd(to: NodeId, result: "complete" | "broken"): void;
 }
 
 interface Chunk {
@@ -74,6 +74,14 @@ export class SnapshotSender {
     else if (transfer?.id !== message.transfer) return;
     else if (message.kind === "ack") this.takeAck(transfer, message.below);
     else this.end(transfer);
+  }
+
+  /** The log begins at this slot now: who gets an older state could not go on from there. */
+  logBegins(slot: number): void {
+    for (const transfer of [...this.transfers.values()]) {
+      const isTooOld = transfer.reader !== undefined && transfer.reader.appliedSlots < slot;
+      if (isTooOld) this.fail(transfer, "the log after this state has become too long to be kept");
+    }
   }
 
   close(): void {
@@ -155,7 +163,7 @@ export class SnapshotSender {
   private takeAck(transfer: Transfer, below: number): void {
     this.touch(transfer);
     this.dropAcked(transfer, below);
-    if (transfer.isReadToEnd && transfer.unacked.length === 0) this.end(transfer);
+    if (transfer.isReadToEnd && transfer.unacked.length === 0) this.end(transfer, "complete");
     else this.advance(transfer);
   }
 
@@ -221,7 +229,7 @@ export class SnapshotSender {
     this.end(transfer);
   }
 
-  private end(transfer: Transfer): void {
+  private end(transfer: Transfer, result: "complete" | "broken" = "broken"): void {
     if (transfer.isOver) return;
     transfer.isOver = true;
     transfer.idle?.cancel();
@@ -231,7 +239,7 @@ export class SnapshotSender {
     if (transfer.reader === undefined) return;
     // ignored: a view that cannot be given back goes with its store
     this.ports.track(transfer.reader.close().catch(() => undefined));
-    this.ports.onEnd(transfer.to);
+    this.ports.onEnd(transfer.to, result);
   }
 }
 

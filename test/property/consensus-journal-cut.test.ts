@@ -137,7 +137,7 @@ class Story {
   /** Given to the journal and not durable. */
   private waiting: NewEntry[] = [];
   private durable: NewEntry[] = [];
-  private pins: { readonly slot: number; readonly release: () => void }[] = [];
+  private pins: number[] = [];
   private checkpointed = 0;
   private sequence = 0;
 
@@ -229,11 +229,13 @@ class Story {
         const { decided, ran } = new Model(this.durable);
         this.checkpointed = Math.max(this.checkpointed, decided.length - step.behind);
         const before = journal.logStart;
-        journal.cut({ applied: this.checkpointed, hasRun: (id) => ran.has(batchKeyOf(id)) }, (failure) => {
+        const pinned = Math.min(...this.pins);
+        const hasRun = (id: BatchId): boolean => ran.has(batchKeyOf(id));
+        journal.cut({ applied: this.checkpointed, pinned, hasRun }, (failure) => {
           expect(failure).toBeUndefined();
         });
         if (journal.logStart === before) return;
-        for (const { slot } of this.pins) expect(journal.logStart).toBeLessThanOrEqual(Math.max(slot, before));
+        expect(journal.logStart).toBeLessThanOrEqual(Math.max(pinned, before));
         expect(journal.logStart).toBeLessThanOrEqual(this.checkpointed);
         return;
       }
@@ -246,11 +248,11 @@ class Story {
       }
       case "pin": {
         const slot = Math.max(journal.logStart, model.decided.length - step.behind);
-        this.pins.push({ slot, release: journal.pin(slot) });
+        this.pins.push(slot);
         return;
       }
       case "unpin":
-        this.pins.shift()?.release();
+        this.pins.shift();
         return;
     }
   }
@@ -302,10 +304,10 @@ test("a journal that is cut, pinned and lost in crashes has all that a start or 
   }), { numRuns: 300 });
 });
 
-test("a journal keeps its limit of slots, what is pinned, and what no checkpoint has", async () => {
+test("a journal keeps its limit of slots, what is pinned within a bound, and what no checkpoint has", async () => {
   const disk = new HandDisk();
   const journal = await Journal.open(await OrderedAppendLog.open(disk), () => undefined, {
-    slotsKept: 80, bytesKept: 1_000_000,
+    slotsKept: 80, bytesKept: 1_000_000, slotsPinned: 150,
   });
   const decide = (count: number): void => {
     for (let at = 0; at < count; at++) {
@@ -316,8 +318,8 @@ test("a journal keeps its limit of slots, what is pinned, and what no checkpoint
       disk.endWrites();
     }
   };
-  const cut = (applied: number): number => {
-    journal.cut({ applied, hasRun: () => true }, () => undefined);
+  const cut = (applied: number, pinned = Number.POSITIVE_INFINITY): number => {
+    journal.cut({ applied, pinned, hasRun: () => true }, () => undefined);
     disk.endWrites();
     return journal.logStart;
   };
@@ -325,13 +327,13 @@ test("a journal keeps its limit of slots, what is pinned, and what no checkpoint
   expect(cut(85), "too little to be worth it").toBe(0);
   decide(115);
   expect(cut(20), "no further than the checkpoint").toBe(20);
-  const unpin = journal.pin(50);
-  expect(cut(200)).toBe(50);
-  unpin();
-  expect(cut(200)).toBe(120);
+  expect(cut(200, 50)).toBe(50);
+  decide(20);
+  expect(cut(220, 50), "no more than 150 slots are kept for others").toBe(70);
+  expect(cut(200)).toBe(140);
   expect(disk.rowCount, "the base and 80 records").toBe(81);
-  expect(journal.readLog(119, 1_000)).toEqual([]);
-  expect(journal.readLog(120, 1)).toHaveLength(1);
+  expect(journal.readLog(139, 1_000)).toEqual([]);
+  expect(journal.readLog(140, 1)).toHaveLength(1);
 });
 
 test("the slots before an installed snapshot are gone, those that follow are served", async () => {

@@ -11,6 +11,7 @@ import {
   encodeSnapshotMessage,
   type SnapshotMessage,
 } from "../../src/consensus/core/snapshot-message.ts";
+import { SnapshotCatchUp } from "../../src/consensus/snapshot-catch-up.ts";
 import { SnapshotExchange } from "../../src/consensus/snapshot-exchange.ts";
 import { CREDIT_CHUNKS, IDLE_MS_MAX, TRANSFERS_MAX } from "../../src/consensus/snapshot-sender.ts";
 import { STANDSTILL_MS_MAX } from "../../src/consensus/snapshot-receiver.ts";
@@ -171,6 +172,53 @@ describe("a snapshot", () => {
     expectInstalled(source, target);
     expect(target.exchange.receiver.status()).toBeUndefined();
     expect(source.pinned.size).toBe(0);
+  });
+
+  test("ends where the log after it is not kept any more, and comes anew", async () => {
+    target.exchange.receiver.fetch(source.name);
+    fate = ({ message }) => (message.kind === "chunk" && message.index > 10 ? [] : [message]);
+    await clock.advance(100);
+    source.exchange.sender.logBegins(CHUNKS);
+    await clock.advance(100);
+    expect(target.failed, "the log goes on from this very slot").toEqual([]);
+    source.exchange.sender.logBegins(CHUNKS + 1);
+    await clock.advance(100);
+    expect(target.failed.splice(0)).toMatchObject([{ code: "E_UNAVAILABLE", message: /too long to be kept/ }]);
+    expect([source.pinned.size, target.exchange.receiver.status()]).toEqual([0, undefined]);
+    fate = ({ message }) => [message];
+    target.exchange.receiver.fetch(source.name);
+    await clock.advance(3_000);
+    expectInstalled(source, target);
+  });
+
+  test("is followed by the log: its sender keeps that until the receiver is there, for a minute at most", async () => {
+    let reached = 0;
+    const sender = new SnapshotCatchUp({
+      clock,
+      random: new SeededRandom(0),
+      log: SILENT_LOG,
+      track: () => undefined,
+      messaging: hub.join(parseNodeId("c")),
+      stateMachine: source.state,
+      appliedBy: () => reached,
+      mayServe: () => true,
+      isStillWanted: () => true,
+      onInstalled: () => undefined,
+      onDiskFailure: (error) => expect.fail(error.message),
+      onGarbage: (from) => expect.fail(`garbage of ${from}`),
+    });
+    for (const [afterwards, waitMs] of [[CHUNKS, 0], [0, 60_000]] as const) {
+      expect(sender.pinned).toBe(Number.POSITIVE_INFINITY);
+      target.exchange.receiver.fetch(parseNodeId("c"));
+      await clock.advance(3_000);
+      expect(target.installed.splice(0)).toEqual([CHUNKS]);
+      expect(sender.pinned, "it has the state, and not the log after it").toBe(CHUNKS);
+      reached = afterwards;
+      await clock.advance(waitMs);
+      expect(sender.pinned).toBe(Number.POSITIVE_INFINITY);
+      reached = 0;
+    }
+    await sender.close();
   });
 
   test("is never further ahead of its receiver's disk than the credit", async () => {

@@ -1,7 +1,7 @@
 // Owns: where in the journal things are, and what of it is still needed: the standing facts, the applied slots it can
 // serve, the batches that have not run and this voter's own ballots of undecided slots. Does not own: bytes.
 import { assert, unreachable } from "../../base/assert.ts";
-import { MiB } from "../../base/units.ts";
+import { GiB, MiB } from "../../base/units.ts";
 import type { JournalEntry } from "./effects.ts";
 import type { JournalRecord, StoredBatch, StoredEntry } from "./journal-record.ts";
 import { type BatchId, batchKeyOf, type BatchKey, NULL_OUTCOME, type Outcome } from "./message.ts";
@@ -10,12 +10,19 @@ import { type BatchId, batchKeyOf, type BatchKey, NULL_OUTCOME, type Outcome } f
 const LOG_SLOTS_KEPT = 50_000;
 /** The same as bytes of the journal; what is reached first counts. */
 const LOG_BYTES_KEPT = 256 * MiB;
+/** How long the log may get for nodes that catch up; one that is still further behind begins with the state again. */
+const LOG_SLOTS_PINNED_MAX = 500_000;
+/** The same as bytes of the journal; what is reached first counts. A start reads all of them. */
+const LOG_BYTES_PINNED_MAX = 2 * GiB;
 /** A cut is worth its writes when it frees this part of what is kept. */
 const WORTHWHILE_PART = 8;
 
 export interface LogLimits {
   readonly slotsKept: number;
   readonly bytesKept: number;
+  /** While somebody needs them; the built-in bounds when absent. */
+  readonly slotsPinned?: number;
+  readonly bytesPinned?: number;
 }
 
 export const LOG_LIMITS: LogLimits = { slotsKept: LOG_SLOTS_KEPT, bytesKept: LOG_BYTES_KEPT };
@@ -44,7 +51,7 @@ interface SlotRows {
 export type DecidedEntry = Extract<StoredEntry, { readonly kind: "decided" }>;
 
 export class JournalIndex {
-  private readonly limits: LogLimits;
+  private readonly limits: Required<LogLimits>;
   /** Reads the decided entry of a slot again. */
   private readonly recall: (slot: number, record: number) => DecidedEntry | undefined;
   /** The last of each kind rules. */
@@ -58,7 +65,7 @@ export class JournalIndex {
   private bytes = 0;
 
   constructor(limits: LogLimits, recall: JournalIndex["recall"]) {
-    this.limits = limits;
+    this.limits = { slotsPinned: LOG_SLOTS_PINNED_MAX, bytesPinned: LOG_BYTES_PINNED_MAX, ...limits };
     this.recall = recall;
   }
 
@@ -105,8 +112,9 @@ export class JournalIndex {
   }
 
   /**
-   * What may go now that the state through slots [0, applied) is on disk. `hasRun` tells of batches as of
-   * `decidedSlots`: one that ran and that no slot named will not be named by a slot that needs it.
+   * What may go now that the state through slots [0, applied) is on disk. From `pinned` on, slots stay beyond the
+   * limits of what is kept, but not beyond those of what is pinned. `hasRun` tells of batches as of `decidedSlots`: one
+   * that ran and that no slot named will not be named by a slot that needs it.
    * Undefined when too little would be gained.
    */
   planCut(state: {
@@ -115,7 +123,9 @@ export class JournalIndex {
     readonly durableRecord: number;
     readonly hasRun: (id: BatchId) => boolean;
   }): CutPlan | undefined {
-    const logStart = Math.min(state.applied, state.pinned, this.oldestWanted());
+    const { slotsKept, bytesKept, slotsPinned, bytesPinned } = this.limits;
+    const pinned = Math.max(state.pinned, this.oldestWithin(slotsPinned, bytesPinned));
+    const logStart = Math.min(state.applied, pinned, this.oldestWithin(slotsKept, bytesKept));
     if (!this.isWorthwhile(logStart)) return undefined;
     for (const [key, batch] of this.batches) if (state.hasRun(batch.id)) this.batches.delete(key);
     let firstKept = state.durableRecord;
@@ -136,10 +146,10 @@ export class JournalIndex {
   }
 
   /** The oldest slot within both limits. */
-  private oldestWanted(): number {
+  private oldestWithin(slotsMax: number, bytesMax: number): number {
     const { bytesBefore } = this.rows;
-    let at = Math.max(0, bytesBefore.length - this.limits.slotsKept);
-    while (at < bytesBefore.length && this.bytes - (bytesBefore[at] ?? 0) > this.limits.bytesKept) at += 1;
+    let at = Math.max(0, bytesBefore.length - slotsMax);
+    while (at < bytesBefore.length && this.bytes - (bytesBefore[at] ?? 0) > bytesMax) at += 1;
     return this.start + at;
   }
 

@@ -111,6 +111,16 @@ export class PeerView {
     return best;
   }
 
+  /** How far the last of those is that are there and go on with a log that begins at `logStart`. */
+  slowest(nowMs: number, logStart: number): number {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const peer of this.byNode.values()) {
+      const isReader = peer.hasStatus && peer.applied >= logStart && this.isAlive(peer, nowMs);
+      if (isReader) lowest = Math.min(lowest, peer.applied);
+    }
+    return lowest;
+  }
+
   /** A promise of this data directory, from a peer that is here or from this node's disk. */
   promiseOf(node: NodeId, uid: NodeUid): PeerPromise | undefined {
     const peer = this.byNode.get(node);
