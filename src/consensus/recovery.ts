@@ -10,7 +10,7 @@ import type { FirstVoter } from "./core/effects.ts";
 import type { Identity, JournalRecord, StoredBatch, StoredEntry } from "./core/journal-record.ts";
 import { LogState, type LogStateSnapshot } from "./core/log-state.ts";
 import { Membership } from "./core/membership.ts";
-import { type Ballot, batchKeyOf, type BatchKey, NULL_OUTCOME } from "./core/message.ts";
+import { type Ballot, batchKeyOf, type BatchKey, NULL_OUTCOME, type Outcome } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
 import type { ConsensusMark, ReplicatedStateMachine } from "./state-machine.ts";
 
@@ -102,6 +102,17 @@ export class Recovery {
     this.proposeBelow = record.proposeBelow;
     this.promises = record.promises;
     for (const entry of record.entries) this.takeEntry(entry);
+  }
+
+  /**
+   * Takes this for the outcome of the next slot, as if it were decided: for who must do with what one node knows. False
+   * while a batch of it is missing.
+   */
+  assume(outcome: Outcome): boolean {
+    const ids = outcome === NULL_OUTCOME ? [] : outcome.batches;
+    if (ids.some((id) => !this.log.covers(id) && !this.waiting.has(batchKeyOf(id)))) return false;
+    this.apply({ kind: "decided", slot: this.applied, outcome, batches: [], locations: [] });
+    return true;
   }
 
   /** @throws AetherError E_DATA_CORRUPT when there is a state but no journal, or the state is ahead of it. */

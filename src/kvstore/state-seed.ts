@@ -1,5 +1,6 @@
-// Owns: making the first state of a new cluster from the chunks of a backup: what belonged to the processes of the old
-// cluster is deleted, everything else stays as it was, its revisions included. Offline: no node runs on these stores.
+// Owns: making the first state of a new cluster from the chunks of a backup or of a node's state: what belonged to the
+// processes of the old cluster is deleted, everything else stays as it was, its revisions included. Offline: no node
+// runs on these stores.
 // Does not own: where chunks come from (cli).
 import { decode } from "../base/codec.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
@@ -66,12 +67,16 @@ export class StateSeed {
     await this.write(rows.map(([key, value]): StoreOp => ({ kind: "put", key, value })));
   }
 
-  /** After the last chunk: from now on the stores hold a state. @throws AetherError E_DATA_CORRUPT, E_DISK */
-  async finish(): Promise<Seed> {
+  /**
+   * After the last chunk: from now on the stores hold a state. So many revisions are left out before its next one.
+   * @throws AetherError E_DATA_CORRUPT, E_DISK
+   */
+  async finish(revisionGap = 0): Promise<Seed> {
     const { end } = this.check;
     if (end === undefined) throw new AetherError("E_DATA_CORRUPT", "the backup ends before its last chunk");
     const entries = new LayeredEntries(this.store);
-    const machine = new KvStateMachine(entries, end.checkpoint);
+    const { checkpoint: old } = end;
+    const machine = new KvStateMachine(entries, { ...old, revision: old.revision + revisionGap });
     const keys = await this.processRows();
     for (let at = 0; at < keys.length; at += TXN_OPS_MAX) {
       const ops = keys.slice(at, at + TXN_OPS_MAX).map((key) => ({ kind: "delete" as const, key }));

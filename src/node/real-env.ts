@@ -47,10 +47,13 @@ function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
 }
 
 function createDisk({ dataDir, durability }: RealEnvOptions, clock: Clock): Pick<Env, "store" | "logs"> {
-  if (durability === "memory") {
-    const store = createMemoryStorePort(clock);
-    return { store, logs: createOrderedLogPort(store) };
-  }
+  if (durability === "fsync") return openDataDirectory(dataDir);
+  const store = createMemoryStorePort(clock);
+  return { store, logs: createOrderedLogPort(store) };
+}
+
+/** The stores and logs in a data directory. */
+export function openDataDirectory(dataDir: string): Pick<Env, "store" | "logs"> {
   const store = createLevelStorePort(dataDir);
   const logs = createSegmentLogPort(dataDir);
   return {

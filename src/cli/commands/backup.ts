@@ -1,13 +1,9 @@
 // Owns: `aether cluster backup` and `aether cluster restore`. What they do is loaded on demand.
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { MiB, SECOND_MS } from "../../base/units.ts";
 import type { CliIo } from "../cli-io.ts";
 import { openSession, type Session } from "../options.ts";
-import { UsageError } from "../usage-error.ts";
-
-/** People learn this often how far it is. */
-const PROGRESS_MS = 2 * SECOND_MS;
+import { megabytes, progressTo, type TargetFlags, targetOf, type Target, untilInterrupt } from "./new-directory.ts";
 
 const BACKUP_HELP = `
 The folder is made, or must be empty. The backup is of one revision, with everything that was acknowledged before it
@@ -24,17 +20,6 @@ Examples:
   $ aether cluster restore ./backup-monday --config n1.yaml
   $ aether cluster restore ./backup-monday --data-dir ./data/n1 --cluster shop-2`;
 
-interface RestoreFlags {
-  readonly config?: string;
-  readonly dataDir?: string;
-  readonly cluster?: string;
-}
-
-interface Target {
-  readonly dataDir: string;
-  readonly cluster: string;
-}
-
 export function addBackupCommands(cluster: Command, io: CliIo): void {
   cluster
     .command("backup")
@@ -50,8 +35,8 @@ export function addBackupCommands(cluster: Command, io: CliIo): void {
     .option("--data-dir <directory>", "the data directory; with --config, instead of that one")
     .option("--cluster <name>", "name of the new cluster; with --config, instead of that one")
     .addHelpText("after", RESTORE_HELP)
-    .action(async (folder: string, flags: RestoreFlags, command: Command) => {
-      await restore(openSession(command, io), folder, await targetOf(flags));
+    .action(async (folder: string, flags: TargetFlags, command: Command) => {
+      await restore(openSession(command, io), folder, await targetOf(flags, "restored"));
     });
 }
 
@@ -84,44 +69,7 @@ async function restore(session: Session, folder: string, { dataDir, cluster }: T
   });
 }
 
-async function targetOf({ config, dataDir, cluster }: RestoreFlags): Promise<Target> {
-  if (config !== undefined) {
-    const { loadNodeConfig } = await import("../../node/config.ts");
-    return loadNodeConfig({
-      file: config,
-      overrides: { ...(dataDir === undefined ? {} : { dataDir }), ...(cluster === undefined ? {} : { cluster }) },
-    });
-  }
-  if (dataDir !== undefined && cluster !== undefined) return { dataDir, cluster };
-  throw new UsageError("say which node is restored: --config FILE, or --data-dir DIRECTORY and --cluster NAME");
-}
-
-async function untilInterrupt<T>(io: CliIo, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const stop = new AbortController();
-  const release = io.onInterrupt(() => stop.abort());
-  try {
-    return await act(stop.signal);
-  } finally {
-    release();
-  }
-}
-
 async function* bytesOf(response: Response): AsyncGenerator<Uint8Array> {
   if (response.body === null) return;
   for await (const bytes of response.body as AsyncIterable<Uint8Array>) yield bytes;
-}
-
-/** A line on stderr now and then. */
-function progressTo(io: CliIo, what: string): (rows: number, bytes: number) => void {
-  let saidMs = io.nowMs();
-  return (rows, bytes) => {
-    const nowMs = io.nowMs();
-    if (nowMs - saidMs < PROGRESS_MS) return;
-    saidMs = nowMs;
-    io.report(`${what} ${rows} rows, ${megabytes(bytes)} …`);
-  };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / MiB).toFixed(1)} MiB`;
 }

@@ -5,10 +5,14 @@ import { clusterSchema, clusterText } from "../cluster-view.ts";
 import { openSession } from "../options.ts";
 import { addBackupCommands } from "./backup.ts";
 import { addQuotaCommand } from "./quota.ts";
+import { addRecoverCommand } from "./recover.ts";
 
 export function addClusterCommands(program: Command, io: CliIo): void {
-  const cluster = program.command("cluster").description("look at the cluster, its quota, back it up, restore it");
+  const cluster = program
+    .command("cluster")
+    .description("look at the cluster, its quota, back it up, restore or recover it");
   addBackupCommands(cluster, io);
+  addRecoverCommand(cluster, io);
   addQuotaCommand(cluster, io);
   cluster
     .command("status")
