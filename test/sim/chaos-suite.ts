@@ -35,6 +35,9 @@ export function testChaos(name: string, { first, count }: { readonly first: numb
       "overlapping operations": sum.overlapping,
       "operations of unknown outcome that took effect": sum.unknownApplied,
       "operations of unknown outcome kept open": sum.unknownOpen,
+      "requests that were answered when they were sent again": sum.recalls,
+      "sessions that ended before their clients": sum.sessionsLost,
+      "leases that ended by themselves": sum.leasesExpired,
     };
     for (const [what, times] of Object.entries(covered)) expect(times, what).toBeGreaterThan(0);
     expect(sum.inconclusive, "register histories without a verdict").toBeLessThanOrEqual(count / 100);

@@ -1,30 +1,40 @@
 // Owns: a simulated cluster: on every machine the real consensus driver and the real key-value state, and all checkers
 // wired to them. Does not own: what goes wrong (nemesis) and what clients do (workloads).
+import { decode } from "../../src/base/codec.ts";
 import { AetherError } from "../../src/base/errors.ts";
 import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
 import type { TestChoices } from "../../src/consensus/observer.ts";
-import type { ChangeOutcome, GroupStatus, MembershipChange, ProposeOutcome } from "../../src/consensus/group.ts";
+import type {
+  ChangeOutcome,
+  GroupStatus,
+  MembershipChange,
+  MembershipView,
+  ProposeOutcome,
+} from "../../src/consensus/group.ts";
 import { LOG_LIMITS, type LogLimits } from "../../src/consensus/core/journal-index.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
-import type { KeyText } from "../../src/kvstore/core/key.ts";
-import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
-import { encodeTxn } from "../../src/kvstore/core/txn.ts";
+import type { OrderedStore, StorePort } from "../../src/env/store.ts";
+import type { Log, Telemetry } from "../../src/env/telemetry.ts";
+import { parseCommand } from "../../src/kvstore/core/command.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
-import { KvState, type ApplyResult } from "../../src/kvstore/kv-state.ts";
+import { KvState } from "../../src/kvstore/kv-state.ts";
+import { LeaseKeeper } from "../../src/kvstore/lease-keeper.ts";
+import { createOpBatch } from "../../src/storage/op-batch.ts";
 import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
 import type { SimProcess } from "../../src/testkit/sim/sim-process.ts";
 import type { World } from "../../src/testkit/sim/world.ts";
-import type { Action, Answer } from "./checkers/history.ts";
+import { LeaseChecker } from "./checkers/lease-checker.ts";
 import { ProtocolChecker } from "./checkers/protocol-checker.ts";
 import { StreamChecker } from "./checkers/stream-checker.ts";
 import type { Violations } from "./checkers/violations.ts";
 import type { CrashMoment } from "./nemesis/faults.ts";
+import { NodeService } from "./node-service.ts";
 import { plantedInside, type HarnessFault } from "./planted.ts";
 import { ProcessObserver } from "./process-observer.ts";
-import type { Reply, Service } from "./workloads/clients.ts";
+import type { Service } from "./workloads/clients.ts";
 
 export interface ClusterConfig {
   /** First voters. */
@@ -54,8 +64,7 @@ interface RunningNode {
   readonly process: SimProcess;
   readonly driver: GroupDriver;
   readonly kv: KvState;
-  /** Callbacks that are still owed to callers. */
-  owed: number;
+  readonly service: NodeService;
 }
 
 const CHECKPOINT_MS_MAX = 3_000;
@@ -70,6 +79,7 @@ export class Cluster {
   readonly network: SimNetwork;
   readonly protocol: ProtocolChecker;
   readonly streams: StreamChecker;
+  readonly leases: LeaseChecker;
   private readonly world: World;
   private readonly config: ClusterConfig;
   private readonly violations: Violations;
@@ -92,6 +102,9 @@ export class Cluster {
     this.joining = new Set(this.nodes.slice(nodeCount));
     this.protocol = new ProtocolChecker({ voters: this.firstVoters, windowSlots }, violations);
     this.streams = new StreamChecker(violations);
+    const clockMs = (node: NodeId): number => this.machines.get(node)?.hardwareClock.nowMs ?? 0;
+    const isQuorum = (nodes: ReadonlySet<NodeId>): boolean => this.protocol.wereQuorum(nodes);
+    this.leases = new LeaseChecker({ nodes: this.nodes, clockMs, isQuorum }, violations);
     this.logLimits = config.logLimits ?? LOG_LIMITS;
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
@@ -108,8 +121,7 @@ export class Cluster {
   }
 
   serviceOf(node: NodeId): Service | undefined {
-    const running = this.runningOn(node);
-    return running === undefined ? undefined : { perform: (action, reply) => this.perform(running, action, reply) };
+    return this.runningOn(node)?.service;
   }
 
   statusOf(node: NodeId): GroupStatus | undefined {
@@ -185,7 +197,7 @@ export class Cluster {
 
   /** Commands and reads whose callback is owed by a living node. */
   get owedCallbacks(): number {
-    return this.nodes.reduce((sum, node) => sum + (this.runningOn(node)?.owed ?? 0), 0);
+    return this.nodes.reduce((sum, node) => sum + (this.runningOn(node)?.service.owed ?? 0), 0);
   }
 
   /** After healing: all replicas hold the same. */
@@ -236,7 +248,8 @@ export class Cluster {
     const { process, clock, log, random, messaging } = env;
     const { node } = process;
     this.hooks.onRestart(node);
-    const generations = await KvGenerations.open(env.store);
+    const store = this.config.planted === "requests-not-stored" ? withoutRequests(env.store) : env.store;
+    const generations = await KvGenerations.open(store);
     const kv = KvState.open({ generations, clock, log, cluster: "sim", onFatal });
     if (!process.isAlive) return;
     this.streams.booted(node, kv.revision);
@@ -244,6 +257,7 @@ export class Cluster {
       this.streams.changed(node, { revision, changes: changes.map(toKvChange) });
     });
     kv.onReset((revision) => this.streams.booted(node, revision));
+    kv.onLeases((result) => this.leases.applied(node, result));
     const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);
@@ -276,8 +290,39 @@ export class Cluster {
     if (!process.isAlive) return;
     observer.opened(driver, kv.stateHash);
     driver.start();
-    this.running.set(node, { process, driver, kv, owed: 0 });
+    this.startKeeper(env, driver, kv);
+    const { world, leases, violations } = this;
+    const service = new NodeService({ world, process, driver, kv, leases, violations, planted: this.config.planted });
+    this.running.set(node, { process, driver, kv, service });
     this.checkpointNowAndThen(process, kv);
+  }
+
+  private startKeeper({ process, clock, log, messaging }: ProcessEnv, driver: GroupDriver, kv: KvState): void {
+    const { node } = process;
+    const group = {
+      propose: (command: Uint8Array, done: (outcome: ProposeOutcome) => void): void => {
+        const parsed = parseCommand(decode(command, command.byteLength));
+        if (parsed.kind === "expire") this.leases.proposed(node, parsed.leases);
+        driver.propose(command, done);
+      },
+      membership: (): MembershipView => {
+        const view = driver.membership();
+        return this.config.planted === "lease-by-own-clock" ? { ...view, voters: [node], pending: undefined } : view;
+      },
+    };
+    const state = {
+      onLeases: kv.onLeases.bind(kv),
+      onReset: kv.onReset.bind(kv),
+      leaseWeight: kv.leaseWeight.bind(kv),
+      leases: (): ReturnType<KvState["leases"]> => {
+        const leases = kv.leases();
+        const settled = (): void => undefined;
+        this.world.spawn(process, () => leases.then(settled, settled));
+        return leases;
+      },
+    };
+    const telemetry = telemetryOf(log);
+    new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, node).start();
   }
 
   /** Checkpoints are rare in a short run; a restart is to find them at any distance from the end of the log. */
@@ -292,74 +337,36 @@ export class Cluster {
     };
     next();
   }
+}
 
-  private perform(running: RunningNode, action: Action, reply: (reply: Reply) => void): void {
-    running.owed += 1;
-    let isInCall = true;
-    let answers = 0;
-    const answer = (made: Reply): void => {
-      answers += 1;
-      running.owed -= 1;
-      const { node } = running.process;
-      if (isInCall) this.violations.report("assertion", `${node} called back inside the call`);
-      if (answers > 1) this.violations.report("assertion", `${node} called back ${answers} times`);
-      reply(made);
-    };
-    const { driver, kv, process } = running;
-    if (action.kind === "txn") {
-      driver.propose(encodeTxn(action.txn), (outcome) => answer(this.replyOf(process, outcome)));
-    } else if (this.config.planted === "read-without-round") {
-      const { entry, revision } = kv.getLocal(action.key);
-      this.world.schedule({ delayMs: 0, kind: "local-read", process }, () => {
-        answer({ kind: "ok", answer: { kind: "read", entry, revision } });
-      });
-    } else {
-      driver.readBarrier((outcome) => {
-        if (outcome.kind === "refused") {
-          answer({ kind: "failed" });
-          return;
-        }
-        answer(this.readOn(running, action.key));
-      });
-    }
-    isInCall = false;
-  }
+function telemetryOf(log: Log): Telemetry {
+  const none = (): void => undefined;
+  return {
+    log,
+    counter: () => ({ add: none }),
+    gauge: () => ({ set: none }),
+    histogram: () => ({ observe: none }),
+    exposition: () => Promise.resolve(""),
+  };
+}
 
-  private readOn({ kv, process }: RunningNode, key: KeyText): Reply {
-    try {
-      const { entry, revision } = kv.getLocal(key);
-      return { kind: "ok", answer: { kind: "read", entry, revision } };
-    } catch (error) {
-      // A state that cannot be read says so, and its node stops.
-      if (process.isStopping && error instanceof AetherError) return { kind: "failed" };
-      throw error;
-    }
-  }
+const REQUEST_ROWS = "\u0001request/";
 
-  private replyOf(process: SimProcess, outcome: ProposeOutcome): Reply {
-    switch (outcome.kind) {
-      case "applied":
-        return this.answerOf(process, outcome.result);
-      case "refused":
-        return { kind: "failed" };
-      case "unknown":
-        return { kind: "unknown" };
-    }
-  }
-
-  /** What a group gives as the result of a command is what KvState.applyBatch gave for it. */
-  private answerOf(process: SimProcess, made: unknown): Reply {
-    const result = made as ApplyResult;
-    if (result.kind !== "done") {
-      if (process.isStopping) return { kind: "unknown" };
-      this.violations.report("assertion", `a well-formed command was answered ${JSON.stringify(result)}`);
-      return { kind: "unknown" };
-    }
-    const { succeeded, revision } = result;
-    const results = result.results.map((one): (Answer & { kind: "txn" })["result"]["results"][number] => {
-      if (one.kind !== "get") return one;
-      return one.entry === undefined ? { kind: "get" } : { kind: "get", entry: toKvEntry(one.key, one.entry) };
-    });
-    return { kind: "ok", answer: { kind: "txn", result: { succeeded, revision, results } } };
-  }
+/** A planted fault: what sessions remember of their requests is kept in memory only. */
+function withoutRequests(port: StorePort): StorePort {
+  return {
+    ...port,
+    open: async (name) => {
+      const store = await port.open(name);
+      const isKept = (key: Uint8Array): boolean => !Buffer.from(key).toString("latin1").startsWith(REQUEST_ROWS);
+      const filtered: OrderedStore = {
+        getSync: (key) => store.getSync(key),
+        entries: (range) => store.entries(range),
+        write: (ops, done) => store.write(ops.filter(({ key }) => isKept(key)), done),
+        begin: () => createOpBatch(filtered),
+        close: () => store.close(),
+      };
+      return filtered;
+    },
+  };
 }

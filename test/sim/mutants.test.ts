@@ -28,5 +28,5 @@ test("what breaks a rule shrinks to a smaller plan that breaks one, and its text
 });
 
 function stepsOf({ clients, faults }: RunPlan): number {
-  return faults.length + clients.reduce((sum, script) => sum + script.length, 0);
+  return faults.length + clients.reduce((sum, { steps }) => sum + steps.length, 0);
 }

@@ -5,9 +5,21 @@ import { PLANTED_FAULTS, type PlantedFault } from "../../src/consensus/observer.
 export type HarnessFault =
   | PlantedFault
   /** Reads answer from the node's own state without asking a quorum. */
-  | "read-without-round";
+  | "read-without-round"
+  /** A node does not tell the log which request a write is, so that a repetition is a new write. */
+  | "requests-not-named"
+  /** What sessions remember of their requests is lost at a restart, and in a snapshot. */
+  | "requests-not-stored"
+  /** A node ends leases by its own clock alone. */
+  | "lease-by-own-clock";
 
-export const ALL_PLANTED: readonly HarnessFault[] = [...PLANTED_FAULTS, "read-without-round"];
+export const ALL_PLANTED: readonly HarnessFault[] = [
+  ...PLANTED_FAULTS,
+  "read-without-round",
+  "requests-not-named",
+  "requests-not-stored",
+  "lease-by-own-clock",
+];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
 export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
@@ -32,6 +44,9 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "removed-voter-votes": "a removed voter goes on voting under the list of before",
   "cut-before-checkpoint": "the journal is cut behind what is applied, not behind what is stored",
   "read-without-round": "reads answer without asking a quorum",
+  "requests-not-named": "a write that is sent again under its request is a new write",
+  "requests-not-stored": "what sessions remember of their requests is lost at a restart and in a snapshot",
+  "lease-by-own-clock": "a node ends leases by its own clock alone",
 };
 
 /** What the software under test is told. */

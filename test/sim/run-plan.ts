@@ -6,6 +6,8 @@ import type { TraceLine } from "../../src/testkit/sim/trace.ts";
 import { World } from "../../src/testkit/sim/world.ts";
 import { checkAccounts } from "./checkers/account-checker.ts";
 import { countOverlapping, type Operation } from "./checkers/history.ts";
+import type { LeaseStats } from "./checkers/lease-checker.ts";
+import { checkOnce } from "./checkers/once-checker.ts";
 import type { ProtocolStats } from "./checkers/protocol-checker.ts";
 import { checkRegister } from "./checkers/register-checker.ts";
 import { registerHistoryOf } from "./checkers/register-history.ts";
@@ -15,13 +17,13 @@ import { Cluster, SHORT_LOG } from "./cluster.ts";
 import { Nemesis, type NemesisStats } from "./nemesis/nemesis.ts";
 import type { RunPlan } from "./plan/run-plan.ts";
 import { ALL_KEYS, isRegister } from "./workloads/actions.ts";
-import { Clients } from "./workloads/clients.ts";
+import { Clients, type ClientStats } from "./workloads/clients.ts";
 
 export interface RunOptions {
   readonly onTraceLine?: ((line: TraceLine) => void) | undefined;
 }
 
-export interface RunStats extends ProtocolStats, NemesisStats {
+export interface RunStats extends ProtocolStats, NemesisStats, ClientStats, LeaseStats {
   nodeCount: number;
   commands: number;
   answered: number;
@@ -109,7 +111,7 @@ class PlannedRun {
       plan.links,
     );
     const serviceOf = cluster.serviceOf.bind(cluster);
-    this.clients = new Clients(world, { scripts: plan.clients, nodes, serviceOf });
+    this.clients = new Clients(world, { scripts: plan.clients, nodes, serviceOf, violations: this.violations });
   }
 
   async play(): Promise<void> {
@@ -145,6 +147,8 @@ class PlannedRun {
     const isDone = (): boolean => {
       if (violations.first !== undefined) return true;
       if (!clients.isIdle || nemesis.operator.isBusy || cluster.owedCallbacks > 0) return false;
+      // Nobody renews any more.
+      if (cluster.leases.held.length > 0) return false;
       return cluster.isConverged((node) => nemesis.operator.removed.has(node));
     };
     const isInTime = await this.world.run(isDone, this.world.nowMs + HEALING_MS_MAX);
@@ -166,6 +170,8 @@ class PlannedRun {
       stats: {
         ...this.cluster.protocol.stats,
         ...this.nemesis.stats,
+        ...this.clients.stats,
+        ...this.cluster.leases.stats,
         nodeCount: this.plan.nodeCount,
         commands: history.length,
         answered: count("ok"),
@@ -193,8 +199,10 @@ class PlannedRun {
 
   private judgeHistory(): void {
     const { history } = this.clients;
-    const { log } = this.cluster.streams;
-    this.unknown = checkStoreOrder(history, log, this.violations);
+    const { streams, leases } = this.cluster;
+    const { log } = streams;
+    checkOnce(log, this.violations);
+    this.unknown = checkStoreOrder({ operations: history, log, endings: leases.endings }, this.violations);
     checkAccounts(history, this.violations);
     for (const key of ALL_KEYS) if (isRegister(key)) this.judgeRegister(key, history);
   }
@@ -215,6 +223,8 @@ class PlannedRun {
       return `${node}: applied ${status.applied} of ${status.decided}, ${status.notReadyReason ?? "ready"}`;
     });
     if (this.nemesis.operator.isBusy) statuses.push("a change of the members is not finished");
+    const { held } = cluster.leases;
+    if (held.length > 0) statuses.push(`leases ${held.join()} have not ended`);
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;
   }

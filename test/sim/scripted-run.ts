@@ -48,6 +48,7 @@ export class ScriptedRun {
       scripts: [],
       nodes: this.cluster.nodes,
       serviceOf: (node) => this.cluster.serviceOf(node),
+      violations: this.violations,
     });
   }
 
@@ -102,7 +103,9 @@ export class ScriptedRun {
     if (!isInTime) this.violations.report("liveness", "the cluster does not settle");
     if (isBroken()) return this.violations.first;
     this.cluster.checkEnd();
-    checkStoreOrder(this.clients.history, this.cluster.streams.log, this.violations);
+    const { leases, streams } = this.cluster;
+    const { log } = streams;
+    checkStoreOrder({ operations: this.clients.history, log, endings: leases.endings }, this.violations);
     return this.violations.first;
   }
 

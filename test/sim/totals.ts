@@ -36,6 +36,8 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
     `faults: ${sum.faults} (at least ${least.faults} per seed), ${sum.crashes} crashes, ` +
       `${sum.allNodeCrashes} times all nodes were down, ${sum.refusals} nodes stopped for their disks`,
     `members: ${sum.changesAsked} changes asked for, ${sum.changesDone} done`,
+    `requests: ${sum.repeats} sent again, ${sum.recalls} of them answered; ${sum.sessionsLost} sessions lost; ` +
+      `leases: ${sum.leasesGranted} granted, ${sum.leasesExpired} ended by themselves`,
     `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
       `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
     `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +

@@ -1,16 +1,24 @@
 // Owns: what clients did and were told, in real (virtual) time. Checkers judge it; they never ask the store.
 import type { NodeId } from "../../../src/base/ids.ts";
 import type { KeyText } from "../../../src/kvstore/core/key.ts";
-import type { KvEntry, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
+import type { KvEntry, LeaseId, RequestRef, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 
 export type Action =
   /** A linearizable read of one key: read barrier, then the node's own state. */
   | { readonly kind: "read"; readonly key: KeyText }
-  | { readonly kind: "txn"; readonly txn: Txn };
+  /** With a request it may be sent again, to any node. */
+  | { readonly kind: "txn"; readonly txn: Txn; readonly request?: RequestRef }
+  | { readonly kind: "grant"; readonly ttlMs: number; readonly requests: boolean }
+  | { readonly kind: "renew"; readonly lease: LeaseId }
+  | { readonly kind: "revoke"; readonly lease: LeaseId };
 
 export type Answer =
   | { readonly kind: "read"; readonly entry: KvEntry | undefined; readonly revision: number }
-  | { readonly kind: "txn"; readonly result: TxnResult };
+  | { readonly kind: "txn"; readonly result: TxnResult }
+  | { readonly kind: "granted"; readonly lease: LeaseId }
+  | { readonly kind: "renewed" }
+  /** The store's revision once the lease and its keys were gone. */
+  | { readonly kind: "revoked"; readonly revision: number };
 
 /** Stamps grow with everything that happens: `returned < called` of two operations means one followed the other. */
 export type Operation = {
@@ -26,8 +34,16 @@ export type Operation = {
   | { readonly kind: "failed"; readonly returned: number }
 );
 
+/** A lease that ended, revoked or by itself, and the revision after that, which is its own when it had keys. */
+export interface Ending {
+  readonly leases: readonly LeaseId[];
+  readonly revision: number;
+  readonly hasKeys: boolean;
+}
+
 export function keysOf(action: Action): readonly KeyText[] {
   if (action.kind === "read") return [action.key];
+  if (action.kind !== "txn") return [];
   const { compare, then, else: otherwise } = action.txn;
   return [...new Set([...compare, ...then, ...otherwise].map(({ key }) => key))];
 }

@@ -3,10 +3,20 @@
 import { isDeepStrictEqual } from "node:util";
 import { unreachable } from "../../../src/base/assert.ts";
 import type { KeyText } from "../../../src/kvstore/core/key.ts";
-import type { Compare, KvChange, KvEntry, Op, OpResult, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
+import type {
+  Compare,
+  KvChange,
+  KvEntry,
+  LeaseId,
+  Op,
+  OpResult,
+  Txn,
+  TxnResult,
+} from "../../../src/kvstore/core/schema.ts";
 
 export class ModelStore {
   private readonly entries = new Map<KeyText, KvEntry>();
+  private readonly ended = new Set<LeaseId>();
   revision = 0;
 
   get(key: KeyText): KvEntry | undefined {
@@ -22,6 +32,20 @@ export class ModelStore {
     return { result: { succeeded, revision: this.revision, results }, changes };
   }
 
+  hasEnded(lease: LeaseId): boolean {
+    return this.ended.has(lease);
+  }
+
+  /** These leases end together: all their keys go, in one revision. Changes in the order of keys. */
+  end(leases: readonly LeaseId[]): readonly KvChange[] {
+    for (const lease of leases) this.ended.add(lease);
+    const attached = [...this.entries.values()].filter(({ lease }) => lease !== undefined && leases.includes(lease));
+    if (attached.length > 0) this.revision += 1;
+    const keys = attached.map(({ key }) => key).sort();
+    for (const key of keys) this.entries.delete(key);
+    return keys.map((key) => ({ kind: "delete", key, modRevision: this.revision }));
+  }
+
   private run(op: Op, changes: KvChange[]): OpResult {
     const before = this.entries.get(op.key);
     const modRevision = this.revision + 1;
@@ -30,7 +54,8 @@ export class ModelStore {
         return before === undefined ? { kind: "get" } : { kind: "get", entry: before };
       case "put": {
         const { createRevision, version } = before ?? { createRevision: modRevision, version: 0 };
-        const entry = { key: op.key, value: op.value, modRevision, createRevision, version: version + 1 };
+        const attached = op.lease === undefined ? {} : { lease: op.lease };
+        const entry = { key: op.key, value: op.value, modRevision, createRevision, version: version + 1, ...attached };
         this.entries.set(op.key, entry);
         changes.push({ kind: "put", entry });
         return { kind: "put" };

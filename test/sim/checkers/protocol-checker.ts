@@ -136,6 +136,11 @@ export class ProtocolChecker implements ConsensusObserver {
     }
   }
 
+  /** Whether these nodes are a quorum of some list of voters that there was. */
+  wereQuorum(nodes: ReadonlySet<NodeId>): boolean {
+    return this.voters.wereQuorum(nodes);
+  }
+
   /** A node has applied that this directory is no member any more. */
   removed(uid: NodeUid): void {
     this.removedOrigins.add(uid);

@@ -1,5 +1,5 @@
 // Owns: what the clients' history says about one register: the plain operations that the register checker judges.
-import { present } from "../../../src/base/assert.ts";
+import { assert, present } from "../../../src/base/assert.ts";
 import type { KeyText } from "../../../src/kvstore/core/key.ts";
 import { keysOf, type Operation } from "./history.ts";
 import type { RegisterAction, RegisterOperation } from "./register-checker.ts";
@@ -22,6 +22,7 @@ function registerActionOf(operation: Operation): RegisterAction {
   if (operation.action.kind === "read") {
     return { kind: "get", saw: answer?.kind === "read" ? textOf(answer.entry?.value) : undefined };
   }
+  assert(operation.action.kind === "txn", "an operation on a register reads or writes");
   const { compare, then } = operation.action.txn;
   const op = present(then[0], "an operation on a register has one step");
   const result = answer?.kind === "txn" ? answer.result : undefined;

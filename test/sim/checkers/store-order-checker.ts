@@ -3,10 +3,12 @@
 // Every answer carries the store's revision, so the store itself names the order in which it claims to have run the
 // operations. That order is a proof of linearizability if it agrees with real time and if a model that runs the
 // operations in it gives the same answers and the same changes. Nothing is searched for; a wrong answer, a lost or
-// repeated effect, a stale read and a write from nowhere all break the proof.
+// repeated effect, a stale read and a write from nowhere all break the proof. A revision in which leases ended has no
+// operation behind it: it deletes the keys of these leases and nothing else.
 import { isDeepStrictEqual } from "node:util";
-import type { KvChange, KvChangeSet, Op } from "../../../src/kvstore/core/schema.ts";
-import type { Operation } from "./history.ts";
+import { unreachable } from "../../../src/base/assert.ts";
+import type { KvChange, KvChangeSet, LeaseId, Op } from "../../../src/kvstore/core/schema.ts";
+import type { Ending, Operation } from "./history.ts";
 import { ModelStore } from "./model-store.ts";
 import type { Violations } from "./violations.ts";
 
@@ -26,12 +28,15 @@ export interface StoreOrderStats {
   unknownOpen: number;
 }
 
-/** `log` is the complete stream of changes from revision 1. */
-export function checkStoreOrder(
-  operations: readonly Operation[],
-  log: readonly KvChangeSet[],
-  violations: Violations,
-): StoreOrderStats {
+export interface StoreHistory {
+  readonly operations: readonly Operation[];
+  /** The complete stream of changes from revision 1. */
+  readonly log: readonly KvChangeSet[];
+  readonly endings?: readonly Ending[];
+}
+
+export function checkStoreOrder(history: StoreHistory, violations: Violations): StoreOrderStats {
+  const { operations, log, endings = [] } = history;
   const report: Report = (message) => {
     violations.report("C11", `C11: ${message}`);
   };
@@ -54,8 +59,9 @@ export function checkStoreOrder(
     if (other !== undefined) report(`${name(operation)} and ${name(other.operation)} both wrote ${placed.revision}`);
     writers.set(placed.revision, placed);
   }
-  const stats = placeUnknown({ open, writers, log, floors, report });
-  replay({ writers, readers, log, report });
+  const ended = new Set(endings.filter(({ hasKeys }) => hasKeys).map(({ revision }) => revision));
+  const stats = placeUnknown({ open, writers, ended, log, floors, report });
+  replay({ writers, readers, endings, log, report });
   return stats;
 }
 
@@ -79,6 +85,8 @@ function floorsOf(operations: readonly Operation[]): Map<number, number> {
 interface Unplaced {
   readonly open: readonly Operation[];
   readonly writers: Map<number, Placed>;
+  /** Revisions in which leases ended. */
+  readonly ended: ReadonlySet<number>;
   readonly log: readonly KvChangeSet[];
   readonly floors: ReadonlyMap<number, number>;
   readonly report: Report;
@@ -88,11 +96,11 @@ interface Unplaced {
  * Finds the operation of unknown outcome behind each revision that no answered one claims. Written values are unique,
  * so at most deletes of one key are interchangeable; each that was called early enough is as good as any other.
  */
-function placeUnknown({ open, writers, log, floors, report }: Unplaced): StoreOrderStats {
+function placeUnknown({ open, writers, ended, log, floors, report }: Unplaced): StoreOrderStats {
   const waiting = new Set(open);
   let unknownApplied = 0;
   for (const { revision, changes } of log) {
-    if (writers.has(revision)) continue;
+    if (writers.has(revision) || ended.has(revision)) continue;
     const match = [...waiting].find((operation) => {
       return (floors.get(operation.id) ?? 0) < revision && couldHaveMade(operation, changes);
     });
@@ -127,33 +135,68 @@ function matches(ops: readonly Op[], changes: readonly KvChange[]): boolean {
 interface Replay {
   readonly writers: ReadonlyMap<number, Placed>;
   readonly readers: readonly Placed[];
+  readonly endings: readonly Ending[];
   readonly log: readonly KvChangeSet[];
   readonly report: Report;
 }
 
 /** Runs the claimed order through the model: each writer at its revision, then everybody who read that revision. */
-function replay({ writers, readers, log, report }: Replay): void {
+function replay({ writers, readers, endings, log, report }: Replay): void {
   const model = new ModelStore();
   const readersAt = new Map<number, Operation[]>();
-  for (const { operation, revision } of readers) {
-    const list = readersAt.get(revision);
-    if (list === undefined) readersAt.set(revision, [operation]);
-    else list.push(operation);
-  }
-  for (const operation of readersAt.get(0) ?? []) compareAnswer(model, operation, report);
+  for (const { operation, revision } of readers) pushAt(readersAt, revision, operation);
+  const endingsAt = new Map<number, Ending[]>();
+  for (const ending of endings) pushAt(endingsAt, ending.revision, ending);
+  const rest = (revision: number): void => {
+    // Leases without keys make no revision.
+    for (const { leases, hasKeys } of endingsAt.get(revision) ?? []) {
+      const made = hasKeys ? [] : model.end(leases);
+      if (made.length > 0) report(`leases ${leases.join()} ended at ${revision} without their keys: ${text(made)}`);
+    }
+    for (const operation of readersAt.get(revision) ?? []) compareAnswer(model, operation, report);
+  };
+  rest(0);
   for (const [index, { revision, changes }] of log.entries()) {
     if (revision !== index + 1) report(`the log has revision ${revision} at place ${index + 1}`);
     const writer = writers.get(revision);
-    if (writer === undefined) return;
-    const made = compareAnswer(model, writer.operation, report);
-    if (!isDeepStrictEqual(made, changes)) {
-      report(`${name(writer.operation)} changed ${JSON.stringify(changes)}, it should have ${JSON.stringify(made)}`);
-    }
-    for (const operation of readersAt.get(revision) ?? []) compareAnswer(model, operation, report);
+    const ending = endingsAt.get(revision)?.find(({ hasKeys }) => hasKeys);
+    if (writer === undefined && ending === undefined) return;
+    if (writer !== undefined) replayWrite(model, writer.operation, changes, report);
+    if (ending !== undefined) replayEnding(model, ending.leases, { revision, changes }, report);
+    rest(revision);
   }
   for (const revision of [...writers.keys(), ...readersAt.keys()]) {
     if (revision > log.length) report(`an answer has revision ${revision}, the log ends at ${log.length}`);
   }
+}
+
+function pushAt<T>(lists: Map<number, T[]>, at: number, item: T): void {
+  const list = lists.get(at);
+  if (list === undefined) lists.set(at, [item]);
+  else list.push(item);
+}
+
+function replayWrite(model: ModelStore, operation: Operation, changes: readonly KvChange[], report: Report): void {
+  const made = compareAnswer(model, operation, report);
+  if (!isDeepStrictEqual(made, changes)) {
+    report(`${name(operation)} changed ${text(changes)}, it should have ${text(made)}`);
+  }
+  for (const change of made) {
+    const lease = change.kind === "put" ? change.entry.lease : undefined;
+    if (lease !== undefined && model.hasEnded(lease)) report(`${name(operation)} used lease ${lease}, which had ended`);
+  }
+}
+
+/** In which order the keys of a lease go is nobody's business. */
+function replayEnding(model: ModelStore, leases: readonly LeaseId[], set: KvChangeSet, report: Report): void {
+  const made = model.end(leases);
+  const found = [...set.changes].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  if (isDeepStrictEqual(made, found)) return;
+  report(`the end of leases ${leases.join()} changed ${text(found)} at ${set.revision}, it should have ${text(made)}`);
+}
+
+function keyOf(change: KvChange): string {
+  return change.kind === "put" ? change.entry.key : change.key;
 }
 
 /** What the model changes when it runs the operation; reports an answer that the model would not give. */
@@ -169,6 +212,10 @@ function compareAnswer(model: ModelStore, operation: Operation, report: Report):
     }
     return [];
   }
+  if (action.kind === "revoke" && operation.kind === "ok" && !model.hasEnded(action.lease)) {
+    report(`${name(operation)} was told that lease ${action.lease} has ended, and it has not`);
+  }
+  if (action.kind !== "txn") return [];
   const { result, changes } = model.transact(action.txn);
   if (operation.kind === "ok" && operation.answer.kind === "txn") {
     const { result: told } = operation.answer;
@@ -177,13 +224,24 @@ function compareAnswer(model: ModelStore, operation: Operation, report: Report):
   return changes;
 }
 
-function revisionOf(operation: Operation & { readonly kind: "ok" }): number {
-  return operation.answer.kind === "read" ? operation.answer.revision : operation.answer.result.revision;
+function revisionOf({ answer }: Operation & { readonly kind: "ok" }): number {
+  switch (answer.kind) {
+    case "read":
+    case "revoked":
+      return answer.revision;
+    case "txn":
+      return answer.result.revision;
+    case "granted":
+    case "renewed":
+      return 0;
+    default:
+      return unreachable(answer);
+  }
 }
 
-function hasChanged(operation: Operation & { readonly kind: "ok" }): boolean {
-  if (operation.answer.kind === "read") return false;
-  return operation.answer.result.results.some((result) => {
+function hasChanged({ answer }: Operation & { readonly kind: "ok" }): boolean {
+  if (answer.kind !== "txn") return false;
+  return answer.result.results.some((result) => {
     return result.kind === "put" || (result.kind === "delete" && result.deleted);
   });
 }

@@ -71,6 +71,13 @@ export class VoterLists {
     return true;
   }
 
+  /** Whether these nodes, on whatever directories, are a quorum of some list. */
+  wereQuorum(nodes: ReadonlySet<NodeId>): boolean {
+    return this.lists.some(({ mask, quorum }) => {
+      return this.names.filter((name, index) => (mask & (1 << index)) !== 0 && nodes.has(name)).length >= quorum;
+    });
+  }
+
   private add(node: NodeId, uid: NodeUid | undefined): number {
     if (this.names.length >= DIRECTORIES_MAX) throw new RangeError("a run has too many data directories for a mask");
     this.names.push(node);

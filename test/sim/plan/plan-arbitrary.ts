@@ -22,6 +22,8 @@ const STEPS_MAX = 80;
 /** The cluster forms in peace in many runs, but not in all. */
 const FAULT_AT_MS_MAX = 5_500;
 const OTHER_FAULTS_MAX = 9;
+/** Sessions that end when their node is cut off for a while, and such that outlive everything. */
+const SESSION_MS: readonly (readonly [weight: number, ttlMs: number])[] = [[1, 2_000], [1, 3_000], [2, 10_000]];
 /** Between two bursts of a client. */
 const REST_MS_MAX = 1_000;
 
@@ -64,16 +66,26 @@ const MIXES: Readonly<Record<WorkloadName, readonly (readonly [weight: number, a
   // The checkers of registers judge every run: a share of each workload is theirs.
   lists: [[3, "append"], [1, "read-list"], [1, "read"], [1, "put"], [1, "swap"]],
   accounts: [[4, "transfer"], [1, "read-all"], [1, "read"], [1, "put"], [1, "swap"]],
-  mixed: [[2, "append"], [2, "transfer"], [1, "read-list"], [1, "read-all"], [2, "read"], [2, "put"], [2, "swap"]],
+  leases: [
+    [4, "attach"], [1, "keep"], [2, "read-attached"], [1, "leave"], [1, "revoke"], [1, "read"], [1, "put"], [1, "swap"],
+  ],
+  mixed: [
+    [2, "append"], [2, "transfer"], [1, "read-list"], [1, "read-all"], [2, "read"], [2, "put"], [2, "swap"],
+    [1, "attach"],
+  ],
 };
 
 function clientsOf(workload: WorkloadName): fc.Arbitrary<readonly ClientScript[]> {
-  const script = fc.array(stepOf(weighted(MIXES[workload])), { minLength: 0, maxLength: STEPS_MAX, size: "max" });
+  const steps = fc.array(stepOf(weighted(MIXES[workload])), { minLength: 0, maxLength: STEPS_MAX, size: "max" });
+  const sessionMs = weighted<number | undefined>([[4, undefined], ...SESSION_MS]);
+  const script = fc.record({ steps, sessionMs }).map(({ steps: all, sessionMs: ttlMs }): ClientScript => {
+    return ttlMs === undefined ? { steps: all } : { steps: all, sessionMs: ttlMs };
+  });
   const sure = Array.from({ length: CLIENTS_MIN }, () => almostAlways(script));
   const more = Array.from({ length: CLIENTS_MAX - CLIENTS_MIN }, () => fc.option(script, { nil: undefined, freq: 2 }));
   return fc
     .tuple(...sure, ...more)
-    .map((scripts) => scripts.filter((one) => one !== undefined).filter((one) => one.length > 0));
+    .map((scripts) => scripts.filter((one) => one !== undefined).filter(({ steps: all }) => all.length > 0));
 }
 
 function stepOf(act: fc.Arbitrary<Act>): fc.Arbitrary<Step> {

@@ -6,7 +6,7 @@ import type { PlannedFault } from "../nemesis/faults.ts";
 import type { HarnessFault } from "../planted.ts";
 import type { ClientScript } from "../workloads/actions.ts";
 
-export const PLAN_FORMAT = 1;
+export const PLAN_FORMAT = 2;
 
 export interface RunPlan {
   readonly format: typeof PLAN_FORMAT;
@@ -36,7 +36,7 @@ const Envelope = z.looseObject({
   pipelineSlots: z.int().min(1),
   isLogShort: z.boolean(),
   links: z.looseObject({}),
-  clients: z.array(z.array(z.looseObject({ waitMs: z.number() }))),
+  clients: z.array(z.looseObject({ steps: z.array(z.looseObject({ waitMs: z.number() })) })),
   faults: z.array(z.looseObject({ atMs: z.number(), fault: z.looseObject({ kind: z.string() }) })),
 });
 

@@ -1,11 +1,12 @@
 // Owns: what clients do: registers (put, read, compare and set, delete), lists that grow by transactions, transfers
-// between accounts. Does not own: when and where they do it (clients.ts).
+// between accounts, keys that go with a lease. Does not own: when and where they do it (clients.ts).
 //
 // Every written value is unique, so that a checker can tell whose effect it sees. Guards and values come from what the
 // client saw last, so that some fail: an else branch then refreshes what it knows.
 import { present, unreachable } from "../../../src/base/assert.ts";
+import { LEASE_TTL_MS_MIN } from "../../../src/kvstore/core/command.ts";
 import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
-import type { KvEntry, Op, Txn } from "../../../src/kvstore/core/schema.ts";
+import type { KvEntry, LeaseId, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import type { Action } from "../checkers/history.ts";
 
 export type Act =
@@ -19,10 +20,17 @@ export type Act =
   | "append"
   /** Of accounts. */
   | "read-all"
-  | "transfer";
+  | "transfer"
+  /** Of leases: put a key that goes with the client's lease, or one of these keys without; read one. */
+  | "attach"
+  | "keep"
+  | "read-attached"
+  /** Nobody renews the lease any more; or it is revoked. */
+  | "leave"
+  | "revoke";
 
-export type WorkloadName = "registers" | "lists" | "accounts" | "mixed";
-export const WORKLOADS: readonly WorkloadName[] = ["registers", "lists", "accounts", "mixed"];
+export type WorkloadName = "registers" | "lists" | "accounts" | "leases" | "mixed";
+export const WORKLOADS: readonly WorkloadName[] = ["registers", "lists", "accounts", "leases", "mixed"];
 
 /** What a client does next, after it waited; `key` is a number that its kind of keys is chosen by. */
 export interface Step {
@@ -33,15 +41,30 @@ export interface Step {
   readonly moves?: true;
 }
 
-/** The steps of one client, in order: the next begins when the one before was answered or given up. */
-export type ClientScript = readonly Step[];
+/** What one client does. */
+export interface ClientScript {
+  /** In order: the next begins when the one before was answered or given up. */
+  readonly steps: readonly Step[];
+  /** Writes are requests of a session with this time to live; without one, each is sent once. */
+  readonly sessionMs?: number;
+}
 
 /** What a client saw of a key last; a key it never saw is not in the map. */
 export type Seen = ReadonlyMap<KeyText, KvEntry | undefined>;
 
+/** What the next action of a client depends on. */
+export interface ClientView {
+  readonly seen: Seen;
+  /** The lease that it renews. */
+  readonly held: { readonly lease: LeaseId } | undefined;
+}
+
 const REGISTERS = keysNamed("register", 5);
 const LISTS = keysNamed("list", 3);
 const ACCOUNTS = keysNamed("account", 4);
+const ATTACHED = keysNamed("attached", 4);
+/** Leases of the shortest time there is, and of up to as much again. */
+const LEASE_MS_STEP = 20;
 const OPENING_BALANCE = 100;
 const AMOUNT_MAX = 10;
 
@@ -50,12 +73,65 @@ export function isRegister(key: KeyText): boolean {
   return REGISTERS.includes(key);
 }
 
-export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS];
+export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS, ...ATTACHED];
 
 /** `tag` is unique in the run. */
-export function actionOf({ act, key }: Step, seen: Seen, tag: string): Action {
-  const register = keyAt(REGISTERS, key);
-  const list = keyAt(LISTS, key);
+export function actionOf(step: Step, { seen, held }: ClientView, tag: string): Action | { readonly kind: "leave" } {
+  const { act, key } = step;
+  switch (act) {
+    case "attach":
+    case "keep":
+    case "read-attached":
+    case "leave":
+    case "revoke":
+      return leaseAction({ ...step, act }, held?.lease, tag);
+    case "read-list":
+    case "append":
+      return listAction(act, keyAt(LISTS, key), seen, tag);
+    case "read-all":
+      return transaction({ then: READ_ALL });
+    case "transfer":
+      return transfer(key, seen, tag);
+    default:
+      return registerAction(act, keyAt(REGISTERS, key), seen, tag);
+  }
+}
+
+type LeaseAct = Extract<Act, "attach" | "keep" | "read-attached" | "leave" | "revoke">;
+
+function leaseAction(
+  { act, key: number }: Step & { readonly act: LeaseAct },
+  lease: LeaseId | undefined,
+  tag: string,
+): Action | { readonly kind: "leave" } {
+  const key = keyAt(ATTACHED, number);
+  switch (act) {
+    case "attach":
+      if (lease !== undefined) return transaction({ then: [{ kind: "put", key, value: tag, lease }] });
+      return { kind: "grant", ttlMs: LEASE_TTL_MS_MIN + number * LEASE_MS_STEP, requests: false };
+    case "keep":
+      return transaction({ then: [{ kind: "put", key, value: tag }] });
+    case "read-attached":
+      return { kind: "read", key };
+    case "leave":
+      return { kind: "leave" };
+    case "revoke":
+      return lease === undefined ? { kind: "leave" } : { kind: "revoke", lease };
+    default:
+      return unreachable(act);
+  }
+}
+
+function listAction(act: "read-list" | "append", list: KeyText, seen: Seen, tag: string): Action {
+  return act === "append" && seen.has(list) ? append(list, seen.get(list), tag) : { kind: "read", key: list };
+}
+
+function registerAction(
+  act: Extract<Act, "read" | "put" | "delete" | "swap">,
+  register: KeyText,
+  seen: Seen,
+  tag: string,
+): Action {
   switch (act) {
     case "read":
       return { kind: "read", key: register };
@@ -69,14 +145,6 @@ export function actionOf({ act, key }: Step, seen: Seen, tag: string): Action {
         then: [{ kind: "put", key: register, value: tag }],
         else: [{ kind: "get", key: register }],
       });
-    case "read-list":
-      return { kind: "read", key: list };
-    case "append":
-      return seen.has(list) ? append(list, seen.get(list), tag) : { kind: "read", key: list };
-    case "read-all":
-      return transaction({ then: READ_ALL });
-    case "transfer":
-      return transfer(key, seen, tag);
     default:
       return unreachable(act);
   }
@@ -123,6 +191,12 @@ export function totalOf(entries: readonly (KvEntry | undefined)[]): number {
 }
 
 export const TOTAL_BALANCE = ACCOUNTS.length * OPENING_BALANCE;
+
+/** What is unique in what an operation wrote. */
+export function tagOf(value: unknown): unknown {
+  if (Array.isArray(value)) return (value as readonly unknown[]).at(-1);
+  return typeof value === "object" && value !== null && "tag" in value ? value.tag : value;
+}
 
 export function isReadOfAll(ops: readonly Op[]): boolean {
   return ops === READ_ALL;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
 import { formatKey, type KeyText } from "../../../../src/kvstore/core/key.ts";
 import type { KvChange, KvChangeSet, KvEntry, OpResult, Txn } from "../../../../src/kvstore/core/schema.ts";
-import type { Action, Answer, Operation } from "../../../sim/checkers/history.ts";
+import type { Action, Answer, Ending, Operation } from "../../../sim/checkers/history.ts";
 import { checkStoreOrder } from "../../../sim/checkers/store-order-checker.ts";
 import { Violations } from "../../../sim/checkers/violations.ts";
 
@@ -28,6 +28,7 @@ function answer(revision: number, results: readonly OpResult[] = [{ kind: "put" 
 const put = (key: KeyText, value: string): Action => txn({ then: [{ kind: "put", key, value }] });
 const read = (key: KeyText): Action => ({ kind: "read", key });
 const saw = (revision: number, found?: KvEntry): Answer => ({ kind: "read", entry: found, revision });
+const revoked = (revision: number): Answer => ({ kind: "revoked", revision });
 function entry(key: KeyText, value: string, modRevision: number, createRevision = modRevision): KvEntry {
   return { key, value, modRevision, createRevision, version: modRevision - createRevision + 1 };
 }
@@ -41,9 +42,15 @@ const XB = entry(X, "b", 2, 1);
 const LOG = log([wrote(XA)], [wrote(XB)]);
 const both = txn({ then: [{ kind: "put", key: X, value: "t" }, { kind: "put", key: Y, value: "t" }] });
 
+const attach = txn({ then: [{ kind: "put", key: X, value: "a", lease: 7 }] });
+const XA7: KvEntry = { ...XA, lease: 7 };
+const GONE: KvChange = { kind: "delete", key: X, modRevision: 2 };
+const revoke: Action = { kind: "revoke", lease: 7 };
+
 interface Case {
   readonly history: readonly Operation[];
   readonly log: readonly KvChangeSet[];
+  readonly endings?: readonly Ending[];
 }
 
 const GOOD: Record<string, Case> = {
@@ -69,7 +76,40 @@ const GOOD: Record<string, Case> = {
   },
 };
 
+Object.assign(GOOD, {
+  "a lease ended with its key": {
+    history: [ok(1, 2, attach, answer(1)), ok(3, 4, read(X), saw(2))],
+    log: log([wrote(XA7)], [GONE]),
+    endings: [{ leases: [7], revision: 2, hasKeys: true }],
+  },
+  "a lease ended whose key had left it": {
+    history: [ok(1, 2, attach, answer(1)), ok(3, 4, put(X, "b"), answer(2)), ok(5, 6, revoke, revoked(2))],
+    log: log([wrote(XA7)], [wrote(XB)]),
+    endings: [{ leases: [7], revision: 2, hasKeys: false }],
+  },
+} satisfies Record<string, Case>);
+
 const BAD: Record<string, Case> = {
+  "a lease ended without its key": {
+    history: [ok(1, 2, attach, answer(1))],
+    log: log([wrote(XA7)]),
+    endings: [{ leases: [7], revision: 1, hasKeys: false }],
+  },
+  "the end of a lease took another key along": {
+    history: [ok(1, 2, put(X, "a"), answer(1))],
+    log: log([wrote(XA)], [GONE]),
+    endings: [{ leases: [7], revision: 2, hasKeys: true }],
+  },
+  "a key was attached to a lease that had ended": {
+    history: [ok(1, 2, attach, answer(1))],
+    log: log([wrote(XA7)]),
+    endings: [{ leases: [7], revision: 0, hasKeys: false }],
+  },
+  "a lease is told to be gone and is not": {
+    history: [ok(1, 2, attach, answer(1)), ok(3, 4, revoke, revoked(1))],
+    log: log([wrote(XA7)]),
+  },
+
   "an acknowledged write is not in the log": { history: [ok(1, 2, put(X, "a"), answer(1))], log: [] },
   "a read is stale": {
     history: [ok(1, 2, put(X, "a"), answer(1)), ok(3, 4, put(X, "b"), answer(2)), ok(5, 6, read(X), saw(1, XA))],
@@ -120,9 +160,9 @@ const BAD: Record<string, Case> = {
   },
 };
 
-function judge({ history, log: changes }: Case): string | undefined {
+function judge({ history, log: changes, endings = [] }: Case): string | undefined {
   const violations = new Violations();
-  checkStoreOrder(history, changes, violations);
+  checkStoreOrder({ operations: history, log: changes, endings }, violations);
   return violations.first?.check;
 }
 
