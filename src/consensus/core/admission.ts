@@ -38,6 +38,8 @@ export interface AdmissionOptions {
   readonly membership: Membership;
   /** The slot whose voters must accept this node. */
   readonly applied: () => number;
+  /** Slots before this one are on this node's disk as applied. */
+  readonly synced: () => number;
 }
 
 /** What a hello came to. */
@@ -54,6 +56,7 @@ export class Admission {
   private readonly windowSlots: number;
   private readonly membership: Membership;
   private readonly applied: () => number;
+  private readonly synced: () => number;
   /** The list of first voters, once this node has written it. */
   private list: readonly FirstVoter[] | undefined;
   /** What the list's cluster was restored from. */
@@ -67,12 +70,13 @@ export class Admission {
   private readonly refusedBy = new Map<NodeId, Refusal>();
 
   constructor(options: AdmissionOptions, recovered: AdmissionState & { readonly seed: string | undefined }) {
-    const { self, firstVoters, windowSlots, membership, applied } = options;
+    const { self, firstVoters, windowSlots, membership, applied, synced } = options;
     this.self = self;
     this.firstVoters = firstVoters;
     this.windowSlots = windowSlots;
     this.membership = membership;
     this.applied = applied;
+    this.synced = synced;
     this.list = recovered.voters;
     this.seed = recovered.voters === undefined ? self.seed : recovered.seed;
     this.listDigest = recovered.voters === undefined ? undefined : this.digestOf(recovered.voters);
@@ -294,8 +298,9 @@ export class Admission {
       // What a build says of itself needs no second witness.
       return { code: "E_VERSION", message, isProof: true };
     }
-    // Until the list without it rules, its votes may be needed: without them that list would never come to rule.
-    const isStillVoting = membership.listsFrom(this.applied()).some((list) => list.has(hello.uid));
+    // Until the list without it rules, its votes may be needed: without them that list would never come to rule. What
+    // was applied and not written may have to be decided again after a crash.
+    const isStillVoting = membership.listsFrom(this.synced()).some((list) => list.has(hello.uid));
     if (membership.isRemoved(hello.uid)) return isStillVoting ? undefined : removedRefusal(from);
     const member = membership.find(hello.uid);
     if (member?.isLost === true) return lost(from, "was declared lost, and another node takes its place", true);

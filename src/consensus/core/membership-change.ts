@@ -14,7 +14,14 @@ const UID_LENGTH_MAX = 64;
 export type DecidedChange =
   /** An empty uid reserves the name; the uid of a member gives it another address. */
   | { readonly kind: "add"; readonly node: NodeId; readonly uid: NodeUid; readonly address: string }
-  | { readonly kind: "promote" | "remove" | "lost"; readonly node: NodeId; readonly uid: NodeUid }
+  | {
+      readonly kind: "promote" | "remove";
+      readonly node: NodeId;
+      readonly uid: NodeUid;
+      /** The first slot of the voter list that this was judged by: under another one it is refused. */
+      readonly basis: number | undefined;
+    }
+  | { readonly kind: "lost"; readonly node: NodeId; readonly uid: NodeUid }
   | { readonly kind: "raise-version"; readonly version: number };
 
 // The numbers on the wire are the indexes of this list; it only ever grows at the end.
@@ -28,6 +35,7 @@ export function encodeChange(change: DecidedChange): Uint8Array {
   const kind = KINDS.indexOf(change.kind);
   const fields: unknown[] = change.kind === "raise-version" ? [change.version] : [change.node, change.uid];
   if (change.kind === "add") fields.push(change.address);
+  if ((change.kind === "promote" || change.kind === "remove") && change.basis !== undefined) fields.push(change.basis);
   return Buffer.concat([Uint8Array.of(CHANGE_MARK), encode([CHANGE_FORMAT, kind, ...fields])]);
 }
 
@@ -53,10 +61,14 @@ function fieldsToChange(
     const [version] = fields;
     return Number.isSafeInteger(version) ? { kind, version: version as number } : undefined;
   }
-  const [name, uid, address] = fields;
+  const [name, uid, last] = fields;
   if (typeof name !== "string" || typeof uid !== "string" || uid.length > UID_LENGTH_MAX) return undefined;
-  const node = parseNodeId(name);
-  if (kind !== "add") return { kind, node, uid: uid as NodeUid };
-  if (typeof address !== "string" || address.length > ADDRESS_LENGTH_MAX) return undefined;
-  return { kind, node, uid: uid as NodeUid, address };
+  const named = { node: parseNodeId(name), uid: uid as NodeUid };
+  if (kind === "lost") return { kind, ...named };
+  if (kind === "add") {
+    if (typeof last !== "string" || last.length > ADDRESS_LENGTH_MAX) return undefined;
+    return { kind, ...named, address: last };
+  }
+  if (last !== undefined && !Number.isSafeInteger(last)) return undefined;
+  return { kind, ...named, basis: last as number | undefined };
 }

@@ -64,7 +64,8 @@ function planPromote(node: NodeId, sight: ClusterSight): ChangePlan {
     if (lost === undefined) return [...list, own];
     return list.map((voter) => (voter.uid === lost.uid ? own : voter));
   });
-  return refuseList(voters, sight) ?? { kind: "propose", change: { kind: "promote", node, uid: member.uid } };
+  const change: DecidedChange = { kind: "promote", node, uid: member.uid, basis: basisOf(sight) };
+  return refuseList(voters, sight) ?? { kind: "propose", change };
 }
 
 function planRemove(node: NodeId, sight: ClusterSight): ChangePlan {
@@ -72,7 +73,8 @@ function planRemove(node: NodeId, sight: ClusterSight): ChangePlan {
   // Of a lost voter and the node that is to take its place, the latter goes first.
   const member = named.find((candidate) => !candidate.isVoter) ?? named[0];
   if (member === undefined) return notFound(node);
-  const propose: ChangePlan = { kind: "propose", change: { kind: "remove", node, uid: member.uid } };
+  const change: DecidedChange = { kind: "remove", node, uid: member.uid, basis: basisOf(sight) };
+  const propose: ChangePlan = { kind: "propose", change };
   if (!member.isVoter) return propose;
   const voters = nextVoters(sight, (list) => list.filter((voter) => voter.uid !== member.uid));
   if (voters.length === 0) {
@@ -91,6 +93,10 @@ function planReplace(node: NodeId, sight: ClusterSight): ChangePlan {
     return conflict(`${node} is there with its data directory: stop it first, or remove it`);
   }
   return { kind: "propose", change: { kind: "lost", node, uid: member.uid } };
+}
+
+function basisOf({ membership, applied }: ClusterSight): number {
+  return membership.rulingAt(applied).fromSlot;
 }
 
 function nextVoters(sight: ClusterSight, change: (voters: readonly Voter[]) => readonly Voter[]): readonly Voter[] {

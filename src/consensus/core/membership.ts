@@ -76,6 +76,7 @@ export type ChangeVerdict =
       readonly reason: string;
     };
 
+type VoterChange = Extract<DecidedChange, { kind: "promote" | "remove" }>;
 type WireMember = readonly [node: string, uid: string, address: string, isVoter: boolean, isLost: boolean];
 type WireList = readonly [fromSlot: number, voters: readonly (readonly [node: string, uid: string])[]];
 export type MembershipSnapshot = readonly [
@@ -213,9 +214,9 @@ export class Membership {
       case "add":
         return this.add(change.node, change.uid, change.address);
       case "promote":
-        return this.promote(change.node, change.uid, slot);
+        return this.promote(change, slot);
       case "remove":
-        return this.remove(change.node, change.uid, slot);
+        return this.remove(change, slot);
       case "lost":
         return this.markLost(change.node, change.uid);
       case "raise-version":
@@ -256,11 +257,11 @@ export class Membership {
     return DONE;
   }
 
-  private promote(node: NodeId, uid: NodeUid, slot: number): ChangeVerdict {
+  private promote({ node, uid, basis }: VoterChange, slot: number): ChangeVerdict {
     const member = this.find(uid);
     if (member === undefined || member.node !== node) return notFound(node);
     if (member.isVoter) return refused("E_CONFLICT", `${node} is a voter already`);
-    const busy = this.refuseWhilePending(slot);
+    const busy = this.refuseOther(basis, slot);
     if (busy !== undefined) return busy;
     const { voters } = this.rulingAt(slot);
     const lost = this.named(node).find((other) => other.isVoter && other.isLost);
@@ -276,19 +277,18 @@ export class Membership {
     );
   }
 
-  private remove(node: NodeId, uid: NodeUid, slot: number): ChangeVerdict {
+  private remove({ node, uid, basis }: VoterChange, slot: number): ChangeVerdict {
     const member = this.table.find((candidate) => candidate.node === node && candidate.uid === uid);
     if (member === undefined) return notFound(node);
     if (!member.isVoter) {
       this.drop(member);
       return DONE;
     }
-    const busy = this.refuseWhilePending(slot);
+    const busy = this.refuseOther(basis, slot);
     if (busy !== undefined) return busy;
     const left = this.rulingAt(slot).voters.filter((voter) => voter.uid !== uid);
     if (left.length === 0) return refused("E_INVALID", `${node} is the last voter`);
-    const whole = left.filter((voter) => this.find(voter.uid)?.isLost !== true).length;
-    if (whole < quorumOf(left.length)) {
+    if (this.countWhole(left) < quorumOf(left.length)) {
       const reason = `without ${node} too many voters are lost: let others take their places first`;
       return refused("E_CONFLICT", reason);
     }
@@ -300,14 +300,28 @@ export class Membership {
     const member = this.find(uid);
     if (member === undefined || member.node !== node) return notFound(node);
     if (!member.isVoter) return refused("E_INVALID", `${node} is no voter: remove it, then let it join again`);
+    // Who was judged to be gone may be back, and others gone: without a quorum of whole voters nothing is ever decided.
+    for (const list of this.lists) {
+      if (this.countWhole(list.voters.filter((voter) => voter.uid !== uid)) >= list.quorum) continue;
+      return refused("E_CONFLICT", `without ${node} too many voters are lost: let others take their places first`);
+    }
     this.change(member, { ...member, isLost: true });
     return DONE;
   }
 
-  private refuseWhilePending(slot: number): ChangeVerdict | undefined {
+  /** Whether another change of the voters is under way, or came between the judgement of this one and now. */
+  private refuseOther(basis: number | undefined, slot: number): ChangeVerdict | undefined {
     const pending = this.pendingAt(slot);
-    if (pending === undefined) return undefined;
-    return refused("E_CONFLICT", `another change is under way and rules from slot ${pending.fromSlot}`);
+    if (pending !== undefined) {
+      return refused("E_CONFLICT", `another change is under way and rules from slot ${pending.fromSlot}`);
+    }
+    if (basis === undefined || basis === this.rulingAt(slot).fromSlot) return undefined;
+    return refused("E_CONFLICT", "the voters have changed since this was asked for: look at them, then ask again");
+  }
+
+  /** Voters whose disks are not lost. */
+  private countWhole(voters: readonly Voter[]): number {
+    return voters.filter((voter) => this.find(voter.uid)?.isLost !== true).length;
   }
 
   private startList(voters: readonly Voter[], slot: number): ChangeVerdict {

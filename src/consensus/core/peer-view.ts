@@ -150,7 +150,7 @@ export class PeerView {
     return [...met.map(({ uid, startId, writeNumber }) => ({ uid, startId, writeNumber })), ...this.promised.values()];
   }
 
-  /** Who was removed never comes back. Who is not known yet may be a member later in the log. */
+  /** Who was removed, and votes no more, never comes back. Who is not known yet may be a member later in the log. */
   forgetPromises(isRemoved: (uid: NodeUid) => boolean): void {
     for (const uid of this.promised.keys()) if (isRemoved(uid)) this.promised.delete(uid);
   }

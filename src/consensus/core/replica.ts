@@ -118,8 +118,8 @@ export class Replica {
     this.logStart = recovered.logStart;
     this.synced = recovered.applied;
     const { membership } = log;
-    const applied = (): number => this.slots.applied;
-    this.admission = new Admission({ self, firstVoters, windowSlots, membership, applied }, recovered.admission);
+    const progress = { applied: () => this.slots.applied, synced: () => this.synced };
+    this.admission = new Admission({ self, firstVoters, windowSlots, membership, ...progress }, recovered.admission);
     this.peers = new PeerView(self, recovered.promises);
     this.pace = new Pace(random.fork("pace"), () => this.rank);
     this.reads = new ReadRounds(recovered.incarnation * NONCES_PER_START);
@@ -309,7 +309,9 @@ export class Replica {
     const { members } = this.log.membership;
     const listed = this.log.membership.listsFrom(this.slots.applied).flatMap((list) => list.nodes);
     this.peers.sync([...listed, ...members.map((member) => member.node)]);
-    this.peers.forgetPromises((uid) => this.log.membership.isRemoved(uid));
+    this.peers.forgetPromises((uid) => {
+      return this.log.membership.isRemoved(uid) && !this.ruling.some((list) => list.has(uid));
+    });
   }
 
   private sendHello(node: NodeId): void {
@@ -544,9 +546,9 @@ export class Replica {
     if (own.address !== address) return { kind: "add", node, uid, address };
     // The place of a lost voter is taken as soon as this node has what a voter must have.
     const replaces = membership.named(node).some((member) => member.isLost && member.uid !== uid);
-    const isReady = !own.isVoter && replaces && isCaughtUp(this.view, this.turn.nowMs);
+    const isReady = !own.isVoter && replaces && !this.slots.isFrozen && isCaughtUp(this.view, this.turn.nowMs);
     const isFree = membership.pendingAt(this.slots.applied) === undefined;
-    return isReady && isFree ? { kind: "promote", node, uid } : undefined;
+    return isReady && isFree ? { kind: "promote", node, uid, basis: this.voterList.fromSlot } : undefined;
   }
 
   private versionChange(): DecidedChange | undefined {

@@ -42,7 +42,18 @@ function selfOf(name: string): SelfIdentity {
 function admissionOf(self: SelfIdentity, state: AdmissionState, windowSlots = WINDOW_SLOTS): Admission {
   const membership = Membership.unformed(NODES, windowSlots);
   if (state.isFormed) membership.form(LIST);
-  const options = { self, firstVoters: NODES, windowSlots, membership, applied: () => 0 };
+  return admissionWith(self, state, { membership, applied: 0, synced: 0 }, windowSlots);
+}
+
+function admissionWith(
+  self: SelfIdentity,
+  state: AdmissionState,
+  at: { readonly membership: Membership; readonly applied: number; readonly synced: number },
+  windowSlots = WINDOW_SLOTS,
+): Admission {
+  const { membership, applied, synced } = at;
+  const progress = { applied: () => applied, synced: () => synced };
+  const options = { self, firstVoters: NODES, windowSlots, membership, ...progress };
   return new Admission(options, { ...state, seed: undefined });
 }
 
@@ -150,4 +161,21 @@ test("voters that disagree about the window do not form one cluster", () => {
   const hello = other.hello(A, 0);
   if (hello.kind === "hello") formed().onHello(B, { ...hello, uid: uidNamed("uid-b") }, peers, effects);
   expect(refusals()).toEqual(["E_DATA_FOREIGN"]);
+});
+
+test("a removed voter is refused only once a list without it rules, with everything before it on this disk", () => {
+  const membership = Membership.unformed(NODES, WINDOW_SLOTS);
+  membership.form(LIST);
+  const uid = uidNamed("uid-b");
+  expect(membership.apply({ kind: "remove", node: B, uid, basis: 0 }, 5)).toMatchObject({ kind: "done" });
+  const state = { voters: LIST, isFormed: true };
+  for (const at of [
+    { applied: 6, synced: 6 },
+    // It could be needed again to decide what a power cut takes.
+    { applied: 5 + WINDOW_SLOTS, synced: 4 + WINDOW_SLOTS },
+    { applied: 5 + WINDOW_SLOTS, synced: 5 + WINDOW_SLOTS },
+  ]) {
+    admissionWith(SELF, state, { membership, ...at }).onHello(B, helloOf("b"), peers, effects);
+  }
+  expect(refusals()).toEqual([undefined, undefined, "E_REMOVED"]);
 });
