@@ -123,8 +123,7 @@ export class SnapshotReceiver {
     fetching.heardMs = this.ports.clock.nowMs();
     switch (message.kind) {
       case "accepted":
-        if (fetching.stage !== "finishing") fetching.stage = "receiving";
-        fetching.bytesEstimated = message.bytesEstimated;
+        this.begin(fetching, message);
         return;
       case "wait":
         fetching.stage = "waiting";
@@ -137,6 +136,19 @@ export class SnapshotReceiver {
         if (fetching.stage !== "finishing") this.fail(fetching, notServed(from, message.reason));
         return;
     }
+  }
+
+  private begin(
+    fetching: Fetch,
+    { appliedSlots, bytesEstimated }: Extract<SnapshotMessage, { kind: "accepted" }>,
+  ): void {
+    // All of it would be refused at its end.
+    if (!this.ports.isStillWanted(appliedSlots)) {
+      this.fail(fetching, tooOld(fetching.from, appliedSlots));
+      return;
+    }
+    if (fetching.stage !== "finishing") fetching.stage = "receiving";
+    fetching.bytesEstimated = bytesEstimated;
   }
 
   private takeChunk(fetching: Fetch, { index, isLast, bytes }: Extract<SnapshotMessage, { kind: "chunk" }>): void {
@@ -232,6 +244,11 @@ export class SnapshotReceiver {
 
 function notServed(from: NodeId, reason: string): AetherError {
   return new AetherError("E_UNAVAILABLE", `node ${from} gives no snapshot: ${reason}; another node is asked`);
+}
+
+function tooOld(from: NodeId, appliedSlots: number): AetherError {
+  const message = `the snapshot of node ${from} ends at slot ${appliedSlots}, before what this node has to begin with`;
+  return new AetherError("E_UNAVAILABLE", `${message}: a later one is asked for`);
 }
 
 function standstill({ from, stage, written }: Fetch): AetherError {

@@ -52,6 +52,8 @@ let fate: Fate;
 let flights: Flight[];
 let nodes: TestNode[];
 let seed = 0;
+/** What a snapshot must have to be of use. */
+let wantedFrom: number;
 
 async function join(
   name: string,
@@ -75,7 +77,7 @@ async function join(
       onSendStart: (to, slot) => pinned.set(to, slot),
       mayServe: () => true,
       onSendEnd: (to) => pinned.delete(to),
-      isStillWanted: () => true,
+      isStillWanted: (appliedSlots) => appliedSlots >= wantedFrom,
       onInstalled: (_mark, { appliedSlots }) => installed.push(appliedSlots),
       onFailed: (error) => failed.push(error),
       onGarbage: (from) => expect.fail(`garbage of ${from}`),
@@ -148,6 +150,7 @@ beforeEach(async () => {
   fate = ({ message }) => [message];
   flights = [];
   nodes = [];
+  wantedFrom = 0;
   source = await join("a");
   target = await join("b");
   await fill(source);
@@ -383,6 +386,22 @@ describe("a receiver", () => {
     expect(target.stores.names).toEqual(["kv"]);
     expect(source.pinned.size).toBe(0);
     expect([target.installed, target.failed]).toEqual([[], []]);
+  });
+
+  test("that ends too early to be of use is refused before its chunks come", async () => {
+    wantedFrom = CHUNKS + 1;
+    target.exchange.receiver.fetch(source.name);
+    await clock.advance(100);
+    expect(target.failed).toMatchObject([{ code: "E_UNAVAILABLE" }]);
+    expect(target.exchange.receiver.isBusy).toBe(false);
+    expect(target.stores.names).toEqual(["kv"]);
+    // No more than was on its way meanwhile.
+    expect(chunksSent()).toBeLessThanOrEqual(CREDIT_CHUNKS);
+    wantedFrom = CHUNKS;
+    target.failed.length = 0;
+    target.exchange.receiver.fetch(source.name);
+    await clock.advance(3_000);
+    expectInstalled(source, target);
   });
 
   test("ignores what strangers and earlier transfers send", async () => {
