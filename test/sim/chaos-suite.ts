@@ -12,7 +12,7 @@ const COMMANDS_MEAN_MIN = 200;
 
 /** Registers the test over the seeds `first`, `first + 1`, … in order. */
 export function testChaos(name: string, { first, count }: { readonly first: number; readonly count: number }): void {
-  test(`${name}: C1 to C11 hold after every step, and every run ends with everything decided`, async () => {
+  test(`${name}: C1 to C12 hold after every step, and every run ends with everything decided`, async () => {
     const results: RunResult[] = [];
     for (let seed = first; seed < first + count; seed += 1) {
       const result = await runSeed(seed);
@@ -38,6 +38,9 @@ export function testChaos(name: string, { first, count }: { readonly first: numb
       "requests that were answered when they were sent again": sum.recalls,
       "sessions that ended before their clients": sum.sessionsLost,
       "leases that ended by themselves": sum.leasesExpired,
+      "watches that went on elsewhere": sum.watchesResumed,
+      "watches that were told of a gap": sum.watchesCompacted,
+      "leaders that wrote": sum.ledWrites,
     };
     for (const [what, times] of Object.entries(covered)) expect(times, what).toBeGreaterThan(0);
     expect(sum.inconclusive, "register histories without a verdict").toBeLessThanOrEqual(count / 100);

@@ -18,9 +18,11 @@ import type { OrderedStore, StorePort } from "../../src/env/store.ts";
 import type { Log, Telemetry } from "../../src/env/telemetry.ts";
 import { parseCommand } from "../../src/kvstore/core/command.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
+import { KvHistory, type HistorySizes } from "../../src/kvstore/kv-history.ts";
 import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
 import { KvState } from "../../src/kvstore/kv-state.ts";
 import { LeaseKeeper } from "../../src/kvstore/lease-keeper.ts";
+import { WatchHub } from "../../src/kvstore/watch-hub.ts";
 import { createOpBatch } from "../../src/storage/op-batch.ts";
 import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
@@ -34,7 +36,6 @@ import type { CrashMoment } from "./nemesis/faults.ts";
 import { NodeService } from "./node-service.ts";
 import { plantedInside, type HarnessFault } from "./planted.ts";
 import { ProcessObserver } from "./process-observer.ts";
-import type { Service } from "./workloads/clients.ts";
 
 export interface ClusterConfig {
   /** First voters. */
@@ -71,6 +72,19 @@ const CHECKPOINT_MS_MAX = 3_000;
 
 /** With it a node that was away gets a snapshot, because the log that it misses is gone. */
 export const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB };
+
+/** Rows so small that a run has many of them, and most of the past is on the disk. */
+const LONG_PAST: HistorySizes = {
+  revisionsMax: 100_000,
+  bytesMax: MiB,
+  rowsForgotten: 1,
+  writeBytes: 4_096,
+  rowBytes: 2_048,
+  rowBytesSmall: 512,
+  recentBytes: 2_048,
+};
+/** Whoever was away for long comes too late. */
+const SHORT_PAST: HistorySizes = { ...LONG_PAST, revisionsMax: 20 };
 
 export class Cluster {
   /** First voters, then those that join. */
@@ -120,7 +134,7 @@ export class Cluster {
     for (const machine of this.machines.values()) machine.boot();
   }
 
-  serviceOf(node: NodeId): Service | undefined {
+  serviceOf(node: NodeId): NodeService | undefined {
     return this.runningOn(node)?.service;
   }
 
@@ -258,6 +272,9 @@ export class Cluster {
     });
     kv.onReset((revision) => this.streams.booted(node, revision));
     kv.onLeases((result) => this.leases.applied(node, result));
+    // Before the group: what it applies from its journal belongs to the history too.
+    const sizes = this.logLimits === SHORT_LOG ? SHORT_PAST : LONG_PAST;
+    const history = await KvHistory.open({ state: kv, store: await store.open("history"), log, cluster: "sim", sizes });
     const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);
@@ -292,7 +309,9 @@ export class Cluster {
     driver.start();
     this.startKeeper(env, driver, kv);
     const { world, leases, violations } = this;
-    const service = new NodeService({ world, process, driver, kv, leases, violations, planted: this.config.planted });
+    const hub = new WatchHub(clock, history);
+    const { planted: fault } = this.config;
+    const service = new NodeService({ world, process, driver, kv, hub, leases, violations, planted: fault });
     this.running.set(node, { process, driver, kv, service });
     this.checkpointNowAndThen(process, kv);
   }

@@ -10,6 +10,8 @@ import type { LeaseId } from "../../src/kvstore/core/schema.ts";
 import { toKvEntry } from "../../src/kvstore/core/stored-entry.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import type { ApplyResult, KvState } from "../../src/kvstore/kv-state.ts";
+import type { KvWatch, KvWatchHandlers, KvWatchOptions } from "../../src/kvstore/kv.ts";
+import type { WatchHub } from "../../src/kvstore/watch-hub.ts";
 import type { SimProcess } from "../../src/testkit/sim/sim-process.ts";
 import type { World } from "../../src/testkit/sim/world.ts";
 import type { Action, Answer } from "./checkers/history.ts";
@@ -17,8 +19,10 @@ import type { LeaseChecker } from "./checkers/lease-checker.ts";
 import type { Violations } from "./checkers/violations.ts";
 import type { HarnessFault } from "./planted.ts";
 import type { Reply, Service } from "./workloads/clients.ts";
+import type { WatchService } from "./workloads/watchers.ts";
 
 export interface NodeServiceParts {
+  readonly hub: WatchHub;
   readonly world: World;
   readonly process: SimProcess;
   readonly driver: GroupDriver;
@@ -28,11 +32,14 @@ export interface NodeServiceParts {
   readonly planted: HarnessFault | undefined;
 }
 
+/** Planted faults: a watch that goes on does so one revision too late or too early. */
+const RESUME_SHIFTS: Readonly<Record<string, number>> = { "watch-resumes-late": 1, "watch-resumes-early": -1 };
+
 type Command = Exclude<Action, { readonly kind: "read" }>;
 type Done = Extract<ApplyResult, { readonly kind: "done" }>;
 type Refused = Extract<ApplyResult, { readonly kind: "refused" }>;
 
-export class NodeService implements Service {
+export class NodeService implements Service, WatchService {
   /** Callbacks that are still owed to callers. */
   owed = 0;
   private readonly parts: NodeServiceParts;
@@ -56,6 +63,15 @@ export class NodeService implements Service {
     if (action.kind === "read") this.read(action.key, answer);
     else this.propose(action, answer);
     isInCall = false;
+  }
+
+  get revision(): number {
+    return this.parts.kv.revision;
+  }
+
+  watch(prefix: string, handlers: KvWatchHandlers, { fromRevision = 1, ...rest }: KvWatchOptions): KvWatch {
+    const shift = fromRevision === 1 ? 0 : RESUME_SHIFTS[this.parts.planted ?? ""] ?? 0;
+    return this.parts.hub.watch(prefix, handlers, { ...rest, fromRevision: fromRevision + shift });
   }
 
   private propose(action: Command, answer: (reply: Reply) => void): void {

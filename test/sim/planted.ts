@@ -11,7 +11,12 @@ export type HarnessFault =
   /** What sessions remember of their requests is lost at a restart, and in a snapshot. */
   | "requests-not-stored"
   /** A node ends leases by its own clock alone. */
-  | "lease-by-own-clock";
+  | "lease-by-own-clock"
+  /** A watch that goes on at another node does so one revision too late, or too early. */
+  | "watch-resumes-late"
+  | "watch-resumes-early"
+  /** A leader's writes do not compare that it still leads. */
+  | "leader-unfenced";
 
 export const ALL_PLANTED: readonly HarnessFault[] = [
   ...PLANTED_FAULTS,
@@ -19,6 +24,9 @@ export const ALL_PLANTED: readonly HarnessFault[] = [
   "requests-not-named",
   "requests-not-stored",
   "lease-by-own-clock",
+  "watch-resumes-late",
+  "watch-resumes-early",
+  "leader-unfenced",
 ];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -47,6 +55,9 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "requests-not-named": "a write that is sent again under its request is a new write",
   "requests-not-stored": "what sessions remember of their requests is lost at a restart and in a snapshot",
   "lease-by-own-clock": "a node ends leases by its own clock alone",
+  "watch-resumes-late": "a watch that goes on leaves one revision out",
+  "watch-resumes-early": "a watch that goes on repeats one revision",
+  "leader-unfenced": "the writes of a leader do not compare its epoch",
 };
 
 /** What the software under test is told. */

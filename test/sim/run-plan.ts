@@ -6,6 +6,7 @@ import type { TraceLine } from "../../src/testkit/sim/trace.ts";
 import { World } from "../../src/testkit/sim/world.ts";
 import { checkAccounts } from "./checkers/account-checker.ts";
 import { countOverlapping, type Operation } from "./checkers/history.ts";
+import { checkLeaders, type LeaderStats } from "./checkers/leader-checker.ts";
 import type { LeaseStats } from "./checkers/lease-checker.ts";
 import { checkOnce } from "./checkers/once-checker.ts";
 import type { ProtocolStats } from "./checkers/protocol-checker.ts";
@@ -13,17 +14,19 @@ import { checkRegister } from "./checkers/register-checker.ts";
 import { registerHistoryOf } from "./checkers/register-history.ts";
 import { checkStoreOrder, type StoreOrderStats } from "./checkers/store-order-checker.ts";
 import { Violations, type Violation } from "./checkers/violations.ts";
+import { WatchChecker, type WatchStats } from "./checkers/watch-checker.ts";
 import { Cluster, SHORT_LOG } from "./cluster.ts";
 import { Nemesis, type NemesisStats } from "./nemesis/nemesis.ts";
 import type { RunPlan } from "./plan/run-plan.ts";
 import { ALL_KEYS, isRegister } from "./workloads/actions.ts";
 import { Clients, type ClientStats } from "./workloads/clients.ts";
+import { Watchers } from "./workloads/watchers.ts";
 
 export interface RunOptions {
   readonly onTraceLine?: ((line: TraceLine) => void) | undefined;
 }
 
-export interface RunStats extends ProtocolStats, NemesisStats, ClientStats, LeaseStats {
+export interface RunStats extends ProtocolStats, NemesisStats, ClientStats, LeaseStats, WatchStats, LeaderStats {
   nodeCount: number;
   commands: number;
   answered: number;
@@ -73,6 +76,9 @@ class PlannedRun {
   private readonly cluster: Cluster;
   private readonly nemesis: Nemesis;
   private readonly clients: Clients;
+  private readonly watches: WatchChecker;
+  private readonly watchers: Watchers;
+  private leaders: LeaderStats = { epochs: 0, ledWrites: 0 };
   private unknown: StoreOrderStats = { unknownApplied: 0, unknownOpen: 0 };
   private inconclusive = 0;
 
@@ -111,7 +117,16 @@ class PlannedRun {
       plan.links,
     );
     const serviceOf = cluster.serviceOf.bind(cluster);
-    this.clients = new Clients(world, { scripts: plan.clients, nodes, serviceOf, violations: this.violations });
+    const { streams } = cluster;
+    this.watches = new WatchChecker(() => streams.log, this.violations);
+    this.watchers = new Watchers(world, { scripts: plan.watchers, nodes, serviceOf, checker: this.watches });
+    this.clients = new Clients(world, {
+      scripts: plan.clients,
+      nodes,
+      serviceOf,
+      violations: this.violations,
+      isUnfenced: planted === "leader-unfenced",
+    });
   }
 
   async play(): Promise<void> {
@@ -119,6 +134,7 @@ class PlannedRun {
     cluster.start();
     nemesis.start(plan.faults);
     clients.start();
+    this.watchers.start();
     const isTroubleOver = (): boolean => nemesis.isDone && clients.isDone;
     await this.world.run(() => this.isBroken || isTroubleOver(), TROUBLE_MS_MAX);
     if (this.isBroken) return;
@@ -148,7 +164,7 @@ class PlannedRun {
       if (violations.first !== undefined) return true;
       if (!clients.isIdle || nemesis.operator.isBusy || cluster.owedCallbacks > 0) return false;
       // Nobody renews any more.
-      if (cluster.leases.held.length > 0) return false;
+      if (cluster.leases.held.length > 0 || !this.watchers.isComplete) return false;
       return cluster.isConverged((node) => nemesis.operator.removed.has(node));
     };
     const isInTime = await this.world.run(isDone, this.world.nowMs + HEALING_MS_MAX);
@@ -172,6 +188,8 @@ class PlannedRun {
         ...this.nemesis.stats,
         ...this.clients.stats,
         ...this.cluster.leases.stats,
+        ...this.watches.stats,
+        ...this.leaders,
         nodeCount: this.plan.nodeCount,
         commands: history.length,
         answered: count("ok"),
@@ -202,6 +220,7 @@ class PlannedRun {
     const { streams, leases } = this.cluster;
     const { log } = streams;
     checkOnce(log, this.violations);
+    this.leaders = checkLeaders(log, this.violations);
     this.unknown = checkStoreOrder({ operations: history, log, endings: leases.endings }, this.violations);
     checkAccounts(history, this.violations);
     for (const key of ALL_KEYS) if (isRegister(key)) this.judgeRegister(key, history);
@@ -225,6 +244,7 @@ class PlannedRun {
     if (this.nemesis.operator.isBusy) statuses.push("a change of the members is not finished");
     const { held } = cluster.leases;
     if (held.length > 0) statuses.push(`leases ${held.join()} have not ended`);
+    if (!this.watchers.isComplete) statuses.push("a watcher has not seen all there is");
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;
   }

@@ -38,6 +38,8 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
     `members: ${sum.changesAsked} changes asked for, ${sum.changesDone} done`,
     `requests: ${sum.repeats} sent again, ${sum.recalls} of them answered; ${sum.sessionsLost} sessions lost; ` +
       `leases: ${sum.leasesGranted} granted, ${sum.leasesExpired} ended by themselves`,
+    `watches: ${sum.watched} sets of changes, ${sum.watchesResumed} resumed, ${sum.watchesCompacted} compacted; ` +
+      `leaders: ${sum.epochs} epochs, ${sum.ledWrites} writes`,
     `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
       `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
     `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +

@@ -1,6 +1,6 @@
 // Owns: what checkers report. The first violation of a run is the one that counts; later ones are its echoes.
 
-/** Which check found it: an invariant label (C1 to C11), "leases", "assertion", "fatal" or "liveness". */
+/** Which check found it: an invariant label (C1 to C12), "leases", "watches", "assertion", "fatal" or "liveness". */
 export interface Violation {
   readonly check: string;
   readonly message: string;

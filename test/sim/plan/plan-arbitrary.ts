@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { CALM_LINKS, type LinkProfile } from "../../../src/testkit/sim/sim-network.ts";
 import type { HarnessFault } from "../planted.ts";
 import { WORKLOADS, type Act, type ClientScript, type Step, type WorkloadName } from "../workloads/actions.ts";
+import type { WatcherScript } from "../workloads/watchers.ts";
 import { crashArbitrary, faultArbitrary, linksArbitrary } from "./fault-arbitrary.ts";
 import type { RunPlan } from "./run-plan.ts";
 import { PLAN_FORMAT } from "./run-plan.ts";
@@ -18,6 +19,7 @@ export interface PlanOverrides {
 
 const CLIENTS_MIN = 5;
 const CLIENTS_MAX = 10;
+const WATCHERS_MAX = 3;
 const STEPS_MAX = 80;
 /** The cluster forms in peace in many runs, but not in all. */
 const FAULT_AT_MS_MAX = 5_500;
@@ -42,6 +44,7 @@ export function planArbitrary(seed: number, overrides: PlanOverrides = {}): fc.A
       nodeCount: nodes,
       standbyCount: weighted([[4, 0], [3, 1], [1, 2]]),
       clients: workload === undefined ? fc.oneof(...WORKLOADS.map(clientsOf)) : clientsOf(workload),
+      watchers: fc.array(watcherArbitrary(), { minLength: 0, maxLength: WATCHERS_MAX, size: "max" }),
       links: baseLinks(),
     })
     .map((plan) => {
@@ -69,9 +72,10 @@ const MIXES: Readonly<Record<WorkloadName, readonly (readonly [weight: number, a
   leases: [
     [4, "attach"], [1, "keep"], [2, "read-attached"], [1, "leave"], [1, "revoke"], [1, "read"], [1, "put"], [1, "swap"],
   ],
+  leaders: [[2, "take"], [6, "lead"], [1, "read"], [1, "put"], [1, "swap"]],
   mixed: [
     [2, "append"], [2, "transfer"], [1, "read-list"], [1, "read-all"], [2, "read"], [2, "put"], [2, "swap"],
-    [1, "attach"],
+    [1, "attach"], [1, "take"], [1, "lead"],
   ],
 };
 
@@ -93,6 +97,14 @@ function stepOf(act: fc.Arbitrary<Act>): fc.Arbitrary<Step> {
   return fc
     .tuple(waitMs, act, fc.nat(59), fc.nat(9))
     .map(([wait, what, key, move]) => ({ waitMs: wait, act: what, key, ...(move === 1 ? { moves: true } : {}) }));
+}
+
+function watcherArbitrary(): fc.Arbitrary<WatcherScript> {
+  return fc.record({
+    prefix: fc.constantFrom("data/", "data/register/", "data/attached/", "data/account/", "data/list/0"),
+    stayMs: fc.integer({ min: 200, max: 4_000 }),
+    isSlow: weighted([[2, false], [1, true]]),
+  });
 }
 
 function baseLinks(): fc.Arbitrary<LinkProfile> {

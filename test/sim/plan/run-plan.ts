@@ -5,6 +5,7 @@ import type { LinkProfile } from "../../../src/testkit/sim/sim-network.ts";
 import type { PlannedFault } from "../nemesis/faults.ts";
 import type { HarnessFault } from "../planted.ts";
 import type { ClientScript } from "../workloads/actions.ts";
+import type { WatcherScript } from "../workloads/watchers.ts";
 
 export const PLAN_FORMAT = 2;
 
@@ -18,11 +19,12 @@ export interface RunPlan {
   readonly standbyCount: number;
   readonly windowSlots: number;
   readonly pipelineSlots: number;
-  /** The log is cut so soon that nodes which were away need snapshots. */
+  /** The log is cut so soon that nodes which were away need snapshots; and so is the past that watchers read. */
   readonly isLogShort: boolean;
   /** How links behave all the time until healing. */
   readonly links: LinkProfile;
   readonly clients: readonly ClientScript[];
+  readonly watchers: readonly WatcherScript[];
   readonly faults: readonly PlannedFault[];
   readonly planted?: HarnessFault;
 }
@@ -37,6 +39,7 @@ const Envelope = z.looseObject({
   isLogShort: z.boolean(),
   links: z.looseObject({}),
   clients: z.array(z.looseObject({ steps: z.array(z.looseObject({ waitMs: z.number() })) })),
+  watchers: z.array(z.looseObject({ prefix: z.string(), stayMs: z.number() })),
   faults: z.array(z.looseObject({ atMs: z.number(), fault: z.looseObject({ kind: z.string() }) })),
 });
 

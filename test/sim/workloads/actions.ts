@@ -5,9 +5,10 @@
 // client saw last, so that some fail: an else branch then refreshes what it knows.
 import { present, unreachable } from "../../../src/base/assert.ts";
 import { LEASE_TTL_MS_MIN } from "../../../src/kvstore/core/command.ts";
-import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
+import { formatKey, LEADER_KEY, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvEntry, LeaseId, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import type { Action } from "../checkers/history.ts";
+import { lead, LED_KEYS, parseTerm, take } from "./leading.ts";
 
 export type Act =
   /** Of registers. */
@@ -27,10 +28,13 @@ export type Act =
   | "read-attached"
   /** Nobody renews the lease any more; or it is revoked. */
   | "leave"
-  | "revoke";
+  | "revoke"
+  /** Of the leader: take the leadership, or read who has it; write as the leader, or take. */
+  | "take"
+  | "lead";
 
-export type WorkloadName = "registers" | "lists" | "accounts" | "leases" | "mixed";
-export const WORKLOADS: readonly WorkloadName[] = ["registers", "lists", "accounts", "leases", "mixed"];
+export type WorkloadName = "registers" | "lists" | "accounts" | "leases" | "leaders" | "mixed";
+export const WORKLOADS: readonly WorkloadName[] = ["registers", "lists", "accounts", "leases", "leaders", "mixed"];
 
 /** What a client does next, after it waited; `key` is a number that its kind of keys is chosen by. */
 export interface Step {
@@ -57,11 +61,13 @@ export interface ClientView {
   readonly seen: Seen;
   /** The lease that it renews. */
   readonly held: { readonly lease: LeaseId } | undefined;
+  readonly name: string;
 }
 
 const REGISTERS = keysNamed("register", 5);
 const LISTS = keysNamed("list", 3);
 const ACCOUNTS = keysNamed("account", 4);
+const TAKE_EVERY = 6;
 const ATTACHED = keysNamed("attached", 4);
 /** Leases of the shortest time there is, and of up to as much again. */
 const LEASE_MS_STEP = 20;
@@ -73,11 +79,12 @@ export function isRegister(key: KeyText): boolean {
   return REGISTERS.includes(key);
 }
 
-export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS, ...ATTACHED];
+export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS, ...ATTACHED, ...LED_KEYS, LEADER_KEY];
 
 /** `tag` is unique in the run. */
-export function actionOf(step: Step, { seen, held }: ClientView, tag: string): Action | { readonly kind: "leave" } {
+export function actionOf(step: Step, view: ClientView, tag: string): Action | { readonly kind: "leave" } {
   const { act, key } = step;
+  const { seen, held, name } = view;
   switch (act) {
     case "attach":
     case "keep":
@@ -85,6 +92,9 @@ export function actionOf(step: Step, { seen, held }: ClientView, tag: string): A
     case "leave":
     case "revoke":
       return leaseAction({ ...step, act }, held?.lease, tag);
+    case "take":
+    case "lead":
+      return leaderAction({ ...step, act }, seen, { name, tag });
     case "read-list":
     case "append":
       return listAction(act, keyAt(LISTS, key), seen, tag);
@@ -120,6 +130,21 @@ function leaseAction(
     default:
       return unreachable(act);
   }
+}
+
+function leaderAction(
+  { act, key }: Step & { readonly act: "take" | "lead" },
+  seen: Seen,
+  { name, tag }: { readonly name: string; readonly tag: string },
+): Action {
+  const leader = seen.get(LEADER_KEY);
+  if (!seen.has(LEADER_KEY)) return { kind: "read", key: LEADER_KEY };
+  const isOwn = leader !== undefined && parseTerm(leader.value)?.holder === name;
+  if (act === "lead" && isOwn) return { kind: "txn", txn: lead(leader, keyAt(LED_KEYS, key), tag) };
+  // Mostly patient: who takes over all the time never writes.
+  return key % TAKE_EVERY === 0 || leader === undefined
+    ? { kind: "txn", txn: take(leader, name, tag) }
+    : { kind: "read", key: keyAt(LED_KEYS, key) };
 }
 
 function listAction(act: "read-list" | "append", list: KeyText, seen: Seen, tag: string): Action {

@@ -18,6 +18,7 @@ export interface HeldLease {
 const WINDOW_JUMP_EVERY = 7;
 
 export class Client {
+  readonly name: string;
   readonly random: Random;
   readonly script: ClientScript;
   readonly seen = new Map<KeyText, KvEntry | undefined>();
@@ -29,7 +30,8 @@ export class Client {
   held: HeldLease | undefined;
   private requests = 0;
 
-  constructor(random: Random, script: ClientScript) {
+  constructor(name: string, random: Random, script: ClientScript) {
+    this.name = name;
     this.random = random;
     this.script = script;
   }

@@ -10,6 +10,7 @@ import type { Action, Answer, Operation } from "../checkers/history.ts";
 import type { Violations } from "../checkers/violations.ts";
 import { actionOf, type ClientScript } from "./actions.ts";
 import { Client, type HeldLease } from "./client.ts";
+import { unfenced } from "./leading.ts";
 
 export type Reply =
   | { readonly kind: "ok"; readonly answer: Answer }
@@ -30,6 +31,8 @@ export interface ClientsConfig {
   /** Undefined while the node is down. */
   readonly serviceOf: (node: NodeId) => Service | undefined;
   readonly violations: Violations;
+  /** A planted fault: leaders do not compare that they still lead. */
+  readonly isUnfenced?: boolean;
 }
 
 export interface ClientStats {
@@ -86,7 +89,10 @@ export class Clients {
     this.world = world;
     this.config = config;
     const random = world.random.fork("clients");
-    this.clients = config.scripts.map((script, index) => new Client(random.fork(`client ${index}`), script));
+    this.clients = config.scripts.map((script, index) => {
+      const name = `client ${index}`;
+      return new Client(name, random.fork(name), script);
+    });
   }
 
   /** Operations begun so far. */
@@ -120,7 +126,8 @@ export class Clients {
   /** Performs one operation for nobody in particular, outside the clients' own schedules. */
   perform(node: NodeId, action: Action): void {
     if (this.config.serviceOf(node) === undefined) return;
-    this.begin(new Client(this.world.random.fork(`visitor ${this.nextId}`), { steps: [] }), node, action);
+    const name = `visitor ${this.nextId}`;
+    this.begin(new Client(name, this.world.random.fork(name), { steps: [] }), node, action);
   }
 
   private goOn(client: Client): void {
@@ -164,7 +171,7 @@ export class Clients {
         });
         return;
       default:
-        this.begin(client, node, client.named(found));
+        this.begin(client, node, client.named(this.config.isUnfenced === true ? unfenced(found) : found));
     }
   }
 
