@@ -12,7 +12,7 @@ import type { Channel } from "../net/peer-messaging.ts";
 import { Batcher, type ProposeCallback } from "./batcher.ts";
 import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent } from "./core/effects.ts";
 import type { StoredEntry } from "./core/journal-record.ts";
-import { batchKeyOf, type BatchId, type BatchKey, NULL_OUTCOME, sequenceOf } from "./core/message.ts";
+import { batchKeyOf, type BatchId, type BatchKey, type LogEntry, NULL_OUTCOME, sequenceOf } from "./core/message.ts";
 import { decodeMessages } from "./core/message-codec.ts";
 import { LAG_SLOTS_READY, type Replica } from "./core/replica.ts";
 import { AUDIT_EVERY_SLOTS } from "./core/state-audit.ts";
@@ -31,7 +31,8 @@ import type { Journal } from "./journal.ts";
 import { roleOf, viewMembership } from "./membership-view.ts";
 import { MembershipChanges } from "./membership-changes.ts";
 import { diskFailure, type OpenedVoter, openVoter } from "./open-voter.ts";
-import { LOG_CHUNK_BYTES, Outgoing } from "./outgoing.ts";
+import { LogAnswers } from "./log-answers.ts";
+import { Outgoing } from "./outgoing.ts";
 import { ReadQueue } from "./read-queue.ts";
 import { decodeMark, encodeMark } from "./recovery.ts";
 import { SnapshotCatchUp } from "./snapshot-catch-up.ts";
@@ -79,6 +80,7 @@ export class GroupDriver implements Group, GroupMembership {
   /** Checkpoints that wait for the journal. */
   private gated: { readonly ticket: number; readonly ready: (decision: "write" | "skip") => void }[] = [];
   private readonly outgoing: Outgoing;
+  private readonly logAnswers: LogAnswers;
   private isTurnEndDue = false;
   private state: "open" | "running" | "stopped" = "open";
   private ticker: Timer | undefined;
@@ -100,6 +102,12 @@ export class GroupDriver implements Group, GroupMembership {
       () => this.replica.sight,
     );
     const { clock, random, log, messaging, stateMachine } = ports;
+    this.logAnswers = new LogAnswers({
+      clock,
+      journal: this.journal,
+      send: (to, from, entries) => this.sendLog(to, from, entries),
+      guard: (act) => this.guard(act),
+    });
     this.snapshots = new SnapshotCatchUp({
       clock,
       random: random.fork("snapshots"),
@@ -352,7 +360,7 @@ export class GroupDriver implements Group, GroupMembership {
     for (const entry of effects.persist) this.queue.push(entry);
     this.isQueueUrgent ||= effects.isPersistUrgent;
     for (const send of effects.sends) this.outgoing.add(send);
-    for (const request of effects.logRequests) this.answerLogRequest(request);
+    for (const request of effects.logRequests) this.logAnswers.ask(request);
     for (const decision of effects.decisions) this.noteDecision(decision);
     for (const apply of effects.applies) this.apply(apply);
     if (effects.hasNewList) this.reads.restart(() => this.replica.abandonReads());
@@ -384,8 +392,10 @@ export class GroupDriver implements Group, GroupMembership {
     this.endAfter({ kind: "diverged", reason }, new AetherError("E_DATA_CORRUPT", message));
   }
 
-  private apply({ slot, outcome, batches }: Apply): void {
+  private apply(apply: Apply): void {
+    const { slot, outcome, batches } = apply;
     const { stateMachine } = this.ports;
+    this.logAnswers.applied(apply);
     for (const batch of batches) {
       if (batch.verdict !== undefined) {
         this.changes.decided(batch.key, batch.verdict);
@@ -450,9 +460,9 @@ export class GroupDriver implements Group, GroupMembership {
     this.endTurnSoon();
   }
 
-  private answerLogRequest({ to, from, below }: Effects["logRequests"][number]): void {
-    const entries = this.journal.readLog(from, LOG_CHUNK_BYTES, below);
-    if (entries.length > 0) this.outgoing.add({ to, message: { kind: "log", from, entries } });
+  private sendLog(to: NodeId, from: number, entries: readonly LogEntry[]): void {
+    this.outgoing.add({ to, message: { kind: "log", from, entries } });
+    this.endTurnSoon();
   }
 
   /** Group commit: one flush in flight, the next takes everything queued meanwhile. */
@@ -584,6 +594,7 @@ export class GroupDriver implements Group, GroupMembership {
   private stop(reason: string): void {
     this.state = "stopped";
     this.ticker?.cancel();
+    this.logAnswers.close();
     this.batcher.abandon(reason);
     this.changes.abandon(reason);
     this.reads.abandon(reason);

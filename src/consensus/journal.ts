@@ -4,14 +4,18 @@
 // Does not own: what the entries mean (recovery.ts), what may go (core/journal-index.ts), files (env/append-log.ts).
 import { assert } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
+import { MiB } from "../base/units.ts";
 import type { AppendLog } from "../env/append-log.ts";
 import { type DecidedEntry, JournalIndex, LOG_LIMITS, type LogLimits, type NewEntry } from "./core/journal-index.ts";
 import { checksumOf, decodeRecord, encodeRecord, type JournalRecord, type StoredEntry } from "./core/journal-record.ts";
 import { type BatchId, batchKeyOf, type BatchKey, type LogEntry, NULL_OUTCOME } from "./core/message.ts";
 import type { PeerPromise } from "./core/peer-view.ts";
+import { logBytesOf } from "./core/recent-log.ts";
 
 /** Decoded records kept for log requests: consecutive slots are in the same or neighbouring records. */
 const CACHED_RECORDS_MAX = 16;
+/** The same as bytes of the journal; the record that is being read is kept whatever its size. */
+const CACHED_BYTES_MAX = 8 * MiB;
 /** The base is a record before all others: it follows none. */
 const NO_CHECKSUM = 0;
 
@@ -19,6 +23,14 @@ interface JournalWrite {
   readonly proposeBelow: number;
   readonly promises: readonly PeerPromise[];
   readonly entries: readonly StoredEntry[];
+}
+
+/** A record with what is looked up in it, slot after slot and batch after batch. */
+interface OpenRecord {
+  readonly checksum: number;
+  readonly bytes: number;
+  readonly decided: ReadonlyMap<number, DecidedEntry>;
+  readonly batches: ReadonlyMap<BatchKey, Uint8Array>;
 }
 
 export class Journal {
@@ -33,7 +45,9 @@ export class Journal {
   /** Records up to here are durable. */
   private durable = 0;
   private isCutting = false;
-  private readonly cache = new Map<number, { readonly record: JournalRecord; readonly checksum: number }>();
+  /** What was used last is at the end. */
+  private readonly cache = new Map<number, OpenRecord>();
+  private cachedBytes = 0;
 
   private constructor(log: AppendLog, limits: LogLimits) {
     this.log = log;
@@ -101,8 +115,7 @@ export class Journal {
       const entry = this.readSlot(slot);
       if (entry === undefined) break;
       entries.push(entry);
-      for (const content of entry.contents) bytes += content?.byteLength ?? 0;
-      bytes += 64;
+      bytes += logBytesOf(entry);
     }
     return entries;
   }
@@ -151,9 +164,7 @@ export class Journal {
   }
 
   private readDecided(slot: number, number: number): DecidedEntry | undefined {
-    const record = this.read(number);
-    const entry = record?.entries.find((candidate) => candidate.kind === "decided" && candidate.slot === slot);
-    return entry?.kind === "decided" ? entry : undefined;
+    return this.read(number)?.decided.get(slot);
   }
 
   private readSlot(slot: number): LogEntry | undefined {
@@ -165,28 +176,34 @@ export class Journal {
   }
 
   private readBatch(key: BatchKey, location: number): Uint8Array | undefined {
-    if (location === 0) return undefined;
-    for (const entry of this.read(location)?.entries ?? []) {
-      if (entry.kind !== "ballot" && entry.kind !== "decided") continue;
-      const batch = entry.batches.find((candidate) => batchKeyOf(candidate.id) === key);
-      if (batch !== undefined) return batch.commands;
-    }
-    return undefined;
+    return location === 0 ? undefined : this.read(location)?.batches.get(key);
   }
 
   /** A durable record; undefined for one that is still being written. */
-  private read(number: number): JournalRecord | undefined {
+  private read(number: number): OpenRecord | undefined {
     const cached = this.cache.get(number);
-    if (cached !== undefined) return cached.record;
+    if (cached !== undefined) {
+      this.cache.delete(number);
+      this.cache.set(number, cached);
+      return cached;
+    }
     const stored = this.log.readSync(number);
     if (stored === undefined) return undefined;
     const { record, checksum } = decodeRecord(stored, this.checksumOf(number - 1));
-    this.cache.set(number, { record, checksum });
-    if (this.cache.size > CACHED_RECORDS_MAX) {
-      const oldest = this.cache.keys().next().value;
-      if (oldest !== undefined) this.cache.delete(oldest);
+    const open = openRecord(record, { checksum, bytes: stored.byteLength });
+    this.cache.set(number, open);
+    this.cachedBytes += open.bytes;
+    this.trimCache();
+    return open;
+  }
+
+  private trimCache(): void {
+    for (const [number, { bytes }] of this.cache) {
+      const isFull = this.cache.size > CACHED_RECORDS_MAX || this.cachedBytes > CACHED_BYTES_MAX;
+      if (!isFull || this.cache.size === 1) return;
+      this.cache.delete(number);
+      this.cachedBytes -= bytes;
     }
-    return record;
   }
 
   /** The checksum that a record's successor continues. */
@@ -199,6 +216,17 @@ export class Journal {
     assert(stored !== undefined, "the predecessor of a durable record is durable");
     return checksumOf(stored);
   }
+}
+
+function openRecord({ entries }: JournalRecord, stored: Pick<OpenRecord, "checksum" | "bytes">): OpenRecord {
+  const decided = new Map<number, DecidedEntry>();
+  const batches = new Map<BatchKey, Uint8Array>();
+  for (const entry of entries) {
+    if (entry.kind === "decided") decided.set(entry.slot, entry);
+    if (entry.kind !== "decided" && entry.kind !== "ballot") continue;
+    for (const { id, commands } of entry.batches) batches.set(batchKeyOf(id), commands);
+  }
+  return { ...stored, decided, batches };
 }
 
 function misplaced(expected: number, found: number): AetherError {

@@ -1,17 +1,12 @@
 // Owns: the messages of one turn on their way out: one payload per voter, or few when they are large.
 import type { NodeId } from "../base/ids.ts";
-import { KiB, MiB } from "../base/units.ts";
+import { MiB } from "../base/units.ts";
 import type { Channel } from "../net/peer-messaging.ts";
 import type { Send } from "./core/effects.ts";
 import type { Message } from "./core/message.ts";
 import { encodeMessages } from "./core/message-codec.ts";
 import type { ConsensusObserver } from "./observer.ts";
 
-/**
- * A peer's log request is answered with about this much: reading it from the journal here, and applying it there, must
- * not hold up the votes of others.
- */
-export const LOG_CHUNK_BYTES = 128 * KiB;
 /** A payload is closed beyond this, so that a peer's frame limit is never reached. */
 const PAYLOAD_BYTES_FULL = 1 * MiB;
 

@@ -361,9 +361,10 @@ export class Agreement {
     const { log, planted, pool, slots, turn } = this.parts;
     if (missingBatches(outcome, pool, log).size > 0) return false;
     const fresh = outcome === NULL_OUTCOME ? [] : pool.takeUnjournaled(outcome);
+    const contents = batchesOf(outcome).map((id) => pool.get(batchKeyOf(id))?.commands);
     const batches = this.runBatches(batchesOf(outcome), slot.slot);
     this.raiseProposeBelow(slot.slot);
-    const apply = { slot: slot.slot, outcome, batches };
+    const apply = { slot: slot.slot, outcome, batches, contents };
     if (planted === "apply-out-of-order") turn.effects.applies.unshift(apply);
     else turn.effects.applies.push(apply);
     turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });

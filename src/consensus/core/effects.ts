@@ -38,6 +38,15 @@ export interface Apply {
   readonly outcome: Outcome;
   /** The batches that run now, in order: those of the outcome that did not run before. */
   readonly batches: readonly RunBatch[];
+  /** Content of the outcome's batches, in its order, as in a LogEntry. */
+  readonly contents: readonly (Uint8Array | undefined)[];
+}
+
+/** A peer asks for the applied slots [from, below), or as many as one answer takes. */
+export interface LogRequest {
+  readonly to: NodeId;
+  readonly from: number;
+  readonly below: number;
 }
 
 export interface RunBatch extends Batch {
@@ -66,8 +75,8 @@ export class Effects {
   readonly changes: DecidedChange[] = [];
   /** This node is too far behind for the log of this peer: its state is to be fetched. */
   snapshotFrom: NodeId | undefined;
-  /** Peers that ask for decided slots which are no longer in memory: [from, below), or as much as one answer takes. */
-  readonly logRequests: { readonly to: NodeId; readonly from: number; readonly below: number }[] = [];
+  /** Peers that ask for applied slots. */
+  readonly logRequests: LogRequest[] = [];
   /** Read rounds that a quorum has answered. */
   readonly readTargets: number[] = [];
   readonly alarms: Alarm[] = [];
