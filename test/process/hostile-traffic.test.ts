@@ -21,8 +21,8 @@ const GROWTH_BYTES_MAX = 400 * MiB;
 const RECORDED_BYTES_MAX = 256 * 1024;
 const REPLAYS = 150;
 const QUIET_MS = 20;
-/** What a node under a flood may answer. One that is kept busy for a second loses sight of the others for a moment. */
-const REFUSALS = ["E_OVERLOADED", "E_NO_QUORUM", "E_UNAVAILABLE"];
+/** What a node under a flood may answer. However busy it is, it does not take the others for gone. */
+const REFUSALS = ["E_OVERLOADED"];
 
 interface Recording {
   readonly chunks: Buffer[];

@@ -7,6 +7,9 @@ import type { StateHash } from "./message.ts";
 /** Silence after which a voter is suspected. */
 export const SILENCE_MS_MAX = 1_000;
 
+/** This node looks at least so often, unless it is kept from it: what it did not hear in longer gaps is no silence. */
+export const LOOK_MS_MAX = 250;
+
 export interface Peer {
   readonly node: NodeId;
   /** The data directory it came with, once its hello was accepted. */
@@ -44,6 +47,8 @@ export class PeerView {
   private readonly byNode = new Map<NodeId, Peer>();
   /** Promises of peers that have not said hello yet. */
   private readonly promised: Map<NodeUid, PeerPromise>;
+  /** When this node looked last; undefined before the first time. */
+  private lookedMs: number | undefined;
 
   constructor(self: Voter, promises: readonly PeerPromise[]) {
     this.self = self.node;
@@ -77,8 +82,20 @@ export class PeerView {
     }
   }
 
+  /**
+   * To be called again and again. A node that was busy or paused for a while finds the messages of that time only now:
+   * the gap does not count against those who sent them.
+   */
+  look(nowMs: number): void {
+    const gapMs = nowMs - (this.lookedMs ?? nowMs);
+    this.lookedMs = nowMs;
+    if (gapMs <= LOOK_MS_MAX) return;
+    for (const peer of this.byNode.values()) peer.heardMs = Math.min(nowMs, peer.heardMs + gapMs);
+  }
+
   isAlive(peer: Peer, nowMs: number): boolean {
-    return peer.isUp && nowMs - peer.heardMs < SILENCE_MS_MAX;
+    const untilMs = Math.min(nowMs, (this.lookedMs ?? nowMs) + LOOK_MS_MAX);
+    return peer.isUp && untilMs - peer.heardMs < SILENCE_MS_MAX;
   }
 
   /** The peer that is this voter, not another data directory of the same name. */

@@ -252,6 +252,7 @@ export class Replica {
 
   private onTick(): void {
     const { nowMs } = this.turn;
+    this.peers.look(nowMs);
     this.greetStrangers();
     if (nowMs >= this.statusAtMs) {
       this.statusAtMs = nowMs + STATUS_MS;
