@@ -39,16 +39,16 @@ export class OrderedAppendLog implements AppendLog {
 
   append(bytes: Uint8Array, done: (failure?: Error) => void): void {
     this.last += 1;
-    this.store.write([{ kind: "put", key: keyOf(this.last), value: bytes }], done);
+    this.store.write([{ kind: "put", key: logRowKey(this.last), value: bytes }], done);
   }
 
   readSync(number: number): Uint8Array | undefined {
-    return number < this.first ? undefined : this.store.getSync(keyOf(number));
+    return number < this.first ? undefined : this.store.getSync(logRowKey(number));
   }
 
   async *records(): AsyncGenerator<LogRecord> {
     let expected = this.first;
-    for await (const [key, bytes] of this.store.entries({ from: keyOf(this.first) })) {
+    for await (const [key, bytes] of this.store.entries({ from: logRowKey(this.first) })) {
       const number = numberOf(key);
       if (number !== expected) throw missing(expected, number);
       expected += 1;
@@ -62,7 +62,7 @@ export class OrderedAppendLog implements AppendLog {
     row.writeBigUInt64BE(BigInt(firstKept));
     row.set(base, NUMBER_BYTES);
     const ops: StoreOp[] = [{ kind: "put", key: BASE_KEY, value: row }];
-    for (let number = this.first; number < firstKept; number++) ops.push({ kind: "delete", key: keyOf(number) });
+    for (let number = this.first; number < firstKept; number++) ops.push({ kind: "delete", key: logRowKey(number) });
     this.first = firstKept;
     this.base = Uint8Array.from(base);
     this.store.write(ops, done);
@@ -79,14 +79,15 @@ export class OrderedAppendLog implements AppendLog {
       this.base = Uint8Array.from(row.subarray(NUMBER_BYTES));
     }
     this.last = this.first - 1;
-    for await (const [key] of this.store.entries({ from: keyOf(0), reverse: true })) {
+    for await (const [key] of this.store.entries({ from: logRowKey(0), reverse: true })) {
       this.last = Math.max(this.last, numberOf(key));
       break;
     }
   }
 }
 
-function keyOf(number: number): Uint8Array {
+/** Row of a record, in the order of numbers. */
+export function logRowKey(number: number): Uint8Array {
   const key = Buffer.allocUnsafe(NUMBER_BYTES);
   key.writeBigUInt64BE(BigInt(number));
   return key;

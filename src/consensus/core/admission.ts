@@ -174,6 +174,7 @@ export class Admission {
       this.refusedBy.delete(from);
       return;
     }
+    if (this.isOutdated(reply.refusal)) return;
     this.refusedBy.set(from, reply.refusal);
     effects.alarms.push({ kind: "refused", by: from, refusal: reply.refusal });
     // One confused peer must not stop a healthy node: without proof it stops when no quorum can accept it any more.
@@ -189,6 +190,8 @@ export class Admission {
 
   formedWritten(): void {
     this.formed = true;
+    // They were of an empty directory.
+    this.refusedBy.clear();
     if (this.list !== undefined && !this.membership.isFormed) this.membership.form(this.list);
   }
 
@@ -199,6 +202,11 @@ export class Admission {
     if (this.isFormedRequested || this.listDigest === undefined || !this.isConfirmed(this.listDigest)) return undefined;
     this.isFormedRequested = true;
     return { kind: "formed" };
+  }
+
+  /** The late answer to a hello of before this node, which joined, knew that it is a member. */
+  private isOutdated({ isProof, code }: Refusal): boolean {
+    return this.firstVoters.length === 0 && this.formed && !isProof && code !== "E_DATA_FOREIGN";
   }
 
   private get genesis(): Genesis | undefined {

@@ -8,9 +8,9 @@ import type { Clock } from "../../env/clock.ts";
 import type { OrderedStore, StoreEntry, StorePort } from "../../env/store.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
-import { createOrderedLogPort } from "../../storage/ordered-append-log.ts";
 import { HardwareClock } from "./hardware-clock.ts";
 import { SimClock } from "./sim-clock.ts";
+import { createSimLogPort, tearRecord } from "./sim-journal.ts";
 import { SimLog } from "./sim-log.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
@@ -31,6 +31,8 @@ export interface ProcessEnv {
 /** Starts the software under test. Peers can connect once the promise has resolved. */
 export type BootProcess = (env: ProcessEnv) => Promise<void>;
 
+/** The store whose writes are records in a file. */
+const JOURNAL = "wal";
 const CLOCK_ORIGIN_MS_MAX = 1_000_000;
 const WALL_SKEW_MS_MAX = 3_600_000;
 
@@ -89,7 +91,7 @@ export class Machine {
       log: new SimLog(this.world, process),
       messaging,
       store,
-      logs: createOrderedLogPort(store),
+      logs: createSimLogPort(store),
     };
     this.world.spawn(process, async () => {
       await this.bootProcess(env);
@@ -144,10 +146,10 @@ export class Machine {
   /** Only while no process runs. */
   restoreDisks(copies: DiskCopies): void {
     assert(this.current === undefined, "disks are restored while no process runs");
-    for (const name of copies.keys()) this.disks.set(name, this.disks.get(name) ?? new SimDisk());
+    for (const name of copies.keys()) this.disks.set(name, this.disks.get(name) ?? createDisk(name));
     this.disks.clear();
     for (const [name, content] of copies) {
-      const disk = new SimDisk();
+      const disk = createDisk(name);
       disk.restore(content);
       this.disks.set(name, disk);
     }
@@ -160,7 +162,7 @@ export class Machine {
   }
 
   private openStore(process: SimProcess, name: string): Promise<OrderedStore> {
-    const disk = this.disks.get(name) ?? new SimDisk();
+    const disk = this.disks.get(name) ?? createDisk(name);
     this.disks.set(name, disk);
     if (disk.isOpen) {
       const message = `cannot open the simulated store "${name}": it is open already; close it first`;
@@ -170,4 +172,9 @@ export class Machine {
     const onWrite = (stage: WriteStage): void => this.onWrite(name, stage);
     return Promise.resolve(new SimStore({ world: this.world, process, disk, profile: this.disk, random, onWrite }));
   }
+}
+
+/** Databases write whole or not at all. */
+function createDisk(name: string): SimDisk {
+  return name === JOURNAL ? new SimDisk(tearRecord) : new SimDisk();
 }

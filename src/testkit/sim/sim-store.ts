@@ -1,7 +1,8 @@
 // Owns: disks that lose what was not fsynced. A disk outlives the processes that open it.
 //
 // Writes reach the disk one after the other, as OrderedStore promises. A crash keeps any number of the oldest writes
-// under way, so a write may be durable although its callback never ran, and drops the others.
+// under way, so a write may be durable although its callback never ran, and drops the others. The disk of a journal,
+// which is no database, may keep a part of the first one that it drops.
 import { assert } from "../../base/assert.ts";
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
@@ -46,6 +47,12 @@ export class SimDisk {
   private readonly content = new Map<string, StoreEntry>();
   private pending: PendingWrite[] = [];
   isOpen = false;
+  /** What is left of the first write that a crash drops; undefined for nothing. */
+  private readonly tear: ((ops: readonly StoreOp[], random: Random) => readonly StoreOp[] | undefined) | undefined;
+
+  constructor(tear?: (ops: readonly StoreOp[], random: Random) => readonly StoreOp[] | undefined) {
+    this.tear = tear;
+  }
 
   get size(): number {
     return this.content.size;
@@ -103,6 +110,9 @@ export class SimDisk {
   crash(random: Random): void {
     const kept = random.below(this.pending.length + 1);
     for (const write of this.pending.slice(0, kept)) this.apply(write.ops);
+    const dropped = this.pending[kept];
+    const torn = dropped === undefined ? undefined : this.tear?.(dropped.ops, random);
+    if (torn !== undefined) this.apply(torn);
     this.pending = [];
     this.isOpen = false;
   }

@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
 import { Admission, type AdmissionState, type SelfIdentity } from "../../../../src/consensus/core/admission.ts";
 import { Effects, type FirstVoter } from "../../../../src/consensus/core/effects.ts";
-import type { Message } from "../../../../src/consensus/core/message.ts";
+import type { Message, Refusal } from "../../../../src/consensus/core/message.ts";
 import { Membership } from "../../../../src/consensus/core/membership.ts";
 import { PeerView } from "../../../../src/consensus/core/peer-view.ts";
 import { uidNamed } from "../../../property/consensus-values.ts";
@@ -122,6 +122,28 @@ test("ballots may leave once a quorum, this node included, has accepted this sta
   expect(admission.isAdmitted).toBe(false);
   admission.onReply(B, { kind: "hello-reply", startId: SELF.startId, refusal: undefined }, effects);
   expect(admission.isAdmitted).toBe(true);
+});
+
+test("a new member is not stopped by what voters said, or say late, to the empty directory that it was", () => {
+  const membership = Membership.unformed([], WINDOW_SLOTS);
+  const progress = { membership, applied: () => 0, synced: () => 0 };
+  const options = { self: SELF, firstVoters: [], windowSlots: WINDOW_SLOTS, ...progress };
+  const admission = new Admission(options, { voters: LIST, isFormed: false, seed: undefined });
+  const empty = { code: "E_DATA_LOST", message: "is empty", isProof: false } as const;
+  const refuse = (node: typeof A, refusal: Refusal): void => {
+    admission.onReply(node, { kind: "hello-reply", startId: SELF.startId, refusal }, effects);
+  };
+  refuse(B, empty);
+  expect(admission.waitingFor()).toBe(empty.message);
+  admission.formedWritten();
+  refuse(C, empty);
+  expect(effects.refused).toBeUndefined();
+  expect(admission.waitingFor()).toMatch(/^needs 2 voters/);
+  // What nobody says to an empty directory counts.
+  refuse(B, { ...empty, code: "E_DATA_FOREIGN" });
+  expect(effects.refused).toBeUndefined();
+  refuse(C, { ...empty, code: "E_DATA_FOREIGN" });
+  expect(effects.refused?.code).toBe("E_DATA_FOREIGN");
 });
 
 test("a voter that has not formed accepts nobody: it knows nothing that could speak against them", () => {
