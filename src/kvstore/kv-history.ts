@@ -137,6 +137,11 @@ export class KvHistory {
     return Math.min(this.index.all[0]?.first ?? this.recentOldest, this.recentOldest);
   }
 
+  /** What the revisions weigh that are held: the newest in memory, most of them on disk too. */
+  get weight(): { readonly memoryBytes: number; readonly diskBytes: number } {
+    return { memoryBytes: this.recentBytes, diskBytes: this.index.bytes };
+  }
+
   /** The applied revision. */
   get revision(): number {
     return this.newest;

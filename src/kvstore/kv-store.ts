@@ -54,6 +54,17 @@ export interface KvStorePorts {
   readonly history?: KvHistory;
 }
 
+export interface KvObservation {
+  readonly watches: {
+    readonly open: number;
+    /** So many of them do not have everything that happened. */
+    readonly behind: number;
+    /** So many have ended by themselves, by the code of the reason. */
+    readonly ended: ReadonlyMap<string, number>;
+  };
+  readonly history: { readonly oldestRevision: number; readonly memoryBytes: number; readonly diskBytes: number };
+}
+
 export class KvStore implements Kv, Leases, StoreQuota {
   private readonly group: Group;
   private readonly state: KvState;
@@ -140,6 +151,13 @@ export class KvStore implements Kv, Leases, StoreQuota {
 
   watch(prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
     return this.hub.watch(prefix, handlers, options);
+  }
+
+  /** What there is to see of watches and of the past. */
+  observe(): KvObservation {
+    const { size: open, behind, ended } = this.hub;
+    const history = { oldestRevision: this.oldestRevision, ...this.history.weight };
+    return { watches: { open, behind, ended }, history };
   }
 
   /** Ends all watches. Calls under way end by their deadline or with the group. */

@@ -47,6 +47,8 @@ export class WatchHub {
   private recheck: Timer | undefined;
   private progress: Timer | undefined;
   private closedBy: AetherError | undefined;
+  /** Watches that ended by themselves, by the code of the reason. */
+  readonly ended = new Map<string, number>();
 
   constructor(clock: Pick<Clock, "defer" | "setTimer">, history: KvHistory) {
     this.clock = clock;
@@ -59,6 +61,12 @@ export class WatchHub {
 
   get size(): number {
     return this.watchers.size;
+  }
+
+  /** Watches that do not have everything that happened: their readers are slow, or have just begun in the past. */
+  get behind(): number {
+    const { revision } = this.history;
+    return [...this.watchers].filter((watcher) => watcher.next <= revision).length;
   }
 
   watch(prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
@@ -237,6 +245,7 @@ export class WatchHub {
 
   private end(watcher: Watcher, reason: AetherError): void {
     this.remove(watcher);
+    this.ended.set(reason.code, (this.ended.get(reason.code) ?? 0) + 1);
     this.clock.defer(() => {
       if (!watcher.isCancelled) watcher.handlers.onEnd(reason);
     });

@@ -30,6 +30,7 @@ import { ArtifactRepository } from "../slices/repository.ts";
 import { SliceStore } from "../slices/slice-store.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
+import { declareStatusMetrics } from "./status-metrics.ts";
 
 export interface NodeParts {
   readonly api: ApiServer;
@@ -216,6 +217,7 @@ function apiServices(parts: {
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
   const { config, env, group, kv, work, backups, stage, onFatal } = parts;
+  const tellStatus = declareStatusMetrics(env.telemetry, { group, kv });
   return {
     kv,
     artifacts: work.artifacts,
@@ -233,7 +235,10 @@ function apiServices(parts: {
     members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
-    metricsText: () => env.telemetry.exposition(),
+    metricsText: () => {
+      tellStatus();
+      return env.telemetry.exposition();
+    },
     onBroken: onFatal,
   };
 }

@@ -95,17 +95,22 @@ function rowsOf(firstOfAll: number, lengths: readonly number[]): readonly Histor
 /** The rows that are there now, consecutive and oldest first. */
 export class HistoryIndex {
   private rows: HistoryRow[];
-  private bytes: number;
+  private heldBytes: number;
   private readonly bounds: HistoryBounds;
 
   constructor(rows: readonly HistoryRow[], bounds: HistoryBounds) {
     this.bounds = bounds;
     this.rows = [...rows];
-    this.bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
+    this.heldBytes = rows.reduce((sum, row) => sum + row.bytes, 0);
   }
 
   get all(): readonly HistoryRow[] {
     return this.rows;
+  }
+
+  /** Of all rows together. */
+  get bytes(): number {
+    return this.heldBytes;
   }
 
   get last(): HistoryRow | undefined {
@@ -114,9 +119,9 @@ export class HistoryIndex {
 
   /** Adds the row that follows the last one, or takes the last one's place when it begins where that begins. */
   add(row: HistoryRow): void {
-    if (this.last?.first === row.first) this.bytes -= this.rows.pop()?.bytes ?? 0;
+    if (this.last?.first === row.first) this.heldBytes -= this.rows.pop()?.bytes ?? 0;
     this.rows.push(row);
-    this.bytes += row.bytes;
+    this.heldBytes += row.bytes;
   }
 
   /** The row that has this revision. */
@@ -157,7 +162,7 @@ export class HistoryIndex {
     const kept = this.rows.filter((row) => row.first <= revision);
     const dropped = this.rows.slice(kept.length);
     this.rows = kept;
-    this.bytes -= bytesOf(dropped);
+    this.heldBytes -= bytesOf(dropped);
     return dropped;
   }
 
@@ -165,7 +170,7 @@ export class HistoryIndex {
     if (count === 0) return [];
     const dropped = this.rows.slice(0, count);
     this.rows = this.rows.slice(count);
-    this.bytes -= bytesOf(dropped);
+    this.heldBytes -= bytesOf(dropped);
     return dropped;
   }
 }
