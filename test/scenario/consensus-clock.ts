@@ -42,6 +42,11 @@ export class HandClock implements Clock {
     }
   }
 
+  /** Time passes in which nothing runs. */
+  standStill(durationMs: number): void {
+    this.currentMs += durationMs;
+  }
+
   /** Moves to the next timer and fires it; or to `untilMs`, and returns false, when there is none before. */
   fireNext(untilMs = Number.POSITIVE_INFINITY): boolean {
     let next: Entry | undefined;

@@ -222,6 +222,12 @@ export class HandCluster {
     while (this.clock.fireNext(untilMs)) this.settle();
   }
 
+  /** Time passes in which no process gets any: then all timers that are due fire, before anything arrives. */
+  standStill(durationMs: number): void {
+    this.clock.standStill(durationMs);
+    while (this.clock.fireNext(this.clock.nowMs()));
+  }
+
   /** Time passes until the story has come to a point. Returns how long that took. */
   passUntil(isReached: () => boolean, limitMs = 10_000): number {
     const sinceMs = this.clock.nowMs();

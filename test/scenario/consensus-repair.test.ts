@@ -145,6 +145,24 @@ test("a node that is far behind is not sent the log again and again while an ans
   expect(answers.reduce((slots, { entries }) => slots + entries.length, 0)).toBeLessThanOrEqual(3 * 60);
 });
 
+test("a node that stood still reads what has arrived before it asks for the log again", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
+  cluster.crash("c");
+  for (let at = 0; at < 60; at++) {
+    cluster.put("a", `x${at}`);
+    cluster.settle();
+  }
+  await cluster.start("c");
+  cluster.hold = ({ to, message }) => to === "c" && message.kind === "log";
+  const questions = (): number =>
+    cluster.sent.filter(({ from, message }) => from === "c" && message.kind === "pull-log").length;
+  cluster.passUntil(() => questions() === 1);
+  cluster.standStill(500);
+  expect(questions()).toBe(1);
+  cluster.hold = () => false;
+  cluster.passUntil(() => cluster.applied("c") === 60);
+});
+
 test("a node whose log has a batch that ran long ago serves slots that repeat it without content", async () => {
   const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
   cluster.hold = isAbout(1, "b");

@@ -74,6 +74,10 @@ const NONCES_PER_START = 2 ** 32;
 /** Asked again after this time, doubled with each question in vain: a slow answer is large, and must not come twice. */
 const LOG_PULL_MS = 200;
 const LOG_PULL_MS_MAX = 2_000;
+/** Ticks come much more often; a node that had none for this long was busy with something else. */
+const STANDSTILL_MS = 100;
+/** Enough for the next tick, before which everything that has arrived is read. */
+const TICKS_MS = 5;
 /** A change that this node asks for is asked for again after this time, while there is still reason to. */
 const CHANGE_AGAIN_MS = 1_000;
 const STATUS_HASHES_MAX = 4;
@@ -101,6 +105,7 @@ export class Replica {
   private readResendAtMs = 0;
   private logPullAtMs = 0;
   private logPullDelayMs = LOG_PULL_MS;
+  private tickedMs = 0;
   private changeAtMs = 0;
   /** Where this node's log begins; the driver says so when it cuts the journal. */
   logStart: number;
@@ -253,6 +258,7 @@ export class Replica {
   private onTick(): void {
     const { nowMs } = this.turn;
     this.peers.look(nowMs);
+    this.forgiveStandstill();
     this.greetStrangers();
     if (nowMs >= this.statusAtMs) {
       this.statusAtMs = nowMs + STATUS_MS;
@@ -267,6 +273,14 @@ export class Replica {
     if (nowMs >= this.readResendAtMs) this.sendReadIndex();
     this.askForChanges();
     this.proposer.onTick();
+  }
+
+  /** What arrived while this node stood still is read after this tick: it is no reason to ask again. */
+  private forgiveStandstill(): void {
+    const { nowMs } = this.turn;
+    const sinceMs = nowMs - this.tickedMs;
+    if (sinceMs >= STANDSTILL_MS) this.logPullAtMs = Math.max(this.logPullAtMs, nowMs + TICKS_MS);
+    this.tickedMs = nowMs;
   }
 
   private send(to: NodeId | "others", message: Message): void {
