@@ -71,7 +71,7 @@ interface RunningNode {
 const CHECKPOINT_MS_MAX = 3_000;
 
 /** With it a node that was away gets a snapshot, because the log that it misses is gone. */
-export const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB };
+export const SHORT_LOG: LogLimits = { slotsKept: 8, bytesKept: MiB, slotsPinned: 64 };
 
 /** Rows so small that a run has many of them, and most of the past is on the disk. */
 const LONG_PAST: HistorySizes = {
