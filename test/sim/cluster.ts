@@ -188,9 +188,9 @@ export class Cluster {
   get canLose(): number {
     const views = this.nodes.flatMap((node) => this.runningOn(node)?.driver.membership() ?? []);
     const left = views.map(({ voters, pending, members }) => {
-      const lost = members.filter((member) => member.isLost).length;
-      const count = Math.min(voters.length, pending?.voters.length ?? voters.length);
-      return Math.ceil(count / 2) - 1 - lost;
+      // The list that still rules may have a voter whose disk is gone and whom the next list has no more.
+      if (pending !== undefined) return 0;
+      return Math.ceil(voters.length / 2) - 1 - members.filter((member) => member.isLost).length;
     });
     return Math.min(Math.ceil(this.firstVoters.length / 2) - 1, ...left);
   }
