@@ -43,4 +43,6 @@ export interface LogPort {
    * @throws AetherError E_DATA_LOCKED when another process has it, E_DATA_CORRUPT when it cannot be read, E_VERSION.
    */
   open(name: string): Promise<AppendLog>;
+  /** Removes a closed log with everything in it: once this has resolved, or wholly not. */
+  destroy(name: string): Promise<void>;
 }

@@ -1,50 +1,49 @@
-// Owns: the recent past of the store, revision by revision: the newest part in memory, the rest on disk.
-// Does not own: the state, and who reads the past (watch-hub.ts, past-reads.ts).
+// Owns: the recent past of the store, revision by revision: where it is read, when it goes to the disk.
+// Does not own: the state, who reads the past (watch-hub.ts, past-reads.ts), and what the bytes of a row mean
+// (core/history-row.ts).
 //
-// It is only for readers: whatever is wrong with its store, the past is shorter, never different. It always reaches up
+// A revision is copied into the row that is being made; a row that is full becomes a record of a log of its own. Before
+// a checkpoint what has come since goes to the log as a small row, which the full one replaces later.
+//
+// It is only for readers: whatever is wrong with its log, the past is shorter, never different. It always reaches up
 // to the applied revision without a hole. It is on disk before the checkpoint of the same moment, so that a state that
 // was loaded finds the past that led to it; what is on disk beyond that state is applied, and recorded, again.
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { KiB, MiB } from "../base/units.ts";
-import type { OrderedStore, StoreOp } from "../env/store.ts";
+import type { AppendLog } from "../env/append-log.ts";
 import type { Log } from "../env/telemetry.ts";
 import {
-  encodeHistoryRecord, HISTORY_BYTES_MAX, HISTORY_RECORD_ROW, HISTORY_REVISIONS_MAX, HistoryIndex, historyRowKey,
-  parseHistoryRecord, type HistoryBounds, type HistoryRecord, type HistoryRow, type HistorySeal,
+  encodeHistoryRecord, HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX, HISTORY_SEALS_MAX, HistoryIndex, parseHistoryRecord,
+  type HistoryBounds, type HistoryRecord, type HistoryRow, type HistorySeal,
 } from "./core/history-index.ts";
-import { decodeHistoryRow, encodeHistoryRow, type RevisionChanges } from "./core/history-row.ts";
+import {
+  decodeHistoryRow, HistoryRowBuilder, parseHistoryRowHead, visibleChanges,
+  type HistoryRowHead, type HistoryRowPart, type RevisionChanges,
+} from "./core/history-row.ts";
+import { RecentChanges, type RecentBounds } from "./core/recent-changes.ts";
 import type { StoredChange } from "./core/state-machine.ts";
-import { bytesOfChanges, bytesOfEntriesBefore } from "./core/watch-match.ts";
 import type { KvState } from "./kv-state.ts";
 
-/** Changes that wait to be written together, when no checkpoint comes before. */
-const WRITE_BYTES = 4 * MiB;
 /** About this much in one row: what a reader of the past gets at once. */
 const ROW_BYTES = 256 * KiB;
-/** A last row below this is written again with what follows it, so that rare changes do not make many small rows. */
-const ROW_BYTES_SMALL = 64 * KiB;
 /** Rows that are forgotten together, about 16 MiB: until then the past is that much longer. */
 const ROWS_FORGOTTEN = 64;
-/** Changes kept in memory after they were written. */
-const RECENT_BYTES = 4 * MiB;
+/** Revisions kept as objects, while their changes are not more than that. */
+const RECENT_REVISIONS = 512;
+const RECENT_BYTES = 1 * MiB;
 /** Changes in memory when there is no disk. */
 const MEMORY_BYTES_MAX = 16 * MiB;
-/** Rows on the way to the disk: beyond, the next ones wait until these are there. */
-const IN_FLIGHT_BYTES_MAX = 16 * MiB;
-/** Changes that wait for the disk: when it cannot keep up, the past begins anew. */
+/** Rows that wait for the disk: when it cannot keep up, the past begins anew. */
 const WAITING_BYTES_MAX = 64 * MiB;
-/** What a reader gets at once from memory. */
-const PIECE_REVISIONS_MAX = 512;
 /** Decoded rows kept for readers that are at about the same place. */
 const DECODED_ROWS_MAX = 8;
 
 const SIZES: HistorySizes = {
   revisionsMax: HISTORY_REVISIONS_MAX,
   bytesMax: HISTORY_BYTES_MAX,
-  writeBytes: WRITE_BYTES,
-  rowBytes: ROW_BYTES,
-  rowBytesSmall: ROW_BYTES_SMALL,
   rowsForgotten: ROWS_FORGOTTEN,
+  rowBytes: ROW_BYTES,
+  recentRevisions: RECENT_REVISIONS,
   recentBytes: RECENT_BYTES,
 };
 const NOTHING: readonly RevisionChanges[] = [];
@@ -53,19 +52,16 @@ type HistoryState = Pick<KvState, "revision" | "stateHash" | "onChanges" | "onRe
 
 export interface KvHistoryOptions {
   readonly state: HistoryState;
-  /** The open store "history" of this node. Its opener closes it, after the state. */
-  readonly store: OrderedStore;
+  /** The open log of the past of this node. Its opener closes it, after the state. */
+  readonly disk: AppendLog;
   readonly log: Log;
   readonly cluster: string;
   /** Smaller sizes, for tests. */
   readonly sizes?: HistorySizes;
 }
 
-export interface HistorySizes extends HistoryBounds {
-  readonly writeBytes: number;
+export interface HistorySizes extends HistoryBounds, RecentBounds {
   readonly rowBytes: number;
-  readonly rowBytesSmall: number;
-  readonly recentBytes: number;
 }
 
 export interface HistoryListener {
@@ -75,10 +71,13 @@ export interface HistoryListener {
   onReset(revision: number): void;
 }
 
-type EncodedRow = readonly [first: number, value: Uint8Array];
-
-interface RecentItem extends RevisionChanges {
-  readonly bytes: number;
+/** A record to be put in place once every row that it names is on the disk. */
+interface PendingRecord {
+  readonly bytes: Uint8Array;
+  readonly firstKept: number;
+  /** The newest row it needs. */
+  readonly lastNeeded: number;
+  readonly waiting: (() => void)[];
 }
 
 export class KvHistory {
@@ -86,30 +85,32 @@ export class KvHistory {
   private readonly log: Log | undefined;
   private readonly cluster: string;
   private readonly sizes: HistorySizes;
-  /** Undefined when there is none, or none any more. */
-  private store: OrderedStore | undefined;
+  /** Undefined when there is none, or none any more: then rows stay in memory. */
+  private disk: AppendLog | undefined;
   private index: HistoryIndex;
   private seals: HistorySeal[] = [];
-  /** The newest revisions, consecutive; what is before `recentStart` is forgotten already. */
-  private recent: RecentItem[] = [];
-  private recentStart = 0;
-  private recentBytes = 0;
-  private waitingBytes = 0;
+  private openRow: HistoryRowBuilder;
+  private openItems: readonly RevisionChanges[] = NOTHING;
+  private readonly recent: RecentChanges;
   private newest: number;
-  /** Everything up to here is in rows: on the disk, or on the way there. */
-  private handed: number;
-  /** Rows on the way to the disk, by their first revision. */
-  private readonly inFlight = new Map<number, Uint8Array>();
-  private inFlightBytes = 0;
-  /** Rows that the next write deletes. */
-  private obsolete: HistoryRow[] = [];
+  /** The oldest revision that closed rows and the open one allow readers to begin at. */
+  private offered: number;
+  /** Rows that are only in memory: on the way to the disk, or without one. By their record. */
+  private readonly held = new Map<number, Uint8Array>();
+  private heldBytes = 0;
+  /** The newest record that is on the disk. */
+  private landed = 0;
+  /** Numbers of rows without a disk. */
+  private lastHeld = 0;
+  private readonly pending: PendingRecord[] = [];
+  private isCutting = false;
   private readonly decoded = new Map<number, readonly RevisionChanges[]>();
   private readonly listeners = new Set<HistoryListener>();
 
   /** Begins at the state as it is: open it before anything is applied. Never fails for what is on the disk. */
-  static async open(options: KvHistoryOptions): Promise<KvHistory> {
+  static open(options: KvHistoryOptions): KvHistory {
     const history = new KvHistory(options.state, options);
-    await history.load(options.store);
+    history.load(options.disk);
     return history;
   }
 
@@ -120,13 +121,15 @@ export class KvHistory {
 
   private constructor(state: HistoryState, options?: KvHistoryOptions) {
     this.state = state;
-    this.store = options?.store;
+    this.disk = options?.disk;
     this.log = options?.log;
     this.cluster = options?.cluster ?? "";
     this.sizes = options?.sizes ?? SIZES;
-    this.index = new HistoryIndex([], this.sizes);
+    this.index = this.emptyIndex();
+    this.recent = new RecentChanges(this.sizes);
     this.newest = state.revision;
-    this.handed = this.newest;
+    this.offered = this.newest + 1;
+    this.openRow = this.newRow();
     state.onChanges((revision, changes) => this.append(revision, changes));
     state.onReset((revision) => this.reset(revision));
     state.precedeCheckpoints((ready) => this.seal(ready));
@@ -134,22 +137,15 @@ export class KvHistory {
 
   /** The oldest revision whose changes are held; above `revision` when none are. */
   get oldest(): number {
-    return Math.min(this.index.all[0]?.first ?? this.recentOldest, this.recentOldest);
+    return Math.min(this.offered, this.recentOldest);
   }
 
-  /** What the revisions weigh that are held: the newest in memory, most of them on disk too. */
+  /** What the revisions weigh that are held, but for a few that are there as objects as well. */
   get weight(): { readonly memoryBytes: number; readonly diskBytes: number } {
-    return { memoryBytes: this.recentBytes, diskBytes: this.index.bytes };
-  }
-
-  /** The applied revision. */
-  get revision(): number {
-    return this.newest;
-  }
-
-  /** Whether reading from there costs no visit to the disk. */
-  isRecent(from: number): boolean {
-    return from >= this.recentOldest;
+    const { bytes } = this.index;
+    const waitingBytes = this.openRow.byteLength + this.heldBytes;
+    if (this.disk === undefined) return { memoryBytes: waitingBytes + bytes, diskBytes: 0 };
+    return { memoryBytes: waitingBytes, diskBytes: bytes };
   }
 
   listen(listener: HistoryListener): () => void {
@@ -163,35 +159,55 @@ export class KvHistory {
    */
   read(from: number): readonly RevisionChanges[] {
     if (from > this.newest) return NOTHING;
-    if (from >= this.recentOldest) {
-      const at = this.recentStart + from - this.recentOldest;
-      return this.recent.slice(at, at + PIECE_REVISIONS_MAX);
-    }
-    const row = this.index.find(from);
-    const items = row === undefined ? undefined : this.readRow(row);
-    if (row === undefined || items === undefined) throw compacted(from, this.oldest, this.newest);
-    return items.slice(from - row.first);
+    if (this.isRecent(from)) return this.recent.last(this.newest - from + 1);
+    const items = from < this.oldest ? undefined : this.readRowOf(from);
+    if (items === undefined) throw compacted(from, this.oldest, this.newest);
+    return items.slice(from - (items[0]?.revision ?? from));
+  }
+
+  /**
+   * The row that has a revision which a change names as the one that brought the entry before it.
+   * @throws AetherError E_COMPACTED when it is not there any more
+   */
+  readNamed(revision: number): readonly RevisionChanges[] {
+    const items = this.readRowOf(revision);
+    if (items === undefined) throw compacted(revision, this.oldest, this.newest);
+    return items;
   }
 
   private get recentOldest(): number {
-    return this.newest - (this.recent.length - this.recentStart) + 1;
+    return this.newest - this.recent.count + 1;
   }
 
-  private async load(store: OrderedStore): Promise<void> {
-    const record = this.readRecord(store);
+  private readRowOf(revision: number): readonly RevisionChanges[] | undefined {
+    if (revision >= this.openRow.first) return this.readOpenRow();
+    const row = this.index.find(revision);
+    return row === undefined ? undefined : this.readRow(row);
+  }
+
+  private load(disk: AppendLog): void {
+    this.landed = disk.last;
+    const record = disk.base === undefined ? undefined : parseHistoryRecord(disk.base);
     this.seals = [...(record?.seals ?? [])];
-    this.index = new HistoryIndex(record?.rows ?? [], this.sizes);
-    if (!this.isSealed(record) || !this.cutToState()) await this.forget(store, record);
-    this.seals.push({ revision: this.newest, stateHash: this.state.stateHash });
+    if (record !== undefined) this.loadRows(disk, record);
+    const isContinued = this.isSealed(record) && this.cutToState();
+    if (!isContinued) this.forget();
+    this.addSeal();
+    this.openRow = this.newRow();
+    this.judge();
+    if (!isContinued && disk.last > 0) this.putRecord([]);
   }
 
-  private readRecord(store: OrderedStore): HistoryRecord | undefined {
-    try {
-      const row = store.getSync(HISTORY_RECORD_ROW);
-      return row === undefined ? undefined : parseHistoryRecord(row);
-    } catch (error) {
-      this.abandonStore(error);
-      return undefined;
+  private loadRows(disk: AppendLog, record: HistoryRecord): void {
+    for (const row of record.rows) {
+      if (row.record >= disk.first && row.record <= disk.last) this.index.add(row);
+    }
+    for (let number = Math.max(disk.first, record.nextRecord); number <= disk.last; number++) {
+      const bytes = this.readRecord(number);
+      const head = bytes && parseHistoryRowHead(bytes);
+      // What follows does not continue what came before.
+      if (bytes === undefined || head === undefined) this.index.clear();
+      else this.index.add({ ...head, record: number, bytes: bytes.length });
     }
   }
 
@@ -204,51 +220,27 @@ export class KvHistory {
 
   /** What is beyond the state is applied again. False when the past does not reach the state. */
   private cutToState(): boolean {
-    this.obsolete.push(...this.index.dropAfter(this.newest));
+    this.index.dropAfter(this.newest);
     const { last } = this.index;
-    if (last === undefined || last.last === this.newest) return true;
-    if (last.last < this.newest) return false;
-    const items = this.readRow(last)?.filter((item) => item.revision <= this.newest);
-    if (items === undefined) return false;
-    this.obsolete.push(...this.index.dropAfter(last.first - 1));
-    this.handed = last.first - 1;
-    for (const item of items) this.remember(item);
-    return true;
+    return last === undefined || last.last === this.newest;
   }
 
   /** Nothing of it can be used: the past begins anew. */
-  private async forget(store: OrderedStore, record: HistoryRecord | undefined): Promise<void> {
+  private forget(): void {
     this.seals = [];
-    this.obsolete = [...(record?.rows ?? [])];
-    this.index = new HistoryIndex([], this.sizes);
-    this.dropRecent();
-    this.handed = this.newest;
-    if (record !== undefined || this.store === undefined) return;
-    try {
-      // Without the record nobody knows which rows there are.
-      for await (const [key] of store.entries({ from: historyRowKey(0) })) {
-        this.obsolete.push({ first: firstOf(key), last: 0, bytes: 0 });
-      }
-    } catch (error) {
-      this.abandonStore(error);
-    }
+    this.index = this.emptyIndex();
   }
 
   private append(revision: number, changes: readonly StoredChange[]): void {
     if (revision <= this.newest) return;
     if (revision > this.newest + 1) this.restart(revision - 1);
+    const { openRow } = this;
+    const bytesBefore = openRow.byteLength;
+    openRow.add(changes);
     this.newest = revision;
-    this.remember({ revision, changes: visible(changes) });
-    this.writeIfDue();
-    this.keepWithinMemory();
+    this.recent.push({ revision, changes: visibleChanges(changes) }, openRow.byteLength - bytesBefore);
+    if (openRow.byteLength >= this.sizes.rowBytes) this.closeRow();
     for (const listener of this.listeners) listener.onAppended();
-  }
-
-  private remember({ revision, changes }: RevisionChanges): void {
-    const bytes = ITEM_OVERHEAD_BYTES + bytesOfChanges(changes) + bytesOfEntriesBefore(changes);
-    this.recent.push({ revision, changes, bytes });
-    this.recentBytes += bytes;
-    if (this.store !== undefined) this.waitingBytes += bytes;
   }
 
   private reset(revision: number): void {
@@ -257,171 +249,181 @@ export class KvHistory {
   }
 
   private restart(revision: number): void {
-    this.obsolete.push(...this.index.all);
-    this.index = new HistoryIndex([], this.sizes);
     this.seals = [];
-    this.dropRecent();
-    this.newest = revision;
-    this.handed = revision;
-  }
-
-  private dropRecent(): void {
-    this.recent = [];
-    this.recentStart = 0;
-    this.recentBytes = 0;
-    this.waitingBytes = 0;
+    this.index = this.emptyIndex();
+    this.recent.clear();
     this.decoded.clear();
+    if (this.disk === undefined) this.held.clear();
+    this.newest = revision;
+    this.openRow = this.newRow();
+    this.judge();
+    this.putRecord([]);
   }
 
-  private keepWithinMemory(): void {
-    const bytesMax = this.store === undefined ? MEMORY_BYTES_MAX : this.sizes.recentBytes;
-    while (this.recentBytes > bytesMax && this.mayDropRecent()) this.dropOldestRecent();
-    if (this.store === undefined || this.waitingBytes <= WAITING_BYTES_MAX) return;
-    this.log?.warn({ event: "kv.history-too-slow", waitingBytes: this.waitingBytes });
+  /** The open row is full, or what follows must not need what it needs: the next one begins. */
+  private closeRow(): void {
+    const row = this.openRow.finish();
+    if (row === undefined) return;
+    this.handOver(row);
+    this.openRow = this.newRow();
+    const dropped = this.index.trim(this.openHead());
+    this.judge();
+    for (const { record } of dropped) this.decoded.delete(record);
+    if (dropped.length === 0) return;
+    if (this.disk === undefined) for (const { record } of dropped) this.held.delete(record);
+    else this.putRecord([]);
+  }
+
+  private newRow(): HistoryRowBuilder {
+    const first = this.newest + 1;
+    this.openItems = NOTHING;
+    return new HistoryRowBuilder({
+      first,
+      oldestNamed: this.index.oldestNamed(first),
+      bytesExpected: this.sizes.rowBytes,
+    });
+  }
+
+  private openHead(): HistoryRowHead {
+    const { first, next, needs } = this.openRow;
+    return { first, last: next - 1, needs };
+  }
+
+  private judge(): void {
+    this.offered = this.index.offered(this.openHead());
+  }
+
+  private handOver({ bytes, first, last, needs }: HistoryRowPart): void {
+    const { disk } = this;
+    const record = disk === undefined ? ++this.lastHeld : disk.last + 1;
+    this.index.add({ first, last, needs, record, bytes: bytes.length });
+    this.held.set(record, bytes);
+    if (disk === undefined) return;
+    this.heldBytes += bytes.length;
+    disk.append(bytes, (failure) => {
+      if (disk !== this.disk) return;
+      this.landed = record;
+      this.held.delete(record);
+      this.heldBytes -= bytes.length;
+      if (failure === undefined) this.advanceRecords();
+      else this.abandonDisk(failure);
+    });
+    if (this.heldBytes <= WAITING_BYTES_MAX) return;
+    this.log?.warn({ event: "kv.history-too-slow", waitingBytes: this.heldBytes });
     this.restart(this.newest);
-  }
-
-  private mayDropRecent(): boolean {
-    return this.recent.length > this.recentStart && (this.store === undefined || this.recentOldest <= this.handed);
-  }
-
-  private dropOldestRecent(): void {
-    this.recentBytes -= this.recent[this.recentStart]?.bytes ?? 0;
-    this.recentStart += 1;
-    if (this.recentStart < RECENT_SLACK || this.recentStart * 2 < this.recent.length) return;
-    this.recent = this.recent.slice(this.recentStart);
-    this.recentStart = 0;
   }
 
   /** Everything so far goes to the disk, together with the state that it leads to. */
   private seal(done: () => void): void {
-    const { revision, stateHash } = this.state;
-    const last = this.seals.at(-1);
-    if (this.store === undefined || (last?.revision === revision && last.stateHash === stateHash)) {
+    if (this.disk === undefined) {
       done();
       return;
     }
-    this.seals.push({ revision, stateHash });
-    this.write([done]);
-  }
-
-  private writeIfDue(): void {
-    if (this.waitingBytes >= this.sizes.writeBytes && this.inFlightBytes < IN_FLIGHT_BYTES_MAX) this.write([]);
-  }
-
-  private write(waiting: readonly (() => void)[]): void {
-    const { store } = this;
-    if (store === undefined) return;
-    const rows = this.rowsToWrite();
-    const ops: StoreOp[] = rows.map(([first, value]) => ({ kind: "put", key: historyRowKey(first), value }));
-    const { cluster } = this;
-    this.obsolete.push(...this.index.trim(this.newest));
-    for (const { first } of this.obsolete) {
-      if (this.index.find(first)?.first !== first) ops.push({ kind: "delete", key: historyRowKey(first) });
+    const { revision, stateHash } = this.state;
+    const last = this.seals.at(-1);
+    const isNew = last?.revision !== revision || last.stateHash !== stateHash;
+    if (!isNew && this.pending.length === 0) {
+      done();
+      return;
     }
-    this.obsolete = [];
-    const record = encodeHistoryRecord({ cluster, seals: this.seals, rows: this.index.all });
-    ops.push({ kind: "put", key: HISTORY_RECORD_ROW, value: record });
-    store.write(ops, (failure) => {
-      this.landed(rows);
-      if (failure === undefined) this.writeIfDue();
-      else this.abandonStore(failure);
+    if (isNew) this.addSeal();
+    const part = this.openRow.takePart();
+    if (part !== undefined) this.handOver(part);
+    this.putRecord([done]);
+  }
+
+  private addSeal(): void {
+    const { revision, stateHash } = this.state;
+    this.seals = [...this.seals, { revision, stateHash }].slice(-HISTORY_SEALS_MAX);
+  }
+
+  /** The record as of now goes to the disk, after the rows that it names. */
+  private putRecord(waiting: (() => void)[]): void {
+    const { disk, cluster, seals, index } = this;
+    if (disk === undefined) {
       for (const done of waiting) done();
+      return;
+    }
+    const nextRecord = disk.last + 1;
+    const bytes = encodeHistoryRecord({ cluster, seals, rows: index.all, nextRecord });
+    const firstKept = index.all[0]?.record ?? nextRecord;
+    this.pending.push({ bytes, firstKept, lastNeeded: disk.last, waiting });
+    this.advanceRecords();
+  }
+
+  private advanceRecords(): void {
+    const { disk } = this;
+    const [next] = this.pending;
+    if (disk === undefined || next === undefined || this.isCutting || next.lastNeeded > this.landed) return;
+    this.isCutting = true;
+    disk.cut(next.firstKept, next.bytes, (failure) => {
+      this.isCutting = false;
+      if (disk !== this.disk) return;
+      this.pending.shift();
+      if (failure !== undefined) this.abandonDisk(failure);
+      for (const done of next.waiting) done();
+      this.advanceRecords();
     });
   }
 
-  /** What was not handed over before, cut into rows. */
-  private rowsToWrite(): EncodedRow[] {
-    const rows: EncodedRow[] = [];
-    const { last } = this.index;
-    const isContinued = last !== undefined && last.bytes < this.sizes.rowBytesSmall && last.first >= this.recentOldest;
-    let first = isContinued ? last.first : this.handed + 1;
-    while (first <= this.newest) {
-      const items = this.rowFrom(first);
-      const value = encodeHistoryRow(items);
-      const row = { first, last: first + items.length - 1, bytes: value.length };
-      rows.push([first, value]);
-      this.inFlight.set(first, value);
-      this.inFlightBytes += value.length;
-      this.decoded.delete(first);
-      this.index.add(row);
-      first = row.last + 1;
-    }
-    this.handed = this.newest;
-    this.waitingBytes = 0;
-    return rows;
-  }
-
-  private rowFrom(first: number): readonly RecentItem[] {
-    const start = this.recentStart + first - this.recentOldest;
-    let bytes = 0;
-    let end = start;
-    while (end < this.recent.length && bytes < this.sizes.rowBytes) bytes += this.recent[end++]?.bytes ?? 0;
-    return this.recent.slice(start, end);
-  }
-
-  private landed(rows: readonly EncodedRow[]): void {
-    for (const [first, value] of rows) {
-      this.inFlightBytes -= value.length;
-      // A later write may carry the same row, grown.
-      if (this.inFlight.get(first) === value) this.inFlight.delete(first);
-    }
-  }
-
   /** From here on the past is what memory holds. */
-  private abandonStore(reason: unknown): void {
-    if (this.store === undefined) return;
-    this.store = undefined;
-    this.index = new HistoryIndex([], this.sizes);
+  private abandonDisk(reason: unknown): void {
+    if (this.disk === undefined) return;
+    this.disk = undefined;
     const { code, message } = toAetherError(reason);
     this.log?.error({ event: "kv.history-abandoned", code, reason: message });
+    this.index = this.emptyIndex();
+    this.held.clear();
+    this.decoded.clear();
+    this.closeRow();
+    this.judge();
+    for (const { waiting } of this.pending.splice(0)) for (const done of waiting) done();
+  }
+
+  private emptyIndex(): HistoryIndex {
+    const { sizes } = this;
+    const inMemory = { revisionsMax: sizes.revisionsMax, bytesMax: MEMORY_BYTES_MAX, rowsForgotten: 1 };
+    return new HistoryIndex(this.disk === undefined ? inMemory : sizes);
+  }
+
+  private readOpenRow(): readonly RevisionChanges[] {
+    const { openRow } = this;
+    if (this.openItems.length < openRow.next - openRow.first) this.openItems = openRow.items();
+    return this.openItems;
   }
 
   private readRow(row: HistoryRow): readonly RevisionChanges[] | undefined {
-    const known = this.decoded.get(row.first);
-    if (known !== undefined) return known;
-    const items = this.readFromDisk(row);
-    if (items === undefined) {
-      this.log?.error({ event: "kv.history-damaged", first: row.first, last: row.last });
-      this.obsolete.push(...this.index.dropBefore(row.last + 1));
-      return undefined;
-    }
+    const items = this.decoded.get(row.record) ?? this.decodeRow(row);
+    const count = row.last - row.first + 1;
+    if (items !== undefined) return items.length > count ? items.slice(0, count) : items;
+    this.log?.error({ event: "kv.history-damaged", first: row.first, last: row.last });
+    this.index.dropBefore(row.last + 1);
+    // What it names may be gone: what comes from here on names only what is there.
+    this.closeRow();
+    this.judge();
+    return undefined;
+  }
+
+  private decodeRow(row: HistoryRow): readonly RevisionChanges[] | undefined {
+    const bytes = this.held.get(row.record) ?? this.readRecord(row.record);
+    const items = bytes && decodeHistoryRow(bytes);
+    if (items?.[0]?.revision !== row.first || (items.at(-1)?.revision ?? 0) < row.last) return undefined;
     for (const oldest of this.decoded.keys()) {
       if (this.decoded.size < DECODED_ROWS_MAX) break;
       this.decoded.delete(oldest);
     }
-    this.decoded.set(row.first, items);
+    this.decoded.set(row.record, items);
     return items;
   }
 
-  private readFromDisk(row: HistoryRow): readonly RevisionChanges[] | undefined {
+  private readRecord(record: number): Uint8Array | undefined {
     try {
-      const bytes = this.inFlight.get(row.first) ?? this.store?.getSync(historyRowKey(row.first));
-      const items = bytes === undefined ? undefined : decodeHistoryRow(bytes);
-      return items?.[0]?.revision === row.first && items.at(-1)?.revision === row.last ? items : undefined;
+      return this.disk?.readSync(record);
     } catch (error) {
-      this.abandonStore(error);
+      if (toAetherError(error).code !== "E_DATA_CORRUPT") this.abandonDisk(error);
       return undefined;
     }
   }
-}
-
-/** Weight of a revision beside its changes. */
-const ITEM_OVERHEAD_BYTES = 100;
-/** Forgotten places at the front of the newest revisions before they are moved together. */
-const RECENT_SLACK = 1_024;
-
-/** Nobody sees rows of the store's own, whose keys begin with a control character. */
-function visible(changes: readonly StoredChange[]): readonly StoredChange[] {
-  for (const { key } of changes) {
-    if (key < " ") return changes.filter((change) => change.key >= " ");
-  }
-  return changes;
-}
-
-function firstOf(key: Uint8Array): number {
-  const bytes = Buffer.from(key);
-  return bytes.length === 9 ? bytes.readUInt32BE(1) * 2 ** 32 + bytes.readUInt32BE(5) : 0;
 }
 
 /** What whoever asks for changes from a revision on is told when they are not held. */

@@ -1,11 +1,12 @@
 // Owns: reads of the state as it was at an earlier revision: the state of now with the changes since then undone.
 // Does not own: the history (kv-history.ts), the state (kv-state.ts).
+import { assert } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
 import { MiB, SECOND_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { CallOptions } from "../env/env.ts";
+import type { PastChange } from "./core/history-row.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
-import type { StoredChange } from "./core/state-machine.ts";
 import { StoredEntry, toKvEntry } from "./core/stored-entry.ts";
 import type { KvCallOptions, KvListQuery, KvPage, KvRead } from "./kv.ts";
 import { compacted, notThereYet, type KvHistory } from "./kv-history.ts";
@@ -96,7 +97,10 @@ export class PastReads {
   }
 }
 
-/** What the keys of one read were at a revision, found by going through the changes since then. */
+/**
+ * What the keys of one read were at a revision. The first change of a key since then tells what was there before it:
+ * the entry, or the earlier revision that brought it. Those are looked up last, row by row.
+ */
 class Undoing {
   /** Complete once `advance` has returned true, for the state of that moment. */
   readonly entries = new Map<KeyText, Layered>();
@@ -104,6 +108,10 @@ class Undoing {
   private readonly concerns: (key: KeyText) => boolean;
   private next: number;
   private bytes = 0;
+  /** Revisions that brought entries, each to be looked up, by key. */
+  private readonly named = new Map<KeyText, number>();
+  /** `named` with the newest revision last, while nothing is added. */
+  private sorted: (readonly [key: KeyText, revision: number])[] = [];
 
   constructor(history: KvHistory, revision: number, concerns: (key: KeyText) => boolean) {
     this.history = history;
@@ -113,13 +121,23 @@ class Undoing {
 
   /** Some steps; true when nothing is left. @throws AetherError E_COMPACTED */
   advance(): boolean {
-    for (let pieces = 0; pieces < PIECES_PER_TURN && this.next <= this.history.revision; pieces++) this.takePiece();
-    return this.next > this.history.revision;
+    for (let pieces = 0; pieces < PIECES_PER_TURN && !this.isOver; pieces++) this.step();
+    return this.isOver;
   }
 
   /** All steps that are left, which are the few of one turn. @throws AetherError E_COMPACTED */
   finish(): void {
-    while (this.next <= this.history.revision) this.takePiece();
+    while (!this.isOver) this.step();
+  }
+
+  private get isOver(): boolean {
+    return this.next > this.history.revision && this.named.size === 0;
+  }
+
+  private step(): void {
+    if (this.next <= this.history.revision) this.takePiece();
+    else this.takeNamed();
+    if (this.bytes > UNDONE_BYTES_MAX) throw compacted(this.next, this.next, this.history.revision);
   }
 
   private takePiece(): void {
@@ -129,16 +147,39 @@ class Undoing {
       for (const change of changes) this.take(change, isShared);
     }
     this.next = (piece.at(-1)?.revision ?? this.history.revision) + 1;
-    if (this.bytes > UNDONE_BYTES_MAX) throw compacted(this.next, this.next, this.history.revision);
   }
 
-  private take({ key, before }: StoredChange, isShared: boolean): void {
-    // The first change since then tells what was there.
-    if (!this.concerns(key) || this.entries.has(key)) return;
-    this.bytes += CHANGE_OVERHEAD_BYTES + (before?.block.length ?? 0);
+  private take({ key, before }: PastChange, isShared: boolean): void {
+    if (!this.concerns(key) || this.entries.has(key) || this.named.has(key)) return;
+    this.bytes += CHANGE_OVERHEAD_BYTES;
     if (before === undefined) this.entries.set(key, "absent");
+    else if (typeof before !== "number") this.keep(key, before, isShared);
+    else {
+      this.named.set(key, before);
+      this.sorted = [];
+    }
+  }
+
+  /** Everything that the row of the newest revision to be looked up has. */
+  private takeNamed(): void {
+    if (this.sorted.length === 0) this.sorted = [...this.named].sort(([, a], [, b]) => a - b);
+    const newest = this.sorted.at(-1)?.[1] ?? 0;
+    const row = this.history.readNamed(newest);
+    const first = row[0]?.revision ?? newest;
+    for (let last = this.sorted.at(-1); last !== undefined && last[1] >= first; last = this.sorted.at(-1)) {
+      const [key, revision] = last;
+      const change = row[revision - first]?.changes.findLast((one) => one.key === key);
+      assert(change?.kind === "put", "a revision that is named for an entry brought it");
+      this.keep(key, change.entry, false);
+      this.named.delete(key);
+      this.sorted.pop();
+    }
+  }
+
+  private keep(key: KeyText, entry: StoredEntry, isShared: boolean): void {
+    this.bytes += entry.block.length;
     // Not the entry itself: it would keep the whole row of the disk in memory.
-    else this.entries.set(key, isShared ? before : new StoredEntry(Buffer.from(before.block), before.keyLength));
+    this.entries.set(key, isShared ? entry : new StoredEntry(Buffer.from(entry.block), entry.keyLength));
   }
 }
 

@@ -63,6 +63,7 @@ export function openDataDirectory(dataDir: string): Pick<Env, "store" | "logs"> 
         await takeOverLevelLog(dataDir, name, store);
         return logs.open(name);
       },
+      destroy: (name) => logs.destroy(name),
     },
   };
 }

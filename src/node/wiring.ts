@@ -12,11 +12,11 @@ import type { Group, GroupMembership, MembershipView } from "../consensus/group.
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
-import type { OrderedStore } from "../env/store.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
 import type { Invoker } from "../invocation/invoker.ts";
 import { BackupSource } from "../kvstore/backup-source.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
+import { openHistoryLog } from "../kvstore/history-log.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
@@ -103,22 +103,9 @@ export async function openNodeParts(
 }
 
 async function openHistory(env: Env, resources: ResourceStack, state: KvState, cluster: string): Promise<KvHistory> {
-  const store = resources.own(await openHistoryStore(env));
-  return KvHistory.open({ state, store, log: env.telemetry.log, cluster });
-}
-
-/** The past is only for readers: when it is damaged the node serves without it, and begins a new one. */
-async function openHistoryStore(env: Env): Promise<OrderedStore> {
-  const name = "history";
-  try {
-    return await env.store.open(name);
-  } catch (thrown) {
-    const { code, message } = toAetherError(thrown);
-    if (code !== "E_DATA_CORRUPT") throw thrown;
-    env.telemetry.log.error({ event: "node.history-damaged", code, reason: message });
-    await env.store.destroy(name);
-    return env.store.open(name);
-  }
+  const { log } = env.telemetry;
+  const disk = resources.own(await openHistoryLog(env, log));
+  return KvHistory.open({ state, disk, log, cluster });
 }
 
 function openRouter(config: NodeConfig, env: Env): Promise<MessageRouter> {

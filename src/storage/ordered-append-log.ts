@@ -7,7 +7,10 @@ import type { OrderedStore, StoreOp, StorePort } from "../env/store.ts";
 
 /** Logs as stores of the same names. */
 export function createOrderedLogPort(stores: StorePort): LogPort {
-  return { open: async (name) => OrderedAppendLog.open(await stores.open(name)) };
+  return {
+    open: async (name) => OrderedAppendLog.open(await stores.open(name)),
+    destroy: (name) => stores.destroy(name),
+  };
 }
 
 /** Before all records: their keys are eight bytes long. */

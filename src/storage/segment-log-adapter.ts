@@ -26,7 +26,10 @@ type Done = (failure?: Error) => void;
 
 /** Logs of one node: each is a folder of `directory`. */
 export function createSegmentLogPort(directory: string): LogPort {
-  return { open: (name) => openSegmentLog(join(directory, name)) };
+  return {
+    open: (name) => openSegmentLog(join(directory, name)),
+    destroy: (name) => createLevelStorePort(directory).destroy(name),
+  };
 }
 
 /**

@@ -3,10 +3,12 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AetherError } from "../../src/base/errors.ts";
-import { HISTORY_RECORD_ROW } from "../../src/kvstore/core/history-index.ts";
-import { decodeHistoryRow, encodeHistoryRow, type RevisionChanges } from "../../src/kvstore/core/history-row.ts";
+import {
+  decodeHistoryRow, HistoryRowBuilder, parseHistoryRowHead, type EntryBefore, type RevisionChanges,
+} from "../../src/kvstore/core/history-row.ts";
 import { parseKeyText, type KeyText } from "../../src/kvstore/core/key.ts";
 import type { KvChangeSet, KvEntry, Op } from "../../src/kvstore/core/schema.ts";
+import type { StoredChange } from "../../src/kvstore/core/state-machine.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { KvHistory, type HistorySizes } from "../../src/kvstore/kv-history.ts";
@@ -14,15 +16,17 @@ import { KvState } from "../../src/kvstore/kv-state.ts";
 import type { KvWatch } from "../../src/kvstore/kv.ts";
 import { PastReads } from "../../src/kvstore/past-reads.ts";
 import { WatchHub } from "../../src/kvstore/watch-hub.ts";
+import { createOrderedLogPort } from "../../src/storage/ordered-append-log.ts";
 import { CrashStores } from "../support/crash-stores.ts";
 import { joinCommands, SILENT_LOG } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
 /** So small that a few changes fill rows, memory and the whole past. */
 const SIZES: HistorySizes = {
-  revisionsMax: 25, bytesMax: 20_000, writeBytes: 900, rowBytes: 500, rowBytesSmall: 300, recentBytes: 1_200,
-  rowsForgotten: 2,
+  revisionsMax: 25, bytesMax: 60_000, rowBytes: 500, recentRevisions: 4, recentBytes: 600, rowsForgotten: 2,
 };
+/** Where bytes are the bound: about 12 revisions. */
+const TIGHT: HistorySizes = { ...SIZES, bytesMax: 3_000 };
 const KEYS = ["data/a", "data/b/1", "data/b/2", "nodes/n1/state"].map(parseKeyText);
 const key = fc.constantFrom(...KEYS);
 const op: fc.Arbitrary<Op> = fc.oneof(
@@ -68,7 +72,7 @@ class World {
   readonly clock = new ManualClock();
   readonly log: Uint8Array[] = [];
   /** What happened, from revision 1. */
-  readonly past: RevisionChanges[] = [];
+  readonly past: { readonly revision: number; readonly changes: readonly StoredChange[] }[] = [];
   /** The entries after each revision. */
   readonly states: ReadonlyMap<KeyText, KvEntry>[] = [new Map()];
   readonly watchers: Resuming[] = [];
@@ -79,15 +83,20 @@ class World {
   reads!: PastReads;
   private hub!: WatchHub;
   private applied = 0;
+  private readonly sizes: HistorySizes;
+
+  constructor(sizes = SIZES) {
+    this.sizes = sizes;
+  }
 
   async open(): Promise<void> {
     const { clock } = this;
     this.generations = await KvGenerations.open(this.stores);
     const onFatal = (error: Error): void => expect.fail(error.message);
     this.state = KvState.open({ generations: this.generations, clock, log: SILENT_LOG, cluster: "c", onFatal });
-    const store = await this.stores.open("history");
-    const { state } = this;
-    this.history = await KvHistory.open({ state, store, log: SILENT_LOG, cluster: "c", sizes: SIZES });
+    const disk = await createOrderedLogPort(this.stores).open("past");
+    const { state, sizes } = this;
+    this.history = KvHistory.open({ state, disk, log: SILENT_LOG, cluster: "c", sizes });
     this.reads = new PastReads({ clock, state, history: this.history });
     this.applied = this.state.loadedMark?.[0] ?? 0;
     this.record();
@@ -120,7 +129,7 @@ class World {
     expect(revision).toBe(this.state.revision);
     expect(this.past.length).toBe(revision);
     for (const from of new Set([oldest, Math.ceil((oldest + revision) / 2), revision])) {
-      if (from >= oldest) expect(this.readAll(from)).toEqual(plain(this.past.slice(from - 1)));
+      if (from >= oldest) expect(this.readAll(from)).toEqual(plain(this.past.slice(from - 1), this.past));
     }
     const tooOld = expect.objectContaining({ code: "E_COMPACTED" });
     if (oldest > 1) expect(() => this.history.read(oldest - 1)).toThrow(tooOld);
@@ -132,7 +141,7 @@ class World {
     for (let next = from; next <= this.history.revision; next = (items.at(-1)?.revision ?? next) + 1) {
       items.push(...this.history.read(next));
     }
-    return plain(items);
+    return plain(items, this.past);
   }
 
   expectWatchers(): void {
@@ -220,8 +229,9 @@ async function run(world: World, action: Step): Promise<void> {
       return world.follow(action.prefix);
     case "damage": {
       const rows = await rowsOf(world);
-      const found = action.what === "record" ? rows[0] : rows[1];
-      if (found !== undefined) world.stores.damage("history", found, 3);
+      // The record comes after the number of the oldest row.
+      const [found, at] = action.what === "record" ? [rows[0], 12] : [rows[1], 3];
+      if (found !== undefined) world.stores.damage("past", found, at);
       return;
     }
   }
@@ -229,9 +239,21 @@ async function run(world: World, action: Step): Promise<void> {
 
 async function rowsOf(world: World): Promise<Uint8Array[]> {
   const keys: Uint8Array[] = [];
-  for await (const [key] of (await world.stores.open("history")).entries({})) keys.push(key);
-  expect(keys.length === 0 || Buffer.from(keys[0] ?? []).equals(HISTORY_RECORD_ROW)).toBe(true);
+  for await (const [key] of (await world.stores.open("past")).entries({})) keys.push(key);
   return keys;
+}
+
+async function bytesOnDisk(world: World): Promise<number> {
+  let bytes = 0;
+  for await (const [, row] of (await world.stores.open("past")).entries({ from: Buffer.alloc(8) })) bytes += row.length;
+  return bytes;
+}
+
+/** What these take when every entry before is named. */
+function weightOf(past: World["past"]): number {
+  const builder = new HistoryRowBuilder({ first: past[0]?.revision ?? 1, oldestNamed: 1, bytesExpected: 0 });
+  for (const { changes } of past) builder.add(changes);
+  return builder.byteLength;
 }
 
 /** Who meets damage is told that this part of the past is gone, and then it is: what is left is as it was. */
@@ -248,15 +270,20 @@ function checkUntilSound(world: World): void {
   }
 }
 
-/** As plain data, with what was there before. */
-function plain(items: readonly RevisionChanges[]): unknown {
+/** As plain data, with what was there before, which may be named by a revision of `past`. */
+function plain(items: readonly RevisionChanges[], past: readonly RevisionChanges[]): unknown {
+  const blockOf = (key: KeyText, before: EntryBefore): string | undefined => {
+    if (typeof before !== "number") return before?.block.toString("hex");
+    const brought = past[before - 1]?.changes.findLast((change) => change.key === key);
+    return brought?.kind === "put" ? brought.entry.block.toString("hex") : "not there";
+  };
   return items.map(({ revision, changes }) => ({
     revision,
     changes: changes.map((change) => ({
       kind: change.kind,
       key: change.key,
       entry: change.kind === "put" ? change.entry.block.toString("hex") : change.modRevision,
-      before: change.before?.block.toString("hex"),
+      before: blockOf(change.key, change.before),
     })),
   }));
 }
@@ -296,10 +323,13 @@ test("a damaged past is shorter, never different", async () => {
   );
 });
 
+const sizes = fc.constantFrom(SIZES, TIGHT);
+const pageLimit = fc.integer({ min: 1, max: 3 });
+
 test("the state at every revision that is held is what it was then, key by key and page by page", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), async (steps, limit) => {
-      const world = new World();
+    fc.asyncProperty(fc.array(step, { maxLength: 30 }), sizes, pageLimit, async (steps, sizes, limit) => {
+      const world = new World(sizes);
       await world.open();
       for (const action of steps) await run(world, action);
       await world.clock.settle();
@@ -330,15 +360,41 @@ test("the state at every revision that is held is what it was then, key by key a
   );
 });
 
+test("where bytes are the bound, about half of them are of revisions that are offered", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(batch, { minLength: 30, maxLength: 60 }), async (slots) => {
+      const world = new World(TIGHT);
+      await world.open();
+      for (const txns of slots) {
+        world.add(txns);
+        world.check();
+        await world.clock.settle();
+        const { oldest, revision } = world.history;
+        const bytes = weightOf(world.past.slice(Math.max(0, oldest - 1)));
+        if (oldest > 1) expect(bytes).toBeGreaterThan(TIGHT.bytesMax / 2 - TIGHT.rowBytes * TIGHT.rowsForgotten);
+        expect(await bytesOnDisk(world)).toBeLessThan(TIGHT.bytesMax + TIGHT.rowBytes * 2 * TIGHT.rowsForgotten);
+        expect(revision).toBe(world.past.length);
+      }
+    }),
+    { numRuns: 10 },
+  );
+});
+
+const slots = fc.array(batch, { minLength: 1, maxLength: 5 });
+
 test("a row says what it was made of, and nothing when a bit of it differs", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 5 }), fc.nat(), async (slots, bit) => {
+    fc.asyncProperty(slots, fc.nat(), fc.nat(9), async (slots, bit, oldestNamed) => {
       const world = new World();
       await world.open();
       for (const txns of slots) world.add(txns);
       fc.pre(world.past.length > 0);
-      const row = encodeHistoryRow(world.past);
-      expect(plain(decodeHistoryRow(row) ?? [])).toEqual(plain(world.past));
+      const builder = new HistoryRowBuilder({ first: 1, oldestNamed, bytesExpected: 100 });
+      for (const { changes } of world.past) builder.add(changes);
+      expect(plain(builder.items(), world.past)).toEqual(plain(world.past, world.past));
+      const { bytes: row, ...head } = builder.finish() ?? expect.fail("it has revisions");
+      expect(parseHistoryRowHead(row)).toEqual(head);
+      expect(plain(decodeHistoryRow(row) ?? [], world.past)).toEqual(plain(world.past, world.past));
       const damaged = Buffer.from(row);
       const at = bit % (damaged.length * 8);
       damaged[at >> 3] = (damaged[at >> 3] ?? 0) ^ (1 << (at & 7));

@@ -77,6 +77,7 @@ function listed(rows: Rows, range: KeyRange): AsyncIterable<StoreEntry> {
   const from = Buffer.from(range.from ?? []).toString("latin1");
   const to = range.to === undefined ? undefined : Buffer.from(range.to).toString("latin1");
   const keys = [...rows.keys()].filter((key) => key >= from && (to === undefined || key < to)).sort(byCodeUnit);
+  if (range.reverse === true) keys.reverse();
   return iterate(keys.map((key) => rows.get(key)));
 }
 

@@ -1,208 +1,271 @@
 // Owns: consecutive revisions with their changes as bytes: one row of the history, and its checksum.
 // Does not own: which rows there are (history-index.ts), where they are kept (kv-history.ts).
 //
-// A row is: format 1 | first revision 8 | revisions 4 | bytes of the outline 4 | outline | blocks | checksum 4.
-// The outline has, per revision, the number of its changes 4, and per change: tag 1 | length of the key 2 | a put's
-// block, a deletion's key | the block of the entry before, if any. A block is named by its length 4 and its own
-// checksum 4, a key by itself. An entry that the same row brought is not repeated.
-// The checksum covers everything but the blocks, each of which carries one: writing a row costs little.
+// A row is: format 1 | first revision 8 | number of revisions 4 | oldest revision needed 8 | revisions | checksum 4.
+// A revision is the number of its changes 4, then per change: tag 1 | length of the key 2 | length of a put's block 4 |
+// the entry before | a put's block, a deletion's key. The entry before is a revision 8 whose change of this key
+// brought it, or a length 4 and a block, or nothing.
+//
+// A row is made revision by revision, each copied when it comes: nothing keeps the objects of a change alive.
 import { crc32 } from "../../base/digest.ts";
+import { MiB } from "../../base/units.ts";
 import type { KeyText } from "./key.ts";
 import type { StoredChange } from "./state-machine.ts";
 import { StoredEntry } from "./stored-entry.ts";
 
+/**
+ * The entry that a change replaced: itself, or the earlier revision that brought it, whose last change of that key is
+ * its put. Undefined when there was none.
+ */
+export type EntryBefore = StoredEntry | number | undefined;
+
+/** A change as the history gives it back. */
+export type PastChange =
+  | { readonly kind: "put"; readonly key: KeyText; readonly entry: StoredEntry; readonly before: EntryBefore }
+  | { readonly kind: "delete"; readonly key: KeyText; readonly modRevision: number; readonly before: EntryBefore };
+
 /** What one revision changed, in the order of its transaction, for keys that users can see. May be nothing. */
 export interface RevisionChanges {
   readonly revision: number;
-  readonly changes: readonly StoredChange[];
+  readonly changes: readonly PastChange[];
 }
 
-const ROW_FORMAT = 1;
-const HEADER_BYTES = 1 + 8 + 4 + 4;
+/** What a row says of itself without being read whole. */
+export interface HistoryRowHead {
+  readonly first: number;
+  readonly last: number;
+  /** The oldest revision that it names as one that brought an entry; its own first one when it names none. */
+  readonly needs: number;
+}
+
+export interface HistoryRowPart extends HistoryRowHead {
+  readonly bytes: Uint8Array;
+}
+
+const ROW_FORMAT = 2;
+const HEADER_BYTES = 1 + 8 + 4 + 8;
 const CHECKSUM_BYTES = 4;
-const CHANGE_BYTES = 1 + 2;
-const NAME_BYTES = 4 + 4;
 const COUNT_BYTES = 4;
+/** A change without blocks and keys, at most. */
+const CHANGE_BYTES_MAX = 1 + 2 + 4 + 8;
 
-const TAGS = { isPut: 1, hasBefore: 2, isBeforeInRow: 4 } as const;
+const TAGS = { isPut: 1, hasBefore: 2, isBeforeNamed: 4 } as const;
 
-/** `items` are consecutive revisions, at least one. */
-export function encodeHistoryRow(items: readonly RevisionChanges[]): Uint8Array {
-  const first = items[0]?.revision ?? 0;
-  const writer = new RowWriter(sizesOf(items, first), first, items.length);
-  for (const { changes } of items) writer.addRevision(changes);
-  return writer.finish();
-}
-
-/** The items of a row; undefined when it is not as it was written. */
-export function decodeHistoryRow(row: Uint8Array): readonly RevisionChanges[] | undefined {
-  const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength);
-  if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES || bytes[0] !== ROW_FORMAT) return undefined;
-  const blocksAt = HEADER_BYTES + bytes.readUInt32LE(13);
-  const end = bytes.length - CHECKSUM_BYTES;
-  if (blocksAt > end || crc32(bytes.subarray(0, blocksAt)) !== bytes.readUInt32LE(end)) return undefined;
-  return new RowReader(bytes, blocksAt).read();
-}
-
-/** Whether the entry before can be found in the same row, because the row brought it. */
-function isInRow(before: StoredEntry, first: number): boolean {
-  return before.modRevision >= first;
-}
-
-interface Sizes {
-  readonly outline: number;
-  readonly blocks: number;
-}
-
-function sizesOf(items: readonly RevisionChanges[], first: number): Sizes {
-  let outline = 0;
-  let blocks = 0;
-  for (const { changes } of items) {
-    outline += COUNT_BYTES;
-    for (const change of changes) {
-      const { before } = change;
-      outline += CHANGE_BYTES;
-      if (change.kind === "put") {
-        outline += NAME_BYTES;
-        blocks += change.entry.block.length;
-      } else outline += change.before.keyLength;
-      if (before === undefined || isInRow(before, first)) continue;
-      outline += NAME_BYTES;
-      blocks += before.block.length;
-    }
-  }
-  return { outline, blocks };
-}
-
-class RowWriter {
-  private readonly bytes: Buffer;
-  private readonly first: number;
-  private readonly outlineEnd: number;
+/** One row that is being made. */
+export class HistoryRowBuilder {
+  /** Its first revision. */
+  readonly first: number;
+  private readonly oldestNamed: number;
+  private bytes: Buffer;
   private at = HEADER_BYTES;
-  private blockAt: number;
+  private count = 0;
+  private oldestNeeded: number;
+  /** What `takePart` gave already. */
+  private partAt = HEADER_BYTES;
+  private partCount = 0;
 
-  constructor({ outline, blocks }: Sizes, first: number, revisions: number) {
-    this.first = first;
-    this.outlineEnd = HEADER_BYTES + outline;
-    this.blockAt = this.outlineEnd;
-    this.bytes = Buffer.allocUnsafe(this.outlineEnd + blocks + CHECKSUM_BYTES);
-    this.bytes[0] = ROW_FORMAT;
-    this.bytes.writeDoubleLE(first, 1);
-    this.bytes.writeUInt32LE(revisions, 9);
-    this.bytes.writeUInt32LE(outline, 13);
+  /** Entries that came before revision `oldestNamed` are copied, the others are named by their revision. */
+  constructor(options: { readonly first: number; readonly oldestNamed: number; readonly bytesExpected: number }) {
+    this.first = options.first;
+    this.oldestNamed = options.oldestNamed;
+    this.oldestNeeded = options.first;
+    this.bytes = Buffer.allocUnsafeSlow(HEADER_BYTES + options.bytesExpected + CHECKSUM_BYTES);
   }
 
-  addRevision(changes: readonly StoredChange[]): void {
-    this.at = this.bytes.writeUInt32LE(changes.length, this.at);
-    for (const change of changes) this.addChange(change);
+  /** Bytes of a row of all that was added. */
+  get byteLength(): number {
+    return this.at + CHECKSUM_BYTES;
   }
 
-  finish(): Uint8Array {
-    this.bytes.writeUInt32LE(crc32(this.bytes.subarray(0, this.outlineEnd)), this.blockAt);
-    return this.bytes;
+  /** The revision that comes next. */
+  get next(): number {
+    return this.first + this.count;
+  }
+
+  get needs(): number {
+    return this.oldestNeeded;
+  }
+
+  /** Adds the changes of revision `next`; those of rows of the store's own are left out. */
+  add(changes: readonly StoredChange[]): void {
+    this.reserve(changes);
+    const countAt = this.at;
+    this.at += COUNT_BYTES;
+    let visible = 0;
+    for (const change of changes) {
+      if (isHidden(change)) continue;
+      this.addChange(change);
+      visible += 1;
+    }
+    this.bytes.writeUInt32LE(visible, countAt);
+    this.count += 1;
+  }
+
+  /** What was added so far; undefined when nothing was. */
+  items(): readonly RevisionChanges[] {
+    return new RowReader(this.bytes.subarray(0, this.at), this.first, this.count).read() ?? [];
+  }
+
+  /** The row of all that was added: the last call. Undefined when nothing was. */
+  finish(): HistoryRowPart | undefined {
+    if (this.count === 0) return undefined;
+    return this.seal(this.bytes.subarray(0, this.at + CHECKSUM_BYTES), this.first, this.count);
+  }
+
+  /** A row of what was added since the last call; undefined when nothing was. */
+  takePart(): HistoryRowPart | undefined {
+    const count = this.count - this.partCount;
+    if (count === 0) return undefined;
+    const bytes = Buffer.allocUnsafeSlow(HEADER_BYTES + this.at - this.partAt + CHECKSUM_BYTES);
+    this.bytes.copy(bytes, HEADER_BYTES, this.partAt, this.at);
+    const first = this.first + this.partCount;
+    this.partAt = this.at;
+    this.partCount = this.count;
+    return this.seal(bytes, first, count);
+  }
+
+  private seal(bytes: Buffer, first: number, count: number): HistoryRowPart {
+    const needs = Math.min(first, this.oldestNeeded);
+    bytes[0] = ROW_FORMAT;
+    bytes.writeDoubleLE(first, 1);
+    bytes.writeUInt32LE(count, 9);
+    bytes.writeDoubleLE(needs, 13);
+    const end = bytes.length - CHECKSUM_BYTES;
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, end)), end);
+    return { first, last: first + count - 1, needs, bytes };
+  }
+
+  private reserve(changes: readonly StoredChange[]): void {
+    let wanted = this.at + COUNT_BYTES + CHECKSUM_BYTES;
+    for (const change of changes) {
+      wanted += CHANGE_BYTES_MAX + (change.before?.block.length ?? 0) + COUNT_BYTES;
+      wanted += change.kind === "put" ? change.entry.block.length : change.before.keyLength;
+    }
+    if (wanted <= this.bytes.length) return;
+    const grown = Buffer.allocUnsafeSlow(wanted + Math.min(wanted, MiB));
+    this.bytes.copy(grown, 0, 0, this.at);
+    this.bytes = grown;
   }
 
   private addChange(change: StoredChange): void {
     const { before } = change;
-    const isBeforeInRow = before !== undefined && isInRow(before, this.first);
-    const beforeTag = before === undefined ? 0 : isBeforeInRow ? TAGS.isBeforeInRow : TAGS.hasBefore;
-    this.bytes[this.at++] = (change.kind === "put" ? TAGS.isPut : 0) | beforeTag;
+    const { bytes } = this;
+    // One of the same transaction is not the last change of its key in its revision.
+    const isNamed = before !== undefined && before.modRevision >= this.oldestNamed && before.modRevision < this.next;
+    const beforeTag = before === undefined ? 0 : isNamed ? TAGS.isBeforeNamed : TAGS.hasBefore;
+    bytes[this.at] = (change.kind === "put" ? TAGS.isPut : 0) | beforeTag;
     if (change.kind === "put") {
-      this.at = this.bytes.writeUInt16LE(change.entry.keyLength, this.at);
-      this.addBlock(change.entry.block);
-    } else {
-      this.at = this.bytes.writeUInt16LE(change.before.keyLength, this.at);
-      this.at += change.before.block.copy(this.bytes, this.at, 0, change.before.keyLength);
+      bytes.writeUInt16LE(change.entry.keyLength, this.at + 1);
+      this.at = bytes.writeUInt32LE(change.entry.block.length, this.at + 3);
+    } else this.at = bytes.writeUInt16LE(change.before.keyLength, this.at + 1);
+    if (isNamed) this.addName(before.modRevision);
+    else if (before !== undefined) {
+      this.at = bytes.writeUInt32LE(before.block.length, this.at);
+      this.addBytes(before.block);
     }
-    if (before !== undefined && !isBeforeInRow) this.addBlock(before.block);
+    if (change.kind === "put") this.addBytes(change.entry.block);
+    else this.addBytes(change.before.block.subarray(0, change.before.keyLength));
   }
 
-  private addBlock(block: Buffer): void {
-    this.at = this.bytes.writeUInt32LE(block.length, this.at);
-    this.at += block.copy(this.bytes, this.at, block.length - CHECKSUM_BYTES);
-    this.blockAt += block.copy(this.bytes, this.blockAt);
+  private addName(revision: number): void {
+    this.at = this.bytes.writeDoubleLE(revision, this.at);
+    if (revision < this.oldestNeeded) this.oldestNeeded = revision;
+  }
+
+  private addBytes(block: Buffer): void {
+    this.bytes.set(block, this.at);
+    this.at += block.length;
   }
 }
 
+/** What the row says of itself; undefined when it is not as it was written. */
+export function parseHistoryRowHead(row: Uint8Array): HistoryRowHead | undefined {
+  const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength);
+  const end = bytes.length - CHECKSUM_BYTES;
+  if (end < HEADER_BYTES || bytes[0] !== ROW_FORMAT) return undefined;
+  if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) return undefined;
+  const first = bytes.readDoubleLE(1);
+  return { first, last: first + bytes.readUInt32LE(9) - 1, needs: bytes.readDoubleLE(13) };
+}
+
+/** The items of a row; undefined when it is not as it was written. */
+export function decodeHistoryRow(row: Uint8Array): readonly RevisionChanges[] | undefined {
+  const head = parseHistoryRowHead(row);
+  if (head === undefined) return undefined;
+  const body = Buffer.from(row.buffer, row.byteOffset, row.byteLength - CHECKSUM_BYTES);
+  return new RowReader(body, head.first, head.last - head.first + 1).read();
+}
+
+/** Nobody sees rows of the store's own, whose keys begin with a control character. */
+export function visibleChanges(changes: readonly StoredChange[]): readonly StoredChange[] {
+  for (const change of changes) {
+    if (isHidden(change)) return changes.filter((one) => !isHidden(one));
+  }
+  return changes;
+}
+
+function isHidden({ key }: StoredChange): boolean {
+  return key < " ";
+}
+
+/** Reads what a builder wrote: its checksum was looked at before. */
 class RowReader {
   private readonly bytes: Buffer;
+  private readonly first: number;
+  private readonly count: number;
   private at = HEADER_BYTES;
-  private blockAt: number;
-  /** The newest entry of each key that the row brought so far. */
-  private readonly brought = new Map<KeyText, StoredEntry>();
 
-  constructor(bytes: Buffer, blocksAt: number) {
+  constructor(bytes: Buffer, first: number, count: number) {
     this.bytes = bytes;
-    this.blockAt = blocksAt;
+    this.first = first;
+    this.count = count;
   }
 
   read(): readonly RevisionChanges[] | undefined {
-    const first = this.bytes.readDoubleLE(1);
     const items: RevisionChanges[] = [];
-    const count = this.bytes.readUInt32LE(9);
-    for (let index = 0; index < count; index++) {
-      const changes = this.readChanges(first + index);
-      if (changes === undefined) return undefined;
-      items.push({ revision: first + index, changes });
+    for (let index = 0; index < this.count; index++) {
+      const revision = this.first + index;
+      items.push({ revision, changes: this.readChanges(revision) });
     }
-    return this.blockAt === this.bytes.length - CHECKSUM_BYTES ? items : undefined;
+    return this.at === this.bytes.length ? items : undefined;
   }
 
-  private readChanges(revision: number): readonly StoredChange[] | undefined {
+  private readChanges(revision: number): readonly PastChange[] {
     const count = this.readCount();
-    const changes: StoredChange[] = [];
-    for (let index = 0; index < count; index++) {
-      const change = this.readChange(revision);
-      if (change === undefined) return undefined;
-      changes.push(change);
-    }
+    const changes: PastChange[] = [];
+    for (let index = 0; index < count; index++) changes.push(this.readChange(revision));
     return changes;
   }
 
-  /** The outline is as it was written; blocks may be damaged. */
-  private readChange(modRevision: number): StoredChange | undefined {
-    const tag = this.bytes[this.at++] ?? 0;
-    const keyLength = this.bytes.readUInt16LE(this.at);
-    this.at += 2;
-    if ((tag & TAGS.isPut) !== 0) return this.readPut(tag, keyLength);
-    const key = keyOf(this.bytes.subarray(this.at), keyLength);
-    this.at += keyLength;
-    const before = this.readBefore(tag, key, keyLength);
-    this.brought.delete(key);
-    return before && { kind: "delete", key, modRevision, before };
-  }
-
-  private readPut(tag: number, keyLength: number): StoredChange | undefined {
-    const block = this.readBlock();
-    if (block === undefined) return undefined;
-    const entry = new StoredEntry(block, keyLength);
-    const key = keyOf(block, keyLength);
-    const before = this.readBefore(tag, key, keyLength);
-    if (before === undefined && (tag & (TAGS.hasBefore | TAGS.isBeforeInRow)) !== 0) return undefined;
-    this.brought.set(key, entry);
-    return { kind: "put", key, entry, before };
-  }
-
-  private readBefore(tag: number, key: KeyText, keyLength: number): StoredEntry | undefined {
-    if ((tag & TAGS.isBeforeInRow) !== 0) return this.brought.get(key);
-    const block = (tag & TAGS.hasBefore) === 0 ? undefined : this.readBlock();
-    return block && new StoredEntry(block, keyLength);
-  }
-
-  private readBlock(): Buffer | undefined {
+  private readChange(modRevision: number): PastChange {
+    const tag = this.bytes[this.at] ?? 0;
+    const keyLength = this.bytes.readUInt16LE(this.at + 1);
+    this.at += 3;
+    if ((tag & TAGS.isPut) === 0) {
+      const before = this.readBefore(tag, keyLength);
+      return { kind: "delete", key: keyOf(this.readBytes(keyLength), keyLength), modRevision, before };
+    }
     const length = this.readCount();
-    const checksum = this.readCount();
-    const block = this.bytes.subarray(this.blockAt, this.blockAt + length);
-    this.blockAt += length;
-    const end = length - CHECKSUM_BYTES;
-    if (block.length < length || block.readUInt32LE(end) !== checksum) return undefined;
-    return crc32(block.subarray(0, end)) === checksum ? block : undefined;
+    const before = this.readBefore(tag, keyLength);
+    const block = this.readBytes(length);
+    return { kind: "put", key: keyOf(block, keyLength), entry: new StoredEntry(block, keyLength), before };
+  }
+
+  private readBefore(tag: number, keyLength: number): EntryBefore {
+    if ((tag & TAGS.hasBefore) !== 0) return new StoredEntry(this.readBytes(this.readCount()), keyLength);
+    if ((tag & TAGS.isBeforeNamed) === 0) return undefined;
+    this.at += 8;
+    return this.bytes.readDoubleLE(this.at - 8);
+  }
+
+  private readBytes(length: number): Buffer {
+    this.at += length;
+    return this.bytes.subarray(this.at - length, this.at);
   }
 
   private readCount(): number {
-    const count = this.bytes.readUInt32LE(this.at);
     this.at += COUNT_BYTES;
-    return count;
+    return this.bytes.readUInt32LE(this.at - COUNT_BYTES);
   }
 }
 

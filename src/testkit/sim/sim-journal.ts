@@ -19,7 +19,10 @@ const SEGMENT = 1;
 const RECORD_KEY_BYTES = logRowKey(0).byteLength;
 
 export function createSimLogPort(stores: StorePort): LogPort {
-  return { open: async (name) => SimJournal.open(await stores.open(name)) };
+  return {
+    open: async (name) => SimJournal.open(await stores.open(name)),
+    destroy: (name) => stores.destroy(name),
+  };
 }
 
 /** What a crash leaves of a write of one record: undefined for a write that is whole or not there. */

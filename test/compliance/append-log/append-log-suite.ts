@@ -46,6 +46,19 @@ export function testAppendLog(name: string, create: () => LogUnderTest | Promise
       }
     });
 
+    test("is empty again once it was destroyed; one that is not there may be destroyed as well", async () => {
+      await append("a", "b");
+      await cut(2, "base");
+      await close();
+      for (let round = 0; round < 2; round++) await settle(subject.port.destroy("journal"));
+      await open();
+      expect([log.first, log.last, log.base]).toEqual([1, 0, undefined]);
+      expect(await list()).toEqual([]);
+      await append("c");
+      await reopen();
+      expect(await list()).toEqual(["1=c"]);
+    });
+
     test("gives back what was added, by number and in order, also after it was opened again", async () => {
       await append("a", "b");
       await append("c");

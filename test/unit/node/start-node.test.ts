@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -106,5 +106,41 @@ describe("a node", () => {
     await expect(put).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
     expect(await node.ended).toMatchObject({ code: "E_DISK", cause: DAMAGE });
     await node.stop();
+  });
+
+  test("serves without its past when that is damaged or of an earlier layout, and begins a new one", async () => {
+    const onDisk = (): Env =>
+      createRealEnv({ node: parseNodeId("n1"), dataDir, durability: "fsync", logLevel: "silent" });
+    const start = async (): Promise<Node> => {
+      const node = await startNode({ ...config, durability: "fsync" }, onDisk());
+      await node.ready();
+      return node;
+    };
+    const put = async (node: Node): Promise<number> => {
+      const txn = { compare: [], then: [{ kind: "put" as const, key: KEY, value: 1 }], else: [] };
+      return (await node.kv.transact(txn)).revision;
+    };
+    const first = await start();
+    const early = await put(first);
+    await first.stop();
+
+    // What is on the disk is found again, by the next process.
+    const second = await start();
+    expect(second.kv.oldestRevision).toBeLessThanOrEqual(early);
+    await second.stop();
+
+    const old = await onDisk().store.open("history");
+    await old.close();
+    const [segment = ""] = (await readdir(join(dataDir, "past"))).filter((name) => name.endsWith(".seg"));
+    const path = join(dataDir, "past", segment);
+    const bytes = await readFile(path);
+    bytes.writeUInt8(bytes.readUInt8(600) ^ 1, 600);
+    await writeFile(path, bytes);
+    const third = await start();
+    expect(third.kv.oldestRevision).toBeGreaterThan(early);
+    expect(await readdir(dataDir)).not.toContain("history");
+    const late = await put(third);
+    expect(third.kv.oldestRevision).toBeLessThanOrEqual(late);
+    await third.stop();
   });
 });
