@@ -78,9 +78,8 @@ const LONG_PAST: HistorySizes = {
   revisionsMax: 100_000,
   bytesMax: MiB,
   rowsForgotten: 1,
-  writeBytes: 4_096,
   rowBytes: 2_048,
-  rowBytesSmall: 512,
+  recentRevisions: 16,
   recentBytes: 2_048,
 };
 /** Whoever was away for long comes too late. */
@@ -274,7 +273,7 @@ export class Cluster {
     kv.onLeases((result) => this.leases.applied(node, result));
     // Before the group: what it applies from its journal belongs to the history too.
     const sizes = this.logLimits === SHORT_LOG ? SHORT_PAST : LONG_PAST;
-    const history = await KvHistory.open({ state: kv, store: await store.open("history"), log, cluster: "sim", sizes });
+    const history = KvHistory.open({ state: kv, disk: await env.logs.open("past"), log, cluster: "sim", sizes });
     const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);

@@ -92,18 +92,23 @@ export class Watchers {
       onChanges: (set) => checker.shown(watcher, set),
       onProgress: (revision) => checker.progressed(watcher, revision),
       isFull: () => script.isSlow && random.below(2) === 0,
-      onEnd: (reason) => this.ended(watcher, service, reason),
+      onEnd: (reason) => this.ended(watcher, reason),
     };
     const watch = service.watch(prefix, handlers, { fromRevision: next, timeoutMs: BEHIND_MS_MAX });
     if (random.below(2) === 0) watch.requestProgress();
     watcher.current = { node, service, watch };
   }
 
-  private ended(watcher: Watcher, { revision }: WatchService, reason: Error): void {
+  private ended(watcher: Watcher, reason: Error): void {
     watcher.current = undefined;
     if (!(reason instanceof AetherError)) throw reason;
     if (reason.code !== "E_COMPACTED") return;
-    const { from, oldest } = reason.details;
-    this.config.checker.compacted(watcher, { from: Number(from), oldest: Number(oldest), revision });
+    // Not where the node's state is by now: one that it found damaged is set aside.
+    const { from, oldest, revision } = reason.details;
+    this.config.checker.compacted(watcher, {
+      from: Number(from),
+      oldest: Number(oldest),
+      revision: Number(revision),
+    });
   }
 }
