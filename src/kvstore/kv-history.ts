@@ -140,6 +140,16 @@ export class KvHistory {
     return Math.min(this.offered, this.recentOldest);
   }
 
+  /** The applied revision. */
+  get revision(): number {
+    return this.newest;
+  }
+
+  /** Whether reading from there gives objects that are in memory anyway. */
+  isRecent(from: number): boolean {
+    return from >= this.recentOldest;
+  }
+
   /** What the revisions weigh that are held, but for a few that are there as objects as well. */
   get weight(): { readonly memoryBytes: number; readonly diskBytes: number } {
     const { bytes } = this.index;

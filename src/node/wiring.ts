@@ -3,7 +3,7 @@ import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { ApiServer } from "../api/server.ts";
 import type { ApiServices, ClusterView } from "../api/services.ts";
-import { type AetherError, toAetherError } from "../base/errors.ts";
+import type { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
 import { changeMembers } from "../cluster/change-members.ts";

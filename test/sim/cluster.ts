@@ -18,6 +18,7 @@ import type { OrderedStore, StorePort } from "../../src/env/store.ts";
 import type { Log, Telemetry } from "../../src/env/telemetry.ts";
 import { parseCommand } from "../../src/kvstore/core/command.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
+import { openHistoryLog } from "../../src/kvstore/history-log.ts";
 import { KvHistory, type HistorySizes } from "../../src/kvstore/kv-history.ts";
 import { toKvChange } from "../../src/kvstore/core/watch-match.ts";
 import { KvState } from "../../src/kvstore/kv-state.ts";
@@ -273,7 +274,8 @@ export class Cluster {
     kv.onLeases((result) => this.leases.applied(node, result));
     // Before the group: what it applies from its journal belongs to the history too.
     const sizes = this.logLimits === SHORT_LOG ? SHORT_PAST : LONG_PAST;
-    const history = KvHistory.open({ state: kv, disk: await env.logs.open("past"), log, cluster: "sim", sizes });
+    const disk = await openHistoryLog(env, log);
+    const history = KvHistory.open({ state: kv, disk, log, cluster: "sim", sizes });
     const { windowSlots, pipelineSlots } = this.config;
     const wal = await env.logs.open("wal");
     const planted = plantedInside(this.config.planted);
