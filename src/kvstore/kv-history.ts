@@ -33,7 +33,7 @@ const RECENT_REVISIONS = 512;
 const RECENT_BYTES = 1 * MiB;
 /** Changes in memory when there is no disk. */
 const MEMORY_BYTES_MAX = 16 * MiB;
-/** Rows that wait for the disk: when it cannot keep up, the past begins anew. */
+/** Rows that wait for the disk: when it cannot keep up, the past begins anew once half of them are there. */
 const WAITING_BYTES_MAX = 64 * MiB;
 /** Decoded rows kept for readers that are at about the same place. */
 const DECODED_ROWS_MAX = 8;
@@ -45,6 +45,7 @@ const SIZES: HistorySizes = {
   rowBytes: ROW_BYTES,
   recentRevisions: RECENT_REVISIONS,
   recentBytes: RECENT_BYTES,
+  waitingBytes: WAITING_BYTES_MAX,
 };
 const NOTHING: readonly RevisionChanges[] = [];
 
@@ -62,6 +63,7 @@ export interface KvHistoryOptions {
 
 export interface HistorySizes extends HistoryBounds, RecentBounds {
   readonly rowBytes: number;
+  readonly waitingBytes: number;
 }
 
 export interface HistoryListener {
@@ -98,6 +100,8 @@ export class KvHistory {
   /** Rows that are only in memory: on the way to the disk, or without one. By their record. */
   private readonly held = new Map<number, Uint8Array>();
   private heldBytes = 0;
+  /** The disk has too much to do: nothing is given to it. */
+  private isBehind = false;
   /** The newest record that is on the disk. */
   private landed = 0;
   /** Numbers of rows without a disk. */
@@ -243,7 +247,7 @@ export class KvHistory {
 
   private append(revision: number, changes: readonly StoredChange[]): void {
     if (revision <= this.newest) return;
-    if (revision > this.newest + 1) this.restart(revision - 1);
+    if (revision > this.newest + 1) this.beginAnew(revision - 1);
     const { openRow } = this;
     const bytesBefore = openRow.byteLength;
     openRow.add(changes);
@@ -254,11 +258,16 @@ export class KvHistory {
   }
 
   private reset(revision: number): void {
-    this.restart(revision);
+    this.beginAnew(revision);
     for (const listener of this.listeners) listener.onReset(revision);
   }
 
-  private restart(revision: number): void {
+  private beginAnew(revision: number): void {
+    this.dropAll(revision);
+    this.putRecord([]);
+  }
+
+  private dropAll(revision: number): void {
     this.seals = [];
     this.index = this.emptyIndex();
     this.recent.clear();
@@ -267,13 +276,16 @@ export class KvHistory {
     this.newest = revision;
     this.openRow = this.newRow();
     this.judge();
-    this.putRecord([]);
   }
 
   /** The open row is full, or what follows must not need what it needs: the next one begins. */
   private closeRow(): void {
     const row = this.openRow.finish();
     if (row === undefined) return;
+    if (this.isBehind) {
+      this.dropAll(this.newest);
+      return;
+    }
     this.handOver(row);
     this.openRow = this.newRow();
     const dropped = this.index.trim(this.openHead());
@@ -315,17 +327,20 @@ export class KvHistory {
       this.landed = record;
       this.held.delete(record);
       this.heldBytes -= bytes.length;
+      if (this.heldBytes * 2 <= this.sizes.waitingBytes) this.isBehind = false;
       if (failure === undefined) this.advanceRecords();
       else this.abandonDisk(failure);
     });
-    if (this.heldBytes <= WAITING_BYTES_MAX) return;
+    if (this.heldBytes <= this.sizes.waitingBytes) return;
     this.log?.warn({ event: "kv.history-too-slow", waitingBytes: this.heldBytes });
-    this.restart(this.newest);
+    this.isBehind = true;
+    this.beginAnew(this.newest);
   }
 
   /** Everything so far goes to the disk, together with the state that it leads to. */
   private seal(done: () => void): void {
-    if (this.disk === undefined) {
+    // What is not on the disk will not be missed: a start that finds no past begins a new one.
+    if (this.disk === undefined || this.isBehind) {
       done();
       return;
     }
@@ -384,6 +399,8 @@ export class KvHistory {
     this.log?.error({ event: "kv.history-abandoned", code, reason: message });
     this.index = this.emptyIndex();
     this.held.clear();
+    this.heldBytes = 0;
+    this.isBehind = false;
     this.decoded.clear();
     this.closeRow();
     this.judge();

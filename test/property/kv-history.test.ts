@@ -23,7 +23,8 @@ import { ManualClock } from "../support/manual-clock.ts";
 
 /** So small that a few changes fill rows, memory and the whole past. */
 const SIZES: HistorySizes = {
-  revisionsMax: 25, bytesMax: 60_000, rowBytes: 500, recentRevisions: 4, recentBytes: 600, rowsForgotten: 2,
+  revisionsMax: 25, bytesMax: 60_000, rowBytes: 500, waitingBytes: 100_000,
+  recentRevisions: 4, recentBytes: 600, rowsForgotten: 2,
 };
 /** Where bytes are the bound: about 12 revisions. */
 const TIGHT: HistorySizes = { ...SIZES, bytesMax: 3_000 };

@@ -80,6 +80,7 @@ const LONG_PAST: HistorySizes = {
   bytesMax: MiB,
   rowsForgotten: 1,
   rowBytes: 2_048,
+  waitingBytes: MiB,
   recentRevisions: 16,
   recentBytes: 2_048,
 };
