@@ -20,8 +20,8 @@ export type CheckpointEnd =
 export interface CheckpointParts {
   readonly store: OrderedStore;
   readonly clock: Clock;
-  /** Never changed from here on. */
-  readonly rows: ReadonlyMap<KeyText, Layered>;
+  /** Gives the same from here on, whatever is applied meanwhile. */
+  readonly rows: Iterable<readonly [KeyText, Layered]>;
   /** The record that makes them a state. */
   readonly record: Uint8Array;
   readonly gate: CheckpointGate;
@@ -40,7 +40,7 @@ export class CheckpointRun {
   constructor(parts: CheckpointParts) {
     this.parts = parts;
     this.batch = parts.store.begin();
-    this.remaining = parts.rows.entries();
+    this.remaining = parts.rows[Symbol.iterator]();
   }
 
   /** Hands over the first rows within this call, the others later. */

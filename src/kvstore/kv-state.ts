@@ -30,6 +30,7 @@ import {
 } from "./core/checkpoint.ts";
 import { compareKeyText, type KeyText } from "./core/key.ts";
 import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX } from "./core/limits.ts";
+import { PAGE_PLACES } from "./core/request-page.ts";
 import type { KvEntry, LeaseId } from "./core/schema.ts";
 import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
 import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
@@ -152,7 +153,7 @@ export class KvState implements ReplicatedStateMachine {
   leaseWeight(lease: LeaseId): number {
     try {
       const row = this.machine.lease(lease);
-      return row === undefined ? 0 : 1 + row.keys + row.slots + row.reach;
+      return row === undefined ? 0 : 1 + row.keys + row.slots + row.reach / PAGE_PLACES;
     } catch (error) {
       // ignored: the state has failed with this and the node stops
       this.readFailure(error);
@@ -162,7 +163,7 @@ export class KvState implements ReplicatedStateMachine {
 
   /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
   async leases(): Promise<readonly LeaseInfo[]> {
-    const changed = this.entries.changed((key) => leaseOfRow(key) !== undefined, new Map());
+    const changed = this.entries.changedRowsThat((key) => leaseOfRow(key) !== undefined, new Map());
     const disk = this.options.generations.current.store.entries(LEASE_ROWS);
     const leases: LeaseInfo[] = [];
     for await (const [key, entry] of mergeRows(changed, disk)) {
@@ -296,7 +297,7 @@ export class KvState implements ReplicatedStateMachine {
     this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
-    const changed = this.entries.changed((key) => isListed(key, query), undone);
+    const changed = this.entries.changedRowsThat((key) => isListed(key, query), undone);
     const disk = this.options.generations.current.store.entries(rangeOf(query));
     const page: KvEntry[] = [];
     let bytes = 0;

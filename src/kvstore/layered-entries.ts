@@ -1,5 +1,5 @@
-// Owns: where an entry is found: changes not yet on disk (active, then frozen while a checkpoint is written), then a
-// bounded cache, then the disk. Does not own: when a checkpoint is due.
+// Owns: where an entry is found: a bounded cache, which holds every change that is not yet on disk, then the disk.
+// Does not own: when a checkpoint is due.
 import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
 import type { OrderedStore } from "../env/store.ts";
@@ -7,28 +7,48 @@ import { compareKeyText, type KeyText } from "./core/key.ts";
 import type { StateEntries } from "./core/state-machine.ts";
 import { decodeRow, type StoredEntry } from "./core/stored-entry.ts";
 
-/** What a layer knows of a key: its entry, or that it has none. */
+/** What is known of a key: its entry, or that it has none. */
 export type Layered = StoredEntry | "absent";
 
-/** A layer with what it weighs. */
-interface Layer {
-  readonly rows: Map<KeyText, Layered>;
-  bytes: number;
+/** A key that is known here: the one place for it, so that an operation on it looks it up once. */
+interface Cell {
+  readonly key: KeyText;
+  row: Layered;
+  /** In the round of this number it was changed last. */
+  round: number;
+  /** What a checkpoint under way is to write, when it was changed again since. */
+  frozen: Layered | undefined;
+  /** Read since the last look at what may go. */
+  isUsed: boolean;
 }
 
-// Two generations of at most this size: what was not used during a whole generation is forgotten.
-const CACHE_BYTES_MAX = 8 * MiB;
-const CACHE_ENTRIES_MAX = 16_384;
-/** Weight of a row beside its bytes: Map slot, key text, entry object. */
-const ROW_OVERHEAD_BYTES = 200;
+// What is on disk as well is forgotten beyond these.
+const CACHE_BYTES_MAX = 16 * MiB;
+const CACHE_ENTRIES_MAX = 32_768;
+/** Weight of a row beside its bytes: Map slot, key text, cell, entry object. */
+const ROW_OVERHEAD_BYTES = 250;
+/** Cells looked at for each that comes, at most: many are changes that wait for the disk. */
+const LOOKS_PER_CELL = 32;
+/** Of cells that were never changed. */
+const ON_DISK = 0;
 
 export class LayeredEntries implements StateEntries {
   private readonly store: OrderedStore;
-  private active: Layer = emptyLayer();
-  private frozen: Layer | undefined;
-  private young: Layer = emptyLayer();
-  private old: Layer = emptyLayer();
+  private readonly cells = new Map<KeyText, Cell>();
+  /** The cell found last: whoever writes a key has just read it. */
+  private last: Cell | undefined;
+  private bytes = 0;
+  /** Raised by each freeze. */
+  private round = ON_DISK + 1;
+  /** Cells changed in this round, and what they weigh. */
+  private changed: Cell[] = [];
+  private activeBytes = 0;
   private changes = 0;
+  /** Cells of the round before, while it is written. */
+  private frozen: readonly Cell[] | undefined;
+  private frozenBytes = 0;
+  /** Goes round over the cells to find some that may go. */
+  private hand: Iterator<Cell> | undefined;
 
   constructor(store: OrderedStore) {
     this.store = store;
@@ -36,7 +56,7 @@ export class LayeredEntries implements StateEntries {
 
   /** Keys changed since the last `freeze`. */
   get changedRows(): number {
-    return this.active.rows.size;
+    return this.changed.length;
   }
 
   /** Changes since the last `freeze`, with those of one key that follow each other. */
@@ -46,14 +66,18 @@ export class LayeredEntries implements StateEntries {
 
   /** Weight of what is changed and not frozen. */
   get changedBytes(): number {
-    return this.active.bytes;
+    return this.activeBytes;
+  }
+
+  /** Weight of everything here, on disk or not. */
+  get heldBytes(): number {
+    return this.bytes;
   }
 
   /** @throws AetherError E_DATA_CORRUPT */
   read(key: KeyText): StoredEntry | undefined {
-    const known = this.active.rows.get(key) ?? this.frozen?.rows.get(key) ?? this.young.rows.get(key);
-    const found = known ?? this.readBehind(key);
-    return found === "absent" ? undefined : found;
+    const { row } = this.find(key) ?? this.add(key, this.readDisk(key));
+    return row === "absent" ? undefined : row;
   }
 
   put(key: KeyText, entry: StoredEntry): void {
@@ -64,47 +88,77 @@ export class LayeredEntries implements StateEntries {
     this.change(key, "absent");
   }
 
-  /** Sets the changes aside, to be written. The next changes go to a new layer. */
-  freeze(): ReadonlyMap<KeyText, Layered> {
+  /** Sets the changes aside, to be written. What they give stays as it is now, whatever changes meanwhile. */
+  freeze(): Iterable<readonly [key: KeyText, row: Layered]> {
     assert(this.frozen === undefined, "one checkpoint at a time");
-    this.frozen = this.active;
-    this.active = emptyLayer();
+    const frozen = this.changed;
+    this.frozen = frozen;
+    this.frozenBytes = this.activeBytes;
+    this.changed = [];
+    this.activeBytes = 0;
     this.changes = 0;
-    return this.frozen.rows;
+    this.round += 1;
+    return rowsOf(frozen);
   }
 
   /** The frozen changes are on disk: they are only a cache from here on. */
   thaw(): void {
     assert(this.frozen !== undefined, "nothing is frozen");
-    this.old = this.young;
-    this.young = this.frozen;
+    for (const cell of this.frozen) cell.frozen = undefined;
     this.frozen = undefined;
+    this.frozenBytes = 0;
   }
 
   /** All changes that may not be on disk yet and whose key `matches`, in key order; those of `over` come before. */
-  changed(
+  changedRowsThat(
     matches: (key: KeyText) => boolean,
     over: ReadonlyMap<KeyText, Layered>,
   ): readonly (readonly [key: KeyText, found: Layered])[] {
     const found = new Map<KeyText, Layered>();
-    for (const rows of [this.frozen?.rows, this.active.rows, over]) {
-      for (const [key, row] of rows ?? []) {
-        if (matches(key)) found.set(key, row);
-      }
+    for (const cells of [this.frozen ?? [], this.changed]) {
+      for (const { key, row } of cells) if (matches(key)) found.set(key, row);
     }
+    for (const [key, row] of over) if (matches(key)) found.set(key, row);
     return [...found].sort(([a], [b]) => compareKeyText(a, b));
   }
 
-  private change(key: KeyText, row: Layered): void {
-    this.active.bytes += weightOf(row) - weightOf(this.active.rows.get(key));
-    this.active.rows.set(key, row);
-    this.changes += 1;
+  private find(key: KeyText): Cell | undefined {
+    const { last } = this;
+    if (last?.key === key) return last;
+    const cell = this.cells.get(key);
+    if (cell === undefined) return undefined;
+    cell.isUsed = true;
+    this.last = cell;
+    return cell;
   }
 
-  private readBehind(key: KeyText): Layered {
-    const found = this.old.rows.get(key) ?? this.readDisk(key);
-    this.remember(key, found);
-    return found;
+  private add(key: KeyText, row: Layered): Cell {
+    const cell: Cell = { key, row, round: ON_DISK, frozen: undefined, isUsed: true };
+    this.cells.set(key, cell);
+    this.bytes += weightOf(row);
+    this.last = cell;
+    this.forgetSome();
+    return cell;
+  }
+
+  private change(key: KeyText, row: Layered): void {
+    const cell = this.find(key) ?? this.add(key, "absent");
+    this.changes += 1;
+    const grown = weightOf(row) - weightOf(cell.row);
+    this.bytes += grown;
+    if (cell.round === this.round) {
+      this.activeBytes += grown;
+    } else {
+      if (this.isFrozen(cell)) cell.frozen = cell.row;
+      cell.round = this.round;
+      this.changed.push(cell);
+      this.activeBytes += weightOf(row);
+    }
+    cell.row = row;
+  }
+
+  private isFrozen(cell: Cell): boolean {
+    return this.frozen !== undefined && cell.round === this.round - 1;
   }
 
   private readDisk(key: KeyText): Layered {
@@ -113,21 +167,36 @@ export class LayeredEntries implements StateEntries {
     return row === undefined ? "absent" : decodeRow(keyBytes, row);
   }
 
-  private remember(key: KeyText, row: Layered): void {
-    if (this.young.bytes > CACHE_BYTES_MAX || this.young.rows.size > CACHE_ENTRIES_MAX) {
-      this.old = this.young;
-      this.young = emptyLayer();
+  /** A little at a time, so that nothing ever waits for it: a cell goes when it was not read for a whole round. */
+  private forgetSome(): void {
+    for (let looks = 0; looks < LOOKS_PER_CELL && this.isFull; looks++) {
+      this.hand ??= this.cells.values();
+      const next = this.hand.next();
+      if (next.done === true) this.hand = undefined;
+      else this.look(next.value);
     }
-    this.young.rows.set(key, row);
-    this.young.bytes += weightOf(row);
+  }
+
+  private get isFull(): boolean {
+    const onDisk = this.cells.size - this.changed.length - (this.frozen?.length ?? 0);
+    return onDisk > CACHE_ENTRIES_MAX || this.bytes - this.activeBytes - this.frozenBytes > CACHE_BYTES_MAX;
+  }
+
+  private look(cell: Cell): void {
+    if (cell.round === this.round || this.isFrozen(cell) || cell.frozen !== undefined || cell === this.last) return;
+    if (cell.isUsed) {
+      cell.isUsed = false;
+      return;
+    }
+    this.cells.delete(cell.key);
+    this.bytes -= weightOf(cell.row);
   }
 }
 
-function emptyLayer(): Layer {
-  return { rows: new Map(), bytes: 0 };
+function* rowsOf(cells: readonly Cell[]): Generator<readonly [key: KeyText, row: Layered]> {
+  for (const { key, row, frozen } of cells) yield [key, frozen ?? row];
 }
 
-function weightOf(row: Layered | undefined): number {
-  if (row === undefined) return 0;
+function weightOf(row: Layered): number {
   return ROW_OVERHEAD_BYTES + (row === "absent" ? 0 : row.block.length);
 }

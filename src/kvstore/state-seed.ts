@@ -84,7 +84,9 @@ export class StateSeed {
       const result = machine.apply(decode(command, command.byteLength));
       if (result.kind === "refused") throw new AetherError("E_INTERNAL", `cannot clear old rows: ${result.reason}`);
     }
-    await this.write([...changesOf(entries), { kind: "put", key: CHECKPOINT_ROW, value: this.record(machine, end) }]);
+    // First the record: making it puts what the machine holds back into the entries.
+    const record = this.record(machine, end);
+    await this.write([...changesOf(entries), { kind: "put", key: CHECKPOINT_ROW, value: record }]);
     const { digest, rows, checkpoint } = end;
     return { backupRevision: checkpoint.revision, revision: machine.revision, rows, digest };
   }

@@ -1,10 +1,13 @@
 // Owns: the replicated state machine over a Map, for tests that need no disk.
 import { decode } from "../../src/base/codec.ts";
 import type { KeyText } from "../../src/kvstore/core/key.ts";
+import { PAGE_WEIGHT_BYTES } from "../../src/kvstore/core/request-log.ts";
+import { decodePage, PAGE_PLACES } from "../../src/kvstore/core/request-page.ts";
 import type { KvEntry, Op, RequestRef, Txn } from "../../src/kvstore/core/schema.ts";
 import { KvStateMachine, type CommandResult } from "../../src/kvstore/core/state-machine.ts";
 import { ENTRY_OVERHEAD_BYTES } from "../../src/kvstore/core/state-rows.ts";
 import { toKvEntry, type StoredEntry } from "../../src/kvstore/core/stored-entry.ts";
+import { leaseOfRow, parseLeaseRow } from "../../src/kvstore/core/system-rows.ts";
 import { encodeTxn } from "../../src/kvstore/core/txn.ts";
 
 export class MemoryMachine {
@@ -50,11 +53,27 @@ export class MemoryMachine {
 
   /** What the rows weigh, counted anew. */
   weigh(): number {
-    return [...this.rows.values()].reduce((bytes, entry) => bytes + entry.block.length + ENTRY_OVERHEAD_BYTES, 0);
+    this.machine.save();
+    return [...this.rows].reduce((bytes, [key, entry]) => bytes + weightOfRow(key, entry), 0);
+  }
+
+  /** Pages of requests that sessions remember. */
+  requestPages(): number {
+    this.machine.save();
+    return this.ownRows("requests/");
   }
 
   /** Rows of the store itself whose name begins so. */
   ownRows(prefix: string): number {
     return [...this.rows.keys()].filter((key) => key.startsWith(`\u0001${prefix}`)).length;
   }
+}
+
+/** Requests count by page from when their session may have them, and by what they read. */
+function weightOfRow(key: KeyText, { block, value }: StoredEntry): number {
+  if (key.startsWith("\u0001requests/")) {
+    return decodePage(value).reduce((bytes, place) => bytes + (place?.readBytes ?? 0), 0);
+  }
+  const pages = leaseOfRow(key) === undefined ? 0 : parseLeaseRow(value).reach / PAGE_PLACES;
+  return block.length + ENTRY_OVERHEAD_BYTES + pages * PAGE_WEIGHT_BYTES;
 }

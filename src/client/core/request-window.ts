@@ -1,6 +1,6 @@
 // Owns: the request ids of one session: rising, and so few under way that the cluster still remembers the oldest.
 // Does not own: what is sent under an id, nor how often.
-import { SESSION_WINDOW_MAX } from "../../kvstore/core/request-log.ts";
+import { SESSION_WINDOW_MAX } from "../../kvstore/core/request-page.ts";
 
 export class RequestWindow {
   /** Ids in use. They are taken in rising order, so the first one is the lowest. */

@@ -7,7 +7,6 @@ import { assert } from "../../base/assert.ts";
 import type { KeyText } from "./key.ts";
 import type { LeaseId } from "./schema.ts";
 import type { StateRows } from "./state-rows.ts";
-import type { StoredEntry } from "./stored-entry.ts";
 import {
   LEASES_ROW,
   leaseKeyRow,
@@ -17,7 +16,6 @@ import {
   numberOf,
   parseLeaseRow,
   parseRow,
-  requestRow,
   type LeaseRow,
 } from "./system-rows.ts";
 
@@ -33,22 +31,20 @@ const NEW_LEASE = { renewals: 0, keys: 0, slots: 0, free: NO_SLOT, reach: 0 } as
 
 export class LeaseTable {
   private readonly rows: StateRows;
-  /** Rows as they were parsed last, with the entries that they are of: a changed row is another entry. */
-  private readonly parsed = new Map<LeaseId, { readonly entry: StoredEntry; readonly row: LeaseRow }>();
+  /** Rows as they are now: only this table changes them. Each request asks for the row of its session. */
+  private readonly parsed = new Map<LeaseId, LeaseRow>();
 
   constructor(rows: StateRows) {
     this.rows = rows;
   }
 
   find(lease: LeaseId): LeaseRow | undefined {
-    const entry = this.rows.read(leaseRow(lease));
-    if (entry === undefined) return undefined;
-    // Each request reads the row of its session, which hardly ever changes.
     const known = this.parsed.get(lease);
-    if (known?.entry === entry) return known.row;
-    const row = parseLeaseRow(entry.value);
-    if (this.parsed.size >= PARSED_MAX) this.parsed.clear();
-    this.parsed.set(lease, { entry, row });
+    if (known !== undefined) return known;
+    const value = this.rows.readOwn(leaseRow(lease));
+    if (value === undefined) return undefined;
+    const row = parseLeaseRow(value);
+    this.keep(lease, row);
     return row;
   }
 
@@ -71,7 +67,7 @@ export class LeaseTable {
     return renewals;
   }
 
-  /** The lease and everything that is kept for it is gone; its keys are the caller's to delete. */
+  /** The lease is gone; its keys, and what it remembers as a session, are the caller's to delete. */
   end(lease: LeaseId, row: LeaseRow): readonly KeyText[] {
     const keys: KeyText[] = [];
     for (let slot = 0; slot < row.slots; slot++) {
@@ -79,8 +75,8 @@ export class LeaseTable {
       if (typeof key === "string") keys.push(key as KeyText);
       this.rows.removeOwn(leaseKeyRow(lease, slot));
     }
-    for (let slot = 0; slot < row.reach; slot++) this.rows.removeOwn(requestRow(lease, slot));
     this.rows.removeOwn(leaseRow(lease));
+    this.parsed.delete(lease);
     const { last, count } = this.census();
     this.rows.writeOwn(LEASES_ROW, [last, count - 1]);
     return keys;
@@ -105,7 +101,7 @@ export class LeaseTable {
     this.write(lease, { ...row, keys: row.keys - 1, free: slot });
   }
 
-  /** Request rows below `reach` may exist from now on. */
+  /** Places for requests below `reach` may be taken from now on. */
   extendReach(lease: LeaseId, row: LeaseRow, reach: number): void {
     this.write(lease, { ...row, reach });
   }
@@ -124,5 +120,11 @@ export class LeaseTable {
 
   private write(lease: LeaseId, row: LeaseRow): void {
     this.rows.writeOwn(leaseRow(lease), leaseRowFields(row));
+    this.keep(lease, row);
+  }
+
+  private keep(lease: LeaseId, row: LeaseRow): void {
+    if (this.parsed.size >= PARSED_MAX) this.parsed.clear();
+    this.parsed.set(lease, row);
   }
 }

@@ -1,36 +1,37 @@
 // Owns: what sessions remember of their requests, so that a write sent twice is applied once and answered twice.
-// Does not own: sessions, which are leases (lease-table.ts).
+// Does not own: sessions, which are leases (lease-table.ts), the bytes of a page (request-page.ts).
 //
-// One small row per session and request number modulo the window. A row holds the latest request of its place, so a
-// number is refused exactly when a later one has taken its place: then it may have been applied and forgotten.
-import { unreachable } from "../../base/assert.ts";
+// A request has a place: its number modulo the window. A place holds the latest request that took it, so a number is
+// refused exactly when a later one has taken its place: then it may have been applied and forgotten.
+// Places are kept in pages. A page is written into its row when a checkpoint is due, not with each request: the hash
+// and the weight of the state follow each request, and never the rows, which replicas write at different times.
 import type { KeyText } from "./key.ts";
 import type { LeaseTable } from "./lease-table.ts";
-import type { RequestRef } from "./schema.ts";
-import type { DoneResult, RefusedCommand, StoredOpResult } from "./state-machine.ts";
-import type { StateRows } from "./state-rows.ts";
-import { decodeRow, type StoredEntry } from "./stored-entry.ts";
-import { numberOf, parseRow, requestRow, type LeaseRow } from "./system-rows.ts";
+import {
+  decodePage, encodePage, PAGE_PLACES, PAGES_PER_SESSION, rememberResults, type Place, SESSION_WINDOW_MAX,
+} from "./request-page.ts";
+import type { LeaseId, RequestRef } from "./schema.ts";
+import type { DoneResult, RefusedCommand } from "./state-machine.ts";
+import { ENTRY_OVERHEAD_BYTES, type StateRows } from "./state-rows.ts";
+import { requestPageRow, type LeaseRow } from "./system-rows.ts";
 
-/** Requests of one session whose results are kept. */
-export const SESSION_WINDOW_MAX = 1_024;
-/** Entries that the gets of one request found, together, which are kept for a repetition. */
-export const REQUEST_READ_BYTES_MAX = 1_024;
+/** Pages that differ from their rows: what a checkpoint has to write first, about 1 ms. */
+const UNSAVED_PAGES_MAX = 256;
+/** Pages in memory beside those, about 8 KiB each. */
+const SAVED_PAGES_MAX = 1_024;
+/** What a page weighs in the store, beside what its requests read. */
+export const PAGE_WEIGHT_BYTES = PAGE_PLACES * 24 + ENTRY_OVERHEAD_BYTES;
 
-/** The session's row is written once for so many places of the window. */
-const REACH_STEP = 64;
+interface Page {
+  readonly places: (Place | undefined)[];
+  isUnsaved: boolean;
+}
 
-// How one operation is remembered: these, or [key, row or null] for a get.
-const PUT = 0;
-const DELETED = 1;
-const NOT_DELETED = 2;
-
-/** A request that nobody has seen: its session, and its row with what that holds now. */
+/** A request that nobody has seen: its session and its place there. */
 export interface NewRequest {
   readonly kind: "new";
   readonly session: LeaseRow;
-  readonly key: KeyText;
-  readonly before: StoredEntry | undefined;
+  readonly page: Page;
 }
 
 export type SeenRequest =
@@ -40,6 +41,9 @@ export type SeenRequest =
 export class RequestLog {
   private readonly rows: StateRows;
   private readonly leases: LeaseTable;
+  /** By session and page, oldest first; a page is in one of them. */
+  private readonly unsaved = new Map<number, Page>();
+  private readonly saved = new Map<number, Page>();
 
   constructor(rows: StateRows, leases: LeaseTable) {
     this.rows = rows;
@@ -51,25 +55,84 @@ export class RequestLog {
     const session = this.leases.find(request.session);
     if (session === undefined) return seen(unknownSession(request));
     if (!session.requests) return seen(notSession(request));
-    const key = requestRow(request.session, placeOf(request));
-    const before = this.rows.read(key);
-    if (before === undefined) return { kind: "new", session, key, before };
-    const [id, ...fields] = parseRow(before.value);
-    const found = numberOf(id);
-    if (found < request.id) return { kind: "new", session, key, before };
-    return seen(found === request.id ? recall(request, fields) : tooOld(request, found));
+    const place = placeOf(request);
+    const page = this.page(request.session, Math.floor(place / PAGE_PLACES));
+    const found = page.places[place % PAGE_PLACES];
+    if (found === undefined || found.id < request.id) return { kind: "new", session, page };
+    return seen(found.id === request.id ? recall(request, found) : tooOld(request, found.id));
   }
 
-  /** `found` is what `find` gave before the request was applied. */
-  remember(request: RequestRef, { session, key, before }: NewRequest, result: DoneResult): void {
-    const { succeeded, revision, results } = result;
+  /** `page` is what `find` gave before the request was applied. */
+  remember(request: RequestRef, { session, page }: NewRequest, result: DoneResult): void {
+    const { succeeded, revision } = result;
     const place = placeOf(request);
-    const kept = bytesRead(results) <= REQUEST_READ_BYTES_MAX ? [results.map(rememberOp)] : [];
-    this.rows.writeOwn(key, [request.id, succeeded, revision, ...kept], before);
+    const { results, readBytes } = rememberResults(result.results);
+    const before = page.places[place % PAGE_PLACES];
+    this.rows.note(checksumOf(request, result), readBytes - (before?.readBytes ?? 0));
+    page.places[place % PAGE_PLACES] = { id: request.id, succeeded, revision, results, readBytes };
+    this.markUnsaved(request.session, place, page);
     if (place < session.reach) return;
     // Read again: the request itself may have attached keys to its session.
     const row = this.leases.find(request.session) ?? session;
-    this.leases.extendReach(request.session, row, (Math.floor(place / REACH_STEP) + 1) * REACH_STEP);
+    const pages = Math.floor(place / PAGE_PLACES) + 1;
+    this.rows.note(0, (pages - row.reach / PAGE_PLACES) * PAGE_WEIGHT_BYTES);
+    this.leases.extendReach(request.session, row, pages * PAGE_PLACES);
+  }
+
+  /** Before a checkpoint: from here on the rows have everything. */
+  save(): void {
+    for (const [key, page] of this.unsaved) this.write(key, page);
+    this.unsaved.clear();
+  }
+
+  /** The session ends, and everything that it remembers goes. */
+  end(session: LeaseId, { reach }: LeaseRow): void {
+    for (let number = 0; number < reach / PAGE_PLACES; number++) {
+      const { places } = this.page(session, number);
+      const readBytes = places.reduce((bytes, place) => bytes + (place?.readBytes ?? 0), 0);
+      this.rows.note(session, -readBytes - PAGE_WEIGHT_BYTES);
+      this.rows.removeUncounted(rowOf(keyOf(session, number)));
+      this.unsaved.delete(keyOf(session, number));
+      this.saved.delete(keyOf(session, number));
+    }
+  }
+
+  private page(session: LeaseId, number: number): Page {
+    const key = keyOf(session, number);
+    const known = this.unsaved.get(key) ?? this.saved.get(key);
+    if (known !== undefined) return known;
+    const row = this.rows.readOwn(rowOf(key));
+    const page: Page = { places: row === undefined ? [] : decodePage(row), isUnsaved: false };
+    this.keep(key, page);
+    return page;
+  }
+
+  private markUnsaved(session: LeaseId, place: number, page: Page): void {
+    if (page.isUnsaved) return;
+    const key = keyOf(session, Math.floor(place / PAGE_PLACES));
+    page.isUnsaved = true;
+    this.saved.delete(key);
+    this.unsaved.set(key, page);
+    if (this.unsaved.size <= UNSAVED_PAGES_MAX) return;
+    const [oldest] = this.unsaved;
+    if (oldest === undefined) return;
+    this.unsaved.delete(oldest[0]);
+    this.write(...oldest);
+  }
+
+  private write(key: number, page: Page): void {
+    page.isUnsaved = false;
+    this.rows.writeUncounted(rowOf(key), encodePage(page.places));
+    this.keep(key, page);
+  }
+
+  private keep(key: number, page: Page): void {
+    this.saved.set(key, page);
+    if (this.saved.size <= SAVED_PAGES_MAX) return;
+    for (const oldest of this.saved.keys()) {
+      this.saved.delete(oldest);
+      return;
+    }
   }
 }
 
@@ -77,39 +140,27 @@ function placeOf({ id }: RequestRef): number {
   return (id - 1) % SESSION_WINDOW_MAX;
 }
 
-function bytesRead(results: readonly StoredOpResult[]): number {
-  let bytes = 0;
-  for (const result of results) {
-    if (result.kind === "get") bytes += result.key.length + (result.entry?.block.length ?? 0);
+function keyOf(session: LeaseId, page: number): number {
+  return session * PAGES_PER_SESSION + page;
+}
+
+function rowOf(key: number): KeyText {
+  return requestPageRow(Math.floor(key / PAGES_PER_SESSION), key % PAGES_PER_SESSION);
+}
+
+/** What the hash of the state says of a request: which it was and what it was answered, but for what it read. */
+function checksumOf({ session, id }: RequestRef, { succeeded, revision }: DoneResult): number {
+  let hash = succeeded ? 1 : 2;
+  for (const number of [session, id, revision]) {
+    hash = Math.imul(hash ^ (number >>> 0), 0x9e3779b1);
+    hash = Math.imul(hash ^ Math.floor(number / 2 ** 32) ^ (hash >>> 15), 0x85ebca6b);
   }
-  return bytes;
+  return hash >>> 0;
 }
 
-function rememberOp(result: StoredOpResult): unknown {
-  switch (result.kind) {
-    case "put":
-      return PUT;
-    case "delete":
-      return result.deleted ? DELETED : NOT_DELETED;
-    case "get":
-      return [result.key, result.entry === undefined ? null : result.entry.row.value];
-    default:
-      return unreachable(result);
-  }
-}
-
-function recallOp(kept: unknown): StoredOpResult {
-  if (kept === PUT) return { kind: "put" };
-  if (!Array.isArray(kept)) return { kind: "delete", deleted: kept === DELETED };
-  const [key, row] = kept as readonly unknown[];
-  const text = String(key) as KeyText;
-  return { kind: "get", key: text, entry: row instanceof Uint8Array ? decodeRow(Buffer.from(text), row) : undefined };
-}
-
-function recall(request: RequestRef, [succeeded, revision, kept]: readonly unknown[]): DoneResult | RefusedCommand {
-  const at = numberOf(revision);
-  if (!Array.isArray(kept)) return readForgotten(request, at);
-  return { kind: "done", succeeded: succeeded === true, revision: at, results: kept.map(recallOp), changes: [] };
+function recall(request: RequestRef, { succeeded, revision, results }: Place): DoneResult | RefusedCommand {
+  if (results === undefined) return readForgotten(request, revision);
+  return { kind: "done", succeeded, revision, results, changes: [] };
 }
 
 function seen(result: DoneResult | RefusedCommand): SeenRequest {

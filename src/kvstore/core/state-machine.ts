@@ -116,8 +116,9 @@ export class KvStateMachine {
     return this.quota;
   }
 
-  /** What it keeps beside the entries, for the record of a checkpoint: plain data. */
+  /** Before a checkpoint: puts what it holds back into the entries, and gives what goes into the record beside them. */
   save(): unknown {
+    this.requests.save();
     return this.rows.liveBytes;
   }
 
@@ -278,6 +279,7 @@ export class KvStateMachine {
       // Named twice in one command.
       if (row === undefined) continue;
       ended.push(lease);
+      this.requests.end(lease, row);
       for (const key of this.leases.end(lease, row)) {
         const before = this.rows.read(key);
         assert(before?.lease?.id === lease, "a key that a lease names is attached to it");

@@ -61,6 +61,21 @@ export class StateRows {
     const before = this.entries.read(key);
     if (before !== undefined) this.remove(key, before, 0);
   }
+
+  /** A change that has no row of its own: what it is for the hash, and what it adds to the weight. */
+  note(checksum: number, bytes: number): void {
+    this.hash = chain(this.hash, checksum);
+    this.weight += bytes;
+  }
+
+  /** A row whose content was noted change by change: replicas may write it at different times. */
+  writeUncounted(key: KeyText, value: Uint8Array): void {
+    this.entries.put(key, encodeEntry(key, { value, modRevision: 0, createRevision: 0, version: 0 }));
+  }
+
+  removeUncounted(key: KeyText): void {
+    this.entries.remove(key);
+  }
 }
 
 /** What an entry counts in the weight of the store. */

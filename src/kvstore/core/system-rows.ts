@@ -24,7 +24,7 @@ export interface LeaseRow {
   readonly slots: number;
   /** First of the key rows that hold no key, `NO_SLOT` without one. Each names the next. */
   readonly free: number;
-  /** Request rows below this number may exist, others do not. */
+  /** Places for requests below this number may be taken, others are not: whole pages. */
   readonly reach: number;
 }
 
@@ -47,8 +47,9 @@ export function leaseKeyRow(lease: LeaseId, slot: number): KeyText {
   return `\u0001lease-key/${lease}/${slot}` as KeyText;
 }
 
-export function requestRow(session: LeaseId, slot: number): KeyText {
-  return `\u0001request/${session}/${slot}` as KeyText;
+/** Row of a page of the requests that a session remembers. */
+export function requestPageRow(session: LeaseId, page: number): KeyText {
+  return `\u0001requests/${session}/${page}` as KeyText;
 }
 
 /** True for the rows of this file, false for keys. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RequestWindow } from "../../../../src/client/core/request-window.ts";
-import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-log.ts";
+import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-page.ts";
 
 /** Mostly taking an id (-1), sometimes giving one back. */
 const step = fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, fc.nat(2_000));

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { encodeExpire, encodeGrant, encodeRevoke } from "../../../../src/kvstore/core/command.ts";
 import { parseKeyText } from "../../../../src/kvstore/core/key.ts";
-import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-log.ts";
+import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-page.ts";
 import type { Compare, Op } from "../../../../src/kvstore/core/schema.ts";
 import type { CommandResult } from "../../../../src/kvstore/core/state-machine.ts";
 import { toKvEntry } from "../../../../src/kvstore/core/stored-entry.ts";
@@ -79,9 +79,9 @@ describe("the window", () => {
 
   test("of a session goes with it", () => {
     for (let id = 1; id <= 200; id++) send(id);
-    expect(state.ownRows("request/")).toBe(200);
+    expect(state.requestPages()).toBe(4);
     state.apply(encodeRevoke(session));
-    expect(state.ownRows("request/")).toBe(0);
+    expect(state.requestPages()).toBe(0);
     expect(send(201)).toMatchObject({ kind: "refused", code: "E_CONFLICT", outcome: "unknown" });
     expect(state.value(a)).toBe(200);
   });
@@ -89,8 +89,21 @@ describe("the window", () => {
   test("goes with it when the session expires, wherever its requests lie", () => {
     for (const id of [1_000, 5, 700]) send(id);
     state.apply(encodeExpire([{ lease: session, renewals: 0 }]));
-    expect(state.ownRows("request/")).toBe(0);
+    expect(state.requestPages()).toBe(0);
   });
+});
+
+test("of more sessions than are kept in memory each request is still known", () => {
+  const sessions = Array.from({ length: 1_500 }, () => state.apply(encodeGrant(10_000, true)));
+  const sendAll = (): CommandResult[] =>
+    sessions.map((granted) => {
+      if (granted.kind !== "granted") expect.fail(granted.kind);
+      return state.run([put()], { request: { session: granted.lease, id: 1 } });
+    });
+  const first = sendAll();
+  const { revision, stateHash } = state.machine;
+  expect(sendAll()).toEqual(first.map((result) => ({ ...result, changes: [] })));
+  expect(state.machine).toMatchObject({ revision, stateHash });
 });
 
 test("a lease without requests is no session", () => {
