@@ -179,7 +179,7 @@ class Undoing {
   private keep(key: KeyText, entry: StoredEntry, isShared: boolean): void {
     this.bytes += entry.block.length;
     // Not the entry itself: it would keep the whole row of the disk in memory.
-    this.entries.set(key, isShared ? entry : new StoredEntry(Buffer.from(entry.block), entry.keyLength));
+    this.entries.set(key, isShared ? entry : StoredEntry.fromBlock(Buffer.from(entry.block), entry.keyLength));
   }
 }
 

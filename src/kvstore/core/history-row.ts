@@ -248,11 +248,11 @@ class RowReader {
     const length = this.readCount();
     const before = this.readBefore(tag, keyLength);
     const block = this.readBytes(length);
-    return { kind: "put", key: keyOf(block, keyLength), entry: new StoredEntry(block, keyLength), before };
+    return { kind: "put", key: keyOf(block, keyLength), entry: StoredEntry.fromBlock(block, keyLength), before };
   }
 
   private readBefore(tag: number, keyLength: number): EntryBefore {
-    if ((tag & TAGS.hasBefore) !== 0) return new StoredEntry(this.readBytes(this.readCount()), keyLength);
+    if ((tag & TAGS.hasBefore) !== 0) return StoredEntry.fromBlock(this.readBytes(this.readCount()), keyLength);
     if ((tag & TAGS.isBeforeNamed) === 0) return undefined;
     this.at += 8;
     return this.bytes.readDoubleLE(this.at - 8);

@@ -18,32 +18,41 @@ const LEASE_BYTES = 8 + 4;
 const CHECKSUM_BYTES = 4;
 const FIELD_BYTES = HEADER_BYTES + CHECKSUM_BYTES;
 
-/** One version of one key. Immutable. */
+/** One version of one key. Immutable. Its fields stand beside its block: old blocks are far away in memory. */
 export class StoredEntry {
+  readonly block: Buffer;
+  readonly keyLength: number;
   readonly modRevision: number;
   readonly createRevision: number;
   readonly version: number;
-  readonly block: Buffer;
-  readonly keyLength: number;
+  readonly lease: AttachedLease | undefined;
 
-  constructor(block: Buffer, keyLength: number) {
+  /** `fields` are those of the block. */
+  constructor(block: Buffer, keyLength: number, fields: Omit<EntryFields, "value">) {
     this.block = block;
     this.keyLength = keyLength;
-    this.modRevision = block.readDoubleLE(keyLength + 1);
-    this.createRevision = block.readDoubleLE(keyLength + 9);
-    this.version = block.readDoubleLE(keyLength + 17);
+    this.modRevision = fields.modRevision;
+    this.createRevision = fields.createRevision;
+    this.version = fields.version;
+    this.lease = fields.lease;
+  }
+
+  /** The entry of a block that is whole. */
+  static fromBlock(block: Buffer, keyLength: number): StoredEntry {
+    const leaseAt = keyLength + HEADER_BYTES;
+    const isLeased = block[keyLength] === LEASED_FORMAT;
+    return new StoredEntry(block, keyLength, {
+      modRevision: block.readDoubleLE(keyLength + 1),
+      createRevision: block.readDoubleLE(keyLength + 9),
+      version: block.readDoubleLE(keyLength + 17),
+      lease: isLeased ? { id: block.readDoubleLE(leaseAt), slot: block.readUInt32LE(leaseAt + 8) } : undefined,
+    });
   }
 
   /** The canonical bytes of the value. */
   get value(): Uint8Array {
-    const header = this.isLeased ? HEADER_BYTES + LEASE_BYTES : HEADER_BYTES;
+    const header = this.lease === undefined ? HEADER_BYTES : HEADER_BYTES + LEASE_BYTES;
     return this.block.subarray(this.keyLength + header, this.block.length - CHECKSUM_BYTES);
-  }
-
-  get lease(): AttachedLease | undefined {
-    if (!this.isLeased) return undefined;
-    const at = this.keyLength + HEADER_BYTES;
-    return { id: this.block.readDoubleLE(at), slot: this.block.readUInt32LE(at + 8) };
   }
 
   get checksum(): number {
@@ -53,10 +62,6 @@ export class StoredEntry {
   /** Key and value of the row on disk. */
   get row(): { readonly key: Uint8Array; readonly value: Uint8Array } {
     return { key: this.block.subarray(0, this.keyLength), value: this.block.subarray(this.keyLength) };
-  }
-
-  private get isLeased(): boolean {
-    return this.block[this.keyLength] === LEASED_FORMAT;
   }
 }
 
@@ -92,7 +97,7 @@ export function encodeEntry(key: KeyText, fields: EntryFields): StoredEntry {
   block.set(fields.value, keyLength + header);
   const end = block.length - CHECKSUM_BYTES;
   block.writeUInt32LE(crc32(block.subarray(0, end)), end);
-  return new StoredEntry(block, keyLength);
+  return new StoredEntry(block, keyLength, fields);
 }
 
 /** Reads a row of the disk. @throws AetherError E_DATA_CORRUPT when it is not as it was written. */
@@ -106,7 +111,7 @@ export function decodeRow(key: Uint8Array, row: Uint8Array): StoredEntry {
   if (row[0] !== PLAIN_FORMAT && row[0] !== LEASED_FORMAT) {
     throw corrupt(key, `its format is ${row[0]}, known are ${PLAIN_FORMAT} and ${LEASED_FORMAT}`);
   }
-  return new StoredEntry(block, key.length);
+  return StoredEntry.fromBlock(block, key.length);
 }
 
 /** Bytes of an entry beside its key and its value. */
