@@ -7,6 +7,9 @@ import { AetherError } from "./errors.ts";
 /** Levels of arrays and objects: a value of the store may have 64, its frame has a few around it. */
 const DEPTH_MAX = 80;
 
+/** What is still to come in the containers around: one list for all calls, of which there are several per request. */
+const OUTER: number[] = [];
+
 /**
  * Checks that `bytes` are one complete MessagePack value of plain data whose containers are as long as they say.
  * @throws AetherError E_INVALID
@@ -16,17 +19,18 @@ export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
   // Values still to come in the innermost container, and in those around it: keys and values of a map count alike.
   let left = 1;
   let isMap = false;
-  const outer: number[] = [];
+  const outer = OUTER;
+  let depth = 0;
   // Values still to come in all of them; each takes a byte at least.
   let promised = 1;
   let at = 0;
   for (;;) {
     while (left === 0) {
-      const next = outer.pop();
-      if (next === undefined) {
+      if (depth === 0) {
         if (at !== length) throw notOneValue();
         return;
       }
+      const next = outer[--depth] ?? 0;
       left = Math.floor(next / 2);
       isMap = next % 2 === 1;
     }
@@ -56,8 +60,8 @@ export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
       else at += size + ((shape >> 4) & 0x1f);
     }
     if (items > 0) {
-      if (outer.length >= depthMax) throw notPlain(depthMax);
-      outer.push(left * 2 + (isMap ? 1 : 0));
+      if (depth >= depthMax) throw notPlain(depthMax);
+      outer[depth++] = left * 2 + (isMap ? 1 : 0);
       left = items;
       isMap = opensMap;
       promised += items;

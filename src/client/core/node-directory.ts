@@ -21,6 +21,8 @@ export class NodeDirectory {
   private round: string[];
   /** Rounds in which no node served. */
   private lostRounds = 0;
+  /** The node that served last, while the round is as it was made for it. */
+  private serving: string | undefined;
 
   constructor(given: readonly string[], random: Random) {
     this.given = [...new Set(given)].slice(0, KNOWN_NODES_MAX);
@@ -35,6 +37,7 @@ export class NodeDirectory {
 
   /** Takes the next node of the round; when all were tried, a new round begins after a pause. */
   next(): NodeChoice {
+    this.serving = undefined;
     if (this.round.length === 0) {
       this.lostRounds++;
       this.round = this.newRound();
@@ -44,6 +47,9 @@ export class NodeDirectory {
 
   /** This node serves. When it stops doing so, every other one is tried before it. */
   succeed(url: string): void {
+    // Each answer says so.
+    if (this.serving === url) return;
+    this.serving = url;
     this.lostRounds = 0;
     this.round = [url, ...this.newRound().filter((other) => other !== url)];
   }
@@ -53,6 +59,7 @@ export class NodeDirectory {
     const learned = [...new Set(urls)].slice(0, KNOWN_NODES_MAX);
     const isNews = learned.length !== this.learned.length || learned.some((url) => !this.learned.includes(url));
     if (!isNews) return;
+    this.serving = undefined;
     this.learned = learned;
     const known = this.known();
     const kept = this.round.filter((url) => known.includes(url));

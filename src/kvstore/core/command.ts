@@ -5,7 +5,9 @@ import { AetherError } from "../../base/errors.ts";
 import { GiB, HOUR_MS, MiB, SECOND_MS } from "../../base/units.ts";
 import { checkLimit } from "./limits.ts";
 import type { LeaseId } from "./schema.ts";
-import { COMMAND_FORMAT, isNumber, malformed, parseTxnCommand, type MalformedCommand, type TxnCommand } from "./txn.ts";
+import {
+  COMMAND_FORMAT, isNumber, malformed, parseTxnCommand, TXN_KIND, type MalformedCommand, type TxnCommand,
+} from "./txn.ts";
 
 export const LEASE_TTL_MS_MIN = SECOND_MS;
 export const LEASE_TTL_MS_MAX = 24 * HOUR_MS;
@@ -74,13 +76,14 @@ export function encodeQuota(bytes: number): Uint8Array {
 /** Reads any command. Total: what is none is "malformed", alike on every replica. */
 export function parseCommand(decoded: unknown): ParsedCommand {
   const list = listOf(decoded);
-  // Plain transactions are most commands.
-  if (list[0] !== COMMAND_FORMAT) return parseTxnCommand(decoded);
+  // Transactions are most commands.
+  if (list[0] !== COMMAND_FORMAT || list[1] === TXN_KIND) return parseTxnCommand(decoded);
   const [, kindNumber, ...fields] = list;
   const kind = typeof kindNumber === "number" ? KINDS[kindNumber] : undefined;
   switch (kind) {
     case "txn":
-      return parseTxnCommand(decoded);
+    case undefined:
+      return malformed(`its kind is not one of 0 to ${KINDS.length - 1}`);
     case "grant":
       return readGrant(fields);
     case "renew":
@@ -91,8 +94,6 @@ export function parseCommand(decoded: unknown): ParsedCommand {
       return readExpire(fields);
     case "quota":
       return fields.length === 1 && isQuota(fields[0]) ? { kind, bytes: fields[0] } : wrongFields("quota");
-    case undefined:
-      return malformed(`its kind is not one of 0 to ${KINDS.length - 1}`);
   }
 }
 

@@ -151,11 +151,15 @@ function rowOf(key: number): KeyText {
 /** What the hash of the state says of a request: which it was and what it was answered, but for what it read. */
 function checksumOf({ session, id }: RequestRef, { succeeded, revision }: DoneResult): number {
   let hash = succeeded ? 1 : 2;
-  for (const number of [session, id, revision]) {
-    hash = Math.imul(hash ^ (number >>> 0), 0x9e3779b1);
-    hash = Math.imul(hash ^ Math.floor(number / 2 ** 32) ^ (hash >>> 15), 0x85ebca6b);
-  }
+  hash = mix(hash, session);
+  hash = mix(hash, id);
+  hash = mix(hash, revision);
   return hash >>> 0;
+}
+
+function mix(hash: number, number: number): number {
+  const low = Math.imul(hash ^ (number >>> 0), 0x9e3779b1);
+  return Math.imul(low ^ Math.floor(number / 2 ** 32) ^ (low >>> 15), 0x85ebca6b);
 }
 
 function recall(request: RequestRef, { succeeded, revision, results }: Place): DoneResult | RefusedCommand {

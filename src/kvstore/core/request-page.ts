@@ -29,14 +29,13 @@ const PUT = 0;
 const DELETED = 1;
 const NOT_DELETED = 2;
 
-const PUT_DONE: StoredOpResult = { kind: "put" };
+export const PUT_DONE: StoredOpResult = { kind: "put" };
 /** What most requests are answered: one object for all of them. */
-const ONE_PUT: readonly StoredOpResult[] = [PUT_DONE];
+export const ONE_PUT: readonly StoredOpResult[] = [PUT_DONE];
 
 /** What is kept of the results of a request. */
 export function rememberResults(results: readonly StoredOpResult[]): Pick<Place, "results" | "readBytes"> {
-  if (results.length === 1 && results[0]?.kind === "put") return { results: ONE_PUT, readBytes: 0 };
-  const readBytes = bytesRead(results);
+  const readBytes = results === ONE_PUT ? 0 : bytesRead(results);
   return readBytes > REQUEST_READ_BYTES_MAX ? { results: undefined, readBytes: 0 } : { results, readBytes };
 }
 
@@ -50,7 +49,7 @@ export function decodePage(row: Uint8Array): (Place | undefined)[] {
 }
 
 function fieldsOf({ id, succeeded, revision, results }: Place): readonly unknown[] {
-  if (results === ONE_PUT && succeeded) return [id, revision];
+  if (succeeded && results?.length === 1 && results[0]?.kind === "put") return [id, revision];
   return results === undefined ? [id, revision, succeeded] : [id, revision, succeeded, results.map(opFields)];
 }
 

@@ -11,6 +11,7 @@ import { LEASE_KEYS_MAX, LEASES_MAX, LeaseTable } from "./lease-table.ts";
 import { QUOTA_BYTES_DEFAULT } from "./limits.ts";
 import { refuseGrowth } from "./quota.ts";
 import { RequestLog } from "./request-log.ts";
+import { ONE_PUT, PUT_DONE } from "./request-page.ts";
 import type { CompareOp, LeaseId, RequestRef } from "./schema.ts";
 import { StateRows } from "./state-rows.ts";
 import { encodeEntry, type AttachedLease, type StoredEntry } from "./stored-entry.ts";
@@ -74,7 +75,6 @@ export interface RefusedCommand {
   readonly details: ErrorDetails;
 }
 
-const PUT_DONE: StoredOpResult = { kind: "put" };
 const NO_CHANGES: readonly StoredChange[] = [];
 
 /** The replicated state machine of the store, over entries that somebody else keeps. */
@@ -171,12 +171,22 @@ export class KvStateMachine {
     if (refusal !== undefined) return refusal;
     const next = this.currentRevision + 1;
     const changes: StoredChange[] = [];
-    const results = ops.map((op) => this.applyOp(op, next, changes));
+    const results = this.applyOps(ops, next, changes);
     if (changes.length === 0) {
       return { kind: "done", succeeded, revision: this.currentRevision, results, changes: NO_CHANGES };
     }
     this.currentRevision = next;
     return { kind: "done", succeeded, revision: next, results, changes };
+  }
+
+  private applyOps(ops: readonly CommandOp[], revision: number, changes: StoredChange[]): readonly StoredOpResult[] {
+    const [first] = ops;
+    // Most transactions: their results are one and the same list.
+    if (ops.length === 1 && first?.kind === "put") {
+      changes.push(this.put(first, revision));
+      return ONE_PUT;
+    }
+    return ops.map((op) => this.applyOp(op, revision, changes));
   }
 
   private applyOp(op: CommandOp, revision: number, changes: StoredChange[]): StoredOpResult {

@@ -16,7 +16,7 @@ import { encodeValue } from "./value.ts";
 const PLAIN_FORMAT = 1;
 /** Everything else; the second field says what it is. Replicas refuse other formats alike. */
 export const COMMAND_FORMAT = 2;
-const TXN_KIND = 0;
+export const TXN_KIND = 0;
 /** An array of four and the format; an array of seven, format, kind, and two zeros for no request. */
 const PLAIN_HEAD_BYTES = 2;
 const REQUESTLESS_HEAD_BYTES = 5;
@@ -61,6 +61,8 @@ const OP_KINDS = ["put", "delete", "get"] as const satisfies readonly Op["kind"]
 
 const ASCII_KEY = /^[\x20-\x7e]+$/;
 const TEXT_KEY = /^[^\p{Surrogate}\p{Control}]+$/u;
+
+const NOTHING: readonly never[] = [];
 
 type WireCompare = readonly [target: number, op: number, key: string, value: unknown];
 type WireOp = readonly [kind: number, key: string, value?: Uint8Array, lease?: LeaseId];
@@ -149,28 +151,28 @@ export function parseTxn(input: unknown): Txn {
 
 /** Reads what `encodeTxn` made. Total: anything else is "malformed", alike on every replica. */
 export function parseTxnCommand(decoded: unknown): TxnCommand | MalformedCommand {
-  const fields = listOrNone(decoded) ?? [];
-  if (fields[0] === PLAIN_FORMAT && fields.length === 4) return readTxn(fields[1], fields[2], fields[3], undefined);
+  const fields = listOrNone(decoded) ?? NOTHING;
+  if (fields[0] === PLAIN_FORMAT && fields.length === 4) return readTxn(fields, 1, readPlainOp, undefined);
   if (fields[0] !== COMMAND_FORMAT || fields[1] !== TXN_KIND || fields.length !== 7) {
     return malformed(`it is not a transaction of format ${PLAIN_FORMAT} or ${COMMAND_FORMAT}`);
   }
-  const [, , session, id, compares, then, otherwise] = fields;
-  if (session === 0 && id === 0) return readTxn(compares, then, otherwise, undefined, "leases");
+  const session = fields[2];
+  const id = fields[3];
+  if (session === 0 && id === 0) return readTxn(fields, 4, readOp, undefined);
   if (!isNumber(session) || !isNumber(id)) return malformed("its request has a wrong form");
-  return readTxn(compares, then, otherwise, { session, id }, "leases");
+  return readTxn(fields, 4, readOp, { session, id });
 }
 
+/** The compares, then and else are the fields from `at` on. */
 function readTxn(
-  compares: unknown,
-  then: unknown,
-  otherwise: unknown,
+  fields: readonly unknown[],
+  at: number,
+  read: (item: unknown) => CommandOp | undefined,
   request: RequestRef | undefined,
-  allowed: "plain" | "leases" = "plain",
 ): TxnCommand | MalformedCommand {
-  const read = allowed === "plain" ? readPlainOp : readOp;
-  const compare = readAll(compares, readCompare);
-  const thenOps = readAll(then, read);
-  const elseOps = readAll(otherwise, read);
+  const compare = readAll(fields[at], readCompare);
+  const thenOps = readAll(fields[at + 1], read);
+  const elseOps = readAll(fields[at + 2], read);
   if (compare === undefined || thenOps === undefined || elseOps === undefined) {
     return malformed("one of its compares or operations has a wrong form");
   }
@@ -225,6 +227,8 @@ function wireOp(op: Op): WireOp {
 
 function readAll<T>(items: unknown, read: (item: unknown) => T | undefined): readonly T[] | undefined {
   if (!Array.isArray(items)) return undefined;
+  // Most transactions have no compares and no else: these lists are one and the same.
+  if (items.length === 0) return NOTHING;
   const result: T[] = [];
   for (const item of items) {
     const parsed = read(item);
@@ -262,8 +266,10 @@ function readPlainOp(item: unknown): CommandOp | undefined {
 function readOp(item: unknown): CommandOp | undefined {
   const fields = listOrNone(item);
   if (fields === undefined) return undefined;
-  const [kindNumber, key, value, lease] = fields;
-  const kind = pick(OP_KINDS, kindNumber);
+  const key = fields[1];
+  const value = fields[2];
+  const lease = fields[3];
+  const kind = pick(OP_KINDS, fields[0]);
   if (kind === undefined || !isStorableKey(key)) return undefined;
   switch (kind) {
     case "put":
