@@ -3,7 +3,7 @@
 import type { NodeId } from "../../../src/base/ids.ts";
 import type { Random } from "../../../src/base/random.ts";
 import type { KeyText } from "../../../src/kvstore/core/key.ts";
-import { SESSION_WINDOW_MAX } from "../../../src/kvstore/core/request-log.ts";
+import { SESSION_WINDOW_MAX } from "../../../src/kvstore/core/request-page.ts";
 import type { KvEntry, LeaseId, RequestRef } from "../../../src/kvstore/core/schema.ts";
 import type { Action, Answer } from "../checkers/history.ts";
 import type { ClientScript } from "./actions.ts";
