@@ -22,6 +22,8 @@ const REQUESTS_MAX = 4_096;
 const REQUEST_BYTES_MAX = 64 * MiB;
 /** How often a client asks its node who else there is, and whether that node still serves. */
 const MEMBERS_MS = 5 * SECOND_MS;
+/** At first it asks sooner, then twice as late each time: the nodes of a cluster that just began know little yet. */
+const MEMBERS_MS_FIRST = 100;
 /** After so many refusals for overload a request makes its client try another node, if it has not moved just now. */
 const REFUSALS_BEFORE_MOVE = 3;
 const MOVE_MS_MIN = 5 * SECOND_MS;
@@ -399,11 +401,11 @@ export class Multiplexer {
   }
 
   /** A request of our own, which no limit of the caller's holds up. */
-  private askMembers(session: NodeSession): void {
+  private askMembers(session: NodeSession, againMs = MEMBERS_MS_FIRST): void {
     const { clock } = this.ports;
     this.membersTimer?.cancel();
-    this.membersTimer = clock.setTimer(MEMBERS_MS, () => {
-      if (session === this.session) this.askMembers(session);
+    this.membersTimer = clock.setTimer(againMs, () => {
+      if (session === this.session) this.askMembers(session, Math.min(MEMBERS_MS, 2 * againMs));
     });
     const spec: RequestSpec = {
       what: "members of the cluster",
