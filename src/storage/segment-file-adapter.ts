@@ -1,9 +1,8 @@
 // Owns: one file of a log: preallocated, written in place so that a write changes nothing but data, and read again.
 // Does not own: which file is written (segment-log-adapter.ts), what is in it (core/segment-format.ts).
-import { close as closeFd, constants, openSync, readSync as readFd, write as writeFd, writeSync } from "node:fs";
+import { close as closeFd, constants, openSync, readSync as readFd, write as writeFd } from "node:fs";
 import { open as openFile, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { performance } from "node:perf_hooks";
 import { assert, present } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
@@ -17,7 +16,6 @@ import {
   scanSegment,
   SECTOR_BYTES,
 } from "./core/segment-format.ts";
-import type { WritePace } from "./core/write-pace.ts";
 import { syncDirectory } from "./directory-adapter.ts";
 
 /** Zeros are written and synced in pieces, so that a record that comes meanwhile waits for one piece only. */
@@ -105,27 +103,12 @@ export class SegmentFile {
     return this.isEmpty || this.end * SECTOR_BYTES + record.byteLength <= this.bytes;
   }
 
-  /**
-   * Adds a record, encoded for this number. One write at a time; a failure is never retried. `done` comes after this
-   * call. `pace` is asked whether to wait for the disk, and told how long it took.
-   */
-  write(number: number, record: Buffer, pace: WritePace, done: Done): void {
+  /** Adds a record, encoded for this number. One write at a time; a failure is never retried. */
+  write(number: number, record: Buffer, done: Done): void {
     const sector = this.end;
-    const startedMs = performance.now();
-    const written = (failure?: Error): void => {
+    this.writeAt(sector * SECTOR_BYTES, record, (failure) => {
       if (failure === undefined) this.note({ number, sector }, sector + record.byteLength / SECTOR_BYTES);
       done(failure);
-    };
-    const at = sector * SECTOR_BYTES;
-    if (pace.mayWait(record.byteLength)) {
-      const failure = this.writeNow(at, record);
-      pace.note(performance.now() - startedMs);
-      process.nextTick(() => written(failure));
-      return;
-    }
-    this.writeAt(at, record, (failure) => {
-      pace.note(performance.now() - startedMs);
-      written(failure);
     });
   }
 
@@ -183,24 +166,13 @@ export class SegmentFile {
     });
   }
 
-  /** The event loop waits for the disk. */
-  private writeNow(at: number, bytes: Buffer): Error | undefined {
-    try {
-      return this.shortWrite(writeSync(this.fd, bytes, 0, bytes.byteLength, at), bytes);
-    } catch (error) {
-      return error instanceof Error ? error : new AetherError("E_DISK", String(error));
-    }
-  }
-
   private writeAt(at: number, bytes: Buffer, done: Done): void {
     writeFd(this.fd, bytes, 0, bytes.byteLength, at, (error, written) => {
-      done(error === null ? this.shortWrite(written, bytes) : error);
+      if (error !== null) done(error);
+      else if (written < bytes.byteLength) {
+        done(new AetherError("E_DISK", `${this.path} took ${written} of ${bytes.byteLength} bytes`));
+      } else done();
     });
-  }
-
-  private shortWrite(written: number, { byteLength }: Buffer): Error | undefined {
-    if (written === byteLength) return undefined;
-    return new AetherError("E_DISK", `${this.path} took ${written} of ${byteLength} bytes`);
   }
 }
 

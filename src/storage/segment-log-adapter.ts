@@ -11,7 +11,6 @@ import { MiB } from "../base/units.ts";
 import type { AppendLog, LogPort, LogRecord } from "../env/append-log.ts";
 import type { OrderedStore } from "../env/store.ts";
 import { damaged, encodeLogRecord } from "./core/segment-format.ts";
-import { WritePace } from "./core/write-pace.ts";
 import { createLevelStorePort } from "./level-adapter.ts";
 import { SegmentFile } from "./segment-file-adapter.ts";
 
@@ -69,7 +68,6 @@ class SegmentLog implements AppendLog {
   private readonly segments: SegmentFile[];
   private spare: Promise<SegmentFile> | undefined;
   private readonly queue: { readonly number: number; readonly record: Buffer; readonly done: Done }[] = [];
-  private readonly pace = new WritePace();
   private isWriting = false;
   private failure: Error | undefined;
   /** Removals of files under way. */
@@ -138,7 +136,7 @@ class SegmentLog implements AppendLog {
     this.isWriting = true;
     if (this.failure !== undefined) setImmediate(() => this.end(this.failure));
     else if (!this.active.hasRoomFor(next.record)) this.useSpare();
-    else this.active.write(next.number, next.record, this.pace, (failure) => this.end(failure));
+    else this.active.write(next.number, next.record, (failure) => this.end(failure));
   }
 
   /** The oldest record that waits is written, or will never be: a write that failed once may have done anything. */
