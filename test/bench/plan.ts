@@ -20,7 +20,7 @@ export interface Plan {
 }
 
 const FULL: Plan = {
-  throughput: { rounds: 5, clients: [1, 64, 256], warmUpMs: 500, measureMs: 3_000 },
+  throughput: { settleMs: 30_000, rounds: 5, clients: [1, 64, 256], warmUpMs: 500, measureMs: 3_000 },
   anyKills: { victim: "any", kills: 20 },
   leaderKills: { victim: "leader", kills: 10 },
   memory: {
@@ -32,7 +32,7 @@ const FULL: Plan = {
 };
 
 const QUICK: Plan = {
-  throughput: { rounds: 1, clients: [1, 64, 256], warmUpMs: 300, measureMs: 1_000 },
+  throughput: { settleMs: 1_000, rounds: 1, clients: [1, 64, 256], warmUpMs: 300, measureMs: 1_000 },
   anyKills: { victim: "any", kills: 3 },
   leaderKills: { victim: "leader", kills: 1 },
   memory: { keys: 10_000, marks: [10_000, 20_000, 30_000] },

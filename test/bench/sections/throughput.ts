@@ -6,6 +6,8 @@ import { at } from "../statistics.ts";
 import { clientKey, Expected, KEYS_PER_CLIENT, valueOf } from "../values.ts";
 
 export interface ThroughputPlan {
+  /** Each system works for so long, writing and then reading, before anything is measured. */
+  readonly settleMs: number;
   readonly rounds: number;
   readonly clients: readonly number[];
   readonly warmUpMs: number;
@@ -34,6 +36,8 @@ export interface ThroughputResult {
   readonly readBack: number;
 }
 
+const SETTLING_CLIENTS = 64;
+
 export async function measureThroughput(
   targets: readonly Target[],
   plan: ThroughputPlan,
@@ -41,7 +45,10 @@ export async function measureThroughput(
 ): Promise<ThroughputResult> {
   const rows: ThroughputRow[] = [];
   const run = new Run(plan);
-  for (const target of targets) await run.fill(target);
+  for (const target of targets) {
+    await run.fill(target);
+    await run.settle(target);
+  }
   for (const operation of ["put", "get"] as const) {
     for (const clients of plan.clients) {
       const runs = targets.map((): Measured[] => []);
@@ -75,6 +82,13 @@ class Run {
     await Promise.all(Array.from({ length: clients }, async (_, client) => {
       for (let count = 0; count < KEYS_PER_CLIENT; count++) await this.put(target, client, count, "fill");
     }));
+  }
+
+  /** What is measured is a system that has been running: until then a just-in-time compiler does half of the work. */
+  async settle(target: Target): Promise<void> {
+    const load = { clients: SETTLING_CLIENTS, warmUpMs: 0, measureMs: this.plan.settleMs / 2 };
+    await runClosedLoop(load, (client, count) => this.put(target, client, count, "settle"));
+    await runClosedLoop(load, (client, count) => mustHave(target, client, clientKey(client, count)));
   }
 
   async measure(operation: "put" | "get", target: Target, clients: number): Promise<Measured> {
