@@ -213,16 +213,21 @@ export class KvHistory {
   }
 
   private loadRows(disk: AppendLog, record: HistoryRecord): void {
-    for (const row of record.rows) {
-      if (row.record >= disk.first && row.record <= disk.last) this.index.add(row);
-    }
-    for (let number = Math.max(disk.first, record.nextRecord); number <= disk.last; number++) {
+    const rows: HistoryRow[] = [];
+    let number = disk.last;
+    // Newest first: nothing before what cannot be read continues what follows it. And what a damaged log says of its
+    // beginning and its end is not to be believed: between them may be more numbers than anybody can go through.
+    for (; number >= Math.max(disk.first, record.nextRecord); number--) {
       const bytes = this.readRecord(number);
       const head = bytes && parseHistoryRowHead(bytes);
-      // What follows does not continue what came before.
-      if (bytes === undefined || head === undefined) this.index.clear();
-      else this.index.add({ ...head, record: number, bytes: bytes.length });
+      if (bytes === undefined || head === undefined) break;
+      rows.push({ ...head, record: number, bytes: bytes.length });
     }
+    const isWhole = number < Math.max(disk.first, record.nextRecord);
+    for (const row of isWhole ? record.rows : []) {
+      if (row.record >= disk.first && row.record <= disk.last) this.index.add(row);
+    }
+    for (const row of rows.reverse()) this.index.add(row);
   }
 
   /** Whether it is the past of this very state, not of another one with the same revision. */

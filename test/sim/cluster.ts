@@ -371,7 +371,7 @@ function telemetryOf(log: Log): Telemetry {
   };
 }
 
-const REQUEST_ROWS = "\u0001request/";
+const REQUEST_ROWS = "\u0001requests/";
 
 /** A planted fault: what sessions remember of their requests is kept in memory only. */
 function withoutRequests(port: StorePort): StorePort {

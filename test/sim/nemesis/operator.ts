@@ -75,7 +75,8 @@ export class Operator {
 
   /** The node is a new one of the old name. */
   rejoined(node: NodeId): void {
-    this.removed.delete(node);
+    // Who is still asked to remove the name may take the new one away as well.
+    if (!this.removing.has(node)) this.removed.delete(node);
   }
 
   private ask(change: MembershipChange, tries: number, whenEnded: (isDone: boolean) => void): void {

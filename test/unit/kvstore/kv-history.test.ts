@@ -69,3 +69,24 @@ function slow(store: OrderedStore, waiting: (() => void)[]): OrderedStore {
     write: (ops, done) => void waiting.push(() => store.write(ops, done)),
   };
 }
+
+test("a log that says that it begins or ends where nothing is, is opened all the same", async () => {
+  const clock = new ManualClock();
+  const port = createMemoryStorePort(clock);
+  const onFatal = (error: Error): void => expect.fail(error.message);
+  const generations = await KvGenerations.open(port);
+  const state = KvState.open({ generations, clock, log: SILENT_LOG, cluster: "c", onFatal });
+  const disk = await OrderedAppendLog.open(await port.open("past"));
+  KvHistory.open({ state, disk, log: SILENT_LOG, cluster: "c", sizes: SIZES });
+  state.applyBatch(joinCommands([encodeTxn({ compare: [], then: [{ kind: "put", key: KEY, value: 1 }], else: [] })]));
+  state.endSlot(0, () => Uint8Array.of(1));
+  await Promise.all([state.checkpoint(), clock.settle()]);
+  for (let count = 0; count < 5; count++) {
+    disk.cut(disk.last + 1, disk.base ?? new Uint8Array(0), () => undefined);
+    await clock.settle();
+  }
+
+  disk.last = 2 ** 45;
+  const again = KvHistory.open({ state, disk, log: SILENT_LOG, cluster: "c", sizes: SIZES });
+  expect(again.oldest).toBe(state.revision + 1);
+});
