@@ -214,16 +214,17 @@ export class KvHistory {
 
   private loadRows(disk: AppendLog, record: HistoryRecord): void {
     const rows: HistoryRow[] = [];
+    const oldest = Math.max(disk.first, record.nextRecord);
     let number = disk.last;
     // Newest first: nothing before what cannot be read continues what follows it. And what a damaged log says of its
     // beginning and its end is not to be believed: between them may be more numbers than anybody can go through.
-    for (; number >= Math.max(disk.first, record.nextRecord); number--) {
+    for (; number >= oldest; number--) {
       const bytes = this.readRecord(number);
       const head = bytes && parseHistoryRowHead(bytes);
       if (bytes === undefined || head === undefined) break;
       rows.push({ ...head, record: number, bytes: bytes.length });
     }
-    const isWhole = number < Math.max(disk.first, record.nextRecord);
+    const isWhole = number < oldest;
     for (const row of isWhole ? record.rows : []) {
       if (row.record >= disk.first && row.record <= disk.last) this.index.add(row);
     }

@@ -71,7 +71,7 @@ export type Undone = ReadonlyMap<KeyText, Layered>;
 
 // A checkpoint is due at any of these. Rows and bytes bound what is kept in memory, changes what is replayed after a
 // crash. Rare checkpoints are cheap ones: a key that changed often is written once. A quarter of these rows halved the
-// rate of puts on 16,384 keys. A write of a session changes two rows, its own and the one that remembers its request.
+// rate of puts on 16,384 keys.
 const CHECKPOINT_ROWS = 32_768;
 const CHECKPOINT_BYTES = 16 * MiB;
 const CHECKPOINT_CHANGES = 262_144;
@@ -163,7 +163,7 @@ export class KvState implements ReplicatedStateMachine {
 
   /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
   async leases(): Promise<readonly LeaseInfo[]> {
-    const changed = this.entries.changedRowsThat((key) => leaseOfRow(key) !== undefined, new Map());
+    const changed = this.entries.changed((key) => leaseOfRow(key) !== undefined, new Map());
     const disk = this.options.generations.current.store.entries(LEASE_ROWS);
     const leases: LeaseInfo[] = [];
     for await (const [key, entry] of mergeRows(changed, disk)) {
@@ -297,7 +297,7 @@ export class KvState implements ReplicatedStateMachine {
     this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
-    const changed = this.entries.changedRowsThat((key) => isListed(key, query), undone);
+    const changed = this.entries.changed((key) => isListed(key, query), undone);
     const disk = this.options.generations.current.store.entries(rangeOf(query));
     const page: KvEntry[] = [];
     let bytes = 0;

@@ -41,7 +41,7 @@ export class LayeredEntries implements StateEntries {
   /** Raised by each freeze. */
   private round = ON_DISK + 1;
   /** Cells changed in this round, and what they weigh. */
-  private changed: Cell[] = [];
+  private active: Cell[] = [];
   private activeBytes = 0;
   private changes = 0;
   /** Cells of the round before, while it is written. */
@@ -56,7 +56,7 @@ export class LayeredEntries implements StateEntries {
 
   /** Keys changed since the last `freeze`. */
   get changedRows(): number {
-    return this.changed.length;
+    return this.active.length;
   }
 
   /** Changes since the last `freeze`, with those of one key that follow each other. */
@@ -91,10 +91,10 @@ export class LayeredEntries implements StateEntries {
   /** Sets the changes aside, to be written. What they give stays as it is now, whatever changes meanwhile. */
   freeze(): Iterable<readonly [key: KeyText, row: Layered]> {
     assert(this.frozen === undefined, "one checkpoint at a time");
-    const frozen = this.changed;
+    const frozen = this.active;
     this.frozen = frozen;
     this.frozenBytes = this.activeBytes;
-    this.changed = [];
+    this.active = [];
     this.activeBytes = 0;
     this.changes = 0;
     this.round += 1;
@@ -110,12 +110,12 @@ export class LayeredEntries implements StateEntries {
   }
 
   /** All changes that may not be on disk yet and whose key `matches`, in key order; those of `over` come before. */
-  changedRowsThat(
+  changed(
     matches: (key: KeyText) => boolean,
     over: ReadonlyMap<KeyText, Layered>,
   ): readonly (readonly [key: KeyText, found: Layered])[] {
     const found = new Map<KeyText, Layered>();
-    for (const cells of [this.frozen ?? [], this.changed]) {
+    for (const cells of [this.frozen ?? [], this.active]) {
       for (const { key, row } of cells) if (matches(key)) found.set(key, row);
     }
     for (const [key, row] of over) if (matches(key)) found.set(key, row);
@@ -151,7 +151,7 @@ export class LayeredEntries implements StateEntries {
     } else {
       if (this.isFrozen(cell)) cell.frozen = cell.row;
       cell.round = this.round;
-      this.changed.push(cell);
+      this.active.push(cell);
       this.activeBytes += weightOf(row);
     }
     cell.row = row;
@@ -178,7 +178,7 @@ export class LayeredEntries implements StateEntries {
   }
 
   private get isFull(): boolean {
-    const onDisk = this.cells.size - this.changed.length - (this.frozen?.length ?? 0);
+    const onDisk = this.cells.size - this.active.length - (this.frozen?.length ?? 0);
     return onDisk > CACHE_ENTRIES_MAX || this.bytes - this.activeBytes - this.frozenBytes > CACHE_BYTES_MAX;
   }
 

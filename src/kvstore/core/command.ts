@@ -5,9 +5,7 @@ import { AetherError } from "../../base/errors.ts";
 import { GiB, HOUR_MS, MiB, SECOND_MS } from "../../base/units.ts";
 import { checkLimit } from "./limits.ts";
 import type { LeaseId } from "./schema.ts";
-import {
-  COMMAND_FORMAT, isNumber, malformed, parseTxnCommand, TXN_KIND, type MalformedCommand, type TxnCommand,
-} from "./txn.ts";
+import { COMMAND_FORMAT, isNumber, malformed, parseTxnCommand, type MalformedCommand, type TxnCommand } from "./txn.ts";
 
 export const LEASE_TTL_MS_MIN = SECOND_MS;
 export const LEASE_TTL_MS_MAX = 24 * HOUR_MS;
@@ -76,12 +74,11 @@ export function encodeQuota(bytes: number): Uint8Array {
 /** Reads any command. Total: what is none is "malformed", alike on every replica. */
 export function parseCommand(decoded: unknown): ParsedCommand {
   const list = listOf(decoded);
-  // Transactions are most commands.
-  if (list[0] !== COMMAND_FORMAT || list[1] === TXN_KIND) return parseTxnCommand(decoded);
-  const [, kindNumber, ...fields] = list;
-  const kind = typeof kindNumber === "number" ? KINDS[kindNumber] : undefined;
+  const kind = list[0] === COMMAND_FORMAT ? kindOf(list[1]) : "txn";
+  // Most commands: nothing of them is copied here.
+  if (kind === "txn") return parseTxnCommand(decoded);
+  const fields = list.slice(2);
   switch (kind) {
-    case "txn":
     case undefined:
       return malformed(`its kind is not one of 0 to ${KINDS.length - 1}`);
     case "grant":
@@ -95,6 +92,10 @@ export function parseCommand(decoded: unknown): ParsedCommand {
     case "quota":
       return fields.length === 1 && isQuota(fields[0]) ? { kind, bytes: fields[0] } : wrongFields("quota");
   }
+}
+
+function kindOf(number: unknown): (typeof KINDS)[number] | undefined {
+  return typeof number === "number" ? KINDS[number] : undefined;
 }
 
 function readGrant([ttlMs, requests, ...more]: readonly unknown[]): ParsedCommand {

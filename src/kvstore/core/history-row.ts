@@ -101,7 +101,7 @@ export class HistoryRowBuilder {
     this.count += 1;
   }
 
-  /** What was added so far; undefined when nothing was. */
+  /** What was added so far. */
   items(): readonly RevisionChanges[] {
     return new RowReader(this.bytes.subarray(0, this.at), this.first, this.count).read() ?? [];
   }

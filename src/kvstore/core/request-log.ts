@@ -22,12 +22,9 @@ const SAVED_PAGES_MAX = 1_024;
 /** What a page weighs in the store, beside what its requests read. */
 export const PAGE_WEIGHT_BYTES = PAGE_PLACES * 24 + ENTRY_OVERHEAD_BYTES;
 
-interface Page {
-  readonly places: (Place | undefined)[];
-  isUnsaved: boolean;
-}
+type Page = (Place | undefined)[];
 
-/** A request that nobody has seen: its session and its place there. */
+/** A request that nobody has seen: its session, and the page with its place there. */
 export interface NewRequest {
   readonly kind: "new";
   readonly session: LeaseRow;
@@ -56,8 +53,8 @@ export class RequestLog {
     if (session === undefined) return seen(unknownSession(request));
     if (!session.requests) return seen(notSession(request));
     const place = placeOf(request);
-    const page = this.page(request.session, Math.floor(place / PAGE_PLACES));
-    const found = page.places[place % PAGE_PLACES];
+    const page = this.page(keyOf(request.session, Math.floor(place / PAGE_PLACES)));
+    const found = page[place % PAGE_PLACES];
     if (found === undefined || found.id < request.id) return { kind: "new", session, page };
     return seen(found.id === request.id ? recall(request, found) : tooOld(request, found.id));
   }
@@ -67,10 +64,10 @@ export class RequestLog {
     const { succeeded, revision } = result;
     const place = placeOf(request);
     const { results, readBytes } = rememberResults(result.results);
-    const before = page.places[place % PAGE_PLACES];
+    const before = page[place % PAGE_PLACES];
     this.rows.note(checksumOf(request, result), readBytes - (before?.readBytes ?? 0));
-    page.places[place % PAGE_PLACES] = { id: request.id, succeeded, revision, results, readBytes };
-    this.markUnsaved(request.session, place, page);
+    page[place % PAGE_PLACES] = { id: request.id, succeeded, revision, results, readBytes };
+    this.markUnsaved(keyOf(request.session, Math.floor(place / PAGE_PLACES)), page);
     if (place < session.reach) return;
     // Read again: the request itself may have attached keys to its session.
     const row = this.leases.find(request.session) ?? session;
@@ -88,29 +85,26 @@ export class RequestLog {
   /** The session ends, and everything that it remembers goes. */
   end(session: LeaseId, { reach }: LeaseRow): void {
     for (let number = 0; number < reach / PAGE_PLACES; number++) {
-      const { places } = this.page(session, number);
-      const readBytes = places.reduce((bytes, place) => bytes + (place?.readBytes ?? 0), 0);
+      const key = keyOf(session, number);
+      const readBytes = this.page(key).reduce((bytes, place) => bytes + (place?.readBytes ?? 0), 0);
       this.rows.note(session, -readBytes - PAGE_WEIGHT_BYTES);
-      this.rows.removeUncounted(rowOf(keyOf(session, number)));
-      this.unsaved.delete(keyOf(session, number));
-      this.saved.delete(keyOf(session, number));
+      this.rows.removeUncounted(rowOf(key));
+      this.unsaved.delete(key);
+      this.saved.delete(key);
     }
   }
 
-  private page(session: LeaseId, number: number): Page {
-    const key = keyOf(session, number);
+  private page(key: number): Page {
     const known = this.unsaved.get(key) ?? this.saved.get(key);
     if (known !== undefined) return known;
     const row = this.rows.readOwn(rowOf(key));
-    const page: Page = { places: row === undefined ? [] : decodePage(row), isUnsaved: false };
+    const page = row === undefined ? [] : decodePage(row);
     this.keep(key, page);
     return page;
   }
 
-  private markUnsaved(session: LeaseId, place: number, page: Page): void {
-    if (page.isUnsaved) return;
-    const key = keyOf(session, Math.floor(place / PAGE_PLACES));
-    page.isUnsaved = true;
+  private markUnsaved(key: number, page: Page): void {
+    if (this.unsaved.has(key)) return;
     this.saved.delete(key);
     this.unsaved.set(key, page);
     if (this.unsaved.size <= UNSAVED_PAGES_MAX) return;
@@ -121,8 +115,7 @@ export class RequestLog {
   }
 
   private write(key: number, page: Page): void {
-    page.isUnsaved = false;
-    this.rows.writeUncounted(rowOf(key), encodePage(page.places));
+    this.rows.writeUncounted(rowOf(key), encodePage(page));
     this.keep(key, page);
   }
 

@@ -183,7 +183,7 @@ export class KvStateMachine {
     const [first] = ops;
     // Most transactions: their results are one and the same list.
     if (ops.length === 1 && first?.kind === "put") {
-      changes.push(this.put(first, revision));
+      this.applyOp(first, revision, changes);
       return ONE_PUT;
     }
     return ops.map((op) => this.applyOp(op, revision, changes));

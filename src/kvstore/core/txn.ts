@@ -16,7 +16,7 @@ import { encodeValue } from "./value.ts";
 const PLAIN_FORMAT = 1;
 /** Everything else; the second field says what it is. Replicas refuse other formats alike. */
 export const COMMAND_FORMAT = 2;
-export const TXN_KIND = 0;
+const TXN_KIND = 0;
 /** An array of four and the format; an array of seven, format, kind, and two zeros for no request. */
 const PLAIN_HEAD_BYTES = 2;
 const REQUESTLESS_HEAD_BYTES = 5;
