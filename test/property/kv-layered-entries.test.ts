@@ -73,7 +73,7 @@ test("reads see every change, a checkpoint what was there when it began, the dis
             frozen = undefined;
           }
         }
-        const unsaved = entries.changedRowsThat(() => true, new Map());
+        const unsaved = entries.changed(() => true, new Map());
         for (const [key, row] of unsaved) expect(shown(row)).toBe(model.get(key) ?? "absent");
       }
       if (frozen !== undefined) {

@@ -128,7 +128,8 @@ test("a node that was away for more than the window catches up from the log of a
   expect(cluster.expectAgreement()).toEqual(commands);
 });
 
-test("a node that is far behind is not sent the log again and again while an answer is under way", async () => {
+/** c has missed 60 slots, is back, and gets no answer about the log as long as `hold` is not changed. */
+async function withFarBehind(): Promise<HandCluster> {
   const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
   cluster.crash("c");
   for (let at = 0; at < 60; at++) {
@@ -137,6 +138,11 @@ test("a node that is far behind is not sent the log again and again while an ans
   }
   await cluster.start("c");
   cluster.hold = ({ to, message }) => to === "c" && message.kind === "log";
+  return cluster;
+}
+
+test("a node that is far behind is not sent the log again and again while an answer is under way", async () => {
+  const cluster = await withFarBehind();
   cluster.pass(1_000);
   cluster.hold = () => false;
   cluster.passUntil(() => cluster.driver("c").status().isReady && cluster.applied("c") === 60);
@@ -146,14 +152,7 @@ test("a node that is far behind is not sent the log again and again while an ans
 });
 
 test("a node that stood still reads what has arrived before it asks for the log again", async () => {
-  const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
-  cluster.crash("c");
-  for (let at = 0; at < 60; at++) {
-    cluster.put("a", `x${at}`);
-    cluster.settle();
-  }
-  await cluster.start("c");
-  cluster.hold = ({ to, message }) => to === "c" && message.kind === "log";
+  const cluster = await withFarBehind();
   const questions = (): number =>
     cluster.sent.filter(({ from, message }) => from === "c" && message.kind === "pull-log").length;
   cluster.passUntil(() => questions() === 1);

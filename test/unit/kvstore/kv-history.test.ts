@@ -16,12 +16,16 @@ const SIZES: HistorySizes = {
   waitingBytes: 5_000,
 };
 
-test("a disk that cannot keep up gets no more; the past begins anew and goes on once it has caught up", async () => {
+async function openState() {
   const clock = new ManualClock();
   const port = createMemoryStorePort(clock);
   const onFatal = (error: Error): void => expect.fail(error.message);
   const generations = await KvGenerations.open(port);
-  const state = KvState.open({ generations, clock, log: SILENT_LOG, cluster: "c", onFatal });
+  return { clock, port, state: KvState.open({ generations, clock, log: SILENT_LOG, cluster: "c", onFatal }) };
+}
+
+test("a disk that cannot keep up gets no more; the past begins anew and goes on once it has caught up", async () => {
+  const { clock, port, state } = await openState();
   const waiting: (() => void)[] = [];
   const warned: unknown[] = [];
   const log = { ...SILENT_LOG, warn: (fields: unknown) => warned.push(fields) };
@@ -71,11 +75,7 @@ function slow(store: OrderedStore, waiting: (() => void)[]): OrderedStore {
 }
 
 test("a log that says that it begins or ends where nothing is, is opened all the same", async () => {
-  const clock = new ManualClock();
-  const port = createMemoryStorePort(clock);
-  const onFatal = (error: Error): void => expect.fail(error.message);
-  const generations = await KvGenerations.open(port);
-  const state = KvState.open({ generations, clock, log: SILENT_LOG, cluster: "c", onFatal });
+  const { clock, port, state } = await openState();
   const disk = await OrderedAppendLog.open(await port.open("past"));
   KvHistory.open({ state, disk, log: SILENT_LOG, cluster: "c", sizes: SIZES });
   state.applyBatch(joinCommands([encodeTxn({ compare: [], then: [{ kind: "put", key: KEY, value: 1 }], else: [] })]));

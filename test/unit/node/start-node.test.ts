@@ -7,12 +7,13 @@ import { parseNodeId } from "../../../src/base/ids.ts";
 import type { Env } from "../../../src/env/env.ts";
 import type { OrderedStore, StorePort } from "../../../src/env/store.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
-import { parseNodeConfig, type NodeConfig } from "../../../src/node/config.ts";
+import type { NodeConfig } from "../../../src/node/config.ts";
 import { type Node, startNode } from "../../../src/node/node.ts";
 import { createRealEnv } from "../../../src/node/real-env.ts";
 import { createOpBatch } from "../../../src/storage/op-batch.ts";
 import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
 import { createOrderedLogPort } from "../../../src/storage/ordered-append-log.ts";
+import { soleNodeConfig } from "../../support/sole-node.ts";
 
 const KEY = parseKeyText("data/a");
 const DAMAGE = new AetherError("E_DATA_CORRUPT", "damaged, for this test");
@@ -22,15 +23,7 @@ let config: NodeConfig;
 
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "aether-node-"));
-  config = parseNodeConfig({
-    cluster: "test",
-    node: "n1",
-    listen: "ws://127.0.0.1:0",
-    api: "http://127.0.0.1:0",
-    voters: { n1: "ws://127.0.0.1:0" },
-    dataDir,
-    durability: "memory",
-  });
+  config = soleNodeConfig(dataDir);
 });
 afterEach(() => rm(dataDir, { recursive: true, force: true }));
 

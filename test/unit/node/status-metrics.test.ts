@@ -4,24 +4,16 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { parseNodeId } from "../../../src/base/ids.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
-import { parseNodeConfig } from "../../../src/node/config.ts";
 import { type Node, startNode } from "../../../src/node/node.ts";
 import { createRealEnv } from "../../../src/node/real-env.ts";
 import { eventually } from "../../support/node-fleet.ts";
+import { soleNodeConfig } from "../../support/sole-node.ts";
 
 const KEY = parseKeyText("data/a");
 
 async function startOne(): Promise<Node> {
   const dataDir = await mkdtemp(join(tmpdir(), "aether-node-"));
-  const config = parseNodeConfig({
-    cluster: "test",
-    node: "n1",
-    listen: "ws://127.0.0.1:0",
-    api: "http://127.0.0.1:0",
-    voters: { n1: "ws://127.0.0.1:0" },
-    dataDir,
-    durability: "memory",
-  });
+  const config = soleNodeConfig(dataDir);
   const env = createRealEnv({ node: parseNodeId("n1"), dataDir, durability: "memory", logLevel: "silent" });
   const node = await startNode(config, env);
   onTestFinished(async () => {
