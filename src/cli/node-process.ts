@@ -12,6 +12,8 @@ export interface NodeProcessHandlers {
   onExit(how: string): void;
 }
 
+/** Settings of glibc's allocator that spare a node some 70 MiB (docs/operations/running-a-node.md, "Memory"). */
+export const ALLOCATOR_VARIABLES = { MALLOC_ARENA_MAX: "3", MALLOC_MMAP_THRESHOLD_: "262144" } as const;
 const READY_LINE = /^aether node \S+ ready api=/;
 
 export class NodeProcess {
@@ -26,7 +28,7 @@ export class NodeProcess {
       detached: true,
       // The channel carries nothing: a node ends when it breaks, so that none outlives whoever started it.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
-      env: environmentWithoutNodeSettings(),
+      env: { ...ALLOCATOR_VARIABLES, ...environmentWithoutNodeSettings() },
     });
     for (const stream of [this.child.stdout, this.child.stderr]) readLines(stream, handlers);
     this.child.on("error", (error) => handlers.onExit(error.message));

@@ -1,4 +1,6 @@
-// Owns: Aether nodes as real processes for benchmarks, with fsync and their default configuration, and clients of them.
+// Owns: Aether nodes as real processes for benchmarks, with fsync, their default configuration and the allocator's
+// settings that operators are told to use, and clients of them.
+import { ALLOCATOR_VARIABLES } from "../../dist/cli/node-process.js";
 import { connect, type Client } from "../../dist/client/connect.js";
 import { NodeFleet } from "../support/node-fleet.ts";
 import type { BenchCluster, ConnectMode, PeerTraffic, Target } from "./cluster.ts";
@@ -17,7 +19,8 @@ export class AetherCluster implements BenchCluster {
   /** `nodeOptions` go to Node.js itself, for profiles. */
   static async start(size: number, nodeOptions: readonly string[] = []): Promise<AetherCluster> {
     const names = Array.from({ length: size }, (_, index) => `n${index + 1}`);
-    const fleet = await NodeFleet.create({ names, cluster: "bench", launchOf: () => ({ nodeOptions }) });
+    const launchOf = () => ({ nodeOptions, variables: ALLOCATOR_VARIABLES });
+    const fleet = await NodeFleet.create({ names, cluster: "bench", launchOf });
     const cluster = new AetherCluster(fleet);
     try {
       await fleet.startAll();

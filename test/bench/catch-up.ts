@@ -1,6 +1,7 @@
 // Owns: `npm run bench:catch-up`: what it costs when a node comes back after many writes, and when a new one joins a
 // large store: how long it takes, what the others notice of it, and how much memory each takes for it.
 import { parseArgs } from "node:util";
+import { ALLOCATOR_VARIABLES } from "../../dist/cli/node-process.js";
 import { connect } from "../../dist/client/connect.js";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 import { runRequests } from "./closed-loop.ts";
@@ -141,6 +142,7 @@ if (flags.help) {
     names: ["n1", "n2", "n3", "n4"],
     firstVoters: ["n1", "n2", "n3"],
     config: { logLevel: "warn" },
+    launchOf: () => ({ variables: ALLOCATOR_VARIABLES }),
     ...(flags.directory === undefined ? {} : { directory: flags.directory }),
   });
   try {
