@@ -183,13 +183,15 @@ describe("a checkpoint", () => {
     expect(valueOf("hot")).toBe(3);
   });
 
-  test("starts when more than 32,768 keys or 16 MiB wait", async () => {
-    applySlot(...Array.from({ length: 32_768 }, (_, index) => [put(`k${index}`, 1)]));
+  test("starts when more than 131,072 keys or 64 MiB wait", async () => {
+    for (let some = 0; some < 4; some++) {
+      applySlot(...Array.from({ length: 32_768 }, (_, index) => [put(`k${some}/${index}`, 1)]));
+    }
     expect(disk.writes).toHaveLength(0);
     applySlot([put("one more", 1)]);
     await clock.advance(10);
     expect(disk.writes).toHaveLength(1);
-    applySlot(...Array.from({ length: 34 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
+    applySlot(...Array.from({ length: 135 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
     expect(disk.writes).toHaveLength(2);
   });
 
@@ -249,7 +251,8 @@ describe("a checkpoint", () => {
 
   test("that is asked for under load does not wait for the load to end", async () => {
     // Whenever one ends the next one is due.
-    const load = (): unknown => applySlot(...Array.from({ length: 32_769 }, (_, index) => [put(`k${index}`, slot)]));
+    const large = Array.from({ length: 135 }, (_, index) => [put(`k${index}`, "x".repeat(500_000))]);
+    const load = (): unknown => applySlot(...large);
     disk.onWrite = () => disk.writes.length < 8 && load();
     load();
     const writesWhenDone = state.checkpoint().then(() => disk.writes.length);
