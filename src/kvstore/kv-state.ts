@@ -73,7 +73,7 @@ export type Undone = ReadonlyMap<KeyText, Layered>;
 // crash. Rare checkpoints are cheap ones: a key that changed often is written once, and a key that waits to be written
 // is not read from the disk when it changes again. A quarter of this halved the rate of puts on 100,000 keys.
 const CHECKPOINT_ROWS = 131_072;
-const CHECKPOINT_BYTES = 64 * MiB;
+const CHECKPOINT_BYTES = 40 * MiB;
 const CHECKPOINT_CHANGES = 262_144;
 /** When there is little to write. */
 const CHECKPOINT_INTERVAL_MS = 10 * SECOND_MS;

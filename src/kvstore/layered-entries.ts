@@ -64,9 +64,9 @@ export class LayeredEntries implements StateEntries {
     return this.changes;
   }
 
-  /** Weight of what is changed and not frozen. */
+  /** Bytes of the entries changed since the last `freeze`, which a checkpoint hands over at once. */
   get changedBytes(): number {
-    return this.activeBytes;
+    return this.activeBytes - this.active.length * ROW_OVERHEAD_BYTES;
   }
 
   /** Weight of everything here, on disk or not. */

@@ -183,7 +183,7 @@ describe("a checkpoint", () => {
     expect(valueOf("hot")).toBe(3);
   });
 
-  test("starts when more than 131,072 keys or 64 MiB wait", async () => {
+  test("starts when more than 131,072 keys or 40 MiB wait", async () => {
     for (let some = 0; some < 4; some++) {
       applySlot(...Array.from({ length: 32_768 }, (_, index) => [put(`k${some}/${index}`, 1)]));
     }
@@ -191,7 +191,7 @@ describe("a checkpoint", () => {
     applySlot([put("one more", 1)]);
     await clock.advance(10);
     expect(disk.writes).toHaveLength(1);
-    applySlot(...Array.from({ length: 135 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
+    applySlot(...Array.from({ length: 85 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
     expect(disk.writes).toHaveLength(2);
   });
 
@@ -251,7 +251,7 @@ describe("a checkpoint", () => {
 
   test("that is asked for under load does not wait for the load to end", async () => {
     // Whenever one ends the next one is due.
-    const large = Array.from({ length: 135 }, (_, index) => [put(`k${index}`, "x".repeat(500_000))]);
+    const large = Array.from({ length: 85 }, (_, index) => [put(`k${index}`, "x".repeat(500_000))]);
     const load = (): unknown => applySlot(...large);
     disk.onWrite = () => disk.writes.length < 8 && load();
     load();
