@@ -21,13 +21,19 @@ export interface RowViewEnv {
 /** Gives the row's value, or undefined for a key of another kind under the same prefix. @throws for a damaged row. */
 export type ParseRow<T> = (key: AetherKey, value: unknown) => T | undefined;
 
+/**
+ * Gets the keys that came, changed or went; the first time all there are. Also those whose rows are damaged or of
+ * another kind: the view has no row of them. Must not throw and not write.
+ */
+export type RowListener = (changed: readonly KeyText[]) => void;
+
 export class RowView<T> {
   private readonly env: RowViewEnv;
   private readonly kv: Kv;
   private readonly prefix: string;
   private readonly parse: ParseRow<T>;
   private readonly parsed = new Map<KeyText, Row<T>>();
-  private readonly listeners: (() => void)[] = [];
+  private readonly listeners: RowListener[] = [];
   private view: KvView | undefined;
 
   constructor(env: RowViewEnv, kv: Kv, prefix: string, parse: ParseRow<T>) {
@@ -71,8 +77,8 @@ export class RowView<T> {
     return this.parsed.get(key);
   }
 
-  /** Called after each change. The listener must not throw and not write. */
-  subscribe(listener: () => void): void {
+  /** Called after each change. */
+  subscribe(listener: RowListener): void {
     this.listeners.push(listener);
   }
 
@@ -82,7 +88,7 @@ export class RowView<T> {
       if (row === undefined) this.parsed.delete(text);
       else this.parsed.set(text, row);
     }
-    for (const listener of this.listeners) listener();
+    for (const listener of this.listeners) listener(changed);
   }
 
   private parseRow(text: KeyText, view: KvView): Row<T> | undefined {
