@@ -15,7 +15,6 @@ import type {
 import { LOG_LIMITS, type LogLimits } from "../../src/consensus/core/journal-index.ts";
 import { GroupDriver } from "../../src/consensus/group-driver.ts";
 import type { OrderedStore, StorePort } from "../../src/env/store.ts";
-import type { Log, Telemetry } from "../../src/env/telemetry.ts";
 import { parseCommand } from "../../src/kvstore/core/command.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
 import { openHistoryLog } from "../../src/kvstore/history-log.ts";
@@ -28,6 +27,7 @@ import { createOpBatch } from "../../src/storage/op-batch.ts";
 import { Machine, type ProcessEnv } from "../../src/testkit/sim/machine.ts";
 import { SimNetwork } from "../../src/testkit/sim/sim-network.ts";
 import type { SimProcess } from "../../src/testkit/sim/sim-process.ts";
+import { createSimTelemetry } from "../../src/testkit/sim/sim-telemetry.ts";
 import type { World } from "../../src/testkit/sim/world.ts";
 import { LeaseChecker } from "./checkers/lease-checker.ts";
 import { ProtocolChecker } from "./checkers/protocol-checker.ts";
@@ -342,7 +342,7 @@ export class Cluster {
         return leases;
       },
     };
-    const telemetry = telemetryOf(log);
+    const telemetry = createSimTelemetry(log);
     new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, node).start();
   }
 
@@ -358,17 +358,6 @@ export class Cluster {
     };
     next();
   }
-}
-
-function telemetryOf(log: Log): Telemetry {
-  const none = (): void => undefined;
-  return {
-    log,
-    counter: () => ({ add: none }),
-    gauge: () => ({ set: none }),
-    histogram: () => ({ observe: none }),
-    exposition: () => Promise.resolve(""),
-  };
 }
 
 const REQUEST_ROWS = "\u0001requests/";
