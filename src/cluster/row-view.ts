@@ -21,19 +21,13 @@ export interface RowViewEnv {
 /** Gives the row's value, or undefined for a key of another kind under the same prefix. @throws for a damaged row. */
 export type ParseRow<T> = (key: AetherKey, value: unknown) => T | undefined;
 
-/**
- * Gets the keys that came, changed or went; the first time all there are. Also those whose rows are damaged or of
- * another kind: the view has no row of them. Must not throw and not write.
- */
-export type RowListener = (changed: readonly KeyText[]) => void;
-
 export class RowView<T> {
   private readonly env: RowViewEnv;
   private readonly kv: Kv;
   private readonly prefix: string;
   private readonly parse: ParseRow<T>;
   private readonly parsed = new Map<KeyText, Row<T>>();
-  private readonly listeners: RowListener[] = [];
+  private readonly listeners: (() => void)[] = [];
   private view: KvView | undefined;
 
   constructor(env: RowViewEnv, kv: Kv, prefix: string, parse: ParseRow<T>) {
@@ -77,8 +71,8 @@ export class RowView<T> {
     return this.parsed.get(key);
   }
 
-  /** Called after each change. */
-  subscribe(listener: RowListener): void {
+  /** Called after each change. The listener must not throw and not write. */
+  subscribe(listener: () => void): void {
     this.listeners.push(listener);
   }
 
@@ -88,7 +82,7 @@ export class RowView<T> {
       if (row === undefined) this.parsed.delete(text);
       else this.parsed.set(text, row);
     }
-    for (const listener of this.listeners) listener(changed);
+    for (const listener of this.listeners) listener();
   }
 
   private parseRow(text: KeyText, view: KvView): Row<T> | undefined {

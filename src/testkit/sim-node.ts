@@ -1,0 +1,145 @@
+// Owns: one simulated node: the parts of a real one over the ports of a simulated machine, wired as in src/node.
+// Not here: the HTTP API, files. Bundles stay in memory, and what runs them is sim-workers.ts.
+import { sha256 } from "../base/digest.ts";
+import { parseNodeId, type NodeId } from "../base/ids.ts";
+import { GiB } from "../base/units.ts";
+import { ClusterServices } from "../cluster/cluster-services.ts";
+import { ConsensusConfig } from "../consensus/config.ts";
+import { GroupDriver } from "../consensus/group-driver.ts";
+import type { Telemetry } from "../env/telemetry.ts";
+import { createInvocation } from "../invocation/create-invocation.ts";
+import { InvocationConfig } from "../invocation/invocation-config.ts";
+import type { Invoker } from "../invocation/invoker.ts";
+import { openHistoryLog } from "../kvstore/history-log.ts";
+import { KvGenerations } from "../kvstore/kv-generations.ts";
+import { KvHistory } from "../kvstore/kv-history.ts";
+import { KvState } from "../kvstore/kv-state.ts";
+import { KvStore } from "../kvstore/kv-store.ts";
+import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
+import { BlueprintStore } from "../slices/blueprint-store.ts";
+import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
+import { ArtifactRepository } from "../slices/repository.ts";
+import { RuntimeConfig } from "../slices/runtime-config.ts";
+import { SliceStore } from "../slices/slice-store.ts";
+import type { ProcessEnv } from "./sim/machine.ts";
+import { createSimTelemetry } from "./sim/sim-telemetry.ts";
+import { createSimWorkers } from "./sim/sim-workers.ts";
+import type { SimProcess } from "./sim/sim-process.ts";
+import type { World } from "./sim/world.ts";
+import type { TestSlice } from "./test-slice.ts";
+
+/** A node whose process has opened its disks and runs. */
+export interface SimNode {
+  readonly process: SimProcess;
+  readonly group: GroupDriver;
+  readonly kv: KvStore;
+  readonly cluster: ClusterServices;
+  readonly invoker: Invoker;
+  readonly artifacts: ArtifactRepository;
+  readonly blueprints: BlueprintStore;
+  /** As after SIGTERM: own instances away, calls answered, state on disk. Then the process may end. */
+  drain(): Promise<void>;
+}
+
+export interface SimNodePorts {
+  readonly world: World;
+  readonly voters: readonly NodeId[];
+  readonly labels: Readonly<Record<string, string>>;
+  /** The slices there are, by the digests of their bundles. */
+  readonly slices: ReadonlyMap<string, TestSlice>;
+  /** The node must not go on. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+const CLUSTER = "test";
+/** Large enough that a node takes whatever a test places on it. */
+const CAPACITY = { cpus: 8, memoryBytes: 256 * GiB };
+
+interface Foundation {
+  readonly group: GroupDriver;
+  readonly state: KvState;
+  readonly kv: KvStore;
+}
+
+/** Opens and starts everything; peers can connect afterwards. Undefined when the process died meanwhile. */
+export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise<SimNode | undefined> {
+  const telemetry = createSimTelemetry(env.log);
+  const foundation = await openFoundation(env, telemetry, ports);
+  if (foundation === undefined) return undefined;
+  const { group, state, kv } = foundation;
+  const work = openWork(env, { telemetry, group, kv }, ports);
+  group.start();
+  const { clock, messaging, process } = env;
+  new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, process.node).start();
+  work.cluster.start(work.slices);
+  const { cluster, invoker, artifacts, blueprints } = work;
+  const drain = async (): Promise<void> => {
+    await cluster.drainAndStop();
+    await state.checkpoint();
+  };
+  return { process, group, kv, cluster, invoker, artifacts, blueprints, drain };
+}
+
+async function openFoundation(
+  env: ProcessEnv,
+  telemetry: Telemetry,
+  { world, voters, onFatal }: SimNodePorts,
+): Promise<Foundation | undefined> {
+  const { process, clock, random, messaging } = env;
+  const { log } = telemetry;
+  const generations = await KvGenerations.open(env.store);
+  const state = KvState.open({ generations, clock, log, cluster: CLUSTER, onFatal });
+  // Before the group: what it applies from its journal belongs to the history too.
+  const history = KvHistory.open({ state, disk: await openHistoryLog(env, log), log, cluster: CLUSTER });
+  const wal = await env.logs.open("wal");
+  const { windowSlots, pipelineSlots } = ConsensusConfig.parse({});
+  const group = await GroupDriver.open(
+    {
+      clock, random: random.fork("consensus"), log, messaging, wal, stateMachine: state, onFatal,
+      track: (task) => world.spawn(process, () => task),
+    },
+    { cluster: CLUSTER, node: process.node, voters, address: addressOf(process.node), windowSlots, pipelineSlots },
+  );
+  if (!process.isAlive) return undefined;
+  return { group, state, kv: new KvStore({ group, state, clock, history }) };
+}
+
+interface Work {
+  readonly cluster: ClusterServices;
+  readonly slices: SliceStore;
+  readonly invoker: Invoker;
+  readonly artifacts: ArtifactRepository;
+  readonly blueprints: BlueprintStore;
+}
+
+function openWork(
+  env: ProcessEnv,
+  { telemetry, group, kv }: { readonly telemetry: Telemetry; readonly group: GroupDriver; readonly kv: KvStore },
+  { world, labels, slices: known, onFatal }: SimNodePorts,
+): Work {
+  const { process, clock, messaging, random } = env;
+  const { node } = process;
+  const artifacts = new ArtifactRepository({ kv });
+  const blueprints = new BlueprintStore({ kv, artifacts });
+  const cluster = new ClusterServices({ clock, telemetry }, { kv, messaging, group, onFatal }, {
+    node, ...group.origin, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY,
+  });
+  // Calls begin only after `start`: by then the invoker is there.
+  const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
+  const bundles = { put: (bundle: Uint8Array) => Promise.resolve(sha256(bundle)) };
+  const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
+  const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice });
+  const slices = new SliceStore({ clock, workers, telemetry }, { artifacts, bundles, calls }, RuntimeConfig.parse({}));
+  const ports = { lookup: cluster.registry, local: slices, messaging, self: node };
+  const invoker = createInvocation({ clock, random, telemetry }, ports, InvocationConfig.parse({}));
+  return { cluster, slices, invoker, artifacts, blueprints };
+}
+
+function addressOf(node: NodeId): string {
+  return `sim://${node}`;
+}
+
+/** `n1`, `n2`, … */
+export function nameNodes(count: number): readonly NodeId[] {
+  return Array.from({ length: count }, (_, index) => parseNodeId(`n${index + 1}`));
+}

@@ -1,0 +1,162 @@
+// Owns: `WorkersPort` in the simulated world: each worker runs the real runtime of a slice in this thread, and what it
+// and its node say to each other is copied and takes time, as between threads.
+// Does not own: what is inside a bundle (test-slice.ts). Not here: limits of heap and stack, a loop that never ends.
+import { AetherError } from "../../base/errors.ts";
+import type { Random } from "../../base/random.ts";
+import type { Clock, Timer } from "../../env/clock.ts";
+import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
+import type { HostMessage, WorkerBoot, WorkerMessage } from "../../slices/core/worker-protocol.ts";
+import { WorkerRuntime } from "../../slices/worker-runtime.ts";
+import type { SliceSurroundings, TestSlice } from "../test-slice.ts";
+import type { SimProcess } from "./sim-process.ts";
+import type { World } from "./world.ts";
+
+export interface SimWorkersPorts {
+  readonly world: World;
+  readonly process: SimProcess;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The slice of a bundle, by the URL that the node gave it. */
+  findSlice(url: string): TestSlice | undefined;
+}
+
+/** A message between two threads, at most; the least is the world's tick. */
+const MESSAGE_MS_MAX = 0.1;
+/** Starting a thread and importing a bundle. */
+const SPAWN_MS_MIN = 10;
+const SPAWN_MS_SPAN = 40;
+
+export function createSimWorkers(ports: SimWorkersPorts): WorkersPort {
+  return {
+    spawn: (spec, handlers) => {
+      const worker = new SimWorker(ports, spec, handlers);
+      worker.start();
+      return worker;
+    },
+  };
+}
+
+class SimWorker implements WorkerHandle {
+  private readonly ports: SimWorkersPorts;
+  private readonly spec: WorkerSpec;
+  private readonly handlers: WorkerHandlers;
+  private readonly random: Random;
+  private readonly runtime: WorkerRuntime;
+  private isAlive = true;
+  /** Messages of one direction keep their order. */
+  private readonly arrivalMs = { inward: 0, outward: 0 };
+
+  constructor(ports: SimWorkersPorts, spec: WorkerSpec, handlers: WorkerHandlers) {
+    this.ports = ports;
+    this.spec = spec;
+    this.handlers = handlers;
+    this.random = ports.random.fork(`worker ${spec.name}`);
+    const clock = this.createClock();
+    // Start data come from our own node: the same release, the same process.
+    const boot = structuredClone(spec.data) as WorkerBoot;
+    this.runtime = new WorkerRuntime(boot, {
+      clock,
+      post: (messages) => this.postOutward(messages),
+      importBundle: (url) => this.evaluate(url, clock),
+    });
+  }
+
+  start(): void {
+    const delayMs = SPAWN_MS_MIN + this.random.next() * SPAWN_MS_SPAN;
+    this.ports.clock.setTimer(delayMs, () => {
+      if (this.isAlive) void this.runtime.load();
+    });
+  }
+
+  post(message: unknown): void {
+    const copy = structuredClone(message) as readonly HostMessage[];
+    this.deliver("inward", () => {
+      if (this.isAlive) this.runtime.receive(copy);
+    });
+  }
+
+  terminate(): void {
+    this.end({ kind: "ended", exitCode: 1 });
+  }
+
+  private postOutward(messages: readonly WorkerMessage[]): void {
+    if (!this.isAlive) return;
+    const copy = structuredClone(messages);
+    this.deliver("outward", () => this.handlers.onMessage(copy));
+  }
+
+  /** What was said before still arrives; the end comes last. */
+  private end(exit: WorkerExit): void {
+    if (!this.isAlive) return;
+    this.isAlive = false;
+    this.deliver("outward", () => this.handlers.onExit(exit));
+  }
+
+  private deliver(direction: "inward" | "outward", arrive: () => void): void {
+    const { world, process } = this.ports;
+    const arrivalMs = Math.max(world.nowMs + this.random.next() * MESSAGE_MS_MAX, this.arrivalMs[direction]);
+    this.arrivalMs[direction] = arrivalMs;
+    world.schedule({ delayMs: arrivalMs - world.nowMs, kind: "worker", process }, arrive);
+  }
+
+  private async evaluate(url: string, clock: Clock): Promise<unknown> {
+    const slice = this.ports.findSlice(url);
+    if (slice === undefined) {
+      throw new AetherError("E_NOT_FOUND", `this test cluster was given no slice for ${this.spec.name}: push it first`);
+    }
+    return slice.evaluate(this.createSurroundings(clock));
+  }
+
+  private createSurroundings(clock: Clock): SliceSurroundings {
+    return {
+      clock,
+      random: this.random.fork("slice"),
+      variables: this.spec.variables,
+      print: (stream, text) => {
+        if (this.isAlive) this.deliver("outward", () => this.handlers.onOutput(stream, text));
+      },
+      exit: (exitCode) => this.end({ kind: "ended", exitCode }),
+    };
+  }
+
+  /** The node's clock for as long as the worker lives. What a timer throws ends the worker, as in a thread. */
+  private createClock(): Clock {
+    const { clock } = this.ports;
+    const run = (fire: () => void) => (): void => {
+      if (this.isAlive) this.guard(fire);
+    };
+    const setTimer = (delayMs: number, fire: () => void): Timer => clock.setTimer(delayMs, run(fire));
+    return {
+      nowMs: () => clock.nowMs(),
+      wallMs: () => clock.wallMs(),
+      setTimer,
+      defer: (fire) => clock.defer(run(fire)),
+      sleep: (delayMs, signal) => sleepOn(setTimer, delayMs, signal),
+    };
+  }
+
+  private guard(fire: () => void): void {
+    try {
+      fire();
+    } catch (thrown) {
+      const what = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+      this.end({ kind: "crashed", reason: `uncaught ${what}` });
+    }
+  }
+}
+
+/** Of a worker that has ended, nobody is woken. */
+function sleepOn(setTimer: Clock["setTimer"], delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(signal.reason as Error);
+    const onAbort = (): void => {
+      timer.cancel();
+      reject(signal?.reason as Error);
+    };
+    const timer = setTimer(delayMs, () => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
