@@ -31,10 +31,10 @@ export function decode(bytes: Uint8Array, bytesMax: number): unknown {
 
 /**
  * Decodes bytes of somebody who has not said who he is: a few bytes could claim gigabytes, so their shape is
- * checked first.
+ * checked first. `valuesMax` is for frames that may be large because of bytes they carry, not because of many values.
  * @throws AetherError E_INVALID, E_TOO_LARGE
  */
-export function decodeUntrusted(bytes: Uint8Array, bytesMax: number): unknown {
-  if (bytes.byteLength <= bytesMax) checkShape(bytes);
+export function decodeUntrusted(bytes: Uint8Array, bytesMax: number, valuesMax?: number): unknown {
+  if (bytes.byteLength <= bytesMax) checkShape(bytes, undefined, valuesMax);
   return decode(bytes, bytesMax);
 }

@@ -131,8 +131,8 @@ export const ERRORS = {
   E_VERSION: {
     outcome: "not-applied",
     retry: "never",
-    http: 500,
-    doc: "Two nodes, or a node and its data, have no format version in common.",
+    http: 400,
+    doc: "Two nodes, a node and its data, or a node and an artifact have no version in common.",
   },
 } as const satisfies Record<`E_${string}`, ErrorSpec>;
 

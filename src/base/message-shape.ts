@@ -11,10 +11,11 @@ const DEPTH_MAX = 80;
 const OUTER: number[] = [];
 
 /**
- * Checks that `bytes` are one complete MessagePack value of plain data whose containers are as long as they say.
+ * Checks that `bytes` are one complete MessagePack value of plain data whose containers are as long as they say, and
+ * hold no more than `valuesMax` values in all: a byte each, but many times that once they are decoded.
  * @throws AetherError E_INVALID
  */
-export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
+export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX, valuesMax = Number.POSITIVE_INFINITY): void {
   const { length } = bytes;
   // Values still to come in the innermost container, and in those around it: keys and values of a map count alike.
   let left = 1;
@@ -23,6 +24,7 @@ export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
   let depth = 0;
   // Values still to come in all of them; each takes a byte at least.
   let promised = 1;
+  let inContainers = 0;
   let at = 0;
   for (;;) {
     while (left === 0) {
@@ -65,6 +67,8 @@ export function checkShape(bytes: Uint8Array, depthMax = DEPTH_MAX): void {
       left = items;
       isMap = opensMap;
       promised += items;
+      inContainers += items;
+      if (inContainers > valuesMax) throw tooManyValues(valuesMax);
     }
   }
 }
@@ -103,6 +107,10 @@ function notPlain(depthMax: number): AetherError {
     "E_INVALID",
     `only plain data can be sent, at most ${depthMax} levels deep: no dates, sets, functions or other objects`,
   );
+}
+
+function tooManyValues(valuesMax: number): AetherError {
+  return new AetherError("E_INVALID", `there are more than ${valuesMax} values in these bytes`);
 }
 
 function notOneValue(): AetherError {

@@ -167,7 +167,8 @@ function openWork(parts: {
   readonly onFatal: (error: unknown) => void;
 }): Work {
   const { config, env, router, group, kv, onFatal } = parts;
-  const artifacts = new ArtifactRepository({ kv, cache: createDirectoryBlobCache(join(config.dataDir, "artifacts")) });
+  const cache = createDirectoryBlobCache(join(config.dataDir, "artifacts"));
+  const artifacts = new ArtifactRepository({ kv, clock: env.clock, cache });
   const blueprints = new BlueprintStore({ kv, artifacts });
   const cluster = new ClusterServices(
     env,

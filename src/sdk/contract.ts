@@ -57,7 +57,7 @@ export type Client<C extends Contract> = { readonly [K in keyof C["methods"]]: C
 
 const TIMEOUT_MS_DEFAULT = 15 * SECOND_MS;
 const TIMEOUT_MS_MAX = HOUR_MS;
-const METHODS_MAX = 100;
+export const METHODS_MAX = 100;
 
 /**
  * Describes one method of a contract.

@@ -53,6 +53,11 @@ export type Handlers<C extends Contract, Context> = {
 export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends z.ZodType> {
   readonly contract: C;
   readonly uses?: U;
+  /**
+   * Which of `uses` must serve before an instance of this slice starts, because `start` calls them. They are in the
+   * same blueprint, and nobody waits in a circle. Without it slices come up in any order.
+   */
+  readonly loadAfter?: readonly (keyof NoInfer<U>)[];
   /** Schema of what a blueprint may configure. */
   readonly config?: Cfg;
   /** Runs once before the first call. If it throws, the instance has failed. */

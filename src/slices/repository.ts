@@ -1,23 +1,29 @@
 // Owns: artifacts in the cluster's own store: rows `artifacts/…` and the chunks of their archives under `blobs/…`.
-// R1  An artifact is immutable: its row is written once, by a transaction that requires it to be absent.
-// R2  The chunks are there before the row is, so whoever sees the row can read the content.
+// R1  An artifact is immutable: its row is made by a transaction that requires it to be absent, and its digest stays.
+// R2  All chunks are there when the row is, so whoever sees the row can read the content.
 // R3  Nobody gets bytes that do not have the digest of the row.
 // Not here: removing artifacts, and the chunks of a push that never reached its row.
-import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
-import { parseDigest, type ArtifactId, type Digest } from "../base/ids.ts";
-import { KiB } from "../base/units.ts";
+import type { ArtifactId, Digest } from "../base/ids.ts";
+import { HOUR_MS } from "../base/units.ts";
+import type { Clock } from "../env/clock.ts";
 import type { CallOptions } from "../env/env.ts";
 import { formatKey, prefixOf } from "../kvstore/core/key.ts";
-import type { KvEntry, Op } from "../kvstore/core/schema.ts";
+import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import type { BlobCache } from "./blob-cache.ts";
-import { ARCHIVE_BYTES_MAX, decodeArchive, type SliceArchive } from "./core/archive.ts";
-import { parseManifest, type Manifest } from "./core/manifest.ts";
+import { decodeArchive, type SliceArchive } from "./core/archive.ts";
+import {
+  CHUNK_BYTES, chunkCount, chunkKey, corruptArtifact, parseArtifactRow, trustStored, type ArtifactRow,
+} from "./core/artifact-row.ts";
+import type { Manifest } from "./core/manifest.ts";
+import { checkNewManifest } from "./core/manifest-rules.ts";
 import { listRows } from "./list-rows.ts";
 
 export interface RepositoryPorts {
   readonly kv: Kv;
+  /** Says when an artifact was pushed. */
+  readonly clock: Pick<Clock, "wallMs">;
   /** This node's copies; absent on clients that fetch nothing twice. */
   readonly cache?: BlobCache;
 }
@@ -46,59 +52,53 @@ export interface FetchedArtifact {
   readonly digest: Digest;
 }
 
-const CHUNK_BYTES = 256 * KiB;
 /** A transaction takes 1 MiB: three chunks and their keys. */
 const CHUNKS_PER_TRANSACTION = 3;
+/** Pushes again when what it had written was removed meanwhile; more than this is a fight, not a coincidence. */
+const PUSH_ATTEMPTS_MAX = 5;
+/** A push of what is there says that it is wanted, and is noted if the latest one is so long ago. */
+const NOTE_AGAIN_AFTER_MS = HOUR_MS;
 
-const rowSchema = z.object({
-  digest: z.string().transform(parseDigest),
-  bytes: z.int().min(1).max(ARCHIVE_BYTES_MAX),
-  chunks: z.int().min(1),
-  manifest: z.unknown(),
-});
-
-interface ArtifactRow {
-  readonly digest: Digest;
-  readonly bytes: number;
-  readonly chunks: number;
-  readonly manifest: Manifest;
+/** A row and the revision that guards writes to it. */
+interface FoundRow {
+  readonly row: ArtifactRow;
+  readonly modRevision: number;
 }
 
 /** Stores slice archives in the cluster and fetches them from there. */
 export class ArtifactRepository {
   private readonly kv: Kv;
+  private readonly clock: RepositoryPorts["clock"];
   private readonly cache: BlobCache | undefined;
 
   constructor(ports: RepositoryPorts) {
     this.kv = ports.kv;
+    this.clock = ports.clock;
     this.cache = ports.cache;
   }
 
   /**
    * Stores an archive. Pushing the same bytes again, also at the same time, is fine.
-   * @throws AetherError E_INVALID, E_VERSION, E_TOO_LARGE for a bad archive; E_CONFLICT when other bytes have its name.
+   * @throws AetherError E_INVALID, E_VERSION, E_TOO_LARGE for a bad archive, with nothing written; E_CONFLICT when
+   *   other bytes have its name.
    */
   async push(archive: Uint8Array, options: PushOptions = {}): Promise<PushedArtifact> {
-    const { manifest, digest } = decodeArchive(archive);
-    const { artifact } = manifest;
+    const decoded = decodeArchive(archive);
+    checkNewManifest(decoded.manifest);
+    const { digest, manifest: { artifact } } = decoded;
     if (options.expect !== undefined && options.expect !== artifact) {
       throw new AetherError("E_INVALID", `the archive is ${artifact}, but ${options.expect} was to be written`);
     }
-    const held = await this.readRow(artifact, options);
-    if (held !== undefined) return sameOrConflict(artifact, digest, held);
-
-    const chunks = await this.writeChunks(digest, archive, options);
-    const key = formatKey({ kind: "artifact", artifact });
-    const row = { digest, bytes: archive.byteLength, chunks, manifest };
-    const written = await this.kv.transact({
-      compare: [{ key, target: "exists", op: "=", value: false }],
-      then: [{ kind: "put", key, value: row }],
-      else: [{ kind: "get", key }],
-    }, options);
-    if (written.succeeded) return { artifact, digest };
-    const [found] = written.results;
-    const winner = found?.kind === "get" ? found.entry : undefined;
-    return sameOrConflict(artifact, digest, winner === undefined ? undefined : parseRow(winner));
+    for (let attempt = 1; attempt <= PUSH_ATTEMPTS_MAX; attempt++) {
+      options.signal?.throwIfAborted();
+      const held = await this.findRow(artifact, options);
+      if (held !== undefined && held.row.digest !== digest) throw heldByOther(artifact, digest, held.row);
+      const isThere = held === undefined
+        ? await this.write(decoded, archive, options)
+        : await this.noteAgain(artifact, held, options);
+      if (isThere) return { artifact, digest };
+    }
+    throw new AetherError("E_CONFLICT", `${artifact} was removed again and again while it was pushed: push it again`);
   }
 
   /**
@@ -123,22 +123,53 @@ export class ArtifactRepository {
   async list(options: KvReadOptions = {}): Promise<readonly ArtifactSummary[]> {
     const entries = await listRows(this.kv, prefixOf({ kind: "artifacts" }), options);
     return entries.map((entry) => {
-      const { digest, bytes, manifest } = parseRow(entry);
+      const { digest, bytes, manifest } = parseArtifactRow(entry.key, entry.value);
       return { artifact: manifest.artifact, digest, bytes, manifest };
     });
   }
 
-  private async writeChunks(digest: Digest, archive: Uint8Array, options: CallOptions): Promise<number> {
-    const puts: Op[] = [];
-    for (let from = 0; from < archive.byteLength; from += CHUNK_BYTES) {
-      const key = formatKey({ kind: "blob", digest, chunk: puts.length });
-      puts.push({ kind: "put", key, value: archive.subarray(from, from + CHUNK_BYTES) });
+  /** False when somebody else wrote the row, or removed chunks, before this row was written. */
+  private async write({ manifest, digest }: SliceArchive, archive: Uint8Array, options: CallOptions): Promise<boolean> {
+    const key = formatKey({ kind: "artifact", artifact: manifest.artifact });
+    const guards: Compare[] = [{ key, target: "exists", op: "=", value: false }];
+    const [first, second, ...rest] = chunksOf(digest, archive);
+    if (second !== undefined) {
+      const value = await this.writeSecond(second, options);
+      guards.push({ key: second.key, target: "modRevision", op: "=", value });
     }
-    for (let from = 0; from < puts.length; from += CHUNKS_PER_TRANSACTION) {
+    for (let from = 0; from < rest.length; from += CHUNKS_PER_TRANSACTION) {
       options.signal?.throwIfAborted();
-      await this.kv.transact({ compare: [], then: puts.slice(from, from + CHUNKS_PER_TRANSACTION), else: [] }, options);
+      await this.kv.transact({ compare: [], then: rest.slice(from, from + CHUNKS_PER_TRANSACTION), else: [] }, options);
     }
-    return puts.length;
+    const bytes = archive.byteLength;
+    const row: ArtifactRow = { digest, bytes, chunks: chunkCount(bytes), pushedAtMs: this.clock.wallMs(), manifest };
+    const then: readonly Op[] = [...(first === undefined ? [] : [first]), { kind: "put", key, value: row }];
+    return (await this.kv.transact({ compare: guards, then, else: [] }, options)).succeeded;
+  }
+
+  /** Writes chunk 1 unless it is there: pushes of the same bytes at once do not disturb each other. Its revision. */
+  private async writeSecond(put: Op, options: CallOptions): Promise<number> {
+    const { succeeded, revision, results } = await this.kv.transact({
+      compare: [{ key: put.key, target: "exists", op: "=", value: false }],
+      then: [put],
+      else: [{ kind: "get", key: put.key }],
+    }, options);
+    const [found] = results;
+    return !succeeded && found?.kind === "get" && found.entry !== undefined ? found.entry.modRevision : revision;
+  }
+
+  /** False when the row has changed since it was found. */
+  private async noteAgain(artifact: ArtifactId, held: FoundRow, options: CallOptions): Promise<boolean> {
+    const { row, modRevision } = held;
+    const pushedAtMs = this.clock.wallMs();
+    if (pushedAtMs - row.pushedAtMs < NOTE_AGAIN_AFTER_MS) return true;
+    const key = formatKey({ kind: "artifact", artifact });
+    const noted = await this.kv.transact({
+      compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
+      then: [{ kind: "put", key, value: { ...row, pushedAtMs } }],
+      else: [],
+    }, options);
+    return noted.succeeded;
   }
 
   private async readChunks(artifact: ArtifactId, row: ArtifactRow, options: CallOptions): Promise<Uint8Array> {
@@ -146,11 +177,13 @@ export class ArtifactRepository {
     let at = 0;
     for (let chunk = 0; chunk < row.chunks; chunk++) {
       options.signal?.throwIfAborted();
-      const key = formatKey({ kind: "blob", digest: row.digest, chunk });
+      const key = chunkKey(row.digest, chunk);
       // Local is enough (R2): this node has applied the row, so it has applied the chunks.
       const { entry } = await this.kv.get(key, { ...options, consistency: "local" });
       if (!(entry?.value instanceof Uint8Array) || at + entry.value.byteLength > row.bytes) {
-        throw corrupt(artifact, `chunk ${chunk} is missing or too long`);
+        // The chunks go with the row: it may have been removed since it was read.
+        await this.requireRow(artifact, options);
+        throw corruptArtifact(artifact, `chunk ${chunk} is missing or too long`);
       }
       archive.set(entry.value, at);
       at += entry.value.byteLength;
@@ -167,56 +200,40 @@ export class ArtifactRepository {
   }
 
   private async requireRow(artifact: ArtifactId, options: CallOptions): Promise<ArtifactRow> {
-    // Rows never change (R1), so one that is here is right; only absence must be asked of a quorum.
-    const local = await this.readRow(artifact, { ...options, consistency: "local" });
-    const row = local ?? await this.readRow(artifact, options);
-    if (row !== undefined) return row;
+    // What a row says never changes (R1), so one that is here is right; only absence must be asked of a quorum.
+    const local = await this.findRow(artifact, { ...options, consistency: "local" });
+    const found = local ?? await this.findRow(artifact, options);
+    if (found !== undefined) return found.row;
     throw new AetherError("E_NOT_FOUND", `there is no artifact ${artifact}: push it first`, {
       outcome: "none",
       details: { artifact },
     });
   }
 
-  private async readRow(artifact: ArtifactId, options: KvReadOptions): Promise<ArtifactRow | undefined> {
+  private async findRow(artifact: ArtifactId, options: KvReadOptions): Promise<FoundRow | undefined> {
     const { entry } = await this.kv.get(formatKey({ kind: "artifact", artifact }), options);
-    return entry === undefined ? undefined : parseRow(entry);
+    if (entry === undefined) return undefined;
+    return { row: parseArtifactRow(entry.key, entry.value), modRevision: entry.modRevision };
   }
 }
 
-function parseRow(entry: KvEntry): ArtifactRow {
-  const parsed = rowSchema.safeParse(entry.value);
-  if (!parsed.success) throw corrupt(entry.key, z.prettifyError(parsed.error));
-  return { ...parsed.data, manifest: trustStored(entry.key, () => parseManifest(parsed.data.manifest)) };
+function chunksOf(digest: Digest, archive: Uint8Array): readonly Op[] {
+  return Array.from({ length: chunkCount(archive.byteLength) }, (_, chunk): Op => ({
+    kind: "put",
+    key: chunkKey(digest, chunk),
+    value: archive.subarray(chunk * CHUNK_BYTES, (chunk + 1) * CHUNK_BYTES),
+  }));
 }
 
-function sameOrConflict(artifact: ArtifactId, digest: Digest, held: ArtifactRow | undefined): PushedArtifact {
-  if (held?.digest === digest) return { artifact, digest };
-  throw new AetherError("E_CONFLICT", `${artifact} exists with other content and never changes: raise the version`, {
-    details: { artifact, digest, held: held?.digest },
+function heldByOther(artifact: ArtifactId, digest: Digest, held: ArtifactRow): AetherError {
+  return new AetherError("E_CONFLICT", `${artifact} exists with other content and never changes: raise the version`, {
+    details: { artifact, digest, held: held.digest },
   });
 }
 
 function decodeStored(artifact: ArtifactId, digest: Digest, bytes: Uint8Array): SliceArchive {
   const archive = trustStored(artifact, () => decodeArchive(bytes));
-  if (archive.digest !== digest) throw corrupt(artifact, "its archive does not have its digest");
-  if (archive.manifest.artifact !== artifact) throw corrupt(artifact, "its archive is another artifact's");
+  if (archive.digest !== digest) throw corruptArtifact(artifact, "its archive does not have its digest");
+  if (archive.manifest.artifact !== artifact) throw corruptArtifact(artifact, "its archive is another artifact's");
   return archive;
-}
-
-/** What was valid when it was stored and is not now is damage, unless a newer version wrote it. */
-function trustStored<T>(what: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof AetherError && error.code === "E_VERSION") throw error;
-    throw corrupt(what, "it does not parse", error);
-  }
-}
-
-function corrupt(what: string, reason: string, cause?: unknown): AetherError {
-  return new AetherError("E_DATA_CORRUPT", `the stored ${what} cannot be used: ${reason}`, {
-    outcome: "none",
-    details: { what },
-    cause,
-  });
 }

@@ -119,7 +119,7 @@ function openWork(
 ): Work {
   const { process, clock, messaging, random } = env;
   const { node } = process;
-  const artifacts = new ArtifactRepository({ kv });
+  const artifacts = new ArtifactRepository({ kv, clock });
   const blueprints = new BlueprintStore({ kv, artifacts });
   const cluster = new ClusterServices({ clock, telemetry }, { kv, messaging, group, onFatal }, {
     node, ...group.origin, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY,

@@ -6,6 +6,7 @@ import type { ArtifactId, Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { decodeArchive, encodeArchive } from "../core/archive.ts";
 import { MANIFEST_FORMAT, type Manifest, type ManifestUse } from "../core/manifest.ts";
+import { checkNewManifest } from "../core/manifest-rules.ts";
 import { bundleOwnModule, bundleSlice } from "./bundle-adapter.ts";
 import type { SliceDescription } from "./describe-slice.ts";
 import { inspectBundle } from "./inspect-adapter.ts";
@@ -26,7 +27,7 @@ export interface BuiltArtifact {
 
 /**
  * Builds the slice package in a directory. The slice's code runs only to read its contract, in a worker with limits.
- * @throws AetherError E_NOT_FOUND, E_INVALID (what is wrong, and where), E_TOO_LARGE
+ * @throws AetherError E_NOT_FOUND, E_INVALID (what is wrong, and where), E_VERSION, E_TOO_LARGE
  */
 export async function buildSlice({ directory, signal }: BuildRequest): Promise<BuiltArtifact> {
   const slicePackage = await openSlicePackage(directory);
@@ -39,20 +40,23 @@ export async function buildSlice({ directory, signal }: BuildRequest): Promise<B
     const where = join(slicePackage.directory, slicePackage.main);
     throw new AetherError("E_INVALID", `${where} is not a slice: ${described.reason}`);
   }
-  const archive = encodeArchive(manifestOf(slicePackage, described.description, bundle), bundle);
+  const planned = manifestOf(slicePackage, described.description, bundle);
+  checkNewManifest(planned);
+  const archive = encodeArchive(planned, bundle);
   // Read back, so that what is handed out is what the cluster will accept.
   const { manifest, digest } = decodeArchive(archive);
   return { artifact: manifest.artifact, digest, archive, manifest };
 }
 
 function manifestOf(slicePackage: SlicePackage, description: SliceDescription, bundle: Uint8Array): Manifest {
-  const { slice, methods, config, sdkVersion } = description;
+  const { slice, methods, loadAfter, config, sdkVersion } = description;
   return {
     format: MANIFEST_FORMAT,
     artifact: slicePackage.artifact,
     slice,
     methods,
     uses: joinUses(slicePackage, description),
+    ...(loadAfter === undefined ? {} : { loadAfter }),
     ...(config === undefined ? {} : { config }),
     sdkVersion,
     digest: sha256(bundle),

@@ -10,6 +10,8 @@ export interface SliceDescription {
   readonly methods: Readonly<Record<string, ManifestMethod>>;
   /** Contract names by the slice's own name for each. */
   readonly uses: Readonly<Record<string, string>>;
+  /** Contract names. */
+  readonly loadAfter?: readonly string[];
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
 }
@@ -36,6 +38,7 @@ const sliceSchema = z.object({
   contract: contractSchema,
   methods: z.record(z.string(), callable),
   uses: z.record(z.string(), z.object({ name: nameSchema })),
+  loadAfter: z.array(z.string()).default([]),
   config: zodType.optional(),
   start: callable.optional(),
   stop: callable.optional(),
@@ -50,11 +53,16 @@ export function describeSlice(exported: unknown): Described {
   }
   const parsed = sliceSchema.safeParse(exported);
   if (!parsed.success) return refused(`its default export is not a valid slice: ${z.prettifyError(parsed.error)}`);
-  const { contract, methods, uses, config, sdkVersion } = parsed.data;
+  const { contract, methods, uses, loadAfter, config, sdkVersion } = parsed.data;
   const missing = Object.keys(contract.methods).filter((name) => !Object.hasOwn(methods, name));
   if (missing.length > 0) {
     return refused(`the contract "${contract.name}" has methods without handler: ${missing.join(", ")}`);
   }
+  const unknown = loadAfter.filter((alias) => !Object.hasOwn(uses, alias));
+  if (unknown.length > 0) {
+    return refused(`"loadAfter" names ${unknown.join(", ")}, which is not among its "uses"`);
+  }
+  const awaited = loadAfter.flatMap((alias) => uses[alias]?.name ?? []);
   return {
     kind: "described",
     description: {
@@ -66,6 +74,7 @@ export function describeSlice(exported: unknown): Described {
         output: toJsonSchema(method.output, "output"),
       }])),
       uses: Object.fromEntries(Object.entries(uses).map(([alias, used]) => [alias, used.name])),
+      ...(awaited.length === 0 ? {} : { loadAfter: [...new Set(awaited)].sort() }),
       ...(config === undefined ? {} : { config: toJsonSchema(config, "input") }),
       sdkVersion,
     },

@@ -1,8 +1,8 @@
 // Owns: reading the files that make a directory a slice package.
-import { readdir, readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { readdir, readFile, realpath } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
 import { AetherError } from "../../base/errors.ts";
-import { readSlicePackage, type SlicePackage } from "./slice-package.ts";
+import { mainOutside, readSlicePackage, type SlicePackage } from "./slice-package.ts";
 
 /** Reads and checks the slice package in `directory`. @throws AetherError E_NOT_FOUND, E_INVALID */
 export async function openSlicePackage(directory: string): Promise<SlicePackage> {
@@ -12,12 +12,21 @@ export async function openSlicePackage(directory: string): Promise<SlicePackage>
   });
   const readIfThere = (name: string): Promise<unknown> =>
     files.includes(name) ? readJson(join(absolute, name)) : Promise.resolve(undefined);
-  return readSlicePackage({
+  const slicePackage = readSlicePackage({
     directory: absolute,
     aetherJson: await readIfThere("aether.json"),
     packageJson: await readIfThere("package.json"),
     files: new Set(files),
   });
+  if (await leadsOutside(slicePackage)) throw mainOutside(absolute, slicePackage.main);
+  return slicePackage;
+}
+
+/** By a symbolic link. A file that is not there is for the bundler to name. */
+async function leadsOutside({ directory, main }: SlicePackage): Promise<boolean> {
+  // ignored: a file that cannot be followed is one that cannot be built either.
+  const target = await realpath(join(directory, main)).catch(() => undefined);
+  return target !== undefined && !target.startsWith(`${await realpath(directory)}${sep}`);
 }
 
 async function readJson(file: string): Promise<unknown> {

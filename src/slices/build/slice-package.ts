@@ -1,4 +1,5 @@
 // Owns: what a slice package says about itself, in `aether.json` or in the field "aether" of `package.json`.
+import { isAbsolute, normalize, sep } from "node:path";
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseArtifactId, type ArtifactId } from "../../base/ids.ts";
@@ -47,8 +48,18 @@ export function readSlicePackage(found: SlicePackageFiles): SlicePackage {
   if (main === undefined) {
     throw new AetherError("E_INVALID", `${found.directory} has no slice: expected slice.ts, index.ts or "main"`);
   }
+  // What is built is what the package holds, wherever the package lies.
+  if (isAbsolute(main) || normalize(main).split(sep).includes("..")) {
+    throw mainOutside(found.directory, main);
+  }
   for (const [alias, text] of Object.entries(stated.uses)) checkUse(found.directory, alias, text);
   return { directory: found.directory, artifact: stated.artifact, main, uses: stated.uses };
+}
+
+/** The entry file is not in the package's directory. */
+export function mainOutside(directory: string, main: string): AetherError {
+  const message = `"main" is ${JSON.stringify(main)}, which is outside of the package ${directory}: move it there`;
+  return new AetherError("E_INVALID", message, { details: { issues: [{ path: ["main"], message }] } });
 }
 
 type Stated = Pick<SlicePackage, "artifact" | "uses"> & { readonly main: string | undefined };

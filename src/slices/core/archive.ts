@@ -4,12 +4,15 @@ import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { sha256 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { MiB } from "../../base/units.ts";
+import { KiB, MiB } from "../../base/units.ts";
 import { toCanonical } from "./canonical.ts";
 import { parseManifest, type Manifest } from "./manifest.ts";
 
 /** Largest archive that the cluster stores: HTTP takes as much in one body. */
 export const ARCHIVE_BYTES_MAX = 64 * MiB;
+
+/** Names, numbers and texts of a manifest and of the schemas in it, a byte each at least (MANIFEST_BYTES_MAX). */
+const VALUES_MAX = 256 * KiB;
 
 const MAGIC = new TextEncoder().encode("AETHERSL");
 const FORMAT = 1;
@@ -44,16 +47,24 @@ export function decodeArchive(archive: Uint8Array): SliceArchive {
   if (format !== FORMAT) {
     throw new AetherError("E_VERSION", `the archive has format ${String(format)}; this version reads ${FORMAT} only`);
   }
-  const body = decodeUntrusted(archive.subarray(HEADER_BYTES), ARCHIVE_BYTES_MAX);
+  const body = decodeUntrusted(archive.subarray(HEADER_BYTES), ARCHIVE_BYTES_MAX, VALUES_MAX);
   if (!Array.isArray(body) || body.length !== 2 || !(body[1] instanceof Uint8Array)) {
     throw new AetherError("E_INVALID", "a slice archive holds a manifest and a bundle; this one does not");
   }
   const bundle: Uint8Array = body[1];
   const manifest = parseManifest(body[0]);
-  if (sha256(bundle) !== manifest.digest) {
-    throw new AetherError("E_INVALID", `the bundle of ${manifest.artifact} does not have the digest of its manifest`);
+  const actual = bundle.byteLength;
+  if (actual !== manifest.bundleBytes) {
+    throw otherBundle(manifest, "bundleBytes", `the bundle has ${actual} bytes and not ${manifest.bundleBytes}`);
   }
+  if (sha256(bundle) !== manifest.digest) throw otherBundle(manifest, "digest", "the bundle has another digest");
   return { manifest, bundle, digest: sha256(archive) };
+}
+
+function otherBundle(manifest: Manifest, field: string, found: string): AetherError {
+  const issues = [{ path: [field], message: found }];
+  const message = `${manifest.artifact} does not hold what its manifest says: ${found}; build it again`;
+  return new AetherError("E_INVALID", message, { details: { issues } });
 }
 
 function checkSize(archive: Uint8Array): void {

@@ -1,8 +1,10 @@
 // Owns: the manifest of an artifact: what the cluster knows of a slice without running its code.
+// Does not own: what a new artifact must keep to besides (manifest-rules.ts).
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import { parseDigest } from "../../base/ids.ts";
+import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { artifactIdSchema } from "./instance-spec.ts";
 
@@ -33,6 +35,8 @@ export interface Manifest {
   readonly slice: string;
   readonly methods: Readonly<Record<string, ManifestMethod>>;
   readonly uses: Readonly<Record<string, ManifestUse>>;
+  /** Names of the slices that must serve before this one is activated; absent when it waits for none. */
+  readonly loadAfter?: readonly string[];
   /** Absent when the slice takes no config. */
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
@@ -54,13 +58,17 @@ const manifestSchema = z.object({
     output: jsonSchemaSchema,
   })),
   uses: z.record(z.string(), z.object({ slice: nameSchema, artifact: z.string().exactOptional() })),
+  loadAfter: z.array(nameSchema).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),
   digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),
   bundleBytes: z.int().min(1),
 });
 
-/** @throws AetherError E_VERSION for a format this version does not know, E_INVALID for anything else that is wrong. */
+/**
+ * @throws AetherError E_VERSION for a format this version does not know; E_INVALID for anything else that is wrong,
+ *   with the places in `details.issues`.
+ */
 export function parseManifest(value: unknown): Manifest {
   const format = z.object({ format: z.number() }).safeParse(value);
   if (format.success && format.data.format !== MANIFEST_FORMAT) {
@@ -69,5 +77,7 @@ export function parseManifest(value: unknown): Manifest {
   }
   const parsed = manifestSchema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new AetherError("E_INVALID", `a manifest does not parse: ${z.prettifyError(parsed.error)}`);
+  const issues = plainIssues(parsed.error.issues);
+  const message = `this is not a manifest: ${issues.map(describeIssue).join("; ")}; build the slice again`;
+  throw new AetherError("E_INVALID", message, { details: { issues } });
 }

@@ -48,6 +48,38 @@ describe("a slice archive", () => {
     expect(() => decodeArchive(bytes)).toThrow(expect.objectContaining({ code: "E_INVALID" }));
   });
 
+  test("whose manifest has a million values is refused before it is decoded", () => {
+    const many = encode([Array.from({ length: 1_000_000 }, () => 0), new Uint8Array()]);
+    const archive = Buffer.concat([sampleArchive(sample).slice(0, 9), many]);
+    expect(() => decodeArchive(archive)).toThrow(
+      expect.objectContaining({ code: "E_INVALID", message: "there are more than 262144 values in these bytes" }),
+    );
+  });
+
+  test.each([
+    ["digest", sampleBundle({ artifact: "demo:others:1.0.0" })],
+    ["bundleBytes", sampleBundle({ artifact: "demo:orders:10.0.0" })],
+  ])("with another bundle than its manifest says is refused at `%s`", (field, bundle) => {
+    const mixed = encodeArchive(sampleManifest(sample), bundle);
+    const [path, code] = [[field], "E_INVALID"];
+    expect(() => decodeArchive(mixed)).toThrow(
+      expect.objectContaining({ code, details: { issues: [expect.objectContaining({ path })] } }),
+    );
+  });
+
+  test("names the fields of a manifest that are wrong", () => {
+    const { digest: _, ...rest } = sampleManifest(sample);
+    const wrong = { ...rest, methods: { ping: { effect: "sometimes" } }, artifact: "../../etc" };
+    try {
+      parseManifest(wrong);
+      expect.unreachable();
+    } catch (error) {
+      const { issues } = (error as { readonly details: { issues: { path: string[] }[] } }).details;
+      const paths = issues.map(({ path }) => path.join("."));
+      expect(paths).toEqual(expect.arrayContaining(["artifact", "methods.ping.effect", "digest"]));
+    }
+  });
+
   test("of another format version is refused as such", () => {
     const archive = sampleArchive(sample);
     archive[8] = 2;

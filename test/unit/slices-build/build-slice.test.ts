@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -88,15 +88,28 @@ describe("building a slice", () => {
 
   test("gives the same bytes from two directories", async () => {
     const first = await buildSlice({ directory: await project(good) });
-    // Another depth, and a tsconfig above it that would change the output.
+    // Another depth, a tsconfig above it that would change the output, files made in another order by somebody with
+    // other permissions at another time, and more files beside them.
     const tsconfig = '{"compilerOptions":{"target":"ES5"}}';
-    const elsewhere = await project({ ...good, "tsconfig.json": tsconfig }, "a/much/deeper/place");
+    const files = { ...good, "tsconfig.json": tsconfig, "orders/notes.md": "not part of it" };
+    const others = Object.entries(files).reverse();
+    const elsewhere = await project(Object.fromEntries(others), "a/much/deeper/place");
+    for (const name of await readdir(elsewhere)) {
+      await chmod(join(elsewhere, name), 0o600);
+      await utimes(join(elsewhere, name), 1, 1);
+    }
     const second = await buildSlice({ directory: elsewhere });
     expect(second.digest).toBe(first.digest);
     expect(Buffer.from(second.archive).equals(Buffer.from(first.archive))).toBe(true);
     const text = Buffer.from(first.archive).toString("latin1");
     expect(text).not.toContain(root);
     expect(text).not.toContain(process.cwd());
+  });
+
+  test("says in the manifest which slices it is loaded after, by the names of their contracts", async () => {
+    const directory = await withSlice(SLICE.replace("config:", 'loadAfter: ["prices"], config:'));
+    const built = await buildSlice({ directory });
+    expect(built.manifest.loadAfter).toEqual(["pricing"]);
   });
 
   test("gives another digest for other code, config or version", async () => {
@@ -159,6 +172,37 @@ describe("a slice that cannot be built", () => {
     await expect(buildSlice({ directory })).rejects.toMatchObject({
       code: "E_INVALID", message: expect.stringMatching(/"uses" names pricing, but the slice uses prices/),
     });
+  });
+
+  test.each([
+    ["../contracts.ts", "a path upwards"],
+    ["/etc/passwd", "an absolute path"],
+    ["sub/../../contracts.ts", "a path upwards in disguise"],
+  ])("because its main %s is %s is refused", async (main) => {
+    const text = JSON.stringify({ ...(JSON.parse(AETHER_JSON) as object), main });
+    const directory = await project({ ...good, "orders/aether.json": text });
+    await expect(buildSlice({ directory })).rejects.toMatchObject({
+      code: "E_INVALID", message: expect.stringContaining("outside of the package") as unknown,
+      details: { issues: [{ path: ["main"] }] },
+    });
+  });
+
+  test("because its main is a link out of the package is refused", async () => {
+    const directory = await project({ "secret.ts": "export default 1;", "orders/aether.json": AETHER_JSON });
+    await symlink(join(directory, "..", "secret.ts"), join(directory, "slice.ts"));
+    await expect(buildSlice({ directory })).rejects.toThrow("outside of the package");
+  });
+
+  test("because it uses itself is refused at the use", async () => {
+    const directory = await withSlice(SLICE.replace("prices: pricing", "prices: orders"));
+    await expect(buildSlice({ directory })).rejects.toMatchObject({
+      code: "E_INVALID", details: { issues: [{ path: ["uses", "prices"] }] },
+    });
+  });
+
+  test("because it loads after what it does not use is refused", async () => {
+    const directory = await withSlice(SLICE.replace("config:", 'loadAfter: ["stock"], config:'));
+    await expect(buildSlice({ directory })).rejects.toThrow('"loadAfter" names stock, which is not among its "uses"');
   });
 
   test("because its directory does not exist is refused as such", async () => {

@@ -14,6 +14,7 @@ import { sampleArchive, sampleBundle } from "./sample-artifacts.ts";
 
 const orders = parseArtifactId("demo:orders:1.0.0");
 const archive = sampleArchive({ artifact: orders });
+const clock = { wallMs: () => 1_700_000_000_000 };
 /** Several chunks, the last one short; no two alike. */
 const bigBundle = Buffer.from(Array.from({ length: 100_000 }, (_, index) => `line ${index};`).join("\n"));
 
@@ -37,7 +38,7 @@ async function writeChunk(kv: Kv, bytes: Uint8Array | undefined): Promise<void> 
 
 describe("pushing an artifact", () => {
   test("stores it, and fetching gives its bundle and manifest back", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     const pushed = await repository.push(archive, { expect: orders });
     expect(pushed).toEqual({ artifact: orders, digest: sha256(archive) });
     const fetched = await repository.fetch(orders);
@@ -47,14 +48,14 @@ describe("pushing an artifact", () => {
   });
 
   test("cuts a large one into chunks and puts it together again", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     await repository.push(sampleArchive({ artifact: orders, bundle: bigBundle }));
     expect(bigBundle.byteLength).toBeGreaterThan(4 * 256 * 1_024);
     expect(Buffer.from((await repository.fetch(orders)).bundle).equals(bigBundle)).toBe(true);
   });
 
   test("again with the same bytes is fine and writes nothing", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     const first = await repository.push(archive);
     const revision = local.kv.revision;
     expect(await repository.push(archive)).toEqual(first);
@@ -62,7 +63,7 @@ describe("pushing an artifact", () => {
   });
 
   test("with other bytes under the same name is a conflict, and the first stays (R1)", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     await repository.push(archive);
     const other = sampleArchive({ artifact: orders, bundle: Buffer.from("other") });
     await expect(repository.push(other)).rejects.toMatchObject({ code: "E_CONFLICT" });
@@ -70,7 +71,7 @@ describe("pushing an artifact", () => {
   });
 
   test("of one name by many at once lets exactly one content win (R1)", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     const contents = ["a", "b", "c"].flatMap((text) => [text, text]);
     const outcomes = await Promise.allSettled(
       contents.map((text) => repository.push(sampleArchive({ artifact: orders, bundle: Buffer.from(text) }))),
@@ -85,7 +86,7 @@ describe("pushing an artifact", () => {
   });
 
   test("as something else than it is, or garbage, is refused before anything is written", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     const expected = parseArtifactId("demo:orders:2.0.0");
     await expect(repository.push(archive, { expect: expected })).rejects.toMatchObject({ code: "E_INVALID" });
     await expect(repository.push(Buffer.from("garbage"))).rejects.toMatchObject({ code: "E_INVALID" });
@@ -94,7 +95,7 @@ describe("pushing an artifact", () => {
   });
 
   test("is listed with its size and manifest", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     await repository.push(archive);
     await repository.push(sampleArchive({ artifact: "demo:orders:1.1.0" }));
     expect(await repository.list()).toMatchObject([
@@ -106,7 +107,7 @@ describe("pushing an artifact", () => {
 
 describe("fetching an artifact", () => {
   test("that nobody pushed says so", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     await expect(repository.fetch(orders)).rejects.toMatchObject({ code: "E_NOT_FOUND" });
     await expect(repository.manifest(orders)).rejects.toMatchObject({ code: "E_NOT_FOUND" });
   });
@@ -117,7 +118,7 @@ describe("fetching an artifact", () => {
     ["lengthened", Buffer.concat([archive, Buffer.from("x")])],
     ["missing", undefined],
   ])("whose stored bytes are %s is refused (R3)", async (_what, bytes) => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
     await repository.push(archive);
     await writeChunk(local.kv, bytes);
     await expect(repository.fetch(orders)).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
@@ -125,7 +126,7 @@ describe("fetching an artifact", () => {
 
   test("works from the cache without the store's chunks", async () => {
     const cache = createDirectoryBlobCache(join(directory, "not", "there", "yet"));
-    const repository = new ArtifactRepository({ kv: local.kv, cache });
+    const repository = new ArtifactRepository({ kv: local.kv, clock, cache });
     await repository.push(archive);
     const first = await repository.fetch(orders);
     await writeChunk(local.kv, undefined);
@@ -133,7 +134,7 @@ describe("fetching an artifact", () => {
   });
 
   test("repairs a damaged file of the cache from the store", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv, cache: createDirectoryBlobCache(directory) });
+    const repository = new ArtifactRepository({ kv: local.kv, clock, cache: createDirectoryBlobCache(directory) });
     await repository.push(archive);
     await repository.fetch(orders);
     const file = join(directory, sha256(archive));
@@ -145,7 +146,7 @@ describe("fetching an artifact", () => {
   test("does not need the cache to work", async () => {
     const file = join(directory, "a-file");
     await writeFile(file, "not a directory");
-    const repository = new ArtifactRepository({ kv: local.kv, cache: createDirectoryBlobCache(file) });
+    const repository = new ArtifactRepository({ kv: local.kv, clock, cache: createDirectoryBlobCache(file) });
     await repository.push(archive);
     expect((await repository.fetch(orders)).manifest.artifact).toBe(orders);
   });

@@ -9,7 +9,9 @@ export interface Sample {
   /** Default: the artifact's name. */
   readonly slice?: string;
   readonly uses?: Readonly<Record<string, ManifestUse>>;
+  readonly loadAfter?: readonly string[];
   readonly config?: JsonSchema;
+  readonly sdkVersion?: string;
   readonly bundle?: Uint8Array;
 }
 
@@ -22,8 +24,9 @@ export function sampleManifest(sample: Sample): Manifest {
     slice: sample.slice ?? artifact.split(":")[1] ?? "",
     methods: { ping: { effect: "read", timeoutMs: 1_000, input: {}, output: { type: "string" } } },
     uses: sample.uses ?? {},
+    ...(sample.loadAfter === undefined ? {} : { loadAfter: sample.loadAfter }),
     ...(sample.config === undefined ? {} : { config: sample.config }),
-    sdkVersion: "0.1.0",
+    sdkVersion: sample.sdkVersion ?? "0.1.0",
     digest: sha256(bundle),
     bundleBytes: bundle.byteLength,
   };

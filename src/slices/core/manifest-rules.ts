@@ -1,0 +1,91 @@
+// Owns: what the manifest of a new artifact must keep to, beyond its form. What the cluster holds already was accepted
+// by the rules of its time and stays readable.
+import semver from "semver";
+import { encode } from "../../base/codec.ts";
+import { AetherError } from "../../base/errors.ts";
+import { describeIssue, type SchemaIssue } from "../../base/schema-issues.ts";
+import { KiB } from "../../base/units.ts";
+import { METHODS_MAX } from "../../sdk/contract.ts";
+import { SDK_VERSION } from "../../sdk/version.ts";
+import { isDeeperThan } from "./data-depth.ts";
+import type { JsonSchema, Manifest } from "./manifest.ts";
+
+/** As MessagePack. The artifact's row holds it, and is written together with the first chunk of the archive. */
+export const MANIFEST_BYTES_MAX = 256 * KiB;
+/** Levels of one JSON Schema. A value of the store has 64, of which its row takes a few. */
+const SCHEMA_DEPTH_MAX = 32;
+/** Slices that one slice calls. */
+const USES_MAX = 100;
+
+/**
+ * Checks what a builder or a pusher brings, before anything is written.
+ * @throws AetherError E_TOO_LARGE with limit and actual; E_VERSION for another SDK; E_INVALID. Each but the first has
+ *   the places in `details.issues`.
+ */
+export function checkNewManifest(manifest: Manifest): void {
+  const actual = encode(manifest).byteLength;
+  if (actual > MANIFEST_BYTES_MAX) {
+    const message = `the manifest of ${manifest.artifact} has ${actual} bytes, the limit is ${MANIFEST_BYTES_MAX}: ` +
+      "split the contract, or shorten its schemas";
+    throw new AetherError("E_TOO_LARGE", message, { details: { limit: MANIFEST_BYTES_MAX, actual } });
+  }
+  const sdkIssue = sdkIssueOf(manifest.sdkVersion);
+  if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
+  const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest)];
+  if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
+}
+
+/**
+ * Why this version does not run what was built with that SDK; undefined when it does. Before 1.0 each minor version is
+ * one of its own; from then on a slice may be older than the node, but not newer.
+ */
+export function sdkIssueOf(sdkVersion: string): SchemaIssue | undefined {
+  const built = semver.parse(sdkVersion);
+  const own = semver.parse(SDK_VERSION);
+  if (built === null || own === null) return sdkIssue(`"${sdkVersion.slice(0, 64)}" is no version of the SDK`);
+  const isSameLine = built.major === own.major && (own.major > 0 || built.minor === own.minor);
+  if (isSameLine && built.minor <= own.minor) return undefined;
+  const advice = semver.gt(built, own) ? "upgrade the nodes first, or build it with that one" : "build it again";
+  return sdkIssue(`the slice was built with SDK ${sdkVersion}, this node has ${SDK_VERSION}: ${advice}`);
+}
+
+function sdkIssue(message: string): SchemaIssue {
+  return { path: ["sdkVersion"], message };
+}
+
+function countIssues({ methods, uses }: Manifest): readonly SchemaIssue[] {
+  return [
+    ...tooMany("methods", Object.keys(methods).length, METHODS_MAX),
+    ...tooMany("uses", Object.keys(uses).length, USES_MAX),
+  ];
+}
+
+function tooMany(field: string, actual: number, limit: number): readonly SchemaIssue[] {
+  return actual <= limit ? [] : [{ path: [field], message: `it has ${actual}; the limit is ${limit}` }];
+}
+
+function depthIssues({ methods, config }: Manifest): readonly SchemaIssue[] {
+  const schemas: [readonly string[], JsonSchema][] = Object.entries(methods).flatMap(([name, { input, output }]) => [
+    [["methods", name, "input"], input],
+    [["methods", name, "output"], output],
+  ]);
+  if (config !== undefined) schemas.push([["config"], config]);
+  return schemas.filter(([, schema]) => isDeeperThan(schema, SCHEMA_DEPTH_MAX))
+    .map(([path]) => ({ path, message: `its JSON Schema is deeper than ${SCHEMA_DEPTH_MAX} levels: name its parts` }));
+}
+
+/** A call to its own name would go to any of its instances, itself included. */
+function selfIssues({ slice, uses }: Manifest): readonly SchemaIssue[] {
+  return Object.entries(uses).filter(([, use]) => use.slice === slice).map(([alias]) => ({
+    path: ["uses", alias],
+    message: "a slice does not call itself through the cluster: call the function",
+  }));
+}
+
+function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: readonly SchemaIssue[]): AetherError {
+  const shown = issues.slice(0, ISSUES_SHOWN);
+  const message = `${manifest.artifact} cannot be stored: ${shown.map(describeIssue).join("; ")}`;
+  return new AetherError(code, message, { details: { issues: shown } });
+}
+
+const ISSUES_SHOWN = 20;

@@ -1,0 +1,74 @@
+import { describe, expect, test } from "vitest";
+import type { AetherError } from "../../../src/base/errors.ts";
+import { SDK_VERSION } from "../../../src/sdk/version.ts";
+import type { Manifest } from "../../../src/slices/core/manifest.ts";
+import { checkNewManifest, MANIFEST_BYTES_MAX, sdkIssueOf } from "../../../src/slices/core/manifest-rules.ts";
+import { sampleManifest } from "./sample-artifacts.ts";
+
+const sample = sampleManifest({ artifact: "demo:orders:1.0.0" });
+const ping = { effect: "read", timeoutMs: 1_000, input: {}, output: {} } as const;
+
+function nested(levels: number): Record<string, unknown> {
+  return levels === 1 ? {} : { items: nested(levels - 1) };
+}
+
+function manyOf<T>(count: number, value: T): Record<string, T> {
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`n${index}`, value]));
+}
+
+function refusalOf(manifest: Manifest): AetherError {
+  try {
+    checkNewManifest(manifest);
+  } catch (error) {
+    return error as AetherError;
+  }
+  throw new TypeError("it was not refused");
+}
+
+describe("the manifest of a new artifact", () => {
+  test("is accepted at each limit", () => {
+    checkNewManifest(sample);
+    checkNewManifest({ ...sample, methods: manyOf(100, ping), uses: manyOf(100, { slice: "pricing" }) });
+    checkNewManifest({ ...sample, config: nested(32) });
+  });
+
+  test.each([
+    ["methods", { methods: manyOf(101, ping) }, ["methods"], "it has 101; the limit is 100"],
+    ["uses", { uses: manyOf(101, { slice: "pricing" }) }, ["uses"], "it has 101; the limit is 100"],
+    ["depth of input", { methods: { ping: { ...ping, input: nested(33) } } }, ["methods", "ping", "input"], "deeper"],
+    ["depth of the config", { config: nested(33) }, ["config"], "deeper than 32 levels"],
+    ["use of itself", { uses: { self: { slice: "orders" } } }, ["uses", "self"], "does not call itself"],
+  ])("is refused beyond: %s", (_what, changes, path, message) => {
+    const { code, details } = refusalOf({ ...sample, ...changes });
+    expect(code).toBe("E_INVALID");
+    expect(details).toMatchObject({ issues: [{ path, message: expect.stringContaining(message) as unknown }] });
+  });
+
+  test("is refused above 256 KiB with limit and actual", () => {
+    const large = { ...sample, config: { description: "x".repeat(MANIFEST_BYTES_MAX) } };
+    const { code, details } = refusalOf(large);
+    expect(code).toBe("E_TOO_LARGE");
+    expect(details).toMatchObject({ limit: 262_144, actual: expect.any(Number) as unknown });
+  });
+
+  test.each([
+    ["a later line", "9.9.9", "upgrade the nodes first"],
+    ["a later line before 1.0", "0.99.0", "upgrade the nodes first"],
+    ["an earlier line", "0.0.9", "build it again"],
+    ["no version", "newest", "is no version of the SDK"],
+    ["something endless", "1".repeat(10_000), "is no version of the SDK"],
+  ])("built with %s of the SDK is refused with the place and what to do", (_what, sdkVersion, advice) => {
+    const { code, message, details, httpStatus } = refusalOf({ ...sample, sdkVersion });
+    expect({ code, httpStatus }).toEqual({ code: "E_VERSION", httpStatus: 400 });
+    expect(message).toContain(advice);
+    expect(message.length).toBeLessThan(300);
+    expect(details).toMatchObject({ issues: [{ path: ["sdkVersion"] }] });
+  });
+
+  test("of this SDK, or another patch of it, is fine", () => {
+    const [major, minor] = SDK_VERSION.split(".");
+    for (const version of [SDK_VERSION, `${major}.${minor}.99`, `${major}.${minor}.0-rc.1`]) {
+      expect(sdkIssueOf(version)).toBeUndefined();
+    }
+  });
+});
