@@ -17,6 +17,8 @@ export interface ResolvedSlice {
   readonly instances: number;
   readonly config: unknown;
   readonly uses: Readonly<Record<string, ResolvedUse>>;
+  /** Slices of this blueprint that must serve before an instance of this one is activated. */
+  readonly loadAfter?: readonly string[];
   readonly heapBytesMax: number;
   readonly concurrency: number;
   readonly variables: Readonly<Record<string, string>>;
@@ -43,6 +45,7 @@ const resolvedSliceSchema = z.object({
   instances: z.int().min(0).max(INSTANCES_MAX),
   config: z.unknown(),
   uses: resolvedUsesSchema,
+  loadAfter: z.array(nameSchema).exactOptional(),
   heapBytesMax: heapBytesSchema,
   concurrency: concurrencySchema,
   variables: variablesSchema,

@@ -9,6 +9,8 @@ import { nameSchema } from "../../sdk/name.ts";
 export interface ResolvedUse {
   readonly slice: string;
   readonly artifact: ArtifactId;
+  /** Versions that will do (semver), as the caller's package declared them; absent when it declared none: any. */
+  readonly range?: string;
 }
 
 /** Everything needed to run one instance; every node reads the same. */
@@ -38,7 +40,11 @@ export const artifactIdSchema = z.string().transform((text, context): ArtifactId
   }
 });
 
-export const resolvedUsesSchema = z.record(z.string(), z.object({ slice: nameSchema, artifact: artifactIdSchema }));
+export const resolvedUsesSchema = z.record(z.string(), z.object({
+  slice: nameSchema,
+  artifact: artifactIdSchema,
+  range: z.string().exactOptional(),
+}));
 
 export const instanceSpecSchema = z.object({
   key: z.string(),

@@ -1,15 +1,19 @@
 // Owns: turning a blueprint document into a resolved blueprint: each artifact range and each use becomes one exact
 // artifact, or a sentence that says what is missing.
-// Uses may be mutual and form cycles: they are resolved to artifacts, not to live endpoints, and no slice waits for
-// another one to load.
-import { z } from "zod";
+// Uses may be mutual and form cycles: they are resolved to artifacts, not to live endpoints. What a slice waits for
+// before it is activated (`loadAfter`) may not: such a circle would never come up, and is refused with its path.
 import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId } from "../../base/ids.ts";
+import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { BlueprintDocument, SliceDocument } from "../../sdk/blueprint.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import { toCanonical } from "./canonical.ts";
+import { checkConfig } from "./config-check.ts";
+import { isDeeperThan } from "./data-depth.ts";
 import type { ResolvedUse } from "./instance-spec.ts";
-import type { JsonSchema, Manifest, ManifestUse } from "./manifest.ts";
+import { findLoadCycle } from "./load-order.ts";
+import type { Manifest, ManifestUse } from "./manifest.ts";
+import { sdkIssueOf } from "./manifest-rules.ts";
 import {
   isMatch, isSameFamily, parseArtifactReference, pickNewest, sortNewestFirst, type ArtifactReference,
 } from "./version.ts";
@@ -24,28 +28,26 @@ export interface ResolveRequest {
   readonly elsewhere: ReadonlyMap<string, ArtifactId>;
 }
 
-/** One thing that is wrong with a blueprint, and where. */
-interface Issue {
-  readonly path: readonly string[];
-  readonly message: string;
-}
-
 const CANDIDATES_SHOWN = 10;
+/** Levels of a config. A value of the store has 64, of which the rows around it take a few. */
+const CONFIG_DEPTH_MAX = 32;
 
 /**
  * Resolves everything, or names everything that cannot be.
  * @throws AetherError E_INVALID with `details.issues`: the path in the document, and what the candidates are.
  */
 export function resolveBlueprint(request: ResolveRequest): ResolvedBlueprint {
-  const issues: Issue[] = [];
+  const issues: SchemaIssue[] = [];
   const chosen = chooseArtifacts(request, issues);
   const slices: [string, ResolvedSlice][] = [];
   for (const [slice, manifest] of chosen) {
     const document = request.document.slices[slice];
     if (document === undefined) continue;
-    checkConfig(slice, document, manifest, issues);
-    slices.push([slice, resolvedSlice(document, manifest, resolveUses(request, chosen, slice, issues))]);
+    issues.push(...configIssues(slice, document, manifest), ...loadIssues(slice, manifest, request.document));
+    const uses = resolveUses(request, chosen, slice, issues);
+    if (issues.length === 0) slices.push([slice, resolvedSlice(document, manifest, uses)]);
   }
+  issues.push(...cycleIssues(chosen));
   if (issues.length > 0) throw refusal(request.name, issues);
   return { name: request.name, revision: request.revision, slices: Object.fromEntries(slices) };
 }
@@ -56,11 +58,13 @@ function resolvedSlice(
   uses: Readonly<Record<string, ResolvedUse>>,
 ): ResolvedSlice {
   const { instances, heapBytesMax, concurrency, variables, labels } = document;
+  const { loadAfter } = manifest;
   return {
     artifact: manifest.artifact,
     instances,
     config: toCanonical(document.config ?? {}),
     uses,
+    ...(loadAfter === undefined ? {} : { loadAfter }),
     heapBytesMax,
     concurrency,
     variables,
@@ -69,7 +73,7 @@ function resolvedSlice(
   };
 }
 
-function chooseArtifacts(request: ResolveRequest, issues: Issue[]): Map<string, Manifest> {
+function chooseArtifacts(request: ResolveRequest, issues: SchemaIssue[]): Map<string, Manifest> {
   const byArtifact = new Map(request.artifacts.map((manifest) => [manifest.artifact, manifest]));
   const chosen = new Map<string, Manifest>();
   for (const [slice, document] of Object.entries(request.document.slices)) {
@@ -85,6 +89,8 @@ function chooseArtifacts(request: ResolveRequest, issues: Issue[]): Map<string, 
       const message = `${manifest.artifact} is the slice "${manifest.slice}": give it that name in the blueprint`;
       issues.push({ path: ["slices", slice], message });
     } else {
+      const outdated = sdkIssueOf(manifest.sdkVersion);
+      if (outdated !== undefined) issues.push({ path, message: `${manifest.artifact}: ${outdated.message}` });
       chosen.set(slice, manifest);
     }
   }
@@ -95,13 +101,13 @@ function resolveUses(
   request: ResolveRequest,
   chosen: ReadonlyMap<string, Manifest>,
   slice: string,
-  issues: Issue[],
+  issues: SchemaIssue[],
 ): Readonly<Record<string, ResolvedUse>> {
   const uses: [string, ResolvedUse][] = [];
   for (const [alias, use] of Object.entries(chosen.get(slice)?.uses ?? {})) {
     const path = ["slices", slice, "uses", alias];
     const artifact = resolveUse(request, chosen, { use, path }, issues);
-    if (artifact !== undefined) uses.push([alias, { slice: use.slice, artifact }]);
+    if (artifact !== undefined) uses.push([alias, { slice: use.slice, artifact, ...rangeOf(use) }]);
   }
   return Object.fromEntries(uses);
 }
@@ -111,7 +117,7 @@ function resolveUse(
   request: ResolveRequest,
   chosen: ReadonlyMap<string, Manifest>,
   { use, path }: { readonly use: ManifestUse; readonly path: readonly string[] },
-  issues: Issue[],
+  issues: SchemaIssue[],
 ): ArtifactId | undefined {
   const reference = use.artifact === undefined ? undefined : readReference(use.artifact, path, issues);
   if (use.artifact !== undefined && reference === undefined) return undefined;
@@ -139,34 +145,42 @@ function resolveUse(
   return newest;
 }
 
-/**
- * A first check, so that most mistakes show when applying. What JSON Schema cannot say (refinements, transforms) is
- * checked by each instance with the slice's own schema when it is loaded.
- */
-function checkConfig(slice: string, document: SliceDocument, manifest: Manifest, issues: Issue[]): void {
+/** The versions that will do, also when the resolved one is not there to be called. */
+function rangeOf(use: ManifestUse): { readonly range?: string } {
+  return use.artifact === undefined ? {} : { range: parseArtifactReference(use.artifact).range };
+}
+
+function configIssues(slice: string, document: SliceDocument, manifest: Manifest): readonly SchemaIssue[] {
   const path = ["slices", slice, "config"];
   if (manifest.config === undefined) {
     const message = `${manifest.artifact} takes no config: leave it out`;
-    if (document.config !== undefined) issues.push({ path, message });
-    return;
+    return document.config === undefined ? [] : [{ path, message }];
   }
-  const checked = importJsonSchema(manifest.config)?.safeParse(document.config ?? {});
-  if (checked === undefined || checked.success) return;
-  for (const issue of checked.error.issues) {
-    issues.push({ path: [...path, ...issue.path.map(String)], message: issue.message });
+  if (isDeeperThan(document.config, CONFIG_DEPTH_MAX)) {
+    return [{ path, message: `it is deeper than ${CONFIG_DEPTH_MAX} levels: make it flatter` }];
   }
+  return checkConfig(manifest.config, document.config ?? {})
+    .map((issue) => ({ path: [...path, ...issue.path], message: issue.message }));
 }
 
-function importJsonSchema(schema: JsonSchema): z.ZodType | undefined {
-  try {
-    return z.fromJSONSchema(schema);
-  } catch {
-    // ignored: not every JSON Schema can be read back; then the instance's own check at load is the only one.
-    return undefined;
-  }
+/** Only slices of the same blueprint: two blueprints, each applied alone, could otherwise close a circle. */
+function loadIssues(slice: string, { loadAfter = [] }: Manifest, document: BlueprintDocument): readonly SchemaIssue[] {
+  return loadAfter.filter((name) => !Object.hasOwn(document.slices, name)).map((name) => ({
+    path: ["slices", slice, "loadAfter"],
+    message: `it is loaded after "${name}", which is not in this blueprint: add that slice to it`,
+  }));
 }
 
-function readReference(text: string, path: readonly string[], issues: Issue[]): ArtifactReference | undefined {
+function cycleIssues(chosen: ReadonlyMap<string, Manifest>): readonly SchemaIssue[] {
+  const order = new Map([...chosen].map(([slice, { loadAfter = [] }]) => [slice, loadAfter]));
+  const cycle = findLoadCycle(order);
+  if (cycle === undefined) return [];
+  const message = `${cycle.join(" -> ")}: each waits for the next to serve, so none would ever be activated; ` +
+    "call later than in start(), and leave one out of loadAfter";
+  return [{ path: ["slices", cycle[0] ?? "", "loadAfter"], message }];
+}
+
+function readReference(text: string, path: readonly string[], issues: SchemaIssue[]): ArtifactReference | undefined {
   try {
     return parseArtifactReference(text);
   } catch (error) {
@@ -193,7 +207,7 @@ function shown(artifacts: readonly ArtifactId[]): string {
   return rest > 0 ? `${list} and ${rest} more` : list;
 }
 
-function refusal(name: string, issues: readonly Issue[]): AetherError {
+function refusal(name: string, issues: readonly SchemaIssue[]): AetherError {
   const lines = issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
   const message = `blueprint "${name}" cannot be applied: ${lines.join("; ")}`;
   return new AetherError("E_INVALID", message, { details: { issues } });

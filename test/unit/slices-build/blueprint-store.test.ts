@@ -11,6 +11,7 @@ import { ArtifactRepository } from "../../../src/slices/repository.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, type Sample } from "./sample-artifacts.ts";
 
+const clock = { wallMs: () => 1_700_000_000_000 };
 let local: LocalKv;
 let blueprints: BlueprintStore;
 beforeEach(async () => {
@@ -20,11 +21,11 @@ beforeEach(async () => {
 afterEach(() => local.close());
 
 function storeOn(kv: Kv): BlueprintStore {
-  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv }) });
+  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv, clock }) });
 }
 
 async function push(...samples: readonly Sample[]): Promise<void> {
-  const repository = new ArtifactRepository({ kv: local.kv });
+  const repository = new ArtifactRepository({ kv: local.kv, clock });
   for (const sample of samples) await repository.push(sampleArchive(sample));
 }
 
@@ -166,7 +167,9 @@ describe("applying a blueprint", () => {
     await blueprints.apply("prices", { slices: { pricing: { artifact: "demo:pricing:1.0.0" } } });
     await blueprints.apply("shop", orders());
     const { slices } = await blueprints.get("shop");
-    expect(slices["orders"]?.uses).toEqual({ pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0" } });
+    expect(slices["orders"]?.uses).toEqual({
+      pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0", range: "^1.0.0" },
+    });
   });
 });
 

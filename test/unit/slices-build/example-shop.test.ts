@@ -30,7 +30,7 @@ describe("the example shop", () => {
   });
 
   test("is accepted as a whole: pushed, applied and resolved", async () => {
-    const repository = new ArtifactRepository({ kv: local.kv });
+    const repository = new ArtifactRepository({ kv: local.kv, clock: { wallMs: () => 0 } });
     for (const { archive } of built.values()) await repository.push(archive);
     const blueprints = new BlueprintStore({ kv: local.kv, artifacts: repository });
     const document: unknown = parse(await readFile(new URL("shop.yaml", SHOP), "utf8"));
@@ -38,8 +38,8 @@ describe("the example shop", () => {
     const { slices } = await blueprints.get("shop");
     expect(Object.values(slices).map(({ instances }) => instances)).toEqual([2, 2, 2]);
     expect(slices["orders"]?.uses).toEqual({
-      pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0" },
-      inventory: { slice: "inventory", artifact: "demo:inventory:1.0.0" },
+      pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0", range: "^1.0.0" },
+      inventory: { slice: "inventory", artifact: "demo:inventory:1.0.0", range: "^1.0.0" },
     });
   });
 });

@@ -55,7 +55,9 @@ describe("resolving a blueprint", () => {
       orders: { artifact: "demo:orders@1" },
       pricing: { artifact: "demo:pricing@1" },
     });
-    expect(slices["orders"]?.uses).toEqual({ pricing: { slice: "pricing", artifact: "demo:pricing:1.1.0" } });
+    expect(slices["orders"]?.uses).toEqual({ pricing: {
+      slice: "pricing", artifact: "demo:pricing:1.1.0", range: "^1.0.0",
+    } });
     expect(slices["pricing"]?.uses).toEqual({ shop: { slice: "orders", artifact: "demo:orders:1.0.0" } });
   });
 
@@ -139,6 +141,57 @@ describe("resolving a blueprint", () => {
     });
   });
 
+  test("refuses slices that wait for each other to load, with the path, and leaves mutual calls alone", () => {
+    const samples = (loadAfter: readonly string[]): readonly Sample[] => [
+      { artifact: "demo:orders:1.0.0", uses: usesPricing, loadAfter: ["pricing"] },
+      { artifact: "demo:pricing:1.0.0", uses: { orders: { slice: "orders" } }, loadAfter },
+    ];
+    const document = { orders: { artifact: "demo:orders@1" }, pricing: { artifact: "demo:pricing@1" } };
+    const { slices } = resolve(samples([]), document);
+    expect(slices["orders"]?.loadAfter).toEqual(["pricing"]);
+    expect(issuesOf(() => resolve(samples(["orders"]), document))).toMatchObject({
+      issues: [{
+        path: ["slices", "orders", "loadAfter"],
+        message: expect.stringContaining("orders -> pricing -> orders: ") as unknown,
+      }],
+    });
+    const { orders } = document;
+    expect(issuesOf(() => resolve(samples([]), { orders }, { pricing: "demo:pricing:1.0.0" }))).toMatchObject({
+      issues: [{
+        path: ["slices", "orders", "loadAfter"],
+        message: 'it is loaded after "pricing", which is not in this blueprint: add that slice to it',
+      }],
+    });
+  });
+
+  test("refuses an artifact of an SDK that this version does not run", () => {
+    const samples = [{ artifact: "demo:orders:1.0.0", sdkVersion: "9.0.0" }];
+    expect(issuesOf(() => resolve(samples, { orders: { artifact: "demo:orders@1" } }))).toMatchObject({
+      issues: [{
+        path: ["slices", "orders", "artifact"],
+        message: expect.stringContaining("demo:orders:1.0.0: the slice was built with SDK 9.0.0") as unknown,
+      }],
+    });
+  });
+
+  test("refuses a config that is too deep, before anything walks it", () => {
+    const samples = [{ artifact: "demo:orders:1.0.0", config: {} }];
+    // Deep enough to overflow a stack.
+    const config: unknown = JSON.parse(`${"[".repeat(200_000)}${"]".repeat(200_000)}`);
+    expect(issuesOf(() => resolve(samples, { orders: { artifact: "demo:orders@1", config } }))).toEqual({
+      issues: [{ path: ["slices", "orders", "config"], message: "it is deeper than 32 levels: make it flatter" }],
+    });
+  });
+
+  test("never runs a regular expression of a manifest", () => {
+    const pattern = { type: "object", properties: { a: { type: "string", pattern: "^(a+)+$" } } };
+    const samples = [{ artifact: "demo:orders:1.0.0", config: pattern }];
+    const config = { a: `${"a".repeat(60)}!` };
+    // Run, it would end after years. The slice's own schema judges it, in the slice's own thread.
+    const { slices } = resolve(samples, { orders: { artifact: "demo:orders@1", config } });
+    expect(slices["orders"]?.config).toEqual(config);
+  });
+
   test("does not take a schema it cannot read for a refusal", () => {
     const samples = [{ artifact: "demo:orders:1.0.0", config: { $ref: "https://example.org/nowhere" } }];
     const { slices } = resolve(samples, { orders: { artifact: "demo:orders@1", config: { a: 1 } } });
@@ -152,7 +205,7 @@ describe("resolving a blueprint", () => {
     expect(parseResolvedBlueprint(JSON.parse(JSON.stringify(resolved)))).toEqual(resolved);
     expect(instanceSpecOf(resolved, "orders", 1)).toEqual({
       key: "demo:orders:1.0.0/1", slice: "orders", artifact: "demo:orders:1.0.0", index: 1, config: {},
-      uses: { pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0" } },
+      uses: { pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0", range: "^1.0.0" } },
       heapBytesMax: 134_217_728, concurrency: 64, variables: { TZ: "UTC" },
     });
   });
