@@ -1,0 +1,128 @@
+// What callers are told about their writes, against what really ran, while nodes die, stand still, restart and are cut
+// off, on a simulated cluster. The one thing that is shared by all instances is the book of what ran.
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { AetherError } from "../../src/base/errors.ts";
+import { SeededRandom, type Random } from "../../src/base/random.ts";
+import { defineContract, defineSlice, method, type MethodEffect } from "../../src/sdk/index.ts";
+import { createTestCluster, inlineSlice, type TestCluster, type TestSlice } from "../../src/testkit/index.ts";
+
+const SEEDS = Array.from({ length: 10 }, (_, index) => index + 1);
+const WRITERS = 6;
+const FAULTS = 6;
+const NODES = 3;
+
+const id = z.object({ id: z.string() });
+const front = defineContract("front", { write: method({ input: id, output: id, timeoutMs: 4_000 }) });
+
+type Told = "ok" | "not-applied" | "unknown";
+
+interface Played {
+  /** How often the back ran for each id. */
+  readonly runs: ReadonlyMap<string, number>;
+  readonly told: ReadonlyMap<string, Told>;
+}
+
+/** A front that calls a back, which takes its time. */
+function createSlices(runs: Map<string, number>, effect: MethodEffect): readonly TestSlice[] {
+  const back = defineContract("back", { write: method({ input: id, output: id, timeoutMs: 3_000, effect }) });
+  const backSlice = inlineSlice({
+    artifact: "test:back:1.0.0",
+    create: ({ sleep }) => defineSlice({
+      contract: back,
+      methods: {
+        write: async (input) => {
+          await sleep(8);
+          runs.set(input.id, (runs.get(input.id) ?? 0) + 1);
+          await sleep(8);
+          return input;
+        },
+      },
+    }),
+  });
+  const frontSlice = inlineSlice({
+    artifact: "test:front:1.0.0",
+    create: () => defineSlice({
+      contract: front,
+      uses: { back },
+      methods: { write: (input, ctx) => ctx.uses.back.write(input) },
+    }),
+  });
+  return [backSlice, frontSlice];
+}
+
+async function write(cluster: TestCluster, id: string): Promise<Told> {
+  try {
+    await cluster.slice(front).write({ id });
+    return "ok";
+  } catch (error) {
+    if (!(error instanceof AetherError) || error.outcome === undefined) throw error;
+    return error.outcome;
+  }
+}
+
+async function breakSomething(cluster: TestCluster, random: Random): Promise<void> {
+  const node = cluster.nodes[random.below(NODES)] ?? "n1";
+  const forMs = 200 + random.next() * 8_000;
+  const fault = random.below(4);
+  if (fault === 0) cluster.kill(node);
+  if (fault === 1) cluster.pause(node, forMs);
+  if (fault === 2) cluster.partition([node]);
+  if (fault === 3) await cluster.stop(node);
+  await cluster.advance(forMs);
+  cluster.heal();
+  if (fault === 0 || fault === 3) await cluster.start(node);
+}
+
+async function play(seed: number, effect: MethodEffect): Promise<Played> {
+  const runs = new Map<string, number>();
+  const told = new Map<string, Told>();
+  await using cluster = await createTestCluster({
+    nodes: NODES,
+    seed,
+    time: "virtual",
+    slices: createSlices(runs, effect),
+    blueprint: {
+      name: "pair",
+      slices: {
+        front: { artifact: "test:front:1.0.0", instances: 3 },
+        back: { artifact: "test:back:1.0.0", instances: 2 },
+      },
+    },
+  });
+  const random = new SeededRandom(seed).fork("faults");
+  let isOver = false;
+  const keepWriting = async (writer: number): Promise<void> => {
+    for (let count = 0; !isOver; count++) {
+      const name = `${writer}-${count}`;
+      told.set(name, await write(cluster, name));
+      await cluster.advance(20);
+    }
+  };
+  const writing = Array.from({ length: WRITERS }, (_, writer) => keepWriting(writer));
+  for (let fault = 0; fault < FAULTS; fault++) {
+    await breakSomething(cluster, random);
+    await cluster.advance(1_000);
+  }
+  isOver = true;
+  await Promise.all(writing);
+  return { runs, told };
+}
+
+test.each(SEEDS)("what a caller is told of a write is what happened (seed %i)", async (seed) => {
+  const { runs, told } = await play(seed, "write");
+  const wrong = [...told].filter(([name, outcome]) => {
+    const count = runs.get(name) ?? 0;
+    return outcome === "ok" ? count !== 1 : count > (outcome === "unknown" ? 1 : 0);
+  });
+  expect(wrong).toEqual([]);
+  const outcomes = [...told.values()];
+  expect(outcomes.filter((outcome) => outcome === "ok").length).toBeGreaterThan(1_000);
+  expect(outcomes).toContain("unknown");
+});
+
+test("the same faults make what may happen twice happen twice", async () => {
+  const { runs, told } = await play(1, "idempotent");
+  const twice = [...runs].filter(([name, count]) => count > 1 && told.get(name) === "ok");
+  expect(twice).not.toEqual([]);
+});
