@@ -11,6 +11,9 @@ const SEEDS = Array.from({ length: 10 }, (_, index) => index + 1);
 const WRITERS = 6;
 const FAULTS = 6;
 const NODES = 3;
+const INSTANCES = { front: 3, back: 2 };
+/** A node that was away is back, and what has to move has moved. */
+const SETTLED_MS_MAX = 60_000;
 
 const id = z.object({ id: z.string() });
 const front = defineContract("front", { write: method({ input: id, output: id, timeoutMs: 4_000 }) });
@@ -74,6 +77,15 @@ async function breakSomething(cluster: TestCluster, random: Random): Promise<voi
   if (fault === 0 || fault === 3) await cluster.start(node);
 }
 
+/** Every instance that should be there is ACTIVE, and no other row is left. */
+async function runsAsWanted(cluster: TestCluster): Promise<boolean> {
+  for (const [slice, want] of Object.entries(INSTANCES)) {
+    const instances = await cluster.instances(slice);
+    if (instances.length !== want || instances.some(({ state }) => state !== "ACTIVE")) return false;
+  }
+  return true;
+}
+
 async function play(seed: number, effect: MethodEffect): Promise<Played> {
   const runs = new Map<string, number>();
   const told = new Map<string, Told>();
@@ -85,8 +97,8 @@ async function play(seed: number, effect: MethodEffect): Promise<Played> {
     blueprint: {
       name: "pair",
       slices: {
-        front: { artifact: "test:front:1.0.0", instances: 3 },
-        back: { artifact: "test:back:1.0.0", instances: 2 },
+        front: { artifact: "test:front:1.0.0", instances: INSTANCES.front },
+        back: { artifact: "test:back:1.0.0", instances: INSTANCES.back },
       },
     },
   });
@@ -106,10 +118,11 @@ async function play(seed: number, effect: MethodEffect): Promise<Played> {
   }
   isOver = true;
   await Promise.all(writing);
+  await cluster.until(() => runsAsWanted(cluster), SETTLED_MS_MAX);
   return { runs, told };
 }
 
-test.each(SEEDS)("what a caller is told of a write is what happened (seed %i)", async (seed) => {
+test.each(SEEDS)("what a caller is told of a write is what happened, and all runs again (seed %i)", async (seed) => {
   const { runs, told } = await play(seed, "write");
   const wrong = [...told].filter(([name, outcome]) => {
     const count = runs.get(name) ?? 0;
@@ -117,12 +130,14 @@ test.each(SEEDS)("what a caller is told of a write is what happened (seed %i)", 
   });
   expect(wrong).toEqual([]);
   const outcomes = [...told.values()];
-  expect(outcomes.filter((outcome) => outcome === "ok").length).toBeGreaterThan(1_000);
+  expect(outcomes.filter((outcome) => outcome === "ok").length).toBeGreaterThan(300);
   expect(outcomes).toContain("unknown");
 });
 
-test("the same faults make what may happen twice happen twice", async () => {
-  const { runs, told } = await play(1, "idempotent");
-  const twice = [...runs].filter(([name, count]) => count > 1 && told.get(name) === "ok");
-  expect(twice).not.toEqual([]);
+test("such faults make what may happen twice happen twice", async () => {
+  for (const seed of SEEDS) {
+    const { runs, told } = await play(seed, "idempotent");
+    if ([...runs].some(([name, count]) => count > 1 && told.get(name) === "ok")) return;
+  }
+  expect.fail("no call was tried again after it had run: the faults reach nothing");
 });
