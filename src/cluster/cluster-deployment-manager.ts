@@ -17,14 +17,15 @@ import { instanceKeyOf } from "../slices/core/instance-spec.ts";
 import { nextState } from "../slices/core/lifecycle.ts";
 import { assert, unreachable } from "../base/assert.ts";
 import type { ClusterViews } from "./cluster-views.ts";
-import { isFatal } from "./core/failure-class.ts";
-import type { PlanNode } from "./core/placement.ts";
 import { storable } from "./core/plain-value.ts";
-import { plan, type LoadCommand, type PlanCommand, type PlanInstance, type Unplaced } from "./core/reconcile.ts";
-import { METHODS_MAX } from "./instance-driver.ts";
+import type { UnplacedReason } from "./core/placement.ts";
+import type { LoadCommand, PlanCommand, PlanInstance, PlanPlace, Unplaced } from "./core/plan-types.ts";
+import { plan } from "./core/reconcile.ts";
+import { INSTANCE_TIME_LIMITS, METHODS_MAX, type InstanceTimeLimits } from "./instance-driver.ts";
 import type { LeadershipService } from "./leadership-service.ts";
-import type { MembershipService, NodeView } from "./membership-service.ts";
-import { StoreOutage } from "./store-outage.ts";
+import type { MembershipService } from "./membership-service.ts";
+import { planInputOf } from "./plan-input.ts";
+import { isPassing, StoreOutage } from "./store-outage.ts";
 import { Wake } from "./wake.ts";
 
 export interface ClusterDeploymentPorts {
@@ -35,6 +36,11 @@ export interface ClusterDeploymentPorts {
   readonly onFatal: (error: unknown) => void;
 }
 
+export interface ClusterDeploymentConfig {
+  /** What nodes keep to; an instance that stays longer in such a state is stuck. */
+  readonly limits?: InstanceTimeLimits;
+}
+
 const FULL_ROUND_EVERY_MS = 10 * SECOND_MS;
 /** How often a leader looks whether its views are complete. */
 const VIEWS_POLL_MS = 50;
@@ -42,28 +48,46 @@ const WRITE_TIMEOUT_MS = 5 * SECOND_MS;
 /** Endpoints deleted in one transaction, which has 128 operations at most: all that one instance can have. */
 const ENDPOINTS_PER_TXN = METHODS_MAX;
 
+const UNPLACED_TEXT: Readonly<Record<UnplacedReason, string>> = {
+  "no-node": "no node is on duty",
+  labels: "no node on duty has the labels it asks for",
+  capacity: "no node on duty with its labels has the memory left for it",
+};
+
 /** What one term of leadership remembers: how long rows have stood still, and what was said already. */
 interface Term {
   readonly epoch: number;
-  /** Instances whose command the store refused, as told in the log. */
-  readonly refused: Set<string>;
+  /** What must be in the views before the next plan: the read that began the term, and what it has written since. */
+  seenRevision: number;
+  /** Whether a write ended without an answer since then. */
+  isInDoubt: boolean;
+  /** What was said in the log already, and is said once. */
+  readonly told: Set<string>;
   readonly unchangedSince: Map<KeyText, { readonly modRevision: number; readonly atMs: number }>;
 }
+
+type FoundNode = NonNullable<ReturnType<MembershipService["rowOf"]>>;
 
 export class ClusterDeploymentManager {
   private readonly clock: Clock;
   private readonly log: Log;
   private readonly ports: ClusterDeploymentPorts;
+  private readonly limits: InstanceTimeLimits;
   private readonly outage: StoreOutage;
   private readonly wake: Wake;
   private readonly scope: TaskScope;
   private term: Term | undefined;
   private toldUnplaced = "";
 
-  constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: ClusterDeploymentPorts) {
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    ports: ClusterDeploymentPorts,
+    config: ClusterDeploymentConfig = {},
+  ) {
     this.clock = env.clock;
     this.log = env.telemetry.log;
     this.ports = ports;
+    this.limits = config.limits ?? INSTANCE_TIME_LIMITS;
     this.outage = new StoreOutage(this.log, "cluster-deployment");
     this.wake = new Wake(this.clock);
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));
@@ -91,6 +115,8 @@ export class ClusterDeploymentManager {
         this.outage.noteSuccess();
       } catch (error) {
         signal.throwIfAborted();
+        // What was under way may have been written, and may not be applied here yet.
+        if (this.term !== undefined) this.term.isInDoubt = true;
         againInMs = this.outage.noteFailure(error);
         // Notices that came meanwhile must not make a loop without a pause of it.
         await this.clock.sleep(againInMs, signal);
@@ -103,14 +129,13 @@ export class ClusterDeploymentManager {
     const term = await this.currentTerm(signal);
     if (term === undefined) return FULL_ROUND_EVERY_MS;
     await this.declareGone(term, signal);
-    await this.seeOwnWrites();
-    if (!this.ports.views.isComplete) return VIEWS_POLL_MS;
+    if (!(await this.seesAll(term))) return VIEWS_POLL_MS;
     if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
-    const { commands, unplaced, againInMs } = plan({
-      blueprints: this.ports.views.currentBlueprints(),
-      nodes: this.ports.membership.nodes.map(planNodeOf),
-      instances: this.instances(term),
-    });
+    this.forgetOldRows(term);
+    const input = planInputOf(this.ports, this.limits, (key, at) => this.unchangedForMs(term, key, at));
+    const { commands, unplaced, stalled, againInMs } = plan(input);
+    this.tellFrozen(term, input.frozen);
+    this.tellStalled(term, stalled);
     this.tellUnplaced(unplaced);
     let refused = 0;
     for (const command of commands) {
@@ -121,17 +146,21 @@ export class ClusterDeploymentManager {
     return Math.min(againInMs ?? FULL_ROUND_EVERY_MS, FULL_ROUND_EVERY_MS);
   }
 
-  /** The term under way; a new one begins with a linearizable read, so that it plans from nothing older than itself. */
+  /**
+   * The term under way. It begins with a linearizable read, so that it plans from nothing older than itself, and reads
+   * again after a write whose outcome it does not know.
+   */
   private async currentTerm(signal: AbortSignal): Promise<Term | undefined> {
     const epoch = this.leadingEpoch();
     if (epoch === undefined) {
       this.term = undefined;
       return undefined;
     }
-    if (this.term?.epoch === epoch) return this.term;
-    await this.ports.kv.get(LEADER_KEY, { signal });
+    if (this.term?.epoch === epoch && !this.term.isInDoubt) return this.term;
+    const { revision } = await this.ports.kv.get(LEADER_KEY, { signal });
     if (this.leadingEpoch() !== epoch) return undefined;
-    this.term = { epoch, refused: new Set(), unchangedSince: new Map() };
+    const known = this.term?.epoch === epoch ? this.term : { told: new Set<string>(), unchangedSince: new Map() };
+    this.term = { ...known, epoch, isInDoubt: false, seenRevision: revision };
     return this.term;
   }
 
@@ -144,11 +173,15 @@ export class ClusterDeploymentManager {
   }
 
   /**
-   * What this leader wrote or read is applied here, and watches deliver at the end of the turn: after that the views
-   * show it. A plan made before would command the same twice.
+   * Whether all views show what was there when the term began, and all that it has written since. A plan made before
+   * counts what is not there any more, or does not count what is: it would command the same twice.
    */
-  private seeOwnWrites(): Promise<void> {
-    return new Promise((resolve) => this.clock.defer(resolve));
+  private async seesAll(term: Term): Promise<boolean> {
+    const { views } = this.ports;
+    // What this leader wrote or read is applied here; watches say so at the end of the turn.
+    views.requestProgress();
+    await new Promise<void>((resolve) => this.clock.defer(resolve));
+    return views.isComplete && views.revision >= term.seenRevision;
   }
 
   private async declareGone(term: Term, signal: AbortSignal): Promise<void> {
@@ -156,33 +189,44 @@ export class ClusterDeploymentManager {
       const found = this.ports.membership.rowOf(node);
       if (found === undefined || found.value.state === "gone") continue;
       if (!this.holds(term)) return;
-      const { node: _, ...row } = found.value;
-      const isWritten = await this.write(term, signal, {
-        compare: [{ key: found.text, target: "modRevision", op: "=", value: found.modRevision }],
-        then: [{ kind: "put", key: found.text, value: { ...row, state: "gone", sinceMs: this.clock.wallMs() } }],
-      });
-      if (isWritten) this.log.warn({ event: "node.gone", peer: node });
+      await this.confined(term, { command: "declare gone", node }, signal, () => this.writeGone(term, found, signal));
     }
   }
 
-  /** False for a command that can never be written: it concerns one instance, and the others go on. */
+  private async writeGone(term: Term, { text, modRevision, value }: FoundNode, signal: AbortSignal): Promise<void> {
+    const { node, ...row } = value;
+    const isWritten = await this.write(term, signal, {
+      compare: [guard(text, modRevision)],
+      then: [{ kind: "put", key: text, value: { ...row, state: "gone", sinceMs: this.clock.wallMs() } }],
+    });
+    if (isWritten) this.log.warn({ event: "node.gone", peer: node });
+  }
+
   private async tryExecute(term: Term, command: PlanCommand, signal: AbortSignal): Promise<boolean> {
+    const { node, artifact, index } = command.kind === "load" ? command : command.instance;
+    const subject = { command: command.kind, node, instance: instanceKeyOf(artifact, index) };
+    return this.confined(term, subject, signal, () => this.execute(term, command, signal));
+  }
+
+  /** False for a write that the store will never take: it concerns one row, and the others go on. */
+  private async confined(
+    term: Term,
+    subject: { readonly command: string; readonly node: NodeId; readonly instance?: string },
+    signal: AbortSignal,
+    write: () => Promise<void>,
+  ): Promise<boolean> {
     try {
-      await this.execute(term, command, signal);
+      await write();
       return true;
     } catch (thrown) {
-      if (!(thrown instanceof AetherError) || !isFatal(thrown)) throw thrown;
-      this.tellRefused(term, command, thrown);
+      signal.throwIfAborted();
+      if (!(thrown instanceof AetherError) || isPassing(thrown)) throw thrown;
+      const { code, message: reason } = thrown;
+      this.tellOnce(term, `refused ${subject.node} ${subject.instance}`, () =>
+        this.log.error({ event: "instance.command-refused", ...subject, code, reason }),
+      );
       return false;
     }
-  }
-
-  private tellRefused(term: Term, command: PlanCommand, { code, message: reason }: AetherError): void {
-    const { node, artifact, index } = command.kind === "load" ? command : command.instance;
-    const instance = instanceKeyOf(artifact, index);
-    if (term.refused.has(instance)) return;
-    term.refused.add(instance);
-    this.log.error({ event: "instance.command-refused", command: command.kind, node, instance, code, reason });
   }
 
   private async execute(term: Term, command: PlanCommand, signal: AbortSignal): Promise<void> {
@@ -233,7 +277,7 @@ export class ClusterDeploymentManager {
   }
 
   /** The row of an instance on a node that is gone, with its endpoints. The node's row must still say so. */
-  private async forget(term: Term, instance: PlanInstance, signal: AbortSignal): Promise<void> {
+  private async forget(term: Term, instance: PlanPlace, signal: AbortSignal): Promise<void> {
     const key = keyOf(instance);
     const endpoints = this.ports.views.endpointsOf(instance.node, instance.artifact, instance.index);
     const isWritten = await this.write(term, signal, {
@@ -253,9 +297,9 @@ export class ClusterDeploymentManager {
     for (const node of new Set(orphans.map(({ value }) => value.node))) {
       const keys = orphans.filter(({ value }) => value.node === node).slice(0, ENDPOINTS_PER_TXN);
       if (!this.holds(term)) return;
-      await this.write(term, signal, {
-        compare: this.nodeGuards(node),
-        then: keys.map(({ text }): Op => ({ kind: "delete", key: text })),
+      const then = keys.map(({ text }): Op => ({ kind: "delete", key: text }));
+      await this.confined(term, { command: "sweep endpoints", node }, signal, async () => {
+        await this.write(term, signal, { compare: this.nodeGuards(node), then });
       });
     }
   }
@@ -273,6 +317,8 @@ export class ClusterDeploymentManager {
       { compare: [fence, ...txn.compare], then: txn.then, else: [] },
       { signal, timeoutMs: WRITE_TIMEOUT_MS },
     );
+    // Also a refusal: what it was refused for is to be seen before the next plan.
+    term.seenRevision = Math.max(term.seenRevision, result.revision);
     if (!result.succeeded) this.log.debug({ event: "leader.write-refused", epoch: term.epoch, key: txn.then[0]?.key });
     return result.succeeded;
   }
@@ -289,14 +335,9 @@ export class ClusterDeploymentManager {
     return [guard(key, found?.modRevision ?? 0)];
   }
 
-  private instances(term: Term): readonly PlanInstance[] {
+  private forgetOldRows(term: Term): void {
     const rows = this.ports.views.slices.rows();
     for (const key of term.unchangedSince.keys()) if (!rows.has(key)) term.unchangedSince.delete(key);
-    return [...rows.values()].map(({ text, modRevision, value }) => ({
-      ...value,
-      modRevision,
-      unchangedForMs: this.unchangedForMs(term, text, modRevision),
-    }));
   }
 
   private unchangedForMs(term: Term, key: KeyText, modRevision: number): number {
@@ -308,13 +349,36 @@ export class ClusterDeploymentManager {
   }
 
   private tellUnplaced(unplaced: readonly Unplaced[]): void {
-    const told = unplaced.map(({ slice, count }) => `${slice}:${count}`).join();
+    const told = unplaced.map(({ slice, count, reason }) => `${slice}:${count}:${reason}`).join();
     if (told === this.toldUnplaced) return;
     this.toldUnplaced = told;
-    const reason = "no node on duty has the labels it asks for";
-    for (const { blueprint, slice, count } of unplaced) {
-      this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason });
+    for (const { blueprint, slice, count, reason } of unplaced) {
+      this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason: UNPLACED_TEXT[reason] });
     }
+  }
+
+  private tellFrozen(term: Term, frozen: ReadonlySet<string>): void {
+    const reason = "its current revision cannot be read: its instances stay as they are until it is applied again";
+    for (const blueprint of frozen) {
+      this.tellOnce(term, `frozen ${blueprint}`, () =>
+        this.log.error({ event: "blueprint.unreadable", blueprint, reason }),
+      );
+    }
+  }
+
+  private tellStalled(term: Term, stalled: readonly PlanInstance[]): void {
+    for (const { node, artifact, index, row, unchangedForMs } of stalled) {
+      const instance = instanceKeyOf(artifact, index);
+      this.tellOnce(term, `stalled ${node} ${instance} ${row.state}`, () =>
+        this.log.warn({ event: "instance.stalled", node, instance, state: row.state, unchangedForMs }),
+      );
+    }
+  }
+
+  private tellOnce(term: Term, what: string, tell: () => void): void {
+    if (term.told.has(what)) return;
+    term.told.add(what);
+    tell();
   }
 }
 
@@ -322,12 +386,6 @@ function guard(key: KeyText, modRevision: number): Compare {
   return { key, target: "modRevision", op: "=", value: modRevision };
 }
 
-function keyOf({ node, artifact, index }: PlanInstance): KeyText {
+function keyOf({ node, artifact, index }: PlanPlace): KeyText {
   return formatKey({ kind: "slice", node, artifact, instance: index });
-}
-
-function planNodeOf({ node, status, row }: NodeView): PlanNode {
-  const labels = row?.labels ?? {};
-  if (status === "gone") return { node, status: "gone", labels };
-  return { node, status: status === "on-duty" ? "ready" : "away", labels };
 }

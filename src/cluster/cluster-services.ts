@@ -11,11 +11,14 @@ import type { Kv } from "../kvstore/kv.ts";
 import type { InstanceHost } from "../slices/instance-host.ts";
 import { ClusterDeploymentManager } from "./cluster-deployment-manager.ts";
 import { ClusterViews } from "./cluster-views.ts";
+import type { Unplaced } from "./core/plan-types.ts";
+import { plan } from "./core/reconcile.ts";
 import { EndpointRegistry } from "./endpoint-registry.ts";
-import type { InstanceTimeLimits } from "./instance-driver.ts";
+import { INSTANCE_TIME_LIMITS, type InstanceTimeLimits } from "./instance-driver.ts";
 import { LeadershipService } from "./leadership-service.ts";
 import { MembershipService, type MembershipConfig } from "./membership-service.ts";
 import { NodeDeploymentManager } from "./node-deployment-manager.ts";
+import { planInputOf } from "./plan-input.ts";
 
 export interface ClusterServicesEnv {
   readonly clock: Clock;
@@ -65,7 +68,7 @@ export class ClusterServices {
       leadership: this.leadership,
       membership: this.membership,
       onFatal,
-    });
+    }, config);
   }
 
   /** Begins to listen, lead and drive instances on `host`. Needs no quorum: everything waits for one by itself. */
@@ -81,6 +84,13 @@ export class ClusterServices {
     this.leadership.start();
     this.leaderLoop.start();
     this.nodeLoop.start();
+  }
+
+  /** Instances that no node may have now, as this node sees it: every node can make the leader's plan. */
+  unplaced(): readonly Unplaced[] {
+    if (!this.views.isComplete) return [];
+    const limits = this.config.limits ?? INSTANCE_TIME_LIMITS;
+    return plan(planInputOf({ views: this.views, membership: this.membership }, limits, () => 0)).unplaced;
   }
 
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */

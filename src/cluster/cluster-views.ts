@@ -1,7 +1,7 @@
 // Owns: this node's live, parsed copies of the rows that the services of the cluster decide by.
 // Does not own: the rows. Every service reads the same copy, so that two of them never disagree within one turn.
 import type { ArtifactId, NodeId } from "../base/ids.ts";
-import { prefixOf, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
+import { formatKey, prefixOf, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import {
   parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint,
@@ -21,10 +21,14 @@ export type BlueprintValue =
   | { readonly kind: "revision"; readonly blueprint: ResolvedBlueprint }
   | { readonly kind: "current"; readonly name: string; readonly revision: number };
 
-export interface PlacedInstance {
+/** Where an instance's row is, whatever it says. */
+export interface InstancePlace {
   readonly node: NodeId;
   readonly artifact: ArtifactId;
   readonly index: number;
+}
+
+export interface PlacedInstance extends InstancePlace {
   readonly row: InstanceRow;
 }
 
@@ -66,15 +70,48 @@ export class ClusterViews {
     return this.all.every((view) => view.isComplete);
   }
 
-  /** The current revision of each blueprint that is not deleted, by name. */
+  /** Every view has every change up to this revision of the store. */
+  get revision(): number {
+    return Math.min(...this.all.map((view) => view.revision));
+  }
+
+  /** Asks that `revision` takes in, by the end of the turn, what is applied here now. */
+  requestProgress(): void {
+    for (const view of this.all) view.requestProgress();
+  }
+
+  /** The current revision of each blueprint that is not deleted and can be read, by name. */
   currentBlueprints(): readonly ResolvedBlueprint[] {
-    const revisions = new Map<string, ResolvedBlueprint>();
-    const current: string[] = [];
-    for (const { value } of this.blueprints.rows().values()) {
-      if (value.kind === "current") current.push(`${value.name}/${value.revision}`);
-      else revisions.set(`${value.blueprint.name}/${value.blueprint.revision}`, value.blueprint);
-    }
-    return current.sort().flatMap((id) => revisions.get(id) ?? []);
+    return this.currentRows().flatMap(({ name, revision }) => this.revisionOf(name, revision) ?? []);
+  }
+
+  /**
+   * Blueprints that are there and cannot be read: `current` is damaged, or the revision that it names is damaged or
+   * missing. Nobody knows what they want, which is not the same as wanting nothing.
+   */
+  unreadableBlueprints(): ReadonlySet<string> {
+    const unread = this.currentRows().filter(({ name, revision }) => this.revisionOf(name, revision) === undefined);
+    const damaged = [...this.blueprints.damaged.values()].flatMap(({ key }) =>
+      key.kind === "blueprint-current" ? key.name : [],
+    );
+    return new Set([...unread.map(({ name }) => name), ...damaged]);
+  }
+
+  /** A revision of a blueprint, while it is kept. */
+  revisionOf(name: string, revision: number): ResolvedBlueprint | undefined {
+    const value = this.blueprints.get(formatKey({ kind: "blueprint", name, revision }))?.value;
+    return value?.kind === "revision" ? value.blueprint : undefined;
+  }
+
+  /** Instances whose row is there and cannot be read. */
+  unreadableInstances(): readonly (InstancePlace & { readonly modRevision: number })[] {
+    return [...this.slices.damaged.values()].flatMap(({ key, modRevision }) =>
+      key.kind === "slice" ? { node: key.node, artifact: key.artifact, index: key.instance, modRevision } : [],
+    );
+  }
+
+  private currentRows(): readonly Extract<BlueprintValue, { kind: "current" }>[] {
+    return this.blueprints.rowsInKeyOrder().flatMap(({ value }) => (value.kind === "current" ? value : []));
   }
 
   /** The keys of the endpoints of one instance. */

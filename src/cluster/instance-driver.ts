@@ -13,8 +13,9 @@ import type { Log } from "../env/telemetry.ts";
 import { formatKey, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { instanceSpecOf, parseResolvedBlueprint } from "../slices/core/blueprint.ts";
 import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
-import { instanceKeyOf } from "../slices/core/instance-spec.ts";
+import { instanceKeyOf, type InstanceSpec } from "../slices/core/instance-spec.ts";
 import { hasEndpoints, nextState, type InstanceEvent, type InstanceState } from "../slices/core/lifecycle.ts";
 import type { InstanceHost, MethodSpec } from "../slices/instance-host.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
@@ -74,6 +75,8 @@ export class InstanceDriver {
   private modRevision = 0;
   /** A view has shown that the row is gone. Before, an old view would bring an ended driver back to life. */
   private isSeenGone = false;
+  /** What the store has does not parse. Nothing is done until somebody writes a row that does; what runs goes on. */
+  private isUnreadable = false;
   private lost: string | undefined;
   private methods: readonly MethodSpec[] = [];
   private activeSinceMs: number | undefined;
@@ -111,10 +114,10 @@ export class InstanceDriver {
   /** Works until there is neither row nor worker. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const action = nextAction(this.state(), this.worker());
+      const action = this.isUnreadable ? "rest" : nextAction(this.state(), this.worker());
       try {
         if (action !== "rest") await this.act(action, signal);
-        else if (this.row === undefined && this.isSeenGone) return;
+        else if (this.row === undefined && this.isSeenGone && !this.isUnreadable) return;
         else await this.wake.wait(signal);
         if (action !== "rest") this.ports.outage.noteSuccess();
       } catch (error) {
@@ -128,7 +131,7 @@ export class InstanceDriver {
 
   /** Writes that the instance does not serve any more because its node stops. Only after `run` has ended. */
   async giveUp(reason: string, signal: AbortSignal): Promise<void> {
-    if (this.row === undefined || nextState(this.row.state, "lost") === "refuse") return;
+    if (this.isUnreadable || this.row === undefined || nextState(this.row.state, "lost") === "refuse") return;
     await this.writeFailed("lost", new AetherError("E_UNAVAILABLE", reason), { signal, attempt: 0 });
   }
 
@@ -172,14 +175,24 @@ export class InstanceDriver {
   }
 
   private async load(signal: AbortSignal): Promise<void> {
-    const spec = this.row?.spec;
     if (!(await this.begin(signal))) return;
-    if (spec === undefined) {
-      const error = new AetherError("E_INVALID", "the row to load has no spec; apply the blueprint again");
-      return this.writeWorkFailed(error, signal);
-    }
+    const row = present(this.row, "an instance that is being loaded has a row");
     this.lost = undefined;
-    await this.runWork("loading", this.ports.limits.loadingMs, signal, (work) => this.ports.host.load(spec, work));
+    await this.runWork("loading", this.ports.limits.loadingMs, signal, async (work) =>
+      this.ports.host.load(await this.readSpec(row, work), work),
+    );
+  }
+
+  /** The revision of the blueprint that the row names is older than the row, so it is applied here. */
+  private async readSpec(row: InstanceRow, signal: AbortSignal): Promise<InstanceSpec> {
+    const { blueprint: name, revision, slice } = row;
+    const key = formatKey({ kind: "blueprint", name, revision });
+    const { entry } = await this.ports.kv.get(key, { signal, consistency: "local" });
+    const blueprint = entry === undefined ? undefined : parseResolvedBlueprint(entry.value);
+    const { artifact, index } = this.identity;
+    if (blueprint?.slices[slice]?.artifact === artifact) return instanceSpecOf(blueprint, slice, index);
+    const missing = `revision ${revision} of blueprint "${name}" is not there any more, or has no ${artifact}`;
+    throw new AetherError("E_NOT_FOUND", `${missing}: apply the blueprint again`);
   }
 
   private async activate(signal: AbortSignal): Promise<void> {
@@ -343,12 +356,25 @@ export class InstanceDriver {
 
   private learnEntry(entry: KvEntry | undefined, revision: number): void {
     if (entry === undefined) this.learn(undefined, Math.max(this.modRevision, revision));
-    else if (entry.modRevision > this.modRevision) this.learn(parseInstanceRow(entry.value), entry.modRevision);
+    else if (entry.modRevision > this.modRevision) this.learnStored(entry);
+  }
+
+  private learnStored({ key, value, modRevision }: KvEntry): void {
+    try {
+      this.learn(parseInstanceRow(value), modRevision);
+    } catch (error) {
+      // One damaged row must not end its node, nor what it may still want to run; a person has to look at it.
+      const { code, message: reason } = toAetherError(error);
+      this.ports.log.error({ event: "cluster.bad-row", key, code, reason });
+      this.isUnreadable = true;
+      this.modRevision = modRevision;
+    }
   }
 
   private learn(row: InstanceRow | undefined, modRevision: number): void {
     this.row = row;
     this.modRevision = modRevision;
+    this.isUnreadable = false;
     this.wake.notify();
   }
 

@@ -1,10 +1,10 @@
 // Owns: the instances of this node: one driver per row or worker, the comparison of both at start and every 10 s, and
 // an orderly end. Does not own: what is wanted (the leader), the work on one instance (instance-driver.ts).
 //
-// After a start nothing runs here, whatever the rows say: rows that claim otherwise become FAILED, attempt 0, with
-// their endpoints removed, and the leader loads them here again at once. Only then does the node go on duty. A node
-// that stops in order leaves the same rows, so a rolling restart moves nothing: the leader waits until the node is back
-// or gone.
+// After a start nothing runs here, whatever the rows say: rows that claim otherwise become FAILED, with their endpoints
+// removed, and the leader loads them here again. Only then does the node go on duty. A node that stops in order leaves
+// such rows with attempt 0, which are loaded again at once, so a rolling restart moves nothing: the leader waits until
+// the node is back or gone. After a crash, what may have caused it waits as after any failure.
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { ArtifactId, NodeId } from "../base/ids.ts";
@@ -23,7 +23,7 @@ import { nextState } from "../slices/core/lifecycle.ts";
 import type { InstanceHost } from "../slices/instance-host.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
 import type { ClusterViews } from "./cluster-views.ts";
-import { failedRow } from "./core/failure-class.ts";
+import { attemptAfterCrash, failedRow } from "./core/failure-class.ts";
 import { storable } from "./core/plain-value.ts";
 import { INSTANCE_TIME_LIMITS, InstanceDriver, type InstanceTimeLimits } from "./instance-driver.ts";
 import type { MembershipService } from "./membership-service.ts";
@@ -34,7 +34,7 @@ export interface NodeDeploymentPorts {
   readonly kv: Kv;
   readonly host: InstanceHost;
   readonly group: Pick<Group, "status">;
-  readonly views: Pick<ClusterViews, "slices" | "endpoints" | "endpointsOf">;
+  readonly views: Pick<ClusterViews, "slices" | "endpoints" | "endpointsOf" | "unreadableInstances">;
   readonly membership: Pick<MembershipService, "setDuty">;
   readonly onFatal: (error: unknown) => void;
 }
@@ -143,7 +143,8 @@ export class NodeDeploymentManager {
     // LOAD, UNLOAD and FAILED claim nothing: the drivers just go on from there.
     if (row === undefined || nextState(row.state, "lost") === "refuse") return false;
     const error = new AetherError("E_UNAVAILABLE", "the node restarted");
-    const failed = failedRow(row, error, { nowWallMs: this.clock.wallMs(), attempt: 0 });
+    const nowWallMs = this.clock.wallMs();
+    const failed = failedRow(row, error, { nowWallMs, attempt: attemptAfterCrash(row, nowWallMs) });
     const result = await this.ports.kv.transact({
       compare: [{ key: entry.key, target: "modRevision", op: "=", value: entry.modRevision }],
       then: [{ kind: "put", key: entry.key, value: storable(failed) }, ...endpoints.map(deletion)],
@@ -194,6 +195,10 @@ export class NodeDeploymentManager {
       if (value.node !== this.config.node) continue;
       rowless.delete(instanceKeyOf(value.artifact, value.index));
       this.tell(value, value.row, modRevision);
+    }
+    // A row that cannot be read says nothing, also not that its instance should end: it stays as it is.
+    for (const { node, artifact, index } of this.ports.views.unreadableInstances()) {
+      if (node === this.config.node) rowless.delete(instanceKeyOf(artifact, index));
     }
     for (const instance of rowless) this.tell(partsOf(instance), undefined, slices.revision);
   }

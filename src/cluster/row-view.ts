@@ -4,6 +4,7 @@ import { toAetherError } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import { compareKeyText, parseKey, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
+import type { KvEntry } from "../kvstore/core/schema.ts";
 import { openKvView, type KvView } from "../kvstore/kv-view.ts";
 import type { Kv } from "../kvstore/kv.ts";
 
@@ -11,6 +12,12 @@ export interface Row<T> {
   readonly text: KeyText;
   readonly modRevision: number;
   readonly value: T;
+}
+
+/** A row that is there and does not parse: what it says is not known, and not nothing. */
+export interface DamagedRow {
+  readonly key: AetherKey;
+  readonly modRevision: number;
 }
 
 export interface RowViewEnv {
@@ -21,13 +28,20 @@ export interface RowViewEnv {
 /** Gives the row's value, or undefined for a key of another kind under the same prefix. @throws for a damaged row. */
 export type ParseRow<T> = (key: AetherKey, value: unknown) => T | undefined;
 
+/**
+ * Gets the keys that came, changed or went; the first time all there are. Also those whose rows are damaged or of
+ * another kind: the view has no row of them. Must not throw and not write.
+ */
+export type RowListener = (changed: readonly KeyText[]) => void;
+
 export class RowView<T> {
   private readonly env: RowViewEnv;
   private readonly kv: Kv;
   private readonly prefix: string;
   private readonly parse: ParseRow<T>;
   private readonly parsed = new Map<KeyText, Row<T>>();
-  private readonly listeners: (() => void)[] = [];
+  private readonly unread = new Map<KeyText, DamagedRow>();
+  private readonly listeners: RowListener[] = [];
   private view: KvView | undefined;
 
   constructor(env: RowViewEnv, kv: Kv, prefix: string, parse: ParseRow<T>) {
@@ -59,6 +73,11 @@ export class RowView<T> {
     return this.view?.revision ?? 0;
   }
 
+  /** Asks that `revision` takes in, by the end of the turn, what is applied here now and changed no row. */
+  requestProgress(): void {
+    this.view?.requestProgress();
+  }
+
   rows(): ReadonlyMap<KeyText, Row<T>> {
     return this.parsed;
   }
@@ -71,31 +90,37 @@ export class RowView<T> {
     return this.parsed.get(key);
   }
 
-  /** Called after each change. The listener must not throw and not write. */
-  subscribe(listener: () => void): void {
+  /** Rows that do not parse; `rows` does not have them. Each was said in the log when it came. */
+  get damaged(): ReadonlyMap<KeyText, DamagedRow> {
+    return this.unread;
+  }
+
+  /** Called after each change. */
+  subscribe(listener: RowListener): void {
     this.listeners.push(listener);
   }
 
   private take(changed: readonly KeyText[], view: KvView): void {
     for (const text of changed) {
-      const row = this.parseRow(text, view);
-      if (row === undefined) this.parsed.delete(text);
-      else this.parsed.set(text, row);
+      this.parsed.delete(text);
+      this.unread.delete(text);
+      const entry = view.entries.get(text);
+      if (entry !== undefined) this.takeRow(entry);
     }
-    for (const listener of this.listeners) listener();
+    for (const listener of this.listeners) listener(changed);
   }
 
-  private parseRow(text: KeyText, view: KvView): Row<T> | undefined {
-    const entry = view.entries.get(text);
-    if (entry === undefined) return undefined;
+  private takeRow({ key: text, modRevision, value }: KvEntry): void {
+    let key: AetherKey | undefined;
     try {
-      const value = this.parse(parseKey(text), entry.value);
-      return value === undefined ? undefined : { text, modRevision: entry.modRevision, value };
+      key = parseKey(text);
+      const parsed = this.parse(key, value);
+      if (parsed !== undefined) this.parsed.set(text, { text, modRevision, value: parsed });
     } catch (error) {
       // One damaged row must not blind this node for all others; a person has to look at it.
       const { code, message } = toAetherError(error);
       this.env.log.error({ event: "cluster.bad-row", key: text, code, reason: message });
-      return undefined;
+      if (key !== undefined) this.unread.set(text, { key, modRevision });
     }
   }
 }

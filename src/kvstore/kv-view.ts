@@ -27,6 +27,8 @@ export interface KvView extends AsyncCloseable {
   /** The view has every change up to this revision of the store. */
   readonly revision: number;
   readonly isLoaded: boolean;
+  /** Asks that `revision` takes in, by the end of the turn, what is applied here now and changed no entry. */
+  requestProgress(): void;
   /** Resolves when the view is complete for the first time; rejects when it is closed before. */
   readonly ready: Promise<void>;
   close(): Promise<void>;
@@ -43,6 +45,7 @@ export function openKvView(kv: Kv, prefix: string, options: KvViewOptions): KvVi
 /** One life of a view: a listing and the watch after it. */
 interface Session {
   readonly ended: Deferred<void>;
+  watch?: KvWatch;
 }
 
 class LiveView implements KvView {
@@ -82,6 +85,10 @@ class LiveView implements KvView {
     return this.loaded.promise;
   }
 
+  requestProgress(): void {
+    this.session?.watch?.requestProgress();
+  }
+
   async close(): Promise<void> {
     const message = `the view of "${this.prefix}" was closed before it was complete`;
     this.loaded.reject(new AetherError("E_UNAVAILABLE", message));
@@ -109,7 +116,6 @@ class LiveView implements KvView {
   private async runSession(onLoaded: () => void): Promise<void> {
     const session: Session = { ended: createDeferred() };
     this.session = session;
-    let watch: KvWatch | undefined;
     try {
       // Closing the view ends the session, whatever becomes of the listing.
       const listed = await Promise.race([session.ended.promise, this.list()]);
@@ -117,7 +123,7 @@ class LiveView implements KvView {
       const { entries, revision } = listed;
       this.finishLoading(entries, revision);
       onLoaded();
-      watch = this.kv.watch(
+      session.watch = this.kv.watch(
         this.prefix,
         {
           onChanges: (set) => this.takeChanges(session, set),
@@ -128,7 +134,7 @@ class LiveView implements KvView {
       );
       await session.ended.promise;
     } finally {
-      watch?.cancel();
+      session.watch?.cancel();
       this.session = undefined;
     }
   }

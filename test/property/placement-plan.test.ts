@@ -3,11 +3,14 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
-import { plan, type PlanCommand, type PlanInput, type PlanInstance } from "../../src/cluster/core/reconcile.ts";
+import type { LoadCommand, PlanCommand, PlanInput, PlanInstance } from "../../src/cluster/core/plan-types.ts";
+import { plan } from "../../src/cluster/core/reconcile.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
 import { INSTANCE_STATES } from "../../src/slices/core/instance-row.ts";
 import { nextState } from "../../src/slices/core/lifecycle.ts";
-import { blueprintOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
+import { specDigestOf } from "../../src/slices/core/spec-digest.ts";
+import { MiB } from "../../src/base/units.ts";
+import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
 
 const SLICES = ["orders", "pricing", "inventory"] as const;
 const OTHER_VERSION = parseArtifactId("demo:other:2.0.0");
@@ -37,7 +40,7 @@ const states = fc.record({ nodes, blueprint }).chain(({ nodes, blueprint }) => {
   });
   return fc.array(row, { maxLength: 12 }).map((rows): PlanInput => {
     const unique = new Map(rows.map((spec) => instanceFor(blueprint, spec)).map((one) => [placeOf(one), one]));
-    return { blueprints: [blueprint], nodes, instances: [...unique.values()] };
+    return inputOf({ blueprints: [blueprint], nodes, instances: [...unique.values()] });
   });
 });
 
@@ -69,24 +72,26 @@ function execute(input: PlanInput, commands: readonly PlanCommand[]): PlanInput 
   const rows = new Map(input.instances.map((instance) => [placeOf(instance), instance]));
   for (const command of commands) {
     if (command.kind === "forget") rows.delete(placeOf(command.instance));
-    else if (command.kind === "load") rows.set(placeOf(command), load(rows.get(placeOf(command)), command));
+    else if (command.kind === "load") rows.set(placeOf(command), load(input, command));
     else rows.set(placeOf(command.instance), moved(command.instance, command.kind));
   }
   return { ...input, instances: [...rows.values()] };
 }
 
-function load(before: PlanInstance | undefined, command: Extract<PlanCommand, { kind: "load" }>): PlanInstance {
+function load(input: PlanInput, command: LoadCommand): PlanInstance {
+  const before = input.instances.find((instance) => placeOf(instance) === placeOf(command));
+  const heapBytesMax = present(input.blueprints[0]?.slices[command.slice], "what is loaded is wanted").heapBytesMax;
   expect(nextState(before?.row.state ?? "GONE", "load")).toBe("LOAD");
   expect(command.modRevision).toBe(before?.modRevision ?? 0);
-  const { node, artifact, index, slice, blueprint, revision, generation, attempt, spec } = command;
-  const row = { state: "LOAD" as const, slice, blueprint, revision, generation, attempt, spec, sinceMs: 0 };
-  return { node, artifact, index, row, modRevision: 1, unchangedForMs: 0 };
+  const { node, artifact, index, slice, blueprint, revision, generation, attempt, specDigest } = command;
+  const row = { state: "LOAD" as const, slice, blueprint, revision, generation, attempt, specDigest, sinceMs: 0 };
+  return { node, artifact, index, row, heapBytesMax, modRevision: 1, unchangedForMs: 0 };
 }
 
 function moved(instance: PlanInstance, event: "activate" | "deactivate" | "unload" | "begin" | "done"): PlanInstance {
   const state = nextState(instance.row.state, event);
   if (state === "refuse" || state === "GONE") throw new RangeError(`${event} in ${instance.row.state}`);
-  return { ...instance, row: { ...instance.row, state } };
+  return { ...instance, unchangedForMs: 0, row: { ...instance.row, state } };
 }
 
 /** Every node that is there takes one step with each of its instances; time passes, so that no back-off is left. */
@@ -106,7 +111,7 @@ function work(input: PlanInput): PlanInput {
 /** Plans and works until nothing is left to do, and gives every state on the way. */
 function converge(start: PlanInput): readonly PlanInput[] {
   const history = [start];
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < 120; round++) {
     const input = present(history.at(-1), "the history has its start");
     const { commands } = plan(input);
     const next = work(execute(input, commands));
@@ -128,7 +133,8 @@ test("from any state the plan comes to rest with exactly the wanted instances, a
       const active = end.instances.filter(({ row }) => row.slice === slice && row.state === "ACTIVE");
       expect(active.length).toBe(wanted[slice]?.instances ?? 0);
       for (const { artifact } of active) expect(artifact).toBe(wanted[slice]?.artifact);
-      for (const { row } of active) expect(row.spec?.config).toEqual({});
+      const digest = wanted[slice] === undefined ? undefined : specDigestOf(wanted[slice]);
+      for (const { row } of active) expect(row.specDigest).toBe(digest);
     }
     expect(end.instances.every(({ row }) => row.state === "ACTIVE")).toBe(true);
     const gone = end.nodes.filter(({ status }) => status === "gone").map(({ node }) => node);
@@ -164,7 +170,7 @@ test("on the way the number of serving instances falls below the wanted one only
 test("when a node dies only its own instances move", () => {
   fc.assert(fc.property(blueprint, fc.constantFrom("n1", "n2", "n3"), (blueprint, victim) => {
     const all = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
-    const stable = present(converge({ blueprints: [blueprint], nodes: all, instances: [] }).at(-1), "there is an end");
+    const stable = present(converge(inputOf({ blueprints: [blueprint], nodes: all })).at(-1), "there is an end");
     const others = stable.instances.filter(({ node }) => node !== victim).map(placeOf);
     const struck = { ...stable, nodes: [nodeOf(victim, "gone"), ...all.filter(({ node }) => node !== victim)] };
     const end = present(converge(struck).at(-1), "there is an end");
@@ -180,8 +186,71 @@ test("instances of one slice differ by at most one between nodes without zones",
   fc.assert(fc.property(fc.nat(9), fc.integer({ min: 1, max: 5 }), (count, nodeCount) => {
     const nodes = Array.from({ length: nodeCount }, (_, index) => nodeOf(`n${index}`));
     const blueprints = [blueprintOf({ orders: sliceOf("orders", count) })];
-    const { commands } = plan({ blueprints, nodes, instances: [] });
+    const { commands } = plan(inputOf({ blueprints, nodes }));
     const perNode = nodes.map(({ node }) => commands.filter((one) => one.kind === "load" && one.node === node).length);
     expect(Math.max(...perNode) - Math.min(...perNode)).toBeLessThanOrEqual(1);
   }));
 });
+
+/** A slice at some revision, active everywhere it should be, on nodes that have little room beside it. */
+const replacements = fc.record({
+  instances: fc.integer({ min: 1, max: 5 }),
+  minAvailable: fc.nat(5),
+  places: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 4 }),
+  heap: fc.constantFrom(64 * MiB, 96 * MiB),
+  away: fc.nat(3),
+}).map(({ instances, minAvailable, places, heap, away }) => {
+  const nodes = places.map((count, index) => ({
+    // One of the nodes may be away: what stands there is not counted on.
+    ...nodeOf(`n${index}`, index > 0 && index === away ? "away" : "ready"),
+    memoryBytes: count * 80 * MiB,
+  }));
+  const before = blueprintOf({ orders: sliceOf("orders", instances) });
+  const options = { minAvailable: Math.min(minAvailable, instances), config: { currency: "EUR" }, heapBytesMax: heap };
+  const after = blueprintOf({ orders: sliceOf("orders", instances, options) }, 2);
+  const old = Array.from({ length: instances }, (_, index) =>
+    instanceOf(before, "orders", { node: `n${index % nodes.length}`, index }),
+  );
+  return inputOf({ blueprints: [after], nodes, instances: old });
+});
+
+test("planned moves leave at least minAvailable instances active on nodes that are on duty (minAvailable)", () => {
+  fc.assert(fc.property(replacements, (start) => {
+    const { minAvailable = 0 } = start.blueprints[0]?.slices["orders"] ?? {};
+    const floor = Math.min(minAvailable, servingOf(start));
+    for (const input of converge(start)) expect(servingOf(input)).toBeGreaterThanOrEqual(floor);
+  }), { numRuns: 300 });
+});
+
+test("no node is given more than its memory, and no slice more than its instances twice", () => {
+  fc.assert(fc.property(replacements, (start) => {
+    const count = present(start.blueprints[0]?.slices["orders"], "there is one slice").instances;
+    for (const input of converge(start)) {
+      expect(input.instances.length).toBeLessThanOrEqual(2 * count);
+      const { commands } = plan(input);
+      const after = execute(input, commands).instances;
+      for (const { node, memoryBytes } of input.nodes) {
+        if (!commands.some((command) => command.kind === "load" && command.node === node)) continue;
+        const there = after.filter((instance) => instance.node === node);
+        const takenBytes = there.reduce((sum, { heapBytesMax }) => sum + heapBytesMax, 0);
+        expect(takenBytes).toBeLessThanOrEqual(0.8 * memoryBytes);
+      }
+    }
+  }), { numRuns: 300 });
+});
+
+test("what belongs to a blueprint that cannot be read gets no command, whatever its state", () => {
+  fc.assert(fc.property(states, (input) => {
+    const frozen = { ...input, blueprints: [], frozen: new Set(["shop"]) };
+    const gone = new Set(input.nodes.filter(({ status }) => status === "gone").map(({ node }) => node));
+    for (const command of plan(frozen).commands) {
+      expect(command.kind).toBe("forget");
+      if (command.kind === "forget") expect(gone.has(command.instance.node)).toBe(true);
+    }
+  }), { numRuns: 300 });
+});
+
+function servingOf({ instances, nodes }: PlanInput): number {
+  const ready = new Set(nodes.filter(({ status }) => status === "ready").map(({ node }) => node));
+  return instances.filter(({ node, row }) => row.state === "ACTIVE" && ready.has(node)).length;
+}

@@ -1,5 +1,8 @@
 // A crash at every moment of a deployment: whatever was under way, the end is the same.
-import { afterEach, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
+import { LEADER_KEY } from "../../src/kvstore/core/key.ts";
+import type { Txn } from "../../src/kvstore/core/schema.ts";
+import type { Kv, KvCallOptions } from "../../src/kvstore/kv.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
 
@@ -40,4 +43,77 @@ test.each(MOMENTS_MS)("a node that crashes %d ms into a deployment and stays awa
   expect(world.endpoints()).toHaveLength(10);
   const workers = [...world.nodes.values()].flatMap(({ host }) => [...host.hosted().keys()]);
   expect(workers).toHaveLength(5);
+});
+
+/** A leader whose store, at its `at`-th use of it as the leader, does not answer any more. */
+class LastWords {
+  readonly kv: Kv;
+  isArmed = false;
+  isReached = false;
+  private uses = 0;
+
+  constructor(kv: Kv, at: number, fate: "lost" | "applied") {
+    const meet = <T>(options: KvCallOptions | undefined, use: () => Promise<T>): Promise<T> => {
+      if (!this.isArmed || ++this.uses !== at) return use();
+      this.isReached = true;
+      if (fate === "applied") void use();
+      return new Promise((_, reject) => {
+        options?.signal?.addEventListener("abort", () => reject(new RangeError("the node was killed")));
+      });
+    };
+    this.kv = {
+      get: (key, options) => (key === LEADER_KEY ? meet(options, () => kv.get(key, options)) : kv.get(key, options)),
+      list: (query, options) => kv.list(query, options),
+      watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
+      transact: (txn, options) => {
+        const write = () => kv.transact(txn, options);
+        return isCommand(txn) ? meet(options, write) : write();
+      },
+      get revision() {
+        return kv.revision;
+      },
+      get oldestRevision() {
+        return kv.oldestRevision;
+      },
+    };
+  }
+}
+
+/** A write of the leader that is not about leading itself. */
+function isCommand({ compare, then }: Txn): boolean {
+  return compare.some(({ key }) => key === LEADER_KEY) && then.every(({ key }) => !key.startsWith("leader"));
+}
+
+describe.each(["lost", "applied"] as const)("a leader that dies waiting for a write that is %s", (fate) => {
+  test("leaves nothing undone and nothing twice, whichever write it is", async () => {
+    let at = 1;
+    for (let isReached = true; isReached; at++) {
+      const words: LastWords[] = [];
+      world = await ClusterWorld.open(undefined, (name, kv) => {
+        if (name !== "n1" || words.length > 0) return kv;
+        words.push(new LastWords(kv, at, fate));
+        return words[0]?.kv ?? kv;
+      });
+      const [last] = words;
+      if (last === undefined) throw new RangeError("n1 has a store");
+      last.isArmed = true;
+      await world.apply(SHOP);
+      await world.clock.advance(300);
+      isReached = last.isReached;
+      if (isReached) {
+        await world.kill("n1");
+        await world.clock.advance(at % 2 === 0 ? 700 : 4_200);
+        world.start("n1");
+      }
+      await world.until(isWhole, 10_000);
+      await world.clock.advance(11_000);
+      expect(isWhole()).toBe(true);
+      expect(world.mostRows).toBe(5);
+      expect(world.endpoints()).toHaveLength(10);
+      expect(world.fatal).toEqual([]);
+      if (isReached) await world.close();
+    }
+    // Five instances, each loaded and activated: at least so many writes were tried.
+    expect(at).toBeGreaterThan(10);
+  });
 });

@@ -1,8 +1,10 @@
 // Real services of three nodes over one real store: nodes die, stop, restart and come back.
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { encode } from "../../src/base/codec.ts";
-import { parseNodeId } from "../../src/base/ids.ts";
+import { AetherError } from "../../src/base/errors.ts";
+import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
+import { formatKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import { VALUE_BYTES_MAX } from "../../src/kvstore/core/limits.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
@@ -187,15 +189,162 @@ test("an instance whose methods cannot be written as endpoints fails alone, for 
 });
 
 test("an instance that the store cannot hold hinders neither the others nor the leader", async () => {
-  // The revision just fits into one value; the row of its instance says a little more, and does not.
-  const hugeOf = (config: string) => blueprintOf({ huge: sliceOf("huge", 1, { config }) }, 1, "big");
-  const aroundBytes = encode(hugeOf("")).byteLength + 4;
-  await world.apply(hugeOf("c".repeat(VALUE_BYTES_MAX - aroundBytes)));
+  await world.close();
+  world = await ClusterWorld.open(undefined, (_name, kv) => ({
+    get: (key, options) => kv.get(key, options),
+    list: (query, options) => kv.list(query, options),
+    watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
+    transact: (txn, options) => {
+      const isHuge = txn.then.some((op) => op.kind === "put" && op.key.includes(":huge:"));
+      if (isHuge) return Promise.reject(new AetherError("E_TOO_LARGE", "the row is too large"));
+      return kv.transact(txn, options);
+    },
+    get revision() {
+      return kv.revision;
+    },
+    get oldestRevision() {
+      return kv.oldestRevision;
+    },
+  }));
+  await world.apply(blueprintOf({ huge: sliceOf("huge", 1) }, 1, "big"));
   await world.apply(blueprintOf({ small: sliceOf("small", 1) }, 1, "late"));
   await world.until(() => world.active("small").length === 1, 5_000);
   await world.clock.advance(20_000);
   expect(world.rows().some((row) => row.includes(" huge/"))).toBe(false);
   expect(world.leader()).toBe("n1");
+});
+
+test("a config as large as a value may be is in the blueprint, and not in the rows of its instances", async () => {
+  const hugeOf = (config: string) => blueprintOf({ huge: sliceOf("huge", 3, { config }) }, 1, "big");
+  const aroundBytes = encode(hugeOf("")).byteLength + 4;
+  await world.apply(hugeOf("c".repeat(VALUE_BYTES_MAX - aroundBytes)));
+  await world.until(() => world.active("huge").length === 3, 5_000);
+  const { entries } = await world.settled(world.local.kv.list({ prefix: prefixOf({ kind: "slices" }) }));
+  for (const { value } of entries) expect(encode(value).byteLength).toBeLessThan(500);
+});
+
+describe("a blueprint that cannot be read", () => {
+  const revision = formatKey({ kind: "blueprint", name: "shop", revision: 1 });
+  const current = formatKey({ kind: "blueprint-current", name: "shop" });
+  const damages: readonly [string, () => Promise<unknown>][] = [
+    ["its revision is damaged", () => world.write(revision, { ...SHOP, slices: { orders: 7 } })],
+    ["its revision is of a later build", () =>
+      world.write(revision, { ...SHOP, slices: { orders: { kind: "lambda" } } })],
+    ["its revision is missing", () =>
+      world.settled(world.local.kv.transact({ compare: [], then: [{ kind: "delete", key: revision }], else: [] }))],
+    ["what points to it is damaged", () => world.write(current, { revision: "one" })],
+  ];
+
+  test.each(damages)("stops nothing, holds up nobody, and goes on when it can be read: %s", async (_what, damage) => {
+    const before = world.rows();
+    await damage();
+    await world.clock.advance(25_000);
+    expect(world.rows()).toEqual(before);
+    await world.apply(blueprintOf({ other: sliceOf("other", 1) }, 1, "extra"));
+    await world.until(() => world.active("other").length === 1, 3_000);
+    await world.remove("extra");
+    await world.until(() => world.rows().length === before.length, 3_000);
+    // A death is noted, and made good once it is known what is wanted.
+    await world.kill("n3");
+    await world.until(() => world.rows().every((row) => !row.startsWith("n3 ")), 10_000);
+    await world.clock.advance(15_000);
+    expect(world.rows()).toEqual(before.filter((row) => !row.startsWith("n3 ")));
+    await world.apply(SHOP);
+    await world.until(isWhole, 3_000);
+  });
+});
+
+describe("a row of an instance that cannot be read", () => {
+  const keyOf = (node: string) => {
+    const artifact = parseArtifactId("demo:orders:1.0.0");
+    const row = present(world.rows().find((text) => text.startsWith(`${node} orders/`)), "the node has an instance");
+    const instance = Number(row.split("/")[1]?.split(" ")[0]);
+    const key = formatKey({ kind: "slice", node: parseNodeId(node), artifact, instance });
+    return { key, worker: `${artifact}/${instance}` };
+  };
+
+  test("is left alone, its worker too, and hinders nobody", async () => {
+    const [node = ""] = present(world.rows().find((row) => row.includes(" orders/")), "orders runs").split(" ");
+    const { key, worker } = keyOf(node);
+    await world.write(key, { state: "SLEEPING" });
+    await world.apply(blueprintOf({ other: sliceOf("other", 3) }, 1, "extra"));
+    await world.until(() => world.active("other").length === 3, 3_000);
+    await world.clock.advance(25_000);
+    expect(world.node(node).host.hosted().get(worker)).toBe("active");
+    expect(world.active("orders")).toHaveLength(1);
+    // Its node finds the row when it has something to write, and goes on too.
+    world.node(node).host.crash(worker);
+    await world.clock.advance(25_000);
+    expect(world.active("orders")).toHaveLength(1);
+    expect(world.active("other")).toHaveLength(3);
+    expect(world.leader()).toBe("n1");
+  });
+
+  test("goes with its node, and the instance is placed elsewhere", async () => {
+    const node = present(world.rows().filter((row) => row.includes(" orders/"))[1], "orders runs twice").slice(0, 2);
+    await world.write(keyOf(node).key, { state: "SLEEPING" });
+    await world.kill(node);
+    await world.until(() => isWholeWithout(node), 10_000);
+    world.start(node);
+    await world.until(() => world.dutyOf("on-duty").length === 3, 3_000);
+    await world.clock.advance(11_000);
+    expect(isWholeWithout(node)).toBe(true);
+    expectRowsAndWorkersAgree();
+  });
+});
+
+test("a new version of what a slice uses restarts none of its instances", async () => {
+  const uses = (version: string) => ({
+    uses: { pricing: { slice: "pricing", artifact: parseArtifactId(`demo:pricing:${version}`) } },
+  });
+  const before = world.rows().filter((row) => row.includes(" orders/"));
+  const pricing = sliceOf("pricing", 2, { artifact: parseArtifactId("demo:pricing:1.1.0") });
+  await world.apply(blueprintOf({ ...SHOP.slices, orders: sliceOf("orders", 2, uses("1.1.0")), pricing }, 2));
+  const isNew = (): boolean => world.artifacts("pricing").every((artifact) => artifact === "demo:pricing:1.1.0");
+  await world.until(() => isNew() && isWhole(), 5_000);
+  expect(world.rows().filter((row) => row.includes(" orders/"))).toEqual(before);
+  const steps = [...world.nodes.values()].flatMap(({ host }) => host.steps);
+  expect(steps.filter((step) => step.startsWith("load demo:orders"))).toHaveLength(2);
+});
+
+test("an instance during whose start its node crashes waits longer each time, one that had served not", async () => {
+  await world.clock.advance(61_000);
+  const key = present([...world.node("n2").host.hosted().keys()][0], "n2 hosts something");
+  const slice = key.split(":")[1] ?? "";
+  const isState = (state: string) => (): boolean => world.row("n2", slice)?.state === state;
+  world.node("n2").host.crash(key);
+  world.node("n2").host.script("activate", key, "hang");
+  const waits: number[] = [];
+  for (let crash = 1; crash <= 3; crash++) {
+    await world.until(isState("ACTIVATING"), 20_000);
+    expect(world.row("n2", slice)?.attempt).toBe(crash);
+    await world.kill("n2");
+    world.start("n2").host.script("activate", key, "hang");
+    await world.until(isState("FAILED"), 3_000);
+    waits.push(await world.until(isState("ACTIVATING"), 20_000));
+    const others = world.rows().filter((row) => row.startsWith("n2 ") && !row.includes(` ${slice}/`));
+    expect(others.every((row) => row.endsWith(" ACTIVE"))).toBe(true);
+  }
+  const [first = 0, second = 0, third = 0] = waits;
+  expect(first).toBeGreaterThanOrEqual(1_000);
+  expect(second).toBeGreaterThanOrEqual(2_000);
+  expect(third).toBeGreaterThanOrEqual(4_000);
+});
+
+test("an instance whose revision is not there any more fails for good and says what to do", async () => {
+  await world.apply(blueprintOf({ late: sliceOf("late", 1) }, 1, "extra"));
+  const revision = formatKey({ kind: "blueprint", name: "extra", revision: 1 });
+  await world.until(() => world.active("late").length === 1, 3_000);
+  const node = present(world.active("late")[0], "it runs").split(" ")[0] ?? "";
+  const row = present(world.row(node, "late"), "it has a row");
+  await world.settled(world.local.kv.transact({ compare: [], then: [{ kind: "delete", key: revision }], else: [] }));
+  const artifact = parseArtifactId("demo:late:1.0.0");
+  const elsewhere = parseNodeId(node === "n2" ? "n3" : "n2");
+  const key = formatKey({ kind: "slice", node: elsewhere, artifact, instance: 7 });
+  await world.write(key, { ...row, state: "LOAD" });
+  await world.until(() => world.row(elsewhere, "late")?.state === "FAILED", 3_000);
+  expect(world.row(elsewhere, "late")?.error).toMatchObject({ code: "E_NOT_FOUND", fatal: true });
+  expect(world.row(elsewhere, "late")?.error?.message).toContain("apply the blueprint again");
 });
 
 test("a leader that stops in order hands over while its instances still finish their calls", async () => {

@@ -7,7 +7,8 @@ import type { Telemetry } from "../../src/env/telemetry.ts";
 import { ClusterServices } from "../../src/cluster/cluster-services.ts";
 import { ClusterViews } from "../../src/cluster/cluster-views.ts";
 import type { MembershipView } from "../../src/consensus/group.ts";
-import { formatKey } from "../../src/kvstore/core/key.ts";
+import { formatKey, type KeyText } from "../../src/kvstore/core/key.ts";
+import type { Kv } from "../../src/kvstore/kv.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
 import { storable } from "../../src/cluster/core/plain-value.ts";
 import { createLocalKv, SILENT_LOG, type LocalKv } from "./local-kv.ts";
@@ -29,6 +30,8 @@ export interface FakeNode {
   readonly host: ScriptedHost;
 }
 
+type KvOf = (name: string, kv: Kv) => Kv;
+
 export class ClusterWorld {
   readonly clock: ManualClock;
   readonly local: LocalKv;
@@ -39,22 +42,32 @@ export class ClusterWorld {
   private names: readonly string[];
   private readonly memberListeners: ((view: MembershipView) => void)[] = [];
   private readonly observer: ClusterViews;
+  private readonly kvOf: KvOf;
   private incarnation = 0;
+  private mostRowsSeen = 0;
 
-  private constructor(clock: ManualClock, local: LocalKv, names: readonly string[]) {
+  private constructor(clock: ManualClock, local: LocalKv, names: readonly string[], kvOf: KvOf) {
     this.clock = clock;
     this.local = local;
     this.names = names;
+    this.kvOf = kvOf;
     this.hub = new MemoryHub(clock);
     this.observer = new ClusterViews({ clock, log: SILENT_LOG }, local.kv);
+    this.observer.slices.subscribe(() => {
+      this.mostRowsSeen = Math.max(this.mostRowsSeen, this.observer.slices.rows().size);
+    });
     this.observer.open();
   }
 
-  static async open(names: readonly string[] = ["n1", "n2", "n3"]): Promise<ClusterWorld> {
+  /** `kvOf` gives a node another store than the one they share, which it is given. */
+  static async open(
+    names: readonly string[] = ["n1", "n2", "n3"],
+    kvOf: KvOf = (_name, kv) => kv,
+  ): Promise<ClusterWorld> {
     const clock = new ManualClock();
     const opening = createLocalKv({ clock });
     await clock.settle();
-    const world = new ClusterWorld(clock, await opening, names);
+    const world = new ClusterWorld(clock, await opening, names, kvOf);
     for (const name of names) world.start(name);
     await world.until(() => world.leader() !== undefined && world.dutyOf("on-duty").length === names.length, 5_000);
     return world;
@@ -66,7 +79,7 @@ export class ClusterWorld {
     const services = new ClusterServices(
       { clock: this.clock, telemetry: SILENT_TELEMETRY },
       {
-        kv: this.local.kv,
+        kv: this.kvOf(name, this.local.kv),
         messaging: this.hub.join(id),
         group: {
           status: () => this.local.group.status(),
@@ -145,6 +158,11 @@ export class ClusterWorld {
     }));
   }
 
+  /** Writes a row as nobody else would. */
+  async write(key: KeyText, value: unknown): Promise<void> {
+    await this.settled(this.local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] }));
+  }
+
   async remove(name: string): Promise<void> {
     const key = formatKey({ kind: "blueprint-current", name });
     await this.settled(this.local.kv.transact({ compare: [], then: [{ kind: "delete", key }], else: [] }));
@@ -166,9 +184,20 @@ export class ClusterWorld {
     return rows.map(({ value: { node, index, row } }) => `${node} ${row.slice}/${index} ${row.state}`).sort();
   }
 
+  /** The most rows of instances that there ever were at once. */
+  get mostRows(): number {
+    return this.mostRowsSeen;
+  }
+
   /** The rows that are ACTIVE. */
   active(slice: string): readonly string[] {
     return this.rows().filter((row) => row.endsWith(" ACTIVE") && row.includes(` ${slice}/`));
+  }
+
+  /** The artifact of each instance of a slice. */
+  artifacts(slice: string): readonly string[] {
+    const rows = [...this.observer.slices.rows().values()];
+    return rows.filter(({ value }) => value.row.slice === slice).map(({ value }) => value.artifact);
   }
 
   row(node: string, slice: string) {

@@ -28,6 +28,16 @@ export function backOffMs(attempt: number): number {
   return Math.min(BACK_OFF_FIRST_MS * 2 ** Math.min(attempt - 1, 16), BACK_OFF_MS_MAX);
 }
 
+/**
+ * How many attempts to count for an instance whose node ended under it: it may be what ended the node. One that was
+ * coming up, or had not served for long, keeps its count, and with it waits longer each time.
+ */
+export function attemptAfterCrash(row: InstanceRow, nowWallMs: number): number {
+  const isComingUp = row.state === "LOADING" || row.state === "ACTIVATING";
+  const isNew = row.state === "ACTIVE" && nowWallMs - row.sinceMs < STABLE_AFTER_MS;
+  return isComingUp || isNew ? row.attempt : 0;
+}
+
 export interface FailedAttempt {
   /** For people: the leader waits by its own clock. */
   readonly nowWallMs: number;

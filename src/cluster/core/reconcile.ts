@@ -2,76 +2,30 @@
 // Does not own: transactions, guards, leadership; where one more instance goes (placement.ts).
 //
 // Pure and forgetful: everything is in the input, so any leader at any time makes the same plan from the same rows.
-// A stable state plans nothing. Nothing moves that need not, and nothing that serves ends before its successor serves.
-import type { ArtifactId, NodeId } from "../../base/ids.ts";
-import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../slices/core/blueprint.ts";
-import type { InstanceFailure, InstanceRow, InstanceRowState } from "../../slices/core/instance-row.ts";
-import type { InstanceSpec } from "../../slices/core/instance-spec.ts";
-import { nextState } from "../../slices/core/lifecycle.ts";
+// A stable state plans nothing. Nothing moves that need not. What serves ends only when its successor serves, or, where
+// no node has the memory for both, when at least `minAvailable` go on serving without it.
+// What cannot be read stays as it is: not to know what is wanted is no reason to end what runs.
+import { unreachable } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
+import type { ResolvedBlueprint, ResolvedSlice } from "../../slices/core/blueprint.ts";
+import { isTransitional, nextState } from "../../slices/core/lifecycle.ts";
+import { specDigestOf } from "../../slices/core/spec-digest.ts";
+import { chooseKept } from "./choose-kept.ts";
 import { backOffMs } from "./failure-class.ts";
-import { Board, compareCosts, costOf, pickNode, type PlanNode } from "./placement.ts";
-import { isSameValue } from "./plain-value.ts";
+import { chooseLeavers } from "./make-room.ts";
+import { Board, pickNode, Spread, type PlanNode } from "./placement.ts";
+import type {
+  LoadCommand, Plan, PlanCommand, PlanInput, PlanInstance, PlanPlace, StallLimits, Unplaced,
+} from "./plan-types.ts";
 
-/** One row of `slices/…`. */
-export interface PlanInstance {
-  readonly node: NodeId;
-  readonly artifact: ArtifactId;
-  readonly index: number;
-  readonly row: InstanceRow;
-  /** Guards the command that the plan makes of it. */
-  readonly modRevision: number;
-  /** How long the leader has seen the row as it is, by its own monotonic clock. */
-  readonly unchangedForMs: number;
-}
-
-export interface PlanInput {
-  /** The current revision of every blueprint that is not deleted. */
-  readonly blueprints: readonly ResolvedBlueprint[];
-  readonly nodes: readonly PlanNode[];
-  readonly instances: readonly PlanInstance[];
-}
-
-export interface LoadCommand {
-  readonly kind: "load";
-  readonly node: NodeId;
-  readonly artifact: ArtifactId;
-  readonly index: number;
-  readonly slice: string;
-  readonly blueprint: string;
-  readonly revision: number;
-  readonly generation: number;
-  readonly attempt: number;
-  readonly spec: InstanceSpec;
-  /** Why the attempt before failed. */
-  readonly error?: InstanceFailure;
-  /** The row to overwrite; 0: there must be none. */
-  readonly modRevision: number;
-}
-
-export type PlanCommand =
-  | LoadCommand
-  | { readonly kind: "activate" | "deactivate" | "unload"; readonly instance: PlanInstance }
-  /** Delete the row of a node that is gone. */
-  | { readonly kind: "forget"; readonly instance: PlanInstance };
-
-/** Instances that no ready node may have. */
-export interface Unplaced {
-  readonly blueprint: string;
-  readonly slice: string;
-  readonly count: number;
-}
-
-export interface Plan {
-  readonly commands: readonly PlanCommand[];
-  readonly unplaced: readonly Unplaced[];
-  /** When a back-off ends and planning again gives more; undefined when only a change can. */
-  readonly againInMs: number | undefined;
-}
+/** A command that its node has not begun after this long is worth a line in the log. */
+const BEGIN_MS_MAX = 30_000;
 
 interface Wanted {
   readonly blueprint: ResolvedBlueprint;
   readonly slice: string;
   readonly resolved: ResolvedSlice;
+  readonly specDigest: LoadCommand["specDigest"];
 }
 
 /** What the leader has to command, in the order in which to do it. */
@@ -87,21 +41,29 @@ export function plan(input: PlanInput): Plan {
 class Planning {
   private readonly statusOf: ReadonlyMap<NodeId, PlanNode["status"]>;
   private readonly board: Board;
+  private readonly stallMs: StallLimits;
   private readonly rowsBySlice: Map<string, PlanInstance[]>;
-  private readonly forgotten: readonly PlanInstance[];
+  private readonly unreadable: readonly PlanPlace[];
+  private readonly forgotten: readonly PlanPlace[];
   private readonly commands: PlanCommand[] = [];
   private readonly unplaced: Unplaced[] = [];
+  private readonly stalled: readonly PlanInstance[];
   private againInMs: number | undefined;
 
   constructor(input: PlanInput) {
     const nodes = [...input.nodes].sort((a, b) => compareText(a.node, b.node));
-    const instances = [...input.instances].sort(compareInstances);
     this.statusOf = new Map(nodes.map(({ node, status }) => [node, status]));
     this.board = new Board(nodes);
-    this.forgotten = instances.filter(({ node }) => this.statusOf.get(node) === "gone");
-    const present = instances.filter(({ node }) => this.statusOf.get(node) !== "gone");
-    this.rowsBySlice = groupBySlice(present);
-    for (const { node, artifact, index } of present) this.board.add(node, artifact, index);
+    this.stallMs = input.stallMs;
+    const instances = [...input.instances].sort(compareInstances);
+    const unreadable = [...input.unreadable].sort(comparePlaces);
+    this.forgotten = [...instances, ...unreadable].filter((place) => this.isGone(place));
+    this.unreadable = unreadable.filter((place) => !this.isGone(place));
+    const present = instances.filter((place) => !this.isGone(place));
+    for (const place of this.unreadable) this.board.add(place.node, place, 0);
+    for (const instance of present) this.addToBoard(instance);
+    this.rowsBySlice = groupBySlice(present.filter(({ row }) => !input.frozen.has(row.blueprint)));
+    this.stalled = present.filter((instance) => this.isReady(instance.node) && isLate(instance, this.stallMs));
   }
 
   forgetGone(): void {
@@ -114,14 +76,15 @@ class Planning {
     const matching = rows.filter((instance) => isCurrent(wanted, instance));
     const outdated = rows.filter((instance) => !isCurrent(wanted, instance));
     // What is being unloaded comes back only as a new row; everything else can still serve.
-    const candidates = matching.filter(({ row }) => row.state !== "UNLOAD" && row.state !== "UNLOADING");
+    const [ending, candidates] = split(matching, ({ row }) => row.state === "UNLOAD" || row.state === "UNLOADING");
+    for (const instance of ending) this.retire(instance);
     const kept = this.chooseKept(candidates, wanted.resolved.instances);
     for (const instance of candidates) {
       if (kept.has(instance)) this.advance(wanted, instance);
       else this.retire(instance);
     }
-    this.placeMissing(wanted, [...kept].map(({ node }) => node));
-    this.retireOutdated(wanted, kept, outdated);
+    const withoutRoom = this.placeMissing(wanted, kept);
+    this.retireOutdated(wanted, { kept, outdated, withoutRoom });
   }
 
   /** Rows of slices that no blueprint has any more. */
@@ -130,44 +93,37 @@ class Planning {
   }
 
   result(): Plan {
-    return { commands: this.commands, unplaced: this.unplaced, againInMs: this.againInMs };
+    const { commands, unplaced, stalled, againInMs } = this;
+    return { commands, unplaced, stalled, againInMs };
+  }
+
+  private addToBoard({ node, artifact, index, row, heapBytesMax }: PlanInstance): void {
+    this.board.add(node, { artifact, index }, heapBytesMax);
+    if (isOnTheWayOut(row.state)) this.board.noteLeaving(node, heapBytesMax);
   }
 
   private chooseKept(candidates: readonly PlanInstance[], count: number): Set<PlanInstance> {
-    const kept = new Set(candidates);
-    while (kept.size > count) {
-      const worst = this.worstOf([...kept]);
-      if (worst === undefined) break;
-      kept.delete(worst);
-    }
-    return kept;
-  }
-
-  /** The one to part with first: the least useful; among equals one of the most crowded node. */
-  private worstOf(instances: readonly PlanInstance[]): PlanInstance | undefined {
-    const occupied = instances.map(({ node }) => node);
-    let worst: { readonly instance: PlanInstance; readonly cost: readonly number[] } | undefined;
-    for (const instance of instances) {
-      const cost = [this.uselessness(instance), ...costOf(this.board, instance.node, occupied), instance.index];
-      if (worst === undefined || compareCosts(cost, worst.cost) >= 0) worst = { instance, cost };
-    }
-    return worst?.instance;
-  }
-
-  private uselessness(instance: PlanInstance): number {
-    const isAway = this.isReady(instance.node) ? 0 : 1;
-    return 2 * USELESSNESS[instance.row.state] + (instance.row.error?.fatal === true ? 2 : 0) + isAway;
+    return chooseKept(candidates, count, { board: this.board, isReady: (node) => this.isReady(node) });
   }
 
   private isReady(node: NodeId): boolean {
     return this.statusOf.get(node) === "ready";
   }
 
+  private isGone({ node }: PlanPlace): boolean {
+    return this.statusOf.get(node) === "gone";
+  }
+
+  private isServing({ node, row }: PlanInstance): boolean {
+    return row.state === "ACTIVE" && this.isReady(node);
+  }
+
   /** Takes one kept instance a step further towards ACTIVE, if the step is the leader's. */
   private advance(wanted: Wanted, instance: PlanInstance): void {
     if (!this.isReady(instance.node)) return;
     if (instance.row.state === "LOADED") this.commands.push({ kind: "activate", instance });
-    if (instance.row.state === "FAILED") this.loadAgain(wanted, instance);
+    else if (instance.row.state === "FAILED") this.loadAgain(wanted, instance);
+    else this.endIfStuck(instance);
   }
 
   private loadAgain(wanted: Wanted, instance: PlanInstance): void {
@@ -181,7 +137,7 @@ class Planning {
       return;
     }
     this.commands.push({
-      ...this.loadCommand(wanted, instance.node, instance.index),
+      ...loadCommand(wanted, instance.node, instance.index),
       generation: row.generation + 1,
       attempt: isRevised ? 1 : row.attempt + 1,
       ...(row.error === undefined ? {} : { error: row.error }),
@@ -189,86 +145,124 @@ class Planning {
     });
   }
 
-  private placeMissing(wanted: Wanted, occupied: NodeId[]): void {
+  /** Returns how many instances no node has the memory for. */
+  private placeMissing(wanted: Wanted, kept: ReadonlySet<PlanInstance>): number {
     const { blueprint, slice, resolved } = wanted;
+    const unreadable = this.unreadable.filter(({ artifact }) => artifact === resolved.artifact);
+    const occupied = [...kept, ...unreadable].map(({ node }) => node);
+    const spread = new Spread(this.board, occupied);
     for (let count = resolved.instances - occupied.length; count > 0; count--) {
-      const node = pickNode(this.board, resolved.labels, occupied);
-      if (node === undefined) {
-        this.unplaced.push({ blueprint: blueprint.name, slice, count });
-        return;
+      const picked = pickNode(this.board, resolved, spread);
+      if (picked.kind === "none") {
+        this.unplaced.push({ blueprint: blueprint.name, slice, count, reason: picked.reason });
+        return picked.reason === "capacity" ? count : 0;
       }
       const index = this.board.freeIndex(resolved.artifact);
-      this.board.add(node, resolved.artifact, index);
-      occupied.push(node);
-      this.commands.push(this.loadCommand(wanted, node, index));
+      this.board.add(picked.node, { artifact: resolved.artifact, index }, resolved.heapBytesMax);
+      spread.add(picked.node);
+      this.commands.push(loadCommand(wanted, picked.node, index));
     }
-  }
-
-  private loadCommand(wanted: Wanted, node: NodeId, index: number): LoadCommand {
-    const { blueprint, slice, resolved } = wanted;
-    const spec = instanceSpecOf(blueprint, slice, index);
-    return {
-      kind: "load",
-      node,
-      artifact: resolved.artifact,
-      index,
-      slice,
-      blueprint: blueprint.name,
-      revision: blueprint.revision,
-      generation: 1,
-      attempt: 1,
-      spec,
-      modRevision: 0,
-    };
+    return 0;
   }
 
   /** Instances of another artifact or config end one by one, each when the wanted number serves without it. */
-  private retireOutdated(wanted: Wanted, kept: ReadonlySet<PlanInstance>, outdated: readonly PlanInstance[]): void {
-    const serving = outdated.filter(({ row }) => row.state === "ACTIVE");
-    for (const instance of outdated) if (instance.row.state !== "ACTIVE") this.retire(instance);
-    const successors = [...kept].filter(({ node, row }) => row.state === "ACTIVE" && this.isReady(node)).length;
-    let remaining = [...serving];
-    while (remaining.length > 0 && remaining.length + successors > wanted.resolved.instances) {
-      const worst = this.worstOf(remaining);
-      if (worst === undefined) return;
-      this.retire(worst);
-      remaining = remaining.filter((instance) => instance !== worst);
-    }
+  private retireOutdated(wanted: Wanted, { kept, outdated, withoutRoom }: Replacement): void {
+    const [active, idle] = split(outdated, ({ row }) => row.state === "ACTIVE");
+    for (const instance of idle) this.retire(instance);
+    const { resolved } = wanted;
+    const successors = [...kept].filter((instance) => this.isServing(instance)).length;
+    const staying = this.chooseKept(active, Math.max(0, resolved.instances - successors));
+    for (const instance of active) if (!staying.has(instance)) this.retire(instance);
+    if (withoutRoom === 0) return;
+    const serving = [...staying].filter((instance) => this.isServing(instance));
+    const spare = serving.length + successors - resolved.minAvailable;
+    const leavers = chooseLeavers(this.board, serving, { needs: resolved, count: withoutRoom, spare });
+    for (const instance of leavers) this.command("deactivate", instance);
   }
 
   /** The next step out, if it is the leader's; in the states left out the node is at work already. */
   private retire(instance: PlanInstance): void {
     const { state } = instance.row;
-    if (state === "DEACTIVATING" || state === "UNLOADING") return;
-    if (nextState(state, "deactivate") !== "refuse") this.commands.push({ kind: "deactivate", instance });
-    else if (nextState(state, "unload") !== "refuse") this.commands.push({ kind: "unload", instance });
+    if (state === "DEACTIVATING" || state === "UNLOADING") {
+      this.endIfStuck(instance);
+      return;
+    }
+    if (!isOnTheWayOut(state)) this.board.noteLeaving(instance.node, instance.heapBytesMax);
+    if (nextState(state, "deactivate") !== "refuse") this.command("deactivate", instance);
+    else if (nextState(state, "unload") !== "refuse") this.command("unload", instance);
+  }
+
+  /** A node ends its work at its limit by itself; one that does not, and is on duty, gets the way out. */
+  private endIfStuck(instance: PlanInstance): void {
+    if (isTransitional(instance.row.state) && this.stalled.includes(instance)) this.command("unload", instance);
+  }
+
+  private command(kind: "deactivate" | "unload", instance: PlanInstance): void {
+    this.commands.push({ kind, instance });
   }
 }
 
-/** How little is lost with an instance in this state. */
-const USELESSNESS = {
-  ACTIVE: 0,
-  ACTIVATING: 1,
-  ACTIVATE: 2,
-  LOADED: 3,
-  LOADING: 4,
-  LOAD: 5,
-  DEACTIVATING: 6,
-  DEACTIVATE: 7,
-  FAILED: 8,
-  UNLOAD: 10,
-  UNLOADING: 10,
-} as const satisfies Record<InstanceRowState, number>;
+/** What stands of a slice while its instances are replaced. */
+interface Replacement {
+  readonly kept: ReadonlySet<PlanInstance>;
+  readonly outdated: readonly PlanInstance[];
+  /** Successors that no node has the memory for. */
+  readonly withoutRoom: number;
+}
+
+function loadCommand(wanted: Wanted, node: NodeId, index: number): LoadCommand {
+  const { blueprint, slice, resolved, specDigest } = wanted;
+  return {
+    kind: "load",
+    node,
+    artifact: resolved.artifact,
+    index,
+    slice,
+    blueprint: blueprint.name,
+    revision: blueprint.revision,
+    specDigest,
+    generation: 1,
+    attempt: 1,
+    modRevision: 0,
+  };
+}
 
 /** Whether the instance runs what the blueprint wants now, whatever revision it was made from. */
-function isCurrent(wanted: Wanted, instance: PlanInstance): boolean {
-  if (instance.artifact !== wanted.resolved.artifact) return false;
-  return isSameValue(instance.row.spec, instanceSpecOf(wanted.blueprint, wanted.slice, instance.index));
+function isCurrent(wanted: Wanted, { artifact, row }: PlanInstance): boolean {
+  return artifact === wanted.resolved.artifact && row.specDigest === wanted.specDigest;
+}
+
+/** Whether the node of an instance owes a step for longer than it should. */
+function isLate({ row, unchangedForMs }: PlanInstance, stallMs: StallLimits): boolean {
+  switch (row.state) {
+    case "LOADING":
+    case "ACTIVATING":
+    case "DEACTIVATING":
+    case "UNLOADING":
+      return unchangedForMs > stallMs[row.state];
+    case "LOAD":
+    case "ACTIVATE":
+    case "DEACTIVATE":
+    case "UNLOAD":
+      return unchangedForMs > BEGIN_MS_MAX;
+    case "LOADED":
+    case "ACTIVE":
+    case "FAILED":
+      return false;
+    default:
+      return unreachable(row.state);
+  }
+}
+
+function isOnTheWayOut(state: PlanInstance["row"]["state"]): boolean {
+  return state === "DEACTIVATE" || state === "DEACTIVATING" || state === "UNLOAD" || state === "UNLOADING";
 }
 
 function wantedSlices(blueprints: readonly ResolvedBlueprint[]): readonly Wanted[] {
   const wanted = blueprints.flatMap((blueprint) =>
-    Object.entries(blueprint.slices).map(([slice, resolved]): Wanted => ({ blueprint, slice, resolved })),
+    Object.entries(blueprint.slices).map(([slice, resolved]): Wanted => ({
+      blueprint, slice, resolved, specDigest: specDigestOf(resolved),
+    })),
   );
   return wanted.sort((a, b) => compareText(a.slice, b.slice));
 }
@@ -283,9 +277,16 @@ function groupBySlice(instances: readonly PlanInstance[]): Map<string, PlanInsta
   return groups;
 }
 
+function split<T>(all: readonly T[], belongs: (one: T) => boolean): readonly [readonly T[], readonly T[]] {
+  return [all.filter(belongs), all.filter((one) => !belongs(one))];
+}
+
 function compareInstances(a: PlanInstance, b: PlanInstance): number {
-  return compareText(a.row.slice, b.row.slice) || compareText(a.artifact, b.artifact) ||
-    a.index - b.index || compareText(a.node, b.node);
+  return compareText(a.row.slice, b.row.slice) || comparePlaces(a, b);
+}
+
+function comparePlaces(a: PlanPlace, b: PlanPlace): number {
+  return compareText(a.artifact, b.artifact) || a.index - b.index || compareText(a.node, b.node);
 }
 
 // By code unit: no locale may make two leaders plan differently.

@@ -1,9 +1,10 @@
 // Owns: the value of the rows `slices/{node}/{artifact}/{instance}`: one instance on one node, its state and why.
-// The leader writes the commands (LOAD, ACTIVATE, DEACTIVATE, UNLOAD), the node everything else.
+// What it runs is not repeated in it: that stands in the revision of the blueprint that it names, which is kept for as
+// long. The leader writes the commands (LOAD, ACTIVATE, DEACTIVATE, UNLOAD), the node everything else.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
+import { parseDigest, type Digest } from "../../base/ids.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import { instanceSpecSchema, type InstanceSpec } from "./instance-spec.ts";
 
 export const INSTANCE_STATES = [
   "LOAD", "LOADING", "LOADED", "ACTIVATE", "ACTIVATING", "ACTIVE",
@@ -35,11 +36,13 @@ export interface InstanceRow {
   readonly sinceMs: number;
   /** Attempts to bring it up since it was last ACTIVE; the first is 1. */
   readonly attempt: number;
-  /** What to run; present in LOAD and all that follows from it. */
-  readonly spec?: InstanceSpec;
+  /** What it was made from, see `specDigestOf`. Rows of builds before this field have none and count as outdated. */
+  readonly specDigest?: Digest;
   /** Present in FAILED, and in the LOAD that follows a failure. */
   readonly error?: InstanceFailure;
 }
+
+const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
 
 export const instanceRowSchema = z.object({
   state: z.enum(INSTANCE_STATES),
@@ -49,7 +52,7 @@ export const instanceRowSchema = z.object({
   generation: z.int().min(0),
   sinceMs: z.number(),
   attempt: z.int().min(0),
-  spec: instanceSpecSchema.exactOptional(),
+  specDigest: digestSchema.exactOptional(),
   error: z.object({
     code: z.string(),
     message: z.string(),

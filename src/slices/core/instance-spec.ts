@@ -1,8 +1,7 @@
-// Owns: what one running instance is made from, as stored in blueprint revisions and instance rows.
+// Owns: what one running instance is made from: what its node reads in the blueprint's revision that its row names.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseArtifactId, type ArtifactId } from "../../base/ids.ts";
-import { concurrencySchema, heapBytesSchema, INSTANCES_MAX, variablesSchema } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
 
 /** A slice that an instance may call, resolved when the blueprint revision was applied. */
@@ -45,18 +44,6 @@ export const resolvedUsesSchema = z.record(z.string(), z.object({
   artifact: artifactIdSchema,
   range: z.string().exactOptional(),
 }));
-
-export const instanceSpecSchema = z.object({
-  key: z.string(),
-  slice: nameSchema,
-  artifact: artifactIdSchema,
-  index: z.int().min(0).max(INSTANCES_MAX),
-  config: z.unknown(),
-  uses: resolvedUsesSchema,
-  heapBytesMax: heapBytesSchema,
-  concurrency: concurrencySchema,
-  variables: variablesSchema,
-});
 
 /** The key text of an instance on its node: `demo:orders:1.0.0/0`. */
 export function instanceKeyOf(artifact: ArtifactId, index: number): string {

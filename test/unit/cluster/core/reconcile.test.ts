@@ -1,6 +1,9 @@
-import { expect, test } from "vitest";
-import { plan, type PlanCommand, type PlanInput } from "../../../../src/cluster/core/reconcile.ts";
-import { blueprintOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
+import { describe, expect, test } from "vitest";
+import { parseArtifactId } from "../../../../src/base/ids.ts";
+import { GiB, MiB } from "../../../../src/base/units.ts";
+import type { Plan, PlanCommand, PlanInput } from "../../../../src/cluster/core/plan-types.ts";
+import { plan } from "../../../../src/cluster/core/reconcile.ts";
+import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
 
 const NODES = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
 const SHOP = blueprintOf({ orders: sliceOf("orders", 2) });
@@ -8,14 +11,17 @@ const ON_N1 = instanceOf(SHOP, "orders", { node: "n1", index: 0 });
 const ON_N2 = instanceOf(SHOP, "orders", { node: "n2", index: 1 });
 const FAILURE = { code: "E_HANDLER", message: "start threw", fatal: false };
 
+function made(input: Partial<PlanInput>): Plan {
+  return plan(inputOf({ blueprints: [SHOP], nodes: NODES, ...input }));
+}
+
 function texts(input: Partial<PlanInput>): string[] {
-  return plan({ blueprints: [SHOP], nodes: NODES, instances: [], ...input }).commands.map(textOf);
+  return made(input).commands.map(textOf);
 }
 
 function textOf(command: PlanCommand): string {
-  if (command.kind === "load") return `load ${command.slice}/${command.index} on ${command.node}`;
-  const { row, index, node } = command.instance;
-  return `${command.kind} ${row.slice}/${index} on ${node}`;
+  const { artifact, index, node } = command.kind === "load" ? command : command.instance;
+  return `${command.kind} ${artifact.split(":")[1]}/${index} on ${node}`;
 }
 
 test("instances of a new blueprint are spread over the nodes, one slice continuing where the other ended", () => {
@@ -38,9 +44,11 @@ test("with fewer nodes than instances a node gets several", () => {
 test("suspected nodes and nodes without the labels get nothing, and what has no place is said", () => {
   const blueprint = blueprintOf({ orders: sliceOf("orders", 2, { labels: { disk: "ssd" } }) });
   const nodes = [nodeOf("n1", "away", { disk: "ssd" }), nodeOf("n2", "ready")];
-  const made = plan({ blueprints: [blueprint], nodes, instances: [] });
-  expect(made.commands).toEqual([]);
-  expect(made.unplaced).toEqual([{ blueprint: "shop", slice: "orders", count: 2 }]);
+  const { commands, unplaced } = made({ blueprints: [blueprint], nodes });
+  expect(commands).toEqual([]);
+  expect(unplaced).toEqual([{ blueprint: "shop", slice: "orders", count: 2, reason: "labels" }]);
+  const away = made({ blueprints: [blueprint], nodes: [nodeOf("n1", "away", { disk: "ssd" })] });
+  expect(away.unplaced).toMatchObject([{ reason: "no-node" }]);
 });
 
 test("what is loaded is activated", () => {
@@ -68,10 +76,10 @@ test("instances of a node that is only away are waited for", () => {
 test("a failed instance is loaded again on its node when its back-off is over, with one attempt more", () => {
   const failed = instanceOf(SHOP, "orders", { node: "n1", index: 0 }, { state: "FAILED", attempt: 2, error: FAILURE });
   const other = instanceOf(SHOP, "orders", { node: "n2", index: 1 });
-  const early = plan({ blueprints: [SHOP], nodes: NODES, instances: [{ ...failed, unchangedForMs: 1_500 }, other] });
+  const early = made({ instances: [{ ...failed, unchangedForMs: 1_500 }, other] });
   expect(early.commands).toEqual([]);
   expect(early.againInMs).toBe(500);
-  const due = plan({ blueprints: [SHOP], nodes: NODES, instances: [{ ...failed, unchangedForMs: 2_000 }, other] });
+  const due = made({ instances: [{ ...failed, unchangedForMs: 2_000 }, other] });
   expect(due.commands).toMatchObject([
     { kind: "load", node: "n1", index: 0, attempt: 3, generation: 2, modRevision: 1, error: FAILURE },
   ]);
@@ -84,7 +92,7 @@ test("a fatal failure waits for a new revision", () => {
   const instances = [{ ...failed, unchangedForMs: 1e9 }, instanceOf(SHOP, "orders", { node: "n2", index: 1 })];
   expect(texts({ instances })).toEqual([]);
   const revised = { ...SHOP, revision: 2 };
-  expect(plan({ blueprints: [revised], nodes: NODES, instances }).commands).toMatchObject([
+  expect(made({ blueprints: [revised], instances }).commands).toMatchObject([
     { kind: "load", node: "n1", index: 0, attempt: 1, revision: 2 },
   ]);
 });
@@ -136,4 +144,140 @@ test("an instance with another config ends only when enough successors serve", (
   expect(texts({ blueprints: [changed], instances: [...old, one, both] })).toEqual([
     "deactivate orders/0 on n1", "deactivate orders/1 on n2",
   ]);
+});
+
+test("a new version of what a slice uses restarts none of its instances", () => {
+  const usesOf = (artifact: string) => ({ pricing: { slice: "pricing", artifact: parseArtifactId(artifact) } });
+  const before = blueprintOf({ orders: sliceOf("orders", 1, { uses: usesOf("demo:pricing:1.0.0") }) });
+  const after = blueprintOf({ orders: sliceOf("orders", 1, { uses: usesOf("demo:pricing:1.1.0") }) }, 2);
+  const instances = [instanceOf(before, "orders", { node: "n1", index: 0 })];
+  expect(texts({ blueprints: [after], instances })).toEqual([]);
+});
+
+describe("what cannot be read", () => {
+  const changed = blueprintOf({ orders: sliceOf("orders", 1, { config: { currency: "EUR" } }) }, 2);
+
+  test("of a blueprint leaves its instances as they are, and other blueprints' go on", () => {
+    const other = blueprintOf({ pricing: sliceOf("pricing", 1) }, 1, "prices");
+    const failure = { state: "FAILED", attempt: 0, error: FAILURE } as const;
+    const failed = instanceOf(SHOP, "orders", { node: "n2", index: 1 }, failure);
+    const loaded = instanceOf(SHOP, "orders", { node: "n3", index: 2 }, { state: "LOADED" });
+    const instances = [ON_N1, failed, loaded];
+    expect(texts({ blueprints: [other], frozen: new Set(["shop"]), instances })).toEqual(["load pricing/0 on n1"]);
+  });
+
+  test("of a blueprint does not keep the row of a node that is gone", () => {
+    const nodes = [nodeOf("n1", "gone"), nodeOf("n2")];
+    expect(texts({ blueprints: [], frozen: new Set(["shop"]), nodes, instances: [ON_N1, ON_N2] })).toEqual([
+      "forget orders/0 on n1",
+    ]);
+  });
+
+  test("of an instance counts as one, keeps its index and gets no command", () => {
+    const { node, artifact, index, modRevision } = ON_N1;
+    const unreadable = [{ node, artifact, index, modRevision }];
+    expect(texts({ unreadable })).toEqual(["load orders/1 on n2"]);
+    expect(texts({ unreadable, instances: [ON_N2] })).toEqual([]);
+    expect(texts({ unreadable, blueprints: [] })).toEqual([]);
+    expect(texts({ unreadable, blueprints: [changed] })).toEqual([]);
+    expect(texts({ unreadable, nodes: [nodeOf("n1", "gone"), nodeOf("n2")], blueprints: [] })).toEqual([
+      "forget orders/0 on n1",
+    ]);
+  });
+});
+
+describe("the memory of nodes", () => {
+  const small = (name: string, instances: number) => ({ ...nodeOf(name), memoryBytes: instances * 100 * MiB });
+  const big = (count: number, options = {}, revision = 1) =>
+    blueprintOf({ orders: sliceOf("orders", count, { heapBytesMax: 80 * MiB, ...options }) }, revision);
+
+  test("holds no more instances than fit beside the node itself, and what does not fit is said", () => {
+    const nodes = [small("n1", 2), small("n2", 1), nodeOf("n3", "away")];
+    const { commands, unplaced } = made({ blueprints: [big(5)], nodes });
+    expect(commands.map(textOf)).toEqual(["load orders/0 on n1", "load orders/1 on n2", "load orders/2 on n1"]);
+    expect(unplaced).toEqual([{ blueprint: "shop", slice: "orders", count: 2, reason: "capacity" }]);
+  });
+
+  test("ends nothing that runs when there is less of it than before", () => {
+    const blueprint = big(2);
+    const instances = [0, 1].map((index) => instanceOf(blueprint, "orders", { node: "n1", index }));
+    expect(texts({ blueprints: [blueprint], nodes: [small("n1", 1)], instances })).toEqual([]);
+  });
+
+  test("for no successor beside the old ones lets as many end as may be missing, and no more (minAvailable)", () => {
+    const nodes = [small("n1", 2), small("n2", 1)];
+    const before = big(3);
+    const instances = [
+      instanceOf(before, "orders", { node: "n1", index: 0 }),
+      instanceOf(before, "orders", { node: "n1", index: 1 }),
+      instanceOf(before, "orders", { node: "n2", index: 2 }),
+    ];
+    const after = (minAvailable: number) => [big(3, { config: { currency: "EUR" }, minAvailable }, 2)];
+    expect(texts({ blueprints: after(3), nodes, instances })).toEqual([]);
+    expect(texts({ blueprints: after(2), nodes, instances })).toEqual(["deactivate orders/0 on n1"]);
+    expect(texts({ blueprints: after(1), nodes, instances })).toEqual([
+      "deactivate orders/0 on n1", "deactivate orders/1 on n1",
+    ]);
+    // What is on its way out makes room already: nobody else has to leave for the same successor.
+    const [first, ...rest] = instances;
+    const leaving = instanceOf(before, "orders", { node: "n1", index: 0 }, { state: "DEACTIVATING" });
+    expect(first).toMatchObject({ node: leaving.node, index: leaving.index });
+    expect(texts({ blueprints: after(2), nodes, instances: [leaving, ...rest] })).toEqual([]);
+  });
+
+  test("that would not suffice for a successor either way ends nothing", () => {
+    const before = big(1);
+    const larger = [big(1, { heapBytesMax: 2 * GiB, minAvailable: 0 }, 2)];
+    const instances = [instanceOf(before, "orders", { node: "n1", index: 0 })];
+    const { commands, unplaced } = made({ blueprints: larger, nodes: [small("n1", 1)], instances });
+    expect(commands).toEqual([]);
+    expect(unplaced).toMatchObject([{ reason: "capacity" }]);
+  });
+
+  test("elsewhere than where the labels ask for it ends nothing", () => {
+    const before = big(1, { labels: {} });
+    const labelled = [big(1, { labels: { disk: "ssd" }, config: { currency: "EUR" }, minAvailable: 0 }, 2)];
+    const instances = [instanceOf(before, "orders", { node: "n1", index: 0 })];
+    expect(texts({ blueprints: labelled, nodes: [small("n1", 1)], instances })).toEqual([]);
+  });
+});
+
+describe("an instance that its node does not move", () => {
+  const stuck = (state: "LOADING" | "UNLOADING" | "LOAD", unchangedForMs: number) =>
+    ({ ...instanceOf(SHOP, "orders", { node: "n1", index: 0 }, { state }), unchangedForMs });
+
+  test("past the limit of its work gets the way out, and is placed anew when it is gone", () => {
+    expect(texts({ instances: [stuck("LOADING", 150_000), ON_N2] })).toEqual([]);
+    expect(texts({ instances: [stuck("LOADING", 150_001), ON_N2] })).toEqual(["unload orders/0 on n1"]);
+    expect(texts({ blueprints: [], instances: [stuck("UNLOADING", 150_001)] })).toEqual(["unload orders/0 on n1"]);
+  });
+
+  test("is said when its command is not begun, and left alone", () => {
+    const late = made({ instances: [stuck("LOAD", 30_001), ON_N2] });
+    expect(late.commands).toEqual([]);
+    expect(late.stalled).toMatchObject([{ node: "n1", index: 0 }]);
+    expect(made({ instances: [stuck("LOAD", 30_000), ON_N2] }).stalled).toEqual([]);
+  });
+
+  test("on a node that is away is waited for", () => {
+    const nodes = [nodeOf("n1", "away"), nodeOf("n2"), nodeOf("n3")];
+    const { commands, stalled } = made({ nodes, instances: [stuck("LOADING", 1e9), ON_N2] });
+    expect({ commands, stalled }).toEqual({ commands: [], stalled: [] });
+  });
+});
+
+test("a plan for a thousand instances looks at each node once per instance, and not at each instance", () => {
+  const thousand = blueprintOf({ orders: sliceOf("orders", 1_000, { heapBytesMax: 16 * MiB }) });
+  const one = blueprintOf({ orders: sliceOf("orders", 1, { heapBytesMax: 16 * MiB }) }, 2);
+  let looks = 0;
+  const nodes = Array.from({ length: 10 }, (_, index) =>
+    Object.defineProperty({ ...nodeOf(`n${index}`), memoryBytes: 100 * GiB }, "labels", { get: () => (looks++, {}) }),
+  );
+  const { commands } = made({ blueprints: [thousand], nodes });
+  expect(commands).toHaveLength(1_000);
+  const instances = Array.from({ length: 1_000 }, (_, index) =>
+    instanceOf(thousand, "orders", { node: `n${index % 10}`, index }),
+  );
+  expect(made({ blueprints: [one], nodes, instances }).commands).toHaveLength(999);
+  expect(looks).toBeLessThan(10 * 2 * 1_000 * nodes.length);
 });

@@ -1,0 +1,56 @@
+// Owns: what a plan is made from, as this node sees it. Does not own: making or carrying out the plan.
+import { SECOND_MS } from "../base/units.ts";
+import type { KeyText } from "../kvstore/core/key.ts";
+import type { ClusterViews } from "./cluster-views.ts";
+import type { PlanNode } from "./core/placement.ts";
+import type { PlanInput, StallLimits } from "./core/plan-types.ts";
+import type { InstanceTimeLimits } from "./instance-driver.ts";
+import type { MembershipService, NodeView } from "./membership-service.ts";
+
+export interface PlanInputPorts {
+  readonly views: Pick<
+    ClusterViews, "slices" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
+  >;
+  readonly membership: Pick<MembershipService, "nodes">;
+}
+
+/** How long after the limit of its work a node may take to say that it has ended it. */
+const STALL_GRACE_MS = 30 * SECOND_MS;
+
+/** `unchangedForMs` answers how long a row has been seen as it is. */
+export function planInputOf(
+  { views, membership }: PlanInputPorts,
+  limits: InstanceTimeLimits,
+  unchangedForMs: (key: KeyText, modRevision: number) => number,
+): PlanInput {
+  const instances = [...views.slices.rows().values()].map(({ text, modRevision, value }) => ({
+    ...value,
+    heapBytesMax: views.revisionOf(value.row.blueprint, value.row.revision)?.slices[value.row.slice]?.heapBytesMax ?? 0,
+    modRevision,
+    unchangedForMs: unchangedForMs(text, modRevision),
+  }));
+  return {
+    blueprints: views.currentBlueprints(),
+    frozen: views.unreadableBlueprints(),
+    nodes: membership.nodes.map(planNodeOf),
+    instances,
+    unreadable: views.unreadableInstances(),
+    stallMs: stallLimitsOf(limits),
+  };
+}
+
+function planNodeOf({ node, status, row }: NodeView): PlanNode {
+  const labels = row?.labels ?? {};
+  const memoryBytes = row?.capacity.memoryBytes ?? 0;
+  if (status === "gone") return { node, status: "gone", labels, memoryBytes };
+  return { node, status: status === "on-duty" ? "ready" : "away", labels, memoryBytes };
+}
+
+function stallLimitsOf({ loadingMs, activatingMs, deactivatingMs, unloadingMs }: InstanceTimeLimits): StallLimits {
+  return {
+    LOADING: loadingMs + STALL_GRACE_MS,
+    ACTIVATING: activatingMs + STALL_GRACE_MS,
+    DEACTIVATING: deactivatingMs + STALL_GRACE_MS,
+    UNLOADING: unloadingMs + STALL_GRACE_MS,
+  };
+}
