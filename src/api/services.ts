@@ -32,6 +32,14 @@ export interface BlueprintService {
   get(name: string): Promise<unknown>;
   list(): Promise<readonly unknown[]>;
   delete(name: string): Promise<unknown>;
+  /**
+   * Makes the slices of an earlier revision current again; without `to` the newest that differs from the current one.
+   * @throws AetherError E_NOT_FOUND for what is not kept, E_CONFLICT naming the blueprint that owns a slice now.
+   */
+  rollback(
+    name: string,
+    to?: number,
+  ): Promise<{ readonly name: string; readonly revision: number; readonly rolledBackTo: number }>;
   status(name: string): Promise<unknown>;
 }
 

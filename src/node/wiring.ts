@@ -169,7 +169,7 @@ function openWork(parts: {
   const { config, env, router, group, kv, onFatal } = parts;
   const cache = createDirectoryBlobCache(join(config.dataDir, "artifacts"));
   const artifacts = new ArtifactRepository({ kv, clock: env.clock, cache });
-  const blueprints = new BlueprintStore({ kv, artifacts });
+  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
   const cluster = new ClusterServices(
     env,
     { kv, messaging: router, group, onFatal },

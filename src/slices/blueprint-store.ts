@@ -3,11 +3,12 @@
 // B2  Revision numbers of a name only grow, also over a delete: a row that was made from an old revision never looks
 //     as if it were made from a new one.
 // B3  A slice name belongs to one blueprint: the transaction that takes it requires it to be free or its own.
-// Not here: what the cluster does about it (cluster/), roll back, roll outs.
+// B4  A revision that an instance's row names is kept: the row says what to run only by naming it.
+// Not here: what the cluster does about it (cluster/), roll outs.
 import { z } from "zod";
 import { encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
-import type { ArtifactId, NodeId } from "../base/ids.ts";
+import type { ArtifactId } from "../base/ids.ts";
 import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
@@ -16,8 +17,11 @@ import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import { parseBlueprintDocument, type BlueprintDocument } from "../sdk/blueprint.ts";
 import { nameSchema } from "../sdk/name.ts";
 import { parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint } from "./core/blueprint.ts";
+import {
+  blueprintStatusOf, type BlueprintStatus, type StatusRow, type UnplacedInstances,
+} from "./core/blueprint-status.ts";
 import { isSameData } from "./core/canonical.ts";
-import { parseInstanceRow, type InstanceFailure, type InstanceRowState } from "./core/instance-row.ts";
+import { parseInstanceRow } from "./core/instance-row.ts";
 import type { Manifest } from "./core/manifest.ts";
 import { resolveBlueprint } from "./core/resolve-dependencies.ts";
 import { listRows } from "./list-rows.ts";
@@ -27,6 +31,8 @@ export interface BlueprintStorePorts {
   readonly artifacts: {
     list(options?: KvReadOptions): Promise<readonly { readonly manifest: Manifest }[]>;
   };
+  /** Instances that no node may have now, as this node sees it; absent where nothing places instances. */
+  unplaced?(): readonly UnplacedInstances[];
 }
 
 /** A blueprint and the revision it is at. */
@@ -35,35 +41,20 @@ export interface BlueprintRevision {
   readonly revision: number;
 }
 
-export interface InstanceStatus {
-  readonly node: NodeId;
-  /** Index of the instance among those of its artifact. */
-  readonly instance: number;
-  readonly artifact: ArtifactId;
-  readonly state: InstanceRowState;
-  /** When it entered the state, in milliseconds since the Unix epoch. */
-  readonly since: number;
-  readonly error?: InstanceFailure;
+/** What a rollback made current: a new revision with the slices of an earlier one. */
+export interface RolledBack extends BlueprintRevision {
+  readonly rolledBackTo: number;
 }
 
-export interface SliceStatus {
-  readonly artifact: ArtifactId;
-  readonly want: number;
-  /** ACTIVE instances of the wanted artifact. */
-  readonly active: number;
-  readonly instances: readonly InstanceStatus[];
-}
-
-export interface BlueprintStatus extends BlueprintRevision {
-  /** Also slices that were dropped and still have instances: those want 0. */
-  readonly slices: Readonly<Record<string, SliceStatus>>;
-}
-
-/** Earlier revisions kept of each blueprint. */
+/** Earlier revisions kept of each blueprint, and older ones that instances are made from. */
 const HISTORY_MAX = 20;
+/** Revisions removed with one that is written: its transaction has 128 operations, most of them for slices. */
+const PRUNED_AT_ONCE_MAX = 5;
+/** Slices of one blueprint and artifacts that it names: each is a guard of its transaction, which has 128 at most. */
+const NAMES_MAX = 120;
 /** Applies of one blueprint that overtake each other; more than this is a fight, not a coincidence. */
 const ATTEMPTS_MAX = 5;
-/** Of one resolved slice. Half of what a value may have: an instance's row holds more than its slice. */
+/** Of one resolved slice: half of what a value may have. */
 const SLICE_BYTES_MAX = 256 * KiB;
 
 const ownerSchema = z.object({ blueprint: z.string() });
@@ -73,17 +64,21 @@ interface Current {
   readonly key: KeyText;
   /** 0: no such blueprint; the guard of the next write. */
   readonly modRevision: number;
+  /** The number that it points to; 0 when it points to none, or nobody can tell. */
+  readonly revision: number;
   readonly resolved: ResolvedBlueprint | undefined;
+  /** Why there is a blueprint and what it wants cannot be read. */
+  readonly damage: AetherError | undefined;
 }
 
 /** Keeps blueprints in the cluster's store. */
 export class BlueprintStore {
   private readonly kv: Kv;
-  private readonly artifacts: BlueprintStorePorts["artifacts"];
+  private readonly ports: BlueprintStorePorts;
 
   constructor(ports: BlueprintStorePorts) {
     this.kv = ports.kv;
-    this.artifacts = ports.artifacts;
+    this.ports = ports;
   }
 
   /**
@@ -112,9 +107,7 @@ export class BlueprintStore {
 
   /** The blueprint as it is now, every range resolved. @throws AetherError E_NOT_FOUND */
   async get(name: string, options: CallOptions = {}): Promise<ResolvedBlueprint> {
-    const { resolved } = await this.readCurrent(name, options);
-    if (resolved === undefined) throw notFound(name);
-    return resolved;
+    return readable(name, await this.readCurrent(name, options));
   }
 
   /** All blueprints, by name. */
@@ -132,8 +125,10 @@ export class BlueprintStore {
   async delete(name: string, options: CallOptions = {}): Promise<BlueprintRevision> {
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();
-      const { key, modRevision, resolved } = await this.readCurrent(name, options);
-      if (resolved === undefined) throw notFound(name);
+      const current = await this.readCurrent(name, options);
+      const { key, modRevision } = current;
+      // Which slices it has must be known, or their names would never be free again.
+      const resolved = readable(name, current);
       const owned = Object.keys(resolved.slices).map(ownerKey);
       // The latest revision stays, without `current`: it carries the number on (B2).
       const deleted = await this.kv.transact({
@@ -146,46 +141,95 @@ export class BlueprintStore {
     throw overtaken(name);
   }
 
+  /**
+   * Makes the slices of an earlier revision the desired state again, artifact by artifact, as a new revision.
+   * `to` is the revision; without it the newest one before the current one that wants something else.
+   * @throws AetherError E_NOT_FOUND when there is no such blueprint, revision or artifact any more; E_CONFLICT when
+   * another blueprint has one of the slices now.
+   */
+  async rollback(name: string, to?: number, options: CallOptions = {}): Promise<RolledBack> {
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      options.signal?.throwIfAborted();
+      const current = await this.readCurrent(name, options);
+      if (current.modRevision === 0) throw notFound(name);
+      const target = chooseRevision(name, await this.keptRevisions(name, options), current.resolved, to);
+      const rolledBackTo = target.revision;
+      if (current.resolved !== undefined && isSameData(current.resolved.slices, target.slices)) {
+        return { name, revision: current.resolved.revision, rolledBackTo };
+      }
+      await this.checkArtifacts(target, options);
+      const revision = await this.nextRevision(name, current, options);
+      if (await this.write({ ...target, revision }, current, options)) return { name, revision, rolledBackTo };
+    }
+    throw overtaken(name);
+  }
+
   /** Desired and actual state. @throws AetherError E_NOT_FOUND */
   async status(name: string, options: CallOptions = {}): Promise<BlueprintStatus> {
     const blueprint = await this.get(name, options);
-    const slices = new Map<string, SliceStatus>();
-    for (const [slice, { artifact, instances }] of Object.entries(blueprint.slices)) {
-      slices.set(slice, { artifact, want: instances, active: 0, instances: [] });
-    }
-    for (const { key, value } of await listRows(this.kv, prefixOf({ kind: "slices" }), options)) {
+    const rows = await this.instanceRows(options);
+    return blueprintStatusOf(blueprint, rows, this.ports.unplaced?.() ?? []);
+  }
+
+  private async instanceRows(options: KvReadOptions): Promise<readonly StatusRow[]> {
+    const entries = await listRows(this.kv, prefixOf({ kind: "slices" }), options);
+    return entries.flatMap(({ key, value }): StatusRow[] => {
       const place = parseKey(key);
-      const row = parseInstanceRow(value);
-      if (place.kind !== "slice" || row.blueprint !== name) continue;
+      if (place.kind !== "slice") return [];
       const { node, artifact, instance } = place;
-      const before = slices.get(row.slice) ?? { artifact, want: 0, active: 0, instances: [] };
-      const isActive = row.state === "ACTIVE" && artifact === before.artifact;
-      const status: InstanceStatus = {
-        node, instance, artifact, state: row.state, since: row.sinceMs,
-        ...(row.error === undefined ? {} : { error: row.error }),
-      };
-      const active = before.active + (isActive ? 1 : 0);
-      slices.set(row.slice, { ...before, active, instances: [...before.instances, status] });
-    }
-    return { name, revision: blueprint.revision, slices: Object.fromEntries(slices) };
+      return [{ node, artifact, instance, row: orUndefined(() => parseInstanceRow(value)) }];
+    });
   }
 
   private async readCurrent(name: string, options: CallOptions): Promise<Current> {
     const key = formatKey({ kind: "blueprint-current", name });
     const { entry } = await this.kv.get(key, options);
-    if (entry === undefined) return { key, modRevision: 0, resolved: undefined };
-    const { revision } = parseCurrentBlueprint(entry.value);
-    // Immutable (B1) and written together with `current`, which this node has applied.
-    const revisionKey = formatKey({ kind: "blueprint", name, revision });
-    const found = await this.kv.get(revisionKey, { ...options, consistency: "local" });
-    // Pruned meanwhile: twenty newer revisions were applied since the line before.
-    if (found.entry === undefined) throw overtaken(name);
-    return { key, modRevision: entry.modRevision, resolved: parseResolvedBlueprint(found.entry.value) };
+    const modRevision = entry?.modRevision ?? 0;
+    const found = { key, modRevision, revision: 0, resolved: undefined, damage: undefined };
+    if (entry === undefined) return found;
+    let revision = 0;
+    try {
+      revision = parseCurrentBlueprint(entry.value).revision;
+      return { ...found, revision, resolved: await this.readRevision(name, revision, options) };
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return { ...found, revision, damage: error };
+    }
+  }
+
+  /** Immutable (B1) and written together with `current`, which this node has applied: read here. */
+  private async readRevision(name: string, revision: number, options: CallOptions): Promise<ResolvedBlueprint> {
+    const key = formatKey({ kind: "blueprint", name, revision });
+    const { entry } = await this.kv.get(key, { ...options, consistency: "local" });
+    if (entry !== undefined) return parseResolvedBlueprint(entry.value);
+    throw new AetherError("E_DATA_CORRUPT", `revision ${revision} of blueprint "${name}" is not there`);
+  }
+
+  /** The revisions that are kept and can be read, oldest first. */
+  private async keptRevisions(name: string, options: CallOptions): Promise<readonly ResolvedBlueprint[]> {
+    const rows = await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options);
+    return rows.flatMap(({ key, value }) => {
+      if (parseKey(key).kind !== "blueprint") return [];
+      return orUndefined(() => parseResolvedBlueprint(value)) ?? [];
+    });
+  }
+
+  /** An artifact that was deleted since a revision was applied cannot be gone back to. */
+  private async checkArtifacts(blueprint: ResolvedBlueprint, options: CallOptions): Promise<void> {
+    const { name, revision, slices } = blueprint;
+    for (const artifact of artifactsOf(slices)) {
+      const { entry } = await this.kv.get(formatKey({ kind: "artifact", artifact }), options);
+      if (entry !== undefined) continue;
+      const message = `revision ${revision} of blueprint "${name}" needs ${artifact}, which the cluster does not ` +
+        "hold any more: push it again first";
+      throw new AetherError("E_NOT_FOUND", message, { details: { artifact } });
+    }
   }
 
   private async nextRevision(name: string, current: Current, options: CallOptions): Promise<number> {
-    if (current.resolved !== undefined) return current.resolved.revision + 1;
-    let last = 0;
+    if (current.resolved !== undefined) return current.revision + 1;
+    // Also where that revision is missing: its number was given.
+    let last = current.revision;
     for (const { key } of await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options)) {
       const parsed = parseKey(key);
       if (parsed.kind === "blueprint") last = Math.max(last, parsed.revision);
@@ -194,7 +238,7 @@ export class BlueprintStore {
   }
 
   private async resolve(name: string, document: BlueprintDocument, options: CallOptions): Promise<ResolvedBlueprint> {
-    const artifacts = (await this.artifacts.list(options)).map(({ manifest }) => manifest);
+    const artifacts = (await this.ports.artifacts.list(options)).map(({ manifest }) => manifest);
     const elsewhere = await this.slicesElsewhere(name, document, artifacts, options);
     // The number is given when it is written; what is resolved does not depend on it.
     const resolved = resolveBlueprint({ name, revision: 1, document, artifacts, elsewhere });
@@ -224,6 +268,24 @@ export class BlueprintStore {
     return found;
   }
 
+  /** Revisions that are more than enough and that no instance was made from. */
+  private async prunable(name: string, next: number, options: CallOptions): Promise<readonly KeyText[]> {
+    if (next <= HISTORY_MAX) return [];
+    const local: KvReadOptions = { ...options, consistency: "local" };
+    const old = new Map<number, KeyText>();
+    for (const { key } of await listRows(this.kv, prefixOf({ kind: "blueprints", name }), local)) {
+      const parsed = parseKey(key);
+      if (parsed.kind === "blueprint" && parsed.revision <= next - HISTORY_MAX) old.set(parsed.revision, key);
+    }
+    // From here on rows can only stop naming these: an instance is made from the current revision, which is guarded.
+    for (const { row } of await this.instanceRows(local)) {
+      // What a damaged row names is not known.
+      if (row === undefined) return [];
+      if (row.blueprint === name) old.delete(row.revision);
+    }
+    return [...old.values()].slice(0, PRUNED_AT_ONCE_MAX);
+  }
+
   /** False when somebody else was faster: read again. @throws AetherError E_CONFLICT naming the owner of a slice */
   private async write(blueprint: ResolvedBlueprint, current: Current, options: CallOptions): Promise<boolean> {
     const { name, revision } = blueprint;
@@ -243,9 +305,10 @@ export class BlueprintStore {
       }
     }
     for (const slice of dropped) ops.push({ kind: "delete", key: ownerKey(slice) });
-    if (revision > HISTORY_MAX) {
-      ops.push({ kind: "delete", key: formatKey({ kind: "blueprint", name, revision: revision - HISTORY_MAX }) });
+    for (const artifact of artifactsOf(blueprint.slices)) {
+      guards.push({ key: formatKey({ kind: "artifact", artifact }), target: "exists", op: "=", value: true });
     }
+    for (const key of await this.prunable(name, revision, options)) ops.push({ kind: "delete", key });
     const revisionKey = formatKey({ kind: "blueprint", name, revision });
     guards.push({ key: revisionKey, target: "exists", op: "=", value: false });
     ops.push({ kind: "put", key: revisionKey, value: blueprint });
@@ -271,6 +334,54 @@ function ownerKey(slice: string): KeyText {
   return formatKey({ kind: "slice-owner", slice });
 }
 
+/** What the blueprint wants. @throws AetherError E_NOT_FOUND when there is none, E_DATA_CORRUPT when nobody can tell */
+function readable(name: string, { resolved, damage }: Current): ResolvedBlueprint {
+  if (resolved !== undefined) return resolved;
+  if (damage === undefined) throw notFound(name);
+  const message = `what blueprint "${name}" wants cannot be read, so its instances stay as they are: apply it again, ` +
+    "or roll it back";
+  throw new AetherError("E_DATA_CORRUPT", message, { outcome: "none", cause: damage });
+}
+
+function chooseRevision(
+  name: string,
+  kept: readonly ResolvedBlueprint[],
+  current: ResolvedBlueprint | undefined,
+  to: number | undefined,
+): ResolvedBlueprint {
+  const earlier = kept.filter(({ revision, slices }) =>
+    to === undefined ? current === undefined || !isSameData(slices, current.slices) : revision === to,
+  );
+  const chosen = earlier.at(-1);
+  if (chosen !== undefined) return chosen;
+  const wanted = to === undefined ? "no earlier revision that differs" : `no revision ${to}`;
+  const revisions = kept.map(({ revision }) => revision);
+  const message = `blueprint "${name}" has ${wanted}; the revisions kept are ${revisions.join(", ")}`;
+  throw new AetherError("E_NOT_FOUND", message, { details: { revisions } });
+}
+
+/** Each artifact that the slices are, or are resolved to use, once. */
+function artifactsOf(slices: ResolvedBlueprint["slices"]): ReadonlySet<ArtifactId> {
+  return new Set(Object.values(slices).flatMap(({ artifact, uses }) => [
+    artifact, ...Object.values(uses).map((use) => use.artifact),
+  ]));
+}
+
+function isDamage(thrown: unknown): thrown is AetherError {
+  return thrown instanceof AetherError && thrown.code === "E_DATA_CORRUPT";
+}
+
+/** What a row says, or undefined when it is damaged. */
+function orUndefined<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    // ignored: one damaged row must not hide all the others; the nodes have said it in their logs.
+    return undefined;
+  }
+}
+
 function overtaken(name: string): AetherError {
   return new AetherError("E_CONFLICT", `blueprint "${name}" changed again and again while it was read and written: ` +
     "see who else applies it, then try again");
@@ -285,8 +396,12 @@ function takenBy(name: string, slice: string, owner: string): AetherError {
   return new AetherError("E_CONFLICT", `${found}. Rename it, or remove it there first`, { details: { slice, owner } });
 }
 
-/** Every instance's row repeats what its slice needs: what fits into the blueprint must fit there too. */
-function checkSizes({ slices }: ResolvedBlueprint): void {
+function checkSizes({ name, slices }: ResolvedBlueprint): void {
+  const names = Object.keys(slices).length + artifactsOf(slices).size;
+  if (names > NAMES_MAX) {
+    const message = `blueprint "${name}" names ${names} slices and artifacts, the limit is ${NAMES_MAX}: split it`;
+    throw new AetherError("E_TOO_LARGE", message, { details: { limit: NAMES_MAX, actual: names } });
+  }
   for (const [slice, resolved] of Object.entries(slices)) {
     const actual = encode(resolved).byteLength;
     if (actual <= SLICE_BYTES_MAX) continue;

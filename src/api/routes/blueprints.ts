@@ -1,8 +1,12 @@
 // Owns: /v1/blueprints: desired state in, desired and actual state out.
+import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { jsonResponse } from "../json.ts";
+import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
 import type { ApiServices } from "../services.ts";
+
+const rollbackSchema = z.strictObject({ revision: z.int().min(1).optional() });
 
 export function blueprintRoutes(services: ApiServices): readonly Route[] {
   const { blueprints } = services;
@@ -28,7 +32,7 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       method: "GET",
       path: "/v1/blueprints/:name/status",
       summary: "Wanted and actual instances of a blueprint's slices",
-      answer: "{ name, revision, slices: { [slice]: { artifact, want, active, instances } } }",
+      answer: "{ name, revision, slices: { [slice]: { artifact, want, active, instances, unplaced? } } }",
       handle: async (request) => {
         const name = request.param("name");
         return jsonResponse(200, found(name, await blueprints.status(name)));
@@ -43,6 +47,18 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       handle: async (request) => {
         const name = request.param("name");
         return jsonResponse(200, await blueprints.apply(name, await request.readJson()));
+      },
+    },
+    {
+      method: "POST",
+      path: "/v1/blueprints/:name/rollback",
+      summary: "Makes an earlier revision current again, as a new one; without a number the newest that differs",
+      body: rollbackSchema,
+      answer: "{ name, revision, rolledBackTo }",
+      handle: async (request) => {
+        const input = (await request.readOptionalJson()) ?? {};
+        const { revision } = parseInput(rollbackSchema, input, "the rollback");
+        return jsonResponse(200, await blueprints.rollback(request.param("name"), revision));
       },
     },
     {

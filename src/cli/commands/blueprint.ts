@@ -1,4 +1,4 @@
-// Owns: `aether blueprint validate | apply | status | delete`.
+// Owns: `aether blueprint validate | apply | rollback | status | delete`.
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
@@ -14,6 +14,7 @@ const WAIT_SECONDS_DEFAULT = 60;
 const BLUEPRINTS = "/v1/blueprints";
 
 const appliedSchema = z.object({ name: z.string(), revision: z.number() });
+const rolledBackSchema = z.object({ revision: z.number(), rolledBackTo: z.number() });
 const instanceSchema = z.object({
   node: z.string(),
   instance: z.number().optional(),
@@ -22,27 +23,45 @@ const instanceSchema = z.object({
   since: z.number(),
   error: z.unknown().optional(),
 });
+const sliceSchema = z.object({
+  artifact: z.string(),
+  want: z.number(),
+  active: z.number(),
+  instances: z.array(instanceSchema),
+  unplaced: z.object({ count: z.number(), reason: z.string() }).optional(),
+});
 const statusSchema = z.object({
   name: z.string(),
   revision: z.number(),
-  slices: z.record(
-    z.string(),
-    z.object({ artifact: z.string(), want: z.number(), active: z.number(), instances: z.array(instanceSchema) }),
-  ),
+  slices: z.record(z.string(), sliceSchema),
 });
 type Status = z.output<typeof statusSchema>;
 type Instance = z.output<typeof instanceSchema>;
 
-interface ApplyFlags {
-  readonly name?: string;
+interface WaitFlags {
   readonly wait?: boolean;
   readonly timeout: number;
 }
+
+interface ApplyFlags extends WaitFlags {
+  readonly name?: string;
+}
+
+interface RollbackFlags extends WaitFlags {
+  readonly to?: number;
+}
+
+const UNPLACED_TEXT: Readonly<Record<string, string>> = {
+  "no-node": "no node is on duty",
+  labels: "no node on duty has the labels",
+  capacity: "no node on duty has the memory left",
+};
 
 export function addBlueprintCommands(program: Command, io: CliIo): void {
   const blueprint = program.command("blueprint").description("say what should run, and see what does");
   addValidate(blueprint, io);
   addApply(blueprint, io);
+  addRollback(blueprint, io);
   addStatus(blueprint, io);
   addDelete(blueprint, io);
 }
@@ -86,6 +105,28 @@ function addApply(blueprint: Command, io: CliIo): void {
     });
 }
 
+function addRollback(blueprint: Command, io: CliIo): void {
+  blueprint
+    .command("rollback")
+    .description("make an earlier revision the desired state again")
+    .argument("<name>", "name of the blueprint")
+    .option("--to <revision>", "which one; without it the newest that differs from the current one", parseRevision)
+    .option("--wait", "wait until every instance is ACTIVE, and show how they get there")
+    .option("--timeout <seconds>", "with --wait: how long", parseSeconds, WAIT_SECONDS_DEFAULT)
+    .addHelpText("after", "\nExample:\n  $ aether blueprint rollback shop --wait")
+    .action(async (name: string, flags: RollbackFlags, command: Command) => {
+      const session = openSession(command, io);
+      const rolledBack = await session.api.request(rolledBackSchema, "POST", `${apiPath(BLUEPRINTS, name)}/rollback`, {
+        body: JSON.stringify(flags.to === undefined ? {} : { revision: flags.to }),
+        headers: { "content-type": "application/json" },
+      });
+      if (flags.wait === true) await waitUntilActive(session, name, flags.timeout);
+      session.show({ name, ...rolledBack }, ({ revision, rolledBackTo }) =>
+        `blueprint ${name} is at revision ${revision}, which is revision ${rolledBackTo} again`,
+      );
+    });
+}
+
 function addStatus(blueprint: Command, io: CliIo): void {
   blueprint
     .command("status")
@@ -126,7 +167,7 @@ async function waitUntilActive(session: Session, name: string, seconds: number):
     const missing = Object.entries(status.slices).filter(([, slice]) => slice.active < slice.want);
     if (missing.length === 0) return;
     if (io.nowMs() - startMs > seconds * 1_000) {
-      const found = missing.map(([slice, { active, want }]) => `${slice} ${active} of ${want}`).join(", ");
+      const found = missing.map(([slice, wanted]) => missingText(slice, wanted)).join(", ");
       throw new AetherError("E_TIMEOUT", `not all instances are ACTIVE after ${seconds} s: ${found}; it is applied`, {
         outcome: "none",
       });
@@ -159,7 +200,16 @@ function statusText(status: Status): string {
     ]);
   });
   const heads = ["SLICE", "ARTIFACT", "ACTIVE", "NODE", "STATE", "ERROR"];
-  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}`;
+  const unplaced = Object.entries(status.slices).flatMap(([slice, wanted]) =>
+    wanted.unplaced === undefined ? [] : `\n${missingText(slice, wanted)}`,
+  );
+  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${unplaced.join("")}`;
+}
+
+function missingText(slice: string, { active, want, unplaced }: Status["slices"][string]): string {
+  const found = `${slice} ${active} of ${want}`;
+  if (unplaced === undefined) return found;
+  return `${found} (${unplaced.count} without a node: ${UNPLACED_TEXT[unplaced.reason] ?? unplaced.reason})`;
 }
 
 function errorText(instance: Instance): string {
@@ -167,6 +217,12 @@ function errorText(instance: Instance): string {
   const failure = z.object({ message: z.string() }).or(z.object({ reason: z.string() })).safeParse(instance.error);
   if (!failure.success) return ` ${JSON.stringify(instance.error)}`;
   return ` ${"message" in failure.data ? failure.data.message : failure.data.reason}`;
+}
+
+function parseRevision(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  throw new InvalidArgumentError("use the number of a revision");
 }
 
 function parseSeconds(text: string): number {

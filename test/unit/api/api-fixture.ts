@@ -189,6 +189,13 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
       if (!stored.delete(name)) return Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint ${name}`));
       return Promise.resolve(undefined);
     },
+    rollback: (name, to) => {
+      const found = stored.get(name);
+      if (found === undefined) return Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint ${name}`));
+      const revision = found.revision + 1;
+      stored.set(name, { ...found, revision });
+      return Promise.resolve({ name, revision, rolledBackTo: to ?? revision - 2 });
+    },
     status: (name) => Promise.resolve(status(name)),
   };
 }

@@ -386,6 +386,12 @@ describe("artifacts, blueprints and the cluster", () => {
     expect((await send("GET", "/v1/blueprints/shop")).body).toEqual({ slices: {} });
     expect((await send("GET", "/v1/blueprints/shop/status")).body.slices.orders.active).toBe(1);
     expect((await send("GET", "/v1/blueprints")).body.blueprints).toEqual([{ name: "shop", revision: 1 }]);
+    const rolledBack = await send("POST", "/v1/blueprints/shop/rollback", { revision: 1 });
+    expect(rolledBack.body).toEqual({ name: "shop", revision: 2, rolledBackTo: 1 });
+    expect((await send("POST", "/v1/blueprints/shop/rollback")).body).toMatchObject({ revision: 3 });
+    expectRefusal(await send("POST", "/v1/blueprints/shop/rollback", { revision: 0 }), 400, "E_INVALID");
+    expectRefusal(await send("POST", "/v1/blueprints/shop/rollback", { to: 1 }), 400, "E_INVALID");
+    expectRefusal(await send("POST", "/v1/blueprints/none/rollback"), 404, "E_NOT_FOUND");
     expect((await send("DELETE", "/v1/blueprints/shop")).body).toEqual({ name: "shop", deleted: true });
     expectRefusal(await send("GET", "/v1/blueprints/shop"), 404, "E_NOT_FOUND");
     expectRefusal(await send("GET", "/v1/blueprints/shop/status"), 404, "E_NOT_FOUND");

@@ -313,6 +313,11 @@ test("a blueprint is validated, applied, waited for, shown and deleted", async (
   expect(applied).toMatchObject({ exitCode: 0, out: "blueprint shop is at revision 1\n" });
   expect(applied.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");
   expect((await aether(["blueprint", "status", "shop"])).out).toMatch(/orders +demo:orders:1\.0\.0 +1\/1 +n1 +ACTIVE/);
+  const rolledBack = await aether(["blueprint", "rollback", "shop", "--to", "1", "--wait"]);
+  expect(rolledBack).toMatchObject({ exitCode: 0, out: expect.stringContaining("2, which is revision 1 again") });
+  expect(rolledBack.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");
+  expect(await aether(["blueprint", "rollback", "shop", "--to", "first"])).toMatchObject({ exitCode: 2 });
+  expect(await aether(["blueprint", "rollback", "none"])).toMatchObject({ exitCode: 1 });
   expect(await aether(["blueprint", "delete", "shop"])).toMatchObject({ exitCode: 0 });
   await writeFile(join(directory, "bad.yaml"), "slices: { orders: { artefact: x } }");
   expect((await aether(["blueprint", "validate", "bad.yaml"])).err).toMatch(/^E_INVALID: [^\n]+\n$/);

@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { present } from "../../../src/base/assert.ts";
 import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
-import { formatKey, prefixOf } from "../../../src/kvstore/core/key.ts";
+import { formatKey, parseKey, prefixOf, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { Kv, KvReadOptions } from "../../../src/kvstore/kv.ts";
 import type { Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
 import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
-import { instanceSpecOf } from "../../../src/slices/core/blueprint.ts";
+import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
 import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/instance-row.ts";
+import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
 import { ArtifactRepository } from "../../../src/slices/repository.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, type Sample } from "./sample-artifacts.ts";
@@ -20,8 +22,30 @@ beforeEach(async () => {
 });
 afterEach(() => local.close());
 
+let unplaced: readonly UnplacedInstances[] = [];
+
 function storeOn(kv: Kv): BlueprintStore {
-  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv, clock }) });
+  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv, clock }), unplaced: () => unplaced });
+}
+
+async function write(key: KeyText, value: unknown): Promise<void> {
+  await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+}
+
+async function writeInstance(node: string, artifact: string, instance: number, value: unknown): Promise<void> {
+  const place = { node: parseNodeId(node), artifact: parseArtifactId(artifact), instance };
+  await write(formatKey({ kind: "slice", ...place }), value);
+}
+
+async function remove(key: KeyText): Promise<void> {
+  await local.kv.transact({ compare: [], then: [{ kind: "delete", key }], else: [] });
+}
+
+const revisionKey = (revision: number) => formatKey({ kind: "blueprint", name: "shop", revision });
+
+function instanceRow(state: InstanceRowState, more: Partial<InstanceRow> = {}): InstanceRow {
+  const life = { revision: 1, generation: 1, sinceMs: 1_700_000_000_000, attempt: 1 };
+  return { state, slice: "orders", blueprint: "shop", ...life, ...more };
 }
 
 async function push(...samples: readonly Sample[]): Promise<void> {
@@ -149,6 +173,44 @@ describe("applying a blueprint", () => {
     expect((await blueprints.get("shop")).slices["orders"]?.instances).toBe(25);
   });
 
+  test("keeps an older revision for as long as an instance is made from it (B4)", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    await blueprints.apply("shop", orders({ instances: 1 }));
+    await writeInstance("n1", "demo:orders:1.0.0", 0, instanceRow("ACTIVE", { revision: 1 }));
+    await writeInstance("n2", "demo:orders:1.0.0", 1, instanceRow("ACTIVE", { revision: 3 }));
+    await writeInstance("n3", "demo:orders:1.0.0", 2, instanceRow("ACTIVE", { revision: 2, blueprint: "other" }));
+    for (let instances = 2; instances <= 25; instances++) await blueprints.apply("shop", orders({ instances }));
+    expect(await keptRevisions()).toEqual([1, 3, ...Array.from({ length: 20 }, (_, index) => index + 6)]);
+    await writeInstance("n1", "demo:orders:1.0.0", 0, instanceRow("ACTIVE", { revision: 25 }));
+    await blueprints.apply("shop", orders({ instances: 26 }));
+    expect(await keptRevisions()).toEqual([3, ...Array.from({ length: 20 }, (_, index) => index + 7)]);
+  });
+
+  test("is refused when an artifact goes while it is under way", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    const key = formatKey({ kind: "artifact", artifact: parseArtifactId("demo:orders:1.0.0") });
+    const late = storeOn(interrupted(local.kv, () => remove(key)));
+    await expect(late.apply("shop", orders())).rejects.toMatchObject({ code: "E_INVALID" });
+    expect(await blueprints.list()).toEqual([]);
+  });
+
+  test("refuses more artifacts than one transaction can guard", async () => {
+    const used = (slice: string, index: number) => `${slice}u${index}`;
+    const names = Array.from({ length: 20 }, (_, index) => `s${index}`);
+    for (const name of names) {
+      const aliases = [0, 1, 2, 3, 4].map((index) => used(name, index));
+      await push(...aliases.map((slice) => ({ artifact: `demo:${slice}:1.0.0` })));
+      await push({
+        artifact: `demo:${name}:1.0.0`,
+        uses: Object.fromEntries(aliases.map((slice) => [slice, { slice, artifact: `demo:${slice}@1` }])),
+      });
+    }
+    const document = { slices: Object.fromEntries(names.map((name) => [name, { artifact: `demo:${name}@1` }])) };
+    await expect(blueprints.apply("shop", document)).rejects.toMatchObject({
+      code: "E_TOO_LARGE", details: { limit: 120, actual: 140 },
+    });
+  });
+
   test("may replace as many slices at once as a blueprint can have", async () => {
     const slicesOf = (letter: string) => Array.from({ length: 40 }, (_, index) => `${letter}${index}`);
     const documentOf = (letter: string): BlueprintInput => ({
@@ -201,22 +263,116 @@ describe("deleting a blueprint", () => {
   });
 });
 
+async function keptRevisions(): Promise<readonly number[]> {
+  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "blueprints", name: "shop" }) });
+  return entries.flatMap(({ key }) => {
+    const parsed = parseKey(key);
+    return parsed.kind === "blueprint" ? parsed.revision : [];
+  });
+}
+
+describe("rolling back", () => {
+  const instances = async () => (await blueprints.get("shop")).slices["orders"]?.instances;
+
+  beforeEach(async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    for (const count of [1, 2, 3]) await blueprints.apply("shop", orders({ instances: count }));
+  });
+
+  test("makes the revision before the current one a new one; again, it goes back and forth", async () => {
+    expect(await blueprints.rollback("shop")).toEqual({ name: "shop", revision: 4, rolledBackTo: 2 });
+    expect(await instances()).toBe(2);
+    expect(await blueprints.rollback("shop")).toEqual({ name: "shop", revision: 5, rolledBackTo: 3 });
+    expect(await instances()).toBe(3);
+  });
+
+  test("to a revision by its number keeps its exact artifacts, whatever was pushed since", async () => {
+    await push({ artifact: "demo:orders:1.1.0" });
+    await blueprints.apply("shop", orders({ instances: 1 }));
+    expect((await blueprints.get("shop")).slices["orders"]?.artifact).toBe("demo:orders:1.1.0");
+    expect(await blueprints.rollback("shop", 1)).toEqual({ name: "shop", revision: 5, rolledBackTo: 1 });
+    const { orders: back } = (await blueprints.get("shop")).slices;
+    expect(back).toMatchObject({ artifact: "demo:orders:1.0.0", instances: 1 });
+    expect(await blueprints.rollback("shop", 1)).toEqual({ name: "shop", revision: 5, rolledBackTo: 1 });
+  });
+
+  test("to what is not there any more is refused, and says what is", async () => {
+    await expect(blueprints.rollback("shop", 9)).rejects.toMatchObject({
+      code: "E_NOT_FOUND", details: { revisions: [1, 2, 3] },
+    });
+    await expect(blueprints.rollback("other")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+    const artifact = parseArtifactId("demo:orders:1.0.0");
+    await remove(formatKey({ kind: "artifact", artifact }));
+    await expect(blueprints.rollback("shop")).rejects.toMatchObject({ code: "E_NOT_FOUND", details: { artifact } });
+  });
+
+  test("where there is nothing to go back to is refused", async () => {
+    await push({ artifact: "demo:pricing:1.0.0" });
+    await blueprints.apply("prices", { slices: { pricing: { artifact: "demo:pricing@1" } } });
+    await expect(blueprints.rollback("prices")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+  });
+
+  test("takes its slices back, and is refused when another blueprint has one of them now (B3)", async () => {
+    await push({ artifact: "demo:pricing:1.0.0" });
+    await blueprints.apply("shop", { slices: { pricing: { artifact: "demo:pricing@1" } } });
+    await blueprints.apply("other", orders());
+    const taken = { code: "E_CONFLICT", details: { owner: "other" } };
+    await expect(blueprints.rollback("shop")).rejects.toMatchObject(taken);
+    await blueprints.delete("other");
+    expect(await blueprints.rollback("shop")).toMatchObject({ revision: 5, rolledBackTo: 3 });
+    await expect(blueprints.apply("other", orders())).rejects.toMatchObject({ details: { owner: "shop" } });
+    await blueprints.apply("other", { slices: { pricing: { artifact: "demo:pricing@1" } } });
+  });
+
+  test("reads again when somebody else was faster", async () => {
+    const once = storeOn(interrupted(local.kv, async (attempt) => {
+      if (attempt === 1) await blueprints.apply("shop", orders({ instances: 7 }));
+    }));
+    expect(await once.rollback("shop")).toEqual({ name: "shop", revision: 5, rolledBackTo: 3 });
+  });
+});
+
+describe("a blueprint that cannot be read", () => {
+  const damages: readonly [string, () => Promise<unknown>][] = [
+    ["its revision is damaged", () => write(revisionKey(2), { name: "shop", revision: 2, slices: { orders: 7 } })],
+    ["its revision is missing", () => remove(revisionKey(2))],
+    ["what points to it is damaged", () =>
+      write(formatKey({ kind: "blueprint-current", name: "shop" }), { revision: 0 })],
+  ];
+
+  test.each(damages)("says so, and can be applied again or rolled back: %s", async (_what, damage) => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    await blueprints.apply("shop", orders());
+    await blueprints.apply("shop", orders({ instances: 2 }));
+    await damage();
+    const answers = [blueprints.get("shop"), blueprints.status("shop"), blueprints.delete("shop")];
+    for (const answer of await Promise.allSettled(answers)) {
+      expect(answer).toMatchObject({ status: "rejected", reason: { code: "E_DATA_CORRUPT", outcome: undefined } });
+    }
+    expect((await blueprints.rollback("shop", 1)).rolledBackTo).toBe(1);
+    expect((await blueprints.status("shop")).slices["orders"]?.want).toBe(1);
+    const healed = await blueprints.get("shop");
+    await damage();
+    expect((await blueprints.apply("shop", orders({ instances: 4 }))).revision).toBeGreaterThan(healed.revision);
+    expect((await blueprints.get("shop")).slices["orders"]?.instances).toBe(4);
+  });
+});
+
 describe("the status of a blueprint", () => {
   test("compares what is wanted with the rows of the instances", async () => {
     await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:orders:1.1.0" });
     await blueprints.apply("shop", orders({ instances: 3 }));
-    const blueprint = await blueprints.get("shop");
+    const { orders: wanted } = (await blueprints.get("shop")).slices;
+    const specDigest = specDigestOf(present(wanted, "the blueprint has the slice"));
     const sinceMs = 1_700_000_000_000;
-    const row = (state: InstanceRowState, more: Partial<InstanceRow> = {}): InstanceRow => ({
-      state, slice: "orders", blueprint: "shop", revision: 1, generation: 1, sinceMs, attempt: 1,
-      spec: instanceSpecOf(blueprint, "orders", 0), ...more,
-    });
+    const row = (state: InstanceRowState, more: Partial<InstanceRow> = {}): InstanceRow =>
+      instanceRow(state, { specDigest, ...more });
     const error = { code: "E_INVALID", message: "bad config", fatal: true };
-    await writeRow("n1", "demo:orders:1.1.0", 0, row("ACTIVE"));
-    await writeRow("n2", "demo:orders:1.1.0", 1, row("FAILED", { error }));
-    await writeRow("n2", "demo:orders:1.0.0", 0, row("ACTIVE", { revision: 1 }));
-    await writeRow("n3", "demo:pricing:1.0.0", 0, row("UNLOAD", { slice: "pricing" }));
-    await writeRow("n3", "demo:orders:1.1.0", 2, row("ACTIVE", { blueprint: "somebody-else" }));
+    await writeInstance("n1", "demo:orders:1.1.0", 0, row("ACTIVE"));
+    await writeInstance("n2", "demo:orders:1.1.0", 1, row("FAILED", { error }));
+    await writeInstance("n2", "demo:orders:1.0.0", 0, row("ACTIVE", { revision: 1 }));
+    await writeInstance("n3", "demo:pricing:1.0.0", 0, row("UNLOAD", { slice: "pricing" }));
+    await writeInstance("n3", "demo:orders:1.1.0", 2, row("ACTIVE", { blueprint: "somebody-else" }));
     expect(await blueprints.status("shop")).toEqual({
       name: "shop",
       revision: 1,
@@ -245,8 +401,40 @@ describe("the status of a blueprint", () => {
     await expect(blueprints.status("nope")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
   });
 
-  async function writeRow(node: string, artifact: string, instance: number, value: InstanceRow): Promise<void> {
-    const key = formatKey({ kind: "slice", node: parseNodeId(node), artifact: parseArtifactId(artifact), instance });
-    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
-  }
+  test("counts an instance with an earlier config as one that is still to be replaced", async () => {
+    await push({ artifact: "demo:orders:1.0.0", config: { type: "object" } });
+    await blueprints.apply("shop", orders({ config: { currency: "EUR" } }));
+    const { orders: wanted } = (await blueprints.get("shop")).slices;
+    const before = specDigestOf(present(wanted, "the blueprint has the slice"));
+    await writeInstance("n1", "demo:orders:1.0.0", 0, instanceRow("ACTIVE", { specDigest: before }));
+    expect((await blueprints.status("shop")).slices["orders"]).toMatchObject({ want: 1, active: 1 });
+    await blueprints.apply("shop", orders({ config: { currency: "USD" } }));
+    expect((await blueprints.status("shop")).slices["orders"]).toMatchObject({ want: 1, active: 0 });
+  });
+
+  test("shows an instance whose row is damaged with the slice of its artifact, and all others", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    await blueprints.apply("shop", orders());
+    await writeInstance("n1", "demo:orders:1.0.0", 0, { state: "SLEEPING" });
+    await writeInstance("n1", "demo:pricing:1.0.0", 0, { state: "SLEEPING" });
+    await writeInstance("n2", "demo:orders:1.0.0", 1, instanceRow("LOADING"));
+    const { slices } = await blueprints.status("shop");
+    expect(Object.keys(slices)).toEqual(["orders"]);
+    expect(slices["orders"]?.instances.map(({ node, state }) => `${node} ${state}`)).toEqual([
+      "n1 UNREADABLE", "n2 LOADING",
+    ]);
+  });
+
+  test("says what no node may have, and why", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    await blueprints.apply("shop", orders({ instances: 3 }));
+    unplaced = [
+      { blueprint: "shop", slice: "orders", count: 2, reason: "capacity" },
+      { blueprint: "other", slice: "orders", count: 9, reason: "labels" },
+    ];
+    const { slices } = await blueprints.status("shop");
+    unplaced = [];
+    expect(slices["orders"]?.unplaced).toEqual({ count: 2, reason: "capacity" });
+    expect((await blueprints.status("shop")).slices["orders"]?.unplaced).toBeUndefined();
+  });
 });

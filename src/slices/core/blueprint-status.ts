@@ -1,0 +1,86 @@
+// Owns: desired beside actual: what a blueprint wants of each slice, and what the rows of its instances say.
+// Does not own: reading either from the store (blueprint-store.ts).
+import type { ArtifactId, NodeId } from "../../base/ids.ts";
+import type { ResolvedBlueprint } from "./blueprint.ts";
+import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
+import { specDigestOf } from "./spec-digest.ts";
+
+export interface InstanceStatus {
+  readonly node: NodeId;
+  /** Index of the instance among those of its artifact. */
+  readonly instance: number;
+  readonly artifact: ArtifactId;
+  /** `UNREADABLE`: its row is damaged. It is left as it is and counts as one instance of its artifact. */
+  readonly state: InstanceRowState | "UNREADABLE";
+  /** When it entered the state, in milliseconds since the Unix epoch; 0 when that is not known. */
+  readonly since: number;
+  readonly error?: InstanceFailure;
+}
+
+/** Instances of a slice that no node may have. */
+export interface UnplacedInstances {
+  readonly blueprint: string;
+  readonly slice: string;
+  readonly count: number;
+  /** No node is on duty; none of those has the labels; none of those has the memory left. */
+  readonly reason: "no-node" | "labels" | "capacity";
+}
+
+export interface SliceStatus {
+  readonly artifact: ArtifactId;
+  readonly want: number;
+  /** ACTIVE instances that are as the blueprint wants them now: its artifact, its config, its bounds. */
+  readonly active: number;
+  readonly instances: readonly InstanceStatus[];
+  readonly unplaced?: Pick<UnplacedInstances, "count" | "reason">;
+}
+
+export interface BlueprintStatus {
+  readonly name: string;
+  readonly revision: number;
+  /** Also slices that were dropped and still have instances: those want 0. */
+  readonly slices: Readonly<Record<string, SliceStatus>>;
+}
+
+/** One row of `slices/…`; `row` is undefined when it cannot be read. */
+export interface StatusRow {
+  readonly node: NodeId;
+  readonly artifact: ArtifactId;
+  readonly instance: number;
+  readonly row: InstanceRow | undefined;
+}
+
+export function blueprintStatusOf(
+  blueprint: ResolvedBlueprint,
+  rows: readonly StatusRow[],
+  unplaced: readonly UnplacedInstances[],
+): BlueprintStatus {
+  const slices = new Map<string, SliceStatus>();
+  for (const [slice, { artifact, instances }] of Object.entries(blueprint.slices)) {
+    const missing = unplaced.find((one) => one.blueprint === blueprint.name && one.slice === slice);
+    const more = missing === undefined ? {} : { unplaced: { count: missing.count, reason: missing.reason } };
+    slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more });
+  }
+  const digests = new Map(Object.entries(blueprint.slices).map(([slice, wanted]) => [slice, specDigestOf(wanted)]));
+  for (const found of rows) {
+    const slice = sliceOf(blueprint, found);
+    if (slice === undefined) continue;
+    const before = slices.get(slice) ?? { artifact: found.artifact, want: 0, active: 0, instances: [] };
+    const isWanted = found.artifact === before.artifact && found.row?.specDigest === digests.get(slice);
+    const active = before.active + (isWanted && found.row?.state === "ACTIVE" ? 1 : 0);
+    slices.set(slice, { ...before, active, instances: [...before.instances, instanceStatusOf(found)] });
+  }
+  return { name: blueprint.name, revision: blueprint.revision, slices: Object.fromEntries(slices) };
+}
+
+/** The slice of the blueprint that a row belongs to; of a damaged row only its artifact is known. */
+function sliceOf(blueprint: ResolvedBlueprint, { row, artifact }: StatusRow): string | undefined {
+  if (row !== undefined) return row.blueprint === blueprint.name ? row.slice : undefined;
+  return Object.entries(blueprint.slices).find(([, wanted]) => wanted.artifact === artifact)?.[0];
+}
+
+function instanceStatusOf({ node, instance, artifact, row }: StatusRow): InstanceStatus {
+  if (row === undefined) return { node, instance, artifact, state: "UNREADABLE", since: 0 };
+  const error = row.error === undefined ? {} : { error: row.error };
+  return { node, instance, artifact, state: row.state, since: row.sinceMs, ...error };
+}
