@@ -48,6 +48,8 @@ class Planning {
   private readonly commands: PlanCommand[] = [];
   private readonly unplaced: Unplaced[] = [];
   private readonly stalled: readonly PlanInstance[];
+  /** Slices of which an instance serves. */
+  private readonly serving: ReadonlySet<string>;
   private againInMs: number | undefined;
 
   constructor(input: PlanInput) {
@@ -63,6 +65,7 @@ class Planning {
     for (const place of this.unreadable) this.board.add(place.node, place, 0);
     for (const instance of present) this.addToBoard(instance);
     this.rowsBySlice = groupBySlice(present.filter(({ row }) => !input.frozen.has(row.blueprint)));
+    this.serving = new Set(present.filter((one) => this.isServing(one)).map(({ row }) => row.slice));
     this.stalled = present.filter((instance) => this.isReady(instance.node) && isLate(instance, this.stallMs));
   }
 
@@ -121,9 +124,16 @@ class Planning {
   /** Takes one kept instance a step further towards ACTIVE, if the step is the leader's. */
   private advance(wanted: Wanted, instance: PlanInstance): void {
     if (!this.isReady(instance.node)) return;
-    if (instance.row.state === "LOADED") this.commands.push({ kind: "activate", instance });
-    else if (instance.row.state === "FAILED") this.loadAgain(wanted, instance);
+    if (instance.row.state === "LOADED") {
+      if (this.mayStart(wanted)) this.commands.push({ kind: "activate", instance });
+    } else if (instance.row.state === "FAILED") this.loadAgain(wanted, instance);
     else this.endIfStuck(instance);
+  }
+
+  /** Whether each slice that this one calls in its start serves. One that is to have no instance is not waited for. */
+  private mayStart({ blueprint, resolved }: Wanted): boolean {
+    const awaited = resolved.loadAfter ?? [];
+    return awaited.every((name) => this.serving.has(name) || (blueprint.slices[name]?.instances ?? 0) === 0);
   }
 
   private loadAgain(wanted: Wanted, instance: PlanInstance): void {

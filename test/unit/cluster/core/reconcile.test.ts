@@ -154,6 +154,22 @@ test("a new version of what a slice uses restarts none of its instances", () => 
   expect(texts({ blueprints: [after], instances })).toEqual([]);
 });
 
+test("a slice is activated once those that it loads after serve; one with no instances is not waited for", () => {
+  const shop = (pricing: number) =>
+    blueprintOf({ orders: sliceOf("orders", 1, { loadAfter: ["pricing"] }), pricing: sliceOf("pricing", pricing) });
+  const orders = instanceOf(shop(1), "orders", { node: "n1", index: 0 }, { state: "LOADED" });
+  const pricing = (state: "ACTIVATING" | "ACTIVE", node = "n2") =>
+    instanceOf(shop(1), "pricing", { node, index: 0 }, { state });
+  expect(texts({ blueprints: [shop(1)], instances: [orders, pricing("ACTIVATING")] })).toEqual([]);
+  expect(texts({ blueprints: [shop(1)], instances: [orders, pricing("ACTIVE")] })).toEqual(["activate orders/0 on n1"]);
+  expect(texts({ blueprints: [shop(0)], instances: [orders] })).toEqual(["activate orders/0 on n1"]);
+  const nodes = [nodeOf("n1"), nodeOf("n2", "away")];
+  expect(texts({ blueprints: [shop(1)], nodes, instances: [orders, pricing("ACTIVE")] })).toEqual([]);
+  // What serves already goes on without it.
+  const active = instanceOf(shop(1), "orders", { node: "n1", index: 0 });
+  expect(texts({ blueprints: [shop(1)], instances: [active, pricing("ACTIVATING")] })).toEqual([]);
+});
+
 describe("what cannot be read", () => {
   const changed = blueprintOf({ orders: sliceOf("orders", 1, { config: { currency: "EUR" } }) }, 2);
 
