@@ -8,8 +8,7 @@ import type { World } from "./sim/world.ts";
 import type { WorldPump } from "./world-pump.ts";
 
 /** A node that clients can reach. */
-export interface EntryNode {
-  readonly invoker: OutgoingCalls;
+export interface EntryNode extends OutgoingCalls {
   /** Resolves when its process is gone. */
   readonly ended: Promise<void>;
 }
@@ -75,7 +74,7 @@ async function attempt(ports: TestClientPorts, call: ClientCall, endMs: number):
   const late = createDeferred<never>();
   const limit = world.schedule({ delayMs: timeoutMs + ANSWER_MS, kind: "client" }, () => late.reject(noAnswer(call)));
   try {
-    const reply = entry.invoker.call({ slice, method, input, timeoutMs, ...key }, signal);
+    const reply = entry.call({ slice, method, input, timeoutMs, ...key }, signal);
     return await Promise.race([reply, entry.ended.then((): "lost" => "lost"), late.promise]);
   } finally {
     limit.isCancelled = true;

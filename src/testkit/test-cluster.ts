@@ -47,6 +47,10 @@ export interface TestClusterSetup {
 interface Running {
   readonly node: SimNode;
   readonly ended: Deferred<void>;
+  /** Calls of clients under way through it. */
+  clientCalls: number;
+  /** It stops in order: clients go elsewhere. */
+  isStopping: boolean;
 }
 
 /** Longest wait for what the cluster does by itself: forming, starting instances. */
@@ -54,6 +58,8 @@ const SETTLE_MS_MAX = 2 * MINUTE_MS;
 /** Longest wait of `until` if the test says nothing else. */
 const UNTIL_MS_MAX = 30 * SECOND_MS;
 const POLL_MS = 10;
+/** A node that stops waits so long for the calls of its clients, as its API does. */
+const CLIENT_CALLS_MS_MAX = 3 * SECOND_MS;
 /** What the log of a test keeps. */
 const LOG_LINES_MAX = 500;
 const LINES_SHOWN = 15;
@@ -176,7 +182,12 @@ export class TestCluster implements AsyncDisposable {
   /** Stops a node as SIGTERM does: its calls are answered, its instances end. */
   async stop(node: string): Promise<void> {
     const running = this.running.get(this.machine(node).node);
-    if (running !== undefined) await this.drive(() => running.node.drain(), `stopping ${node}`);
+    if (running !== undefined) {
+      running.isStopping = true;
+      await this.drive(() => running.node.drain(), `stopping ${node}`);
+      const endMs = this.nowMs + CLIENT_CALLS_MS_MAX;
+      while (running.clientCalls > 0 && this.nowMs < endMs) await this.advance(POLL_MS);
+    }
     this.kill(node);
   }
 
@@ -237,7 +248,8 @@ export class TestCluster implements AsyncDisposable {
         if (process.isAlive) this.world.fail(error);
       },
     });
-    if (node !== undefined) this.running.set(process.node, { node, ended: createDeferred() });
+    if (node === undefined) return;
+    this.running.set(process.node, { node, ended: createDeferred(), clientCalls: 0, isStopping: false });
   }
 
   private machine(node: string): Machine {
@@ -260,10 +272,12 @@ export class TestCluster implements AsyncDisposable {
   }
 
   private findEntry(via: NodeId | undefined): EntryNode | undefined {
-    const running = [...this.machines.keys()].filter((node) => this.running.has(node) && node === (via ?? node));
-    const chosen = running[this.world.random.below(running.length)];
-    const found = chosen === undefined ? undefined : this.running.get(chosen);
-    return found === undefined ? undefined : { invoker: found.node.invoker, ended: found.ended.promise };
+    const open = [...this.machines.keys()].flatMap((node) => {
+      const running = this.running.get(node);
+      return running === undefined || running.isStopping || node !== (via ?? node) ? [] : running;
+    });
+    const found = open[this.world.random.below(open.length)];
+    return found === undefined ? undefined : entryOf(found);
   }
 
   /** Asks a node that sees a quorum; which one does not matter, as for a client that tries one after the other. */
@@ -289,6 +303,18 @@ export class TestCluster implements AsyncDisposable {
     this.lines.push(line);
     if (this.lines.length > LOG_LINES_MAX) this.lines.shift();
   }
+}
+
+function entryOf(running: Running): EntryNode {
+  const call: EntryNode["call"] = async (request, signal) => {
+    running.clientCalls += 1;
+    try {
+      return await running.node.invoker.call(request, signal);
+    } finally {
+      running.clientCalls -= 1;
+    }
+  };
+  return { call, ended: running.ended.promise };
 }
 
 function hasFailedForGood({ slices }: BlueprintStatus): boolean {
