@@ -13,7 +13,7 @@ export interface NodeProcessHandlers {
 }
 
 /** Settings of glibc's allocator that spare a node some 70 MiB (docs/operations/running-a-node.md, "Memory"). */
-export const ALLOCATOR_VARIABLES = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "262144" } as const;
+export const ALLOCATOR_VARIABLES = { MALLOC_ARENA_MAX: "1", MALLOC_MMAP_THRESHOLD_: "262144" } as const;
 const READY_LINE = /^aether node \S+ ready api=/;
 
 export class NodeProcess {
