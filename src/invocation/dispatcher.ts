@@ -1,6 +1,6 @@
 // Owns: calls of peers under way on this node: handed to their instance, answered once, cancelled when their caller
 // gives up or its connection is lost. Does not own: what runs them (RunningInstances).
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { IncomingReply, RunningInstances } from "../slices/running-instances.ts";
 import type { CallRequest } from "./core/call-codec.ts";
@@ -28,13 +28,14 @@ export class Dispatcher {
     if (calls.size >= this.peerCallsMax) return this.reply(from, request.id, overloaded(from, this.peerCallsMax));
     const controller = new AbortController();
     calls.set(request.id, controller);
-    // `invoke` never rejects.
-    void this.ports.local.invoke(request, controller.signal).then((reply) => {
+    const finish = (reply: IncomingReply): void => {
       // Another controller, or none: the caller has left meanwhile, or its connection is another one.
       if (calls.get(request.id) !== controller) return;
       calls.delete(request.id);
       this.reply(from, request.id, reply);
-    });
+    };
+    // `invoke` never rejects; if it does all the same, that is one call's misfortune and not the node's.
+    this.ports.local.invoke(request, controller.signal).then(finish, (thrown: unknown) => finish(broken(thrown)));
   }
 
   receiveCancel(from: NodeId, id: number): void {
@@ -64,7 +65,7 @@ export class Dispatcher {
   }
 
   private reply(to: NodeId, id: number, reply: IncomingReply): void {
-    if (this.ports.rpc.send(to, { kind: "reply", id, reply })) return;
+    if (this.ports.rpc.sendReply(to, id, reply)) return;
     this.ports.rpc.metrics.repliesDropped.add(1, { reason: "not-sent" });
   }
 }
@@ -72,4 +73,8 @@ export class Dispatcher {
 function overloaded(from: NodeId, limit: number): IncomingReply {
   const message = `${limit} calls from ${from} are under way on this node already`;
   return { kind: "not-started", error: new AetherError("E_OVERLOADED", message).toBody() };
+}
+
+function broken(thrown: unknown): IncomingReply {
+  return { kind: "failed", error: toAetherError(thrown).toBody() };
 }

@@ -1,11 +1,14 @@
 // Owns: the `rpc` channel of this node: requests and cancels go to the dispatcher, replies to the remote caller,
 // garbage nowhere. Does not own: what they mean.
 import { unreachable } from "../base/assert.ts";
+import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
 import type { IncomingReply } from "../slices/running-instances.ts";
-import { encodeCallMessage, parseCallMessage, type CallMessage, type CallRequest } from "./core/call-codec.ts";
+import {
+  encodeCallMessage, encodeUntrustedReply, parseCallMessage, type CallMessage, type CallRequest,
+} from "./core/call-codec.ts";
 import { createRpcMetrics, type RpcMetrics } from "./metrics.ts";
 
 export interface RpcReceivers {
@@ -42,6 +45,13 @@ export class RpcChannel {
     return this.channel.send(to, encodeCallMessage(message));
   }
 
+  /** A reply that cannot be sent is replaced by a small one that says so: its caller would wait for its deadline. */
+  sendReply(to: NodeId, id: number, reply: IncomingReply): boolean {
+    const bytes = encodeUntrustedReply(id, reply);
+    if (bytes === undefined) return this.send(to, { kind: "reply", id, reply: unreadable(reply) });
+    return this.channel.send(to, bytes) || this.send(to, { kind: "reply", id, reply: withheld(reply) });
+  }
+
   private receive(from: NodeId, payload: Uint8Array, receivers: RpcReceivers): void {
     const message = parseCallMessage(payload);
     switch (message.kind) {
@@ -59,4 +69,24 @@ export class RpcChannel {
         return unreachable(message);
     }
   }
+}
+
+/** In place of what no peer could read. */
+function unreadable(reply: IncomingReply): IncomingReply {
+  if (reply.kind === "not-started") return notStarted("for a reason that cannot be sent");
+  const message = "the handler has ended, but its answer cannot be sent: it is no plain data, too deep or too large";
+  const details = { name: "OutputInvalid" };
+  return { kind: "failed", error: new AetherError("E_HANDLER", message, { outcome: "unknown", details }).toBody() };
+}
+
+/** In place of what the queue of this channel has no room for. For the caller it is as if no answer came. */
+function withheld(reply: IncomingReply): IncomingReply {
+  if (reply.kind === "not-started") return notStarted("and its node has too much to send to say why");
+  const message = "the handler has ended, but its node has too much to send to pass its answer on";
+  return { kind: "failed", error: new AetherError("E_TIMEOUT", message, { outcome: "unknown" }).toBody() };
+}
+
+function notStarted(why: string): IncomingReply {
+  const message = `the instance did not start the call, ${why}`;
+  return { kind: "not-started", error: new AetherError("E_UNAVAILABLE", message).toBody() };
 }

@@ -34,6 +34,8 @@ const CANCEL = 3;
 const REPLY_KINDS = ["ok", "not-started", "failed"] as const;
 /** Names, keys and trace context around the input. */
 const ENVELOPE_BYTES_MAX = 16 * KiB;
+/** Beyond it a message is not even decoded. */
+const MESSAGE_BYTES_MAX = CALL_BYTES_MAX + ENVELOPE_BYTES_MAX;
 /** As deep as plain data may be (plain-data.ts), and the message around it. */
 const MESSAGE_DEPTH_MAX = 104;
 /** Keys, names and trace contexts; keys of instances are the longest of our own. */
@@ -64,6 +66,22 @@ function encodeReply(id: number, reply: IncomingReply): Uint8Array {
   return encode(reply.output === undefined ? head : [...head, reply.output]);
 }
 
+/**
+ * As `encodeCallMessage`, for a reply whose content is not ours: a peer would end the connection, and everybody's
+ * calls with it, over bytes that it cannot read. Undefined when it would, or when there are no such bytes.
+ */
+export function encodeUntrustedReply(id: number, reply: IncomingReply): Uint8Array | undefined {
+  try {
+    const bytes = encodeReply(id, reply);
+    if (bytes.byteLength > MESSAGE_BYTES_MAX) return undefined;
+    checkShape(bytes, MESSAGE_DEPTH_MAX);
+    return bytes;
+  } catch {
+    // ignored: cycles end the stack, and much else cannot be encoded; the caller of this says what was wrong with it
+    return undefined;
+  }
+}
+
 /** Total: whatever a peer sends is a message or a reason to refuse it. */
 export function parseCallMessage(bytes: Uint8Array): ParsedCallMessage {
   const items = decodeItems(bytes);
@@ -85,7 +103,7 @@ export function parseCallMessage(bytes: Uint8Array): ParsedCallMessage {
 function decodeItems(bytes: Uint8Array): readonly unknown[] | string {
   try {
     checkShape(bytes, MESSAGE_DEPTH_MAX);
-    const items = decode(bytes, CALL_BYTES_MAX + ENVELOPE_BYTES_MAX);
+    const items = decode(bytes, MESSAGE_BYTES_MAX);
     return Array.isArray(items) ? items : "it is not an array";
   } catch (error) {
     if (error instanceof AetherError) return error.message;
