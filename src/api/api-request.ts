@@ -49,8 +49,13 @@ export class ApiRequest {
 
   /** What the caller gives this request, from `X-Deadline-Ms`. */
   timeoutMs(defaultMs: number): number {
+    return this.ownTimeoutMs() ?? defaultMs;
+  }
+
+  /** The same; undefined when the caller says nothing. */
+  ownTimeoutMs(): number | undefined {
     const text = this.header("x-deadline-ms");
-    if (text === undefined) return defaultMs;
+    if (text === undefined) return undefined;
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= 1 && value <= TIMEOUT_MS_MAX) return value;
     throw new AetherError("E_INVALID", `X-Deadline-Ms is "${text}": use milliseconds from 1 to ${TIMEOUT_MS_MAX}`);

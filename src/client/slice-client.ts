@@ -1,6 +1,8 @@
 // Owns: calls of slices by a client: untyped by name, and typed by a contract.
+import type { ErrorCode } from "../base/error-catalog.ts";
 import { AetherError } from "../base/errors.ts";
 import { describeIssue, plainIssues } from "../base/schema-issues.ts";
+import { classOf, type CallFailureClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallOptions, Client, Contract, Method, MethodEffect } from "../sdk/contract.ts";
 import { count, list } from "../api/core/message-fields.ts";
@@ -29,8 +31,8 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
   const { signal, idempotencyKey, traceparent } = call;
   const what = `call ${slice}.${method}`;
   const plain = toPlain(input, CALL_BYTES_MAX);
-  if (plain.kind !== "plain") throw plainRefusalError(what, plain);
-  const result = await requests.request({
+  if (plain.kind !== "plain") throw classified(plainRefusalError(what, plain));
+  const request = requests.request({
     what,
     effect,
     // The cluster has looked for an instance already, on every node.
@@ -49,8 +51,26 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
       traceparent,
     }),
   });
+  const result = await request.catch((error: unknown) => {
+    // The reason of the caller's own signal stays what it is.
+    throw error instanceof AetherError && error !== signal?.reason ? classified(error) : error;
+  });
   const [output, attempts] = list(result, "call");
   return { output, attempts: count(attempts, "attempts") };
+}
+
+/** With the class of the failure, also where no node has said one, or said it of a later attempt than one in doubt. */
+function classified(error: AetherError): AetherError {
+  const { code, message, outcome = "none", details, cause } = error;
+  const told = classOf(error);
+  const isInDoubt = outcome === "unknown" || (told === undefined && code === "E_TIMEOUT" && outcome === "none");
+  const found = told === "handler" ? told : isInDoubt ? "no-answer" : (told ?? unsentClass(code));
+  if (found === told) return error;
+  return new AetherError(code, message, { outcome, details: { ...details, class: found }, cause });
+}
+
+function unsentClass(code: ErrorCode): CallFailureClass {
+  return code === "E_OVERLOADED" ? "overloaded" : "not-sent";
 }
 
 /** The methods of a contract as functions. */
@@ -80,6 +100,6 @@ async function checkInput(
   const issues = plainIssues(parsed.error.issues);
   const found = issues.map(describeIssue).join("; ");
   throw new AetherError("E_INVALID", `the input of ${slice}.${name} does not match its contract: ${found}`, {
-    details: { issues },
+    details: { issues, class: "not-sent" satisfies CallFailureClass },
   });
 }

@@ -61,7 +61,7 @@ export class ClusterServices {
     this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
     const life = { node, uid, incarnation };
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
-    this.registry = new EndpointRegistry({ views: this.views, membership: this.membership });
+    this.registry = new EndpointRegistry({ kv, views: this.views, membership: this.membership, self: node });
     this.leaderLoop = new ClusterDeploymentManager(env, {
       kv,
       views: this.views,

@@ -1,26 +1,46 @@
 // Owns: the port through which invocation finds endpoints. endpoint-registry.ts implements it.
-import type { NodeId } from "../base/ids.ts";
+import type { ArtifactId, NodeId } from "../base/ids.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
 
 export interface Endpoint {
+  /** `{node}/{instance}`: the instance, whose methods share it. */
+  readonly id: string;
   readonly slice: string;
   readonly method: string;
   readonly node: NodeId;
   readonly instance: InstanceKey;
-  /** `group:name:version`. */
-  readonly artifact: string;
+  readonly artifact: ArtifactId;
   readonly effect: "read" | "idempotent" | "write";
   /** The callee's default deadline, in milliseconds. */
   readonly timeoutMs: number;
 }
 
+/** Endpoints that may stand for each other, in an order that stays the same. */
+export interface EndpointGroup {
+  readonly endpoints: readonly Endpoint[];
+  /** Those of them on this node. */
+  readonly local: readonly Endpoint[];
+}
+
+/** The endpoints of one method. Never changes: when they do, there is another set. */
+export interface EndpointSet {
+  readonly all: EndpointGroup;
+  /** By artifact, the newest version first. */
+  readonly versions: ReadonlyMap<string, EndpointGroup>;
+}
+
 export interface EndpointLookup {
-  /** Endpoints on nodes that are neither suspected nor draining. Empty when there is none; order is stable. */
-  find(slice: string, method: string): readonly Endpoint[];
+  /** Every endpoint of this method, also those on nodes that serve nothing now (`isServing`); an empty set if none. */
+  find(slice: string, method: string): EndpointSet;
+  /** Whether calls may go to this node now: not suspected, not leaving. */
+  isServing(node: NodeId): boolean;
   /** Whether any blueprint knows this slice at all, to tell "unknown slice" from "no live instance". */
   isKnown(slice: string): boolean;
-  /** Methods of this slice that have a live endpoint, sorted; to tell "unknown method" from "no live instance". */
-  methodsOf(slice: string): readonly string[];
+  /**
+   * The methods of the version of this slice that a blueprint asks for now, sorted; to tell "unknown method" from "no
+   * live instance". Undefined when that cannot be told. Never rejects.
+   */
+  declaredMethods(slice: string): Promise<readonly string[] | undefined>;
   /** Called when any of these may answer differently. The listener must not throw. */
   onChange(listener: () => void): void;
 }

@@ -1,82 +1,93 @@
 // Owns: which endpoints a call may go to now, answered from memory. Does not own: picking one, the endpoints' rows.
-import type { NodeId } from "../base/ids.ts";
-import { instanceKeyOf } from "../slices/core/instance-spec.ts";
-import type { ClusterViews, PlacedEndpoint } from "./cluster-views.ts";
-import type { Endpoint, EndpointLookup } from "./endpoint-lookup.ts";
+import type { ArtifactId, NodeId } from "../base/ids.ts";
+import type { KeyText } from "../kvstore/core/key.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import type { ClusterViews } from "./cluster-views.ts";
+import { DeclaredMethods } from "./declared-methods.ts";
+import { EndpointIndex } from "./endpoint-index.ts";
+import type { EndpointLookup, EndpointSet } from "./endpoint-lookup.ts";
 import type { MembershipService } from "./membership-service.ts";
 
 export interface EndpointRegistryPorts {
-  readonly views: Pick<ClusterViews, "endpoints" | "blueprints" | "currentBlueprints">;
+  readonly kv: Pick<Kv, "get">;
+  readonly views: {
+    readonly endpoints: Pick<ClusterViews["endpoints"], "get" | "subscribe">;
+    readonly blueprints: Pick<ClusterViews["blueprints"], "subscribe">;
+  } & Pick<ClusterViews, "currentBlueprints">;
   readonly membership: Pick<MembershipService, "isServing" | "onChange">;
+  readonly self: NodeId;
 }
 
 /** Passive: follows rows and suspicions. An endpoint of a suspected node is skipped at once, and back with it. */
 export class EndpointRegistry implements EndpointLookup {
   private readonly ports: EndpointRegistryPorts;
   private readonly listeners: (() => void)[] = [];
-  /** By slice, then method; built on the first question after a change. */
-  private found: Map<string, Map<string, Endpoint[]>> | undefined;
-  private known: ReadonlySet<string> | undefined;
+  private readonly index: EndpointIndex;
+  private readonly declared: DeclaredMethods;
+  /** As asked since the last change of a node. */
+  private readonly serving = new Map<NodeId, boolean>();
+  /** What blueprints ask for, by slice; made on the first question after a change of one. */
+  private wanted: ReadonlyMap<string, ArtifactId> | undefined;
 
   constructor(ports: EndpointRegistryPorts) {
     this.ports = ports;
-    const onChange = (): void => this.onChanged();
-    ports.views.endpoints.subscribe(onChange);
-    ports.views.blueprints.subscribe(onChange);
-    ports.membership.onChange(onChange);
+    this.index = new EndpointIndex(ports.self);
+    this.declared = new DeclaredMethods(ports.kv);
+    ports.views.endpoints.subscribe((changed) => this.takeEndpoints(changed));
+    ports.views.blueprints.subscribe(() => this.takeBlueprints());
+    ports.membership.onChange(() => this.takeNodes());
   }
 
-  find(slice: string, method: string): readonly Endpoint[] {
-    this.found ??= this.build();
-    return this.found.get(slice)?.get(method) ?? [];
+  find(slice: string, method: string): EndpointSet {
+    return this.index.find(slice, method);
+  }
+
+  isServing(node: NodeId): boolean {
+    const known = this.serving.get(node);
+    if (known !== undefined) return known;
+    const isServing = this.ports.membership.isServing(node);
+    this.serving.set(node, isServing);
+    return isServing;
   }
 
   isKnown(slice: string): boolean {
-    this.known ??= new Set(this.ports.views.currentBlueprints().flatMap(({ slices }) => Object.keys(slices)));
-    return this.known.has(slice);
+    return this.wantedArtifacts().has(slice);
   }
 
-  /** Methods of the slice that have an endpoint now, for messages to people. */
-  methodsOf(slice: string): readonly string[] {
-    this.found ??= this.build();
-    return [...(this.found.get(slice)?.keys() ?? [])].sort();
+  async declaredMethods(slice: string): Promise<readonly string[] | undefined> {
+    const artifact = this.wantedArtifacts().get(slice);
+    return artifact === undefined ? undefined : await this.declared.of(artifact);
   }
 
-  /** Called when `find` or `isKnown` may answer differently. The listener must not throw. */
+  /** Called when any of the above may answer differently. The listener must not throw. */
   onChange(listener: () => void): void {
     this.listeners.push(listener);
   }
 
-  private onChanged(): void {
-    this.found = undefined;
-    this.known = undefined;
+  private wantedArtifacts(): ReadonlyMap<string, ArtifactId> {
+    if (this.wanted !== undefined) return this.wanted;
+    const slices = this.ports.views.currentBlueprints().flatMap((blueprint) => Object.entries(blueprint.slices));
+    this.wanted = new Map(slices.map(([slice, { artifact }]) => [slice, artifact]));
+    this.declared.keepOnly(new Set(this.wanted.values()));
+    return this.wanted;
+  }
+
+  private takeEndpoints(changed: readonly KeyText[]): void {
+    for (const key of changed) this.index.replace(key, this.ports.views.endpoints.get(key)?.value);
+    this.notify();
+  }
+
+  private takeBlueprints(): void {
+    this.wanted = undefined;
+    this.notify();
+  }
+
+  private takeNodes(): void {
+    this.serving.clear();
+    this.notify();
+  }
+
+  private notify(): void {
     for (const listener of this.listeners) listener();
   }
-
-  private build(): Map<string, Map<string, Endpoint[]>> {
-    const bySlice = new Map<string, Map<string, Endpoint[]>>();
-    const serving = new Map<NodeId, boolean>();
-    const isServing = (node: NodeId): boolean => {
-      const answer = serving.get(node) ?? this.ports.membership.isServing(node);
-      serving.set(node, answer);
-      return answer;
-    };
-    // In the order of the keys, which is the same on every node and stays the same.
-    for (const { value } of this.ports.views.endpoints.rowsInKeyOrder()) {
-      if (isServing(value.node)) add(bySlice, endpointOf(value));
-    }
-    return bySlice;
-  }
-}
-
-function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs }: PlacedEndpoint): Endpoint {
-  return { slice, method, node, instance: instanceKeyOf(artifact, index), artifact, effect, timeoutMs };
-}
-
-function add(bySlice: Map<string, Map<string, Endpoint[]>>, endpoint: Endpoint): void {
-  const byMethod = bySlice.get(endpoint.slice) ?? new Map<string, Endpoint[]>();
-  const endpoints = byMethod.get(endpoint.method) ?? [];
-  endpoints.push(endpoint);
-  byMethod.set(endpoint.method, endpoints);
-  bySlice.set(endpoint.slice, byMethod);
 }

@@ -1,22 +1,27 @@
 // Owns: one call from this node, from its first attempt to its one result. Does not own: the rules of retrying
 // (core/retry-policy.ts), of choosing (core/pick-endpoint.ts), attempts on other nodes (remote-caller.ts).
-import { AetherError, toAetherError, type ErrorBody } from "../base/errors.ts";
+import { AetherError, toAetherError, type AetherErrorOptions, type ErrorBody } from "../base/errors.ts";
+import type { ErrorCode } from "../base/error-catalog.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoint-lookup.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
+import { TIMEOUT_MS_DEFAULT } from "../sdk/contract.ts";
+import { classOf, withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/running-instances.ts";
+import { classOfFailure, judgeAttempt, type AttemptResult } from "./core/attempt-verdict.ts";
 import { isText } from "./core/call-codec.ts";
 import { CALL_TIMEOUT_MS_MAX, deadlineAfter, isUsableTimeout, remainingMs, type Deadline } from "./core/deadline.ts";
-import { EndpointLoads, endpointId } from "./core/endpoint-loads.ts";
+import { EndpointLoads, type AttemptTicket } from "./core/endpoint-loads.ts";
 import { pickEndpoint, type Picked } from "./core/pick-endpoint.ts";
 import { decideRetry, type AttemptFailure, type RetryDecision } from "./core/retry-policy.ts";
+import { formatTraceparent, HopIds, parseTraceparent, type TraceContext } from "./core/trace-context.ts";
 import type { InvocationConfig } from "./invocation-config.ts";
 import { createInvocationMetrics, type InvocationMetrics } from "./metrics.ts";
-import { attemptResultOf, type AttemptResult, type RemoteCaller } from "./remote-caller.ts";
+import { attemptResultOf, type RemoteCaller } from "./remote-caller.ts";
 
 export type InvokerEnv = Pick<Env, "clock" | "random" | "telemetry">;
 
@@ -32,6 +37,8 @@ interface Progress {
   readonly call: OutgoingCall;
   readonly signal: AbortSignal | undefined;
   readonly deadline: Deadline;
+  /** What the caller is part of. */
+  readonly trace: TraceContext | undefined;
   readonly tried: Set<string>;
   attempts: number;
   countedRetries: number;
@@ -50,6 +57,7 @@ export class Invoker implements OutgoingCalls {
   private readonly config: InvocationConfig;
   private readonly metrics: InvocationMetrics;
   private readonly random: Random;
+  private readonly hops: HopIds;
   private readonly loads = new EndpointLoads();
   /** Calls that wait for an endpoint. */
   private readonly waiting = new Set<Wake>();
@@ -61,22 +69,23 @@ export class Invoker implements OutgoingCalls {
     this.config = config;
     this.metrics = createInvocationMetrics(env.telemetry);
     this.random = env.random.fork("invoker");
-    ports.lookup.onChange(() => {
-      for (const wake of this.waiting) wake.notify();
-    });
+    this.hops = new HopIds(env.random.fork("trace"));
+    ports.lookup.onChange(() => this.takeChange());
   }
 
   /** Never rejects: every failure is a reply. */
   async call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply> {
     const startMs = this.env.clock.nowMs();
-    const refusal = this.admit(call, signal);
+    const timeoutMs = call.timeoutMs ?? this.methodTimeoutMs(call);
+    const refusal = this.admit(call, timeoutMs, signal);
     if (refusal !== undefined) return this.report({ kind: "error", error: refusal, attempts: 0 }, startMs);
     this.metrics.inFlight.set(++this.underWay);
     try {
-      return this.report(await this.run(createProgress(call, signal, startMs)), startMs);
+      return this.report(await this.run(createProgress(call, signal, deadlineAfter(startMs, timeoutMs))), startMs);
     } catch (thrown) {
       // What we did not foresee may have happened after sending.
-      return this.report({ kind: "error", error: toAetherError(thrown).toBody(), attempts: 1 }, startMs);
+      const error = withClass(toAetherError(thrown).toBody(), "no-answer");
+      return this.report({ kind: "error", error, attempts: 1 }, startMs);
     } finally {
       this.metrics.inFlight.set(--this.underWay);
     }
@@ -94,7 +103,7 @@ export class Invoker implements OutgoingCalls {
       const result = await this.attempt(progress, endpoint);
       if (result.kind === "ok") return { kind: "ok", output: result.output, attempts: progress.attempts };
       progress.isInDoubt ||= result.kind === "no-answer" && endpoint.effect !== "read";
-      progress.lastError = honestError(result.error, endpoint, progress.isInDoubt);
+      progress.lastError = attemptError(result, endpoint);
       const decision = this.decide(progress, found.picked, result);
       if (decision.kind === "give-up") return fail(progress, progress.lastError);
       this.metrics.retries.add(1);
@@ -107,27 +116,54 @@ export class Invoker implements OutgoingCalls {
 
   private async attempt(progress: Progress, endpoint: Endpoint): Promise<AttemptResult> {
     const startMs = this.env.clock.nowMs();
+    const timeoutMs = remainingMs(progress.deadline, startMs);
     progress.attempts += 1;
-    progress.tried.add(endpointId(endpoint));
-    this.loads.begin(endpoint);
-    const result = await this.send(progress, endpoint, remainingMs(progress.deadline, startMs));
-    const endMs = this.env.clock.nowMs();
-    this.loads.end(endpoint, endMs, result.kind === "ok" ? endMs - startMs : undefined);
+    progress.tried.add(endpoint.id);
+    const ticket = this.loads.begin(endpoint, startMs);
+    const result = await this.send(progress, endpoint, timeoutMs);
+    this.learn(ticket, result, { timeoutMs, hasCallerLeft: progress.signal?.aborted === true });
     return result;
+  }
+
+  /** Which endpoint the next call gets depends on how this one went. */
+  private learn(
+    ticket: AttemptTicket,
+    result: AttemptResult,
+    caller: { readonly timeoutMs: number; readonly hasCallerLeft: boolean },
+  ): void {
+    const { endpoint, startMs } = ticket;
+    const nowMs = this.env.clock.nowMs();
+    const usualMs = this.loads.loadOf(endpoint, nowMs).latencyMs;
+    const verdict = judgeAttempt(result, { ...caller, waitedMs: nowMs - startMs, usualMs });
+    const change = this.loads.end(ticket, verdict, nowMs);
+    if (change === undefined) return;
+    this.metrics.breakersOpen.set(this.loads.brokenCount);
+    const { node, instance } = endpoint;
+    const { log } = this.env.telemetry;
+    if (change === "closed") log.info({ event: "call.breaker-closed", peer: node, instance });
+    else log.warn({ event: "call.breaker-opened", peer: node, instance, reason: reasonOf(result) });
+  }
+
+  private takeChange(): void {
+    for (const wake of this.waiting) wake.notify();
+    if (this.loads.brokenCount === 0) return;
+    const { lookup } = this.ports;
+    this.loads.forgetBroken(({ id, slice, method }) =>
+      lookup.find(slice, method).all.endpoints.some((endpoint) => endpoint.id === id));
+    this.metrics.breakersOpen.set(this.loads.brokenCount);
   }
 
   private async send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
     const { call, signal } = progress;
-    const { method, input, idempotencyKey, traceparent } = call;
-    // As the standard wants it, a malformed trace context counts as absent.
-    const trace = isText(traceparent) ? { traceparent } : {};
+    const { method, input, idempotencyKey } = call;
     const request = {
       instance: endpoint.instance,
       method,
       input,
       timeoutMs,
+      // Each attempt is a hop of its own.
+      traceparent: formatTraceparent(this.hops.next(progress.trace)),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      ...trace,
     };
     if (endpoint.node === this.ports.self) return attemptResultOf(await this.ports.local.invoke(request, signal));
     const plain = toPlain(input, CALL_BYTES_MAX);
@@ -155,31 +191,24 @@ export class Invoker implements OutgoingCalls {
   }
 
   /** An endpoint, or why there will be none; undefined when it is worth waiting. */
-  private lookUp(progress: Progress): Found | undefined {
-    const { call, tried } = progress;
-    const endpoints = this.ports.lookup.find(call.slice, call.method);
+  private lookUp({ call, tried }: Progress): Found | undefined {
+    const { lookup, self } = this.ports;
+    const nowMs = this.env.clock.nowMs();
     const picked = pickEndpoint({
-      endpoints,
+      endpoints: lookup.find(call.slice, call.method),
       tried,
       artifact: call.artifact,
-      self: this.ports.self,
-      loadOf: (endpoint) => this.loads.loadOf(endpoint, this.env.clock.nowMs()),
+      range: call.range,
+      self,
+      isServing: (node) => lookup.isServing(node),
+      standingOf: (endpoint) => this.loads.standingOf(endpoint, nowMs),
+      loadOf: (endpoint) => this.loads.loadOf(endpoint, nowMs),
       random: this.random,
     });
     if (picked !== undefined) return { kind: "endpoint", picked };
-    const unknown = endpoints.length === 0 ? this.describeUnknown(call) : undefined;
-    return unknown === undefined ? undefined : { kind: "none", error: unknown };
-  }
-
-  private describeUnknown(call: OutgoingCall): ErrorBody | undefined {
-    if (!this.ports.lookup.isKnown(call.slice)) {
-      const message = `no blueprint has a slice "${call.slice}"; apply one, or check the name`;
-      return new AetherError("E_NOT_FOUND", message).toBody();
-    }
-    const methods = this.ports.lookup.methodsOf(call.slice);
-    if (methods.length === 0 || methods.includes(call.method)) return undefined;
-    const message = `slice "${call.slice}" has no method "${call.method}"; it has ${methods.join(", ")}`;
-    return new AetherError("E_NOT_FOUND", message, { details: { methods } }).toBody();
+    if (lookup.isKnown(call.slice)) return undefined;
+    const message = `no blueprint has a slice "${call.slice}"; apply one, or check the name`;
+    return { kind: "none", error: notSent("E_NOT_FOUND", message) };
   }
 
   private async waitForEndpoint(progress: Progress): Promise<Found> {
@@ -189,6 +218,8 @@ export class Invoker implements OutgoingCalls {
     const wake = new Wake(clock);
     this.waiting.add(wake);
     try {
+      const unknown = await this.describeUnknownMethod(progress.call);
+      if (unknown !== undefined) return { kind: "none", error: unknown };
       while (clock.nowMs() < untilMs) {
         await wake.wait(signal, untilMs - clock.nowMs());
         const found = this.lookUp(progress);
@@ -199,14 +230,17 @@ export class Invoker implements OutgoingCalls {
     } finally {
       this.waiting.delete(wake);
     }
-    return { kind: "none", error: progress.lastError ?? this.noInstance(progress) };
+    return { kind: "none", error: progress.lastError ?? noInstance(progress.call) };
   }
 
-  private noInstance({ call }: Progress): ErrorBody {
-    const version = call.artifact === undefined ? "" : ` compatible with ${call.artifact}`;
-    const message =
-      `slice "${call.slice}" has no live instance${version}; try again, or look at its blueprint's status`;
-    return new AetherError("E_UNAVAILABLE", message).toBody();
+  /** A method may be of the new version only, whose instances are still to come: so the blueprint is asked. */
+  private async describeUnknownMethod({ slice, method }: OutgoingCall): Promise<ErrorBody | undefined> {
+    const { lookup } = this.ports;
+    if (lookup.find(slice, method).all.endpoints.length > 0) return undefined;
+    const methods = await lookup.declaredMethods(slice);
+    if (methods === undefined || methods.includes(method)) return undefined;
+    const message = `slice "${slice}" has no method "${method}"; it has ${methods.join(", ")}`;
+    return notSent("E_NOT_FOUND", message, { details: { methods } });
   }
 
   private remainingMs({ deadline }: Progress): number {
@@ -224,21 +258,27 @@ export class Invoker implements OutgoingCalls {
     }
   }
 
-  private admit(call: OutgoingCall, signal: AbortSignal | undefined): ErrorBody | undefined {
+  /** What the newest version of the method says; a caller that knows its contract says it itself. */
+  private methodTimeoutMs({ slice, method }: OutgoingCall): number {
+    const [newest] = this.ports.lookup.find(slice, method).versions.values();
+    return newest?.endpoints[0]?.timeoutMs ?? TIMEOUT_MS_DEFAULT;
+  }
+
+  private admit(call: OutgoingCall, timeoutMs: number, signal: AbortSignal | undefined): ErrorBody | undefined {
     const name = `${call.slice}.${call.method}`;
-    if (!isUsableTimeout(call.timeoutMs)) {
+    if (!isUsableTimeout(timeoutMs)) {
       const message =
-        `did not call ${name}: its deadline of ${call.timeoutMs} ms is not usable; use up to ${CALL_TIMEOUT_MS_MAX}`;
-      return new AetherError("E_INVALID", message).toBody();
+        `did not call ${name}: its deadline of ${timeoutMs} ms is not usable; use up to ${CALL_TIMEOUT_MS_MAX}`;
+      return notSent("E_INVALID", message);
     }
-    if (call.timeoutMs <= 0 || signal?.aborted === true) return deadlinePassed(call);
+    if (timeoutMs <= 0 || signal?.aborted === true) return deadlinePassed(call);
     if (call.idempotencyKey !== undefined && !isText(call.idempotencyKey)) {
       const message = `did not call ${name}: its idempotency key is empty or too long; use up to 1,024 characters`;
-      return new AetherError("E_INVALID", message).toBody();
+      return notSent("E_INVALID", message);
     }
     if (this.underWay >= this.config.callsInFlightMax) {
       const message = `did not call ${name}: ${this.underWay} calls are under way from this node; try again later`;
-      return new AetherError("E_OVERLOADED", message).toBody();
+      return withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded");
     }
     return undefined;
   }
@@ -250,11 +290,12 @@ export class Invoker implements OutgoingCalls {
   }
 }
 
-function createProgress(call: OutgoingCall, signal: AbortSignal | undefined, nowMs: number): Progress {
+function createProgress(call: OutgoingCall, signal: AbortSignal | undefined, deadline: Deadline): Progress {
   return {
     call,
     signal,
-    deadline: deadlineAfter(nowMs, call.timeoutMs),
+    deadline,
+    trace: parseTraceparent(call.traceparent),
     tried: new Set(),
     attempts: 0,
     countedRetries: 0,
@@ -265,11 +306,26 @@ function createProgress(call: OutgoingCall, signal: AbortSignal | undefined, now
 
 function deadlinePassed({ slice, method }: OutgoingCall): ErrorBody {
   const message = `did not call ${slice}.${method}: the caller's deadline has passed, or it gave up`;
-  return new AetherError("E_TIMEOUT", message, { outcome: "not-applied" }).toBody();
+  return notSent("E_TIMEOUT", message, { outcome: "not-applied" });
 }
 
-function fail(progress: Progress, error: ErrorBody): CallReply {
-  return { kind: "error", error, attempts: progress.attempts };
+function noInstance({ slice, artifact, range }: OutgoingCall): ErrorBody {
+  const version =
+    artifact === undefined || range === undefined ? "" : ` that is ${artifact} or in the range "${range}"`;
+  const message = `slice "${slice}" has no live instance${version}; try again, or look at its blueprint's status`;
+  return notSent("E_UNAVAILABLE", message);
+}
+
+/** No instance got the call. */
+function notSent(code: ErrorCode, message: string, options: AetherErrorOptions = {}): ErrorBody {
+  return withClass(new AetherError(code, message, options).toBody(), "not-sent");
+}
+
+/** Once a call was in doubt it stays so, whatever refused it later, unless a handler answered in the end. */
+function fail({ attempts, isInDoubt }: Progress, found: ErrorBody): CallReply {
+  if (!isInDoubt) return { kind: "error", error: found, attempts };
+  const error: ErrorBody = { ...found, outcome: "unknown" };
+  return { kind: "error", error: classOf(error) === "handler" ? error : withClass(error, "no-answer"), attempts };
 }
 
 /**
@@ -281,13 +337,17 @@ function refuseKey(call: OutgoingCall, endpoint: Endpoint): ErrorBody | undefine
   const message =
     `did not call ${call.slice}.${call.method}: idempotency keys of methods with effect "write" are not supported; ` +
     'leave out the key, or make the method safe to repeat and declare it "idempotent"';
-  return new AetherError("E_INVALID", message).toBody();
+  return notSent("E_INVALID", message);
 }
 
-/** Nothing is in doubt about a call that changes nothing; everything else stays in doubt once it was. */
-function honestError(error: ErrorBody, endpoint: Endpoint, isInDoubt: boolean): ErrorBody {
-  if (isInDoubt) return { ...error, outcome: "unknown" };
+/** What the caller is told of this attempt. Nothing is in doubt about one that changes nothing. */
+function attemptError(failure: AttemptFailure, endpoint: Endpoint): ErrorBody {
+  const error = withClass(failure.error, classOfFailure(failure));
   if (endpoint.effect !== "read" || error.outcome === undefined) return error;
   const { code, message, details } = error;
   return { code, message, ...(details === undefined ? {} : { details }) };
+}
+
+function reasonOf(result: AttemptResult): string {
+  return result.kind === "ok" ? "" : result.error.message;
 }

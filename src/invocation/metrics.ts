@@ -6,6 +6,7 @@ export interface InvocationMetrics {
   readonly retries: Counter;
   readonly durationSeconds: Histogram;
   readonly inFlight: Gauge;
+  readonly breakersOpen: Gauge;
 }
 
 export interface RpcMetrics {
@@ -32,6 +33,10 @@ export function createInvocationMetrics(telemetry: Telemetry): InvocationMetrics
     inFlight: telemetry.gauge({
       name: "aether_calls_in_flight",
       help: "Calls made from this node that have not ended.",
+    }),
+    breakersOpen: telemetry.gauge({
+      name: "aether_call_breakers_open",
+      help: "Instances that calls from this node avoid, because too many of the last ones failed.",
     }),
   };
 }

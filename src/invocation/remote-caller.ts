@@ -5,11 +5,9 @@ import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { Clock } from "../env/clock.ts";
 import type { IncomingReply } from "../slices/running-instances.ts";
+import type { AttemptResult } from "./core/attempt-verdict.ts";
 import type { CallRequest } from "./core/call-codec.ts";
-import type { AttemptFailure } from "./core/retry-policy.ts";
 import type { RpcChannel } from "./rpc-channel.ts";
-
-export type AttemptResult = { readonly kind: "ok"; readonly output: unknown } | AttemptFailure;
 
 export type RemoteRequest = Omit<CallRequest, "kind" | "id">;
 

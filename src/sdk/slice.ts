@@ -36,7 +36,7 @@ export interface CallContext<U extends Uses, Cfg> extends SliceContext<U, Cfg> {
   remainingMs(): number;
   /** The caller's, if it gave one. */
   readonly idempotencyKey: string | undefined;
-  /** W3C trace context of the call. */
+  /** W3C trace context of this handler: a hop of its own in its caller's trace, or in a new one. */
   readonly traceparent: string | undefined;
 }
 

@@ -1,6 +1,7 @@
 // Owns: the calls that ONE worker has under way to other slices: bounded, cancelled when it says so or ends.
 // Does not own: how a call finds its callee (OutgoingCalls).
 import { AetherError, toAetherError } from "../base/errors.ts";
+import { withClass } from "./core/call-failure.ts";
 import type { HostMessage } from "./core/worker-protocol.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "./outgoing-calls.ts";
 
@@ -25,7 +26,7 @@ export class WorkerBridge {
     this.underWay.set(id, controller);
     this.ports.calls.call(call, controller.signal).then(
       (reply) => this.finish(id, reply),
-      (thrown: unknown) => this.finish(id, { kind: "error", error: toAetherError(thrown).toBody(), attempts: 1 }),
+      (thrown: unknown) => this.finish(id, broken(thrown)),
     );
   }
 
@@ -53,5 +54,10 @@ function overloaded(call: OutgoingCall, limit: number): CallReply {
   const message =
     `did not call ${call.slice}.${call.method}: this instance has ${limit} calls to others under way; ` +
     "wait for some of them";
-  return { kind: "error", error: new AetherError("E_OVERLOADED", message).toBody(), attempts: 0 };
+  const error = withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded");
+  return { kind: "error", error, attempts: 0 };
+}
+
+function broken(thrown: unknown): CallReply {
+  return { kind: "error", error: withClass(toAetherError(thrown).toBody(), "no-answer"), attempts: 1 };
 }

@@ -2,6 +2,7 @@
 // Does not own: choosing an endpoint, retries (invocation/).
 import { setMaxListeners } from "node:events";
 import { AetherError } from "../base/errors.ts";
+import { withClass, type CallFailureClass } from "./core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "./core/plain-data.ts";
 import type { WorkerMessage } from "./core/worker-protocol.ts";
 import type { ResolvedUse } from "./instance-host.ts";
@@ -33,6 +34,9 @@ interface ClientOptions {
 type ClientMethod = (input: unknown, options?: ClientOptions) => Promise<unknown>;
 /** `ctx.uses`. */
 export type Clients = Readonly<Record<string, Readonly<Record<string, ClientMethod>>>>;
+
+/** Details of what is refused here. */
+const NOT_SENT = { class: "not-sent" } as const satisfies { readonly class: CallFailureClass };
 
 export class WorkerOutgoing {
   private readonly outbox: TurnOutbox<WorkerMessage>;
@@ -75,6 +79,7 @@ export class WorkerOutgoing {
     if (timeoutMs <= 0) {
       throw new AetherError("E_TIMEOUT", `did not call ${name}: the caller's own deadline has passed`, {
         outcome: "not-applied",
+        details: NOT_SENT,
       });
     }
     const signal = options.signal === undefined ? scope.signal : AbortSignal.any([scope.signal, options.signal]);
@@ -124,6 +129,7 @@ function outgoingCall(use: ResolvedUse, method: MethodModule, prepared: Prepared
     input: prepared.input,
     timeoutMs: prepared.timeoutMs,
     artifact: use.artifact,
+    ...(use.range === undefined ? {} : { range: use.range }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
     ...(traceparent === undefined ? {} : { traceparent }),
   };
@@ -134,7 +140,7 @@ function checkOptions(name: string, { timeoutMs, idempotencyKey }: ClientOptions
   const wrong =
     timeoutMs !== undefined && (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) ? "timeoutMs is no number" :
     idempotencyKey !== undefined && typeof idempotencyKey !== "string" ? "idempotencyKey is no text" : undefined;
-  if (wrong !== undefined) throw new AetherError("E_INVALID", `did not call ${name}: ${wrong}`);
+  if (wrong !== undefined) throw new AetherError("E_INVALID", `did not call ${name}: ${wrong}`, { details: NOT_SENT });
 }
 
 /** Checked here too, so that a wrong call fails at its author, with his stack, and costs no round trip. */
@@ -142,13 +148,13 @@ async function checkInput(name: string, method: MethodModule, input: unknown): P
   const checked = await checkValue(method.input, input);
   if (checked.kind === "invalid") {
     throw new AetherError("E_INVALID", `did not call ${name}: its input is invalid: ${checked.text}`, {
-      details: checked.details,
+      details: { ...checked.details, ...NOT_SENT },
     });
   }
   // The unparsed input travels: the callee parses it, and may be newer than the contract known here.
   const plain = toPlain(input, CALL_BYTES_MAX);
   if (plain.kind === "plain") return plain.value;
-  throw plainRefusalError(`did not call ${name}`, plain);
+  throw AetherError.fromBody(withClass(plainRefusalError(`did not call ${name}`, plain).toBody(), "not-sent"));
 }
 
 async function parseOutput(name: string, method: MethodModule, output: unknown): Promise<unknown> {
@@ -160,7 +166,7 @@ async function parseOutput(name: string, method: MethodModule, output: unknown):
       "build both with the same contract",
     {
       outcome: method.spec.effect === "read" ? "none" : "unknown",
-      details: { name: "OutputMismatch", ...checked.details },
+      details: { name: "OutputMismatch", ...checked.details, class: "handler" satisfies CallFailureClass },
     },
   );
 }

@@ -30,13 +30,13 @@ test("every node finds the endpoints and knows the slices", async () => {
   await world.apply(blueprintOf({ orders: sliceOf("orders", 2) }));
   await world.until(() => world.active("orders").length === 2, 2_000);
   for (const { services } of world.nodes.values()) {
-    const found = services.registry.find("orders", "show");
+    const found = services.registry.find("orders", "show").all.endpoints;
     expect(found.map(({ node, instance, effect }) => `${node} ${instance} ${effect}`)).toEqual([
       "n1 demo:orders:1.0.0/0 read", "n2 demo:orders:1.0.0/1 read",
     ]);
     expect(services.registry.isKnown("orders")).toBe(true);
     expect(services.registry.isKnown("nothing")).toBe(false);
-    expect(services.registry.find("orders", "nothing")).toEqual([]);
+    expect(services.registry.find("orders", "nothing").all.endpoints).toEqual([]);
   }
 });
 

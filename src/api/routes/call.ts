@@ -1,7 +1,6 @@
 // Owns: /v1/call: calling a method of a slice with JSON.
 import { AetherError } from "../../base/errors.ts";
 import { jsonResponse } from "../json.ts";
-import { CALL_TIMEOUT_MS } from "../limits.ts";
 import type { Route } from "../route.ts";
 import type { ApiServices } from "../services.ts";
 
@@ -13,9 +12,9 @@ export function callRoutes(services: ApiServices): readonly Route[] {
       summary: "Calls a method of a slice: the body is its input, the answer its output",
       body: "any JSON",
       headers: {
-        "X-Deadline-Ms": "Milliseconds until the caller gives up; default 15000",
+        "X-Deadline-Ms": "Milliseconds until the caller gives up; default: what the contract of the method says",
         "Idempotency-Key": "Handed to the runtime with the call",
-        traceparent: "W3C trace context, handed through",
+        traceparent: "W3C trace context; the handler gets one of its own in the same trace",
       },
       answer: "the output; the header Aether-Attempts says how often it was tried",
       handle: async (request) => {
@@ -23,12 +22,13 @@ export function callRoutes(services: ApiServices): readonly Route[] {
         const input = await request.readOptionalJson();
         const idempotencyKey = request.header("idempotency-key");
         const traceparent = request.traceparent();
+        const timeoutMs = request.ownTimeoutMs();
         const reply = await services.calls.call(
           {
             slice: request.param("slice"),
             method: request.param("method"),
             input,
-            timeoutMs: request.timeoutMs(CALL_TIMEOUT_MS),
+            ...(timeoutMs === undefined ? {} : { timeoutMs }),
             ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
             ...(traceparent === undefined ? {} : { traceparent }),
           },

@@ -5,7 +5,6 @@ import type { CliIo } from "../cli-io.ts";
 import { apiPath, openSession } from "../options.ts";
 import { parseJsonArgument, readArgument } from "../text-input.ts";
 
-const TIMEOUT_MS_DEFAULT = 15_000;
 /** No node accepts a longer deadline. */
 const TIMEOUT_MS_MAX = 3_600_000;
 /** The node tells that time is up; only a node that does not answer is given up here, a little later. */
@@ -17,7 +16,7 @@ Examples:
   $ aether call orders place @order.json`;
 
 interface CallFlags {
-  readonly timeout: number;
+  readonly timeout?: number;
 }
 
 export function addCallCommand(program: Command, io: CliIo): void {
@@ -27,19 +26,23 @@ export function addCallCommand(program: Command, io: CliIo): void {
     .argument("<slice>", "name of the slice")
     .argument("<method>", "name of the method")
     .argument("[input]", "input as JSON, @FILE, or - for stdin")
-    .option("--timeout <ms>", "milliseconds until the call is given up", parseMilliseconds, TIMEOUT_MS_DEFAULT)
+    .option("--timeout <ms>", "milliseconds until the call is given up; default: the method's own", parseMilliseconds)
     .addHelpText("after", EXAMPLES)
     .action(async (slice: string, method: string, input: string | undefined, flags: CallFlags, command: Command) => {
       const session = openSession(command, io);
       const body = input === undefined ? undefined : await readArgument(io, input);
       if (body !== undefined) parseJsonArgument(body, "INPUT");
       const output = await session.api.request(z.unknown(), "POST", apiPath("/v1/call", slice, method), {
-        headers: { "content-type": "application/json", "x-deadline-ms": String(flags.timeout) },
+        headers: { "content-type": "application/json", ...deadlineHeader(flags) },
         ...(body === undefined ? {} : { body }),
-        timeoutMs: flags.timeout + GRACE_MS,
+        timeoutMs: (flags.timeout ?? TIMEOUT_MS_MAX) + GRACE_MS,
       });
       session.show(output, (data) => JSON.stringify(data, undefined, 2));
     });
+}
+
+function deadlineHeader({ timeout }: CallFlags): Readonly<Record<string, string>> {
+  return timeout === undefined ? {} : { "x-deadline-ms": String(timeout) };
 }
 
 function parseMilliseconds(text: string): number {

@@ -1,24 +1,31 @@
-// Owns: which endpoint gets the next attempt: the resolved version, then one not tried yet, then the better of two,
-// with this node preferred as long as it is not the busier one by far.
+// Owns: which endpoint gets the next attempt: the version the caller was resolved with or the newest it declared to
+// take, an endpoint that works and was not tried yet, then the better of two, with this node preferred as long as it
+// is not the busier one by far.
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
-import type { Endpoint } from "../../cluster/endpoint-lookup.ts";
-import { endpointId, type EndpointLoad } from "./endpoint-loads.ts";
+import type { Endpoint, EndpointGroup, EndpointSet } from "../../cluster/endpoint-lookup.ts";
+import { mayReplace } from "../../slices/core/version-fit.ts";
+import type { Standing } from "./breaker.ts";
+import type { EndpointLoad } from "./endpoint-loads.ts";
 
 export interface PickRequest {
-  readonly endpoints: readonly Endpoint[];
-  /** `endpointId`s that failed this call. */
+  readonly endpoints: EndpointSet;
+  /** Ids of endpoints that failed this call. */
   readonly tried: ReadonlySet<string>;
-  /** The exact artifact that the caller was resolved with. */
+  /** The exact artifact that the caller was resolved with; undefined takes every version. */
   readonly artifact: string | undefined;
+  /** Other versions that will do for the caller, as a semver range; undefined when it declared none: all. */
+  readonly range: string | undefined;
   readonly self: NodeId;
+  readonly isServing: (node: NodeId) => boolean;
+  readonly standingOf: (endpoint: Endpoint) => Standing;
   readonly loadOf: (endpoint: Endpoint) => EndpointLoad;
   readonly random: Random;
 }
 
 export interface Picked {
   readonly endpoint: Endpoint;
-  /** Whether another one is left that this call has not tried. */
+  /** Whether another one as good is left that this call has not tried. */
   readonly hasOther: boolean;
 }
 
@@ -30,28 +37,102 @@ const LOCAL_BIAS = 0.25;
 /** Measurements below this are noise. */
 const LATENCY_MS_MIN = 0.05;
 
-/** Undefined when no endpoint fits. When all were tried, all may be tried again. */
+/** Up to so many endpoints are all looked at; of more only some are drawn, so that a call costs the same. */
+const LOOKED_AT_MAX = 16;
+const DRAWS_MAX = 6;
+
+/** From best to worst; endpoints of one rank stand for each other. */
+const PROBE = 0;
+const UNTRIED = 1;
+const TRIED = 2;
+const AVOIDED = 3;
+const AVOIDED_TRIED = 4;
+const UNUSABLE = 5;
+
+/** Undefined when no endpoint fits. When all were tried, or all are broken, they may be tried all the same. */
 export function pickEndpoint(request: PickRequest): Picked | undefined {
-  const fitting = endpointsOfVersion(request.endpoints, request.artifact);
-  const untried = fitting.filter((endpoint) => !request.tried.has(endpointId(endpoint)));
-  const pool = untried.length > 0 ? untried : fitting;
+  const { endpoints, artifact, range } = request;
+  if (artifact === undefined) return pickFrom(endpoints.all, request);
+  const exact = endpoints.versions.get(artifact);
+  const picked = exact === undefined ? undefined : pickFrom(exact, request);
+  if (picked !== undefined) return picked;
+  for (const [other, group] of endpoints.versions) {
+    if (other === artifact || !mayReplace(other, { artifact, range })) continue;
+    const replacement = pickFrom(group, request);
+    if (replacement !== undefined) return replacement;
+  }
+  return undefined;
+}
+
+function pickFrom(group: EndpointGroup, request: PickRequest): Picked | undefined {
+  const drawn = group.endpoints.length > LOOKED_AT_MAX ? drawTwo(group, request) : undefined;
+  return drawn ?? pickFromAll(group, request);
+}
+
+/** The better of two that work and were not tried; undefined when a few draws do not find two. */
+function drawTwo({ endpoints, local }: EndpointGroup, request: PickRequest): Picked | undefined {
+  let first: Endpoint | undefined;
+  for (let draws = 0; draws < DRAWS_MAX; draws += 1) {
+    // The first draws are from this node, so that local is always considered.
+    const isForLocal = first === undefined && draws < DRAWS_MAX / 2 && local.length > 0;
+    const drawn = drawOne(isForLocal ? local : endpoints, request);
+    if (drawn === undefined || drawn === first) continue;
+    const rank = rankOf(drawn, request);
+    if (rank === PROBE) return { endpoint: drawn, hasOther: true };
+    if (rank !== UNTRIED) continue;
+    if (first !== undefined) return { endpoint: betterOf(first, drawn, request), hasOther: true };
+    first = drawn;
+  }
+  return undefined;
+}
+
+function pickFromAll(group: EndpointGroup, request: PickRequest): Picked | undefined {
+  let best = UNUSABLE;
+  let pool: Endpoint[] = [];
+  let untried = 0;
+  for (const endpoint of group.endpoints) {
+    const rank = rankOf(endpoint, request);
+    if (rank === PROBE || rank === UNTRIED) untried += 1;
+    if (rank < best) {
+      best = rank;
+      pool = [];
+    }
+    if (rank === best && rank !== UNUSABLE) pool.push(endpoint);
+  }
   const endpoint = pickOfTwo(pool, request);
   if (endpoint === undefined) return undefined;
-  return { endpoint, hasOther: untried.some((other) => other !== endpoint) };
+  return { endpoint, hasOther: untried > 1 || (best === AVOIDED && pool.length > 1) };
+}
+
+function rankOf(endpoint: Endpoint, request: PickRequest): number {
+  if (!request.isServing(endpoint.node)) return UNUSABLE;
+  const isTried = request.tried.has(endpoint.id);
+  switch (request.standingOf(endpoint)) {
+    case "use":
+      return isTried ? TRIED : UNTRIED;
+    case "probe":
+      return isTried ? AVOIDED_TRIED : PROBE;
+    case "avoid":
+      return isTried ? AVOIDED_TRIED : AVOIDED;
+  }
 }
 
 /** The better of two random ones; on this node the first candidate is local, so that local is always considered. */
 function pickOfTwo(pool: readonly Endpoint[], request: PickRequest): Endpoint | undefined {
   if (pool.length <= 1) return pool[0];
   const local = pool.filter(({ node }) => node === request.self);
-  const first = drawOne(local.length > 0 ? local : pool, request.random);
-  const second = drawOne(pool.filter((endpoint) => endpoint !== first), request.random);
+  const first = drawOne(local.length > 0 ? local : pool, request);
+  const second = drawOne(pool.filter((endpoint) => endpoint !== first), request);
   if (first === undefined || second === undefined) return first ?? second;
-  return costOf(second, request) < costOf(first, request) ? second : first;
+  return betterOf(first, second, request);
 }
 
-function drawOne(pool: readonly Endpoint[], random: Random): Endpoint | undefined {
+function drawOne(pool: readonly Endpoint[], { random }: PickRequest): Endpoint | undefined {
   return pool.length <= 1 ? pool[0] : pool[random.below(pool.length)];
+}
+
+function betterOf(first: Endpoint, second: Endpoint, request: PickRequest): Endpoint {
+  return costOf(second, request) < costOf(first, request) ? second : first;
 }
 
 function costOf(endpoint: Endpoint, request: PickRequest): number {
@@ -59,24 +140,4 @@ function costOf(endpoint: Endpoint, request: PickRequest): number {
   const load = request.loadOf(endpoint);
   const latencyMs = Math.max(LATENCY_MS_MIN, load.latencyMs ?? (isLocal ? LATENCY_MS_LOCAL : LATENCY_MS_REMOTE));
   return (load.inFlight + 1) * latencyMs * (isLocal ? LOCAL_BIAS : 1);
-}
-
-function endpointsOfVersion(endpoints: readonly Endpoint[], artifact: string | undefined): readonly Endpoint[] {
-  if (artifact === undefined) return endpoints;
-  const exact = endpoints.filter((endpoint) => endpoint.artifact === artifact);
-  return exact.length > 0 ? exact : endpoints.filter((endpoint) => isCompatible(artifact, endpoint.artifact));
-}
-
-/** Same artifact name and no breaking change between the versions (semver's caret, either way). */
-function isCompatible(wanted: string, offered: string): boolean {
-  return compatibleLine(wanted) === compatibleLine(offered);
-}
-
-/** `demo:orders:1.4.2` → `demo:orders:1`; below 1.0.0 each minor version may break. */
-function compatibleLine(artifact: string): string {
-  const [group = "", name = "", version = ""] = artifact.split(":");
-  const [major = "", minor = "", patch = ""] = version.split(".");
-  if (version.includes("-")) return artifact;
-  if (major !== "0") return `${group}:${name}:${major}`;
-  return minor === "0" ? `${group}:${name}:0.0.${patch}` : `${group}:${name}:0.${minor}`;
 }

@@ -126,7 +126,7 @@ function isIncomingReply(value: unknown): boolean {
 function isOutgoingCall(value: unknown): boolean {
   if (!isRecord(value) || typeof value["slice"] !== "string" || typeof value["method"] !== "string") return false;
   return typeof value["timeoutMs"] === "number" && isOptionalText(value["idempotencyKey"]) &&
-    isOptionalText(value["traceparent"]) && isOptionalText(value["artifact"]);
+    isOptionalText(value["traceparent"]) && isOptionalText(value["artifact"]) && isOptionalText(value["range"]);
 }
 
 function isOptionalText(value: unknown): boolean {

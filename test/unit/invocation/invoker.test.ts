@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
-import { parseNodeId, type NodeId } from "../../../src/base/ids.ts";
+import { parseArtifactId, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
 import type { Endpoint } from "../../../src/cluster/endpoint-lookup.ts";
 import { parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
@@ -10,6 +10,7 @@ import type { Invoker } from "../../../src/invocation/invoker.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../../../src/net/peer-messaging.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
 import type { IncomingCall, IncomingReply, RunningInstances } from "../../../src/slices/running-instances.ts";
+import { endpointOn, endpointSet } from "../../support/endpoint-sets.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { createRecordingTelemetry } from "../slices-runtime/runtime-fixture.ts";
 
@@ -32,8 +33,14 @@ class Network {
   readonly nodes = new Map<NodeId, TestNode>();
   readonly endpoints: Endpoint[] = [];
   readonly endpointListeners: (() => void)[] = [];
+  /** Nodes that nobody calls. */
+  readonly suspected = new Set<NodeId>();
+  /** Methods of "shop" by its manifest. */
+  readonly methods = ["run"];
   /** Questions for endpoints so far. */
   looks = 0;
+  /** Messages that a node could not read: each ends a connection. */
+  readonly refused: string[] = [];
   /** Everything sent, in order. */
   readonly frames: Uint8Array[] = [];
   /** Pairs that are not connected. */
@@ -47,10 +54,8 @@ class Network {
 
   serve(node: TestNode, effect: Endpoint["effect"], answer: Answer): void {
     node.answer = answer;
-    const artifact = "demo:shop:1.0.0";
-    this.endpoints.push({
-      slice: "shop", method: "run", node: node.id, instance: `${artifact}/0`, artifact, effect, timeoutMs: 15_000,
-    });
+    const artifact = parseArtifactId("demo:shop:1.0.0");
+    this.endpoints.push(endpointOn(node.id, { slice: "shop", method: "run", artifact, effect, timeoutMs: 15_000 }));
   }
 
   /** The nodes learn that `endpoints` has changed. */
@@ -84,10 +89,12 @@ class TestNode implements RunningInstances {
     const lookup = {
       find: (slice: string, method: string) => {
         network.looks++;
-        return network.endpoints.filter((endpoint) => endpoint.slice === slice && endpoint.method === method);
+        const found = network.endpoints.filter((endpoint) => endpoint.slice === slice && endpoint.method === method);
+        return endpointSet(found, id);
       },
+      isServing: (node: NodeId) => !network.suspected.has(node),
       isKnown: (slice: string) => slice === "shop" || slice === "empty",
-      methodsOf: (slice: string) => network.endpoints.filter((e) => e.slice === slice).map((e) => e.method),
+      declaredMethods: (slice: string) => Promise.resolve(slice === "shop" ? network.methods : undefined),
       onChange: (listener: () => void) => void network.endpointListeners.push(listener),
     };
     this.invoker = createInvocation(env, { lookup, local: this, messaging: this.messaging(), self: id }, config);
@@ -123,7 +130,7 @@ class TestNode implements RunningInstances {
         return true;
       },
       onMessage: (receive) => void (this.receive = receive),
-      refuse: () => undefined,
+      refuse: (from, reason) => void this.network.refused.push(`${from}: ${reason}`),
     };
     return { channel: () => channel, onPeer: (listener) => void this.listeners.push(listener), connected: new Set() };
   }
@@ -157,11 +164,40 @@ async function settled<T>(network: Network, promise: Promise<T>, advanceMs = 0):
 describe("a call that works", () => {
   test("reaches the instance on another node with the rest of the deadline, and its output comes back", async () => {
     const { network, n1, n2 } = openPair("write", { n2: OK });
-    const reply = await settled(network, n1.call({ traceparent: "00-1-2-01" }));
+    const reply = await settled(network, n1.call());
     expect(reply).toEqual({ kind: "ok", output: { a: 1 }, attempts: 1 });
-    expect(n2.seen).toMatchObject([
-      { instance: "demo:shop:1.0.0/0", method: "run", timeoutMs: 10_000, traceparent: "00-1-2-01" },
-    ]);
+    expect(n2.seen).toMatchObject([{ instance: "demo:shop:1.0.0/0", method: "run", timeoutMs: 10_000 }]);
+  });
+
+  test("whose caller gives no deadline has that of the method, or 15 seconds", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: HANGS });
+    network.endpoints[0] = endpointOn("n2", { ...network.endpoints[0], timeoutMs: 300 });
+    const reply = await settled(network, n1.invoker.call({ slice: "shop", method: "run", input: {} }), 300);
+    expect([reply.kind, n2.seen[0]?.timeoutMs]).toEqual(["error", 300]);
+    network.endpoints.length = 0;
+    const pending = n1.invoker.call({ slice: "shop", method: "run", input: {} });
+    await network.clock.settle();
+    n2.answer = OK;
+    network.serve(n2, "write", OK);
+    network.announceEndpoints();
+    await settled(network, pending);
+    expect(n2.seen[1]?.timeoutMs).toBe(15_000);
+  });
+
+  test("is a hop of its own in its caller's trace, and begins one for a caller without", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: OK });
+    const [trace, span] = ["4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"];
+    const calls = [`00-${trace}-${span}-01`, undefined, "x".repeat(2_000), "00-1-2-01"];
+    for (const traceparent of calls) {
+      await settled(network, n1.call(traceparent === undefined ? {} : { traceparent }));
+    }
+    const seen = n2.seen.map(({ traceparent = "" }) => traceparent.split("-"));
+    expect(seen[0]).toMatchObject(["00", trace, expect.not.stringMatching(span), "01"]);
+    for (const parts of seen.slice(1)) {
+      expect(parts).toMatchObject(["00", expect.stringMatching(/^[0-9a-f]{32}$/), expect.stringMatching(/^[0-9a-f]{16}$/), "00"]);
+    }
+    expect(new Set(seen.map((parts) => parts[1])).size).toBe(4);
+    expect(new Set(seen.map((parts) => parts[2])).size).toBe(4);
   });
 
   test("an absent input and output stay absent between nodes", async () => {
@@ -358,8 +394,167 @@ describe("a call without endpoint", () => {
     const { n1 } = openPair("write", { n2: OK });
     expect(await n1.call({ slice: "nope" })).toMatchObject({ error: { code: "E_NOT_FOUND" } });
     expect(await n1.call({ method: "walk" })).toMatchObject({
-      error: { code: "E_NOT_FOUND", message: expect.stringContaining("run"), details: { methods: ["run"] } },
+      error: {
+        code: "E_NOT_FOUND", message: expect.stringContaining("run"), details: { methods: ["run"], class: "not-sent" },
+      },
     });
+  });
+
+  test("a method that only the new version has is waited for while instances of the old one serve", async () => {
+    const { network, n1, n2 } = openPair("read", { n2: OK });
+    network.methods.push("walk");
+    const pending = n1.call({ method: "walk" });
+    await network.clock.advance(1_000);
+    network.endpoints.push(endpointOn(n2.id, { ...network.endpoints[0], method: "walk" }));
+    network.announceEndpoints();
+    expect(await settled(network, pending)).toMatchObject({ kind: "ok", attempts: 1 });
+  });
+
+  test("an instance on a suspected node is waited for, and called when the node is back", async () => {
+    const { network, n1, n2 } = openPair("read", { n2: OK });
+    network.suspected.add(n2.id);
+    const pending = n1.call();
+    await network.clock.advance(1_000);
+    expect(n2.seen).toEqual([]);
+    network.suspected.delete(n2.id);
+    network.announceEndpoints();
+    expect(await settled(network, pending)).toMatchObject({ kind: "ok", attempts: 1 });
+  });
+});
+
+describe("the class of a failed call", () => {
+  type Effect = Endpoint["effect"];
+
+  async function classAfter(effect: Effect, answer: Answer, more: Partial<OutgoingCall> = {}): Promise<unknown> {
+    const { network, n1 } = openPair(effect, { n2: answer });
+    const reply = await settled(network, n1.call({ timeoutMs: 2_000, ...more }), 6_000);
+    return reply.kind === "error" ? reply.error.details?.["class"] : reply;
+  }
+
+  test("says how the last attempt went", async () => {
+    expect(await classAfter("write", refusing("E_UNAVAILABLE"))).toBe("not-started");
+    expect(await classAfter("write", refusing("E_INVALID"))).toBe("not-started");
+    expect(await classAfter("write", refusing("E_OVERLOADED"))).toBe("overloaded");
+    expect(await classAfter("write", failing("E_HANDLER"))).toBe("handler");
+    expect(await classAfter("write", failing("E_TIMEOUT"))).toBe("no-answer");
+    expect(await classAfter("write", HANGS)).toBe("no-answer");
+    expect(await classAfter("read", HANGS)).toBe("no-answer");
+  });
+
+  test("is not-sent when no instance got it, whoever refused it", async () => {
+    expect(await classAfter("write", OK, { slice: "nope" })).toBe("not-sent");
+    expect(await classAfter("write", OK, { slice: "empty" })).toBe("not-sent");
+    expect(await classAfter("write", OK, { timeoutMs: 0 })).toBe("not-sent");
+    expect(await classAfter("write", OK, { idempotencyKey: "k" })).toBe("not-sent");
+    const { network, n1, n2 } = openPair("write", { n2: OK });
+    network.disconnect(n1, n2);
+    expect(await settled(network, n1.call(), 5_000)).toMatchObject({ error: { details: { class: "not-sent" } } });
+  });
+
+  test("stays no-answer for what is in doubt, whatever refuses it later", async () => {
+    const { network, n1, n2 } = openPair("idempotent", { n2: failing("E_TIMEOUT") });
+    const pending = n1.call();
+    await network.clock.settle();
+    n2.answer = refusing("E_UNAVAILABLE");
+    network.endpoints.length = 0;
+    expect(await settled(network, pending, 6_000)).toMatchObject({
+      error: { outcome: "unknown", details: { class: "no-answer" } },
+    });
+  });
+
+  test("cannot be forged by the handler", async () => {
+    expect(await classAfter("write", () => Promise.resolve({
+      kind: "failed", error: { code: "E_HANDLER", message: "no", details: { class: "not-sent" } },
+    }))).toBe("handler");
+  });
+});
+
+describe("an endpoint that fails again and again", () => {
+  test("is left alone once it has failed too often, and gets calls again when it answers a probe", async () => {
+    const { network, n1, n2, n3 } = openPair("read", { n2: refusing("E_UNAVAILABLE"), n3: OK });
+    n3.answer = async (call) => {
+      await network.clock.sleep(50);
+      return { kind: "ok", output: call.input };
+    };
+    const callTwenty = () => settled(network, Promise.all(Array.from({ length: 20 }, () => n1.call())), 200);
+    expect((await callTwenty()).every(({ kind }) => kind === "ok")).toBe(true);
+    const refused = n2.seen.length;
+    expect(refused).toBeGreaterThanOrEqual(5);
+    for (let round = 0; round < 3; round += 1) await callTwenty();
+    expect(n2.seen.length).toBe(refused);
+    // The probe is refused: it stays as it is for two seconds more.
+    await network.clock.advance(500);
+    await callTwenty();
+    expect(n2.seen.length).toBe(refused + 1);
+    n2.answer = OK;
+    await callTwenty();
+    expect(n2.seen.length).toBe(refused + 1);
+    await network.clock.advance(2_000);
+    await callTwenty();
+    await callTwenty();
+    expect(n2.seen.length).toBeGreaterThan(refused + 10);
+  });
+
+  test("is called all the same when there is no other (I4)", async () => {
+    const { network, n1, n2 } = openPair("read", { n2: refusing("E_UNAVAILABLE") });
+    for (let round = 0; round < 4; round += 1) await settled(network, n1.call(), 2_000);
+    n2.answer = OK;
+    expect(await settled(network, n1.call())).toMatchObject({ kind: "ok", attempts: 1 });
+  });
+
+  test("an impatient caller does not take it away from the others", async () => {
+    const { network, n1, n2, n3 } = openPair("read", { n2: OK, n3: OK });
+    const slow: Answer = async (call) => {
+      await network.clock.sleep(100);
+      return { kind: "ok", output: call.input };
+    };
+    n2.answer = slow;
+    n3.answer = slow;
+    for (let round = 0; round < 20; round += 1) await settled(network, n1.call(), 200);
+    for (let round = 0; round < 40; round += 1) await settled(network, n1.call({ timeoutMs: 10 }), 200);
+    const before = [n2.seen.length, n3.seen.length];
+    for (let round = 0; round < 40; round += 1) await settled(network, n1.call(), 200);
+    expect(n2.seen.length - (before[0] ?? 0)).toBeGreaterThan(5);
+    expect(n3.seen.length - (before[1] ?? 0)).toBeGreaterThan(5);
+  });
+});
+
+describe("a reply that cannot be sent", () => {
+  const cycle: { self?: unknown } = {};
+  cycle.self = cycle;
+  let deep: unknown = 1;
+  for (let level = 0; level < 500; level += 1) deep = [deep];
+  const outputs: readonly (readonly [string, unknown])[] = [
+    ["a cycle", cycle],
+    ["too deep", deep],
+    ["too large", "x".repeat(5_000_000)],
+    ["a map", new Map([[1, 2]])],
+  ];
+  test.each(outputs)("is answered as the handler's failure, and the node goes on (I5): %s", async (_what, output) => {
+    const { network, n1, n2 } = openPair("write", { n2: () => Promise.resolve({ kind: "ok", output }) });
+    const reply = await settled(network, n1.call());
+    expect(reply).toMatchObject({ error: { code: "E_HANDLER", outcome: "unknown", details: { class: "handler" } } });
+    n2.answer = OK;
+    expect(await settled(network, n1.call())).toMatchObject({ kind: "ok" });
+    expect(network.refused).toEqual([]);
+  });
+
+  test("an error with details that cannot be sent is still an error", async () => {
+    const error = { code: "E_HANDLER", message: "no", details: { cycle } } as const;
+    const { network, n1 } = openPair("write", { n2: () => Promise.resolve({ kind: "failed", error }) });
+    expect(await settled(network, n1.call())).toMatchObject({ error: { code: "E_HANDLER" }, attempts: 1 });
+    const refusal = { ...error, code: "E_UNAVAILABLE" } as const;
+    const other = openPair("write", { n2: () => Promise.resolve({ kind: "not-started", error: refusal }), n3: OK });
+    for (let round = 0; round < 5; round += 1) {
+      expect(await settled(other.network, other.n1.call())).toMatchObject({ kind: "ok" });
+    }
+  });
+
+  test("an instance that throws instead of answering fails that call only", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: () => Promise.reject(new RangeError("bug")) });
+    expect(await settled(network, n1.call())).toMatchObject({ error: { code: "E_INTERNAL", outcome: "unknown" } });
+    n2.answer = OK;
+    expect(await settled(network, n1.call())).toMatchObject({ kind: "ok" });
   });
 });
 
@@ -402,12 +597,6 @@ describe("limits and refusals", () => {
         error: { code: "E_INVALID", outcome: "not-applied" }, attempts: 0,
       });
     }
-  });
-
-  test("a trace context that is none is left out", async () => {
-    const { network, n1, n2 } = openPair("read", { n2: OK });
-    expect(await settled(network, n1.call({ traceparent: "x".repeat(2_000) }))).toMatchObject({ kind: "ok" });
-    expect(n2.seen[0]?.traceparent).toBeUndefined();
   });
 
   test("unusable deadlines and inputs are refused, a passed deadline is a timeout that did nothing", async () => {

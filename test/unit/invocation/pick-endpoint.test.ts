@@ -1,97 +1,203 @@
 import { describe, expect, test } from "vitest";
-import { parseNodeId } from "../../../src/base/ids.ts";
+import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
 import type { Endpoint } from "../../../src/cluster/endpoint-lookup.ts";
-import { EndpointLoads, endpointId } from "../../../src/invocation/core/endpoint-loads.ts";
+import { EndpointLoads } from "../../../src/invocation/core/endpoint-loads.ts";
 import { pickEndpoint, type PickRequest } from "../../../src/invocation/core/pick-endpoint.ts";
+import { endpointOn, endpointSet } from "../../support/endpoint-sets.ts";
 
 const SELF = parseNodeId("n1");
-
-function endpointOn(node: string, artifact = "demo:pricing:1.0.0"): Endpoint {
-  return {
-    slice: "pricing", method: "quote", node: parseNodeId(node), instance: `${artifact}/0`, artifact, effect: "read",
-    timeoutMs: 1_000,
-  };
-}
+const ROUNDS = 200;
 
 function pick(endpoints: readonly Endpoint[], more: Partial<PickRequest> = {}): ReturnType<typeof pickEndpoint> {
   const idle = { inFlight: 0, latencyMs: undefined };
   return pickEndpoint({
-    endpoints,
+    endpoints: endpointSet(endpoints, SELF),
     tried: new Set(),
     artifact: undefined,
+    range: undefined,
     self: SELF,
+    isServing: () => true,
+    standingOf: () => "use",
     loadOf: () => idle,
     random: new SeededRandom(1),
     ...more,
   });
 }
 
+/** The ids that many picks chose. */
+function pickMany(endpoints: readonly Endpoint[], more: Partial<PickRequest> = {}): Map<string, number> {
+  const random = new SeededRandom(5);
+  const set = endpointSet(endpoints, SELF);
+  const counts = new Map<string, number>();
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const id = pick([], { endpoints: set, random, ...more })?.endpoint.id ?? "none";
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function version(node: string, text: string): Endpoint {
+  return endpointOn(node, { artifact: parseArtifactId(text) });
+}
+
 describe("choosing an endpoint", () => {
   const [here, there, far] = [endpointOn("n1"), endpointOn("n2"), endpointOn("n3")];
 
   test("an idle endpoint on this node is preferred", () => {
-    const random = new SeededRandom(3);
-    for (let round = 0; round < 100; round += 1) {
-      expect(pick([there, here, far], { random })?.endpoint).toBe(here);
-    }
+    expect([...pickMany([there, here, far]).keys()]).toEqual([here.id]);
   });
 
   test("a local endpoint that is far busier than another gives way", () => {
     const loadOf: PickRequest["loadOf"] = ({ node }) => ({ inFlight: node === SELF ? 100 : 0, latencyMs: 5 });
-    expect(pick([there, here], { loadOf })?.endpoint).toBe(there);
+    expect(pick([there, here], { loadOf })?.endpoint.id).toBe(there.id);
   });
 
   test("of two remote endpoints the one with less in flight wins", () => {
     const loadOf: PickRequest["loadOf"] = ({ node }) => ({ inFlight: node === there.node ? 9 : 1, latencyMs: 5 });
-    expect(pick([there, far], { loadOf })?.endpoint).toBe(far);
+    expect(pick([there, far], { loadOf })?.endpoint.id).toBe(far.id);
   });
 
   test("idle remote endpoints share the calls", () => {
-    const random = new SeededRandom(5);
-    const counts = new Map<string, number>();
-    for (let round = 0; round < 1_000; round += 1) {
-      const node = pick([there, far], { random })?.endpoint.node ?? "";
-      counts.set(node, (counts.get(node) ?? 0) + 1);
-    }
-    expect(Math.min(...counts.values())).toBeGreaterThan(300);
+    const counts = pickMany([there, far]);
+    expect(Math.min(counts.get(there.id) ?? 0, counts.get(far.id) ?? 0)).toBeGreaterThan(ROUNDS * 0.3);
   });
 
   test("an endpoint that failed this call is not chosen while another is left", () => {
-    const tried = new Set([endpointId(here)]);
-    expect(pick([here, there], { tried })).toEqual({ endpoint: there, hasOther: false });
-    expect(pick([here], { tried })).toEqual({ endpoint: here, hasOther: false });
+    const tried = new Set([here.id]);
+    expect(pick([here, there], { tried })).toMatchObject({ endpoint: { id: there.id }, hasOther: false });
+    expect(pick([here], { tried })).toMatchObject({ endpoint: { id: here.id }, hasOther: false });
   });
 
-  test("the resolved version is preferred, a compatible one is the fallback, another line never is", () => {
-    const exact = endpointOn("n2", "demo:pricing:1.0.0");
-    const newer = endpointOn("n2", "demo:pricing:1.4.0");
-    const breaking = endpointOn("n2", "demo:pricing:2.0.0");
-    expect(pick([breaking, newer, exact], { artifact: "demo:pricing:1.0.0" })?.endpoint).toBe(exact);
-    expect(pick([breaking, newer], { artifact: "demo:pricing:1.0.0" })?.endpoint).toBe(newer);
-    expect(pick([breaking], { artifact: "demo:pricing:1.0.0" })).toBeUndefined();
-    expect(pick([endpointOn("n2", "demo:pricing:0.3.0")], { artifact: "demo:pricing:0.2.9" })).toBeUndefined();
-    expect(pick([endpointOn("n2", "demo:pricing:0.2.0")], { artifact: "demo:pricing:0.2.9" })).toBeDefined();
+  test("an endpoint on a node that does not serve is never chosen, not even as the last one", () => {
+    const isServing: PickRequest["isServing"] = (node) => node !== SELF;
+    expect([...pickMany([here, there], { isServing }).keys()]).toEqual([there.id]);
+    expect(pick([here], { isServing })).toBeUndefined();
+  });
+
+  test("an endpoint to avoid is chosen only when nothing else is left, and then it is not refused", () => {
+    const standingOf: PickRequest["standingOf"] = ({ node }) => (node === SELF ? "avoid" : "use");
+    expect([...pickMany([here, there], { standingOf }).keys()]).toEqual([there.id]);
+    // Rather once more to one that works.
+    expect(pick([here, there], { standingOf, tried: new Set([there.id]) })?.endpoint.id).toBe(there.id);
+    expect(pick([here], { standingOf })).toMatchObject({ endpoint: { id: here.id }, hasOther: false });
+    expect(pick([there, far], { standingOf: () => "avoid" })?.hasOther).toBe(true);
+  });
+
+  test("an endpoint that waits for a probe gets the next call, once", () => {
+    const standingOf: PickRequest["standingOf"] = ({ node }) => (node === far.node ? "probe" : "use");
+    expect([...pickMany([here, there, far], { standingOf }).keys()]).toEqual([far.id]);
+    expect(pick([here, far], { standingOf, tried: new Set([far.id]) })?.endpoint.id).toBe(here.id);
+  });
+});
+
+describe("a slice with many instances", () => {
+  const many = Array.from({ length: 1_000 }, (_, index) => endpointOn(`n${2 + (index % 5)}`, { index }));
+
+  test("a choice looks at a few of them only", () => {
+    let looks = 0;
+    const endpoints = endpointSet(many, SELF);
+    const counted: Partial<PickRequest> = { endpoints, isServing: () => ++looks > 0 };
+    for (let round = 0; round < ROUNDS; round += 1) pick([], counted);
+    expect(looks / ROUNDS).toBeLessThan(4);
+  });
+
+  test("all of them get calls, and the local one is always considered", () => {
+    expect(pickMany(many).size).toBeGreaterThan(ROUNDS * 0.8);
+    const here = endpointOn("n1");
+    expect([...pickMany([...many, here]).keys()]).toEqual([here.id]);
+  });
+
+  test("the one that can take a call is found among all that cannot", () => {
+    const [only] = many;
+    const standingOf: PickRequest["standingOf"] = ({ id }) => (id === only?.id ? "use" : "avoid");
+    expect([...pickMany(many, { standingOf }).keys()]).toEqual([only?.id]);
+    const isServing: PickRequest["isServing"] = (node) => node === parseNodeId("n6");
+    expect([...pickMany(many, { isServing }).keys()].every((id) => id.startsWith("n6/"))).toBe(true);
+  });
+});
+
+describe("choosing a version", () => {
+  const wanted = { artifact: "demo:pricing:1.0.0" };
+  const [exact, patch, minor, breaking] = [
+    version("n2", "demo:pricing:1.0.0"), version("n2", "demo:pricing:1.0.5"), version("n2", "demo:pricing:1.10.0"),
+    version("n2", "demo:pricing:2.0.0"),
+  ];
+
+  test("the one the caller was resolved with comes first, then the newest in the declared range", () => {
+    const range = "^1.0.0";
+    expect(pick([breaking, patch, minor, exact], { ...wanted, range })?.endpoint.id).toBe(exact.id);
+    expect(pick([breaking, patch, minor], { ...wanted, range })?.endpoint.id).toBe(minor.id);
+    expect(pick([breaking, patch, minor], { ...wanted, range: "~1.0.0" })?.endpoint.id).toBe(patch.id);
+    expect(pick([breaking], { ...wanted, range })).toBeUndefined();
+    expect(pick([breaking, minor], { ...wanted, range: "1.0.0" })).toBeUndefined();
+  });
+
+  test("a caller that declared no range takes the newest version there is", () => {
+    expect(pick([patch, breaking, minor], wanted)?.endpoint.id).toBe(breaking.id);
+  });
+
+  test("a caller from outside takes any version", () => {
+    expect(pickMany([exact, version("n3", "demo:pricing:2.0.0")]).size).toBe(2);
+  });
+
+  test("a version whose nodes do not serve is as good as not there", () => {
+    const elsewhere = version("n3", "demo:pricing:1.2.0");
+    const isServing: PickRequest["isServing"] = (node) => node === elsewhere.node;
+    expect(pick([exact, elsewhere], { ...wanted, range: "^1.0.0", isServing })?.endpoint.id).toBe(elsewhere.id);
+  });
+
+  test("a range is of one artifact, and what is no range fits nothing", () => {
+    const other = version("n2", "else:pricing:1.0.1");
+    expect(pick([other], { ...wanted, range: "^1.0.0" })).toBeUndefined();
+    expect(pick([minor], { ...wanted, range: "later" })).toBeUndefined();
+    expect(pick([minor], { ...wanted, range: `>=1.0.0${" || >=1.0.0".repeat(1_000)}` })).toBeUndefined();
   });
 });
 
 describe("what is known of loads", () => {
+  const endpoint = endpointOn("n2");
+
   test("latency is smoothed, and a slow measurement is forgotten with time", () => {
     const loads = new EndpointLoads();
-    const endpoint = endpointOn("n2");
-    loads.begin(endpoint);
-    loads.begin(endpoint);
-    loads.end(endpoint, 0, 100);
-    expect(loads.loadOf(endpoint, 0)).toEqual({ inFlight: 1, latencyMs: 100 });
-    loads.end(endpoint, 0, 200);
-    expect(loads.loadOf(endpoint, 0)).toEqual({ inFlight: 0, latencyMs: 120 });
-    expect(loads.loadOf(endpoint, 10_000).latencyMs).toBeCloseTo(60);
+    const [first, second] = [loads.begin(endpoint, 0), loads.begin(endpoint, 0)];
+    loads.end(first, "answered", 100);
+    expect(loads.loadOf(endpoint, 100)).toEqual({ inFlight: 1, latencyMs: 100 });
+    loads.end({ ...second, startMs: -100 }, "answered", 100);
+    expect(loads.loadOf(endpoint, 100)).toEqual({ inFlight: 0, latencyMs: 120 });
+    expect(loads.loadOf(endpoint, 10_100).latencyMs).toBeCloseTo(60);
   });
 
-  test("a failed call says nothing about latency", () => {
+  test("a failure makes an endpoint dearer however quick it was, a handler's failure says nothing", () => {
     const loads = new EndpointLoads();
-    loads.begin(endpointOn("n2"));
-    loads.end(endpointOn("n2"), 5, undefined);
-    expect(loads.loadOf(endpointOn("n2"), 5)).toEqual({ inFlight: 0, latencyMs: undefined });
+    loads.end(loads.begin(endpoint, 0), "handled", 5);
+    loads.end(loads.begin(endpoint, 5), "neutral", 5);
+    expect(loads.loadOf(endpoint, 5).latencyMs).toBeUndefined();
+    loads.end(loads.begin(endpoint, 5), "answered", 10);
+    loads.end(loads.begin(endpoint, 10), "failed", 10);
+    expect(loads.loadOf(endpoint, 10).latencyMs).toBeGreaterThan(10);
+  });
+
+  test("five failures open the breaker, and a probe that is answered makes the endpoint as good as new", () => {
+    const loads = new EndpointLoads();
+    const changes = Array.from({ length: 5 }, () => loads.end(loads.begin(endpoint, 0), "failed", 0));
+    expect(changes).toEqual([undefined, undefined, undefined, undefined, "opened"]);
+    expect([loads.brokenCount, loads.standingOf(endpoint, 999), loads.standingOf(endpoint, 1_000)])
+      .toEqual([1, "avoid", "probe"]);
+    const probe = loads.begin(endpoint, 1_000);
+    expect([probe.isProbe, loads.begin(endpoint, 1_000).isProbe]).toEqual([true, false]);
+    expect(loads.standingOf(endpoint, 1_000)).toBe("avoid");
+    expect(loads.end(probe, "answered", 1_001)).toBe("closed");
+    expect([loads.brokenCount, loads.standingOf(endpoint, 1_001)]).toEqual([0, "use"]);
+    expect(loads.loadOf(endpoint, 1_001).latencyMs).toBeUndefined();
+  });
+
+  test("an endpoint that goes takes its breaker with it", () => {
+    const loads = new EndpointLoads();
+    for (let failures = 0; failures < 5; failures += 1) loads.end(loads.begin(endpoint, 0), "failed", 0);
+    loads.forgetBroken(() => true);
+    expect(loads.brokenCount).toBe(1);
+    loads.forgetBroken(() => false);
+    expect([loads.brokenCount, loads.standingOf(endpoint, 0)]).toEqual([0, "use"]);
   });
 });

@@ -1,0 +1,90 @@
+// Owns: the endpoints of the cluster by slice and method, kept by the keys that change: a call finds its own in two
+// steps however many others there are, and a change costs what its own method has.
+// Does not own: the rows (cluster-views.ts), which endpoints a call may go to now (endpoint-registry.ts).
+import type { ArtifactId, NodeId } from "../base/ids.ts";
+import { compareKeyText, type KeyText } from "../kvstore/core/key.ts";
+import { instanceKeyOf } from "../slices/core/instance-spec.ts";
+import { sortNewestFirst } from "../slices/core/version.ts";
+import type { PlacedEndpoint } from "./cluster-views.ts";
+import type { Endpoint, EndpointGroup, EndpointSet } from "./endpoint-lookup.ts";
+
+interface MethodEndpoints {
+  readonly members: Map<KeyText, Endpoint>;
+  /** Made when it is asked for after a change. */
+  set: EndpointSet | undefined;
+}
+
+const NO_GROUP: EndpointGroup = { endpoints: [], local: [] };
+const NO_ENDPOINTS: EndpointSet = { all: NO_GROUP, versions: new Map<string, EndpointGroup>() };
+
+export class EndpointIndex {
+  private readonly self: NodeId;
+  private readonly byKey = new Map<KeyText, Endpoint>();
+  private readonly bySlice = new Map<string, Map<string, MethodEndpoints>>();
+
+  constructor(self: NodeId) {
+    this.self = self;
+  }
+
+  find(slice: string, method: string): EndpointSet {
+    const found = this.bySlice.get(slice)?.get(method);
+    if (found === undefined) return NO_ENDPOINTS;
+    return (found.set ??= endpointSetOf(found.members, this.self));
+  }
+
+  /** Takes what the row says now; undefined when it is gone. */
+  replace(key: KeyText, row: PlacedEndpoint | undefined): void {
+    this.remove(key);
+    if (row !== undefined) this.add(key, endpointOf(row));
+  }
+
+  private add(key: KeyText, endpoint: Endpoint): void {
+    const methods = this.bySlice.get(endpoint.slice) ?? new Map<string, MethodEndpoints>();
+    this.bySlice.set(endpoint.slice, methods);
+    const found = methods.get(endpoint.method) ?? { members: new Map<KeyText, Endpoint>(), set: undefined };
+    methods.set(endpoint.method, found);
+    found.members.set(key, endpoint);
+    found.set = undefined;
+    this.byKey.set(key, endpoint);
+  }
+
+  private remove(key: KeyText): void {
+    const endpoint = this.byKey.get(key);
+    if (endpoint === undefined) return;
+    this.byKey.delete(key);
+    const methods = this.bySlice.get(endpoint.slice);
+    const found = methods?.get(endpoint.method);
+    if (methods === undefined || found === undefined) return;
+    found.members.delete(key);
+    found.set = undefined;
+    if (found.members.size > 0) return;
+    methods.delete(endpoint.method);
+    if (methods.size === 0) this.bySlice.delete(endpoint.slice);
+  }
+}
+
+function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs }: PlacedEndpoint): Endpoint {
+  const instance = instanceKeyOf(artifact, index);
+  return { id: `${node}/${instance}`, slice, method, node, instance, artifact, effect, timeoutMs };
+}
+
+function endpointSetOf(members: ReadonlyMap<KeyText, Endpoint>, self: NodeId): EndpointSet {
+  // In the order of the keys, which is the same on every node.
+  const keys = [...members.keys()].sort(compareKeyText);
+  const endpoints = keys.flatMap((key) => members.get(key) ?? []);
+  const byArtifact = new Map<ArtifactId, Endpoint[]>();
+  for (const endpoint of endpoints) {
+    const ofVersion = byArtifact.get(endpoint.artifact);
+    if (ofVersion === undefined) byArtifact.set(endpoint.artifact, [endpoint]);
+    else ofVersion.push(endpoint);
+  }
+  const versions = new Map<string, EndpointGroup>();
+  for (const artifact of sortNewestFirst([...byArtifact.keys()])) {
+    versions.set(artifact, groupOf(byArtifact.get(artifact) ?? [], self));
+  }
+  return { all: groupOf(endpoints, self), versions };
+}
+
+function groupOf(endpoints: readonly Endpoint[], self: NodeId): EndpointGroup {
+  return { endpoints, local: endpoints.filter(({ node }) => node === self) };
+}
