@@ -184,6 +184,31 @@ test("a deleted blueprint leaves nothing behind, and its slice cannot be called"
   expect(await ask(`${fleet.api("n1")}/v1/blueprints/probe/status`)).toMatchObject({ status: 404 });
 });
 
+test("a rollback brings back the version that answered before, and no call fails meanwhile", async () => {
+  await apply(2);
+  const isFromANode = async (): Promise<boolean> => {
+    const pids = fleet.names.map((name) => fleet.process(name).pid);
+    return (await Promise.all(fleet.names.map(whereFrom))).every((pid) => pids.includes(pid));
+  };
+  expect(await isFromANode()).toBe(true);
+  const calls = new ReadCalls(fleet.names.map((name) => fleet.api(name)), { method: "where", input: {} });
+  await calls.progress(100);
+  await aether(0, "slice", "push", `${SLICES}probe-next`);
+  expect(await put({ probe: { artifact: "test:probe@^1.1.0", instances: 2 } })).toMatchObject({ status: 200 });
+  await eventually("the next version alone answers", async () => {
+    const [found] = Object.values(await slicesBy("n2"));
+    return (found?.active === 2 && found.instances.length === 2) || undefined;
+  });
+  for (const name of fleet.names) expect(await whereFrom(name)).toBe(0);
+  const told = await aether(0, "blueprint", "rollback", "probe", "--wait");
+  expect(told).toMatch(/test:probe:1\.0\.0\/\d on n\d: ACTIVE/);
+  await eventually("the version before alone answers", async () => (await isFromANode()) || undefined);
+  await calls.progress(100);
+  await calls.stop();
+  expect(calls.failures).toEqual([]);
+  expect(await aether(1, "blueprint", "rollback", "probe", "--to", "999")).toMatch(/E_NOT_FOUND.*no revision 999/);
+});
+
 /** Callers on some nodes that go on whatever happens. */
 class ReadCalls {
   readonly failures: unknown[] = [];
@@ -192,7 +217,10 @@ class ReadCalls {
   private readonly clients: readonly Client[];
   private readonly callers: readonly Promise<void>[];
 
-  constructor(apis: readonly string[]) {
+  private readonly what: { readonly method: string; readonly input: unknown };
+
+  constructor(apis: readonly string[], what: ReadCalls["what"] = { method: "linger", input: { ms: 2 } }) {
+    this.what = what;
     this.clients = apis.map((api) => connect({ nodes: [api] }));
     this.callers = this.clients.map((client) => this.call(client));
   }
@@ -211,7 +239,7 @@ class ReadCalls {
   private async call(client: Client): Promise<void> {
     while (!this.isStopping) {
       try {
-        await client.call({ slice: "probe", method: "linger", input: { ms: 2 }, effect: "read" });
+        await client.call({ slice: "probe", ...this.what, effect: "read" });
         this.answered += 1;
       } catch (error) {
         this.failures.push(error);
@@ -237,8 +265,12 @@ async function put(slices: unknown): ReturnType<typeof ask> {
 }
 
 async function instancesBy(name: string): Promise<readonly Instance[]> {
+  return Object.values(await slicesBy(name)).flatMap((slice) => slice.instances);
+}
+
+async function slicesBy(name: string): Promise<z.output<typeof statusSchema>["slices"]> {
   const { body } = await ask(`${fleet.api(name)}/v1/blueprints/probe/status`);
-  return Object.values(statusSchema.parse(body).slices).flatMap((slice) => slice.instances);
+  return statusSchema.parse(body).slices;
 }
 
 /** The process that answers a call made on this node. */
