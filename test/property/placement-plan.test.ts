@@ -239,6 +239,40 @@ test("no node is given more than its memory, and no slice more than its instance
   }), { numRuns: 300 });
 });
 
+test("from wherever instances stand they come to stand evenly, without one less serving on the way", () => {
+  const standing = fc.record({
+    nodeCount: fc.integer({ min: 2, max: 5 }),
+    zones: fc.array(fc.constantFrom("", "a", "b"), { minLength: 5, maxLength: 5 }),
+    places: fc.array(fc.nat(4), { minLength: 1, maxLength: 8 }),
+  });
+  fc.assert(fc.property(standing, ({ nodeCount, zones, places }) => {
+    const nodes = Array.from({ length: nodeCount }, (_, index) => {
+      const zone = zones[index] ?? "";
+      return nodeOf(`n${index}`, "ready", zone === "" ? {} : { zone });
+    });
+    const shop = blueprintOf({ orders: sliceOf("orders", places.length) });
+    const instances = places.map((place, index) =>
+      instanceOf(shop, "orders", { node: `n${place % nodeCount}`, index }),
+    );
+    const history = converge(inputOf({ blueprints: [shop], nodes, instances }));
+    for (const input of history) {
+      expect(servingOf(input)).toBeGreaterThanOrEqual(places.length);
+      expect(input.instances.length).toBeLessThanOrEqual(places.length + 1);
+    }
+    const end = present(history.at(-1), "there is an end").instances;
+    const countIn = (zone: string | undefined): number =>
+      end.filter(({ node }) => nodes.find((one) => one.node === node)?.labels["zone"] === zone).length;
+    const countOn = (node: string): number => end.filter((instance) => instance.node === node).length;
+    for (const one of nodes) {
+      for (const other of nodes) {
+        const [zone, otherZone] = [one.labels["zone"], other.labels["zone"]];
+        expect(countIn(zone) - countIn(otherZone)).toBeLessThanOrEqual(1);
+        if (zone === otherZone) expect(countOn(one.node) - countOn(other.node)).toBeLessThanOrEqual(1);
+      }
+    }
+  }), { numRuns: 300 });
+});
+
 test("what belongs to a blueprint that cannot be read gets no command, whatever its state", () => {
   fc.assert(fc.property(states, (input) => {
     const frozen = { ...input, blueprints: [], frozen: new Set(["shop"]) };

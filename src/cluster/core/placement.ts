@@ -21,6 +21,8 @@ export type UnplacedReason = "no-node" | "labels" | "capacity";
 export interface PlaceNeeds {
   readonly labels: Labels;
   readonly heapBytesMax: number;
+  /** Other nodes are passed over. */
+  readonly accepts?: (node: NodeId) => boolean;
 }
 
 /** The label by which instances of one slice are spread first, where nodes have it. */
@@ -132,6 +134,7 @@ export function pickNode(board: Board, needs: PlaceNeeds, spread: Spread): Picke
   const fitting = labelled.filter(({ node }) => board.room(node) >= needs.heapBytesMax);
   let best: { readonly node: NodeId; readonly cost: readonly number[] } | undefined;
   for (const { node } of fitting) {
+    if (needs.accepts?.(node) === false) continue;
     const cost = spread.costOf(node);
     // Strictly cheaper only: the order of nodes decides among equals, so that every leader plans alike.
     if (best === undefined || compareCosts(cost, best.cost) < 0) best = { node, cost };

@@ -2,7 +2,8 @@
 // Does not own: transactions, guards, leadership; where one more instance goes (placement.ts).
 //
 // Pure and forgetful: everything is in the input, so any leader at any time makes the same plan from the same rows.
-// A stable state plans nothing. Nothing moves that need not. What serves ends only when its successor serves, or, where
+// A stable state plans nothing. Nothing moves that need not, but one instance at a time from a crowded node to one that
+// has at least two less. What serves ends only when its successor serves, or, where
 // no node has the memory for both, when at least `minAvailable` go on serving without it.
 // What cannot be read stays as it is: not to know what is wanted is no reason to end what runs.
 import { unreachable } from "../../base/assert.ts";
@@ -11,6 +12,7 @@ import type { ResolvedBlueprint, ResolvedSlice } from "../../slices/core/bluepri
 import { isTransitional, nextState } from "../../slices/core/lifecycle.ts";
 import { specDigestOf } from "../../slices/core/spec-digest.ts";
 import { chooseKept } from "./choose-kept.ts";
+import { wouldEvenOut } from "./even-out.ts";
 import { backOffMs } from "./failure-class.ts";
 import { chooseLeavers } from "./make-room.ts";
 import { Board, pickNode, Spread, type PlanNode } from "./placement.ts";
@@ -82,12 +84,14 @@ class Planning {
     const [ending, candidates] = split(matching, ({ row }) => row.state === "UNLOAD" || row.state === "UNLOADING");
     for (const instance of ending) this.retire(instance);
     const kept = this.chooseKept(candidates, wanted.resolved.instances);
+    const mover = this.moverOf(kept, candidates);
     for (const instance of candidates) {
-      if (kept.has(instance)) this.advance(wanted, instance);
+      if (kept.has(instance) || instance === mover) this.advance(wanted, instance);
       else this.retire(instance);
     }
     const withoutRoom = this.placeMissing(wanted, kept);
     this.retireOutdated(wanted, { kept, outdated, withoutRoom });
+    if (kept.size === rows.length) this.moveOne(wanted, kept);
   }
 
   /** Rows of slices that no blueprint has any more. */
@@ -190,6 +194,39 @@ class Planning {
     for (const instance of leavers) this.command("deactivate", instance);
   }
 
+  /**
+   * The one instance that is too many because it is on its way to where it makes the slice stand more evenly. One that
+   * failed there stays too, and waits: without its row the same move would begin anew at once.
+   */
+  private moverOf(kept: ReadonlySet<PlanInstance>, candidates: readonly PlanInstance[]): PlanInstance | undefined {
+    const [mover, ...others] = candidates.filter((instance) => !kept.has(instance));
+    if (mover === undefined || others.length > 0 || !IS_COMING[mover.row.state]) return undefined;
+    const occupied = this.servingNodes(kept);
+    if (occupied === undefined || !this.isReady(mover.node)) return undefined;
+    return wouldEvenOut(new Spread(this.board, occupied), occupied, mover.node) ? mover : undefined;
+  }
+
+  /** While all of a slice serves as it should: loads one more where that evens out how it stands. */
+  private moveOne(wanted: Wanted, kept: ReadonlySet<PlanInstance>): void {
+    const { resolved } = wanted;
+    const occupied = this.servingNodes(kept);
+    const isWhole = kept.size === resolved.instances && kept.size > 1 && occupied !== undefined;
+    if (!isWhole || this.unreadable.some(({ artifact }) => artifact === resolved.artifact)) return;
+    const spread = new Spread(this.board, occupied);
+    const accepts = (node: NodeId): boolean => wouldEvenOut(spread, occupied, node);
+    const picked = pickNode(this.board, { ...resolved, accepts }, spread);
+    if (picked.kind === "none") return;
+    const index = this.board.freeIndex(resolved.artifact);
+    this.board.add(picked.node, { artifact: resolved.artifact, index }, resolved.heapBytesMax);
+    this.commands.push(loadCommand(wanted, picked.node, index));
+  }
+
+  /** Where the instances stand; undefined unless all of them serve. */
+  private servingNodes(instances: ReadonlySet<PlanInstance>): readonly NodeId[] | undefined {
+    const all = [...instances];
+    return all.every((instance) => this.isServing(instance)) ? all.map(({ node }) => node) : undefined;
+  }
+
   /** The next step out, if it is the leader's; in the states left out the node is at work already. */
   private retire(instance: PlanInstance): void {
     const { state } = instance.row;
@@ -211,6 +248,21 @@ class Planning {
     this.commands.push({ kind, instance });
   }
 }
+
+/** States of an instance that does not serve yet, and is to. */
+const IS_COMING = {
+  LOAD: true,
+  LOADING: true,
+  LOADED: true,
+  ACTIVATE: true,
+  ACTIVATING: true,
+  FAILED: true,
+  ACTIVE: false,
+  DEACTIVATE: false,
+  DEACTIVATING: false,
+  UNLOAD: false,
+  UNLOADING: false,
+} as const satisfies Record<PlanInstance["row"]["state"], boolean>;
 
 /** What stands of a slice while its instances are replaced. */
 interface Replacement {

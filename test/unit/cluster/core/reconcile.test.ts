@@ -170,6 +170,43 @@ test("a slice is activated once those that it loads after serve; one with no ins
   expect(texts({ blueprints: [shop(1)], instances: [active, pricing("ACTIVATING")] })).toEqual([]);
 });
 
+describe("a node that came back empty", () => {
+  const shop = blueprintOf({ orders: sliceOf("orders", 4) });
+  const at = (node: string, index: number, state: "ACTIVE" | "LOADING" | "FAILED" | "LOADED" = "ACTIVE") =>
+    instanceOf(shop, "orders", { node, index }, { state, ...(state === "FAILED" ? { error: FAILURE } : {}) });
+  const crowded = [at("n1", 0), at("n1", 1), at("n2", 2), at("n2", 3)];
+  const movesOf = (...instances: readonly ReturnType<typeof at>[]) => texts({ blueprints: [shop], instances });
+
+  test("gets one instance at a time, and the crowded node parts with one when that serves", () => {
+    expect(movesOf(...crowded)).toEqual(["load orders/4 on n3"]);
+    expect(movesOf(...crowded, at("n3", 4, "LOADING"))).toEqual([]);
+    expect(movesOf(...crowded, at("n3", 4, "LOADED"))).toEqual(["activate orders/4 on n3"]);
+    expect(movesOf(...crowded, at("n3", 4))).toEqual(["deactivate orders/3 on n2"]);
+    expect(movesOf(...crowded.slice(0, 3), at("n3", 4))).toEqual([]);
+  });
+
+  test("gets nothing while an instance does not serve, and no second try without its pause", () => {
+    expect(movesOf(...crowded.slice(0, 3), at("n2", 3, "LOADING"))).toEqual([]);
+    const failed = at("n3", 4, "FAILED");
+    expect(movesOf(...crowded, failed)).toEqual([]);
+    expect(movesOf(...crowded, { ...failed, unchangedForMs: 1_000 })).toEqual(["load orders/4 on n3"]);
+  });
+
+  test("in a zone that has its share gets nothing: what moves there would have to move back", () => {
+    const inB = ["n2", "n3", "n4"].map((name) => nodeOf(name, "ready", { zone: "b" }));
+    const nodes = [nodeOf("n1", "ready", { zone: "a" }), ...inB];
+    const even = blueprintOf({ orders: sliceOf("orders", 6) });
+    const places = ["n1", "n1", "n1", "n2", "n3", "n4"];
+    const instances = places.map((node, index) => instanceOf(even, "orders", { node, index }));
+    expect(texts({ blueprints: [even], nodes, instances })).toEqual([]);
+  });
+
+  test("without the memory for it gets nothing", () => {
+    const nodes = [nodeOf("n1"), nodeOf("n2"), { ...nodeOf("n3"), memoryBytes: 64 * MiB }];
+    expect(texts({ blueprints: [shop], nodes, instances: crowded })).toEqual([]);
+  });
+});
+
 describe("what cannot be read", () => {
   const changed = blueprintOf({ orders: sliceOf("orders", 1, { config: { currency: "EUR" } }) }, 2);
 
