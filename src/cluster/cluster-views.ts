@@ -47,6 +47,9 @@ export class ClusterViews {
   readonly slices: RowView<PlacedInstance>;
   readonly endpoints: RowView<PlacedEndpoint>;
   private readonly all: readonly RowView<unknown>[];
+  /** The keys of the endpoints of each instance, by the key of its row. */
+  private readonly endpointKeys = new Map<KeyText, Set<KeyText>>();
+  private readonly endpointOwners = new Map<KeyText, KeyText>();
 
   constructor(env: RowViewEnv, kv: Kv) {
     this.leader = new RowView(env, kv, prefixOf({ kind: "leader" }), parseLeader);
@@ -55,6 +58,8 @@ export class ClusterViews {
     this.slices = new RowView(env, kv, prefixOf({ kind: "slices" }), parseInstance);
     this.endpoints = new RowView(env, kv, prefixOf({ kind: "endpoints" }), parseEndpoint);
     this.all = [this.leader, this.nodes, this.blueprints, this.slices, this.endpoints];
+    // First of all listeners: who is told after this one finds the index as the rows are.
+    this.endpoints.subscribe((changed) => this.indexEndpoints(changed));
   }
 
   open(): void {
@@ -114,13 +119,37 @@ export class ClusterViews {
     return this.blueprints.rowsInKeyOrder().flatMap(({ value }) => (value.kind === "current" ? value : []));
   }
 
-  /** The keys of the endpoints of one instance. */
+  /** The keys of the endpoints of one instance, damaged ones too. */
   endpointsOf(node: NodeId, artifact: ArtifactId, index: number): readonly KeyText[] {
-    const rows = [...this.endpoints.rows().values()];
-    return rows
-      .filter(({ value }) => value.node === node && value.artifact === artifact && value.index === index)
-      .map(({ text }) => text);
+    return [...(this.endpointKeys.get(keyOfInstance({ node, artifact, index })) ?? [])];
   }
+
+  private indexEndpoints(changed: readonly KeyText[]): void {
+    for (const text of changed) {
+      const before = this.endpointOwners.get(text);
+      if (before !== undefined) this.endpointKeys.get(before)?.delete(text);
+      if (before !== undefined && this.endpointKeys.get(before)?.size === 0) this.endpointKeys.delete(before);
+      const owner = this.ownerOf(text);
+      if (owner === undefined) {
+        this.endpointOwners.delete(text);
+        continue;
+      }
+      this.endpointOwners.set(text, owner);
+      this.endpointKeys.set(owner, (this.endpointKeys.get(owner) ?? new Set()).add(text));
+    }
+  }
+
+  /** The key of the row of the instance that an endpoint belongs to. */
+  private ownerOf(endpoint: KeyText): KeyText | undefined {
+    const value = this.endpoints.get(endpoint)?.value;
+    if (value !== undefined) return keyOfInstance(value);
+    const key = this.endpoints.damaged.get(endpoint)?.key;
+    return key?.kind === "endpoint" ? keyOfInstance({ ...key, index: key.instance }) : undefined;
+  }
+}
+
+function keyOfInstance({ node, artifact, index }: InstancePlace): KeyText {
+  return formatKey({ kind: "slice", node, artifact, instance: index });
 }
 
 function parseLeader(key: AetherKey, value: unknown): LeaderValue | undefined {
