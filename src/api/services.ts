@@ -23,6 +23,8 @@ export interface ArtifactService {
   list(): Promise<readonly unknown[]>;
   /** @throws AetherError E_NOT_FOUND */
   manifest(artifact: ArtifactId): Promise<unknown>;
+  /** @throws AetherError E_NOT_FOUND, or E_CONFLICT naming who needs it. */
+  remove(artifact: ArtifactId, options?: CallOptions): Promise<void>;
 }
 
 export interface BlueprintService {

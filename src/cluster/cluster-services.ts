@@ -8,7 +8,9 @@ import type { Telemetry } from "../env/telemetry.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { ArtifactRemoval } from "../slices/artifact-removal.ts";
 import type { InstanceHost } from "../slices/instance-host.ts";
+import { ArtifactCollector, ArtifactsConfig } from "./artifact-collector.ts";
 import { ClusterDeploymentManager } from "./cluster-deployment-manager.ts";
 import { ClusterViews } from "./cluster-views.ts";
 import type { Unplaced } from "./core/plan-types.ts";
@@ -38,6 +40,7 @@ export interface ClusterServicesConfig extends MembershipConfig {
   readonly uid: NodeUid;
   readonly limits?: InstanceTimeLimits;
   readonly drainMs?: number;
+  readonly artifacts?: ArtifactsConfig;
 }
 
 export class ClusterServices {
@@ -49,6 +52,7 @@ export class ClusterServices {
   private readonly config: ClusterServicesConfig;
   private readonly views: ClusterViews;
   private readonly leaderLoop: ClusterDeploymentManager;
+  private readonly collector: ArtifactCollector;
   private nodeLoop: NodeDeploymentManager | undefined;
 
   constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
@@ -69,6 +73,9 @@ export class ClusterServices {
       membership: this.membership,
       onFatal,
     }, config);
+    const removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
+    const artifacts = config.artifacts ?? ArtifactsConfig.parse({});
+    this.collector = new ArtifactCollector(env, { removal, leadership: this.leadership, onFatal }, artifacts);
   }
 
   /** Begins to listen, lead and drive instances on `host`. Needs no quorum: everything waits for one by itself. */
@@ -83,6 +90,7 @@ export class ClusterServices {
     this.membership.start();
     this.leadership.start();
     this.leaderLoop.start();
+    this.collector.start();
     this.nodeLoop.start();
   }
 
@@ -95,6 +103,7 @@ export class ClusterServices {
 
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */
   async drainAndStop(): Promise<void> {
+    await this.collector.close();
     await this.leaderLoop.close();
     // Who no longer acts as the leader must not hold the place while calls in flight are waited for.
     await this.leadership.close();
@@ -103,6 +112,7 @@ export class ClusterServices {
 
   async close(): Promise<void> {
     await this.nodeLoop?.close();
+    await this.collector.close();
     await this.leaderLoop.close();
     await this.leadership.close();
     await this.membership.close();

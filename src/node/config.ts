@@ -8,6 +8,7 @@ import { AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
 import { MiB } from "../base/units.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
+import { ArtifactsConfig } from "../cluster/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
 
@@ -78,6 +79,7 @@ export const NodeConfigSchema = z.strictObject({
   consensus: ConsensusConfig.prefault({}),
   invocation: InvocationConfig.prefault({}),
   runtime: RuntimeConfig.prefault({}),
+  artifacts: ArtifactsConfig.prefault({}),
 });
 
 export type NodeConfig = Readonly<z.output<typeof NodeConfigSchema>>;

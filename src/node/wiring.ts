@@ -22,9 +22,12 @@ import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { MessageRouter } from "../net/message-router.ts";
+import { ArtifactRemoval } from "../slices/artifact-removal.ts";
+import { ArtifactService } from "../slices/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
 import { BlueprintStore } from "../slices/blueprint-store.ts";
 import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
+import { LocalCopies } from "../slices/local-copies.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
 import { SliceStore } from "../slices/slice-store.ts";
@@ -75,6 +78,7 @@ export async function openNodeParts(
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
   resources.defer(() => work.slices.close());
   resources.defer(() => work.cluster.close());
+  resources.defer(() => work.copies.close());
   const backups = new BackupSource({ group, state });
   const stage = { isDraining: false };
   const services = apiServices({ config, env, group, kv, work, backups, stage, onFatal });
@@ -92,6 +96,7 @@ export async function openNodeParts(
       group.start();
       leases.start();
       work.cluster.start(work.slices);
+      work.copies.start();
       router.start();
     },
     drain: async () => {
@@ -155,6 +160,7 @@ interface Work {
   readonly invoker: Invoker;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
+  readonly copies: LocalCopies;
 }
 
 /** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
@@ -180,6 +186,7 @@ function openWork(parts: {
       apiAddress: config.api,
       labels: config.labels,
       capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
+      artifacts: config.artifacts,
     },
   );
   // Calls begin only after `start`: by then the invoker is there.
@@ -191,7 +198,8 @@ function openWork(parts: {
     { lookup: cluster.registry, local: slices, messaging: router, self: config.node },
     config.invocation,
   );
-  return { cluster, slices, invoker, artifacts, blueprints };
+  const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
+  return { cluster, slices, invoker, artifacts, blueprints, copies };
 }
 
 function apiServices(parts: {
@@ -205,10 +213,11 @@ function apiServices(parts: {
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
   const { config, env, group, kv, work, backups, stage, onFatal } = parts;
+  const removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
   const tellStatus = declareStatusMetrics(env.telemetry, { group, kv });
   return {
     kv,
-    artifacts: work.artifacts,
+    artifacts: new ArtifactService(work.artifacts, removal),
     blueprints: work.blueprints,
     calls: work.invoker,
     health: {

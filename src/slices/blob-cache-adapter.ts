@@ -4,9 +4,11 @@ import { join } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import type { Digest } from "../base/ids.ts";
 import type { BlobCache } from "./blob-cache.ts";
+import type { CopiedFiles } from "./local-copies.ts";
+import { retainFiles } from "./retain-files-adapter.ts";
 
 /** A cache in `directory`, which is created when first needed. Nothing else may write there. */
-export function createDirectoryBlobCache(directory: string): BlobCache {
+export function createDirectoryBlobCache(directory: string): BlobCache & CopiedFiles {
   // Two writers of one digest, also of two processes, each need a file of their own until the rename.
   let writes = 0;
 
@@ -38,5 +40,5 @@ export function createDirectoryBlobCache(directory: string): BlobCache {
     }
   }
 
-  return { read, write };
+  return { read, write, retain: (kept, writtenBeforeMs) => retainFiles(directory, "", { kept, writtenBeforeMs }) };
 }

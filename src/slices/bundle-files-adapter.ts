@@ -5,6 +5,8 @@ import { pathToFileURL } from "node:url";
 import { sha256 } from "../base/digest.ts";
 import { AetherError } from "../base/errors.ts";
 import type { Digest } from "../base/ids.ts";
+import type { CopiedFiles } from "./local-copies.ts";
+import { retainFiles } from "./retain-files-adapter.ts";
 
 export interface BundleFiles {
   /** Makes sure that this content is on disk, verified; answers the URL to import it by. */
@@ -12,7 +14,7 @@ export interface BundleFiles {
 }
 
 /** Keeps bundles as `{directory}/{sha-256}.mjs`. The directory belongs to one process (the node's data directory). */
-export function createBundleFiles(directory: string): BundleFiles {
+export function createBundleFiles(directory: string): BundleFiles & CopiedFiles {
   // Two instances of one artifact that load at once share one write.
   const underWay = new Map<Digest, Promise<string>>();
   return {
@@ -22,6 +24,8 @@ export function createBundleFiles(directory: string): BundleFiles {
       underWay.set(digest, running);
       return running;
     },
+    // A worker has imported its file when it is loaded; whoever needs it again has it written again.
+    retain: (kept, writtenBeforeMs) => retainFiles(directory, ".mjs", { kept, writtenBeforeMs }),
   };
 }
 

@@ -2,7 +2,7 @@
 // R1  An artifact is immutable: its row is made by a transaction that requires it to be absent, and its digest stays.
 // R2  All chunks are there when the row is, so whoever sees the row can read the content.
 // R3  Nobody gets bytes that do not have the digest of the row.
-// Not here: removing artifacts, and the chunks of a push that never reached its row.
+// Not here: removing artifacts, and the chunks of a push that never reached its row (artifact-removal.ts).
 import { AetherError } from "../base/errors.ts";
 import type { ArtifactId, Digest } from "../base/ids.ts";
 import { HOUR_MS } from "../base/units.ts";

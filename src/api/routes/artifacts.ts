@@ -1,4 +1,4 @@
-// Owns: /v1/artifacts: pushing slice archives into the cluster and looking at what is there.
+// Owns: /v1/artifacts: pushing slice archives into the cluster, looking at what is there, removing what nobody needs.
 import { parseArtifactId } from "../../base/ids.ts";
 import { jsonResponse } from "../json.ts";
 import { ARTIFACT_BYTES_MAX } from "../limits.ts";
@@ -35,6 +35,17 @@ export function artifactRoutes(services: ApiServices): readonly Route[] {
         const archive = await request.readBytes(ARTIFACT_BYTES_MAX);
         const { artifact, digest } = await artifacts.push(archive, { expect, signal });
         return jsonResponse(200, { artifact, digest });
+      },
+    },
+    {
+      method: "DELETE",
+      path: "/v1/artifacts/:artifact",
+      summary: "Removes an artifact that no blueprint and no instance needs; refused with who does",
+      answer: "{ artifact }",
+      handle: async (request) => {
+        const artifact = parseArtifactId(request.param("artifact"));
+        await artifacts.remove(artifact, { signal: request.signal() });
+        return jsonResponse(200, { artifact });
       },
     },
   ];

@@ -1,4 +1,4 @@
-// Owns: `aether slice build | push | list`.
+// Owns: `aether slice build | push | list | delete`.
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { basename, join, relative, resolve } from "node:path";
 import type { Command } from "commander";
@@ -20,7 +20,14 @@ Examples:
   $ aether slice push demo.orders-1.0.0.slice`;
 
 const pushedSchema = z.object({ artifact: z.string(), digest: z.string() });
-const listSchema = z.object({ artifacts: z.array(z.looseObject({ artifact: z.string(), digest: z.string() })) });
+const listedSchema = z.looseObject({
+  artifact: z.string(),
+  digest: z.string(),
+  bytes: z.number().optional(),
+  neededBy: z.array(z.string()).optional(),
+});
+const listSchema = z.object({ artifacts: z.array(listedSchema) });
+const deletedSchema = z.object({ artifact: z.string() });
 
 interface Archive {
   readonly artifact: string;
@@ -28,10 +35,11 @@ interface Archive {
 }
 
 export function addSliceCommands(program: Command, io: CliIo): void {
-  const slice = program.command("slice").description("build slices and push them into the cluster");
+  const slice = program.command("slice").description("build slices, push them into the cluster, and remove them");
   addBuild(slice, io);
   addPush(slice, io);
   addList(slice, io);
+  addDelete(slice, io);
 }
 
 function addBuild(slice: Command, io: CliIo): void {
@@ -79,8 +87,26 @@ function addList(slice: Command, io: CliIo): void {
       session.show(await session.api.get(listSchema, ARTIFACTS), ({ artifacts }) =>
         artifacts.length === 0
           ? "no artifacts"
-          : table(["ARTIFACT", "SHA-256"], artifacts.map(({ artifact, digest }) => [artifact, digest])),
+          : table(["ARTIFACT", "BYTES", "SHA-256", "NEEDED BY"], artifacts.map(artifactLine)),
       );
+    });
+}
+
+function artifactLine({ artifact, bytes, digest, neededBy }: z.output<typeof listedSchema>): readonly string[] {
+  const [first = "-", ...others] = neededBy ?? ["not known now"];
+  return [artifact, String(bytes ?? ""), digest, others.length === 0 ? first : `${first} and ${others.length} more`];
+}
+
+function addDelete(slice: Command, io: CliIo): void {
+  slice
+    .command("delete")
+    .description("remove an artifact that no blueprint and no instance needs")
+    .argument("<artifact>", "group:name:version")
+    .addHelpText("after", "\nExample:\n  $ aether slice delete demo:orders:1.0.0")
+    .action(async (artifact: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      const deleted = await session.api.request(deletedSchema, "DELETE", apiPath(ARTIFACTS, artifact));
+      session.show(deleted, () => `deleted ${artifact}`);
     });
 }
 

@@ -165,6 +165,10 @@ function scriptedArtifacts(): ApiServices["artifacts"] {
       stored.has(artifact)
         ? Promise.resolve({ artifact })
         : Promise.reject(new AetherError("E_NOT_FOUND", `there is no artifact ${artifact}`)),
+    remove: (artifact) =>
+      stored.delete(artifact)
+        ? Promise.resolve()
+        : Promise.reject(new AetherError("E_NOT_FOUND", `there is no artifact ${artifact}`)),
   };
 }
 

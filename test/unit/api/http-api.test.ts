@@ -378,6 +378,14 @@ describe("artifacts, blueprints and the cluster", () => {
     expectRefusal(await send("PUT", "/v1/artifacts/demo", "archive"), 400, "E_INVALID");
   });
 
+  test("an artifact is removed by its coordinates", async () => {
+    const path = "/v1/artifacts/demo:gone:1.0.0";
+    await send("PUT", path, "archive");
+    expect(await send("DELETE", path)).toMatchObject({ status: 200, body: { artifact: "demo:gone:1.0.0" } });
+    expectRefusal(await send("DELETE", path), 404, "E_NOT_FOUND");
+    expectRefusal(await send("DELETE", "/v1/artifacts/demo"), 400, "E_INVALID");
+  });
+
   test("an archive may be larger than other bodies", async () => {
     expect((await send("PUT", "/v1/artifacts/demo:big:1.0.0", "x".repeat(3 * MiB))).status).toBe(200);
   });

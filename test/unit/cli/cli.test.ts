@@ -329,6 +329,8 @@ test("an archive is pushed by its name and listed", async () => {
   expect((await aether(["slice", "list"])).out).toContain("demo:orders:1.0.0");
   await writeFile(join(directory, "demo.orders-1.0.0.slice"), "other");
   expect((await aether(["slice", "push", "demo.orders-1.0.0.slice"])).err).toMatch(/^E_CONFLICT/);
+  expect((await aether(["slice", "delete", "demo:orders:1.0.0"])).out).toBe("deleted demo:orders:1.0.0\n");
+  expect((await aether(["slice", "delete", "demo:orders:1.0.0"])).err).toMatch(/^E_NOT_FOUND/);
 });
 
 test("a slice is built from its directory", async () => {
