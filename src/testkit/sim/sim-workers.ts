@@ -43,6 +43,8 @@ class SimWorker implements WorkerHandle {
   private readonly random: Random;
   private readonly runtime: WorkerRuntime;
   private isAlive = true;
+  /** What can wake a handler from inside the world: timers that are set, calls to others under way. */
+  private readonly alarms = { timers: 0, calls: new Set<number>() };
   /** Messages of one direction keep their order. */
   private readonly arrivalMs = { inward: 0, outward: 0 };
 
@@ -71,8 +73,19 @@ class SimWorker implements WorkerHandle {
   post(message: unknown): void {
     const copy = structuredClone(message) as readonly HostMessage[];
     this.deliver("inward", () => {
-      if (this.isAlive) this.runtime.receive(copy);
+      if (!this.isAlive) return;
+      for (const one of copy) this.watchInward(one);
+      this.runtime.receive(copy);
     });
+  }
+
+  /** A call that is given up although nothing in the world could have ended it is a mistake of the test more often. */
+  private watchInward(message: HostMessage): void {
+    if (message.kind === "answer") this.alarms.calls.delete(message.id);
+    if (message.kind !== "cancel" || this.alarms.timers > 0 || this.alarms.calls.size > 0) return;
+    const outside = "a file, a socket, or a timer of the test's own process";
+    const text = `a call was given up while its handler waited for what virtual time does not move: ${outside}?`;
+    this.deliver("outward", () => this.handlers.onOutput("stderr", text));
   }
 
   terminate(): void {
@@ -82,6 +95,7 @@ class SimWorker implements WorkerHandle {
   private postOutward(messages: readonly WorkerMessage[]): void {
     if (!this.isAlive) return;
     const copy = structuredClone(messages);
+    for (const one of copy) if (one.kind === "outgoing") this.alarms.calls.add(one.id);
     this.deliver("outward", () => this.handlers.onMessage(copy));
   }
 
@@ -125,13 +139,32 @@ class SimWorker implements WorkerHandle {
     const run = (fire: () => void) => (): void => {
       if (this.isAlive) this.guard(fire);
     };
-    const setTimer = (delayMs: number, fire: () => void): Timer => clock.setTimer(delayMs, run(fire));
+    const setTimer = (delayMs: number, fire: () => void): Timer => this.countTimer(clock, delayMs, run(fire));
     return {
       nowMs: () => clock.nowMs(),
       wallMs: () => clock.wallMs(),
       setTimer,
       defer: (fire) => clock.defer(run(fire)),
       sleep: (delayMs, signal) => sleepOn(setTimer, delayMs, signal),
+    };
+  }
+
+  private countTimer(clock: Clock, delayMs: number, fire: () => void): Timer {
+    let isSet = true;
+    this.alarms.timers += 1;
+    const end = (): void => {
+      if (isSet) this.alarms.timers -= 1;
+      isSet = false;
+    };
+    const timer = clock.setTimer(delayMs, () => {
+      end();
+      fire();
+    });
+    return {
+      cancel: () => {
+        end();
+        timer.cancel();
+      },
     };
   }
 

@@ -245,6 +245,8 @@ describe("a slice built from its package", () => {
     const startMs = cluster.nowMs;
     await expect(cluster.slice(meter).hang({}, { timeoutMs: 60_000 })).rejects.toMatchObject({ code: "E_TIMEOUT" });
     expect(cluster.nowMs - startMs).toBeGreaterThanOrEqual(60_000);
+    await cluster.advance(10);
+    expect(cluster.log().join("\n")).toContain("waited for what virtual time does not move");
   });
 
   test("sees virtual time and chance, its own variables, its config, and no network", async () => {
