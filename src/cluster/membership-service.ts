@@ -280,8 +280,10 @@ export class MembershipService {
     if (!this.ports.group.status().isReady) return false;
     if (found?.value.state === "gone" && !this.mayReturn(found.value)) return false;
     const key = formatKey({ kind: "node-state", node: this.config.node });
+    // A damaged row of its own a node writes anew: nobody else would.
+    const { modRevision } = found ?? this.ports.views.nodes.damaged.get(key) ?? { modRevision: 0 };
     const result = await this.ports.kv.transact({
-      compare: [{ key, target: "modRevision", op: "=", value: found?.modRevision ?? 0 }],
+      compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
       then: [{ kind: "put", key, value: wanted }],
       else: [],
     }, { signal, timeoutMs: WRITE_TIMEOUT_MS });

@@ -294,6 +294,15 @@ describe("a row of an instance that cannot be read", () => {
   });
 });
 
+test.each(["n1", "n3"])("the damaged row of node %s is written anew by that node, and nothing moves", async (name) => {
+  const before = world.rows();
+  const key = formatKey({ kind: "node-state", node: parseNodeId(name) });
+  await world.write(key, { state: "sleeping" });
+  await world.until(() => world.dutyOf("on-duty").length === 3, 2_000);
+  await world.clock.advance(11_000);
+  expect(world.rows()).toEqual(before);
+});
+
 test("a new version of what a slice uses restarts none of its instances", async () => {
   const uses = (version: string) => ({
     uses: { pricing: { slice: "pricing", artifact: parseArtifactId(`demo:pricing:${version}`) } },

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId } from "../../../../src/base/ids.ts";
 import { GiB, MiB } from "../../../../src/base/units.ts";
+import { instanceSpecOf, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
 import type { Plan, PlanCommand, PlanInput } from "../../../../src/cluster/core/plan-types.ts";
 import { plan } from "../../../../src/cluster/core/reconcile.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
@@ -168,6 +169,43 @@ test("a slice is activated once those that it loads after serve; one with no ins
   // What serves already goes on without it.
   const active = instanceOf(shop(1), "orders", { node: "n1", index: 0 });
   expect(texts({ blueprints: [shop(1)], instances: [active, pricing("ACTIVATING")] })).toEqual([]);
+});
+
+/** A slice with all that a blueprint can say of it, and for each of it what it changes: nothing is said in vain. */
+describe("what a blueprint says of a slice changes something", () => {
+  const roomForTwo = { ...nodeOf("n1"), memoryBytes: 200 * MiB };
+  const shopOf = (change: Partial<ResolvedSlice>, revision = 1) =>
+    blueprintOf({ orders: sliceOf("orders", 2, change), pricing: sliceOf("pricing", 1) }, revision);
+  const on = (nodes: readonly string[]) =>
+    nodes.map((node, index) => instanceOf(shopOf({}), "orders", { node, index }));
+  const pricing = (state: "LOADING" | "ACTIVE") =>
+    instanceOf(shopOf({}), "pricing", { node: "n1", index: 0 }, { state });
+  const plansFor = (change: Partial<ResolvedSlice>, input: Partial<PlanInput> = {}) =>
+    made({
+      blueprints: [shopOf(change, 2)], nodes: NODES, instances: [...on(["n1", "n2"]), pricing("ACTIVE")], ...input,
+    });
+  const loaded = instanceOf(shopOf({}), "orders", { node: "n1", index: 0 }, { state: "LOADED" });
+  const loadedOnce = { instances: [loaded, pricing("LOADING")] };
+  const replaced = (minAvailable: number) =>
+    plansFor({ minAvailable, config: { currency: "EUR" } }, { nodes: [roomForTwo], instances: on(["n1", "n1"]) });
+  const specWith = (uses: ResolvedSlice["uses"]) => instanceSpecOf(shopOf({ uses }), "orders", 0);
+  const changes: Readonly<Record<keyof ResolvedSlice, () => readonly [unknown, unknown]>> = {
+    artifact: () => [plansFor({}), plansFor({ artifact: parseArtifactId("demo:orders:2.0.0") })],
+    instances: () => [plansFor({}), plansFor({ instances: 3 })],
+    config: () => [plansFor({}), plansFor({ config: { currency: "EUR" } })],
+    heapBytesMax: () => [plansFor({}), plansFor({ heapBytesMax: 65 * MiB })],
+    concurrency: () => [plansFor({}), plansFor({ concurrency: 9 })],
+    variables: () => [plansFor({}), plansFor({ variables: { TZ: "UTC" } })],
+    labels: () => [plansFor({}, { instances: [] }), plansFor({ labels: { disk: "ssd" } }, { instances: [] })],
+    loadAfter: () => [plansFor({}, loadedOnce), plansFor({ loadAfter: ["pricing"] }, loadedOnce)],
+    minAvailable: () => [replaced(1), replaced(2)],
+    uses: () => [specWith({}), specWith({ pricing: { slice: "pricing", artifact: parseArtifactId("demo:p:1.0.0") } })],
+  };
+
+  test.each(Object.entries(changes))("%s", (_field, compare) => {
+    const [before, after] = compare();
+    expect(after).not.toEqual(before);
+  });
 });
 
 describe("a node that came back empty", () => {
