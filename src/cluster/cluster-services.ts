@@ -19,7 +19,7 @@ import { EndpointRegistry } from "./endpoint-registry.ts";
 import { INSTANCE_TIME_LIMITS, type InstanceTimeLimits } from "./instance-driver.ts";
 import { LeadershipService } from "./leadership-service.ts";
 import { MembershipService, type MembershipConfig } from "./membership-service.ts";
-import { NodeDeploymentManager } from "./node-deployment-manager.ts";
+import { type InstanceStopLimits, NodeDeploymentManager } from "./node-deployment-manager.ts";
 import { planInputOf } from "./plan-input.ts";
 
 export interface ClusterServicesEnv {
@@ -39,7 +39,7 @@ export interface ClusterServicesConfig extends MembershipConfig {
   readonly node: NodeId;
   readonly uid: NodeUid;
   readonly limits?: InstanceTimeLimits;
-  readonly drainMs?: number;
+  readonly stop?: InstanceStopLimits;
   readonly artifacts?: ArtifactsConfig;
 }
 

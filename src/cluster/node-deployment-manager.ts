@@ -39,17 +39,25 @@ export interface NodeDeploymentPorts {
   readonly onFatal: (error: unknown) => void;
 }
 
+/** What an instance may take when its node stops. */
+export interface InstanceStopLimits {
+  /** For calls in flight. */
+  readonly drainMs: number;
+  /** For them and `stop()`. */
+  readonly stopMs: number;
+}
+
 export interface NodeDeploymentConfig {
   readonly node: NodeId;
   readonly limits?: InstanceTimeLimits;
-  /** Longest wait of an orderly stop for calls in flight. */
-  readonly drainMs?: number;
+  readonly stop?: InstanceStopLimits;
 }
 
 const FULL_COMPARE_EVERY_MS = 10 * SECOND_MS;
-const DRAIN_MS = 10 * SECOND_MS;
+export const DRAIN_MS = 10 * SECOND_MS;
+const STOP_LIMITS: InstanceStopLimits = { drainMs: DRAIN_MS, stopMs: DRAIN_MS + 6 * SECOND_MS };
 /** An orderly stop does not wait longer for a store that is away. */
-const GIVE_UP_WRITE_MS = 2 * SECOND_MS;
+export const GIVE_UP_WRITE_MS = 2 * SECOND_MS;
 const START_POLL_MS = 100;
 const ENDPOINTS_PER_TXN = 100;
 
@@ -240,7 +248,9 @@ export class NodeDeploymentManager {
     const { host } = this.ports;
     await this.within(GIVE_UP_WRITE_MS, (signal) => driver.giveUp("the node stopped", signal));
     if (host.hosted().get(driver.instance) === "active") {
-      await this.within(this.config.drainMs ?? DRAIN_MS, (signal) => host.deactivate(driver.instance, signal));
+      const { drainMs, stopMs } = this.config.stop ?? STOP_LIMITS;
+      const limits = { drainMsMax: drainMs };
+      await this.within(stopMs, (signal) => host.deactivate(driver.instance, signal, limits));
     }
     await this.within(GIVE_UP_WRITE_MS, () => host.unload(driver.instance));
   }

@@ -1,7 +1,12 @@
 // Ports only: no code here.
-/** Limits of one worker; `heapBytesMax` ends the worker, not the process, when it is exceeded. */
+/** Limits of one worker. */
 export interface WorkerLimits {
+  /**
+   * The worker ends when its heap has grown to this. A single allocation that goes far beyond it may end the process,
+   * so it is to be above what the worker is allowed to use.
+   */
   readonly heapBytesMax: number;
+  readonly youngHeapBytesMax: number;
   readonly stackBytesMax: number;
 }
 
@@ -32,5 +37,10 @@ export interface WorkerHandle {
 }
 
 export interface WorkersPort {
+  /**
+   * Bytes that the process uses for its workers and for what nobody accounts for: what its own thread uses for its heap
+   * and buffers is not counted.
+   */
+  memoryBytes(): number;
   spawn(spec: WorkerSpec, handlers: WorkerHandlers): WorkerHandle;
 }

@@ -7,10 +7,12 @@ import { ApiConfig } from "../api/config.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
 import { MiB } from "../base/units.ts";
+import { DeploymentConfig } from "../cluster/deployment-config.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
 import { ArtifactsConfig } from "../cluster/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
+import { checkTimeLimits } from "./time-limits.ts";
 
 const VOTERS_MAX = 7;
 /** Addresses that are asked at once. */
@@ -80,6 +82,7 @@ export const NodeConfigSchema = z.strictObject({
   invocation: InvocationConfig.prefault({}),
   runtime: RuntimeConfig.prefault({}),
   artifacts: ArtifactsConfig.prefault({}),
+  deployment: DeploymentConfig.prefault({}),
 });
 
 export type NodeConfig = Readonly<z.output<typeof NodeConfigSchema>>;
@@ -125,6 +128,7 @@ function checkRelations(config: NodeConfig): void {
   if (config.consensus.pipelineSlots > config.consensus.windowSlots) {
     throw new AetherError("E_CONFIG", "consensus.pipelineSlots: is above consensus.windowSlots: lower it");
   }
+  checkTimeLimits(config);
 }
 
 /** A node is one of the first voters of a cluster, or joins one. Once its disk knows, neither has to be said again. */

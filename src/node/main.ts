@@ -3,9 +3,7 @@ import { type AetherError, toAetherError } from "../base/errors.ts";
 import { type ConfigSources, loadNodeConfig, type NodeConfig } from "./config.ts";
 import { type Node, startNode } from "./node.ts";
 import { createRealEnv } from "./real-env.ts";
-
-/** A second signal, or this long after the first, ends the process without waiting for calls in flight. */
-const STOP_MS_MAX = 35_000;
+import { nodeStopMs } from "./time-limits.ts";
 
 /**
  * Runs a node until SIGTERM or SIGINT (exit code 0) or until it must not go on (1). A refusal is one line on stderr:
@@ -26,7 +24,7 @@ export async function runNode(sources: ConfigSources): Promise<number> {
   if (config.durability === "memory") {
     process.stderr.write("aether: durability is memory: everything this node holds is lost when it stops\n");
   }
-  const ignoreSignals = stopOnSignals(node, hasParent);
+  const ignoreSignals = stopOnSignals(node, { hasParent, limitMs: nodeStopMs(config) });
   node.ready().then(
     () => process.stdout.write(`aether node ${config.node} ready api=${node.apiUrl}\n`),
     () => undefined, // ignored: the reason comes with `ended`
@@ -38,13 +36,18 @@ export async function runNode(sources: ConfigSources): Promise<number> {
   return 1;
 }
 
-/** Stops the node on the first signal, or when the parent that gave it a channel is gone. Answers how to undo it. */
-function stopOnSignals(node: Node, hasParent: boolean): () => void {
+/**
+ * Stops the node on the first signal, or when the parent that gave it a channel is gone. A second signal, or `limitMs`
+ * after the first, ends the process without waiting for calls in flight. Answers how to undo it.
+ */
+function stopOnSignals(
+  node: Node, { hasParent, limitMs }: { readonly hasParent: boolean; readonly limitMs: number },
+): () => void {
   let isStopping = false;
   const stop = (): void => {
     if (isStopping) return;
     isStopping = true;
-    setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
+    setTimeout(() => process.exit(1), limitMs).unref();
     node.stop().catch((error: unknown) => complain(toAetherError(error)));
   };
   const onSignal = (): void => {

@@ -7,7 +7,7 @@ import type { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
 import { changeMembers } from "../cluster/change-members.ts";
-import { ClusterServices } from "../cluster/cluster-services.ts";
+import { ClusterServices, type ClusterServicesConfig } from "../cluster/cluster-services.ts";
 import type { Group, GroupMembership, MembershipView } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
@@ -34,6 +34,7 @@ import { SliceStore } from "../slices/slice-store.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
+import { instanceStopMs } from "./time-limits.ts";
 
 export interface NodeParts {
   readonly api: ApiServer;
@@ -185,6 +186,7 @@ function openWork(parts: {
       peerAddress: config.advertise ?? router.url,
       apiAddress: config.api,
       labels: config.labels,
+      ...instanceLimits(config),
       capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
       artifacts: config.artifacts,
     },
@@ -200,6 +202,19 @@ function openWork(parts: {
   );
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { cluster, slices, invoker, artifacts, blueprints, copies };
+}
+
+function instanceLimits(config: NodeConfig): Pick<ClusterServicesConfig, "limits" | "stop"> {
+  const { loadingMsMax, activatingMsMax, deactivatingMsMax, unloadingMsMax, stopDrainMsMax } = config.deployment;
+  return {
+    limits: {
+      loadingMs: loadingMsMax,
+      activatingMs: activatingMsMax,
+      deactivatingMs: deactivatingMsMax,
+      unloadingMs: unloadingMsMax,
+    },
+    stop: { drainMs: stopDrainMsMax, stopMs: instanceStopMs(config) },
+  };
 }
 
 function apiServices(parts: {

@@ -13,6 +13,11 @@ export interface MethodSpec {
 
 export type HostedState = "loading" | "loaded" | "activating" | "active" | "deactivating" | "unloading";
 
+export interface DeactivateLimits {
+  /** Milliseconds for calls in flight, when there is less time than usual. */
+  readonly drainMsMax: number;
+}
+
 /**
  * Drives instances on this node. Every operation rejects with an AetherError, and a failed or aborted one leaves no
  * worker behind.
@@ -26,7 +31,7 @@ export interface InstanceHost {
    * Refuses new calls, lets those in flight finish (until the signal aborts), runs `stop()`. The instance is loaded
    * afterwards.
    */
-  deactivate(key: InstanceKey, signal: AbortSignal): Promise<void>;
+  deactivate(key: InstanceKey, signal: AbortSignal, limits?: DeactivateLimits): Promise<void>;
   /** Ends the worker. Idempotent. */
   unload(key: InstanceKey): Promise<void>;
   /** What really runs now. */

@@ -66,15 +66,15 @@ export class InstanceWatch {
     const standstill = this.describeStandstill();
     if (standstill !== undefined) return this.ports.onStandstill(standstill);
     this.isHeard = false;
-    // Nobody waits for an instance without calls: it costs nothing to watch.
-    this.isAsked = this.ports.calls.size > 0;
-    if (this.isAsked) this.ports.ping();
+    // Also without calls: one that loops in a timer takes a core of its node, and its next caller would find out.
+    this.isAsked = true;
+    this.ports.ping();
     this.lookLater();
   }
 
   private describeStandstill(): string | undefined {
     if (this.silentLooks >= SILENT_LOOKS_MAX) {
-      return `its event loop stood still for ${this.stallMsMax} ms; look for a loop or a blocking call in its handlers`;
+      return `its event loop stood still for ${this.stallMsMax} ms; look for a loop or a blocking call`;
     }
     if (this.cloggedLooks < CLOGGED_LOOKS_MAX) return undefined;
     return "all calls that it may run at once are held by handlers that never ended after their callers had left; " +

@@ -7,10 +7,12 @@ import type { CallOptions } from "../env/env.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
 import { planIsolation } from "./core/isolation-policy.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "./core/plain-data.ts";
-import type { HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
+import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
 import type { IncomingCall, IncomingReply, InstanceKey, RunningInstances } from "./running-instances.ts";
+import { LoadGate } from "./worker/load-gate.ts";
+import { MemoryGuard } from "./worker/memory-guard.ts";
 import { WorkerHost, type WorkerHostEnv } from "./worker-host.ts";
 
 /** Where bundles come from; verified by digest on the way. */
@@ -40,12 +42,19 @@ export class SliceStore implements InstanceHost, RunningInstances {
   private readonly config: RuntimeConfig;
   private readonly instances = new Map<InstanceKey, HostedInstance>();
   private readonly lostListeners: ((key: InstanceKey, reason: string) => void)[] = [];
+  private readonly gate: LoadGate;
+  private readonly guard: MemoryGuard;
   private isClosed = false;
 
   constructor(env: WorkerHostEnv, ports: SliceStorePorts, config: RuntimeConfig) {
     this.env = env;
     this.ports = ports;
     this.config = config;
+    this.gate = new LoadGate(env, config);
+    this.guard = new MemoryGuard(env, {
+      processBytes: () => env.workers.memoryBytes(),
+      workers: () => this.workers(),
+    });
   }
 
   async load(spec: InstanceSpec, signal: AbortSignal): Promise<void> {
@@ -76,11 +85,11 @@ export class SliceStore implements InstanceHost, RunningInstances {
     });
   }
 
-  async deactivate(key: InstanceKey, signal: AbortSignal): Promise<void> {
+  async deactivate(key: InstanceKey, signal: AbortSignal, limits?: DeactivateLimits): Promise<void> {
     const { instance, host } = this.require(key, "deactivate", "active");
     instance.state = "deactivating";
     await this.runStep(instance, signal, async (stop) => {
-      await host.deactivate(stop);
+      await host.deactivate(stop, limits);
       advance(instance, "deactivating", "loaded");
     });
   }
@@ -134,8 +143,15 @@ export class SliceStore implements InstanceHost, RunningInstances {
     const url = await untilAborted(this.ports.bundles.put(bundle), signal);
     const onLost = (reason: string): void => this.lose(instance, reason);
     const ports = { calls: this.ports.calls, onLost };
-    instance.host = new WorkerHost(this.env, ports, { spec, plan, bundle: url, config: this.config });
-    await instance.host.load(signal);
+    const host = new WorkerHost(this.env, ports, { spec, plan, bundle: url, config: this.config });
+    const leave = await this.gate.enter(signal);
+    try {
+      instance.host = host;
+      this.guard.start();
+      await host.load(signal);
+    } finally {
+      leave();
+    }
   }
 
   /** Runs a step that `unload` can stop; when it fails the instance is gone, worker included. */
@@ -179,6 +195,12 @@ export class SliceStore implements InstanceHost, RunningInstances {
   private forget(instance: HostedInstance): void {
     // After an unload the same key may already be loaded again.
     if (this.instances.get(instance.spec.key) === instance) this.instances.delete(instance.spec.key);
+    if (this.instances.size === 0) this.guard.stop();
+    else this.guard.start();
+  }
+
+  private *workers(): Iterable<WorkerHost> {
+    for (const { host } of this.instances.values()) if (host?.isRunning === true) yield host;
   }
 
   private require(key: InstanceKey, step: string, state: HostedState): { instance: HostedInstance; host: WorkerHost } {

@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import { Worker } from "node:worker_threads";
 import { KiB, MiB } from "../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../env/workers.ts";
+import { describeThrown } from "./core/thrown-text.ts";
 
 export interface ThreadWorkersOptions {
   /** The compiled entry of a worker; a thread cannot load TypeScript. Default: worker-main.js beside this file. */
@@ -12,16 +13,21 @@ export interface ThreadWorkersOptions {
 
 /** A longer line is cut into pieces of this length. */
 const LINE_LENGTH_MAX = 8 * KiB;
-/** V8's own share for short-lived objects; more only delays the heap limit. */
-const YOUNG_HEAP_MIB_MAX = 16;
+/** Of one piece of output; a worker of ours sends less, the rest of a longer one is not read. */
+const PIECE_LENGTH_MAX = 1 * MiB;
 
 export function createThreadWorkers(options: ThreadWorkersOptions = {}): WorkersPort {
   const entry = options.entry ?? new URL("./worker-main.js", import.meta.url);
-  return { spawn: (spec, handlers) => spawnThread(entry, spec, handlers) };
+  return { memoryBytes, spawn: (spec, handlers) => spawnThread(entry, spec, handlers) };
+}
+
+function memoryBytes(): number {
+  const { rss, heapTotal, external } = process.memoryUsage();
+  return Math.max(0, rss - heapTotal - external);
 }
 
 function spawnThread(entry: URL, spec: WorkerSpec, handlers: WorkerHandlers): WorkerHandle {
-  const heapMiB = spec.limits.heapBytesMax / MiB;
+  const { heapBytesMax, youngHeapBytesMax, stackBytesMax } = spec.limits;
   const worker = new Worker(entry, {
     name: spec.name,
     workerData: spec.data,
@@ -33,9 +39,9 @@ function spawnThread(entry: URL, spec: WorkerSpec, handlers: WorkerHandlers): Wo
     stdout: true,
     stderr: true,
     resourceLimits: {
-      maxOldGenerationSizeMb: heapMiB,
-      maxYoungGenerationSizeMb: Math.max(1, Math.min(YOUNG_HEAP_MIB_MAX, Math.floor(heapMiB / 4))),
-      stackSizeMb: spec.limits.stackBytesMax / MiB,
+      maxOldGenerationSizeMb: heapBytesMax / MiB,
+      maxYoungGenerationSizeMb: youngHeapBytesMax / MiB,
+      stackSizeMb: stackBytesMax / MiB,
     },
   });
   captureLines(worker.stdout, (line) => handlers.onOutput("stdout", line));
@@ -59,10 +65,11 @@ function watchExit(worker: Worker, handlers: WorkerHandlers): void {
 }
 
 function describeCrash(error: unknown): string {
-  if (!(error instanceof Error)) return `uncaught ${String(error)}`;
-  return "code" in error && error.code === "ERR_WORKER_OUT_OF_MEMORY"
-    ? "it used more heap than heapBytesMax allows"
-    : `uncaught ${error.name}: ${error.message}`;
+  if (error instanceof Error && "code" in error && error.code === "ERR_WORKER_OUT_OF_MEMORY") {
+    return "it used more heap than heapBytesMax allows";
+  }
+  const { name, message } = describeThrown(error);
+  return `uncaught ${name}: ${message}`;
 }
 
 /** Whole lines, never more than `LINE_LENGTH_MAX` kept waiting for their end. */
@@ -70,7 +77,7 @@ function captureLines(stream: Readable, emit: (line: string) => void): void {
   let rest = "";
   stream.setEncoding("utf8");
   stream.on("data", (text: string) => {
-    const lines = (rest + text).split("\n");
+    const lines = (rest + text.slice(0, PIECE_LENGTH_MAX)).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) emitPieces(line, emit);
     if (rest.length > LINE_LENGTH_MAX) {

@@ -7,14 +7,17 @@ import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { WorkerExit, WorkerHandle } from "../env/workers.ts";
 import type { IsolationPlan } from "./core/isolation-policy.ts";
-import { parseWorkerMessages, type HostMessage, type WorkerBoot, type WorkerMessage } from "./core/worker-protocol.ts";
+import { MemoryRule, type MemoryReport } from "./core/memory-rule.ts";
+import { readWorkerTurn } from "./core/worker-content.ts";
+import type { HostMessage, WorkerBoot, WorkerMessage } from "./core/worker-protocol.ts";
 import { InstanceCalls } from "./instance-calls.ts";
-import type { InstanceSpec, MethodSpec } from "./instance-host.ts";
+import type { DeactivateLimits, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import { InstanceLog } from "./instance-log.ts";
 import { InstanceWatch } from "./instance-watch.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
 import { TurnOutbox } from "./turn-outbox.ts";
+import type { GuardedWorker } from "./worker/memory-guard.ts";
 import { WorkerBridge } from "./worker-bridge.ts";
 
 export type WorkerHostEnv = Pick<Env, "clock" | "workers" | "telemetry">;
@@ -46,8 +49,9 @@ interface StepLimits {
   readonly timeoutMs?: number;
 }
 
-export class WorkerHost {
+export class WorkerHost implements GuardedWorker {
   readonly calls: InstanceCalls;
+  readonly heapBytesMax: number;
   private readonly clock: Clock;
   private readonly env: WorkerHostEnv;
   private readonly ports: WorkerHostPorts;
@@ -56,6 +60,7 @@ export class WorkerHost {
   private readonly outbox: TurnOutbox<HostMessage>;
   private readonly bridge: WorkerBridge;
   private readonly watch: InstanceWatch;
+  private readonly memoryRule: MemoryRule;
   private readonly exited = createDeferred<void>();
   private worker: WorkerHandle | undefined;
   private exit: "none" | "asked" | "done" = "none";
@@ -63,6 +68,8 @@ export class WorkerHost {
   private standstill: string | undefined;
   private step: Step | undefined;
   private methods: readonly MethodSpec[] = [];
+  private turns = 0;
+  private memory: MemoryReport | undefined;
 
   constructor(env: WorkerHostEnv, ports: WorkerHostPorts, setup: WorkerHostSetup) {
     const { spec, plan, config } = setup;
@@ -72,6 +79,8 @@ export class WorkerHost {
     this.env = env;
     this.ports = ports;
     this.setup = setup;
+    this.heapBytesMax = plan.heapBytesMax;
+    this.memoryRule = new MemoryRule(plan.heapBytesMax);
     this.log = new InstanceLog(env, log, config.logLinesPerSecondMax);
     this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(messages));
     this.bridge = new WorkerBridge({ calls: ports.calls, post }, config);
@@ -80,10 +89,28 @@ export class WorkerHost {
       concurrency: plan.concurrency,
       callsQueuedMax: config.callsQueuedMax,
     });
-    const ping = (): void => post({ kind: "ping" });
     this.watch = new InstanceWatch(env, {
-      calls: this.calls, ping, onStandstill: (reason) => this.recycle(reason),
+      calls: this.calls, ping: () => this.ask(), onStandstill: (reason) => this.recycle(reason),
     }, config);
+  }
+
+  /** Turns of the worker in which it said something. */
+  get turnsHeard(): number {
+    return this.turns;
+  }
+
+  get reportedBytes(): number {
+    return this.memory === undefined ? 0 : this.memory.heapTotalBytes + this.memory.externalBytes;
+  }
+
+  /** Whether there is a thread that nobody has asked to end. */
+  get isRunning(): boolean {
+    return this.worker !== undefined && this.exit === "none";
+  }
+
+  /** Asks for a sign of life and a report on memory. */
+  ask(): void {
+    this.post({ kind: "ping", collect: false });
   }
 
   /** Starts the worker and waits until it has imported the slice. A failure leaves no worker behind. */
@@ -102,11 +129,12 @@ export class WorkerHost {
   }
 
   /** Refuses new calls, lets those in flight finish, runs `stop(ctx)`. A failure leaves no worker behind. */
-  async deactivate(signal: AbortSignal): Promise<void> {
+  async deactivate(signal: AbortSignal, limits?: DeactivateLimits): Promise<void> {
     // From here on the limits of draining and of the hook do what the watch does.
     this.watch.stop();
     this.calls.close("it is stopping");
-    await this.drain(signal);
+    const { drainMsMax } = this.setup.config;
+    await this.drain(Math.min(drainMsMax, limits?.drainMsMax ?? drainMsMax), signal);
     const timeoutMs = this.setup.config.hookMsMax;
     await this.runStep("deactivated", () => this.post({ kind: "deactivate" }), { signal, timeoutMs });
   }
@@ -123,8 +151,8 @@ export class WorkerHost {
     await this.exited.promise;
   }
 
-  /** Ends a worker that has come to a standstill; the instance is lost, its callers learn it at once. */
-  private recycle(reason: string): void {
+  /** Ends a worker that is at fault; the instance is lost, its callers learn it at once. */
+  recycle(reason: string): void {
     if (this.exit !== "none") return;
     this.exit = "asked";
     this.standstill = reason;
@@ -155,7 +183,15 @@ export class WorkerHost {
 
   private spawn(): void {
     const { spec, plan, bundle } = this.setup;
-    const boot: WorkerBoot = { instance: spec.key, slice: spec.slice, bundle, config: spec.config, uses: spec.uses };
+    const { logLinesPerSecondMax, outgoingCallsMax } = this.setup.config;
+    const boot: WorkerBoot = {
+      instance: spec.key,
+      slice: spec.slice,
+      bundle,
+      config: spec.config,
+      uses: spec.uses,
+      limits: { logLinesPerSecondMax, outgoingCallsMax },
+    };
     this.worker = this.env.workers.spawn(
       { name: spec.key, data: boot, limits: plan.limits, variables: plan.variables },
       {
@@ -170,10 +206,10 @@ export class WorkerHost {
     if (this.exit === "none") this.outbox.add(message);
   }
 
-  private async drain(signal: AbortSignal): Promise<void> {
+  private async drain(limitMs: number, signal: AbortSignal): Promise<void> {
     const drained = createDeferred<void>();
     const stopWaiting = (): void => drained.resolve();
-    const timer = this.clock.setTimer(this.setup.config.drainMsMax, stopWaiting);
+    const timer = this.clock.setTimer(limitMs, stopWaiting);
     signal.addEventListener("abort", stopWaiting, { once: true });
     void this.calls.whenIdle().then(stopWaiting);
     if (signal.aborted) stopWaiting();
@@ -184,10 +220,35 @@ export class WorkerHost {
   }
 
   private receive(received: unknown): void {
+    // What was on its way when the worker was ended is of no interest, however much it is.
+    if (this.standstill !== undefined) return;
+    this.turns += 1;
     this.watch.noteAlive();
-    const { messages, refused } = parseWorkerMessages(received);
-    if (refused > 0) this.log.write("warn", `${refused} messages of this worker are not of our protocol`);
-    for (const message of messages) this.receiveOne(message);
+    const turn = readWorkerTurn(received);
+    if (turn.kind === "flood") {
+      return this.recycle(`it sent ${turn.count} messages at once; look for a loop that posts`);
+    }
+    if (turn.refused > 0) this.log.write("warn", `${turn.refused} messages of this worker are not of our protocol`);
+    for (const message of turn.messages) this.receiveOne(message);
+  }
+
+  private judgeMemory(memory: MemoryReport): void {
+    this.memory = memory;
+    const verdict = this.memoryRule.judge(memory, this.clock.nowMs());
+    switch (verdict.kind) {
+      case "fine":
+        return;
+      case "collect":
+        return this.post({ kind: "ping", collect: true });
+      case "warn": {
+        const { key: instance } = this.setup.spec;
+        return this.env.telemetry.log.warn({ event: "slice.memory", instance, reason: verdict.reason });
+      }
+      case "end":
+        return this.recycle(verdict.reason);
+      default:
+        return unreachable(verdict);
+    }
   }
 
   private receiveOne(message: WorkerMessage): void {
@@ -208,8 +269,7 @@ export class WorkerHost {
       case "step-failed":
         return this.step?.ended.reject(AetherError.fromBody(message.error));
       case "alive":
-        // Said by its arrival.
-        return;
+        return this.judgeMemory(message.memory);
       default:
         return unreachable(message);
     }

@@ -4,6 +4,7 @@ import { setMaxListeners } from "node:events";
 import { AetherError } from "../base/errors.ts";
 import { withClass, type CallFailureClass } from "./core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "./core/plain-data.ts";
+import { CALL_TEXT_LENGTH_MAX } from "./core/worker-content.ts";
 import type { WorkerMessage } from "./core/worker-protocol.ts";
 import type { ResolvedUse } from "./instance-host.ts";
 import type { CallReply, OutgoingCall } from "./outgoing-calls.ts";
@@ -42,11 +43,19 @@ export class WorkerOutgoing {
   private readonly outbox: TurnOutbox<WorkerMessage>;
   private readonly callees: ReadonlyMap<string, Callee>;
   private readonly waiting = new Map<number, (reply: CallReply) => void>();
+  private readonly outgoingCallsMax: number;
+  /** Not answered by the node yet; it answers those too that were cancelled. */
+  private underWay = 0;
   private nextId = 1;
 
-  constructor(outbox: TurnOutbox<WorkerMessage>, callees: ReadonlyMap<string, Callee>) {
+  constructor(
+    outbox: TurnOutbox<WorkerMessage>,
+    callees: ReadonlyMap<string, Callee>,
+    limits: { readonly outgoingCallsMax: number },
+  ) {
     this.outbox = outbox;
     this.callees = callees;
+    this.outgoingCallsMax = limits.outgoingCallsMax;
   }
 
   /** The clients of one handler or hook, bound to its deadline, signal and trace. */
@@ -59,6 +68,7 @@ export class WorkerOutgoing {
   }
 
   receiveAnswer(id: number, reply: CallReply): void {
+    this.underWay -= 1;
     this.waiting.get(id)?.(reply);
   }
 
@@ -88,10 +98,13 @@ export class WorkerOutgoing {
     return await parseOutput(name, method, reply.output);
   }
 
-  private send(call: OutgoingCall, signal: AbortSignal): Promise<CallReply> {
+  private async send(call: OutgoingCall, signal: AbortSignal): Promise<CallReply> {
     signal.throwIfAborted();
+    // Here and not only at the node: calls in a loop would flood it.
+    if (this.underWay >= this.outgoingCallsMax) throw overloaded(call, this.outgoingCallsMax);
+    this.underWay += 1;
     const id = this.nextId++;
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       const cancel = (): void => {
         this.waiting.delete(id);
         this.outbox.add({ kind: "outgoing-cancel", id });
@@ -139,8 +152,18 @@ function outgoingCall(use: ResolvedUse, method: MethodModule, prepared: Prepared
 function checkOptions(name: string, { timeoutMs, idempotencyKey }: ClientOptions): void {
   const wrong =
     timeoutMs !== undefined && (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) ? "timeoutMs is no number" :
-    idempotencyKey !== undefined && typeof idempotencyKey !== "string" ? "idempotencyKey is no text" : undefined;
+    idempotencyKey === undefined ? undefined :
+    typeof idempotencyKey !== "string" ? "idempotencyKey is no text" :
+    idempotencyKey.length > CALL_TEXT_LENGTH_MAX ? `idempotencyKey is above ${CALL_TEXT_LENGTH_MAX} characters` :
+    undefined;
   if (wrong !== undefined) throw new AetherError("E_INVALID", `did not call ${name}: ${wrong}`, { details: NOT_SENT });
+}
+
+function overloaded(call: OutgoingCall, limit: number): AetherError {
+  const message =
+    `did not call ${call.slice}.${call.method}: this instance has ${limit} calls to others under way; ` +
+    "wait for some of them";
+  return AetherError.fromBody(withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded"));
 }
 
 /** Checked here too, so that a wrong call fails at its author, with his stack, and costs no round trip. */

@@ -3,7 +3,10 @@
 import { present, unreachable } from "../base/assert.ts";
 import { AetherError, type ErrorBody } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
+import { LineBudget } from "./core/line-budget.ts";
+import type { MemoryReport } from "./core/memory-rule.ts";
 import { CALL_BYTES_MAX, toPlain } from "./core/plain-data.ts";
+import { describeThrown, stackOf } from "./core/thrown-text.ts";
 import type { HandlerCall, HostMessage, WorkerBoot, WorkerMessage } from "./core/worker-protocol.ts";
 import type { IncomingReply } from "./running-instances.ts";
 import { checkValue, encodeForWire } from "./schema-check.ts";
@@ -15,8 +18,21 @@ import { WorkerOutgoing, type Callee, type CallerScope } from "./worker-outgoing
 export interface WorkerRuntimePorts {
   readonly clock: Pick<Clock, "nowMs" | "defer">;
   post(messages: readonly WorkerMessage[]): void;
+  /** What this thread uses; with `collect` once all garbage is collected. */
+  measureMemory(collect: boolean): Promise<MemoryReport>;
+  /** Keeps what the slice may do to its thread from harming the node, before any code of the slice runs. */
+  guard(guarded: GuardedThread): void;
   /** Imports a module by its URL. */
   importBundle(url: string): Promise<unknown>;
+}
+
+export interface GuardedThread {
+  /** Whether so many lines of output may leave the thread now. */
+  takeLines(lines: number): boolean;
+  /** Counts lines that were left out for another reason. */
+  noteLeftOut(lines: number): void;
+  /** Tells the author of the slice, once, what was prevented. */
+  warn(text: string): void;
 }
 
 interface LoadedSlice {
@@ -25,13 +41,11 @@ interface LoadedSlice {
   readonly outgoing: WorkerOutgoing;
 }
 
-/** Longer texts of a thrown error are cut: they travel with every reply. */
-const THROWN_TEXT_MAX = 2_000;
-
 export class WorkerRuntime {
   private readonly boot: WorkerBoot;
   private readonly ports: WorkerRuntimePorts;
   private readonly outbox: TurnOutbox<WorkerMessage>;
+  private readonly lines: LineBudget;
   private readonly log: WorkerLog;
   private readonly running = new Map<number, AbortController>();
   private loaded: LoadedSlice | undefined;
@@ -42,7 +56,13 @@ export class WorkerRuntime {
     this.boot = boot;
     this.ports = ports;
     this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages));
-    this.log = new WorkerLog(this.outbox);
+    this.lines = new LineBudget(boot.limits.logLinesPerSecondMax);
+    this.log = new WorkerLog({ clock: ports.clock, outbox: this.outbox, lines: this.lines });
+    ports.guard({
+      takeLines: (lines) => this.takeLines(lines),
+      noteLeftOut: (lines) => this.lines.noteLeftOut(lines),
+      warn: (text) => this.log.warn(text),
+    });
   }
 
   async load(): Promise<void> {
@@ -50,7 +70,7 @@ export class WorkerRuntime {
       const module = parseSliceModule(await this.ports.importBundle(this.boot.bundle));
       this.requireName(module);
       const config = await this.parseConfig(module);
-      const outgoing = new WorkerOutgoing(this.outbox, this.resolveCallees(module));
+      const outgoing = new WorkerOutgoing(this.outbox, this.resolveCallees(module), this.boot.limits);
       this.loaded = { module, config, outgoing };
       return { kind: "loaded", methods: [...module.contract.methods.values()].map(({ spec }) => spec) };
     });
@@ -72,12 +92,16 @@ export class WorkerRuntime {
       case "cancel":
         return this.running.get(message.id)?.abort(new AetherError("E_TIMEOUT", message.reason));
       case "ping":
-        return this.outbox.add({ kind: "alive" });
+        return void this.report(message.collect);
       case "answer":
         return this.loaded?.outgoing.receiveAnswer(message.id, message.reply);
       default:
         return unreachable(message);
     }
+  }
+
+  private async report(collect: boolean): Promise<void> {
+    this.outbox.add({ kind: "alive", memory: await this.ports.measureMemory(collect) });
   }
 
   private async activate(): Promise<void> {
@@ -96,6 +120,13 @@ export class WorkerRuntime {
       await this.runHook(slice, slice.module.stop, new AbortController().signal);
       return { kind: "deactivated" };
     });
+  }
+
+  private takeLines(lines: number): boolean {
+    if (!this.lines.take(this.ports.clock.nowMs(), lines)) return false;
+    const leftOut = this.lines.takeLeftOut();
+    if (leftOut > 0) this.log.warn(`${leftOut} lines of output were left out: more than may be written per second`);
+    return true;
   }
 
   private requireLoaded(): LoadedSlice {
@@ -268,24 +299,4 @@ interface OutputFault {
 function handlerFailure(method: MethodModule, message: string, details: Readonly<Record<string, unknown>>): ErrorBody {
   const outcome = method.spec.effect === "read" ? "none" : "unknown";
   return new AetherError("E_HANDLER", message, { details, outcome }).toBody();
-}
-
-function describeThrown(thrown: unknown): { readonly name: string; readonly message: string } {
-  const name = textOf(() => (thrown instanceof Error ? thrown.name : typeof thrown));
-  const message = textOf(() => (thrown instanceof Error ? thrown.message : thrown));
-  return { name: name.slice(0, 100), message: message.slice(0, THROWN_TEXT_MAX) };
-}
-
-function stackOf(thrown: unknown): string {
-  return textOf(() => (thrown instanceof Error ? thrown.stack : thrown)).slice(0, THROWN_TEXT_MAX);
-}
-
-/** Anything can be thrown, also what throws when it is looked at. */
-function textOf(read: () => unknown): string {
-  try {
-    return String(read());
-  } catch {
-    // ignored: what matters is that something was thrown, and that is said in any case.
-    return "something that cannot be shown as text";
-  }
 }

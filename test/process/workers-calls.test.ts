@@ -286,6 +286,7 @@ describe("faults of one instance", () => {
         kind: "failed", error: { code: "E_TIMEOUT", outcome: "unknown", message: expect.stringMatching(reason) },
       });
       expect(await waiting).toMatchObject({ kind: "not-started", error: { code: "E_UNAVAILABLE" } });
+      await until(fixture.clock, () => fixture.lost.length > 0);
       expect(fixture.lost).toEqual([[bad.key, expect.stringMatching(reason)]]);
       expect(fixture.store.hosted()).toEqual(new Map([[good.key, "active"]]));
       expect(fixture.liveWorkers()).toBe(1);
@@ -326,11 +327,11 @@ describe("faults of one instance", () => {
   });
 
   test("slow handlers whose callers wait, and an idle instance, are left alone", async () => {
-    await using fixture = await openFixture({ config: { stallMsMax: 50 } });
-    const handler = "async () => { await new Promise((resolve) => setTimeout(resolve, 400)); return 1; }";
+    await using fixture = await openFixture({ config: { stallMsMax: 500 } });
+    const handler = "async () => { await new Promise((resolve) => setTimeout(resolve, 1_200)); return 1; }";
     const slow = await fixture.run(runBundle(handler), { concurrency: 1 });
     expect(await invoke(fixture, slow.key, 1)).toEqual({ kind: "ok", output: 1 });
-    await fixture.clock.sleep(200);
+    await fixture.clock.sleep(1_200);
     expect(fixture.lost).toEqual([]);
   });
 
@@ -358,11 +359,13 @@ describe("faults of one instance", () => {
   test("messages that a slice posts on our port are counted in the log and do no harm", async () => {
     await using fixture = await openFixture();
     const handler = `() => {
-      parentPort.postMessage("hi");
-      parentPort.postMessage([{ kind: "reply" }, null]);
+      forge("hi");
+      forge([{ kind: "reply" }, null]);
       return 1;
     }`;
-    const head = "import { parentPort } from 'node:worker_threads';";
+    // Around the guard of the thread.
+    const head = "import { MessagePort, parentPort } from 'node:worker_threads';" +
+      "const forge = (value) => MessagePort.prototype.postMessage.call(parentPort, value);";
     const spec = await fixture.run(runBundle(handler, head));
     expect(await invoke(fixture, spec.key, 1)).toEqual({ kind: "ok", output: 1 });
     expect(fixture.lines.filter(({ text }) => String(text).includes("not of our protocol"))).toHaveLength(2);

@@ -186,6 +186,22 @@ describe("loading and activating an instance", () => {
     expect(await fixture.store.invoke({ ...call, instance: second.key })).toEqual({ kind: "ok", output: 1 });
   });
 
+  test("no more workers start at once than the node allows, and all of them start", async () => {
+    await using fixture = await openFixture({ config: { loadsAtOnceMax: 2 } });
+    const source = runBundle("async () => 1", "await new Promise((go) => setTimeout(go, 50));");
+    const specs = [0, 1, 2, 3, 4, 5].map((index) => fixture.publish(source, { index }));
+    let most = 0;
+    const states = (): number => {
+      const loaded = [...fixture.store.hosted().values()].filter((state) => state === "loaded").length;
+      most = Math.max(most, fixture.liveWorkers() - loaded);
+      return loaded;
+    };
+    const loading = specs.map((spec) => fixture.store.load(spec, NEVER));
+    await until(fixture.clock, () => states() === specs.length);
+    await Promise.all(loading);
+    expect(most).toBeLessThanOrEqual(2);
+  });
+
   test("closing the store ends every worker and refuses new ones", async () => {
     await using fixture = await openFixture();
     await fixture.run(ECHO);

@@ -3,9 +3,12 @@
 import { AetherError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
 import type { InstanceSpec } from "../instance-host.ts";
+import { engineHeapBytesMax } from "./memory-rule.ts";
 
 /** Below this V8 cannot start a worker and import a bundle. */
 const HEAP_BYTES_MIN = 16 * MiB;
+/** The engine's share for short-lived objects; more only makes its pauses longer. */
+const YOUNG_HEAP_BYTES_MAX = 16 * MiB;
 /** Node's own default for worker threads; a larger one needs a larger native stack. */
 const STACK_BYTES_MAX = 4 * MiB;
 /** Calls beyond this in one thread only wait for each other. */
@@ -15,7 +18,14 @@ const CONCURRENCY_MAX = 10_000;
 const RESERVED_VARIABLES: ReadonlySet<string> = new Set(["NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_V8_COVERAGE"]);
 
 export interface IsolationPlan {
-  readonly limits: { readonly heapBytesMax: number; readonly stackBytesMax: number };
+  /** Of the engine, see memory-rule.ts. */
+  readonly limits: {
+    readonly heapBytesMax: number;
+    readonly youngHeapBytesMax: number;
+    readonly stackBytesMax: number;
+  };
+  /** What the instance may use. */
+  readonly heapBytesMax: number;
   readonly variables: Readonly<Record<string, string>>;
   readonly concurrency: number;
 }
@@ -33,7 +43,12 @@ export function planIsolation(spec: InstanceSpec): IsolationPlan {
     throw invalid(spec, `its variables name ${reserved}`, "remove it: it would change how Node itself runs");
   }
   return {
-    limits: { heapBytesMax: spec.heapBytesMax, stackBytesMax: STACK_BYTES_MAX },
+    limits: {
+      heapBytesMax: engineHeapBytesMax(spec.heapBytesMax),
+      youngHeapBytesMax: Math.min(YOUNG_HEAP_BYTES_MAX, spec.heapBytesMax / 4),
+      stackBytesMax: STACK_BYTES_MAX,
+    },
+    heapBytesMax: spec.heapBytesMax,
     variables: spec.variables,
     concurrency: spec.concurrency,
   };

@@ -22,12 +22,15 @@ export interface SimWorkersPorts {
 
 /** A message between two threads, at most; the least is the world's tick. */
 const MESSAGE_MS_MAX = 0.1;
+/** The heap is that of the test. */
+const NO_MEMORY = { heapUsedBytes: 0, heapTotalBytes: 0, externalBytes: 0 } as const;
 /** Starting a thread and importing a bundle. */
 const SPAWN_MS_MIN = 10;
 const SPAWN_MS_SPAN = 40;
 
 export function createSimWorkers(ports: SimWorkersPorts): WorkersPort {
   return {
+    memoryBytes: () => 0,
     spawn: (spec, handlers) => {
       const worker = new SimWorker(ports, spec, handlers);
       worker.start();
@@ -59,6 +62,9 @@ class SimWorker implements WorkerHandle {
     this.runtime = new WorkerRuntime(boot, {
       clock,
       post: (messages) => this.postOutward(messages),
+      measureMemory: (collect) => Promise.resolve({ ...NO_MEMORY, isCollected: collect }),
+      // There is no thread with a port or an output of its own.
+      guard: () => undefined,
       importBundle: (url) => this.evaluate(url, clock),
     });
   }

@@ -149,6 +149,7 @@ export function createRecordingTelemetry(): { telemetry: Telemetry; lines: LogLi
 function countWorkers(inner: WorkersPort): { workers: WorkersPort; live: () => number } {
   let live = 0;
   const workers: WorkersPort = {
+    memoryBytes: () => inner.memoryBytes(),
     spawn: (spec, handlers) => {
       live += 1;
       return inner.spawn(spec, {
