@@ -137,7 +137,8 @@ function readOutgoing({ id, call }: Shape): WorkerMessage | undefined {
   const input = toPlain(call["input"], CALL_BYTES_MAX);
   const texts = readTexts(call);
   if (input.kind !== "plain" || texts === undefined) return undefined;
-  return { kind: "outgoing", id, call: { slice, method, input: input.value, ...(timeoutMs === undefined ? {} : { timeoutMs }), ...texts } };
+  const time = timeoutMs === undefined ? {} : { timeoutMs };
+  return { kind: "outgoing", id, call: { slice, method, input: input.value, ...time, ...texts } };
 }
 
 type CallTexts = Pick<OutgoingCall, "idempotencyKey" | "traceparent" | "artifact" | "range">;
