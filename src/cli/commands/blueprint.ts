@@ -29,6 +29,7 @@ const sliceSchema = z.object({
   active: z.number(),
   instances: z.array(instanceSchema),
   unplaced: z.object({ count: z.number(), reason: z.string() }).optional(),
+  waitsFor: z.array(z.string()).optional(),
 });
 const statusSchema = z.object({
   name: z.string(),
@@ -200,14 +201,15 @@ function statusText(status: Status): string {
     ]);
   });
   const heads = ["SLICE", "ARTIFACT", "ACTIVE", "NODE", "STATE", "ERROR"];
-  const unplaced = Object.entries(status.slices).flatMap(([slice, wanted]) =>
-    wanted.unplaced === undefined ? [] : `\n${missingText(slice, wanted)}`,
+  const reasons = Object.entries(status.slices).flatMap(([slice, wanted]) =>
+    wanted.unplaced === undefined && wanted.waitsFor === undefined ? [] : `\n${missingText(slice, wanted)}`,
   );
-  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${unplaced.join("")}`;
+  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${reasons.join("")}`;
 }
 
-function missingText(slice: string, { active, want, unplaced }: Status["slices"][string]): string {
-  const found = `${slice} ${active} of ${want}`;
+function missingText(slice: string, { active, want, unplaced, waitsFor }: Status["slices"][string]): string {
+  const awaited = waitsFor === undefined ? "" : ` (waits for ${waitsFor.join(", ")} to serve)`;
+  const found = `${slice} ${active} of ${want}${awaited}`;
   if (unplaced === undefined) return found;
   return `${found} (${unplaced.count} without a node: ${UNPLACED_TEXT[unplaced.reason] ?? unplaced.reason})`;
 }

@@ -1,7 +1,7 @@
 // Owns: desired beside actual: what a blueprint wants of each slice, and what the rows of its instances say.
 // Does not own: reading either from the store (blueprint-store.ts).
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
-import type { ResolvedBlueprint } from "./blueprint.ts";
+import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
@@ -33,6 +33,8 @@ export interface SliceStatus {
   readonly active: number;
   readonly instances: readonly InstanceStatus[];
   readonly unplaced?: Pick<UnplacedInstances, "count" | "reason">;
+  /** Slices that must serve before more instances of this one are activated, and do not. */
+  readonly waitsFor?: readonly string[];
 }
 
 export interface BlueprintStatus {
@@ -70,7 +72,21 @@ export function blueprintStatusOf(
     const active = before.active + (isWanted && found.row?.state === "ACTIVE" ? 1 : 0);
     slices.set(slice, { ...before, active, instances: [...before.instances, instanceStatusOf(found)] });
   }
-  return { name: blueprint.name, revision: blueprint.revision, slices: Object.fromEntries(slices) };
+  const complete = new Map<string, SliceStatus>();
+  for (const [slice, status] of slices) complete.set(slice, withAwaited(status, blueprint.slices[slice], slices));
+  return { name: blueprint.name, revision: blueprint.revision, slices: Object.fromEntries(complete) };
+}
+
+function withAwaited(
+  status: SliceStatus,
+  wanted: ResolvedSlice | undefined,
+  slices: ReadonlyMap<string, SliceStatus>,
+): SliceStatus {
+  const waitsFor = (wanted?.loadAfter ?? []).filter((name) => {
+    const awaited = slices.get(name);
+    return awaited !== undefined && awaited.want > 0 && !awaited.instances.some(({ state }) => state === "ACTIVE");
+  });
+  return status.active >= status.want || waitsFor.length === 0 ? status : { ...status, waitsFor };
 }
 
 /** The slice of the blueprint that a row belongs to; of a damaged row only its artifact is known. */

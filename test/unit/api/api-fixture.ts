@@ -178,7 +178,9 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
     const found = stored.get(name);
     if (found === undefined) return undefined;
     const instance = { node: "n1", instance: 0, artifact: "demo:orders:1.0.0", state: "ACTIVE", since: 1 };
-    const orders = { artifact: "demo:orders:1.0.0", want: 1, active: 1, instances: [instance] };
+    const orders = name === "late"
+      ? { artifact: "demo:orders:1.0.0", want: 1, active: 0, instances: [], waitsFor: ["stock"] }
+      : { artifact: "demo:orders:1.0.0", want: 1, active: 1, instances: [instance] };
     return { name, revision: found.revision, slices: { orders } };
   };
   return {

@@ -313,6 +313,10 @@ test("a blueprint is validated, applied, waited for, shown and deleted", async (
   expect(applied).toMatchObject({ exitCode: 0, out: "blueprint shop is at revision 1\n" });
   expect(applied.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");
   expect((await aether(["blueprint", "status", "shop"])).out).toMatch(/orders +demo:orders:1\.0\.0 +1\/1 +n1 +ACTIVE/);
+  await writeFile(join(directory, "late.yaml"), JSON.stringify({ ...document, name: "late" }));
+  expect(await aether(["blueprint", "apply", "late.yaml"])).toMatchObject({ exitCode: 0 });
+  const late = await aether(["blueprint", "status", "late"]);
+  expect(late.out).toContain("orders 0 of 1 (waits for stock to serve)");
   const rolledBack = await aether(["blueprint", "rollback", "shop", "--to", "1", "--wait"]);
   expect(rolledBack).toMatchObject({ exitCode: 0, out: expect.stringContaining("2, which is revision 1 again") });
   expect(rolledBack.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");

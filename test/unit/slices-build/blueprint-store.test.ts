@@ -425,6 +425,22 @@ describe("the status of a blueprint", () => {
     ]);
   });
 
+  test("says what a slice is loaded after and waits for, until that serves or is not wanted", async () => {
+    await push({ artifact: "demo:orders:1.0.0", loadAfter: ["pricing"] }, { artifact: "demo:pricing:1.0.0" });
+    const wanted = (instances: number): BlueprintInput =>
+      ({ slices: { ...orders().slices, pricing: { artifact: "demo:pricing@1", instances } } });
+    const waitsFor = async () => (await blueprints.status("shop")).slices["orders"]?.waitsFor;
+    await blueprints.apply("shop", wanted(1));
+    expect(await waitsFor()).toEqual(["pricing"]);
+    await writeInstance("n1", "demo:pricing:1.0.0", 0, instanceRow("LOADED", { slice: "pricing" }));
+    expect(await waitsFor()).toEqual(["pricing"]);
+    await writeInstance("n1", "demo:pricing:1.0.0", 0, instanceRow("ACTIVE", { slice: "pricing" }));
+    expect(await waitsFor()).toBeUndefined();
+    await writeInstance("n1", "demo:pricing:1.0.0", 0, instanceRow("FAILED", { slice: "pricing" }));
+    await blueprints.apply("shop", wanted(0));
+    expect(await waitsFor()).toBeUndefined();
+  });
+
   test("says what no node may have, and why", async () => {
     await push({ artifact: "demo:orders:1.0.0" });
     await blueprints.apply("shop", orders({ instances: 3 }));
