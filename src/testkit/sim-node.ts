@@ -120,7 +120,7 @@ function openWork(
   const { process, clock, messaging, random } = env;
   const { node } = process;
   const artifacts = new ArtifactRepository({ kv, clock });
-  const blueprints = new BlueprintStore({ kv, artifacts });
+  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
   const cluster = new ClusterServices({ clock, telemetry }, { kv, messaging, group, onFatal }, {
     node, ...group.origin, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY,
   });
