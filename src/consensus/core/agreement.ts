@@ -28,7 +28,8 @@ import {
 } from "./message.ts";
 import type { Pace } from "./pace.ts";
 import type { Peer, PeerView } from "./peer-view.ts";
-import { batchesOf, choiceOf, missingBatches } from "./repair.ts";
+import { echoTargets, relayOf } from "./relay.ts";
+import { batchesOf, choiceOf, missingBatches, recordOf } from "./repair.ts";
 import type { Slot } from "./slot.ts";
 import type { Parked, SlotTable } from "./slot-table.ts";
 import type { Turn } from "./turn.ts";
@@ -210,25 +211,53 @@ export class Agreement {
   /** The one proposal of this node for the slot; check `canPropose` first. */
   propose(slot: Slot, value: Value): void {
     this.countOwn(slot, value);
+    slot.isRelay = this.relayAt(slot)?.uid === this.parts.view.selfUid;
     slot.lazyVoteUntilMs = this.parts.turn.nowMs + LAZY_VOTE_MS;
     this.sendProposal(slot, value);
     this.advance(slot);
   }
 
-  /**
-   * Proposes what another one did. Where that completes the quorum here, and the followers' votes are a quorum without
-   * the convener's, the echo leaves in the frame of the vote: nobody waits for it, and frames are what a slot costs
-   * most.
-   */
+  /** Proposes what another one did. */
   private echo(slot: Slot, value: Value): void {
-    const { log, turn, view } = this.parts;
     this.countOwn(slot, value);
+    const relay = this.relayAt(slot);
+    slot.isRelay = relay?.uid === this.parts.view.selfUid;
+    if (relay === undefined || slot.isRelay) this.echoToAll(slot, value);
+    else this.echoAround(slot, value, relay);
+    this.advance(slot);
+  }
+
+  /**
+   * Where it completes the quorum here, and the followers' votes are a quorum without the convener's, the echo leaves
+   * in the frame of the vote: nobody waits for it, and frames are what a slot costs most.
+   */
+  private echoToAll(slot: Slot, value: Value): void {
+    const { log, turn, view } = this.parts;
     const list = log.membership.rulingAt(slot.slot);
     const isComplete = slot.proposals.winner(list.quorum)?.key === value.key && !slot.hasVoted;
     const isNobodyMissing = this.areOthersEnough(list, view.peers, turn.nowMs);
     if (isComplete && isNobodyMissing) slot.isEchoHeld = true;
     else this.sendProposal(slot, value);
-    this.advance(slot);
+  }
+
+  /** To those who complete their quorums with it; to the relay in the frame of the vote. */
+  private echoAround(slot: Slot, value: Value, relay: Voter): void {
+    const { log, pace, turn, view } = this.parts;
+    slot.relay = relay.node;
+    slot.isEchoHeld = true;
+    for (const node of echoTargets(log.membership.rulingAt(slot.slot), relay, view.selfUid)) {
+      turn.effects.send(node, { kind: "proposal", slot: slot.slot, value });
+    }
+    // All that was held back is said to everybody well before anybody loses patience.
+    slot.times.resendAtMs = Math.min(slot.times.resendAtMs, turn.nowMs + pace.votePatienceMs / 2);
+  }
+
+  /** Who gathers the votes of this slot, while nobody is missing. */
+  private relayAt(slot: Slot): Voter | undefined {
+    const { log, slots, turn, view } = this.parts;
+    const list = log.membership.rulingAt(slot.slot);
+    if (!this.areOthersEnough(list, view.peers, turn.nowMs)) return undefined;
+    return relayOf(list, pickConvener(view, slots.active, turn.nowMs));
   }
 
   private countOwn(slot: Slot, value: Value): void {
@@ -305,10 +334,28 @@ export class Agreement {
     if (this.parts.slots.peek(slot.slot) !== slot) return;
     if (ballot.kind === "vote") this.votedBelow = Math.max(this.votedBelow, ballot.slot + 1);
     slot.ballotDurable(ballot);
-    if (slot.isEchoHeld && slot.ownProposal !== undefined) this.sendProposal(slot, slot.ownProposal);
-    slot.isEchoHeld = false;
-    this.parts.turn.effects.send("others", { kind: "ballot", ballot, writeNumber });
+    this.sendBallot(slot, ballot, writeNumber);
     this.advance(slot);
+  }
+
+  private sendBallot(slot: Slot, ballot: Ballot, writeNumber: number): void {
+    const { effects } = this.parts.turn;
+    const { relay, ownProposal } = slot;
+    const isCommon = ballot.kind === "vote" && ballot.phase === 0 && ballot.choice !== UNSURE;
+    // Off the common path everybody needs everything, what only the relay was told as well.
+    const isFirstToAll = relay !== undefined && !isCommon;
+    if (isFirstToAll) slot.relay = undefined;
+    const to = slot.relay ?? "others";
+    if (isFirstToAll) for (const message of recordOf(slot, writeNumber)) effects.send(to, message);
+    else {
+      if (slot.isEchoHeld && ownProposal !== undefined) {
+        effects.send(to, { kind: "proposal", slot: slot.slot, value: ownProposal });
+      }
+      effects.send(to, { kind: "ballot", ballot, writeNumber });
+    }
+    // Who watches the protocol must know of it, and what goes to all is shown to them anyway.
+    if (to !== "others") effects.send(this.parts.view.self, { kind: "ballot", ballot, writeNumber });
+    slot.isEchoHeld = false;
   }
 
   private raiseProposeBelow(slot: number): void {
@@ -329,6 +376,9 @@ export class Agreement {
     this.reassign(slot, outcome);
     this.learnPace(slot, outcome, phase);
     this.parts.turn.effects.decisions.push({ slot: slot.slot, outcome, phase });
+    if (slot.isRelay && phase !== "told") {
+      this.parts.turn.effects.send("others", { kind: "decision", slot: slot.slot, outcome });
+    }
     this.applyReady();
   }
 
@@ -345,7 +395,7 @@ export class Agreement {
     if (outcome === NULL_OUTCOME) {
       // Null slots below somebody's D come from a restart, not from contention.
       if (slot.slot >= highestDoubt(view)) pace.slotNull(turn.nowMs);
-    } else if (phase === 0 && !slot.isInDoubt) pace.slotDecided(turn.nowMs - slot.times.firstSeenMs);
+    } else if (isCommonPath(slot, phase) && !slot.isInDoubt) pace.slotDecided(turn.nowMs - slot.times.firstSeenMs);
   }
 
   private applyReady(): void {
@@ -400,4 +450,9 @@ export class Agreement {
     if (verdict.rulesFrom !== undefined) turn.effects.hasNewList = true;
     pool.removeCovered((id) => log.covers(id));
   }
+}
+
+/** Whether it was decided in phase 0, also where the relay told so whom this node had sent its vote. */
+function isCommonPath(slot: Slot, phase: number | "told"): boolean {
+  return phase === 0 || (phase === "told" && slot.relay !== undefined);
 }

@@ -6,6 +6,7 @@
 // C3  Vote(0) = v only with a quorum of Proposals v; Vote(p >= 1) = x only with a quorum of States x.
 // C4  After a quorum of Votes(p) = x exists, every State(q > p) is x.
 import { assert } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
 import type { PlantedFault } from "../observer.ts";
 import {
   type Ballot,
@@ -59,6 +60,10 @@ export class Slot {
   held: Value | undefined;
   /** The own proposal waits for the own vote, to leave with it. */
   isEchoHeld = false;
+  /** Who gathers the votes, while this slot is on the common path; undefined when everybody tells everybody. */
+  relay: NodeId | undefined;
+  /** This node is the one who gathers them, and tells what they decide. */
+  isRelay = false;
   /** Until then the first vote for the own value waits: the others' votes alone may decide. */
   lazyVoteUntilMs = Number.NEGATIVE_INFINITY;
   decision: Outcome | undefined;
