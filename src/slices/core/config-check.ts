@@ -8,8 +8,8 @@
 import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { JsonSchema } from "./manifest.ts";
 
-/** Fields, items, names and alternatives looked at; a few milliseconds. Few configs have so many. */
-export const CONFIG_LOOKS_MAX = 50_000;
+/** Fields, items, names and alternatives looked at for one blueprint: some ten milliseconds at worst. */
+export const CONFIG_LOOKS_MAX = 10_000;
 /** Levels of schema and of value together, references included. */
 const DEPTH_MAX = 64;
 /** More say nothing new. */
@@ -20,15 +20,19 @@ const ALTERNATIVES_SHOWN = 3;
 /** JSON Schema has no more. */
 const TYPES_SHOWN = 7;
 
+/** What is left of the work that one blueprint may cost. */
+export interface CheckEffort {
+  looksLeft: number;
+}
+
 /** What is certainly wrong with `config`, the first few of it. Never throws, whatever the schema is. */
-export function checkConfig(schema: JsonSchema, config: unknown): readonly SchemaIssue[] {
-  return judge({ root: schema, looksLeft: CONFIG_LOOKS_MAX }, schema, { value: config, path: [], depth: 0 })
-    .slice(0, ISSUES_MAX);
+export function checkConfig(schema: JsonSchema, config: unknown, effort: CheckEffort): readonly SchemaIssue[] {
+  return judge({ root: schema, effort }, schema, { value: config, path: [], depth: 0 }).slice(0, ISSUES_MAX);
 }
 
 interface Walk {
   readonly root: JsonSchema;
-  looksLeft: number;
+  readonly effort: CheckEffort;
 }
 
 /** A value and where it is. */
@@ -54,9 +58,9 @@ function judge(walk: Walk, schema: unknown, at: Place): readonly SchemaIssue[] {
 }
 
 /** False once the work is used up: everything that follows passes. */
-function spend(walk: Walk, looks: number): boolean {
-  walk.looksLeft -= looks;
-  return walk.looksLeft >= 0;
+function spend({ effort }: Walk, looks: number): boolean {
+  effort.looksLeft -= looks;
+  return effort.looksLeft >= 0;
 }
 
 const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {

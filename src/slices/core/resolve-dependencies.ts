@@ -8,7 +8,7 @@ import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { BlueprintDocument, SliceDocument } from "../../sdk/blueprint.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import { toCanonical } from "./canonical.ts";
-import { checkConfig } from "./config-check.ts";
+import { checkConfig, CONFIG_LOOKS_MAX, type CheckEffort } from "./config-check.ts";
 import { isDeeperThan } from "./data-depth.ts";
 import type { ResolvedUse } from "./instance-spec.ts";
 import { findLoadCycle } from "./load-order.ts";
@@ -40,10 +40,12 @@ export function resolveBlueprint(request: ResolveRequest): ResolvedBlueprint {
   const issues: SchemaIssue[] = [];
   const chosen = chooseArtifacts(request, issues);
   const slices: [string, ResolvedSlice][] = [];
+  const effort: CheckEffort = { looksLeft: CONFIG_LOOKS_MAX };
   for (const [slice, manifest] of chosen) {
     const document = request.document.slices[slice];
     if (document === undefined) continue;
-    issues.push(...configIssues(slice, document, manifest), ...loadIssues(slice, manifest, request.document));
+    const config = configIssues(slice, { document, manifest }, effort);
+    issues.push(...config, ...loadIssues(slice, manifest, request.document));
     const uses = resolveUses(request, chosen, slice, issues);
     if (issues.length === 0) slices.push([slice, resolvedSlice(document, manifest, uses)]);
   }
@@ -150,7 +152,11 @@ function rangeOf(use: ManifestUse): { readonly range?: string } {
   return use.artifact === undefined ? {} : { range: parseArtifactReference(use.artifact).range };
 }
 
-function configIssues(slice: string, document: SliceDocument, manifest: Manifest): readonly SchemaIssue[] {
+function configIssues(
+  slice: string,
+  { document, manifest }: { readonly document: SliceDocument; readonly manifest: Manifest },
+  effort: CheckEffort,
+): readonly SchemaIssue[] {
   const path = ["slices", slice, "config"];
   if (manifest.config === undefined) {
     const message = `${manifest.artifact} takes no config: leave it out`;
@@ -159,7 +165,7 @@ function configIssues(slice: string, document: SliceDocument, manifest: Manifest
   if (isDeeperThan(document.config, CONFIG_DEPTH_MAX)) {
     return [{ path, message: `it is deeper than ${CONFIG_DEPTH_MAX} levels: make it flatter` }];
   }
-  return checkConfig(manifest.config, document.config ?? {})
+  return checkConfig(manifest.config, document.config ?? {}, effort)
     .map((issue) => ({ path: [...path, ...issue.path], message: issue.message }));
 }
 

@@ -1,7 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { checkConfig } from "../../../src/slices/core/config-check.ts";
+import type { SchemaIssue } from "../../../src/base/schema-issues.ts";
+import {
+  checkConfig as checkWithin, CONFIG_LOOKS_MAX, type CheckEffort,
+} from "../../../src/slices/core/config-check.ts";
+import type { JsonSchema } from "../../../src/slices/core/manifest.ts";
 
 const manifestSchema = z.object({
   currency: z.string().length(3),
@@ -20,6 +24,9 @@ const manifestSchema = z.object({
 });
 const schema = { ...z.toJSONSchema(manifestSchema, { io: "input" }) };
 const good = { currency: "EUR" };
+
+const checkConfig = (hostile: JsonSchema, config: unknown): readonly SchemaIssue[] =>
+  checkWithin(hostile, config, { looksLeft: CONFIG_LOOKS_MAX });
 
 describe("a config that is right", () => {
   test.each([
@@ -105,6 +112,13 @@ describe("a hostile schema costs little, and what it hides passes", () => {
   test("an issue that is found stays found beside it", () => {
     const hostile = { type: "object", properties: { a: { type: "string" }, b: both({ $ref: "#" }) } };
     expect(checkConfig(hostile, { a: 1, b: {} })).toEqual([{ path: ["a"], message: "expected string, found number" }]);
+  });
+
+  test("what one config has cost another one of the blueprint cannot", () => {
+    const effort: CheckEffort = { looksLeft: CONFIG_LOOKS_MAX };
+    expect(checkWithin(both({ $ref: "#" }), 1, effort)).toEqual([]);
+    expect(effort.looksLeft).toBeLessThan(0);
+    expect(checkWithin({ type: "object", properties: { a: { type: "string" } } }, { a: 1 }, effort)).toEqual([]);
   });
 
   test("no more than twenty issues are told", () => {
