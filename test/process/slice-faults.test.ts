@@ -60,6 +60,26 @@ test("a slice that loops for ever is replaced by a fresh instance, and its node 
   expect(await fleet.process("n1").stop("SIGTERM")).toEqual({ code: 0, signal: null });
 });
 
+test("a node that stops gives calls in flight their time, and stop() its own after them", async () => {
+  const fleet = await NodeFleet.open({ names: ["n1"], config: { deployment: { stopDrainMsMax: 300 } } });
+  await fleet.startAll();
+  const stop = "stop: async (ctx) => { await new Promise((go) => setTimeout(go, 500)); ctx.log.info('let go'); },";
+  await push(fleet, "demo:hold:1.0.0", sliceSource("hold", "(input) => input.hold ? new Promise(() => {}) : 1", stop));
+  await apply(fleet, "hold");
+  await serving(fleet, "hold");
+  const headers = { "x-deadline-ms": "60000" };
+  const url = `${fleet.api("n1")}/v1/call/hold/ping`;
+  const held = ask(url, { method: "POST", body: { hold: true }, headers }).catch(() => undefined);
+  await eventually("the call to run", async () => {
+    const { body } = await ask(`${fleet.api("n1")}/metrics`);
+    return /aether_calls_in_flight\S* 1\n/.test(String(body)) || undefined;
+  });
+  expect(await fleet.process("n1").stop("SIGTERM")).toEqual({ code: 0, signal: null });
+  expect(fleet.process("n1").logged("slice.log").map(({ text }) => text)).toContain("let go");
+  expect(fleet.process("n1").logged("node.stop-step-failed")).toEqual([]);
+  await held;
+});
+
 test("a node with many instances has nothing to complain about", async () => {
   const fleet = await NodeFleet.open({ names: ["n1"] });
   await fleet.startAll();

@@ -168,6 +168,19 @@ describe("calls into an instance", () => {
   });
 });
 
+describe("an instance that is deactivated in less time than usual", () => {
+  test("cancels its calls after that time, and stop() still has its own", async () => {
+    await using fixture = await openFixture();
+    const stop = "stop: async (ctx) => { await new Promise((go) => setTimeout(go, 100)); ctx.log.info('stopped'); }";
+    const spec = await fixture.run(runBundle("() => new Promise(() => {})", "", stop));
+    const running = invoke(fixture, spec.key, 1);
+    await fixture.store.deactivate(spec.key, NEVER, { drainMsMax: 30 });
+    expect(await running).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT", outcome: "unknown" } });
+    await until(fixture.clock, () => fixture.lines.some(({ text }) => text === "stopped"));
+    expect(fixture.store.hosted().get(spec.key)).toBe("loaded");
+  });
+});
+
 describe("calls out of an instance", () => {
   const pricing = "{ name: 'pricing', methods: { quote: { input: z.object({ sku: z.string() }), " +
     "output: z.object({ cents: z.number() }), effect: 'read', timeoutMs: 3000 } } }";
@@ -306,7 +319,7 @@ describe("faults of one instance", () => {
   });
 
   test("a handler that loops for ever costs its instance, and only that", async () => {
-    await using fixture = await openFixture({ config: { stallMsMax: 200 } });
+    await using fixture = await openFixture({ config: { stallMsMax: 1_000 } });
     const bad = await fixture.run(runBundle("(input) => { for (; input;); return 1; }"));
     const good = await fixture.run(runBundle("async (input) => input"), { artifact: OTHER });
     const looping = invoke(fixture, bad.key, true);
@@ -318,7 +331,7 @@ describe("faults of one instance", () => {
   });
 
   test("handlers that never end after their callers left cost their instance once no other call can run", async () => {
-    await using fixture = await openFixture({ config: { stallMsMax: 200 } });
+    await using fixture = await openFixture({ config: { stallMsMax: 1_000 } });
     const bad = await fixture.run(runBundle("() => new Promise(() => {})"), { concurrency: 2 });
     await Promise.all([1, 2].map(() => invoke(fixture, bad.key, 1, { timeoutMs: 20 })));
     await until(fixture.clock, () => fixture.lost.length > 0);

@@ -32,13 +32,13 @@ const faults: readonly Fault[] = [
   {
     name: "loops without any call",
     rest: "start: () => void setTimeout(() => { for (;;); }, 5)",
-    config: { stallMsMax: 200 },
+    config: { stallMsMax: 1_000 },
     reason: /event loop stood still/,
   },
   {
     name: "never gives its event loop a turn",
     rest: "start: () => void setTimeout(() => { const again = () => Promise.resolve().then(again); again(); }, 5)",
-    config: { stallMsMax: 200 },
+    config: { stallMsMax: 1_000 },
     reason: /event loop stood still/,
   },
   {
@@ -83,20 +83,20 @@ const faults: readonly Fault[] = [
   {
     name: "prints in a loop",
     handler: "() => { for (;;) console.log('x'.repeat(100)); }",
-    config: { stallMsMax: 200 },
+    config: { stallMsMax: 1_000 },
     reason: /event loop stood still/,
   },
   {
     name: "logs in a loop",
     handler: "(_, ctx) => { for (;;) ctx.log.info('x'.repeat(100)); }",
-    config: { stallMsMax: 200 },
+    config: { stallMsMax: 1_000 },
     reason: /event loop stood still/,
   },
   {
     name: "posts on the port of its thread in a loop",
     head: WORKER_THREADS,
     handler: "() => { for (;;) parentPort.postMessage('x'.repeat(1000)); }",
-    config: { stallMsMax: 200 },
+    config: { stallMsMax: 1_000 },
     reason: /event loop stood still/,
   },
   {
