@@ -3,7 +3,7 @@
 import { AetherError, toAetherError, type AetherErrorOptions, type ErrorBody } from "../base/errors.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { NodeId } from "../base/ids.ts";
-import type { Random } from "../base/random.ts";
+import { SeededRandom, type Random } from "../base/random.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoint-lookup.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
@@ -68,7 +68,8 @@ export class Invoker implements OutgoingCalls {
     this.ports = ports;
     this.config = config;
     this.metrics = createInvocationMetrics(env.telemetry);
-    this.random = env.random.fork("invoker");
+    // Drawing each choice from the operating system would cost a call more than the choice.
+    this.random = new SeededRandom(env.random.fork("invoker").below(2 ** 32));
     this.hops = new HopIds(env.random.fork("trace"));
     ports.lookup.onChange(() => this.takeChange());
   }
@@ -133,7 +134,7 @@ export class Invoker implements OutgoingCalls {
   ): void {
     const { endpoint, startMs } = ticket;
     const nowMs = this.env.clock.nowMs();
-    const usualMs = this.loads.loadOf(endpoint, nowMs).latencyMs;
+    const usualMs = this.loads.usualMsOf(endpoint);
     const verdict = judgeAttempt(result, { ...caller, waitedMs: nowMs - startMs, usualMs });
     const change = this.loads.end(ticket, verdict, nowMs);
     if (change === undefined) return;
@@ -194,8 +195,9 @@ export class Invoker implements OutgoingCalls {
   private lookUp({ call, tried }: Progress): Found | undefined {
     const { lookup, self } = this.ports;
     const nowMs = this.env.clock.nowMs();
+    const endpoints = lookup.find(call.slice, call.method);
     const picked = pickEndpoint({
-      endpoints: lookup.find(call.slice, call.method),
+      endpoints,
       tried,
       artifact: call.artifact,
       range: call.range,
@@ -206,7 +208,7 @@ export class Invoker implements OutgoingCalls {
       random: this.random,
     });
     if (picked !== undefined) return { kind: "endpoint", picked };
-    if (lookup.isKnown(call.slice)) return undefined;
+    if (endpoints.all.endpoints.length > 0 || lookup.isKnown(call.slice)) return undefined;
     const message = `no blueprint has a slice "${call.slice}"; apply one, or check the name`;
     return { kind: "none", error: notSent("E_NOT_FOUND", message) };
   }

@@ -26,6 +26,8 @@ interface Entry {
   inFlight: number;
   latencyMs: number | undefined;
   measuredMs: number;
+  /** Smoothed, of answers only: a failure says nothing about what is usual. */
+  usualMs: number | undefined;
   breaker: BreakerState;
 }
 
@@ -36,8 +38,6 @@ const SMOOTHING = 0.2;
 const HALF_LIFE_MS = 10_000;
 /** A failure counts as an answer that took so many times as long as usual: failing fast must not attract calls. */
 const FAILURE_FACTOR = 10;
-/** Beyond this one endpoint is as bad as another. */
-const LATENCY_MS_MAX = 60_000;
 /** What an endpoint that never answered is assumed to take usually. */
 const USUAL_MS_ASSUMED = 1;
 /** Instances seen by one node; beyond it the idle ones are forgotten. */
@@ -57,6 +57,11 @@ export class EndpointLoads {
     const entry = this.entries.get(endpoint.id);
     if (entry === undefined) return IDLE;
     return { inFlight: entry.inFlight, latencyMs: agedLatency(entry, nowMs) };
+  }
+
+  /** What an answer from there takes; undefined while there was none. */
+  usualMsOf({ id }: Endpoint): number | undefined {
+    return this.entries.get(id)?.usualMs;
   }
 
   standingOf(endpoint: Endpoint, nowMs: number): Standing {
@@ -100,7 +105,7 @@ export class EndpointLoads {
     const known = this.entries.get(id);
     if (known !== undefined) return known;
     if (this.entries.size >= ENTRIES_MAX) this.forgetIdle();
-    const entry: Entry = { inFlight: 0, latencyMs: undefined, measuredMs: 0, breaker: CLOSED };
+    const entry: Entry = { inFlight: 0, latencyMs: undefined, measuredMs: 0, usualMs: undefined, breaker: CLOSED };
     this.entries.set(id, entry);
     return entry;
   }
@@ -129,11 +134,15 @@ function measure(entry: Entry, verdict: Verdict, { tookMs, nowMs }: { tookMs: nu
   // A handler's failure is quick, or slow, for reasons of its own.
   if (verdict === "neutral" || verdict === "handled") return;
   const hasFailed = verdict === "failed";
-  const before = agedLatency(entry, nowMs) ?? (hasFailed ? USUAL_MS_ASSUMED : undefined);
-  const countsMs = hasFailed ? Math.max(tookMs, FAILURE_FACTOR * (before ?? USUAL_MS_ASSUMED)) : tookMs;
-  const smoothed = before === undefined ? countsMs : before + (countsMs - before) * SMOOTHING;
-  entry.latencyMs = Math.min(smoothed, LATENCY_MS_MAX);
+  if (!hasFailed) entry.usualMs = smoothed(entry.usualMs, tookMs);
+  const usualMs = entry.usualMs ?? USUAL_MS_ASSUMED;
+  const before = agedLatency(entry, nowMs) ?? (hasFailed ? usualMs : undefined);
+  entry.latencyMs = smoothed(before, hasFailed ? Math.max(tookMs, FAILURE_FACTOR * usualMs) : tookMs);
   entry.measuredMs = nowMs;
+}
+
+function smoothed(before: number | undefined, measured: number): number {
+  return before === undefined ? measured : before + (measured - before) * SMOOTHING;
 }
 
 function eventOf(verdict: Verdict, isProbe: boolean): BreakerEvent {

@@ -88,20 +88,26 @@ function drawTwo({ endpoints, local }: EndpointGroup, request: PickRequest): Pic
 
 function pickFromAll(group: EndpointGroup, request: PickRequest): Picked | undefined {
   let best = UNUSABLE;
-  let pool: Endpoint[] = [];
+  let asGood = 0;
   let untried = 0;
   for (const endpoint of group.endpoints) {
     const rank = rankOf(endpoint, request);
-    if (rank === PROBE || rank === UNTRIED) untried += 1;
-    if (rank < best) {
-      best = rank;
-      pool = [];
-    }
-    if (rank === best && rank !== UNUSABLE) pool.push(endpoint);
+    if (rank <= UNTRIED) untried += 1;
+    if (rank > best) continue;
+    asGood = rank < best ? 1 : asGood + 1;
+    best = rank;
   }
+  if (best === UNUSABLE) return undefined;
+  // As a rule all are as good as each other.
+  const pool = asGood === group.endpoints.length ? group : thoseOfRank(best, group, request);
   const endpoint = pickOfTwo(pool, request);
   if (endpoint === undefined) return undefined;
-  return { endpoint, hasOther: untried > 1 || (best === AVOIDED && pool.length > 1) };
+  return { endpoint, hasOther: untried > 1 || (best === AVOIDED && asGood > 1) };
+}
+
+function thoseOfRank(rank: number, { endpoints, local }: EndpointGroup, request: PickRequest): EndpointGroup {
+  const isOfRank = (endpoint: Endpoint): boolean => rankOf(endpoint, request) === rank;
+  return { endpoints: endpoints.filter(isOfRank), local: local.filter(isOfRank) };
 }
 
 function rankOf(endpoint: Endpoint, request: PickRequest): number {
@@ -118,13 +124,14 @@ function rankOf(endpoint: Endpoint, request: PickRequest): number {
 }
 
 /** The better of two random ones; on this node the first candidate is local, so that local is always considered. */
-function pickOfTwo(pool: readonly Endpoint[], request: PickRequest): Endpoint | undefined {
-  if (pool.length <= 1) return pool[0];
-  const local = pool.filter(({ node }) => node === request.self);
-  const first = drawOne(local.length > 0 ? local : pool, request);
-  const second = drawOne(pool.filter((endpoint) => endpoint !== first), request);
-  if (first === undefined || second === undefined) return first ?? second;
-  return betterOf(first, second, request);
+function pickOfTwo({ endpoints, local }: EndpointGroup, request: PickRequest): Endpoint | undefined {
+  if (endpoints.length <= 1) return endpoints[0];
+  const first = drawOne(local.length > 0 ? local : endpoints, request);
+  if (first === undefined) return undefined;
+  // One of the others, each as likely.
+  const drawn = request.random.below(endpoints.length - 1);
+  const second = endpoints[drawn < endpoints.indexOf(first) ? drawn : drawn + 1];
+  return second === undefined ? first : betterOf(first, second, request);
 }
 
 function drawOne(pool: readonly Endpoint[], { random }: PickRequest): Endpoint | undefined {

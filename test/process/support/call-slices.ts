@@ -7,10 +7,16 @@ import type { ManifestMethod, ManifestUse } from "../../../src/slices/core/manif
 import { ask, eventually, type FleetOptions, NodeFleet } from "../../support/node-fleet.ts";
 import { sampleManifest } from "../../unit/slices-build/sample-artifacts.ts";
 
+export interface HandmadeMethod {
+  readonly effect: ManifestMethod["effect"];
+  readonly handler: string;
+  readonly timeoutMs?: number;
+}
+
 /** A slice as JavaScript: its methods with their effect and the text of their handlers. */
 export interface HandmadeSlice {
   readonly artifact: string;
-  readonly methods: Readonly<Record<string, { readonly effect: ManifestMethod["effect"]; readonly handler: string }>>;
+  readonly methods: Readonly<Record<string, HandmadeMethod>>;
   /** By alias: the slice that is called, and its methods. */
   readonly uses?: Readonly<Record<string, ManifestUse & { readonly methods: Readonly<Record<string, string>> }>>;
   /** Text in front, and further fields of the definition. */
@@ -28,8 +34,9 @@ export function sliceName({ artifact }: HandmadeSlice): string {
 function sourceOf(slice: HandmadeSlice): string {
   const methods = Object.entries(slice.methods);
   const uses = Object.entries(slice.uses ?? {});
-  const entry = (name: string, effect: string): string =>
-    `${name}: { input: any, output: any, effect: "${effect}", timeoutMs: ${TIMEOUT_MS} }`;
+  const entry = (name: string, effect: string, timeoutMs = TIMEOUT_MS): string =>
+    `${name}: { input: any, output: any, effect: "${effect}", timeoutMs: ${timeoutMs} }`;
+  const own = methods.map(([name, { effect, timeoutMs }]) => entry(name, effect, timeoutMs));
   const contract = (name: string, entries: readonly string[]): string =>
     `{ name: "${name}", methods: { ${entries.join(", ")} } }`;
   return `
@@ -43,9 +50,10 @@ const sleep = (ms, signal) => new Promise((resolve) => {
 });
 ${slice.head ?? ""}
 export default {
-  contract: ${contract(sliceName(slice), methods.map(([name, { effect }]) => entry(name, effect)))},
-  uses: { ${uses.map(([alias, { slice: name, methods: used }]) =>
-    `${alias}: ${contract(name, Object.entries(used).map(([called, effect]) => entry(called, effect)))}`).join(", ")} },
+  contract: ${contract(sliceName(slice), own)},
+  uses: { ${uses.map(([alias, { slice: name, methods: used }]) => {
+    return `${alias}: ${contract(name, Object.entries(used).map(([called, effect]) => entry(called, effect)))}`;
+  }).join(", ")} },
   methods: { ${methods.map(([name, { handler }]) => `${name}: ${handler}`).join(",\n")} },
   ${slice.rest ?? ""}
 };`;
@@ -59,15 +67,18 @@ function archiveOf(slice: HandmadeSlice): Uint8Array<ArrayBuffer> {
     uses: Object.fromEntries(Object.entries(slice.uses ?? {}).map(([alias, { slice: name, artifact }]) =>
       [alias, { slice: name, ...(artifact === undefined ? {} : { artifact }) }])),
   });
-  const methods = Object.entries(slice.methods).map(([name, { effect }]) =>
-    [name, { effect, timeoutMs: TIMEOUT_MS, input: {}, output: {} }] as const);
+  const methods = Object.entries(slice.methods).map(([name, { effect, timeoutMs = TIMEOUT_MS }]) =>
+    [name, { effect, timeoutMs, input: {}, output: {} }] as const);
   return new Uint8Array(encodeArchive({ ...manifest, methods: Object.fromEntries(methods) }, bundle));
 }
 
-/** Three nodes; each has the label `name`. */
+/** Three nodes; each has the label `name`, and `side`: the last one calls, the others are hosts. */
 export async function createLabelledFleet(options: FleetOptions = {}): Promise<NodeFleet> {
   const fleet = await NodeFleet.create(options);
-  const started = await Promise.all(fleet.names.map((name) => fleet.launch(name, { labels: { name } })));
+  const started = await Promise.all(fleet.names.map((name) => {
+    const side = name === fleet.names.at(-1) ? "caller" : "host";
+    return fleet.launch(name, { labels: { name, side } });
+  }));
   await Promise.all(started.map((node) => node.ready()));
   return fleet;
 }
@@ -97,9 +108,9 @@ const errorAnswer = z
 
 /** A call over HTTP: its status, its output, or its error. */
 export async function callOver(
-  fleet: NodeFleet, node: string, path: string, body: unknown = {}, deadlineMs = 5_000,
+  fleet: NodeFleet, node: string, path: string, body: unknown = {}, deadlineMs: number | "none" = 5_000,
 ): Promise<{ readonly status: number; readonly output: unknown; readonly error: z.output<typeof errorAnswer> }> {
-  const headers = { "x-deadline-ms": String(deadlineMs) };
+  const headers: Record<string, string> = deadlineMs === "none" ? {} : { "x-deadline-ms": String(deadlineMs) };
   const answer = await ask(`${fleet.api(node)}/v1/call/${path}`, { method: "POST", body, headers });
   return { status: answer.status, output: answer.body, error: errorAnswer.parse(answer.body) };
 }

@@ -28,7 +28,9 @@ describe("what an attempt says of its endpoint", () => {
 
   test("silence says nothing when the caller left, or gave less time than the endpoint usually takes", () => {
     const silence = failure("no-answer", "E_TIMEOUT");
-    expect(judgeAttempt(silence, { ...PATIENT, hasCallerLeft: true })).toBe("neutral");
+    expect(judgeAttempt(silence, { ...PATIENT, hasCallerLeft: true, waitedMs: 500 })).toBe("neutral");
+    // Its own clock said that time was over, a moment before ours.
+    expect(judgeAttempt(silence, { ...PATIENT, hasCallerLeft: true, waitedMs: 990 })).toBe("failed");
     expect(judgeAttempt(silence, { ...PATIENT, usualMs: 2_000 })).toBe("neutral");
     expect(judgeAttempt(silence, { ...PATIENT, usualMs: undefined })).toBe("failed");
     // It ended before its time was over: not for want of patience.

@@ -178,6 +178,15 @@ describe("what is known of loads", () => {
     expect(loads.loadOf(endpoint, 10).latencyMs).toBeGreaterThan(10);
   });
 
+  test("failures do not change what is usual there", () => {
+    const loads = new EndpointLoads();
+    expect(loads.usualMsOf(endpoint)).toBeUndefined();
+    loads.end(loads.begin(endpoint, 0), "answered", 10);
+    for (let failures = 0; failures < 3; failures += 1) loads.end(loads.begin(endpoint, 10), "failed", 1_010);
+    expect(loads.usualMsOf(endpoint)).toBe(10);
+    expect(loads.loadOf(endpoint, 1_010).latencyMs).toBeGreaterThan(100);
+  });
+
   test("five failures open the breaker, and a probe that is answered makes the endpoint as good as new", () => {
     const loads = new EndpointLoads();
     const changes = Array.from({ length: 5 }, () => loads.end(loads.begin(endpoint, 0), "failed", 0));
