@@ -3,6 +3,7 @@
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
 import type { CallOptions, Client, Contract, Method } from "../sdk/contract.ts";
+import type { CallFailureClass } from "../slices/core/call-failure.ts";
 import type { CallReply, OutgoingCalls } from "../slices/outgoing-calls.ts";
 import type { World } from "./sim/world.ts";
 import type { WorldPump } from "./world-pump.ts";
@@ -88,14 +89,18 @@ function pass(world: World, delayMs: number): Promise<void> {
 }
 
 function connectionLost({ name }: ClientCall): AetherError {
-  return new AetherError("E_TIMEOUT", `the connection was lost while ${name} was under way: it may have run`);
+  const message = `the connection was lost while ${name} was under way: it may have run`;
+  return new AetherError("E_TIMEOUT", message, { details: NO_ANSWER });
 }
 
 function noAnswer({ name, method }: ClientCall): AetherError {
   const outcome = method.effect === "read" ? "none" : "unknown";
-  return new AetherError("E_TIMEOUT", `no answer to ${name} before its deadline`, { outcome });
+  return new AetherError("E_TIMEOUT", `no answer to ${name} before its deadline`, { outcome, details: NO_ANSWER });
 }
 
 function noNode({ name }: ClientCall): AetherError {
-  return new AetherError("E_UNAVAILABLE", `no node took the call of ${name} before its deadline: start one`);
+  const message = `no node took the call of ${name} before its deadline: start one`;
+  return new AetherError("E_UNAVAILABLE", message, { details: { class: "not-sent" satisfies CallFailureClass } });
 }
+
+const NO_ANSWER = { class: "no-answer" satisfies CallFailureClass };

@@ -124,7 +124,8 @@ describe("a test cluster", () => {
     const { host, other } = await placeOf(cluster);
     const [writing, reading] = [cluster.slice(ledger, { via: other }).add({ id: "a" }), cluster.slice(ledger).sum({})];
     cluster.kill(other);
-    await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    const inDoubt = { code: "E_TIMEOUT", outcome: "unknown", details: { class: "no-answer" } };
+    await expect(writing).rejects.toMatchObject(inDoubt);
     expect((await reading).count).toBeLessThanOrEqual(1);
     expect(host).not.toBe(other);
   });
