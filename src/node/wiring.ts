@@ -7,13 +7,11 @@ import type { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceStack } from "../base/resource-stack.ts";
 import { changeMembers } from "../cluster/change-members.ts";
-import { ClusterServices, type ClusterServicesConfig } from "../cluster/cluster-services.ts";
+import type { ClusterServices, ClusterServicesConfig } from "../cluster/cluster-services.ts";
 import type { Group, GroupMembership, MembershipView } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
-import { createInvocation } from "../invocation/create-invocation.ts";
-import type { Invoker } from "../invocation/invoker.ts";
 import { BackupSource } from "../kvstore/backup-source.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
@@ -25,13 +23,10 @@ import { MessageRouter } from "../net/message-router.ts";
 import { ArtifactRemoval } from "../slices/artifact-removal.ts";
 import { ArtifactService } from "../slices/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
-import { BlueprintStore } from "../slices/blueprint-store.ts";
 import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
 import { LocalCopies } from "../slices/local-copies.ts";
-import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
-import { ArtifactRepository } from "../slices/repository.ts";
-import { SliceStore } from "../slices/slice-store.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
+import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
 import { instanceStopMs } from "./time-limits.ts";
@@ -155,16 +150,10 @@ async function openGroup(parts: {
   }
 }
 
-interface Work {
-  readonly cluster: ClusterServices;
-  readonly slices: SliceStore;
-  readonly invoker: Invoker;
-  readonly artifacts: ArtifactRepository;
-  readonly blueprints: BlueprintStore;
+interface Work extends NodeWork {
   readonly copies: LocalCopies;
 }
 
-/** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
 function openWork(parts: {
   readonly config: NodeConfig;
   readonly env: Env;
@@ -175,33 +164,21 @@ function openWork(parts: {
 }): Work {
   const { config, env, router, group, kv, onFatal } = parts;
   const cache = createDirectoryBlobCache(join(config.dataDir, "artifacts"));
-  const artifacts = new ArtifactRepository({ kv, clock: env.clock, cache });
-  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
-  const cluster = new ClusterServices(
-    env,
-    { kv, messaging: router, group, onFatal },
-    {
-      node: config.node,
-      ...group.origin,
-      peerAddress: config.advertise ?? router.url,
-      apiAddress: config.api,
-      labels: config.labels,
-      ...instanceLimits(config),
-      capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
-      artifacts: config.artifacts,
-    },
-  );
-  // Calls begin only after `start`: by then the invoker is there.
-  const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const bundles = createBundleFiles(join(config.dataDir, "bundles"));
-  const slices = new SliceStore(env, { artifacts, bundles, calls }, config.runtime);
-  const invoker = createInvocation(
-    env,
-    { lookup: cluster.registry, local: slices, messaging: router, self: config.node },
-    config.invocation,
-  );
+  const self = {
+    node: config.node,
+    peerAddress: config.advertise ?? router.url,
+    apiAddress: config.api,
+    labels: config.labels,
+    ...instanceLimits(config),
+    capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
+    artifacts: config.artifacts,
+  };
+  const { runtime, invocation } = config;
+  const ports = { messaging: router, group, kv, bundles, cache, onFatal };
+  const work = openNodeWork(env, ports, { self, runtime, invocation });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
-  return { cluster, slices, invoker, artifacts, blueprints, copies };
+  return { ...work, copies };
 }
 
 function instanceLimits(config: NodeConfig): Pick<ClusterServicesConfig, "limits" | "stop"> {

@@ -1,26 +1,20 @@
-// Owns: one simulated node: the parts of a real one over the ports of a simulated machine, wired as in src/node.
+// Owns: one simulated node: the parts and the wiring of a real one, over the ports of a simulated machine.
 // Not here: the HTTP API, files. Bundles stay in memory, and what runs them is sim-workers.ts.
 import { sha256 } from "../base/digest.ts";
 import { parseNodeId, type NodeId } from "../base/ids.ts";
 import { GiB } from "../base/units.ts";
-import { ClusterServices } from "../cluster/cluster-services.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import type { Telemetry } from "../env/telemetry.ts";
-import { createInvocation } from "../invocation/create-invocation.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
-import type { Invoker } from "../invocation/invoker.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
-import { BlueprintStore } from "../slices/blueprint-store.ts";
-import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
-import { ArtifactRepository } from "../slices/repository.ts";
+import { openNodeWork, type NodeWork } from "../node/node-work.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
-import { SliceStore } from "../slices/slice-store.ts";
 import type { ProcessEnv } from "./sim/machine.ts";
 import { createSimTelemetry } from "./sim/sim-telemetry.ts";
 import { createSimWorkers } from "./sim/sim-workers.ts";
@@ -29,14 +23,10 @@ import type { World } from "./sim/world.ts";
 import type { TestSlice } from "./test-slice.ts";
 
 /** A node whose process has opened its disks and runs. */
-export interface SimNode {
+export interface SimNode extends NodeWork {
   readonly process: SimProcess;
   readonly group: GroupDriver;
   readonly kv: KvStore;
-  readonly cluster: ClusterServices;
-  readonly invoker: Invoker;
-  readonly artifacts: ArtifactRepository;
-  readonly blueprints: BlueprintStore;
   /** As after SIGTERM: own instances away, calls answered, state on disk. Then the process may end. */
   drain(): Promise<void>;
 }
@@ -72,12 +62,11 @@ export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise
   const { clock, messaging, process } = env;
   new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, process.node).start();
   work.cluster.start(work.slices);
-  const { cluster, invoker, artifacts, blueprints } = work;
   const drain = async (): Promise<void> => {
-    await cluster.drainAndStop();
+    await work.cluster.drainAndStop();
     await state.checkpoint();
   };
-  return { process, group, kv, cluster, invoker, artifacts, blueprints, drain };
+  return { ...work, process, group, kv, drain };
 }
 
 async function openFoundation(
@@ -104,35 +93,21 @@ async function openFoundation(
   return { group, state, kv: new KvStore({ group, state, clock, history }) };
 }
 
-interface Work {
-  readonly cluster: ClusterServices;
-  readonly slices: SliceStore;
-  readonly invoker: Invoker;
-  readonly artifacts: ArtifactRepository;
-  readonly blueprints: BlueprintStore;
-}
-
 function openWork(
   env: ProcessEnv,
   { telemetry, group, kv }: { readonly telemetry: Telemetry; readonly group: GroupDriver; readonly kv: KvStore },
   { world, labels, slices: known, onFatal }: SimNodePorts,
-): Work {
+): NodeWork {
   const { process, clock, messaging, random } = env;
   const { node } = process;
-  const artifacts = new ArtifactRepository({ kv, clock });
-  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
-  const cluster = new ClusterServices({ clock, telemetry }, { kv, messaging, group, onFatal }, {
-    node, ...group.origin, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY,
-  });
-  // Calls begin only after `start`: by then the invoker is there.
-  const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const bundles = { put: (bundle: Uint8Array) => Promise.resolve(sha256(bundle)) };
   const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice });
-  const slices = new SliceStore({ clock, workers, telemetry }, { artifacts, bundles, calls }, RuntimeConfig.parse({}));
-  const ports = { lookup: cluster.registry, local: slices, messaging, self: node };
-  const invoker = createInvocation({ clock, random, telemetry }, ports, InvocationConfig.parse({}));
-  return { cluster, slices, invoker, artifacts, blueprints };
+  return openNodeWork({ clock, random, workers, telemetry }, { messaging, group, kv, bundles, onFatal }, {
+    self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY },
+    runtime: RuntimeConfig.parse({}),
+    invocation: InvocationConfig.parse({}),
+  });
 }
 
 function addressOf(node: NodeId): string {

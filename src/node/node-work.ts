@@ -1,0 +1,59 @@
+// Owns: how the parts above the store are put together: a node's place in the cluster, its slices, and calls. A real
+// node and a simulated one share it; only what is behind the ports differs.
+import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
+import type { GroupDriver } from "../consensus/group-driver.ts";
+import type { Env } from "../env/env.ts";
+import { createInvocation } from "../invocation/create-invocation.ts";
+import type { InvocationConfig } from "../invocation/invocation-config.ts";
+import type { Invoker } from "../invocation/invoker.ts";
+import type { KvStore } from "../kvstore/kv-store.ts";
+import type { BlobCache } from "../slices/blob-cache.ts";
+import { BlueprintStore } from "../slices/blueprint-store.ts";
+import type { BundleFiles } from "../slices/bundle-files-adapter.ts";
+import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
+import { ArtifactRepository } from "../slices/repository.ts";
+import type { RuntimeConfig } from "../slices/runtime-config.ts";
+import { SliceStore } from "../slices/slice-store.ts";
+
+export type NodeWorkEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
+
+export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | "onFatal"> {
+  readonly group: GroupDriver;
+  readonly kv: KvStore;
+  readonly bundles: BundleFiles;
+  /** This node's copies of archives. */
+  readonly cache?: BlobCache;
+}
+
+export interface NodeWorkConfig {
+  /** What the consensus group does not know of this node. */
+  readonly self: Omit<ClusterServicesConfig, "uid" | "incarnation">;
+  readonly runtime: RuntimeConfig;
+  readonly invocation: InvocationConfig;
+}
+
+export interface NodeWork {
+  readonly cluster: ClusterServices;
+  readonly slices: SliceStore;
+  readonly invoker: Invoker;
+  readonly artifacts: ArtifactRepository;
+  readonly blueprints: BlueprintStore;
+}
+
+/** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
+export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: NodeWorkConfig): NodeWork {
+  const { messaging, group, kv, bundles, cache, onFatal } = ports;
+  const { self } = config;
+  const artifacts = new ArtifactRepository({ kv, clock: env.clock, ...(cache === undefined ? {} : { cache }) });
+  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
+  const cluster = new ClusterServices(env, { kv, messaging, group, onFatal }, { ...self, ...group.origin });
+  // Calls begin only after `start`: by then the invoker is there.
+  const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
+  const slices = new SliceStore(env, { artifacts, bundles, calls }, config.runtime);
+  const invoker = createInvocation(
+    env,
+    { lookup: cluster.registry, local: slices, messaging, self: self.node },
+    config.invocation,
+  );
+  return { cluster, slices, invoker, artifacts, blueprints };
+}
