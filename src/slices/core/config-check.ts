@@ -8,7 +8,7 @@
 import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { JsonSchema } from "./manifest.ts";
 
-/** Fields, items, names and alternatives looked at for one blueprint: some ten milliseconds at worst. */
+/** Fields, items, names and alternatives looked at for one blueprint: less than a tenth of a second at worst. */
 export const CONFIG_LOOKS_MAX = 10_000;
 /** Levels of schema and of value together, references included. */
 const DEPTH_MAX = 64;
