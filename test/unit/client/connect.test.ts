@@ -189,6 +189,7 @@ describe("what cannot be sent", () => {
       client.call({ slice: 7 as never, method: "x" }),
       client.call({ slice: "orders", method: "place", input: () => 1 }),
     ];
+    await expect(wrong.at(-1)).rejects.toMatchObject({ details: { class: "not-sent" } });
     for (const answer of wrong) await expect(answer).rejects.toMatchObject({ code: "E_INVALID" });
     expect(await neighbour).toEqual({ revision: 2 });
     expect(node(0).log.filter(({ event }) => event === "api.session_garbage")).toEqual([]);
@@ -226,7 +227,9 @@ describe("losing a node", () => {
     });
     const read = client.call({ slice: "pricing", method: "quote", effect: "read" });
     const write = client.call({ slice: "orders", method: "place", effect: "write" });
-    const outcome = expect(write).rejects.toMatchObject({ code: "E_TIMEOUT", outcome: "unknown" });
+    const outcome = expect(write).rejects.toMatchObject({
+      code: "E_TIMEOUT", outcome: "unknown", details: { class: "no-answer" },
+    });
     await under;
     await node(0).close();
     await outcome;
@@ -426,7 +429,9 @@ describe("slices", () => {
   test("an input that does not match fails before it travels", async () => {
     // @ts-expect-error the contract wants a text
     const call = client.slice(orders).place({ sku: 1 });
-    await expect(call).rejects.toMatchObject({ code: "E_INVALID", details: { issues: [{ path: ["sku"] }] } });
+    await expect(call).rejects.toMatchObject({
+      code: "E_INVALID", details: { issues: [{ path: ["sku"] }], class: "not-sent" },
+    });
     expect(node(0).calls).toEqual([]);
   });
 
@@ -434,6 +439,14 @@ describe("slices", () => {
     const error = { code: "E_HANDLER", message: "sold out", outcome: "unknown", details: { name: "Stock" } } as const;
     node(0).script = failWith(error);
     await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject(error);
+  });
+
+  test("the class of a failed call is the node's, but one in doubt stays in doubt", async () => {
+    const refusal = { code: "E_INVALID", message: "no", details: { class: "not-started" } } as const;
+    node(0).script = failWith({ ...refusal, outcome: "not-applied" });
+    await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject(refusal);
+    node(0).script = failWith({ ...refusal, outcome: "unknown" });
+    await expect(client.slice(orders).place({ sku: "tea" })).rejects.toMatchObject({ details: { class: "no-answer" } });
   });
 });
 
