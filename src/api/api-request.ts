@@ -42,6 +42,13 @@ export class ApiRequest {
     return percentDecoded(this.rawPath().slice(prefix.length));
   }
 
+  /** Every parameter of the query, in the order in which they were sent. */
+  queryPairs(): readonly (readonly [string, string])[] {
+    const url = this.context.env.incoming.url ?? "/";
+    const start = url.indexOf("?");
+    return start === -1 ? [] : [...new URLSearchParams(url.slice(start))];
+  }
+
   /** The query, in which only the schema's parameters may occur. */
   query<T>(schema: z.ZodType<T>): T {
     return parseInput(schema, this.context.req.query(), "the query");
@@ -113,11 +120,16 @@ export class ApiRequest {
   }
 
   private rawPath(): string {
-    // Proxies ask for an absolute address.
-    const url = (this.context.env.incoming.url ?? "/").replace(/^[a-z]+:\/\/[^/?]*/i, "");
-    const end = url.indexOf("?");
-    return end === -1 ? url : url.slice(0, end);
+    return sentPath(this.context);
   }
+}
+
+/** The path as it was sent: nothing is decoded, and no `..` is resolved. */
+export function sentPath(context: HttpContext): string {
+  // Proxies ask for an absolute address.
+  const url = (context.env.incoming.url ?? "/").replace(/^[a-z]+:\/\/[^/?]*/i, "");
+  const end = url.indexOf("?");
+  return end === -1 ? url : url.slice(0, end);
 }
 
 function percentDecoded(text: string): string {

@@ -1,11 +1,11 @@
 // Owns: from the table of routes to a request handler: dispatch, 404 and 405, errors, one log line per refused request.
 import { Hono } from "hono";
-import { AssertionError } from "../base/assert.ts";
+import { AssertionError, unreachable } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
-import { ApiRequest, type HttpBindings, type HttpContext } from "./api-request.ts";
+import { ApiRequest, sentPath, type HttpBindings, type HttpContext } from "./api-request.ts";
 import { checkOrigin } from "./core/origin.ts";
 import { jsonResponse } from "./json.ts";
 import type { ApiMetrics } from "./metrics.ts";
@@ -13,11 +13,21 @@ import type { Route } from "./route.ts";
 
 export type HttpApp = Hono<{ Bindings: HttpBindings }>;
 
+/** What answers a path that no route of the API has. */
+export type Elsewhere =
+  | { readonly kind: "route"; readonly route: AnsweringRoute }
+  | { readonly kind: "wrong-method"; readonly allowed: readonly string[] }
+  | { readonly kind: "none" };
+
+type AnsweringRoute = Pick<Route, "path" | "expectsMisses" | "handle">;
+
 export interface HttpAppPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: ApiMetrics;
   onBroken(failure: AssertionError): void;
+  /** Asked for paths that are not the API's. @throws AetherError when nobody can tell now */
+  elsewhere(method: string, path: string): Elsewhere;
 }
 
 /** Fixed paths must come before the patterns that would match them as well. */
@@ -27,9 +37,9 @@ export function createHttpApp(routes: readonly Route[], ports: HttpAppPorts): Ht
   for (const path of new Set(routes.map((route) => route.path))) {
     const ofPath = routes.filter((route) => route.path === path);
     for (const route of ofPath) app.on(route.method, path, (context) => responder.answer(context, route));
-    app.all(path, (context) => responder.refuse(context, wrongMethod(context, ofPath)));
+    app.all(path, (context) => responder.refuse(context, wrongMethod(context, allowedOf(ofPath))));
   }
-  app.notFound((context) => responder.refuse(context, unknownPath(context)));
+  app.notFound((context) => responder.answerElsewhere(context));
   return app;
 }
 
@@ -40,7 +50,26 @@ class Responder {
     this.ports = ports;
   }
 
-  async answer(context: HttpContext, route: Route): Promise<Response> {
+  answerElsewhere(context: HttpContext): Promise<Response> | Response {
+    let found: Elsewhere;
+    try {
+      found = this.ports.elsewhere(context.req.method, sentPath(context));
+    } catch (error) {
+      return this.refuse(context, { error: toAetherError(error) });
+    }
+    switch (found.kind) {
+      case "route":
+        return this.answer(context, found.route);
+      case "wrong-method":
+        return this.refuse(context, wrongMethod(context, found.allowed));
+      case "none":
+        return this.refuse(context, unknownPath(context));
+      default:
+        return unreachable(found);
+    }
+  }
+
+  async answer(context: HttpContext, route: AnsweringRoute): Promise<Response> {
     const { clock, metrics } = this.ports;
     const startMs = clock.nowMs();
     const response = await this.run(context, route);
@@ -49,7 +78,7 @@ class Responder {
     return response;
   }
 
-  private async run(context: HttpContext, route: Route): Promise<Response> {
+  private async run(context: HttpContext, route: AnsweringRoute): Promise<Response> {
     try {
       checkOrigin({ host: context.req.header("host"), origin: context.req.header("origin") });
       return withoutBodyOfHead(context, await route.handle(new ApiRequest(context, route.path)));
@@ -108,8 +137,12 @@ function stackOf(error: AetherError): string | undefined {
   return error.cause instanceof Error ? error.cause.stack : error.stack;
 }
 
-function wrongMethod(context: HttpContext, routes: readonly Route[]): Refusal {
-  const allowed = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+function allowedOf(routes: readonly Route[]): readonly string[] {
+  return routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+}
+
+function wrongMethod(context: HttpContext, methods: readonly string[]): Refusal {
+  const allowed = methods.join(", ");
   const message = `${context.req.method} is not possible on ${context.req.path}: use ${allowed}`;
   return { error: new AetherError("E_METHOD_NOT_ALLOWED", message), headers: { allow: allowed } };
 }

@@ -31,6 +31,7 @@ import { leaseRoutes } from "./routes/leases.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { quotaRoutes } from "./routes/quota.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
+import { findSliceRoute } from "./slice-routes.ts";
 import { SocketConnection } from "./socket-adapter.ts";
 
 /** A client that dribbles its headers holds a connection no longer than this. */
@@ -103,6 +104,7 @@ export class ApiServer implements AsyncCloseable {
       log: this.log,
       metrics: this.metrics,
       onBroken: (failure) => services.onBroken(failure),
+      elsewhere: (method, path) => findSliceRoute(services, method, path),
     });
     const listener = getRequestListener(app.fetch, {
       overrideGlobalObjects: false,

@@ -6,6 +6,8 @@ import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
+import type { RouteMatch } from "../cluster/core/match-route.ts";
+import type { RouteRow } from "../slices/core/route-row.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 
 export type ApiEnv = Pick<Env, "clock" | "telemetry">;
@@ -107,11 +109,18 @@ export interface BackupService {
   begin(): Promise<SnapshotReader>;
 }
 
+/** The HTTP routes that slices declare. */
+export interface SliceRoutes {
+  /** `path` as it was sent, without query. @throws AetherError E_UNAVAILABLE while they are not known here */
+  find(verb: string, path: string): RouteMatch<RouteRow>;
+}
+
 export interface ApiServices {
   readonly kv: Kv & Leases & StoreQuota & EncodedTransactions;
   readonly artifacts: ArtifactService;
   readonly blueprints: BlueprintService;
   readonly calls: OutgoingCalls;
+  readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;
   readonly members: MemberService;
   cluster(): ClusterView;

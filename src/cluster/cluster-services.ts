@@ -21,6 +21,7 @@ import { LeadershipService } from "./leadership-service.ts";
 import { MembershipService, type MembershipConfig } from "./membership-service.ts";
 import { type InstanceStopLimits, NodeDeploymentManager } from "./node-deployment-manager.ts";
 import { planInputOf } from "./plan-input.ts";
+import { RouteTable } from "./route-table.ts";
 
 export interface ClusterServicesEnv {
   readonly clock: Clock;
@@ -47,6 +48,7 @@ export class ClusterServices {
   readonly membership: MembershipService;
   readonly leadership: LeadershipService;
   readonly registry: EndpointRegistry;
+  readonly routes: RouteTable;
   private readonly env: ClusterServicesEnv;
   private readonly ports: ClusterServicesPorts;
   private readonly config: ClusterServicesConfig;
@@ -62,6 +64,7 @@ export class ClusterServices {
     this.ports = ports;
     this.config = config;
     this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
+    this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv);
     this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
     const life = { node, uid, incarnation };
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
@@ -87,6 +90,7 @@ export class ClusterServices {
       this.config,
     );
     this.views.open();
+    this.routes.open();
     this.membership.start();
     this.leadership.start();
     this.leaderLoop.start();
@@ -116,6 +120,7 @@ export class ClusterServices {
     await this.leaderLoop.close();
     await this.leadership.close();
     await this.membership.close();
+    await this.routes.close();
     await this.views.close();
   }
 }

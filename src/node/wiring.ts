@@ -212,6 +212,7 @@ function apiServices(parts: {
     artifacts: new ArtifactService(work.artifacts, removal),
     blueprints: work.blueprints,
     calls: work.invoker,
+    sliceRoutes: work.cluster.routes,
     health: {
       isLive: () => true,
       readiness: () => {

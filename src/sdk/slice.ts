@@ -1,6 +1,7 @@
 // Owns: what a slice is to the person who writes it: a contract, its handlers, and what the runtime hands to them.
 import type { z } from "zod";
 import type { Client, Contract, Method } from "./contract.ts";
+import type { RouteText } from "./route.ts";
 import { SDK_VERSION } from "./version.ts";
 
 /** The contracts that a slice calls, by the name it uses for each. */
@@ -58,6 +59,11 @@ export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends
    * same blueprint, and nobody waits in a circle. Without it slices come up in any order.
    */
   readonly loadAfter?: readonly (keyof NoInfer<U>)[];
+  /**
+   * Which method answers which HTTP route: `{ "GET /shop/orders/:id": "show" }`. Every node serves them on its API's
+   * port. At most 16; a route for GET needs a method whose effect is `read`.
+   */
+  readonly routes?: Readonly<Partial<Record<RouteText, keyof NoInfer<C>["methods"] & string>>>;
   /** Schema of what a blueprint may configure. */
   readonly config?: Cfg;
   /** Runs once before the first call. If it throws, the instance has failed. */

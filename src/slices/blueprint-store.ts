@@ -1,4 +1,5 @@
-// Owns: the rows `blueprints/…` and `slice-owners/…`: the desired state, in immutable revisions.
+// Owns: the rows `blueprints/…`, `slice-owners/…` and (with route-rows.ts) `routes/…`: the desired state, in immutable
+// revisions.
 // B1  A revision is written once; `current` points to one that exists.
 // B2  Revision numbers of a name only grow, also over a delete: a row that was made from an old revision never looks
 //     as if it were made from a new one.
@@ -12,6 +13,7 @@ import type { ArtifactId } from "../base/ids.ts";
 import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import { TXN_OPS_MAX } from "../kvstore/core/limits.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import { parseBlueprintDocument, type BlueprintDocument } from "../sdk/blueprint.ts";
@@ -25,6 +27,7 @@ import { parseInstanceRow } from "./core/instance-row.ts";
 import type { Manifest } from "./core/manifest.ts";
 import { resolveBlueprint } from "./core/resolve-dependencies.ts";
 import { listRows } from "./list-rows.ts";
+import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 
 export interface BlueprintStorePorts {
   readonly kv: Kv;
@@ -50,7 +53,7 @@ export interface RolledBack extends BlueprintRevision {
 const HISTORY_MAX = 20;
 /** Revisions removed with one that is written: its transaction has 128 operations, most of them for slices. */
 const PRUNED_AT_ONCE_MAX = 5;
-/** Slices of one blueprint and artifacts that it names: each is a guard of its transaction, which has 128 at most. */
+/** Slices and routes of one blueprint and artifacts that it names: each is a guard of its transaction (128 at most). */
 const NAMES_MAX = 120;
 /** Applies of one blueprint that overtake each other; more than this is a fight, not a coincidence. */
 const ATTEMPTS_MAX = 5;
@@ -129,7 +132,8 @@ export class BlueprintStore {
       const { key, modRevision } = current;
       // Which slices it has must be known, or their names would never be free again.
       const resolved = readable(name, current);
-      const owned = Object.keys(resolved.slices).map(ownerKey);
+      const routes = await ownedRoutes(this.kv, name, options);
+      const owned = [...Object.keys(resolved.slices).map(ownerKey), ...routes];
       // The latest revision stays, without `current`: it carries the number on (B2).
       const deleted = await this.kv.transact({
         compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
@@ -308,11 +312,15 @@ export class BlueprintStore {
     for (const artifact of artifactsOf(blueprint.slices)) {
       guards.push({ key: formatKey({ kind: "artifact", artifact }), target: "exists", op: "=", value: true });
     }
+    const routes = await claimRoutes(this.kv, blueprint, options);
+    guards.push(...routes.compare);
+    ops.push(...routes.then);
     for (const key of await this.prunable(name, revision, options)) ops.push({ kind: "delete", key });
     const revisionKey = formatKey({ kind: "blueprint", name, revision });
     guards.push({ key: revisionKey, target: "exists", op: "=", value: false });
     ops.push({ kind: "put", key: revisionKey, value: blueprint });
     ops.push({ kind: "put", key: current.key, value: { revision } });
+    checkOps(name, ops.length);
     const written = await this.kv.transact({ compare: guards, then: ops, else: [] }, options);
     return written.succeeded;
   }
@@ -396,10 +404,19 @@ function takenBy(name: string, slice: string, owner: string): AetherError {
   return new AetherError("E_CONFLICT", `${found}. Rename it, or remove it there first`, { details: { slice, owner } });
 }
 
+/** Slices and routes that go count as well as those that come. */
+function checkOps(name: string, actual: number): void {
+  if (actual <= TXN_OPS_MAX) return;
+  const message = `blueprint "${name}" changes ${actual} rows, the limit is ${TXN_OPS_MAX}: apply it in two steps`;
+  throw new AetherError("E_TOO_LARGE", message, { details: { limit: TXN_OPS_MAX, actual } });
+}
+
 function checkSizes({ name, slices }: ResolvedBlueprint): void {
-  const names = Object.keys(slices).length + artifactsOf(slices).size;
+  const routes = Object.values(slices).flatMap((slice) => slice.routes ?? []);
+  const names = Object.keys(slices).length + artifactsOf(slices).size + routes.length;
   if (names > NAMES_MAX) {
-    const message = `blueprint "${name}" names ${names} slices and artifacts, the limit is ${NAMES_MAX}: split it`;
+    const message = `blueprint "${name}" names ${names} slices, artifacts and routes, the limit is ${NAMES_MAX}: ` +
+      "split it";
     throw new AetherError("E_TOO_LARGE", message, { details: { limit: NAMES_MAX, actual: names } });
   }
   for (const [slice, resolved] of Object.entries(slices)) {

@@ -31,6 +31,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   blueprint: fc.record({ kind: fc.constant("blueprint"), name, revision: fc.nat(2_000_000_000) }),
   "blueprint-current": fc.record({ kind: fc.constant("blueprint-current"), name }),
   "slice-owner": fc.record({ kind: fc.constant("slice-owner"), slice: name }),
+  route: fc.record({ kind: fc.constant("route"), route: name }),
   slice: fc.record({ kind: fc.constant("slice"), node, artifact, instance }),
   endpoint: fc.record({ kind: fc.constant("endpoint"), slice: name, method: name, node, artifact, instance }),
   data: fc.record({ kind: fc.constant("data"), path }),

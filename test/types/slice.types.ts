@@ -126,3 +126,20 @@ defineBlueprint({ name: "shop", slices: { orders: { instances: 2 } } });
 
 // @ts-expect-error not a field of a slice
 defineBlueprint({ name: "shop", slices: { orders: { artifact: "demo:orders@1", replicas: 2 } } });
+
+export const routedSlice = defineSlice({
+  contract: pricing,
+  routes: {
+    "GET /prices/:sku": "quote",
+    // @ts-expect-error a verb comes first
+    "/prices": "quote",
+  },
+  methods: { quote: () => ({ cents: 1 }) },
+});
+
+export const misroutedSlice = defineSlice({
+  contract: pricing,
+  // @ts-expect-error the contract has no such method
+  routes: { "GET /prices": "qoute" },
+  methods: { quote: () => ({ cents: 1 }) },
+});

@@ -33,6 +33,8 @@ export type AetherKey =
   | { readonly kind: "blueprint-current"; readonly name: string }
   /** The blueprint that has this slice: a slice name belongs to one blueprint. */
   | { readonly kind: "slice-owner"; readonly slice: string }
+  /** The slice that answers an HTTP route: `GET /shop/orders/:`, without the names of its parameters. */
+  | { readonly kind: "route"; readonly route: string }
   | { readonly kind: "slice"; readonly node: NodeId; readonly artifact: ArtifactId; readonly instance: number }
   | {
       readonly kind: "endpoint";
@@ -53,6 +55,7 @@ export type KeyPrefix =
   | { readonly kind: "artifacts" }
   | { readonly kind: "blobs"; readonly digest?: Digest }
   | { readonly kind: "blueprints"; readonly name?: string }
+  | { readonly kind: "routes" }
   | { readonly kind: "slices"; readonly node?: NodeId }
   | { readonly kind: "endpoints"; readonly slice?: string }
   | { readonly kind: "data"; readonly path?: string };
@@ -104,6 +107,8 @@ function textOf(key: AetherKey): string {
       return `blueprints/${escapeName(key.name)}/current`;
     case "slice-owner":
       return `slice-owners/${escapeName(key.slice)}`;
+    case "route":
+      return `routes/${escapeName(key.route)}`;
     case "slice":
       return `slices/${key.node}/${key.artifact}/${instanceText(key.instance)}`;
     case "endpoint": {
@@ -164,6 +169,8 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       return { kind: "blueprint", name: nameOf(text, a), revision: numberOf(text, b) };
     case "slice-owners/2":
       return { kind: "slice-owner", slice: nameOf(text, a) };
+    case "routes/2":
+      return { kind: "route", route: nameOf(text, a) };
     case "slices/4":
       return { kind: "slice", node: parseNodeId(a), artifact: parseArtifactId(b), instance: numberOf(text, c) };
     case "endpoints/6":
@@ -192,6 +199,8 @@ export function prefixOf(prefix: KeyPrefix): string {
       return `blobs/${part(prefix.digest)}`;
     case "blueprints":
       return `blueprints/${namePart(prefix.name)}`;
+    case "routes":
+      return "routes/";
     case "slices":
       return `slices/${part(prefix.node)}`;
     case "endpoints":

@@ -49,7 +49,7 @@ export async function buildSlice({ directory, signal }: BuildRequest): Promise<B
 }
 
 function manifestOf(slicePackage: SlicePackage, description: SliceDescription, bundle: Uint8Array): Manifest {
-  const { slice, methods, loadAfter, config, sdkVersion } = description;
+  const { slice, methods, loadAfter, routes, config, sdkVersion } = description;
   return {
     format: MANIFEST_FORMAT,
     artifact: slicePackage.artifact,
@@ -57,6 +57,7 @@ function manifestOf(slicePackage: SlicePackage, description: SliceDescription, b
     methods,
     uses: joinUses(slicePackage, description),
     ...(loadAfter === undefined ? {} : { loadAfter }),
+    ...(routes === undefined ? {} : { routes }),
     ...(config === undefined ? {} : { config }),
     sdkVersion,
     digest: sha256(bundle),

@@ -11,6 +11,7 @@ import { nameSchema } from "../../sdk/name.ts";
 import {
   artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
 } from "./instance-spec.ts";
+import { resolvedRouteSchema, type ResolvedRoute } from "./route-row.ts";
 
 export interface ResolvedSlice {
   readonly artifact: ArtifactId;
@@ -19,6 +20,8 @@ export interface ResolvedSlice {
   readonly uses: Readonly<Record<string, ResolvedUse>>;
   /** Slices of this blueprint that must serve before an instance of this one is activated. */
   readonly loadAfter?: readonly string[];
+  /** Its HTTP routes; absent when it has none. */
+  readonly routes?: readonly ResolvedRoute[];
   readonly heapBytesMax: number;
   readonly concurrency: number;
   readonly variables: Readonly<Record<string, string>>;
@@ -46,6 +49,7 @@ const resolvedSliceSchema = z.object({
   config: z.unknown(),
   uses: resolvedUsesSchema,
   loadAfter: z.array(nameSchema).exactOptional(),
+  routes: z.array(resolvedRouteSchema).exactOptional(),
   heapBytesMax: heapBytesSchema,
   concurrency: concurrencySchema,
   variables: variablesSchema,

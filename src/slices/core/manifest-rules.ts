@@ -6,6 +6,7 @@ import { AetherError } from "../../base/errors.ts";
 import { describeIssue, type SchemaIssue } from "../../base/schema-issues.ts";
 import { KiB } from "../../base/units.ts";
 import { METHODS_MAX } from "../../sdk/contract.ts";
+import { parseRoute, ROUTES_MAX, type Route } from "../../sdk/route.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
 import { isDeeperThan } from "./data-depth.ts";
 import type { JsonSchema, Manifest } from "./manifest.ts";
@@ -31,7 +32,8 @@ export function checkNewManifest(manifest: Manifest): void {
   }
   const sdkIssue = sdkIssueOf(manifest.sdkVersion);
   if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
-  const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest)];
+  const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
+    ...routeIssues(manifest)];
   if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
 }
 
@@ -82,6 +84,41 @@ function selfIssues({ slice, uses }: Manifest): readonly SchemaIssue[] {
   }));
 }
 
+function routeIssues({ methods, routes = {} }: Manifest): readonly SchemaIssue[] {
+  const found = Object.entries(routes);
+  // Each is looked at only when there are few.
+  if (found.length > ROUTES_MAX) return tooMany("routes", found.length, ROUTES_MAX);
+  const first = new Map<string, string>();
+  return found.flatMap(([route, method]) => {
+    const message = routeIssueOf({ route, method, methods, first });
+    return message === undefined ? [] : [{ path: ["routes", route.slice(0, ROUTE_SHOWN_CHARS)], message }];
+  });
+}
+
+function routeIssueOf({ route, method, methods, first }: {
+  readonly route: string;
+  readonly method: string;
+  readonly methods: Manifest["methods"];
+  /** The routes seen before, by id. */
+  readonly first: Map<string, string>;
+}): string | undefined {
+  let parsed: Route;
+  try {
+    parsed = parseRoute(route);
+  } catch (error) {
+    if (error instanceof AetherError) return error.message;
+    throw error;
+  }
+  const same = first.get(parsed.id);
+  if (same !== undefined) return `it answers the same requests as "${same}": leave one of them out`;
+  first.set(parsed.id, route);
+  const effect = Object.hasOwn(methods, method) ? methods[method]?.effect : undefined;
+  if (effect === undefined) return `the contract has no method "${method}"`;
+  // Browsers, caches and proxies repeat a GET as they like.
+  if (parsed.verb !== "GET" || effect === "read") return undefined;
+  return `a GET changes nothing, but the effect of "${method}" is ${effect}: use POST, PUT, PATCH or DELETE`;
+}
+
 function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: readonly SchemaIssue[]): AetherError {
   const shown = issues.slice(0, ISSUES_SHOWN);
   const message = `${manifest.artifact} cannot be stored: ${shown.map(describeIssue).join("; ")}`;
@@ -89,3 +126,4 @@ function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: re
 }
 
 const ISSUES_SHOWN = 20;
+const ROUTE_SHOWN_CHARS = 80;

@@ -6,6 +6,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId } from "../../base/ids.ts";
 import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { BlueprintDocument, SliceDocument } from "../../sdk/blueprint.ts";
+import { parseRoute } from "../../sdk/route.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import { toCanonical } from "./canonical.ts";
 import { checkConfig, CONFIG_LOOKS_MAX, type CheckEffort } from "./config-check.ts";
@@ -14,6 +15,7 @@ import type { ResolvedUse } from "./instance-spec.ts";
 import { findLoadCycle } from "./load-order.ts";
 import type { Manifest, ManifestUse } from "./manifest.ts";
 import { sdkIssueOf } from "./manifest-rules.ts";
+import { resolveRoutes } from "./route-row.ts";
 import {
   isMatch, isSameFamily, parseArtifactReference, pickNewest, sortNewestFirst, type ArtifactReference,
 } from "./version.ts";
@@ -49,7 +51,7 @@ export function resolveBlueprint(request: ResolveRequest): ResolvedBlueprint {
     const uses = resolveUses(request, chosen, slice, issues);
     if (issues.length === 0) slices.push([slice, resolvedSlice(document, manifest, uses)]);
   }
-  issues.push(...cycleIssues(chosen));
+  issues.push(...cycleIssues(chosen), ...routeIssues(chosen));
   if (issues.length > 0) throw refusal(request.name, issues);
   return { name: request.name, revision: request.revision, slices: Object.fromEntries(slices) };
 }
@@ -61,12 +63,14 @@ function resolvedSlice(
 ): ResolvedSlice {
   const { instances, heapBytesMax, concurrency, variables, labels } = document;
   const { loadAfter } = manifest;
+  const routes = resolveRoutes(manifest);
   return {
     artifact: manifest.artifact,
     instances,
     config: toCanonical(document.config ?? {}),
     uses,
     ...(loadAfter === undefined ? {} : { loadAfter }),
+    ...(routes.length === 0 ? {} : { routes }),
     heapBytesMax,
     concurrency,
     variables,
@@ -184,6 +188,18 @@ function cycleIssues(chosen: ReadonlyMap<string, Manifest>): readonly SchemaIssu
   const message = `${cycle.join(" -> ")}: each waits for the next to serve, so none would ever be activated; ` +
     "call later than in start(), and leave one out of loadAfter";
   return [{ path: ["slices", cycle[0] ?? "", "loadAfter"], message }];
+}
+
+/** Two slices of one blueprint that answer the same requests. */
+function routeIssues(chosen: ReadonlyMap<string, Manifest>): readonly SchemaIssue[] {
+  const first = new Map<string, string>();
+  return [...chosen].flatMap(([slice, { routes = {} }]) => Object.keys(routes).flatMap((route) => {
+    const { id } = parseRoute(route);
+    const owner = first.get(id);
+    first.set(id, owner ?? slice);
+    if (owner === undefined || owner === slice) return [];
+    return [{ path: ["slices", slice, "routes", route], message: `the slice "${owner}" has this route already` }];
+  }));
 }
 
 function readReference(text: string, path: readonly string[], issues: SchemaIssue[]): ArtifactReference | undefined {

@@ -5,6 +5,7 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
+import { RouteTable } from "../../../src/cluster/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
@@ -57,7 +58,10 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   let url = "http://127.0.0.1:1";
   let views = 0;
   const nodes = new Map<string, ClusterNodeView>();
+  const sliceRoutes = new RouteTable({ clock, log: createTestTelemetry(log).log }, local.kv);
+  sliceRoutes.open();
   const services: ApiServices = {
+    sliceRoutes,
     kv: local.kv,
     artifacts: scriptedArtifacts(),
     blueprints: scriptedBlueprints(),
@@ -107,6 +111,7 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     refusals: () => log.filter((line) => /refused|garbage/.test(line.event)),
     close: async () => {
       await server.close();
+      await sliceRoutes.close();
       if (shared === undefined) await local.close();
     },
   });

@@ -8,10 +8,11 @@ import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
 import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
 import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
 import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/instance-row.ts";
+import { parseRouteRow, resolveRoutes } from "../../../src/slices/core/route-row.ts";
 import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
 import { ArtifactRepository } from "../../../src/slices/repository.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
-import { sampleArchive, type Sample } from "./sample-artifacts.ts";
+import { sampleArchive, sampleManifest, type Sample } from "./sample-artifacts.ts";
 
 const clock = { wallMs: () => 1_700_000_000_000 };
 let local: LocalKv;
@@ -232,6 +233,131 @@ describe("applying a blueprint", () => {
     expect(slices["orders"]?.uses).toEqual({
       pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0", range: "^1.0.0" },
     });
+  });
+});
+
+describe("HTTP routes", () => {
+  const only = (slice: string, range = "1"): BlueprintInput =>
+    ({ slices: { [slice]: { artifact: `demo:${slice}@${range}` } } });
+  const together = (documents: readonly BlueprintInput[]): BlueprintInput =>
+    ({ slices: Object.fromEntries(documents.flatMap(({ slices }) => Object.entries(slices))) });
+  const routes = (...texts: readonly string[]) => Object.fromEntries(texts.map((text) => [text, "ping"]));
+
+  async function rows(): Promise<readonly string[]> {
+    const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "routes" }) });
+    return entries.map(({ value }) => {
+      const { route, slice, blueprint } = parseRouteRow(value);
+      return `${blueprint}/${slice} ${route}`;
+    });
+  }
+
+  test("are taken with a blueprint, follow its revisions and go with it", async () => {
+    await push(
+      { artifact: "demo:orders:1.0.0", routes: routes("GET /a", "GET /b/:id") },
+      { artifact: "demo:orders:1.1.0", routes: routes("GET /b/:order", "GET /c") },
+    );
+    await blueprints.apply("shop", only("orders", "1.0.0"));
+    expect(await rows()).toEqual(["shop/orders GET /a", "shop/orders GET /b/:id"]);
+    await blueprints.apply("shop", only("orders", "1.1.0"));
+    expect(await rows()).toEqual(["shop/orders GET /b/:order", "shop/orders GET /c"]);
+    await blueprints.rollback("shop");
+    expect(await rows()).toEqual(["shop/orders GET /a", "shop/orders GET /b/:id"]);
+    await blueprints.delete("shop");
+    expect(await rows()).toEqual([]);
+  });
+
+  test("of another blueprint are refused with both slices, and nothing is written", async () => {
+    await push(
+      { artifact: "demo:orders:1.0.0", routes: routes("GET /a/:id") },
+      { artifact: "demo:bills:1.0.0", routes: routes("GET /a/:bill", "GET /bills") },
+      { artifact: "demo:free:1.0.0", routes: routes("GET /a/new") },
+    );
+    await blueprints.apply("shop", only("orders"));
+    const before = local.kv.revision;
+    await expect(blueprints.apply("office", only("bills"))).rejects.toMatchObject({
+      code: "E_CONFLICT",
+      message: expect.stringMatching(/slice "bills".*"GET \/a\/:bill".*slice "orders" of blueprint "shop"/) as unknown,
+      details: { route: "GET /a/:bill", slice: "bills", owner: "shop", ownerSlice: "orders" },
+    });
+    expect(local.kv.revision).toBe(before);
+    await blueprints.apply("more", only("free"));
+    await blueprints.delete("shop");
+    await blueprints.apply("office", only("bills"));
+    expect(await rows()).toEqual(["office/bills GET /a/:bill", "more/free GET /a/new", "office/bills GET /bills"]);
+    await blueprints.delete("office");
+    expect(await rows()).toEqual(["more/free GET /a/new"]);
+  });
+
+  test("of two slices of one blueprint are refused with both slices", async () => {
+    await push(
+      { artifact: "demo:orders:1.0.0", routes: routes("GET /a/:id") },
+      { artifact: "demo:bills:1.0.0", routes: routes("GET /a/:bill") },
+    );
+    await expect(blueprints.apply("shop", together([only("orders"), only("bills")]))).rejects.toMatchObject({
+      code: "E_INVALID",
+      details: { issues: [{
+        path: ["slices", "bills", "routes", "GET /a/:bill"],
+        message: 'the slice "orders" has this route already',
+      }] },
+    });
+    expect(await rows()).toEqual([]);
+  });
+
+  test("taken by several blueprints at once belong to one", async () => {
+    const names = ["a", "b", "c", "d"];
+    await push(...names.map((name) => ({ artifact: `demo:${name}:1.0.0`, routes: routes("GET /x") })));
+    const outcomes = await Promise.allSettled(names.map((name) => blueprints.apply(name, only(name))));
+    expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const outcome of outcomes) {
+      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "E_CONFLICT" });
+    }
+    expect(await rows()).toHaveLength(1);
+  });
+
+  test("count as names of a blueprint", async () => {
+    const names = Array.from({ length: 8 }, (_, index) => `s${index}`);
+    await push(...names.map((name) => ({
+      artifact: `demo:${name}:1.0.0`,
+      routes: routes(...Array.from({ length: 16 }, (_, index) => `GET /${name}/${index}`)),
+    })));
+    const some = (count: number) => together(names.slice(0, count).map((name) => only(name)));
+    await expect(blueprints.apply("shop", some(7))).rejects.toMatchObject({
+      code: "E_TOO_LARGE", details: { limit: 120, actual: 126 },
+    });
+    await blueprints.apply("shop", some(6));
+    expect(await rows()).toHaveLength(96);
+    await blueprints.delete("shop");
+    expect(await rows()).toEqual([]);
+  });
+
+  test("that go and come at once, more than a transaction has room for, are changed in two steps", async () => {
+    const many = (letter: string) => routes(...Array.from({ length: 16 }, (_, index) => `GET /${letter}/${index}`));
+    const groups = ["a", "b", "c", "d", "e"];
+    await push(...groups.flatMap((name) => [
+      { artifact: `demo:${name}:1.0.0`, routes: many(name) },
+      { artifact: `demo:${name}:2.0.0`, routes: many(`${name}2`) },
+    ]));
+    const all = (range: string, count = 5) => together(groups.slice(0, count).map((name) => only(name, range)));
+    await blueprints.apply("shop", all("1"));
+    await expect(blueprints.apply("shop", all("2"))).rejects.toMatchObject({ code: "E_TOO_LARGE" });
+    expect((await rows()).every((row) => !row.includes("2/"))).toBe(true);
+    await blueprints.apply("shop", all("1", 1));
+    await blueprints.apply("shop", all("2"));
+    expect(await rows()).toHaveLength(80);
+  });
+
+  test("know which fields of their requests are numbers and booleans", async () => {
+    const input = { type: "object", properties: {
+      id: { type: "string" }, full: { type: "boolean" },
+      page: { type: "integer", default: 1 }, price: { type: "number" },
+      either: { anyOf: [{ type: "string" }, { type: "number" }] },
+    } };
+    const manifest = sampleManifest({ artifact: "demo:orders:1.0.0", routes: routes("GET /a/:id", "PUT /a/:page") });
+    const methods = { ping: { effect: "read" as const, timeoutMs: 1_000, input, output: {} } };
+    expect(resolveRoutes({ ...manifest, methods })).toEqual([
+      { route: "GET /a/:id", method: "ping", numbers: ["page", "price"], booleans: ["full"] },
+      { route: "PUT /a/:page", method: "ping", numbers: ["page"], booleans: [] },
+    ]);
   });
 });
 

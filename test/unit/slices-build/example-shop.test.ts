@@ -27,6 +27,9 @@ describe("the example shop", () => {
       pricing: { quote: "read" },
       inventory: { levels: "read", reserve: "idempotent" },
     });
+    expect(built.get("orders")?.manifest.routes).toEqual({
+      "GET /shop/prices/:sku": "preview", "POST /shop/orders": "place",
+    });
   });
 
   test("is accepted as a whole: pushed, applied and resolved", async () => {
@@ -37,6 +40,10 @@ describe("the example shop", () => {
     expect(await blueprints.apply("shop", document)).toEqual({ name: "shop", revision: 1 });
     const { slices } = await blueprints.get("shop");
     expect(Object.values(slices).map(({ instances }) => instances)).toEqual([2, 2, 2]);
+    expect(slices["orders"]?.routes).toEqual([
+      { route: "GET /shop/prices/:sku", method: "preview", numbers: ["quantity"], booleans: [] },
+      { route: "POST /shop/orders", method: "place", numbers: [], booleans: [] },
+    ]);
     expect(slices["orders"]?.uses).toEqual({
       pricing: { slice: "pricing", artifact: "demo:pricing:1.0.0", range: "^1.0.0" },
       inventory: { slice: "inventory", artifact: "demo:inventory:1.0.0", range: "^1.0.0" },

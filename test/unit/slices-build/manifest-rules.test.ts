@@ -16,6 +16,10 @@ function manyOf<T>(count: number, value: T): Record<string, T> {
   return Object.fromEntries(Array.from({ length: count }, (_, index) => [`n${index}`, value]));
 }
 
+function routes(count: number): [string, string][] {
+  return Array.from({ length: count }, (_, index) => [`GET /shop/${index}`, "ping"]);
+}
+
 function refusalOf(manifest: Manifest): AetherError {
   try {
     checkNewManifest(manifest);
@@ -30,12 +34,20 @@ describe("the manifest of a new artifact", () => {
     checkNewManifest(sample);
     checkNewManifest({ ...sample, methods: manyOf(100, ping), uses: manyOf(100, { slice: "pricing" }) });
     checkNewManifest({ ...sample, config: nested(32) });
+    checkNewManifest({ ...sample, routes: Object.fromEntries(routes(16)) });
   });
 
   test.each([
     ["methods", { methods: manyOf(101, ping) }, ["methods"], "it has 101; the limit is 100"],
     ["uses", { uses: manyOf(101, { slice: "pricing" }) }, ["uses"], "it has 101; the limit is 100"],
     ["depth of input", { methods: { ping: { ...ping, input: nested(33) } } }, ["methods", "ping", "input"], "deeper"],
+    ["routes", { routes: Object.fromEntries(routes(17)) }, ["routes"], "it has 17; the limit is 16"],
+    ["the runtime's paths", { routes: { "GET /v1/kv": "ping" } }, ["routes", "GET /v1/kv"], "kept for the runtime"],
+    ["unknown methods", { routes: { "GET /a": "toString" } }, ["routes", "GET /a"], 'no method "toString"'],
+    ["a GET that writes", { methods: { ping: { ...ping, effect: "write" as const } }, routes: { "GET /a": "ping" } },
+      ["routes", "GET /a"], "a GET changes nothing"],
+    ["a route twice", { routes: { "GET /a/:x": "ping", "GET /a/:y": "ping" } },
+      ["routes", "GET /a/:y"], "same requests"],
     ["depth of the config", { config: nested(33) }, ["config"], "deeper than 32 levels"],
     ["use of itself", { uses: { self: { slice: "orders" } } }, ["uses", "self"], "does not call itself"],
   ])("is refused beyond: %s", (_what, changes, path, message) => {

@@ -10,6 +10,7 @@ export interface Sample {
   readonly slice?: string;
   readonly uses?: Readonly<Record<string, ManifestUse>>;
   readonly loadAfter?: readonly string[];
+  readonly routes?: Readonly<Record<string, string>>;
   readonly config?: JsonSchema;
   readonly sdkVersion?: string;
   readonly bundle?: Uint8Array;
@@ -25,6 +26,7 @@ export function sampleManifest(sample: Sample): Manifest {
     methods: { ping: { effect: "read", timeoutMs: 1_000, input: {}, output: { type: "string" } } },
     uses: sample.uses ?? {},
     ...(sample.loadAfter === undefined ? {} : { loadAfter: sample.loadAfter }),
+    ...(sample.routes === undefined ? {} : { routes: sample.routes }),
     ...(sample.config === undefined ? {} : { config: sample.config }),
     sdkVersion: sample.sdkVersion ?? "0.1.0",
     digest: sha256(bundle),

@@ -9,6 +9,10 @@ import { pricing } from "../contracts/pricing.ts";
 export default defineSlice({
   contract: orders,
   uses: { pricing, inventory },
+  routes: {
+    "GET /shop/prices/:sku": "preview",
+    "POST /shop/orders": "place",
+  },
   config: z.object({ currency: z.string().length(3).default("EUR") }),
   methods: {
     preview: async ({ sku, quantity }, ctx) => {
