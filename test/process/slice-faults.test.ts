@@ -69,6 +69,7 @@ test("a node that stops gives calls in flight their time, and stop() its own aft
   await serving(fleet, "hold");
   const headers = { "x-deadline-ms": "60000" };
   const url = `${fleet.api("n1")}/v1/call/hold/ping`;
+  // ignored: whether it is answered or cut off is not asked here
   const held = ask(url, { method: "POST", body: { hold: true }, headers }).catch(() => undefined);
   await eventually("the call to run", async () => {
     const { body } = await ask(`${fleet.api("n1")}/metrics`);
