@@ -28,6 +28,7 @@ import { healthRoutes } from "./routes/health.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
+import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { quotaRoutes } from "./routes/quota.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
@@ -228,6 +229,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
   const routes = [
     ...healthRoutes(services),
     ...clusterRoutes(services),
+    ...nodeRoutes(services),
     ...backupRoutes(services),
     ...quotaRoutes(services),
     ...kvWatchRoutes(services, closing),

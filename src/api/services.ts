@@ -1,6 +1,6 @@
 // Owns: what the API needs from the node, as narrow ports. `node` wires the real services; tests wire what they need.
 import type { AssertionError } from "../base/assert.ts";
-import type { ArtifactId, Digest } from "../base/ids.ts";
+import type { ArtifactId, Digest, NodeId } from "../base/ids.ts";
 import type { MembershipChange } from "../consensus/group.ts";
 import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
@@ -66,6 +66,8 @@ export interface ClusterNodeView {
   /** Its disk was declared lost: a new node of this name may take its place. */
   readonly isLost: boolean;
   readonly status: string;
+  /** Instances that have a row there, whatever their state. */
+  readonly instances: number;
   /** Where its API is reached, when it has said so. */
   readonly address: string | undefined;
   /** Where its peers reach it. */
@@ -104,6 +106,13 @@ export interface MemberService {
   change(change: MembershipChange, timeoutMs: number): Promise<void>;
 }
 
+export interface NodeService {
+  /** @throws AetherError E_NOT_FOUND; E_CONFLICT when no other node is on duty and it is not forced. */
+  drain(node: NodeId, options: { readonly isForced: boolean; readonly timeoutMs: number }): Promise<void>;
+  /** @throws AetherError E_NOT_FOUND */
+  cancelDrain(node: NodeId, options: { readonly timeoutMs: number }): Promise<void>;
+}
+
 export interface BackupService {
   /** A view of the whole store that its caller closes. @throws AetherError E_OVERLOADED, E_NO_QUORUM, E_UNAVAILABLE */
   begin(): Promise<SnapshotReader>;
@@ -123,6 +132,7 @@ export interface ApiServices {
   readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;
   readonly members: MemberService;
+  readonly nodes: NodeService;
   cluster(): ClusterView;
   readonly backups: BackupService;
   metricsText(): Promise<string>;

@@ -7,6 +7,7 @@ const nodeSchema = z.object({
   role: z.string(),
   isLost: z.boolean(),
   status: z.string(),
+  instances: z.number(),
   address: z.string().nullable(),
   labels: z.record(z.string(), z.string()),
   lastSeenMs: z.number().nullable(),
@@ -43,7 +44,7 @@ export function clusterText(view: ClusterStatus): string {
     `log: ${slots.decided} slots decided, ${slots.applied} applied; store at revision ${view.revision}`,
     ...notices(view),
     "",
-    table(["NODE", "ROLE", "STATUS", "LAG", "LEADER", "VERSION", "API", "LABELS"], rows),
+    table(["NODE", "ROLE", "STATUS", "INSTANCES", "LAG", "LEADER", "VERSION", "API", "LABELS"], rows),
   ].join("\n");
 }
 
@@ -75,6 +76,7 @@ function nodeCells(node: ClusterStatusNode, view: ClusterStatus): readonly strin
     node.id,
     node.isLost ? `${node.role}, lost` : node.role,
     node.status,
+    String(node.instances),
     lagText(node),
     node.id === view.leader?.node ? `yes (epoch ${view.leader.epoch})` : "",
     node.supportedVersion === null ? "-" : `up to ${node.supportedVersion}`,

@@ -20,6 +20,7 @@ import { INSTANCE_TIME_LIMITS, type InstanceTimeLimits } from "./instance-driver
 import { LeadershipService } from "./leadership-service.ts";
 import { MembershipService, type MembershipConfig } from "./membership-service.ts";
 import { type InstanceStopLimits, NodeDeploymentManager } from "./node-deployment-manager.ts";
+import { NodeIntents } from "./node-intents.ts";
 import { planInputOf } from "./plan-input.ts";
 import { RouteTable } from "./route-table.ts";
 
@@ -49,6 +50,7 @@ export class ClusterServices {
   readonly leadership: LeadershipService;
   readonly registry: EndpointRegistry;
   readonly routes: RouteTable;
+  readonly intents: NodeIntents;
   private readonly env: ClusterServicesEnv;
   private readonly ports: ClusterServicesPorts;
   private readonly config: ClusterServicesConfig;
@@ -66,6 +68,7 @@ export class ClusterServices {
     this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
     this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv);
     this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
+    this.intents = new NodeIntents({ kv, membership: this.membership });
     const life = { node, uid, incarnation };
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
     this.registry = new EndpointRegistry({ kv, views: this.views, membership: this.membership, self: node });
@@ -96,6 +99,11 @@ export class ClusterServices {
     this.leaderLoop.start();
     this.collector.start();
     this.nodeLoop.start();
+  }
+
+  /** How many instances have a row on this node. */
+  instancesOn(node: NodeId): number {
+    return this.views.instancesOn(node);
   }
 
   /** Instances that no node may have now, as this node sees it: every node can make the leader's plan. */

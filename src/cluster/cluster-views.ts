@@ -8,8 +8,8 @@ import {
 } from "../slices/core/blueprint.ts";
 import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
 import {
-  parseEndpointRow, parseLeaderBeatRow, parseLeaderRow, parseNodeStateRow,
-  type EndpointRow, type LeaderBeatRow, type LeaderRow, type NodeStateRow,
+  parseEndpointRow, parseLeaderBeatRow, parseLeaderRow, parseNodeIntentRow, parseNodeStateRow,
+  type EndpointRow, type LeaderBeatRow, type LeaderRow, type NodeIntentRow, type NodeStateRow,
 } from "./core/rows.ts";
 import { RowView, type RowViewEnv } from "./row-view.ts";
 
@@ -43,6 +43,7 @@ export interface PlacedEndpoint extends EndpointRow {
 export class ClusterViews {
   readonly leader: RowView<LeaderValue>;
   readonly nodes: RowView<NodeStateRow & { readonly node: NodeId }>;
+  readonly intents: RowView<NodeIntentRow>;
   readonly blueprints: RowView<BlueprintValue>;
   readonly slices: RowView<PlacedInstance>;
   readonly endpoints: RowView<PlacedEndpoint>;
@@ -54,10 +55,11 @@ export class ClusterViews {
   constructor(env: RowViewEnv, kv: Kv) {
     this.leader = new RowView(env, kv, prefixOf({ kind: "leader" }), parseLeader);
     this.nodes = new RowView(env, kv, prefixOf({ kind: "nodes" }), parseNode);
+    this.intents = new RowView(env, kv, prefixOf({ kind: "nodes" }), parseIntent);
     this.blueprints = new RowView(env, kv, prefixOf({ kind: "blueprints" }), parseBlueprint);
     this.slices = new RowView(env, kv, prefixOf({ kind: "slices" }), parseInstance);
     this.endpoints = new RowView(env, kv, prefixOf({ kind: "endpoints" }), parseEndpoint);
-    this.all = [this.leader, this.nodes, this.blueprints, this.slices, this.endpoints];
+    this.all = [this.leader, this.nodes, this.intents, this.blueprints, this.slices, this.endpoints];
     // First of all listeners: who is told after this one finds the index as the rows are.
     this.endpoints.subscribe((changed) => this.indexEndpoints(changed));
   }
@@ -115,6 +117,12 @@ export class ClusterViews {
     );
   }
 
+  /** How many instances have a row on this node, whatever it says. */
+  instancesOn(node: NodeId): number {
+    const rows = [...this.slices.rows().values()].map(({ value }) => value);
+    return [...rows, ...this.unreadableInstances()].filter((one) => one.node === node).length;
+  }
+
   private currentRows(): readonly Extract<BlueprintValue, { kind: "current" }>[] {
     return this.blueprints.rowsInKeyOrder().flatMap(({ value }) => (value.kind === "current" ? value : []));
   }
@@ -159,6 +167,10 @@ function parseLeader(key: AetherKey, value: unknown): LeaderValue | undefined {
 
 function parseNode(key: AetherKey, value: unknown): (NodeStateRow & { readonly node: NodeId }) | undefined {
   return key.kind === "node-state" ? { ...parseNodeStateRow(value), node: key.node } : undefined;
+}
+
+function parseIntent(key: AetherKey, value: unknown): NodeIntentRow | undefined {
+  return key.kind === "node-intent" ? parseNodeIntentRow(value) : undefined;
 }
 
 function parseBlueprint(key: AetherKey, value: unknown): BlueprintValue | undefined {

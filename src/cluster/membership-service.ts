@@ -7,12 +7,13 @@ import type { Clock } from "../env/clock.ts";
 import type { Counter, Log, Telemetry } from "../env/telemetry.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../net/peer-messaging.ts";
 import type { Group, GroupMembership, Member } from "../consensus/group.ts";
-import { formatKey } from "../kvstore/core/key.ts";
+import { formatKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "./core/failure-detector.ts";
 import { encodeGossip, type Gossip, type GossipCatchUp, parseGossip } from "./core/gossip.ts";
-import { isSameValue } from "./core/plain-value.ts";
+import { isSameValue, storable } from "./core/plain-value.ts";
+import { dutyOf, isDrainedOnRequest, type NodeStage } from "./core/node-duty.ts";
 import type { NodeCapacity, NodeDutyState, NodeStateRow } from "./core/rows.ts";
 import type { Row } from "./row-view.ts";
 import { StoreOutage } from "./store-outage.ts";
@@ -32,7 +33,7 @@ export interface MembershipPorts {
   readonly kv: Kv;
   readonly messaging: PeerMessaging;
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
-  readonly views: Pick<ClusterViews, "nodes">;
+  readonly views: Pick<ClusterViews, "nodes" | "intents" | "slices" | "instancesOn">;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -57,12 +58,12 @@ export interface NodeView {
   readonly catchUp: GossipCatchUp | undefined;
 }
 
-/** What a node may say of itself. */
-export type Duty = Exclude<NodeDutyState, "gone">;
+type FoundRow = Row<NodeStateRow & { readonly node: NodeId }>;
 
 const GOSSIP_EVERY_MS = 250;
 /** The own row is looked at this often even when nothing seems to have changed. */
 const OWN_ROW_CHECK_MS = 5 * SECOND_MS;
+const PEERS_POLL_MS = 20;
 const WRITE_TIMEOUT_MS = 2 * SECOND_MS;
 /** The leader and a node that disagree whether it is gone must not write against each other without a pause. */
 const RETURN_EVERY_MS = SECOND_MS;
@@ -80,7 +81,7 @@ export class MembershipService {
   private readonly scope: TaskScope;
   private readonly listeners: (() => void)[] = [];
   private readonly progress = new Map<NodeId, Pick<Gossip, "applied" | "catchUp">>();
-  private duty: Duty = "joining";
+  private stage: NodeStage = "joining";
   private returnedAtMs: number | undefined;
 
   /** Attaches to the channel "cluster"; nothing is sent or written before `start`. */
@@ -106,6 +107,7 @@ export class MembershipService {
     ports.messaging.onPeer((event) => this.onPeer(event));
     ports.group.onMembership(() => this.onMembers());
     ports.views.nodes.subscribe(() => this.onRows());
+    ports.views.intents.subscribe(() => this.wake.notify());
   }
 
   start(): void {
@@ -115,9 +117,9 @@ export class MembershipService {
     this.scope.spawn("own-row", (signal) => this.keepOwnRow(signal));
   }
 
-  /** What this node's row is to say from now on; written as soon as the store takes it. */
-  setDuty(duty: Duty): void {
-    this.duty = duty;
+  /** What this node does from now on; its row says so as soon as the store takes it. */
+  setStage(stage: NodeStage): void {
+    this.stage = stage;
     this.wake.notify();
   }
 
@@ -128,9 +130,11 @@ export class MembershipService {
     return [...ids].sort().map((node) => this.viewOf(node));
   }
 
-  /** Whether calls and new instances may go there: on duty by its row, and not suspected now. */
+  /** Whether calls may go there: on duty or being drained by its row, not about to stop, and not suspected now. */
   isServing(node: NodeId): boolean {
-    return this.statusOf(node, this.rowOf(node)?.value.state) === "on-duty";
+    const row = this.rowOf(node)?.value;
+    const status = this.statusOf(node, row?.state);
+    return status === "on-duty" || (status === "draining" && row !== undefined && isDrainedOnRequest(row));
   }
 
   /** Nodes that the leader may write gone now. */
@@ -143,6 +147,18 @@ export class MembershipService {
     return gone;
   }
 
+  /**
+   * Resolves once each peer that can be met has applied what is applied here now, so that none sends anything more
+   * because of what was before. Gossip comes after what was sent before it. @throws what `signal` aborts with
+   */
+  async untilPeersHaveApplied(signal: AbortSignal): Promise<void> {
+    const { applied } = this.ports.group.status();
+    const isBehind = (peer: NodeId): boolean => {
+      return !this.detector.suspects.has(peer) && (this.progress.get(peer)?.applied ?? 0) < applied;
+    };
+    while ([...this.ports.messaging.connected].some(isBehind)) await this.clock.sleep(PEERS_POLL_MS, signal);
+  }
+
   private get members(): readonly Member[] {
     return this.ports.group.membership().members;
   }
@@ -153,7 +169,7 @@ export class MembershipService {
     return members.length === 0 || members.some((member) => member.node === node);
   }
 
-  rowOf(node: NodeId): Row<NodeStateRow & { readonly node: NodeId }> | undefined {
+  rowOf(node: NodeId): FoundRow | undefined {
     return this.ports.views.nodes.get(formatKey({ kind: "node-state", node }));
   }
 
@@ -272,23 +288,30 @@ export class MembershipService {
     }
   }
 
-  /** True when the row says what it should; false when somebody else wrote it in the meantime. */
+  /** True when the row says all that it is to say; false when it is to be looked at again soon. */
   private async writeOwnRow(signal: AbortSignal): Promise<boolean> {
     const found = this.rowOf(this.config.node);
-    const wanted = this.ownRow();
-    if (found !== undefined && isSameOwnRow(found.value, wanted)) return true;
+    const wanted = this.ownRow(found);
+    // When the last instance has left is to be seen in time.
+    const isLeaving = wanted.state === "draining" && wanted.isStopping !== true;
+    if (isLeaving) this.ports.views.slices.requestProgress();
+    if (found !== undefined && isSameOwnRow(found.value, wanted)) return !isLeaving;
     if (!this.ports.group.status().isReady) return false;
     if (found?.value.state === "gone" && !this.mayReturn(found.value)) return false;
     const key = formatKey({ kind: "node-state", node: this.config.node });
     // A damaged row of its own a node writes anew: nobody else would.
     const { modRevision } = found ?? this.ports.views.nodes.damaged.get(key) ?? { modRevision: 0 };
     const result = await this.ports.kv.transact({
-      compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
-      then: [{ kind: "put", key, value: wanted }],
+      compare: [
+        { key, target: "modRevision", op: "=", value: modRevision },
+        // A node that does not know yet that it is to be drained must not take instances first.
+        { key: this.intentKey, target: "modRevision", op: "=", value: this.intentRevision() },
+      ],
+      then: [{ kind: "put", key, value: storable(wanted) }],
       else: [],
     }, { signal, timeoutMs: WRITE_TIMEOUT_MS });
     if (result.succeeded) this.log.info({ event: "node.duty", duty: wanted.state });
-    return result.succeeded;
+    return result.succeeded && !isLeaving;
   }
 
   /** Whether to contradict the leader, who wrote this living node gone: only once the others can hear it again. */
@@ -300,10 +323,34 @@ export class MembershipService {
     return true;
   }
 
-  private ownRow(): NodeStateRow {
+  private ownRow(found: FoundRow | undefined): NodeStateRow {
     const { uid, incarnation, peerAddress, apiAddress, labels, capacity } = this.config;
+    const { intents } = this.ports.views;
+    const isDrainWanted = intents.get(this.intentKey)?.value.want === "drained";
+    const stage = this.stage === "serving" && !intents.isComplete ? "joining" : this.stage;
+    const duty = dutyOf(stage, { isDrainWanted, isEmpty: this.isEmpty(found) });
     const sinceMs = this.clock.wallMs();
-    return { state: this.duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs };
+    return { ...duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs };
+  }
+
+  /**
+   * Whether this node has no instance and can get none: every LOAD is guarded by the node's row, so none came after the
+   * write that made it `draining`, and all that came before are in the view.
+   */
+  private isEmpty(found: FoundRow | undefined): boolean {
+    if (found === undefined || !isDrainedOnRequest(found.value)) return false;
+    const { slices } = this.ports.views;
+    const isSeen = found.value.state === "drained" || slices.revision >= found.modRevision;
+    return slices.isComplete && isSeen && this.ports.views.instancesOn(this.config.node) === 0;
+  }
+
+  private get intentKey(): KeyText {
+    return formatKey({ kind: "node-intent", node: this.config.node });
+  }
+
+  private intentRevision(): number {
+    const { intents } = this.ports.views;
+    return (intents.get(this.intentKey) ?? intents.damaged.get(this.intentKey))?.modRevision ?? 0;
   }
 }
 

@@ -35,7 +35,7 @@ export interface NodeDeploymentPorts {
   readonly host: InstanceHost;
   readonly group: Pick<Group, "status">;
   readonly views: Pick<ClusterViews, "slices" | "endpoints" | "endpointsOf" | "unreadableInstances">;
-  readonly membership: Pick<MembershipService, "setDuty">;
+  readonly membership: Pick<MembershipService, "setStage" | "untilPeersHaveApplied">;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -56,6 +56,8 @@ export interface NodeDeploymentConfig {
 const FULL_COMPARE_EVERY_MS = 10 * SECOND_MS;
 export const DRAIN_MS = 10 * SECOND_MS;
 const STOP_LIMITS: InstanceStopLimits = { drainMs: DRAIN_MS, stopMs: DRAIN_MS + 6 * SECOND_MS };
+/** An orderly stop does not wait longer for peers to learn that its endpoints are gone. */
+export const CALLERS_KNOW_MS_MAX = SECOND_MS;
 /** An orderly stop does not wait longer for a store that is away. */
 export const GIVE_UP_WRITE_MS = 2 * SECOND_MS;
 const START_POLL_MS = 100;
@@ -98,10 +100,12 @@ export class NodeDeploymentManager {
 
   /** For an orderly end of the node: endpoints away, calls in flight answered (bounded), workers ended. */
   async drainAndStop(): Promise<void> {
-    this.ports.membership.setDuty("draining");
+    this.ports.membership.setStage("stopping");
     await this.scope.close();
-    await Promise.all([...this.drivers.values()].map((driver) => this.drain(driver)));
+    const drivers = [...this.drivers.values()];
+    await Promise.all(drivers.map((driver) => this.drain(driver)));
     this.drivers.clear();
+    if (drivers.length > 0) await this.untilCallersKnow();
   }
 
   /** Stops driving; what runs goes on running. */
@@ -111,7 +115,7 @@ export class NodeDeploymentManager {
 
   private async run(signal: AbortSignal): Promise<void> {
     await this.recover(signal);
-    this.ports.membership.setDuty("on-duty");
+    this.ports.membership.setStage("serving");
     while (!signal.aborted) {
       this.compare();
       await this.wake.wait(signal, FULL_COMPARE_EVERY_MS);
@@ -242,6 +246,22 @@ export class NodeDeploymentManager {
     this.drivers.delete(driver.instance);
     // A row that came in the very turn in which the driver ended finds a new one.
     this.wake.notify();
+  }
+
+  /**
+   * Until every peer knows that the endpoints are gone. What it sends before is refused here, and goes elsewhere; what
+   * is on its way when the process ends may have been done or not, as far as the caller can tell.
+   */
+  private async untilCallersKnow(): Promise<void> {
+    const late = new AbortController();
+    const limit = this.clock.setTimer(CALLERS_KNOW_MS_MAX, () => late.abort());
+    try {
+      await this.ports.membership.untilPeersHaveApplied(late.signal);
+    } catch {
+      this.log.warn({ event: "node.left-early", waitedMs: CALLERS_KNOW_MS_MAX });
+    } finally {
+      limit.cancel();
+    }
   }
 
   private async drain(driver: InstanceDriver): Promise<void> {

@@ -2,6 +2,7 @@
 import { SECOND_MS } from "../base/units.ts";
 import type { KeyText } from "../kvstore/core/key.ts";
 import type { ClusterViews } from "./cluster-views.ts";
+import { isDrainedOnRequest } from "./core/node-duty.ts";
 import type { PlanNode } from "./core/placement.ts";
 import type { PlanInput, StallLimits } from "./core/plan-types.ts";
 import type { InstanceTimeLimits } from "./instance-driver.ts";
@@ -43,7 +44,9 @@ function planNodeOf({ node, status, row }: NodeView): PlanNode {
   const labels = row?.labels ?? {};
   const memoryBytes = row?.capacity.memoryBytes ?? 0;
   if (status === "gone") return { node, status: "gone", labels, memoryBytes };
-  return { node, status: status === "on-duty" ? "ready" : "away", labels, memoryBytes };
+  if (status === "on-duty") return { node, status: "ready", labels, memoryBytes };
+  const isLeaving = (status === "draining" || status === "drained") && row !== undefined && isDrainedOnRequest(row);
+  return { node, status: isLeaving ? "leaving" : "away", labels, memoryBytes };
 }
 
 function stallLimitsOf({ loadingMs, activatingMs, deactivatingMs, unloadingMs }: InstanceTimeLimits): StallLimits {

@@ -223,6 +223,7 @@ function apiServices(parts: {
       },
     },
     members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
+    nodes: work.cluster.intents,
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
     metricsText: () => {
@@ -251,6 +252,7 @@ function clusterView(parts: {
       role: view.isVoter ? "voter" : "member",
       isLost: view.isLost,
       status: view.status,
+      instances: cluster.instancesOn(view.node),
       address: view.row?.apiAddress,
       peerAddress: view.peerAddress,
       labels: view.row?.labels ?? {},

@@ -1,11 +1,12 @@
 // Owns: `aether node promote|remove|replace`: changes of who belongs to the cluster, asked of any node of it.
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { CliIo } from "../cli-io.ts";
 import { clusterSchema, type ClusterStatusNode, lagText } from "../cluster-view.ts";
 import { apiPath, openSession, type Session } from "../options.ts";
+import { seconds } from "../seconds.ts";
 
 const CATCH_UP_SECONDS_DEFAULT = 600;
 const POLL_MS = 500;
@@ -46,12 +47,6 @@ export function addMemberCommands(node: Command, io: CliIo): void {
       const session = openSession(command, io);
       session.show(await change(session, name, "replace"), () => replacedText(name));
     });
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("use a number of seconds, for example 60");
-  return value;
 }
 
 function change(session: Session, name: string, kind: "promote" | "remove" | "replace"): Promise<Changed> {

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
 import { EXIT } from "../exit.ts";
+import { addDrainCommand } from "./drain.ts";
 import { addMemberCommands } from "./member.ts";
 
 const START_HELP = `
@@ -50,6 +51,7 @@ export function addNodeCommands(program: Command, io: CliIo): void {
       return run({ ...command.optsWithGlobals<StartFlags>(), join });
     });
   addMemberCommands(node, io);
+  addDrainCommand(node, io);
 }
 
 function withNodeOptions(command: Command): Command {

@@ -5,8 +5,11 @@ import type { ArtifactId, NodeId } from "../../base/ids.ts";
 
 export interface PlanNode {
   readonly node: NodeId;
-  /** `ready`: on duty and not suspected, so it may get new instances. `away`: it keeps what it has and gets nothing. */
-  readonly status: "ready" | "away" | "gone";
+  /**
+   * `ready`: on duty and not suspected, so it may get new instances. `leaving`: it is to be drained; what serves there
+   * serves until others do. `away`: it keeps what it has and gets nothing.
+   */
+  readonly status: "ready" | "leaving" | "away" | "gone";
   readonly labels: Labels;
   /** Memory of its machine, in bytes. */
   readonly memoryBytes: number;

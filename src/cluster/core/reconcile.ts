@@ -3,8 +3,9 @@
 //
 // Pure and forgetful: everything is in the input, so any leader at any time makes the same plan from the same rows.
 // A stable state plans nothing. Nothing moves that need not, but one instance at a time from a crowded node to one that
-// has at least two less. What serves ends only when its successor serves, or, where
-// no node has the memory for both, when at least `minAvailable` go on serving without it.
+// has at least two less. What serves ends only when its successor serves, or, where no node has the memory for both,
+// when at least `minAvailable` go on serving without it. Instances of a node that is to be drained leave in the same
+// way; with nowhere to go, and others needed, they stay.
 // What cannot be read stays as it is: not to know what is wanted is no reason to end what runs.
 import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
@@ -68,7 +69,7 @@ class Planning {
     for (const instance of present) this.addToBoard(instance);
     this.rowsBySlice = groupBySlice(present.filter(({ row }) => !input.frozen.has(row.blueprint)));
     this.serving = new Set(present.filter((one) => this.isServing(one)).map(({ row }) => row.slice));
-    this.stalled = present.filter((instance) => this.isReady(instance.node) && isLate(instance, this.stallMs));
+    this.stalled = present.filter((instance) => this.isUp(instance.node) && isLate(instance, this.stallMs));
   }
 
   forgetGone(): void {
@@ -78,8 +79,7 @@ class Planning {
   reconcileSlice(wanted: Wanted): void {
     const rows = this.rowsBySlice.get(wanted.slice) ?? [];
     this.rowsBySlice.delete(wanted.slice);
-    const matching = rows.filter((instance) => isCurrent(wanted, instance));
-    const outdated = rows.filter((instance) => !isCurrent(wanted, instance));
+    const [matching, outdated] = split(rows, (one) => isCurrent(wanted, one) && !this.isLeaving(one.node));
     // What is being unloaded comes back only as a new row; everything else can still serve.
     const [ending, candidates] = split(matching, ({ row }) => row.state === "UNLOAD" || row.state === "UNLOADING");
     for (const instance of ending) this.retire(instance);
@@ -89,8 +89,8 @@ class Planning {
       if (kept.has(instance) || instance === mover) this.advance(wanted, instance);
       else this.retire(instance);
     }
-    const withoutRoom = this.placeMissing(wanted, kept);
-    this.retireOutdated(wanted, { kept, outdated, withoutRoom });
+    const unplaced = this.placeMissing(wanted, kept);
+    this.retireOutdated(wanted, { kept, outdated, unplaced });
     if (kept.size === rows.length) this.moveOne(wanted, kept);
   }
 
@@ -117,12 +117,21 @@ class Planning {
     return this.statusOf.get(node) === "ready";
   }
 
+  private isLeaving(node: NodeId): boolean {
+    return this.statusOf.get(node) === "leaving";
+  }
+
+  /** Whether its instances serve, and do what they are told. */
+  private isUp(node: NodeId): boolean {
+    return this.isReady(node) || this.isLeaving(node);
+  }
+
   private isGone({ node }: PlanPlace): boolean {
     return this.statusOf.get(node) === "gone";
   }
 
   private isServing({ node, row }: PlanInstance): boolean {
-    return row.state === "ACTIVE" && this.isReady(node);
+    return row.state === "ACTIVE" && this.isUp(node);
   }
 
   /** Takes one kept instance a step further towards ACTIVE, if the step is the leader's. */
@@ -159,8 +168,8 @@ class Planning {
     });
   }
 
-  /** Returns how many instances no node has the memory for. */
-  private placeMissing(wanted: Wanted, kept: ReadonlySet<PlanInstance>): number {
+  /** Returns what has no place. */
+  private placeMissing(wanted: Wanted, kept: ReadonlySet<PlanInstance>): Unplaced | undefined {
     const { blueprint, slice, resolved } = wanted;
     const unreadable = this.unreadable.filter(({ artifact }) => artifact === resolved.artifact);
     const occupied = [...kept, ...unreadable].map(({ node }) => node);
@@ -168,29 +177,36 @@ class Planning {
     for (let count = resolved.instances - occupied.length; count > 0; count--) {
       const picked = pickNode(this.board, resolved, spread);
       if (picked.kind === "none") {
-        this.unplaced.push({ blueprint: blueprint.name, slice, count, reason: picked.reason });
-        return picked.reason === "capacity" ? count : 0;
+        const unplaced = { blueprint: blueprint.name, slice, count, reason: picked.reason };
+        this.unplaced.push(unplaced);
+        return unplaced;
       }
       const index = this.board.freeIndex(resolved.artifact);
       this.board.add(picked.node, { artifact: resolved.artifact, index }, resolved.heapBytesMax);
       spread.add(picked.node);
       this.commands.push(loadCommand(wanted, picked.node, index));
     }
-    return 0;
+    return undefined;
   }
 
-  /** Instances of another artifact or config end one by one, each when the wanted number serves without it. */
-  private retireOutdated(wanted: Wanted, { kept, outdated, withoutRoom }: Replacement): void {
+  /** Instances of another artifact or config, and those on nodes that are to be drained, end one by one, each when the wanted number serves without it. */
+  private retireOutdated(wanted: Wanted, { kept, outdated, unplaced }: Replacement): void {
     const [active, idle] = split(outdated, ({ row }) => row.state === "ACTIVE");
     for (const instance of idle) this.retire(instance);
     const { resolved } = wanted;
     const successors = [...kept].filter((instance) => this.isServing(instance)).length;
     const staying = this.chooseKept(active, Math.max(0, resolved.instances - successors));
     for (const instance of active) if (!staying.has(instance)) this.retire(instance);
-    if (withoutRoom === 0) return;
+    // With no node on duty at all nothing is gained by serving less.
+    if (unplaced === undefined || unplaced.reason === "no-node") return;
     const serving = [...staying].filter((instance) => this.isServing(instance));
-    const spare = serving.length + successors - resolved.minAvailable;
-    const leavers = chooseLeavers(this.board, serving, { needs: resolved, count: withoutRoom, spare });
+    const spare = Math.max(0, serving.length + successors - resolved.minAvailable);
+    const [leaving, others] = split(serving, ({ node }) => this.isLeaving(node));
+    const evicted = leaving.slice(0, Math.min(spare, unplaced.count));
+    for (const instance of evicted) this.retire(instance);
+    if (unplaced.reason !== "capacity") return;
+    const count = unplaced.count - evicted.length;
+    const leavers = chooseLeavers(this.board, others, { needs: resolved, count, spare: spare - evicted.length });
     for (const instance of leavers) this.command("deactivate", instance);
   }
 
@@ -268,8 +284,8 @@ const IS_COMING = {
 interface Replacement {
   readonly kept: ReadonlySet<PlanInstance>;
   readonly outdated: readonly PlanInstance[];
-  /** Successors that no node has the memory for. */
-  readonly withoutRoom: number;
+  /** Successors that no node may have, and why. */
+  readonly unplaced: Unplaced | undefined;
 }
 
 function loadCommand(wanted: Wanted, node: NodeId, index: number): LoadCommand {

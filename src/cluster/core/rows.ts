@@ -1,4 +1,5 @@
-// Owns: the values of the rows `nodes/{node}/state`, `leader`, `leader/beat` and `endpoints/…`, and their parsing.
+// Owns: the values of the rows `nodes/{node}/state` and `…/intent`, `leader`, `leader/beat` and `endpoints/…`, and
+// their parsing.
 // Does not own: the rows of instances (slices/core/instance-row.ts) and who may write what (the services).
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
@@ -7,12 +8,14 @@ import { parseNodeId, parseNodeUid, type NodeId, type NodeUid } from "../../base
 const nodeIdSchema = z.string().transform((text): NodeId => parseNodeId(text));
 const nodeUidSchema = z.string().transform((text): NodeUid => parseNodeUid(text));
 
-export const NODE_STATES = ["joining", "on-duty", "draining", "gone"] as const;
+export const NODE_STATES = ["joining", "on-duty", "draining", "drained", "gone"] as const;
 export type NodeDutyState = (typeof NODE_STATES)[number];
 
 /** What a node says of itself; only `gone` is written by the leader. */
 export interface NodeStateRow {
   readonly state: NodeDutyState;
+  /** `draining` because its process ends: calls go elsewhere at once, and what it has waits for its return. */
+  readonly isStopping?: boolean | undefined;
   readonly uid: NodeUid;
   /** Grows with every start of the node. */
   readonly incarnation: number;
@@ -33,6 +36,7 @@ export interface NodeCapacity {
 
 const nodeStateRowSchema = z.object({
   state: z.enum(NODE_STATES),
+  isStopping: z.boolean().optional(),
   uid: nodeUidSchema,
   incarnation: z.int().min(0),
   peerAddress: z.string(),
@@ -41,6 +45,13 @@ const nodeStateRowSchema = z.object({
   capacity: z.object({ cpus: z.number(), memoryBytes: z.number() }),
   sinceMs: z.number(),
 });
+
+/** What people want of a node; it outlives its process. A node without such a row is wanted on duty. */
+export interface NodeIntentRow {
+  readonly want: "on-duty" | "drained";
+}
+
+const nodeIntentRowSchema = z.object({ want: z.enum(["on-duty", "drained"]) });
 
 /** One life of one node's process. Another incarnation of the same node is another holder. */
 export interface NodeLife {
@@ -80,6 +91,11 @@ const endpointRowSchema = z.object({
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseNodeStateRow(value: unknown): NodeStateRow {
   return parseStored(nodeStateRowSchema, value, "a node's state");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseNodeIntentRow(value: unknown): NodeIntentRow {
+  return parseStored(nodeIntentRowSchema, value, "what is wanted of a node");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

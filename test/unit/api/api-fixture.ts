@@ -26,6 +26,8 @@ export interface ApiFixture {
   /** Where this node says that others are. */
   readonly others: string[];
   readonly changes: MembershipChange[];
+  /** Nodes to drain; without `isForced` those whose drain was cancelled. */
+  readonly drains: { readonly node: string; readonly isForced?: boolean }[];
   /** How often the view of the cluster was asked for. */
   views(): number;
   /** Puts one more node into the view of the cluster, or changes one that was put there. */
@@ -45,9 +47,10 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
   const clock = createRealClock();
   const fixture: Pick<
     ApiFixture,
-    "calls" | "broken" | "health" | "others" | "script" | "changes" | "changeScript"
+    "calls" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
   > = {
     changes: [],
+    drains: [],
     changeScript: () => Promise.resolve(),
     calls: [],
     broken: [],
@@ -95,6 +98,10 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
         return fixture.changeScript(change);
       },
     },
+    nodes: {
+      drain: async (node, { isForced }) => void fixture.drains.push({ node, isForced }),
+      cancelDrain: async (node) => void fixture.drains.push({ node }),
+    },
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
@@ -122,6 +129,7 @@ function scriptedNode(node: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeVie
     role: "voter",
     isLost: false,
     status: "gone",
+    instances: 0,
     address: undefined,
     peerAddress: undefined,
     labels: {},

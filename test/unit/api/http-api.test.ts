@@ -441,6 +441,20 @@ describe("artifacts, blueprints and the cluster", () => {
     expect(refused.body.error.message).toBe("another change is under way");
   });
 
+  test("nodes are drained, by force too, and taken into duty again", async () => {
+    const asked = [
+      await send("POST", "/v1/nodes/n9/drain"),
+      await send("POST", "/v1/nodes/n9/drain", { force: true }),
+      await send("DELETE", "/v1/nodes/n9/drain"),
+    ];
+    expect(asked.map(({ status, body }) => [status, body.want])).toEqual([
+      [202, "drained"], [202, "drained"], [202, "on-duty"],
+    ]);
+    expect(api.drains).toEqual([{ node: "n9", isForced: false }, { node: "n9", isForced: true }, { node: "n9" }]);
+    expectRefusal(await send("POST", "/v1/nodes/N 4/drain"), 400, "E_INVALID");
+    expectRefusal(await send("POST", "/v1/nodes/n9/drain", { forced: true }), 400, "E_INVALID");
+  });
+
   test("probes and metrics", async () => {
     expect(await send("GET", "/readyz")).toMatchObject({ status: 200, body: { ready: true } });
     api.health.isReady = false;

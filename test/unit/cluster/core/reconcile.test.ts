@@ -74,6 +74,46 @@ test("instances of a node that is only away are waited for", () => {
   expect(texts({ instances, nodes: [nodeOf("n1", "away"), nodeOf("n2"), nodeOf("n3")] })).toEqual([]);
 });
 
+describe("a node that is to be drained", () => {
+  const nodes = [nodeOf("n1", "leaving"), nodeOf("n2"), nodeOf("n3")];
+  const successor = (state: "LOADED" | "ACTIVE") => instanceOf(SHOP, "orders", { node: "n3", index: 2 }, { state });
+
+  test("keeps what serves until another one of the same slice serves elsewhere", () => {
+    expect(texts({ nodes, instances: [ON_N1, ON_N2] })).toEqual(["load orders/2 on n3"]);
+    expect(texts({ nodes, instances: [ON_N1, ON_N2, successor("LOADED")] })).toEqual(["activate orders/2 on n3"]);
+    expect(texts({ nodes, instances: [ON_N1, ON_N2, successor("ACTIVE")] })).toEqual(["deactivate orders/0 on n1"]);
+  });
+
+  test("loses what does not serve at once, and gets nothing, even when it alone has the labels", () => {
+    const failed = instanceOf(SHOP, "orders", { node: "n1", index: 0 }, { state: "FAILED", error: FAILURE });
+    expect(texts({ nodes, instances: [failed, ON_N2] })).toEqual(["load orders/2 on n3", "unload orders/0 on n1"]);
+    const blueprint = blueprintOf({ orders: sliceOf("orders", 1, { labels: { disk: "ssd" } }) });
+    const only = made({ blueprints: [blueprint], nodes: [nodeOf("n1", "leaving", { disk: "ssd" }), nodeOf("n2")] });
+    expect([only.commands, only.unplaced]).toMatchObject([[], [{ count: 1, reason: "labels" }]]);
+  });
+
+  test("with no other place gives up no more than what minAvailable leaves", () => {
+    const onSsd = (minAvailable: number) => {
+      const slice = sliceOf("orders", 2, { labels: { disk: "ssd" }, minAvailable });
+      const blueprint = blueprintOf({ orders: slice });
+      const instances = [0, 1].map((index) => instanceOf(blueprint, "orders", { node: "n1", index }));
+      return texts({ blueprints: [blueprint], instances, nodes: [nodeOf("n1", "leaving", { disk: "ssd" }), nodeOf("n2")] });
+    };
+    expect(onSsd(2)).toEqual([]);
+    expect(onSsd(1)).toEqual(["deactivate orders/0 on n1"]);
+    expect(onSsd(0)).toEqual(["deactivate orders/0 on n1", "deactivate orders/1 on n1"]);
+  });
+
+  test("keeps everything while no node is on duty", () => {
+    expect(texts({ nodes: [nodeOf("n1", "leaving"), nodeOf("n2", "leaving")], instances: [ON_N1, ON_N2] })).toEqual([]);
+  });
+
+  test("that is wanted again keeps what it still has; the surplus ends", () => {
+    const back = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
+    expect(texts({ nodes: back, instances: [ON_N1, ON_N2, successor("LOADED")] })).toEqual(["unload orders/2 on n3"]);
+  });
+});
+
 test("a failed instance is loaded again on its node when its back-off is over, with one attempt more", () => {
   const failed = instanceOf(SHOP, "orders", { node: "n1", index: 0 }, { state: "FAILED", attempt: 2, error: FAILURE });
   const other = instanceOf(SHOP, "orders", { node: "n2", index: 1 });
