@@ -5,7 +5,7 @@ import type { NodeId } from "../base/ids.ts";
 import { formatKey } from "../kvstore/core/key.ts";
 import type { Kv, KvCallOptions } from "../kvstore/kv.ts";
 import type { NodeIntentRow } from "./core/rows.ts";
-import type { MembershipService, NodeView } from "./membership-service.ts";
+import type { MembershipService } from "./membership-service.ts";
 
 export interface NodeIntentPorts {
   readonly kv: Pick<Kv, "transact">;
@@ -25,7 +25,7 @@ export class NodeIntents {
    * @throws AetherError E_NOT_FOUND; E_CONFLICT when no other node is on duty and `isForced` is not set.
    */
   async drain(node: NodeId, options: { readonly isForced: boolean } & KvCallOptions): Promise<void> {
-    this.find(node);
+    this.checkKnown(node);
     const others = this.ports.membership.nodes.filter((other) => other.node !== node && other.status === "on-duty");
     if (others.length === 0 && !options.isForced) {
       throw new AetherError(
@@ -38,15 +38,15 @@ export class NodeIntents {
 
   /** The node is wanted on duty again. @throws AetherError E_NOT_FOUND */
   async cancelDrain(node: NodeId, options: KvCallOptions): Promise<void> {
-    this.find(node);
+    this.checkKnown(node);
     await this.write(node, { want: "on-duty" }, options);
   }
 
-  private find(node: NodeId): NodeView {
+  private checkKnown(node: NodeId): void {
     const { nodes } = this.ports.membership;
-    const found = nodes.find((one) => one.node === node);
-    if (found !== undefined) return found;
-    throw new AetherError("E_NOT_FOUND", `there is no node ${node}; there are ${nodes.map((one) => one.node).join(", ")}`);
+    if (nodes.some((one) => one.node === node)) return;
+    const known = nodes.map((one) => one.node).join(", ");
+    throw new AetherError("E_NOT_FOUND", `there is no node ${node}; there are ${known}`);
   }
 
   private async write(node: NodeId, row: NodeIntentRow, options: KvCallOptions): Promise<void> {

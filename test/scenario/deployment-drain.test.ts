@@ -136,7 +136,8 @@ test("when the leader dies in the middle another one goes on", async () => {
     await fresh.clock.advance(afterMs);
     await fresh.kill("n1");
     await fresh.until(() => fresh.dutyOf("drained").includes("n2"), 40_000);
-    await fresh.until(() => fresh.rows().length === ROWS && fresh.rows().every((row) => /^n3 .* ACTIVE$/.test(row)), 40_000);
+    const isOnThird = (row: string): boolean => /^n3 .* ACTIVE$/.test(row);
+    await fresh.until(() => fresh.rows().length === ROWS && fresh.rows().every(isOnThird), 40_000);
     expect(fresh.fatal).toEqual([]);
     await fresh.close();
   }

@@ -189,7 +189,10 @@ class Planning {
     return undefined;
   }
 
-  /** Instances of another artifact or config, and those on nodes that are to be drained, end one by one, each when the wanted number serves without it. */
+  /**
+   * Instances of another artifact or config, and those on nodes that are to be drained, end one by one, each when the
+   * wanted number serves without it.
+   */
   private retireOutdated(wanted: Wanted, { kept, outdated, unplaced }: Replacement): void {
     const [active, idle] = split(outdated, ({ row }) => row.state === "ACTIVE");
     for (const instance of idle) this.retire(instance);

@@ -260,8 +260,8 @@ test("cluster status shows the quorum, nodes, roles, lag and leader", async () =
   const status = await aether(["cluster", "status"]);
   expect(status.out).toContain("at version 1, seen by n1: quorum 2 of 2, can lose 0");
   expect(status.out).toContain("warning: of two voters none may fail");
-  expect(status.out).toMatch(/n1 +voter +on-duty +none +yes \(epoch 3\) +up to 1 /);
-  expect(status.out).toMatch(/n9 +voter +gone +- +- +- +zone=a/);
+  expect(status.out).toMatch(/n1 +voter +on-duty +0 +none +yes \(epoch 3\) +up to 1 /);
+  expect(status.out).toMatch(/n9 +voter +gone +0 +- +- +- +zone=a/);
 });
 
 describe("changes of the membership", () => {

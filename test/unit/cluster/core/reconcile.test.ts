@@ -97,7 +97,8 @@ describe("a node that is to be drained", () => {
       const slice = sliceOf("orders", 2, { labels: { disk: "ssd" }, minAvailable });
       const blueprint = blueprintOf({ orders: slice });
       const instances = [0, 1].map((index) => instanceOf(blueprint, "orders", { node: "n1", index }));
-      return texts({ blueprints: [blueprint], instances, nodes: [nodeOf("n1", "leaving", { disk: "ssd" }), nodeOf("n2")] });
+      const only = [nodeOf("n1", "leaving", { disk: "ssd" }), nodeOf("n2")];
+      return texts({ blueprints: [blueprint], instances, nodes: only });
     };
     expect(onSsd(2)).toEqual([]);
     expect(onSsd(1)).toEqual(["deactivate orders/0 on n1"]);
