@@ -131,7 +131,8 @@ test("when the leader dies in the middle another one goes on", async () => {
   for (let afterMs = 0; afterMs < 600; afterMs += 50) {
     const fresh = await ClusterWorld.open();
     await fresh.apply(SHOP);
-    await fresh.until(() => fresh.rows().length === ROWS && fresh.rows().every((row) => row.endsWith(" ACTIVE")), 3_000);
+    const isActive = (row: string): boolean => row.endsWith(" ACTIVE");
+    await fresh.until(() => fresh.rows().length === ROWS && fresh.rows().every(isActive), 3_000);
     await fresh.settled(fresh.node("n3").services.intents.drain(N2, { isForced: false }));
     await fresh.clock.advance(afterMs);
     await fresh.kill("n1");
