@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { AssertionError, unreachable } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
+import { allowedOf } from "../cluster/core/match-route.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import { ApiRequest, sentPath, type HttpBindings, type HttpContext } from "./api-request.ts";
@@ -37,7 +38,8 @@ export function createHttpApp(routes: readonly Route[], ports: HttpAppPorts): Ht
   for (const path of new Set(routes.map((route) => route.path))) {
     const ofPath = routes.filter((route) => route.path === path);
     for (const route of ofPath) app.on(route.method, path, (context) => responder.answer(context, route));
-    app.all(path, (context) => responder.refuse(context, wrongMethod(context, allowedOf(ofPath))));
+    const allowed = allowedOf(ofPath.map(({ method }) => method));
+    app.all(path, (context) => responder.refuse(context, wrongMethod(context, allowed)));
   }
   app.notFound((context) => responder.answerElsewhere(context));
   return app;
@@ -135,10 +137,6 @@ function isMiss(refusal: Refusal): boolean {
 
 function stackOf(error: AetherError): string | undefined {
   return error.cause instanceof Error ? error.cause.stack : error.stack;
-}
-
-function allowedOf(routes: readonly Route[]): readonly string[] {
-  return routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
 }
 
 function wrongMethod(context: HttpContext, methods: readonly string[]): Refusal {

@@ -1,6 +1,7 @@
 // Owns: the key-value store as a client sees it.
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { parseKeyText, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, KvEntry, LeaseId, Txn, TxnResult } from "../kvstore/core/schema.ts";
 import { encodeTxn, nameRequest, parseTxn } from "../kvstore/core/txn.ts";
@@ -164,7 +165,7 @@ class MultiplexedKv implements ClientKv {
     const { ifModRevision } = options;
     const what = `${op.kind} ${key}`;
     if (ifModRevision === undefined) return this.send({ compare: [], then: [op], else: [] }, what, options);
-    const compare: Compare = { key, target: "modRevision", op: "=", value: ifModRevision };
+    const compare = unchanged(key, ifModRevision);
     const result = await this.send({ compare: [compare], then: [op], else: [{ kind: "get", key }] }, what, options);
     if (result.succeeded) return result;
     const [found] = result.results;

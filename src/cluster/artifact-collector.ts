@@ -4,9 +4,8 @@
 // Every removal carries the fence of the leadership. Only the wait before chunks are swept is remembered here: a new
 // leader waits anew, so it is never early.
 import { z } from "zod";
-import { AssertionError } from "../base/assert.ts";
-import { toAetherError } from "../base/errors.ts";
 import type { Digest } from "../base/ids.ts";
+import { doRounds } from "../base/rounds.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import { HOUR_MS, MINUTE_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
@@ -53,27 +52,22 @@ export class ArtifactCollector {
   }
 
   start(): void {
-    this.scope.spawn("artifact-collector", (signal) => this.run(signal));
+    this.scope.spawn("artifact-collector", (signal) => doRounds(this.clock, {
+      firstAfterMs: ROUND_EVERY_MS,
+      everyMs: ROUND_EVERY_MS,
+      work: () => this.round(signal),
+      // Whatever it is, nothing was removed that should not be.
+      onFailure: ({ code, message: reason }) => this.log.warn({ event: "artifact.not-collected", code, reason }),
+    }, signal));
   }
 
   async close(): Promise<void> {
     await this.scope.close();
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.clock.sleep(ROUND_EVERY_MS, signal);
-      try {
-        await this.collect(signal);
-        await this.sweep(signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        if (error instanceof AssertionError) throw error;
-        // Whatever it is, nothing was removed that should not be, and the next round looks again.
-        const { code, message: reason } = toAetherError(error);
-        this.log.warn({ event: "artifact.not-collected", code, reason });
-      }
-    }
+  private async round(signal: AbortSignal): Promise<void> {
+    await this.collect(signal);
+    await this.sweep(signal);
   }
 
   private async collect(signal: AbortSignal): Promise<void> {

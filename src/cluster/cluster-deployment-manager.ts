@@ -9,6 +9,7 @@ import type { NodeId } from "../base/ids.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -196,7 +197,7 @@ export class ClusterDeploymentManager {
   private async writeGone(term: Term, { text, modRevision, value }: FoundNode, signal: AbortSignal): Promise<void> {
     const { node, ...row } = value;
     const isWritten = await this.write(term, signal, {
-      compare: [guard(text, modRevision)],
+      compare: [unchanged(text, modRevision)],
       then: [{ kind: "put", key: text, value: { ...row, state: "gone", sinceMs: this.clock.wallMs() } }],
     });
     if (isWritten) this.log.warn({ event: "node.gone", peer: node });
@@ -254,7 +255,7 @@ export class ClusterDeploymentManager {
       ...(error === undefined ? {} : { error }),
     };
     const isWritten = await this.write(term, signal, {
-      compare: [guard(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(wanted.blueprint)],
+      compare: [unchanged(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(wanted.blueprint)],
       then: [{ kind: "put", key, value: storable(row) }],
     });
     const { attempt } = wanted;
@@ -270,7 +271,7 @@ export class ClusterDeploymentManager {
     assert(state !== "refuse" && state !== "GONE", "the plan gives only commands that the life of an instance allows");
     const key = keyOf(instance);
     const isWritten = await this.write(term, signal, {
-      compare: [guard(key, instance.modRevision)],
+      compare: [unchanged(key, instance.modRevision)],
       then: [{ kind: "put", key, value: storable({ ...instance.row, state, sinceMs: this.clock.wallMs() }) }],
     });
     if (isWritten) this.log.info({ event: "instance.command", state, node: instance.node, instance: key });
@@ -281,7 +282,7 @@ export class ClusterDeploymentManager {
     const key = keyOf(instance);
     const endpoints = this.ports.views.endpointsOf(instance.node, instance.artifact, instance.index);
     const isWritten = await this.write(term, signal, {
-      compare: [guard(key, instance.modRevision), ...this.nodeGuards(instance.node)],
+      compare: [unchanged(key, instance.modRevision), ...this.nodeGuards(instance.node)],
       then: [key, ...endpoints.slice(0, ENDPOINTS_PER_TXN)].map((gone): Op => ({ kind: "delete", key: gone })),
     });
     if (isWritten) this.log.info({ event: "instance.forgotten", node: instance.node, instance: key });
@@ -326,13 +327,13 @@ export class ClusterDeploymentManager {
   /** The node is still what the plan took it for. */
   private nodeGuards(node: NodeId): readonly Compare[] {
     const found = this.ports.membership.rowOf(node);
-    return found === undefined ? [] : [guard(found.text, found.modRevision)];
+    return found === undefined ? [] : [unchanged(found.text, found.modRevision)];
   }
 
   private blueprintGuards(name: string): readonly Compare[] {
     const key = formatKey({ kind: "blueprint-current", name });
     const found = this.ports.views.blueprints.get(key);
-    return [guard(key, found?.modRevision ?? 0)];
+    return [unchanged(key, found?.modRevision ?? 0)];
   }
 
   private forgetOldRows(term: Term): void {
@@ -380,10 +381,6 @@ export class ClusterDeploymentManager {
     term.told.add(what);
     tell();
   }
-}
-
-function guard(key: KeyText, modRevision: number): Compare {
-  return { key, target: "modRevision", op: "=", value: modRevision };
 }
 
 function keyOf({ node, artifact, index }: PlanPlace): KeyText {

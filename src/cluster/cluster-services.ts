@@ -50,6 +50,7 @@ export class ClusterServices {
   readonly leadership: LeadershipService;
   readonly registry: EndpointRegistry;
   readonly routes: RouteTable;
+  readonly removal: ArtifactRemoval;
   readonly intents: NodeIntents;
   private readonly env: ClusterServicesEnv;
   private readonly ports: ClusterServicesPorts;
@@ -79,9 +80,10 @@ export class ClusterServices {
       membership: this.membership,
       onFatal,
     }, config);
-    const removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
+    this.removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
     const artifacts = config.artifacts ?? ArtifactsConfig.parse({});
-    this.collector = new ArtifactCollector(env, { removal, leadership: this.leadership, onFatal }, artifacts);
+    const { removal, leadership } = this;
+    this.collector = new ArtifactCollector(env, { removal, leadership, onFatal }, artifacts);
   }
 
   /** Begins to listen, lead and drive instances on `host`. Needs no quorum: everything waits for one by itself. */

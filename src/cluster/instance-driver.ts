@@ -10,6 +10,7 @@ import type { ArtifactId, NodeId } from "../base/ids.ts";
 import { MINUTE_MS, SECOND_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -332,7 +333,7 @@ export class InstanceDriver {
   /** False when somebody else has written the row, before or at once after; what they wrote is known then. */
   private async write(row: InstanceRow | undefined, ops: readonly Op[], signal: AbortSignal): Promise<boolean> {
     const result = await this.ports.kv.transact({
-      compare: [{ key: this.key, target: "modRevision", op: "=", value: this.modRevision }],
+      compare: [unchanged(this.key, this.modRevision)],
       then: ops,
       else: [{ kind: "get", key: this.key }],
     }, { signal, timeoutMs: WRITE_TIMEOUT_MS });

@@ -6,6 +6,7 @@ import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Txn } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -86,7 +87,7 @@ export class LeadershipService {
    */
   fence(): Compare | undefined {
     if (!this.isLeader) return undefined;
-    return { key: LEADER_KEY, target: "modRevision", op: "=", value: this.core.leaderModRevision };
+    return unchanged(LEADER_KEY, this.core.leaderModRevision);
   }
 
   /** Called when `current()` or `isLeader` changed. The listener must not throw and not write. */
@@ -156,10 +157,10 @@ export class LeadershipService {
 
   private txnOf(action: LeadershipWrite, leader: LeaderRow, count: number): Txn {
     const beat: LeaderBeatRow = { epoch: action.epoch, count };
-    const isStill: Compare = { key: LEADER_KEY, target: "modRevision", op: "=", value: action.leaderModRevision };
+    const isStill = unchanged(LEADER_KEY, action.leaderModRevision);
     const putBeat = { kind: "put", key: BEAT_KEY, value: beat } as const;
     if (action.kind === "beat") return { compare: [isStill], then: [putBeat], else: [] };
-    const isSilent: Compare = { key: BEAT_KEY, target: "modRevision", op: "=", value: action.beatModRevision };
+    const isSilent = unchanged(BEAT_KEY, action.beatModRevision);
     return { compare: [isStill, isSilent], then: [{ kind: "put", key: LEADER_KEY, value: leader }, putBeat], else: [] };
   }
 

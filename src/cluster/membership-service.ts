@@ -7,6 +7,7 @@ import type { Clock } from "../env/clock.ts";
 import type { Counter, Log, Telemetry } from "../env/telemetry.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../net/peer-messaging.ts";
 import type { Group, GroupMembership, Member } from "../consensus/group.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterViews } from "./cluster-views.ts";
@@ -303,9 +304,9 @@ export class MembershipService {
     const { modRevision } = found ?? this.ports.views.nodes.damaged.get(key) ?? { modRevision: 0 };
     const result = await this.ports.kv.transact({
       compare: [
-        { key, target: "modRevision", op: "=", value: modRevision },
+        unchanged(key, modRevision),
         // A node that does not know yet that it is to be drained must not take instances first.
-        { key: this.intentKey, target: "modRevision", op: "=", value: this.intentRevision() },
+        unchanged(this.intentKey, this.intentRevision()),
       ],
       then: [{ kind: "put", key, value: storable(wanted) }],
       else: [],

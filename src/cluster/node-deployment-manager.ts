@@ -14,6 +14,7 @@ import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
 import type { Group } from "../consensus/group.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -158,7 +159,7 @@ export class NodeDeploymentManager {
     const nowWallMs = this.clock.wallMs();
     const failed = failedRow(row, error, { nowWallMs, attempt: attemptAfterCrash(row, nowWallMs) });
     const result = await this.ports.kv.transact({
-      compare: [{ key: entry.key, target: "modRevision", op: "=", value: entry.modRevision }],
+      compare: [unchanged(entry.key, entry.modRevision)],
       then: [{ kind: "put", key: entry.key, value: storable(failed) }, ...endpoints.map(deletion)],
       else: [],
     }, { signal });

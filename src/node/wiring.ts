@@ -20,7 +20,6 @@ import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { MessageRouter } from "../net/message-router.ts";
-import { ArtifactRemoval } from "../slices/artifact-removal.ts";
 import { ArtifactService } from "../slices/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
 import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
@@ -205,11 +204,10 @@ function apiServices(parts: {
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
   const { config, env, group, kv, work, backups, stage, onFatal } = parts;
-  const removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
   const tellStatus = declareStatusMetrics(env.telemetry, { group, kv });
   return {
     kv,
-    artifacts: new ArtifactService(work.artifacts, removal),
+    artifacts: new ArtifactService(work.artifacts, work.cluster.removal),
     blueprints: work.blueprints,
     calls: work.invoker,
     sliceRoutes: work.cluster.routes,

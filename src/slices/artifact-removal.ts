@@ -11,11 +11,14 @@ import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { parseDigest, type ArtifactId, type Digest } from "../base/ids.ts";
 import type { CallOptions } from "../env/env.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { chunkKey, corruptArtifact, parseArtifactRow, type ArtifactRow } from "./core/artifact-row.ts";
-import { parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint } from "./core/blueprint.ts";
+import {
+  artifactsOf, parseCurrentBlueprint, parseResolvedBlueprint, parseSliceOwner, type ResolvedBlueprint, type SliceOwner,
+} from "./core/blueprint.ts";
 import { instanceKeyOf } from "./core/instance-spec.ts";
 import { listRows } from "./list-rows.ts";
 
@@ -154,14 +157,12 @@ export class ArtifactRemoval {
   }
 
   /** As this node has them: what is outdated only makes a removal fail. */
-  private async readOwners(slices: Iterable<string>, options: CallOptions): Promise<ReadonlyMap<string, SliceOwner>> {
-    const owners = new Map<string, SliceOwner>();
+  private async readOwners(slices: Iterable<string>, options: CallOptions): Promise<ReadonlyMap<string, FoundOwner>> {
+    const owners = new Map<string, FoundOwner>();
     for (const slice of slices) {
       const { entry } = await this.kv.get(formatKey({ kind: "slice-owner", slice }), { ...options, ...LOCAL });
       if (entry === undefined) continue;
-      const parsed = ownerSchema.safeParse(entry.value);
-      if (!parsed.success) throw corruptArtifact(entry.key, z.prettifyError(parsed.error));
-      owners.set(slice, { ...parsed.data, modRevision: entry.modRevision });
+      owners.set(slice, { ...parseSliceOwner(entry.value), modRevision: entry.modRevision });
     }
     return owners;
   }
@@ -229,20 +230,15 @@ interface BlueprintNeeds {
   readonly currents: ReadonlyMap<string, number>;
 }
 
-interface SliceOwner {
-  readonly blueprint: string;
+interface FoundOwner extends SliceOwner {
   readonly modRevision: number;
 }
 
-const ownerSchema = z.object({ blueprint: z.string() });
 const digestSchema = z.object({ digest: z.string().transform(parseDigest) });
 
 function needsOfRevision({ name, revision, slices }: ResolvedBlueprint): readonly Need[] {
   const by = `blueprint ${name}, revision ${revision}`;
-  const used = Object.values(slices).flatMap(({ artifact, uses }) => [
-    artifact, ...Object.values(uses).map((use) => use.artifact),
-  ]);
-  return [...new Set(used)].map((artifact) => ({ artifact, by }));
+  return [...artifactsOf(slices)].map((artifact) => ({ artifact, by }));
 }
 
 function needOfInstance({ key }: KvEntry): readonly Need[] {
@@ -275,10 +271,6 @@ function chunkRange(digest: Digest, from: number, to: number): readonly KeyText[
 
 function deletion(key: KeyText): Op {
   return { kind: "delete", key };
-}
-
-function unchanged(key: KeyText, modRevision: number): Compare {
-  return { key, target: "modRevision", op: "=", value: modRevision };
 }
 
 function without(digests: readonly Digest[], known: ReadonlySet<Digest>): readonly Digest[] {

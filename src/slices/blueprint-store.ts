@@ -12,13 +12,16 @@ import { AetherError } from "../base/errors.ts";
 import type { ArtifactId } from "../base/ids.ts";
 import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import { TXN_OPS_MAX } from "../kvstore/core/limits.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import { parseBlueprintDocument, type BlueprintDocument } from "../sdk/blueprint.ts";
 import { nameSchema } from "../sdk/name.ts";
-import { parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint } from "./core/blueprint.ts";
+import {
+  artifactsOf, parseCurrentBlueprint, parseResolvedBlueprint, parseSliceOwner, type ResolvedBlueprint,
+} from "./core/blueprint.ts";
 import {
   blueprintStatusOf, type BlueprintStatus, type StatusRow, type UnplacedInstances,
 } from "./core/blueprint-status.ts";
@@ -60,7 +63,6 @@ const ATTEMPTS_MAX = 5;
 /** Of one resolved slice: half of what a value may have. */
 const SLICE_BYTES_MAX = 256 * KiB;
 
-const ownerSchema = z.object({ blueprint: z.string() });
 
 /** What is there now, as read before a guarded write. */
 interface Current {
@@ -136,7 +138,7 @@ export class BlueprintStore {
       const owned = [...Object.keys(resolved.slices).map(ownerKey), ...routes];
       // The latest revision stays, without `current`: it carries the number on (B2).
       const deleted = await this.kv.transact({
-        compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
+        compare: [unchanged(key, modRevision)],
         then: [key, ...owned].map((gone): Op => ({ kind: "delete", key: gone })),
         else: [],
       }, options);
@@ -295,7 +297,7 @@ export class BlueprintStore {
     const { name, revision } = blueprint;
     const slices = Object.keys(blueprint.slices);
     const dropped = Object.keys(current.resolved?.slices ?? {}).filter((slice) => !slices.includes(slice));
-    const guards: Compare[] = [{ key: current.key, target: "modRevision", op: "=", value: current.modRevision }];
+    const guards: Compare[] = [unchanged(current.key, current.modRevision)];
     const ops: Op[] = [];
     for (const slice of slices) {
       const owner = await this.readOwner(slice, options);
@@ -328,7 +330,7 @@ export class BlueprintStore {
   /** The blueprint that has a slice. */
   private async readOwner(slice: string, options: CallOptions): Promise<string | undefined> {
     const { entry } = await this.kv.get(ownerKey(slice), options);
-    return entry === undefined ? undefined : ownerSchema.parse(entry.value).blueprint;
+    return entry === undefined ? undefined : parseSliceOwner(entry.value).blueprint;
   }
 }
 
@@ -366,13 +368,6 @@ function chooseRevision(
   const revisions = kept.map(({ revision }) => revision);
   const message = `blueprint "${name}" has ${wanted}; the revisions kept are ${revisions.join(", ")}`;
   throw new AetherError("E_NOT_FOUND", message, { details: { revisions } });
-}
-
-/** Each artifact that the slices are, or are resolved to use, once. */
-function artifactsOf(slices: ResolvedBlueprint["slices"]): ReadonlySet<ArtifactId> {
-  return new Set(Object.values(slices).flatMap(({ artifact, uses }) => [
-    artifact, ...Object.values(uses).map((use) => use.artifact),
-  ]));
 }
 
 function isDamage(thrown: unknown): thrown is AetherError {

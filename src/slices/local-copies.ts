@@ -1,9 +1,8 @@
 // Owns: removing this node's copies of artifacts that the store does not hold any more.
 // Does not own: the copies (blob-cache-adapter.ts, bundle-files-adapter.ts). Losing one that is needed costs a fetch.
 import { z } from "zod";
-import { AssertionError } from "../base/assert.ts";
-import { toAetherError } from "../base/errors.ts";
 import { parseDigest, type Digest } from "../base/ids.ts";
+import { doRounds } from "../base/rounds.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import { HOUR_MS, MINUTE_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
@@ -47,25 +46,16 @@ export class LocalCopies {
   }
 
   start(): void {
-    this.scope.spawn("local-copies", (signal) => this.run(signal));
+    this.scope.spawn("local-copies", (signal) => doRounds(this.clock, {
+      firstAfterMs: FIRST_LOOK_MS,
+      everyMs: LOOK_EVERY_MS,
+      work: () => this.clean(signal),
+      onFailure: ({ code, message: reason }) => this.log.warn({ event: "artifact.copies-not-cleaned", code, reason }),
+    }, signal));
   }
 
   async close(): Promise<void> {
     await this.scope.close();
-  }
-
-  private async run(signal: AbortSignal): Promise<void> {
-    for (let waitMs = FIRST_LOOK_MS; !signal.aborted; waitMs = LOOK_EVERY_MS) {
-      await this.clock.sleep(waitMs, signal);
-      try {
-        await this.clean(signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        if (error instanceof AssertionError) throw error;
-        const { code, message: reason } = toAetherError(error);
-        this.log.warn({ event: "artifact.copies-not-cleaned", code, reason });
-      }
-    }
   }
 
   private async clean(signal: AbortSignal): Promise<void> {

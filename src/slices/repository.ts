@@ -8,6 +8,7 @@ import type { ArtifactId, Digest } from "../base/ids.ts";
 import { HOUR_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { CallOptions } from "../env/env.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, prefixOf } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
@@ -135,7 +136,7 @@ export class ArtifactRepository {
     const [first, second, ...rest] = chunksOf(digest, archive);
     if (second !== undefined) {
       const value = await this.writeSecond(second, options);
-      guards.push({ key: second.key, target: "modRevision", op: "=", value });
+      guards.push(unchanged(second.key, value));
     }
     for (let from = 0; from < rest.length; from += CHUNKS_PER_TRANSACTION) {
       options.signal?.throwIfAborted();
@@ -165,7 +166,7 @@ export class ArtifactRepository {
     if (pushedAtMs - row.pushedAtMs < NOTE_AGAIN_AFTER_MS) return true;
     const key = formatKey({ kind: "artifact", artifact });
     const noted = await this.kv.transact({
-      compare: [{ key, target: "modRevision", op: "=", value: modRevision }],
+      compare: [unchanged(key, modRevision)],
       then: [{ kind: "put", key, value: { ...row, pushedAtMs } }],
       else: [],
     }, options);

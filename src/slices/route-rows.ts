@@ -3,6 +3,7 @@
 // blueprint do not change between reading and writing them.
 import { AetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
+import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -27,7 +28,7 @@ export async function claimRoutes(kv: Kv, blueprint: ResolvedBlueprint, options:
     const entry = held.get(key);
     const owned = entry === undefined ? undefined : readRow(entry);
     if (owned !== undefined && owned.blueprint !== blueprint.name) throw takenBy(row, owned);
-    compare.push({ key, target: "modRevision", op: "=", value: entry?.modRevision ?? 0 });
+    compare.push(unchanged(key, entry?.modRevision ?? 0));
     if (owned === undefined || !isSameData(owned, row)) then.push({ kind: "put", key, value: row });
   }
   for (const entry of held.values()) {

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { type Client, connect } from "../../src/client/connect.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 import { applySlices, pushSlice, untilServed } from "./support/call-slices.ts";
+import { SteadyCalls } from "./support/steady-calls.ts";
 
 const SLICES = { solo: 1, pair: 2, trio: 3 } as const;
 const NAMES = Object.keys(SLICES);
@@ -61,7 +61,7 @@ afterAll(async () => {
 
 test("every node is drained and comes back, under calls of which none fails and each write runs once", async () => {
   const callersOf = (name: string) => Array.from({ length: CALLERS_PER_NODE }, () => fleet.api(name));
-  const calls = new Calls(fleet.names.flatMap(callersOf));
+  const { calls, marks } = lookAndMark(fleet.names.flatMap(callersOf));
   await calls.progress(200);
   for (const name of fleet.names) {
     expect(await aether("node", "drain", name, "--wait")).toContain(`${name} is drained`);
@@ -74,11 +74,11 @@ test("every node is drained and comes back, under calls of which none fails and 
   process.stdout.write(`drain of each node: ${calls.answered} calls, ${calls.failures.length} failed\n`);
   expect(calls.failures).toEqual([]);
   const written = (await readFile(journal, "utf8")).trimEnd().split("\n");
-  expect(written.sort()).toEqual([...calls.writes].sort());
+  expect(written.sort()).toEqual([...marks].sort());
 });
 
 test("a drain that is cancelled at once fails no call and ends with every instance in its place", async () => {
-  const calls = new Calls(fleet.names.map((name) => fleet.api(name)));
+  const { calls } = lookAndMark(fleet.names.map((name) => fleet.api(name)));
   await calls.progress(50);
   await aether("node", "drain", "n2");
   await aether("node", "drain", "n2", "--cancel", "--wait");
@@ -103,48 +103,19 @@ test("a drained node stays drained over its restart; the last node on duty is dr
   for (const name of ["n1", "n2"]) await aether("node", "drain", name, "--cancel", "--wait");
 });
 
-/** Callers that go on whatever happens, and never send a call twice. */
-class Calls {
-  readonly failures: unknown[] = [];
-  /** Ids of the writes that were answered. */
-  readonly writes: string[] = [];
-  answered = 0;
-  private isStopping = false;
-  private readonly clients: readonly Client[];
-  private readonly callers: readonly Promise<void>[];
-
-  constructor(apis: readonly string[]) {
-    this.clients = apis.map((api) => connect({ nodes: [api] }));
-    this.callers = this.clients.map((client, caller) => this.call(client, caller));
-  }
-
-  async progress(calls: number): Promise<void> {
-    const enough = this.answered + calls;
-    await eventually(`${calls} more answers`, () => this.answered >= enough || undefined);
-  }
-
-  async stop(): Promise<void> {
-    this.isStopping = true;
-    await Promise.all(this.callers);
-    for (const client of this.clients) client.close();
-  }
-
-  private async call(client: Client, caller: number): Promise<void> {
-    for (let count = 0; !this.isStopping; count++) {
-      const slice = NAMES[count % NAMES.length] ?? "";
+/** Callers that look and mark in turn, and the ids of the marks that were answered. */
+function lookAndMark(apis: readonly string[]): { readonly calls: SteadyCalls; readonly marks: readonly string[] } {
+  const marks: string[] = [];
+  const calls = new SteadyCalls(apis, async (client, caller, count) => {
+    const slice = NAMES[count % NAMES.length] ?? "";
+    if (count % 2 === 0) await client.call({ slice, method: "look", input: {}, effect: "read" });
+    else {
       const id = `${caller}-${count}`;
-      try {
-        if (count % 2 === 0) await client.call({ slice, method: "look", input: {}, effect: "read" });
-        else {
-          await client.call({ slice, method: "mark", input: { id }, effect: "write" });
-          this.writes.push(id);
-        }
-        this.answered += 1;
-      } catch (error) {
-        this.failures.push(error);
-      }
+      await client.call({ slice, method: "mark", input: { id }, effect: "write" });
+      marks.push(id);
     }
-  }
+  });
+  return { calls, marks };
 }
 
 async function nodesSeen(): Promise<readonly NodeSeen[]> {

@@ -2,8 +2,9 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { type Client, connect } from "../../src/client/connect.ts";
+import { connect } from "../../src/client/connect.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { SteadyCalls } from "./support/steady-calls.ts";
 
 const SLICES = fileURLToPath(new URL("./slices/", import.meta.url));
 const BACK_MS_MAX = 10_000;
@@ -110,7 +111,7 @@ describe("when the node of an instance is killed", () => {
     const before = await apply(2);
     const [victim = ""] = before;
     const survivors = fleet.names.filter((name) => name !== victim);
-    const calls = new ReadCalls(survivors.map((name) => fleet.api(name)));
+    const calls = reads(survivors, "linger", { ms: 2 });
     await calls.progress(100);
     const killedAtMs = Date.now();
     await fleet.kill(victim);
@@ -191,7 +192,7 @@ test("a rollback brings back the version that answered before, and no call fails
     return (await Promise.all(fleet.names.map(whereFrom))).every((pid) => pids.includes(pid));
   };
   expect(await isFromANode()).toBe(true);
-  const calls = new ReadCalls(fleet.names.map((name) => fleet.api(name)), { method: "where", input: {} });
+  const calls = reads(fleet.names, "where", {});
   await calls.progress(100);
   await aether(0, "slice", "push", `${SLICES}probe-next`);
   expect(await put({ probe: { artifact: "test:probe@^1.1.0", instances: 2 } })).toMatchObject({ status: 200 });
@@ -209,43 +210,11 @@ test("a rollback brings back the version that answered before, and no call fails
   expect(await aether(1, "blueprint", "rollback", "probe", "--to", "999")).toMatch(/E_NOT_FOUND.*no revision 999/);
 });
 
-/** Callers on some nodes that go on whatever happens. */
-class ReadCalls {
-  readonly failures: unknown[] = [];
-  private answered = 0;
-  private isStopping = false;
-  private readonly clients: readonly Client[];
-  private readonly callers: readonly Promise<void>[];
-
-  private readonly what: { readonly method: string; readonly input: unknown };
-
-  constructor(apis: readonly string[], what: ReadCalls["what"] = { method: "linger", input: { ms: 2 } }) {
-    this.what = what;
-    this.clients = apis.map((api) => connect({ nodes: [api] }));
-    this.callers = this.clients.map((client) => this.call(client));
-  }
-
-  async progress(calls: number): Promise<void> {
-    const enough = this.answered + calls;
-    await eventually(`${calls} more answers`, () => this.answered >= enough || undefined);
-  }
-
-  async stop(): Promise<void> {
-    this.isStopping = true;
-    await Promise.all(this.callers);
-    for (const client of this.clients) client.close();
-  }
-
-  private async call(client: Client): Promise<void> {
-    while (!this.isStopping) {
-      try {
-        await client.call({ slice: "probe", ...this.what, effect: "read" });
-        this.answered += 1;
-      } catch (error) {
-        this.failures.push(error);
-      }
-    }
-  }
+/** Callers that read, one on each of the nodes. */
+function reads(names: readonly string[], method: string, input: unknown): SteadyCalls {
+  return new SteadyCalls(names.map((name) => fleet.api(name)), async (client) => {
+    await client.call({ slice: "probe", method, input, effect: "read" });
+  });
 }
 
 /** Applies the blueprint with so many instances and gives the nodes that run them, once all and only those do. */

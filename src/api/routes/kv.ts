@@ -1,6 +1,7 @@
 // Owns: /v1/kv: reading, writing and listing keys, and transactions. Watching is kv-watch.ts.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
+import { unchanged } from "../../kvstore/core/guards.ts";
 import { parseKeyText, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, Op, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { KvWriteOptions } from "../../kvstore/kv.ts";
@@ -165,7 +166,7 @@ function conditionsOf(request: ApiRequest, key: KeyText): readonly Compare[] {
   const match = request.header("if-match");
   const noneMatch = request.header("if-none-match");
   const compare: Compare[] = [];
-  if (match !== undefined) compare.push({ key, target: "modRevision", op: "=", value: parseRevision(match) });
+  if (match !== undefined) compare.push(unchanged(key, parseRevision(match)));
   if (noneMatch !== undefined) {
     if (noneMatch !== "*") throw new AetherError("E_INVALID", `If-None-Match is "${noneMatch}": only * is supported`);
     compare.push({ key, target: "exists", op: "=", value: false });

@@ -82,7 +82,8 @@ function decoded(text: string): string | undefined {
   }
 }
 
-function allowedOf(verbs: readonly string[]): readonly string[] {
+/** The methods of HTTP that such verbs answer. */
+export function allowedOf(verbs: readonly string[]): readonly string[] {
   return [...new Set(verbs.flatMap((verb) => (verb === "GET" ? ["GET", "HEAD"] : [verb])))];
 }
 

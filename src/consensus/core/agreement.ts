@@ -28,7 +28,7 @@ import {
 } from "./message.ts";
 import type { Pace } from "./pace.ts";
 import type { Peer, PeerView } from "./peer-view.ts";
-import { echoTargets, relayOf } from "./relay.ts";
+import { echoTargets, RELAY_VOTERS_MIN } from "./relay.ts";
 import { batchesOf, choiceOf, missingBatches, recordOf } from "./repair.ts";
 import type { Slot } from "./slot.ts";
 import type { Parked, SlotTable } from "./slot-table.ts";
@@ -252,12 +252,13 @@ export class Agreement {
     slot.times.resendAtMs = Math.min(slot.times.resendAtMs, turn.nowMs + pace.votePatienceMs / 2);
   }
 
-  /** Who gathers the votes of this slot, while nobody is missing. */
+  /** Who gathers the votes of this slot: the convener of a large list, while nobody is missing. */
   private relayAt(slot: Slot): Voter | undefined {
     const { log, slots, turn, view } = this.parts;
     const list = log.membership.rulingAt(slot.slot);
-    if (!this.areOthersEnough(list, view.peers, turn.nowMs)) return undefined;
-    return relayOf(list, pickConvener(view, slots.active, turn.nowMs));
+    if (list.voters.length < RELAY_VOTERS_MIN || !this.areOthersEnough(list, view.peers, turn.nowMs)) return undefined;
+    const convener = pickConvener(view, slots.active, turn.nowMs);
+    return list.voters.find(({ node }) => node === convener);
   }
 
   private countOwn(slot: Slot, value: Value): void {
@@ -340,22 +341,21 @@ export class Agreement {
 
   private sendBallot(slot: Slot, ballot: Ballot, writeNumber: number): void {
     const { effects } = this.parts.turn;
-    const { relay, ownProposal } = slot;
-    const isCommon = ballot.kind === "vote" && ballot.phase === 0 && ballot.choice !== UNSURE;
-    // Off the common path everybody needs everything, what only the relay was told as well.
-    const isFirstToAll = relay !== undefined && !isCommon;
-    if (isFirstToAll) slot.relay = undefined;
-    const to = slot.relay ?? "others";
-    if (isFirstToAll) for (const message of recordOf(slot, writeNumber)) effects.send(to, message);
-    else {
-      if (slot.isEchoHeld && ownProposal !== undefined) {
-        effects.send(to, { kind: "proposal", slot: slot.slot, value: ownProposal });
-      }
-      effects.send(to, { kind: "ballot", ballot, writeNumber });
-    }
-    // Who watches the protocol must know of it, and what goes to all is shown to them anyway.
-    if (to !== "others") effects.send(this.parts.view.self, { kind: "ballot", ballot, writeNumber });
+    const { isEchoHeld, ownProposal, relay } = slot;
     slot.isEchoHeld = false;
+    if (relay !== undefined && !isCommonVote(ballot)) {
+      // Off the common path everybody needs everything, what only the relay was told as well.
+      slot.relay = undefined;
+      for (const message of recordOf(slot, writeNumber)) effects.send("others", message);
+      return;
+    }
+    const to = relay ?? "others";
+    if (isEchoHeld && ownProposal !== undefined) {
+      effects.send(to, { kind: "proposal", slot: slot.slot, value: ownProposal });
+    }
+    effects.send(to, { kind: "ballot", ballot, writeNumber });
+    // Who watches the protocol must know of it, and what goes to all is shown to them anyway.
+    if (relay !== undefined) effects.send(this.parts.view.self, { kind: "ballot", ballot, writeNumber });
   }
 
   private raiseProposeBelow(slot: number): void {
@@ -450,6 +450,11 @@ export class Agreement {
     if (verdict.rulesFrom !== undefined) turn.effects.hasNewList = true;
     pool.removeCovered((id) => log.covers(id));
   }
+}
+
+/** A vote as it is when all is well. */
+function isCommonVote({ kind, phase, choice }: Ballot): boolean {
+  return kind === "vote" && phase === 0 && choice !== UNSURE;
 }
 
 /** Whether it was decided in phase 0, also where the relay told so whom this node had sent its vote. */

@@ -8,13 +8,7 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Voter, VoterList } from "./membership.ts";
 
 /** With fewer voters there is nothing to spare: every message is needed, or leaves in the frame of one that is. */
-const RELAY_VOTERS_MIN = 5;
-
-/** Who gathers the votes of a slot: the convener of a large list; undefined when everybody tells everybody. */
-export function relayOf(list: VoterList, convener: NodeId): Voter | undefined {
-  if (list.voters.length < RELAY_VOTERS_MIN) return undefined;
-  return list.voters.find(({ node }) => node === convener);
-}
+export const RELAY_VOTERS_MIN = 5;
 
 /**
  * Whom a follower tells its echo at once: the next ones in the circle of followers. Each gets as many echoes as make a

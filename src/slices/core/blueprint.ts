@@ -38,6 +38,11 @@ export interface ResolvedBlueprint {
   readonly slices: Readonly<Record<string, ResolvedSlice>>;
 }
 
+/** The value of `slice-owners/{slice}`. */
+export interface SliceOwner {
+  readonly blueprint: string;
+}
+
 /** The value of `blueprints/{name}/current`. */
 export interface CurrentBlueprint {
   readonly revision: number;
@@ -63,6 +68,8 @@ const resolvedBlueprintSchema = z.object({
   slices: z.record(nameSchema, resolvedSliceSchema),
 });
 
+const sliceOwnerSchema = z.object({ blueprint: z.string() });
+
 const currentBlueprintSchema = z.object({ revision: z.int().min(1) });
 
 /** Parses the value of `blueprints/{name}/{revision}`. @throws AetherError E_DATA_CORRUPT */
@@ -73,6 +80,18 @@ export function parseResolvedBlueprint(value: unknown): ResolvedBlueprint {
 /** Parses the value of `blueprints/{name}/current`. @throws AetherError E_DATA_CORRUPT */
 export function parseCurrentBlueprint(value: unknown): CurrentBlueprint {
   return parseStored(currentBlueprintSchema, value);
+}
+
+/** Parses the value of `slice-owners/{slice}`: the blueprint that has the slice. @throws AetherError E_DATA_CORRUPT */
+export function parseSliceOwner(value: unknown): SliceOwner {
+  return parseStored(sliceOwnerSchema, value, "owner of a slice");
+}
+
+/** Each artifact that the slices are, or are resolved to use, once. */
+export function artifactsOf(slices: ResolvedBlueprint["slices"]): ReadonlySet<ArtifactId> {
+  return new Set(Object.values(slices).flatMap(({ artifact, uses }) => [
+    artifact, ...Object.values(uses).map((use) => use.artifact),
+  ]));
 }
 
 /** What instance `index` of `slice` is made from. The slice must be in the blueprint. */
@@ -91,8 +110,8 @@ export function instanceSpecOf(blueprint: ResolvedBlueprint, slice: string, inde
   };
 }
 
-function parseStored<T>(schema: z.ZodType<T>, value: unknown): T {
+function parseStored<T>(schema: z.ZodType<T>, value: unknown, what = "blueprint"): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a stored blueprint does not parse: ${z.prettifyError(parsed.error)}`);
+  throw new AetherError("E_DATA_CORRUPT", `a stored ${what} does not parse: ${z.prettifyError(parsed.error)}`);
 }
