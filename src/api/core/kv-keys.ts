@@ -12,6 +12,8 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "blobs" }),
   prefixOf({ kind: "blueprints" }),
   prefixOf({ kind: "routes" }),
+  prefixOf({ kind: "schedules" }),
+  prefixOf({ kind: "calls" }),
   prefixOf({ kind: "slices" }),
   prefixOf({ kind: "endpoints" }),
   "cluster/",

@@ -18,7 +18,7 @@ import { checkLimit } from "./limits.ts";
 /** The text of a valid key. Only `formatKey` and `parseKeyText` make it. */
 export type KeyText = string & { readonly brand: "KeyText" };
 
-/** One key of the store, by its kind. `name`, `slice` and `method` may be any text; they are escaped. */
+/** One key of the store, by its kind. Names, slices, methods and keys of calls may be any text; they are escaped. */
 export type AetherKey =
   | { readonly kind: "config" }
   | { readonly kind: "node-intent"; readonly node: NodeId }
@@ -35,6 +35,11 @@ export type AetherKey =
   | { readonly kind: "slice-owner"; readonly slice: string }
   /** The slice that answers an HTTP route: `GET /shop/orders/:`, without the names of its parameters. */
   | { readonly kind: "route"; readonly route: string }
+  /** A schedule of a slice, and how its last tick went. */
+  | { readonly kind: "schedule"; readonly slice: string; readonly name: string }
+  | { readonly kind: "schedule-last"; readonly slice: string; readonly name: string }
+  /** What became of the calls with one idempotency key. */
+  | { readonly kind: "call"; readonly slice: string; readonly method: string; readonly key: string }
   | { readonly kind: "slice"; readonly node: NodeId; readonly artifact: ArtifactId; readonly instance: number }
   | {
       readonly kind: "endpoint";
@@ -56,6 +61,8 @@ export type KeyPrefix =
   | { readonly kind: "blobs"; readonly digest?: Digest }
   | { readonly kind: "blueprints"; readonly name?: string }
   | { readonly kind: "routes" }
+  | { readonly kind: "schedules" }
+  | { readonly kind: "calls" }
   | { readonly kind: "slices"; readonly node?: NodeId }
   | { readonly kind: "endpoints"; readonly slice?: string }
   | { readonly kind: "data"; readonly path?: string };
@@ -109,6 +116,12 @@ function textOf(key: AetherKey): string {
       return `slice-owners/${escapeName(key.slice)}`;
     case "route":
       return `routes/${escapeName(key.route)}`;
+    case "schedule":
+      return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}`;
+    case "schedule-last":
+      return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}/last`;
+    case "call":
+      return `calls/${escapeName(key.slice)}/${escapeName(key.method)}/${escapeName(key.key)}`;
     case "slice":
       return `slices/${key.node}/${key.artifact}/${instanceText(key.instance)}`;
     case "endpoint": {
@@ -171,6 +184,13 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       return { kind: "slice-owner", slice: nameOf(text, a) };
     case "routes/2":
       return { kind: "route", route: nameOf(text, a) };
+    case "schedules/3":
+      return { kind: "schedule", slice: nameOf(text, a), name: nameOf(text, b) };
+    case "schedules/4":
+      if (c === "last") return { kind: "schedule-last", slice: nameOf(text, a), name: nameOf(text, b) };
+      break;
+    case "calls/4":
+      return { kind: "call", slice: nameOf(text, a), method: nameOf(text, b), key: nameOf(text, c) };
     case "slices/4":
       return { kind: "slice", node: parseNodeId(a), artifact: parseArtifactId(b), instance: numberOf(text, c) };
     case "endpoints/6":
@@ -201,6 +221,10 @@ export function prefixOf(prefix: KeyPrefix): string {
       return `blueprints/${namePart(prefix.name)}`;
     case "routes":
       return "routes/";
+    case "schedules":
+      return "schedules/";
+    case "calls":
+      return "calls/";
     case "slices":
       return `slices/${part(prefix.node)}`;
     case "endpoints":
