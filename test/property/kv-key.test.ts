@@ -30,6 +30,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   blob: fc.record({ kind: fc.constant("blob"), digest, chunk: fc.nat(999_999) }),
   blueprint: fc.record({ kind: fc.constant("blueprint"), name, revision: fc.nat(2_000_000_000) }),
   "blueprint-current": fc.record({ kind: fc.constant("blueprint-current"), name }),
+  rollout: fc.record({ kind: fc.constant("rollout"), blueprint: name, slice: name }),
   "slice-owner": fc.record({ kind: fc.constant("slice-owner"), slice: name }),
   route: fc.record({ kind: fc.constant("route"), route: name }),
   schedule: fc.record({ kind: fc.constant("schedule"), slice: name, name }),

@@ -11,6 +11,7 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "artifacts" }),
   prefixOf({ kind: "blobs" }),
   prefixOf({ kind: "blueprints" }),
+  prefixOf({ kind: "rollouts" }),
   prefixOf({ kind: "routes" }),
   prefixOf({ kind: "schedules" }),
   prefixOf({ kind: "calls" }),

@@ -31,6 +31,8 @@ export type AetherKey =
   | { readonly kind: "blob"; readonly digest: Digest; readonly chunk: number }
   | { readonly kind: "blueprint"; readonly name: string; readonly revision: number }
   | { readonly kind: "blueprint-current"; readonly name: string }
+  /** How a slice of a blueprint gets from one version to another. */
+  | { readonly kind: "rollout"; readonly blueprint: string; readonly slice: string }
   /** The blueprint that has this slice: a slice name belongs to one blueprint. */
   | { readonly kind: "slice-owner"; readonly slice: string }
   /** The slice that answers an HTTP route: `GET /shop/orders/:`, without the names of its parameters. */
@@ -60,6 +62,7 @@ export type KeyPrefix =
   | { readonly kind: "artifacts" }
   | { readonly kind: "blobs"; readonly digest?: Digest }
   | { readonly kind: "blueprints"; readonly name?: string }
+  | { readonly kind: "rollouts"; readonly blueprint?: string }
   | { readonly kind: "routes" }
   | { readonly kind: "schedules" }
   | { readonly kind: "calls" }
@@ -112,6 +115,8 @@ function textOf(key: AetherKey): string {
       return `blueprints/${escapeName(key.name)}/${padded(key.revision, REVISION_DIGITS)}`;
     case "blueprint-current":
       return `blueprints/${escapeName(key.name)}/current`;
+    case "rollout":
+      return `rollouts/${escapeName(key.blueprint)}/${escapeName(key.slice)}`;
     case "slice-owner":
       return `slice-owners/${escapeName(key.slice)}`;
     case "route":
@@ -180,6 +185,8 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
     case "blueprints/3":
       if (b === "current") return { kind: "blueprint-current", name: nameOf(text, a) };
       return { kind: "blueprint", name: nameOf(text, a), revision: numberOf(text, b) };
+    case "rollouts/3":
+      return { kind: "rollout", blueprint: nameOf(text, a), slice: nameOf(text, b) };
     case "slice-owners/2":
       return { kind: "slice-owner", slice: nameOf(text, a) };
     case "routes/2":
@@ -219,6 +226,8 @@ export function prefixOf(prefix: KeyPrefix): string {
       return `blobs/${part(prefix.digest)}`;
     case "blueprints":
       return `blueprints/${namePart(prefix.name)}`;
+    case "rollouts":
+      return `rollouts/${namePart(prefix.blueprint)}`;
     case "routes":
       return "routes/";
     case "schedules":
