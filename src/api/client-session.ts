@@ -20,7 +20,7 @@ import {
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
 import {
-  nodeHelloFields, nodeMessageFields, NODE_VERSIONS, commonVersion, parseClientHello, parseClientMessage,
+  nodeHelloFields, nodeMessageFields, NODE_VERSIONS, NO_REQUEST, commonVersion, parseClientHello, parseClientMessage,
   type ClientHello, type ClientMessage, type NodeHello, type NodeMessage,
 } from "./protocol.ts";
 import { ReadGate } from "./read-gate.ts";
@@ -59,6 +59,9 @@ export class ClientSession {
   private version = 0;
   private requestsUnderWay = 0;
   private isFlushPlanned = false;
+  private wasSentAway = false;
+  /** Why it ends as soon as nothing is owed to it. */
+  private endReason: string | undefined;
 
   constructor(connection: Connection, ports: SessionPorts, onClosed: (session: ClientSession) => void) {
     this.connection = connection;
@@ -71,6 +74,19 @@ export class ClientSession {
       onFrame: (frame) => this.receive(frame),
       onClose: () => this.release(),
     });
+  }
+
+  /** Asks the client to go to another node; it closes this session when it has its answers. */
+  sendAway(): void {
+    if (this.wasSentAway || this.state !== "open" || this.version < 3) return;
+    this.wasSentAway = true;
+    this.send({ kind: "leaving", id: NO_REQUEST });
+  }
+
+  /** Closes when nothing is owed any more; a client that was sent away says by its own end when that is. */
+  finish(reason: string): void {
+    this.endReason = reason;
+    this.closeIfDone();
   }
 
   /** Closes the connection; calls under way are cancelled, writes under way go on. */
@@ -222,6 +238,7 @@ export class ClientSession {
       this.requestsUnderWay--;
       if (outcome.kind === "done") this.send({ kind: "ok", id, result: txnResultFields(outcome.result) });
       else this.refuse(id, outcome.error);
+      this.closeIfDone();
     };
     this.ports.services.kv.transactEncoded(command, done, boundedTimeout(timeoutMs));
   }
@@ -288,6 +305,7 @@ export class ClientSession {
       .finally(() => {
         this.requestsUnderWay--;
         onSettled();
+        this.closeIfDone();
       });
   }
 
@@ -348,6 +366,12 @@ export class ClientSession {
     this.ports.log.warn({ event: "api.session_too_slow", bufferedBytes: this.connection.bufferedBytes });
     this.ports.metrics.refused.add(1, { reason: "too-slow" });
     this.close("reads too slowly");
+  }
+
+  private closeIfDone(): void {
+    if (this.endReason === undefined || this.wasSentAway || this.requestsUnderWay + this.reads.size > 0) return;
+    this.flush();
+    this.close(this.endReason);
   }
 
   private refuseGarbage(error: AetherError): void {

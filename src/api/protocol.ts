@@ -10,12 +10,14 @@ import type { Consistency } from "../kvstore/kv.ts";
 import { boolean, bytes, count, list, malformed, text } from "./core/message-fields.ts";
 
 /**
- * What this build's nodes speak. Version 2 added `members`, leases, sessions and reading the past; it has all of
- * version 1.
+ * What this build's nodes speak. Version 2 added `members`, leases, sessions and reading the past, version 3 `leaving`;
+ * each has all of those before it.
  */
-export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 2 };
+export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 3 };
 /** What this build's clients speak: they rely on what version 2 added. */
-export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 2 };
+export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 3 };
+/** Requests count from 1: this id is of messages that answer none. */
+export const NO_REQUEST = 0;
 export const SESSION_PATH = "/v1/ws";
 
 export interface ClientHello {
@@ -92,7 +94,12 @@ export type NodeMessage =
   | { readonly kind: "changes"; readonly id: number; readonly revision: number; readonly changes: unknown }
   /** Everything up to this revision was sent, or did not match. Since version 2. */
   | { readonly kind: "progress"; readonly id: number; readonly revision: number }
-  | { readonly kind: "ended"; readonly id: number; readonly error: ErrorBody };
+  | { readonly kind: "ended"; readonly id: number; readonly error: ErrorBody }
+  /**
+   * The node is about to stop. What it was asked before the client closes this connection it answers; whatever comes
+   * next is for another node. Since version 3.
+   */
+  | { readonly kind: "leaving"; readonly id: typeof NO_REQUEST };
 
 const CLIENT_GREETING = "aether-client";
 const NODE_GREETING = "aether-node";
@@ -100,7 +107,7 @@ const CLIENT_TAGS = {
   get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8, progress: 9, grant: 10, renew: 11,
   revoke: 12,
 } as const;
-const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4, progress: 5 } as const;
+const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4, progress: 5, leaving: 6 } as const;
 const CONSISTENCY: readonly Consistency[] = ["linearizable", "local"];
 
 /** The highest version that both speak. */
@@ -261,6 +268,8 @@ export function nodeMessageFields(message: NodeMessage): readonly unknown[] {
       return [NODE_TAGS.changes, id, message.revision, message.changes];
     case "progress":
       return [NODE_TAGS.progress, id, message.revision];
+    case "leaving":
+      return [NODE_TAGS.leaving, id];
   }
 }
 
@@ -279,6 +288,8 @@ export function parseNodeMessage(value: unknown): NodeMessage {
       return { kind: "progress", id, revision: count(fields[2], "revision") };
     case NODE_TAGS.ended:
       return { kind: "ended", id, error: parseErrorBody(fields[2]) };
+    case NODE_TAGS.leaving:
+      return { kind: "leaving", id: NO_REQUEST };
     default:
       throw malformed("tag");
   }

@@ -41,6 +41,8 @@ const HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
 const REQUEST_TIMEOUT_MS = 120 * SECOND_MS;
 const IDLE_TIMEOUT_MS = 30 * SECOND_MS;
 
+const STOPPING = "this node is stopping";
+
 export class ApiServer implements AsyncCloseable {
   private readonly config: ApiConfig;
   private readonly log: Log;
@@ -57,6 +59,7 @@ export class ApiServer implements AsyncCloseable {
   });
   private readonly sessions = new Set<ClientSession>();
   private readonly closing = new AbortController();
+  private isLeaving = false;
   private closed: Promise<void> | undefined;
 
   /**
@@ -91,6 +94,12 @@ export class ApiServer implements AsyncCloseable {
     return `http://${hostname}:${this.address().port}`;
   }
 
+  /** This node is about to stop: clients that understand it go elsewhere, and nothing of theirs is cut off. */
+  sendClientsAway(): void {
+    this.isLeaving = true;
+    for (const session of this.sessions) session.sendAway();
+  }
+
   /** Stops accepting, ends sessions and streams, waits for requests under way for a bounded time. */
   close(): Promise<void> {
     this.closed ??= this.shutDown();
@@ -121,7 +130,11 @@ export class ApiServer implements AsyncCloseable {
         noDelay: true,
         keepAlive: true,
       },
-      (incoming, outgoing) => void listener(incoming, outgoing),
+      (incoming, outgoing) => {
+        // A connection that its client uses again just when it is closed loses a request.
+        if (this.isLeaving) outgoing.shouldKeepAlive = false;
+        void listener(incoming, outgoing);
+      },
     );
     http.maxConnections = this.config.apiConnectionsMax;
     http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.upgrade(request, socket, head));
@@ -177,7 +190,7 @@ export class ApiServer implements AsyncCloseable {
     if (path !== SESSION_PATH) {
       throw new AetherError("E_NOT_FOUND", `no WebSocket is at ${path ?? "/"}: clients connect to ${SESSION_PATH}`);
     }
-    if (this.closing.signal.aborted) throw new AetherError("E_UNAVAILABLE", "this node is stopping");
+    if (this.closing.signal.aborted) throw new AetherError("E_UNAVAILABLE", STOPPING);
   }
 
   /** Answers a request that never reached a route, because its address or its Host cannot be read. */
@@ -207,11 +220,15 @@ export class ApiServer implements AsyncCloseable {
 
   private async shutDown(): Promise<void> {
     this.closing.abort();
-    for (const session of this.sessions) session.close("this node is stopping");
+    this.sendClientsAway();
+    for (const session of this.sessions) session.finish(STOPPING);
     const ended = createDeferred<void>();
     this.http.close(() => ended.resolve());
     this.connections.close();
-    const limit = this.env.clock.setTimer(this.config.apiCloseTimeoutMs, () => this.http.closeAllConnections());
+    const limit = this.env.clock.setTimer(this.config.apiCloseTimeoutMs, () => {
+      for (const session of this.sessions) session.close(STOPPING);
+      this.http.closeAllConnections();
+    });
     await ended.promise;
     limit.cancel();
     this.upgrades.close();

@@ -7,11 +7,10 @@ import { MiB, SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Connection } from "../env/network.ts";
 import { TIMEOUT_MS_MAX } from "../api/limits.ts";
-import type { NodeMessage } from "../api/protocol.ts";
 import { parseMembers, type Members } from "../api/results.ts";
 import { NodeDirectory } from "./core/node-directory.ts";
 import { judgeError, mayRepeat } from "./core/retry.ts";
-import { NodeSession } from "./node-session.ts";
+import { NodeSession, type NodeAnswer } from "./node-session.ts";
 import { Request, type RequestSpec, type Settle, type Ticket } from "./request.ts";
 import { sessionUrl } from "./session-url.ts";
 import { WriteSession } from "./write-session.ts";
@@ -262,7 +261,7 @@ export class Multiplexer {
     if (session !== undefined && this.leaving.has(session)) this.closeIfDone(session);
   }
 
-  private receive(session: NodeSession, message: NodeMessage): void {
+  private receive(session: NodeSession, message: NodeAnswer): void {
     switch (message.kind) {
       case "changes":
         this.listenerOf(session, message.id)?.onChanges(message.revision, message.changes);
@@ -385,6 +384,7 @@ export class Multiplexer {
         {
           onOpen: (session) => this.begin(session),
           onMessage: (session, message) => this.receive(session, message),
+          onLeaving: (session) => this.leave(session),
           onLost: (session, reason) => this.lost(session, reason),
         },
       );

@@ -7,7 +7,7 @@ import type { Connection } from "../env/network.ts";
 import { FrameWriter, decodeFrame, messagesOf } from "../api/frame.ts";
 import {
   clientHelloFields, clientMessageFields, parseClientMessage, parseNodeHello, parseNodeMessage, CLIENT_VERSIONS,
-  type ClientMessage, type NodeMessage,
+  NO_REQUEST, type ClientMessage, type NodeMessage,
 } from "../api/protocol.ts";
 
 /** How often silence is looked for. */
@@ -16,12 +16,15 @@ const TICK_MS = 1 * SECOND_MS;
 const QUIET_TICKS = 2;
 /** Ticks after which it counts as gone: soon enough that a read of default patience is asked again elsewhere. */
 const GONE_TICKS = 4;
-/** Requests count from 1. */
-const PING_ID = 0;
+
+/** What concerns a request or a watch. */
+export type NodeAnswer = Exclude<NodeMessage, { kind: "leaving" }>;
 
 export interface NodeSessionHandlers {
   onOpen(session: NodeSession): void;
-  onMessage(session: NodeSession, message: NodeMessage): void;
+  onMessage(session: NodeSession, message: NodeAnswer): void;
+  /** The node is about to stop; it answers what is under way. */
+  onLeaving(session: NodeSession): void;
   /** Once, and not after the owner's own `close`. */
   onLost(session: NodeSession, reason: AetherError): void;
 }
@@ -121,7 +124,8 @@ export class NodeSession {
   }
 
   private receiveMessage(message: NodeMessage): void {
-    if (message.id !== PING_ID) this.handlers.onMessage(this, message);
+    if (message.kind === "leaving") this.handlers.onLeaving(this);
+    else if (message.id !== NO_REQUEST) this.handlers.onMessage(this, message);
   }
 
   // A process that is frozen, or behind a broken network, keeps its sockets: only silence gives it away.
@@ -131,7 +135,7 @@ export class NodeSession {
       this.lose(unreachable(this.url, "it has been silent for too long"));
       return;
     }
-    if (this.state === "open" && this.silentTicks >= QUIET_TICKS) this.send({ kind: "ping", id: PING_ID });
+    if (this.state === "open" && this.silentTicks >= QUIET_TICKS) this.send({ kind: "ping", id: NO_REQUEST });
     this.silence = this.clock.setTimer(TICK_MS, () => this.onSilence());
   }
 

@@ -96,6 +96,7 @@ export async function openNodeParts(
     },
     drain: async () => {
       stage.isDraining = true;
+      api.sendClientsAway();
       await work.cluster.drainAndStop();
       await state.checkpoint();
     },

@@ -6,7 +6,7 @@ import { GiB } from "../../src/base/units.ts";
 import type { Telemetry } from "../../src/env/telemetry.ts";
 import { ClusterServices } from "../../src/cluster/cluster-services.ts";
 import { ClusterViews } from "../../src/cluster/cluster-views.ts";
-import type { MembershipView } from "../../src/consensus/group.ts";
+import type { GroupStatus, MembershipView } from "../../src/consensus/group.ts";
 import { formatKey, type KeyText } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
@@ -37,6 +37,8 @@ export class ClusterWorld {
   readonly local: LocalKv;
   readonly fatal: unknown[] = [];
   readonly nodes = new Map<string, FakeNode>();
+  /** What these nodes say that they have applied; the others say the truth. */
+  readonly saysApplied = new Map<string, number>();
   private readonly hub: MemoryHub;
   /** The voters. */
   private names: readonly string[];
@@ -82,7 +84,7 @@ export class ClusterWorld {
         kv: this.kvOf(name, this.local.kv),
         messaging: this.hub.join(id),
         group: {
-          status: () => this.local.group.status(),
+          status: () => this.statusOf(name),
           membership: () => this.membership(),
           onMembership: (listener) => this.memberListeners.push(listener),
         },
@@ -216,6 +218,11 @@ export class ClusterWorld {
     } catch (error) {
       throw new RangeError(`not reached within ${limitMs} ms; rows: ${this.rows().join(", ")}`, { cause: error });
     }
+  }
+
+  private statusOf(name: string): GroupStatus {
+    const status = this.local.group.status();
+    return { ...status, applied: this.saysApplied.get(name) ?? status.applied };
   }
 
   private membership(): MembershipView {

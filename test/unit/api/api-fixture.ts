@@ -38,10 +38,14 @@ export interface ApiFixture {
   script: CallScript;
   /** Lines of refused requests, which is what people look for. */
   refusals(): readonly LogLine[];
+  /** As a node that is about to stop does. */
+  sendClientsAway(): void;
   close(): Promise<void>;
 }
 
-export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture> {
+export async function openApi(
+  node = "n1", shared?: LocalKv, options: Partial<Omit<ApiConfig, "api">> = {},
+): Promise<ApiFixture> {
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
   const clock = createRealClock();
@@ -105,7 +109,7 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
-  const config = ApiConfig.parse({ api: "http://127.0.0.1:0" });
+  const config = ApiConfig.parse({ ...options, api: "http://127.0.0.1:0" });
   const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, services, config);
   url = server.url;
   return Object.assign(fixture, {
@@ -116,6 +120,7 @@ export async function openApi(node = "n1", shared?: LocalKv): Promise<ApiFixture
     local,
     log,
     refusals: () => log.filter((line) => /refused|garbage/.test(line.event)),
+    sendClientsAway: () => server.sendClientsAway(),
     close: async () => {
       await server.close();
       await sliceRoutes.close();

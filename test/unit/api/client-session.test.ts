@@ -55,6 +55,7 @@ let calls: { call: OutgoingCall; signal: AbortSignal | undefined }[];
 let isOpen: boolean;
 /** For the current `connection`. */
 let openSession: () => void;
+let session: ClientSession;
 
 beforeEach(async () => {
   clock = new ManualClock();
@@ -85,7 +86,7 @@ beforeEach(async () => {
     },
   };
   const ports = { services, clock, log: telemetry.log, metrics: declareApiMetrics(telemetry), node: "n1" };
-  openSession = () => void new ClientSession(connection, ports, () => (isOpen = false));
+  openSession = () => (session = new ClientSession(connection, ports, () => (isOpen = false)));
   openSession();
 });
 
@@ -118,11 +119,11 @@ describe("the hello", () => {
   test("tells the version, the node and whether it is ready", () => {
     connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 9 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
-    expect(hello).toEqual({ kind: "welcome", version: 2, node: "n1", isReady: true });
+    expect(hello).toEqual({ kind: "welcome", version: 3, node: "n1", isReady: true });
   });
 
   test("a client from the future is refused with what to do", () => {
-    connection.deliver(encode(clientHelloFields({ versionMin: 3, versionMax: 4 })));
+    connection.deliver(encode(clientHelloFields({ versionMin: 4, versionMax: 5 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
     expect(hello).toMatchObject({ kind: "refused", error: { code: "E_VERSION" } });
     expect(isOpen).toBe(false);
@@ -316,6 +317,43 @@ describe("requests", () => {
   test("a ping is answered", async () => {
     deliver({ kind: "ping", id: 0 });
     expect(await answers()).toEqual([{ kind: "ok", id: 0, result: null }]);
+  });
+});
+
+describe("when the node is about to stop", () => {
+  const call = {
+    kind: "call", id: 1, timeoutMs: 700, slice: "a", method: "b", idempotencyKey: undefined, traceparent: undefined,
+  } as const;
+
+  test("a client that understands it is sent away once, has its answers, and ends the session itself", async () => {
+    connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 3 })));
+    connection.frames.length = 0;
+    session.sendAway();
+    session.sendAway();
+    expect(await answers()).toEqual([{ kind: "leaving", id: 0 }]);
+    session.finish("stopping");
+    deliver({ ...call, input: 5 });
+    expect(await answers()).toEqual([{ kind: "ok", id: 1, result: [5, 1] }]);
+    expect(isOpen).toBe(true);
+    connection.lose();
+    expect(isOpen).toBe(false);
+  });
+
+  test("one that does not is not told; its session ends with its last answer", async () => {
+    greet();
+    session.sendAway();
+    expect(await answers()).toEqual([]);
+    deliver({ ...call, input: 5 }, put(2));
+    session.finish("stopping");
+    expect([isOpen, connection.closedWith]).toEqual([true, undefined]);
+    expect((await answers()).map(({ kind, id }) => `${kind} ${id}`).sort()).toEqual(["ok 1", "ok 2"]);
+    expect([isOpen, connection.closedWith]).toEqual([false, "stopping"]);
+  });
+
+  test("a session without anything under way ends at once", () => {
+    greet();
+    session.finish("stopping");
+    expect([isOpen, connection.closedWith]).toEqual([false, "stopping"]);
   });
 });
 

@@ -270,6 +270,13 @@ describe("what is refused gets its code, one line in the log, and harms nothing"
     expectRefusal(await send("PUT", "/v1/kv/data/a", 1, { "x-deadline-ms": "-1" }), 400, "E_INVALID");
   });
 
+  test("a node that is about to stop answers, and says that the connection ends", async () => {
+    expect((await send("GET", "/livez")).headers.get("connection")).toBe("keep-alive");
+    api.sendClientsAway();
+    const answer = await send("PUT", "/v1/kv/data/a", 1);
+    expect([answer.status, answer.headers.get("connection")]).toEqual([200, "close"]);
+  });
+
   test("what is no HTTP at all is answered and ends its own connection only", async () => {
     const { port } = new URL(api.url);
     const socket = connectSocket({ host: "127.0.0.1", port: Number(port) });

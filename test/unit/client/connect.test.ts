@@ -3,12 +3,14 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
+import { createDeferred } from "../../../src/base/deferred.ts";
 import { AetherError } from "../../../src/base/errors.ts";
 import type { ClientOp } from "../../../src/client/client-kv.ts";
 import { connect, type Client } from "../../../src/client/connect.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvChangeSet } from "../../../src/kvstore/core/schema.ts";
 import { defineContract, method } from "../../../src/sdk/contract.ts";
+import type { CallReply } from "../../../src/slices/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
@@ -19,7 +21,9 @@ let client: Client;
 
 beforeEach(async () => {
   local = await createLocalKv();
-  nodes = [await openApi("n1", local), await openApi("n2", local)];
+  // Most tests close a node to lose it: what is under way there is to be cut off.
+  const hasty = { apiCloseTimeoutMs: 50 };
+  nodes = [await openApi("n1", local, hasty), await openApi("n2", local, hasty)];
   client = connect({ nodes: nodes.map(({ url }) => url) });
   // The first one is the one in use from here on.
   await client.kv.get("data/none", { consistency: "local" });
@@ -235,6 +239,31 @@ describe("losing a node", () => {
     await outcome;
     expect(await read).toEqual({ output: { echo: undefined }, attempts: 1 });
     expect(node(1).calls.map(({ slice }) => slice)).toEqual(["pricing"]);
+  });
+
+  test("a node that stops in order gets no new calls, and answers those under way, writes too", async () => {
+    const leaving = await openApi("n3", local);
+    const other = connect({ nodes: [leaving.url, node(1).url] });
+    onTestFinished(() => other.close());
+    await eventually("it is in use", async () => {
+      await other.kv.get("data/none", { consistency: "local" });
+      if (other.node === "n3") return true;
+      // It picked the other one; when that is not ready, it moves.
+      node(1).health.isReady = false;
+      return undefined;
+    });
+    node(1).health.isReady = true;
+    const answer = createDeferred<CallReply>();
+    leaving.script = () => answer.promise;
+    const write = other.call({ slice: "orders", method: "place", effect: "write" });
+    await eventually("it is under way", () => leaving.calls.length === 1 || undefined);
+    const closing = leaving.close();
+    await eventually("the client has moved", () => other.node === node(1).name || undefined);
+    await other.call({ slice: "orders", method: "place", effect: "write" });
+    expect([leaving.calls.length, node(1).calls.length]).toEqual([1, 1]);
+    answer.resolve({ kind: "ok", output: 7, attempts: 1 });
+    expect(await write).toEqual({ output: 7, attempts: 1 });
+    await closing;
   });
 
   test("a node that is not ready is passed over", async () => {

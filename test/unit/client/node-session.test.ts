@@ -41,6 +41,7 @@ test("a node that freezes is given up while a read still has time; one that only
   const session = new NodeSession(clock, node, { url: "ws://n1", accept: "ready" }, {
     onOpen: () => undefined,
     onMessage: (_session, message) => void messages.push(message),
+    onLeaving: () => undefined,
     onLost: (_session, reason) => void lost.push(reason.code),
   });
   node.open();
