@@ -36,6 +36,13 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   schedule: fc.record({ kind: fc.constant("schedule"), slice: name, name }),
   "schedule-last": fc.record({ kind: fc.constant("schedule-last"), slice: name, name }),
   call: fc.record({ kind: fc.constant("call"), slice: name, method: name, key: name }),
+  "slice-lease": fc.record({ kind: fc.constant("slice-lease"), slice: name, name }),
+  topic: fc.record({ kind: fc.constant("topic"), topic: name }),
+  "topic-group": fc.record({ kind: fc.constant("topic-group"), topic: name, group: name }),
+  "topic-message": fc.record({
+    kind: fc.constant("topic-message"), topic: name, group: name, partition: fc.nat(99), id: name,
+  }),
+  "topic-dead": fc.record({ kind: fc.constant("topic-dead"), topic: name, group: name, id: name }),
   slice: fc.record({ kind: fc.constant("slice"), node, artifact, instance }),
   endpoint: fc.record({ kind: fc.constant("endpoint"), slice: name, method: name, node, artifact, instance }),
   data: fc.record({ kind: fc.constant("data"), path }),
@@ -53,7 +60,7 @@ test.each(Object.entries(kinds))("a %s key survives format and parse", (_kind, a
 });
 
 test("any text is refused or is the one text of its key", () => {
-  const roots = fc.constantFrom("data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "");
+  const roots = fc.constantFrom("data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "topics/", "leases/", "");
   fc.assert(
     fc.property(roots, fc.string({ unit: "binary", maxLength: 40 }), (root, rest) => {
       let key: AetherKey;

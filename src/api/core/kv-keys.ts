@@ -15,6 +15,8 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "routes" }),
   prefixOf({ kind: "schedules" }),
   prefixOf({ kind: "calls" }),
+  prefixOf({ kind: "slice-leases" }),
+  prefixOf({ kind: "topics" }),
   prefixOf({ kind: "slices" }),
   prefixOf({ kind: "endpoints" }),
   "cluster/",

@@ -42,6 +42,22 @@ export type AetherKey =
   | { readonly kind: "schedule-last"; readonly slice: string; readonly name: string }
   /** What became of the calls with one idempotency key. */
   | { readonly kind: "call"; readonly slice: string; readonly method: string; readonly key: string }
+  /** Who holds a lease of a slice, for as long as it is held. Its modRevision is the fencing token. */
+  | { readonly kind: "slice-lease"; readonly slice: string; readonly name: string }
+  /** Changes with the set of a topic's groups: comparing its modRevision guards what was decided from that set. */
+  | { readonly kind: "topic"; readonly topic: string }
+  /** A slice that gets what is published to a topic. */
+  | { readonly kind: "topic-group"; readonly topic: string; readonly group: string }
+  /** A message that a group has not handled yet. Messages with the same key are in the same partition. */
+  | {
+      readonly kind: "topic-message";
+      readonly topic: string;
+      readonly group: string;
+      readonly partition: number;
+      readonly id: string;
+    }
+  /** A message that a group was given too often. */
+  | { readonly kind: "topic-dead"; readonly topic: string; readonly group: string; readonly id: string }
   | { readonly kind: "slice"; readonly node: NodeId; readonly artifact: ArtifactId; readonly instance: number }
   | {
       readonly kind: "endpoint";
@@ -66,6 +82,8 @@ export type KeyPrefix =
   | { readonly kind: "routes" }
   | { readonly kind: "schedules" }
   | { readonly kind: "calls" }
+  | { readonly kind: "slice-leases"; readonly slice?: string }
+  | { readonly kind: "topics"; readonly topic?: string }
   | { readonly kind: "slices"; readonly node?: NodeId }
   | { readonly kind: "endpoints"; readonly slice?: string }
   | { readonly kind: "data"; readonly path?: string };
@@ -78,6 +96,7 @@ export const LEADER_KEY: KeyText = "leader" as KeyText;
 // Zero-padded, so that the order of keys is the order of numbers.
 const REVISION_DIGITS = 10;
 const CHUNK_DIGITS = 6;
+const PARTITION_DIGITS = 2;
 const INSTANCE_MAX = 99_999;
 
 // Control characters and half surrogate pairs have no business in a key: the one breaks lines, the other has no UTF-8.
@@ -127,6 +146,13 @@ function textOf(key: AetherKey): string {
       return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}/last`;
     case "call":
       return `calls/${escapeName(key.slice)}/${escapeName(key.method)}/${escapeName(key.key)}`;
+    case "slice-lease":
+      return `leases/${escapeName(key.slice)}/${escapeName(key.name)}`;
+    case "topic":
+    case "topic-group":
+    case "topic-message":
+    case "topic-dead":
+      return topicText(key);
     case "slice":
       return `slices/${key.node}/${key.artifact}/${instanceText(key.instance)}`;
     case "endpoint": {
@@ -135,6 +161,26 @@ function textOf(key: AetherKey): string {
     }
     case "data":
       return `data/${checkedPath(key.path)}`;
+    default:
+      return unreachable(key);
+  }
+}
+
+type TopicKey = Extract<AetherKey, { readonly kind: `topic${string}` }>;
+
+function topicText(key: TopicKey): string {
+  const topic = `topics/${escapeName(key.topic)}`;
+  switch (key.kind) {
+    case "topic":
+      return topic;
+    case "topic-group":
+      return `${topic}/groups/${escapeName(key.group)}`;
+    case "topic-message": {
+      const partition = padded(key.partition, PARTITION_DIGITS);
+      return `${topic}/waiting/${escapeName(key.group)}/${partition}/${escapeName(key.id)}`;
+    }
+    case "topic-dead":
+      return `${topic}/dead/${escapeName(key.group)}/${escapeName(key.id)}`;
     default:
       return unreachable(key);
   }
@@ -198,6 +244,16 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       break;
     case "calls/4":
       return { kind: "call", slice: nameOf(text, a), method: nameOf(text, b), key: nameOf(text, c) };
+    case "leases/3":
+      return { kind: "slice-lease", slice: nameOf(text, a), name: nameOf(text, b) };
+    case "topics/2":
+    case "topics/4":
+    case "topics/5":
+    case "topics/6": {
+      const key = topicKeyOf(text, segments);
+      if (key !== undefined) return key;
+      break;
+    }
     case "slices/4":
       return { kind: "slice", node: parseNodeId(a), artifact: parseArtifactId(b), instance: numberOf(text, c) };
     case "endpoints/6":
@@ -211,6 +267,25 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       };
   }
   throw badKey(text, "no kind of key looks like this; keys of your own begin with data/");
+}
+
+function topicKeyOf(text: string, segments: readonly string[]): TopicKey | undefined {
+  const [, name = "", set = "", group = "", c = "", d = ""] = segments;
+  const topic = nameOf(text, name);
+  switch (`${set}/${segments.length}`) {
+    case "/2":
+      return { kind: "topic", topic };
+    case "groups/4":
+      return { kind: "topic-group", topic, group: nameOf(text, group) };
+    case "dead/5":
+      return { kind: "topic-dead", topic, group: nameOf(text, group), id: nameOf(text, c) };
+    case "waiting/6": {
+      const id = nameOf(text, d);
+      return { kind: "topic-message", topic, group: nameOf(text, group), partition: numberOf(text, c), id };
+    }
+    default:
+      return undefined;
+  }
 }
 
 /** The text with which every key of the set begins, and no other key. */
@@ -234,6 +309,10 @@ export function prefixOf(prefix: KeyPrefix): string {
       return "schedules/";
     case "calls":
       return "calls/";
+    case "slice-leases":
+      return `leases/${namePart(prefix.slice)}`;
+    case "topics":
+      return `topics/${namePart(prefix.topic)}`;
     case "slices":
       return `slices/${part(prefix.node)}`;
     case "endpoints":
