@@ -12,6 +12,7 @@ import { BlueprintStore } from "../slices/blueprint-store.ts";
 import type { BundleFiles } from "../slices/bundle-files-adapter.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
+import { openKvService } from "../slices/services/kv-service.ts";
 import type { RuntimeConfig } from "../slices/runtime-config.ts";
 import { SliceStore } from "../slices/slice-store.ts";
 
@@ -49,7 +50,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const cluster = new ClusterServices(env, { kv, messaging, group, onFatal }, { ...self, ...group.origin });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
-  const slices = new SliceStore(env, { artifacts, bundles, calls }, config.runtime);
+  const services = { kv: openKvService(kv) };
+  const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
   const invoker = createInvocation(
     env,
     { lookup: cluster.registry, local: slices, messaging, self: self.node },

@@ -9,4 +9,8 @@ export {
   type CallContext, type Handler, type Handlers, type NoConfig, type Slice, type SliceContext, type SliceDefinition,
   type SliceLog, type Uses,
 } from "./slice.ts";
+export type {
+  SliceCompare, SliceEntry, SliceKv, SliceListQuery, SliceOp, SliceOpResult, SlicePage, SliceTxn, SliceTxnResult,
+  StateCallOptions, StateReadOptions, StateWriteOptions,
+} from "./slice-state.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

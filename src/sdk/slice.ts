@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
+import type { SliceKv } from "./slice-state.ts";
 import { SDK_VERSION } from "./version.ts";
 
 /** The contracts that a slice calls, by the name it uses for each. */
@@ -24,6 +25,8 @@ export interface SliceContext<U extends Uses, Cfg> {
   readonly uses: { readonly [K in keyof U]: Client<U[K]> };
   /** From the blueprint, parsed by the slice's `config` schema. */
   readonly config: Cfg;
+  /** The slice's own part of the cluster's store. What it holds outlives instances and nodes. */
+  readonly kv: SliceKv;
   readonly log: SliceLog;
   /** Aborts when the instance stops, or the hook takes too long. */
   readonly signal: AbortSignal;

@@ -11,6 +11,7 @@ import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodS
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
 import type { IncomingCall, IncomingReply, InstanceKey, RunningInstances } from "./running-instances.ts";
+import type { SliceServices } from "./services/slice-services.ts";
 import { LoadGate } from "./worker/load-gate.ts";
 import { MemoryGuard } from "./worker/memory-guard.ts";
 import { WorkerHost, type WorkerHostEnv } from "./worker-host.ts";
@@ -24,6 +25,7 @@ export interface SliceStorePorts {
   readonly artifacts: ArtifactSource;
   readonly bundles: BundleFiles;
   readonly calls: OutgoingCalls;
+  readonly services: SliceServices;
 }
 
 interface HostedInstance {
@@ -142,7 +144,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
     const { bundle } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle), signal);
     const onLost = (reason: string): void => this.lose(instance, reason);
-    const ports = { calls: this.ports.calls, onLost };
+    const ports = { calls: this.ports.calls, services: this.ports.services, onLost };
     const host = new WorkerHost(this.env, ports, { spec, plan, bundle: url, config: this.config });
     const leave = await this.gate.enter(signal);
     try {

@@ -16,6 +16,8 @@ import { InstanceLog } from "./instance-log.ts";
 import { InstanceWatch } from "./instance-watch.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
+import { ServiceBridge } from "./services/service-bridge.ts";
+import type { SliceServices } from "./services/slice-services.ts";
 import { TurnOutbox } from "./turn-outbox.ts";
 import type { GuardedWorker } from "./worker/memory-guard.ts";
 import { WorkerBridge } from "./worker-bridge.ts";
@@ -24,6 +26,7 @@ export type WorkerHostEnv = Pick<Env, "clock" | "workers" | "telemetry">;
 
 export interface WorkerHostPorts {
   readonly calls: OutgoingCalls;
+  readonly services: SliceServices;
   /** The worker ended although nobody asked it to and no step was under way. Once at most. */
   onLost(reason: string): void;
 }
@@ -59,6 +62,7 @@ export class WorkerHost implements GuardedWorker {
   private readonly log: InstanceLog;
   private readonly outbox: TurnOutbox<HostMessage>;
   private readonly bridge: WorkerBridge;
+  private readonly services: ServiceBridge;
   private readonly watch: InstanceWatch;
   private readonly memoryRule: MemoryRule;
   private readonly exited = createDeferred<void>();
@@ -84,6 +88,10 @@ export class WorkerHost implements GuardedWorker {
     this.log = new InstanceLog(env, log, config.logLinesPerSecondMax);
     this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(messages));
     this.bridge = new WorkerBridge({ calls: ports.calls, post }, config);
+    this.services = new ServiceBridge({ services: ports.services, post }, {
+      caller: { slice: spec.slice, instance: spec.key },
+      outgoingCallsMax: config.outgoingCallsMax,
+    });
     this.calls = new InstanceCalls(env, { post }, {
       name: spec.key,
       concurrency: plan.concurrency,
@@ -259,6 +267,10 @@ export class WorkerHost implements GuardedWorker {
         return this.bridge.start(message.id, message.call);
       case "outgoing-cancel":
         return this.bridge.cancel(message.id);
+      case "service":
+        return this.services.start(message.id, message.call);
+      case "service-cancel":
+        return this.services.cancel(message.id);
       case "log":
         return this.log.write(message.level, message.text, message.fields);
       case "loaded":
@@ -282,6 +294,7 @@ export class WorkerHost implements GuardedWorker {
     this.watch.stop();
     this.calls.failAll(reason);
     this.bridge.cancelAll(reason);
+    this.services.close(reason);
     if (this.step !== undefined) this.step.ended.reject(this.stepCrash(this.step.expect, reason));
     else if (!wasAsked) this.ports.onLost(reason);
     this.exited.resolve();

@@ -12,6 +12,8 @@ import type { IncomingReply } from "./running-instances.ts";
 import { checkValue, encodeForWire } from "./schema-check.ts";
 import { parseSliceModule, type Hook, type MethodModule, type SliceModule } from "./slice-module.ts";
 import { TurnOutbox } from "./turn-outbox.ts";
+import { ServiceClient } from "./worker/service-client.ts";
+import { WorkerKv } from "./worker/slice-kv.ts";
 import { WorkerLog } from "./worker-log.ts";
 import { WorkerOutgoing, type Callee, type CallerScope } from "./worker-outgoing.ts";
 
@@ -47,6 +49,7 @@ export class WorkerRuntime {
   private readonly outbox: TurnOutbox<WorkerMessage>;
   private readonly lines: LineBudget;
   private readonly log: WorkerLog;
+  private readonly services: ServiceClient;
   private readonly running = new Map<number, AbortController>();
   private loaded: LoadedSlice | undefined;
   /** Aborted when the instance is deactivated: what `start` left running hangs on it. */
@@ -57,6 +60,7 @@ export class WorkerRuntime {
     this.ports = ports;
     this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages));
     this.lines = new LineBudget(boot.limits.logLinesPerSecondMax);
+    this.services = new ServiceClient(this.outbox, boot.limits);
     this.log = new WorkerLog({ clock: ports.clock, outbox: this.outbox, lines: this.lines });
     ports.guard({
       takeLines: (lines) => this.takeLines(lines),
@@ -95,6 +99,8 @@ export class WorkerRuntime {
         return void this.report(message.collect);
       case "answer":
         return this.loaded?.outgoing.receiveAnswer(message.id, message.reply);
+      case "service-answer":
+        return this.services.receiveAnswer(message.id, message.reply);
       default:
         return unreachable(message);
     }
@@ -204,7 +210,9 @@ export class WorkerRuntime {
   }
 
   private createContext(slice: LoadedSlice, scope: CallerScope): Readonly<Record<string, unknown>> {
-    return { uses: slice.outgoing.createClients(scope), config: slice.config, log: this.log, signal: scope.signal };
+    const { outgoing, config } = slice;
+    const kv = new WorkerKv(this.services, scope);
+    return { uses: outgoing.createClients(scope), config, kv, log: this.log, signal: scope.signal };
   }
 
   private async runCall(call: HandlerCall): Promise<void> {

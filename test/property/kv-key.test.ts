@@ -60,7 +60,9 @@ test.each(Object.entries(kinds))("a %s key survives format and parse", (_kind, a
 });
 
 test("any text is refused or is the one text of its key", () => {
-  const roots = fc.constantFrom("data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "topics/", "leases/", "");
+  const roots = fc.constantFrom(
+    "data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "topics/", "leases/", "",
+  );
   fc.assert(
     fc.property(roots, fc.string({ unit: "binary", maxLength: 40 }), (root, rest) => {
       let key: AetherKey;

@@ -143,3 +143,22 @@ export const misroutedSlice = defineSlice({
   routes: { "GET /prices": "qoute" },
   methods: { quote: () => ({ cents: 1 }) },
 });
+
+export const storingSlice = defineSlice({
+  contract: pricing,
+  start: async (ctx) => {
+    await ctx.kv.put("started", true);
+  },
+  methods: {
+    quote: async (_input, ctx) => {
+      const entry = await ctx.kv.get("cents", { consistency: "local" });
+      const modRevision: number = entry?.modRevision ?? 0;
+      // @ts-expect-error what is stored may be anything: it is to be checked
+      const cents: number = entry?.value;
+      await ctx.kv.put("cents", cents, { ifRevision: modRevision });
+      // @ts-expect-error a key is a text
+      await ctx.kv.get(7);
+      return { cents };
+    },
+  },
+});

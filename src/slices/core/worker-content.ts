@@ -62,7 +62,10 @@ function readMessage(message: Shape): WorkerMessage | undefined {
     case "outgoing":
       return readOutgoing(message);
     case "outgoing-cancel":
-      return isId(message["id"]) ? { kind: "outgoing-cancel", id: message["id"] } : undefined;
+    case "service-cancel":
+      return isId(message["id"]) ? { kind: message["kind"], id: message["id"] } : undefined;
+    case "service":
+      return readService(message);
     case "log":
       return readLog(message);
     default:
@@ -152,6 +155,16 @@ function readTexts({ idempotencyKey, traceparent, artifact, range }: Shape): Cal
     ...(artifact === undefined ? {} : { artifact }),
     ...(range === undefined ? {} : { range }),
   };
+}
+
+/** What the arguments mean is for the service to find out. */
+function readService({ id, call }: Shape): WorkerMessage | undefined {
+  if (!isId(id) || !isRecord(call)) return undefined;
+  const { service, op, timeoutMs } = call;
+  if (!isText(service) || !isText(op) || typeof timeoutMs !== "number" || !(timeoutMs >= 0)) return undefined;
+  const args = toPlain(call["args"], CALL_BYTES_MAX);
+  if (args.kind !== "plain") return undefined;
+  return { kind: "service", id, call: { service, op, args: args.value, timeoutMs } };
 }
 
 function readLog({ level, text, fields }: Shape): WorkerMessage | undefined {

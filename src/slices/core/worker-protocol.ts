@@ -6,6 +6,7 @@ import type { ErrorBody } from "../../base/errors.ts";
 import type { MethodSpec, ResolvedUse } from "../instance-host.ts";
 import type { CallReply, OutgoingCall } from "../outgoing-calls.ts";
 import type { IncomingReply } from "../running-instances.ts";
+import type { ServiceCall } from "../services/slice-services.ts";
 import type { MemoryReport } from "./memory-rule.ts";
 
 /** What a worker starts with; it imports the bundle at once and answers `loaded` or `step-failed`. */
@@ -24,6 +25,7 @@ export interface WorkerBoot {
 export interface WorkerShare {
   /** Of its log and its output together. */
   readonly logLinesPerSecondMax: number;
+  /** Of calls to other slices, and of requests to the services of its node, each. */
   readonly outgoingCallsMax: number;
 }
 
@@ -46,7 +48,13 @@ export type HostMessage =
   /** Asks for a sign of life, with a report on memory; `collect`: once all garbage is collected. */
   | { readonly kind: "ping"; readonly collect: boolean }
   /** The reply to an `outgoing` call. */
-  | { readonly kind: "answer"; readonly id: number; readonly reply: CallReply };
+  | { readonly kind: "answer"; readonly id: number; readonly reply: CallReply }
+  /** The reply to a `service` request. */
+  | { readonly kind: "service-answer"; readonly id: number; readonly reply: ServiceReply };
+
+export type ServiceReply =
+  | { readonly kind: "ok"; readonly value: unknown }
+  | { readonly kind: "error"; readonly error: ErrorBody };
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -63,6 +71,8 @@ export type WorkerMessage =
   | { readonly kind: "reply"; readonly id: number; readonly reply: IncomingReply }
   | { readonly kind: "outgoing"; readonly id: number; readonly call: OutgoingCall }
   | { readonly kind: "outgoing-cancel"; readonly id: number }
+  | { readonly kind: "service"; readonly id: number; readonly call: ServiceCall }
+  | { readonly kind: "service-cancel"; readonly id: number }
   | {
     readonly kind: "log";
     readonly level: LogLevel;

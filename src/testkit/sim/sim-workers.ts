@@ -46,8 +46,8 @@ class SimWorker implements WorkerHandle {
   private readonly random: Random;
   private readonly runtime: WorkerRuntime;
   private isAlive = true;
-  /** What can wake a handler from inside the world: timers that are set, calls to others under way. */
-  private readonly alarms = { timers: 0, calls: new Set<number>() };
+  /** What can wake a handler from inside the world: timers that are set, calls and requests to its node under way. */
+  private readonly alarms = { timers: 0, requests: new Set<string>() };
   /** Messages of one direction keep their order. */
   private readonly arrivalMs = { inward: 0, outward: 0 };
 
@@ -87,8 +87,10 @@ class SimWorker implements WorkerHandle {
 
   /** A call that is given up although nothing in the world could have ended it is a mistake of the test more often. */
   private watchInward(message: HostMessage): void {
-    if (message.kind === "answer") this.alarms.calls.delete(message.id);
-    if (message.kind !== "cancel" || this.alarms.timers > 0 || this.alarms.calls.size > 0) return;
+    const { timers, requests } = this.alarms;
+    if (message.kind === "answer") requests.delete(`outgoing ${message.id}`);
+    if (message.kind === "service-answer") requests.delete(`service ${message.id}`);
+    if (message.kind !== "cancel" || timers > 0 || requests.size > 0) return;
     const outside = "a file, a socket, or a timer of the test's own process";
     const text = `a call was given up while its handler waited for what virtual time does not move: ${outside}?`;
     this.deliver("outward", () => this.handlers.onOutput("stderr", text));
@@ -101,7 +103,9 @@ class SimWorker implements WorkerHandle {
   private postOutward(messages: readonly WorkerMessage[]): void {
     if (!this.isAlive) return;
     const copy = structuredClone(messages);
-    for (const one of copy) if (one.kind === "outgoing") this.alarms.calls.add(one.id);
+    for (const one of copy) {
+      if (one.kind === "outgoing" || one.kind === "service") this.alarms.requests.add(`${one.kind} ${one.id}`);
+    }
     this.deliver("outward", () => this.handlers.onMessage(copy));
   }
 

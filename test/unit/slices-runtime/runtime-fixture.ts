@@ -13,6 +13,7 @@ import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
 import type { InstanceSpec } from "../../../src/slices/instance-host.ts";
 import type { OutgoingCalls } from "../../../src/slices/outgoing-calls.ts";
 import { RuntimeConfig } from "../../../src/slices/runtime-config.ts";
+import type { SliceServices } from "../../../src/slices/services/slice-services.ts";
 import { SliceStore } from "../../../src/slices/slice-store.ts";
 import { createThreadWorkers } from "../../../src/slices/thread-adapter.ts";
 
@@ -39,6 +40,7 @@ export interface Fixture extends AsyncDisposable {
 
 export interface FixtureOptions {
   readonly calls?: OutgoingCalls;
+  readonly services?: SliceServices;
   readonly config?: Partial<RuntimeConfig>;
 }
 
@@ -72,6 +74,7 @@ export async function openFixture(options: FixtureOptions = {}): Promise<Fixture
       },
       bundles: createBundleFiles(join(directory, "bundles")),
       calls: options.calls ?? { call: () => Promise.reject(new RangeError("this test calls nobody")) },
+      services: options.services ?? {},
     },
     RuntimeConfig.parse(options.config ?? {}),
   );

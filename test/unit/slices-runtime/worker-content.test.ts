@@ -34,6 +34,8 @@ describe("messages of a worker", () => {
     { kind: "reply", id: 1, reply: { kind: "failed", error: { code: "E_HANDLER", message: "x", outcome: "unknown" } } },
     { kind: "outgoing", id: 1, call: { slice: "a", method: "b", input: 1, timeoutMs: 5 } },
     { kind: "outgoing-cancel", id: 1 },
+    { kind: "service", id: 3, call: { service: "kv", op: "get", args: { key: "a" }, timeoutMs: 5 } },
+    { kind: "service-cancel", id: 3 },
     { kind: "log", level: "info", text: "x" },
     { kind: "log", level: "info", text: "x", fields: { linesLeftOut: 4, fields: { a: 1 } } },
   ];
@@ -55,6 +57,9 @@ describe("messages of a worker", () => {
       { kind: "step-failed", error: { code: "E_NEW", message: "" } },
       { kind: "alive", memory: { heapUsedBytes: Number.NaN, heapTotalBytes: 2, externalBytes: 3, isCollected: true } },
       { kind: "alive" },
+      { kind: "service", id: 1, call: { service: "kv", op: "get", args: cycle(), timeoutMs: 5 } },
+      { kind: "service", id: 1, call: { service: "kv", op: "get", args: {}, timeoutMs: Number.NaN } },
+      { kind: "service", id: 1, call: { service: "kv", op: ["get"], args: {}, timeoutMs: 5 } },
       { kind: "loaded", methods: [{ method: "a/b", effect: "read", timeoutMs: 1 }] },
       { kind: "loaded", methods: [{ method: "run", effect: "read", timeoutMs: Number.POSITIVE_INFINITY }] },
       { kind: "loaded", methods: new Array(1e9) },
