@@ -6,7 +6,7 @@ export const RuntimeConfig = z.strictObject({
   callsQueuedMax: z.int().min(0).max(100_000).default(1_000)
     .describe("Calls waiting for one instance. Beyond it callers are sent elsewhere: waiting longer helps nobody."),
   outgoingCallsMax: z.int().min(1).max(100_000).default(1_024)
-    .describe("Calls that one instance may have under way to others, and as many requests to its node: its share, and no more."),
+    .describe("Calls that one instance may have under way to others, and as many requests to its node: its share."),
   loadsAtOnceMax: z.int().min(1).max(1_000).default(4)
     .describe("Workers that start at once; the others wait. Each takes a core for a moment, and this node votes too."),
   hookMsMax: z.int().min(1).max(600_000).default(5 * SECOND_MS)
