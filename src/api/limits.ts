@@ -20,6 +20,10 @@ export const WATCH_BUFFER_BYTES_MAX = 1 * MiB;
 /** Above this a client reads far too slowly to be kept: the connection is closed. */
 export const SOCKET_BYTES_MAX = 64 * MiB;
 
+/** Lines of the log of a slice in one answer, which has 1 MiB at most. */
+export const LOG_LINES_DEFAULT = 100;
+export const LOG_LINES_MAX = 1_000;
+
 export const KV_TIMEOUT_MS = 5 * SECOND_MS;
 export const CALL_TIMEOUT_MS = 15 * SECOND_MS;
 /** Longest deadline a caller may ask for. */

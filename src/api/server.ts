@@ -31,6 +31,7 @@ import { leaseRoutes } from "./routes/leases.ts";
 import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { quotaRoutes } from "./routes/quota.ts";
+import { sliceRoutes } from "./routes/slices.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
 import { findSliceRoute } from "./slice-routes.ts";
 import { SocketConnection } from "./socket-adapter.ts";
@@ -254,6 +255,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...leaseRoutes(services),
     ...artifactRoutes(services),
     ...blueprintRoutes(services),
+    ...sliceRoutes(services),
     ...callRoutes(services),
   ];
   return [...routes, openApiRoute(routes)];

@@ -7,6 +7,7 @@ import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { RouteMatch } from "../cluster/core/match-route.ts";
+import type { NumberedLine } from "../slices/core/recent-lines.ts";
 import type { RouteRow } from "../slices/core/route-row.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 
@@ -45,6 +46,17 @@ export interface BlueprintService {
     to?: number,
   ): Promise<{ readonly name: string; readonly revision: number; readonly rolledBackTo: number }>;
   status(name: string): Promise<unknown>;
+}
+
+export interface SliceService {
+  /** What a slice's instances said on this node lately. @throws AetherError E_NOT_FOUND, E_INVALID for `after` */
+  log(
+    slice: string,
+    query: { readonly linesMax: number; readonly after?: string },
+    options?: CallOptions,
+  ): Promise<{ readonly lines: readonly NumberedLine[]; readonly next: string; readonly isComplete: boolean }>;
+  /** Another number of instances. @throws AetherError E_NOT_FOUND, E_INVALID */
+  scale(slice: string, instances: number, options?: CallOptions): Promise<unknown>;
 }
 
 export interface HealthService {
@@ -128,6 +140,7 @@ export interface ApiServices {
   readonly kv: Kv & Leases & StoreQuota & EncodedTransactions;
   readonly artifacts: ArtifactService;
   readonly blueprints: BlueprintService;
+  readonly slices: SliceService;
   readonly calls: OutgoingCalls;
   readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;

@@ -24,6 +24,7 @@ import { ArtifactService } from "../slices/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
 import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
 import { LocalCopies } from "../slices/local-copies.ts";
+import { SliceService } from "../slices/slice-service.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
@@ -197,7 +198,7 @@ function instanceLimits(config: NodeConfig): Pick<ClusterServicesConfig, "limits
 function apiServices(parts: {
   readonly config: NodeConfig;
   readonly env: Env;
-  readonly group: Group & GroupMembership;
+  readonly group: GroupDriver;
   readonly kv: KvStore;
   readonly work: Work;
   readonly backups: BackupSource;
@@ -210,6 +211,11 @@ function apiServices(parts: {
     kv,
     artifacts: new ArtifactService(work.artifacts, work.cluster.removal),
     blueprints: work.blueprints,
+    slices: new SliceService({
+      blueprints: work.blueprints,
+      readLines: (slice, query) => work.slices.readLines(slice, query),
+      life: group.origin.incarnation,
+    }),
     calls: work.invoker,
     sliceRoutes: work.cluster.routes,
     health: {

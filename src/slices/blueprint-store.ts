@@ -41,6 +41,8 @@ export interface BlueprintStorePorts {
   unplaced?(): readonly UnplacedInstances[];
 }
 
+type Slices = ResolvedBlueprint["slices"];
+
 /** A blueprint and the revision it is at. */
 export interface BlueprintRevision {
   readonly name: string;
@@ -170,6 +172,29 @@ export class BlueprintStore {
     throw overtaken(name);
   }
 
+  /**
+   * Makes what `edit` makes of the slices the desired state, as a new revision. Artifacts and names of slices stay.
+   * @throws AetherError E_NOT_FOUND when there is no such blueprint; what `edit` throws
+   */
+  async change(name: string, edit: (slices: Slices) => Slices, options: CallOptions = {}): Promise<BlueprintRevision> {
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      options.signal?.throwIfAborted();
+      const current = await this.readCurrent(name, options);
+      const { revision, slices } = readable(name, current);
+      const edited = edit(slices);
+      if (isSameData(edited, slices)) return { name, revision };
+      const next = revision + 1;
+      if (await this.write({ name, revision: next, slices: edited }, current, options)) return { name, revision: next };
+    }
+    throw overtaken(name);
+  }
+
+  /** The name of the blueprint that has a slice; undefined when none has it. */
+  async ownerOf(slice: string, options: CallOptions = {}): Promise<string | undefined> {
+    const { entry } = await this.kv.get(ownerKey(slice), options);
+    return entry === undefined ? undefined : parseSliceOwner(entry.value).blueprint;
+  }
+
   /** Desired and actual state. @throws AetherError E_NOT_FOUND */
   async status(name: string, options: CallOptions = {}): Promise<BlueprintStatus> {
     const blueprint = await this.get(name, options);
@@ -265,7 +290,7 @@ export class BlueprintStore {
       .filter((slice) => !Object.hasOwn(document.slices, slice));
     const found = new Map<string, ArtifactId>();
     for (const slice of new Set(used)) {
-      const owner = await this.readOwner(slice, options);
+      const owner = await this.ownerOf(slice, options);
       if (owner === undefined || owner === name) continue;
       const { resolved } = await this.readCurrent(owner, options);
       const artifact = resolved?.slices[slice]?.artifact;
@@ -300,7 +325,7 @@ export class BlueprintStore {
     const guards: Compare[] = [unchanged(current.key, current.modRevision)];
     const ops: Op[] = [];
     for (const slice of slices) {
-      const owner = await this.readOwner(slice, options);
+      const owner = await this.ownerOf(slice, options);
       if (owner !== undefined && owner !== name) throw takenBy(name, slice, owner);
       const key = ownerKey(slice);
       if (owner === undefined) {
@@ -325,12 +350,6 @@ export class BlueprintStore {
     checkOps(name, ops.length);
     const written = await this.kv.transact({ compare: guards, then: ops, else: [] }, options);
     return written.succeeded;
-  }
-
-  /** The blueprint that has a slice. */
-  private async readOwner(slice: string, options: CallOptions): Promise<string | undefined> {
-    const { entry } = await this.kv.get(ownerKey(slice), options);
-    return entry === undefined ? undefined : parseSliceOwner(entry.value).blueprint;
   }
 }
 

@@ -7,6 +7,7 @@ import type { CallOptions } from "../env/env.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
 import { planIsolation } from "./core/isolation-policy.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "./core/plain-data.ts";
+import { RecentLines, type LinesPage, type LinesQuery, type SliceLine } from "./core/recent-lines.ts";
 import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
@@ -46,6 +47,7 @@ export class SliceStore implements InstanceHost, RunningInstances {
   private readonly lostListeners: ((key: InstanceKey, reason: string) => void)[] = [];
   private readonly gate: LoadGate;
   private readonly guard: MemoryGuard;
+  private readonly lines = new RecentLines((key) => this.instances.has(key));
   private isClosed = false;
 
   constructor(env: WorkerHostEnv, ports: SliceStorePorts, config: RuntimeConfig) {
@@ -132,6 +134,11 @@ export class SliceStore implements InstanceHost, RunningInstances {
     return this.instances.get(instance)?.host?.calls.size ?? 0;
   }
 
+  /** What the instances of a slice said here lately, also those that have ended; undefined when nothing is kept. */
+  readLines(slice: string, query: LinesQuery): LinesPage | undefined {
+    return this.lines.has(slice) ? this.lines.read(slice, query) : undefined;
+  }
+
   /** Ends every worker; nothing can be loaded afterwards. Idempotent. */
   async close(): Promise<void> {
     this.isClosed = true;
@@ -144,7 +151,8 @@ export class SliceStore implements InstanceHost, RunningInstances {
     const { bundle } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle), signal);
     const onLost = (reason: string): void => this.lose(instance, reason);
-    const ports = { calls: this.ports.calls, services: this.ports.services, onLost };
+    const keepLine = (line: SliceLine): void => this.lines.add(spec.slice, spec.key, line);
+    const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, onLost };
     const host = new WorkerHost(this.env, ports, { spec, plan, bundle: url, config: this.config });
     const leave = await this.gate.enter(signal);
     try {
@@ -167,7 +175,9 @@ export class SliceStore implements InstanceHost, RunningInstances {
     } catch (thrown) {
       await instance.host?.end();
       this.forget(instance);
-      throw this.stepError(instance, signal, thrown);
+      const error = this.stepError(instance, signal, thrown);
+      if (!instance.unloading.signal.aborted) this.keepNote(instance.spec, error.message);
+      throw error;
     }
   }
 
@@ -191,7 +201,13 @@ export class SliceStore implements InstanceHost, RunningInstances {
     if (instance.state !== "loaded" && instance.state !== "active") return;
     this.forget(instance);
     this.env.telemetry.log.warn({ event: "slice.lost", instance: instance.spec.key, reason });
+    this.keepNote(instance.spec, `this instance has ended: ${reason}`);
     for (const listener of this.lostListeners) listener(instance.spec.key, reason);
+  }
+
+  /** What the node says about an instance, among what the instance says itself. */
+  private keepNote({ slice, key }: InstanceSpec, text: string): void {
+    this.lines.add(slice, key, { atMs: this.env.clock.wallMs(), level: "error", text });
   }
 
   private forget(instance: HostedInstance): void {

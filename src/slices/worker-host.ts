@@ -8,6 +8,7 @@ import type { Env } from "../env/env.ts";
 import type { WorkerExit, WorkerHandle } from "../env/workers.ts";
 import type { IsolationPlan } from "./core/isolation-policy.ts";
 import { MemoryRule, type MemoryReport } from "./core/memory-rule.ts";
+import type { SliceLine } from "./core/recent-lines.ts";
 import { readWorkerTurn } from "./core/worker-content.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "./core/worker-protocol.ts";
 import { InstanceCalls } from "./instance-calls.ts";
@@ -27,6 +28,8 @@ export type WorkerHostEnv = Pick<Env, "clock" | "workers" | "telemetry">;
 export interface WorkerHostPorts {
   readonly calls: OutgoingCalls;
   readonly services: SliceServices;
+  /** Keeps a line of the instance for those who ask later. */
+  readonly keepLine: (line: SliceLine) => void;
   /** The worker ended although nobody asked it to and no step was under way. Once at most. */
   onLost(reason: string): void;
 }
@@ -85,7 +88,7 @@ export class WorkerHost implements GuardedWorker {
     this.setup = setup;
     this.heapBytesMax = plan.heapBytesMax;
     this.memoryRule = new MemoryRule(plan.heapBytesMax);
-    this.log = new InstanceLog(env, log, config.logLinesPerSecondMax);
+    this.log = new InstanceLog(env, { log, keepLine: ports.keepLine }, config.logLinesPerSecondMax);
     this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(messages));
     this.bridge = new WorkerBridge({ calls: ports.calls, post }, config);
     this.services = new ServiceBridge({ services: ports.services, post }, {

@@ -269,6 +269,11 @@ describe("calls out of an instance", () => {
   });
 });
 
+/** What the node has kept of what a slice said. */
+function saidOf({ store }: Fixture, slice: string): readonly string[] {
+  return (store.readLines(slice, { after: 0, linesMax: 1_000 })?.lines ?? []).map(({ text }) => text);
+}
+
 describe("faults of one instance", () => {
   const faults = [
     {
@@ -301,6 +306,7 @@ describe("faults of one instance", () => {
       expect(await waiting).toMatchObject({ kind: "not-started", error: { code: "E_UNAVAILABLE" } });
       await until(fixture.clock, () => fixture.lost.length > 0);
       expect(fixture.lost).toEqual([[bad.key, expect.stringMatching(reason)]]);
+      expect(saidOf(fixture, "demo").at(-1)).toMatch(reason);
       expect(fixture.store.hosted()).toEqual(new Map([[good.key, "active"]]));
       expect(fixture.liveWorkers()).toBe(1);
       expect(await invoke(fixture, good.key, 5)).toEqual({ kind: "ok", output: 5 });
@@ -391,5 +397,6 @@ describe("faults of one instance", () => {
     );
     expect(await invoke(fixture, spec.key, 1)).toEqual({ kind: "ok", output: 1 });
     expect(fixture.lines.filter(({ event }) => event === "slice.log").length).toBeLessThanOrEqual(20);
+    expect(saidOf(fixture, "demo").length).toBeLessThanOrEqual(20);
   });
 });

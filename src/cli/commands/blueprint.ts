@@ -158,7 +158,7 @@ function readStatus(session: Session, name: string): Promise<Status> {
 }
 
 /** Reports each instance that changed its state, until all wanted ones are ACTIVE. @throws AetherError E_TIMEOUT */
-async function waitUntilActive(session: Session, name: string, seconds: number): Promise<void> {
+export async function waitUntilActive(session: Session, name: string, seconds: number): Promise<void> {
   const { io } = session;
   const startMs = io.nowMs();
   const shown = new Map<string, string>();

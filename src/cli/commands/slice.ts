@@ -1,4 +1,4 @@
-// Owns: `aether slice build | push | list | delete`.
+// Owns: `aether slice build | push | list | delete`, and the group of all commands of slices.
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { basename, join, relative, resolve } from "node:path";
 import type { Command } from "commander";
@@ -8,6 +8,8 @@ import { apiPath, openSession, type Session } from "../options.ts";
 import { table } from "../table.ts";
 import { readBytes } from "../text-input.ts";
 import { UsageError } from "../usage-error.ts";
+import { addLogsCommand } from "./slice-logs.ts";
+import { addScaleCommand } from "./slice-scale.ts";
 
 const ARTIFACTS = "/v1/artifacts";
 const PUSH_TIMEOUT_MS = 120_000;
@@ -35,11 +37,13 @@ interface Archive {
 }
 
 export function addSliceCommands(program: Command, io: CliIo): void {
-  const slice = program.command("slice").description("build slices, push them into the cluster, and remove them");
+  const slice = program.command("slice").description("build and push slices, see what they say, scale them");
   addBuild(slice, io);
   addPush(slice, io);
   addList(slice, io);
   addDelete(slice, io);
+  addLogsCommand(slice, io);
+  addScaleCommand(slice, io);
 }
 
 function addBuild(slice: Command, io: CliIo): void {

@@ -72,6 +72,7 @@ export async function openApi(
     kv: local.kv,
     artifacts: scriptedArtifacts(),
     blueprints: scriptedBlueprints(),
+    slices: scriptedSlices(),
     backups: new BackupSource({ group: local.group, state: local.state }),
     calls: {
       call: (call, signal) => {
@@ -187,6 +188,28 @@ function scriptedArtifacts(): ApiServices["artifacts"] {
       stored.delete(artifact)
         ? Promise.resolve()
         : Promise.reject(new AetherError("E_NOT_FOUND", `there is no artifact ${artifact}`)),
+  };
+}
+
+/** One slice, orders, that has said two lines. */
+function scriptedSlices(): ApiServices["slices"] {
+  const unknown = (slice: string): Promise<never> =>
+    Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint has a slice "${slice}"`));
+  const line = { instance: "demo:orders:1.0.0/0", level: "info" } as const;
+  const lines = [
+    { ...line, number: 1, atMs: 1_700_000_000_000, text: "order placed", fields: { fields: { id: 7 } } },
+    { ...line, number: 2, atMs: 1_700_000_000_001, text: "two\nlines \u001b[31m" },
+  ];
+  return {
+    log: (slice, { linesMax, after }) => {
+      if (slice !== "orders") return unknown(slice);
+      const found = lines.filter(({ number }) => `7-${number}` > (after ?? "7-0")).slice(-linesMax);
+      return Promise.resolve({ lines: found, next: "7-2", isComplete: true });
+    },
+    scale: (slice, instances) =>
+      slice === "orders"
+        ? Promise.resolve({ slice, instances, minAvailable: 1, blueprint: "shop", revision: 3 })
+        : unknown(slice),
   };
 }
 

@@ -413,6 +413,31 @@ describe("artifacts, blueprints and the cluster", () => {
     expectRefusal(await send("GET", "/v1/blueprints/shop/status"), 404, "E_NOT_FOUND");
   });
 
+  test("the log of a slice is read from one node, from where an earlier answer ended", async () => {
+    const path = "/v1/slices/orders/log";
+    const { body } = await send("GET", path);
+    expect(body).toMatchObject({ node: "n1", next: "7-2", isComplete: true });
+    expect(body.lines[0]).toEqual({
+      at: 1_700_000_000_000, instance: "demo:orders:1.0.0/0", level: "info", text: "order placed",
+      fields: { fields: { id: 7 } },
+    });
+    expect((await send("GET", `${path}?limit=1`)).body.lines).toHaveLength(1);
+    expect((await send("GET", `${path}?after=7-2`)).body.lines).toEqual([]);
+    for (const query of ["limit=0", "limit=1001", "limit=x", "from=1"]) {
+      expectRefusal(await send("GET", `${path}?${query}`), 400, "E_INVALID");
+    }
+    expectRefusal(await send("GET", "/v1/slices/none/log"), 404, "E_NOT_FOUND");
+  });
+
+  test("a slice is scaled to a number of instances", async () => {
+    const path = "/v1/slices/orders/scale";
+    const scaled = await send("POST", path, { instances: 5 });
+    expect(scaled.body).toEqual({ slice: "orders", instances: 5, minAvailable: 1, blueprint: "shop", revision: 3 });
+    expectRefusal(await send("POST", path, { instances: "5" }), 400, "E_INVALID");
+    expectRefusal(await send("POST", path, {}), 400, "E_INVALID");
+    expectRefusal(await send("POST", "/v1/slices/none/scale", { instances: 5 }), 404, "E_NOT_FOUND");
+  });
+
   test("the view of the cluster has nulls where nothing is known", async () => {
     const { body } = await send("GET", "/v1/cluster");
     expect(body).toMatchObject({ cluster: "demo", node: "n1", leader: { node: "n1", epoch: 3 } });

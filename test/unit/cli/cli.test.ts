@@ -327,6 +327,43 @@ test("a blueprint is validated, applied, waited for, shown and deleted", async (
   expect((await aether(["blueprint", "validate", "bad.yaml"])).err).toMatch(/^E_INVALID: [^\n]+\n$/);
 });
 
+describe("a slice that runs", () => {
+  test("its lines are shown as text that commands no terminal, or as JSON", async () => {
+    const logs = await aether(["slice", "logs", "orders"]);
+    expect(logs.exitCode).toBe(0);
+    expect(logs.out.split("\n")).toEqual([
+      '2023-11-14T22:13:20.000Z n1 demo:orders:1.0.0/0 info order placed {"fields":{"id":7}}',
+      "2023-11-14T22:13:20.001Z n1 demo:orders:1.0.0/0 info two",
+      "    lines \uFFFD[31m",
+      "",
+    ]);
+    const one = await aether(["slice", "logs", "orders", "--lines", "1", "--json"]);
+    expect(JSON.parse(one.out)).toMatchObject({ node: "n1", level: "info", text: "two\nlines \u001b[31m" });
+  });
+
+  test("its lines are followed until Ctrl-C; a node that does not answer is named", async () => {
+    const { url } = await openAndClose();
+    api.others.push(url);
+    const logs = await aether(["slice", "logs", "orders", "--follow"], { stopWhen: "order placed" });
+    expect(logs).toMatchObject({ exitCode: 0, out: expect.stringContaining("lines \uFFFD[31m") });
+    expect(logs.err).toContain("other0 does not say what runs there: no node answers at");
+  });
+
+  test("that nobody has is named, and so is a number of lines that is none", async () => {
+    expect((await aether(["slice", "logs", "none"])).err).toMatch(/^E_NOT_FOUND: no blueprint has a slice "none"/);
+    expect(await aether(["slice", "logs", "orders", "--lines", "0"])).toMatchObject({ exitCode: 2 });
+  });
+
+  test("is scaled", async () => {
+    const scaled = await aether(["slice", "scale", "orders", "5"]);
+    const said = "orders is to have 5 instances (minAvailable 1): blueprint shop is at revision 3\n";
+    expect(scaled).toMatchObject({ exitCode: 0, out: said });
+    expect((await aether(["slice", "scale", "none", "5"])).err).toMatch(/^E_NOT_FOUND/);
+    expect(await aether(["slice", "scale", "orders", "-1"])).toMatchObject({ exitCode: 2 });
+    expect(await aether(["slice", "scale", "orders", "many"])).toMatchObject({ exitCode: 2 });
+  });
+});
+
 test("an archive is pushed by its name and listed", async () => {
   await writeFile(join(directory, "demo.orders-1.0.0.slice"), "archive");
   expect((await aether(["slice", "push", "demo.orders-1.0.0.slice"])).out).toMatch(/^pushed demo:orders:1\.0\.0 sha256:/);
