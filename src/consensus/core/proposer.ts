@@ -1,6 +1,5 @@
 // Owns: when this node proposes by itself: at once while it convenes, after its patience otherwise; when it gives
-// slots up
-// that nobody can win (doubt, patience, gaps). Does not own: echoes, which never wait (agreement.ts).
+// slots up that nobody can win (doubt, patience, gaps). Does not own: echoes, which never wait (agreement.ts).
 import type { Random } from "../../base/random.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { Agreement } from "./agreement.ts";

@@ -1,6 +1,5 @@
-// Owns: what is said again, and what is asked for, when messages were lost or this node is behind. Pure questions
-// over the
-// replica's parts; the replica says when.
+// Owns: what is said again, and what is asked for, when messages were lost or this node is behind: pure questions over
+// the replica's parts. Does not own: when (repairs.ts, proposer.ts).
 import { type Message, type Value, type VoteChoice, batchKeyOf, NULL_OUTCOME, UNSURE } from "./message.ts";
 import type { BatchId, BatchKey } from "./message.ts";
 import type { BatchPool } from "./batch-pool.ts";
@@ -38,9 +37,8 @@ export function missingBatches(choice: VoteChoice, pool: BatchPool, log: LogStat
 }
 
 /**
- * Whom to ask for its log: a peer that has applied more, unless the next slot here is so fresh that it is surely on
- * its way.
- * A slot that is decided here but whose batches are gone elsewhere is repaired by the same question.
+ * Whom to ask for its log: a peer that has applied more, unless the next slot here is so fresh that it is surely on its
+ * way. A slot that is decided here but whose batches are gone elsewhere is repaired by the same question.
  */
 export function findLogSource(
   slots: SlotTable,

@@ -1,6 +1,7 @@
 // Owns: one voter of one consensus group as a pure machine: `step(event, nowMs) -> Effects`. It calls nobody: no clock,
-// random source, socket, file or promise inside. Here are its doors: events, peers, admission, reads, repair.
-// Does not own: agreement on slots (agreement.ts), proposing (proposer.ts), bytes (message-codec.ts, journal.ts).
+// random source, socket, file or promise inside. Here are its doors: events, peers, admission, reads, members.
+// Does not own: agreement on slots (agreement.ts), proposing (proposer.ts), what is missing (repairs.ts), bytes
+// (message-codec.ts, journal.ts).
 import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
@@ -8,25 +9,22 @@ import type { PlantedFault, TestChoices } from "../observer.ts";
 import { Admission, type AdmissionState, type SelfIdentity } from "./admission.ts";
 import { Agreement } from "./agreement.ts";
 import { BatchPool } from "./batch-pool.ts";
-import { coin } from "./coin.ts";
 import { type ConvenerView, isCaughtUp, pickConvener } from "./convener.ts";
 import type { Effects, JournalEntry, ReplicaEvent } from "./effects.ts";
 import type { LogState } from "./log-state.ts";
-import type { DecidedChange } from "./membership-change.ts";
 import type { ClusterSight } from "./membership-plan.ts";
+import { MembershipWishes } from "./membership-wishes.ts";
 import type { Voter, VoterList } from "./membership.ts";
-import { type Ballot, type BatchId, type BatchKey, type Message, batchKeyOf } from "./message.ts";
+import type { Ballot, BatchId, Message } from "./message.ts";
 import { Pace } from "./pace.ts";
 import { type Peer, type PeerPromise, PeerView } from "./peer-view.ts";
 import { Proposer } from "./proposer.ts";
-import { quorumOf } from "./quorum.ts";
 import { type ReadRound, ReadRounds } from "./read-rounds.ts";
-import { batchesOf, choiceOf, findLogSource, missingBatches, recordOf } from "./repair.ts";
-import type { SlotRules } from "./slot.ts";
+import { firstPull, Repairs } from "./repairs.ts";
+import { slotRules } from "./slot-rules.ts";
 import { SlotTable } from "./slot-table.ts";
 import { StateAudit } from "./state-audit.ts";
 import { Turn } from "./turn.ts";
-import { CLUSTER_VERSION_MAX } from "./version.ts";
 
 export interface ReplicaConfig {
   /** The first voters by name; none for a node that joins. */
@@ -62,24 +60,9 @@ export interface RecoveredState {
 
 const STATUS_MS = 250;
 const HELLO_MS = 200;
-/** A batch usually arrives within this time of the proposal that names it; then it is pulled. */
-const PULL_AFTER_MS = 5;
-/** Doubles with each time it was asked for in vain. */
-const PULL_AGAIN_MS = 50;
-const PULL_AGAIN_MS_MAX = 1_000;
-const PULL_IDS_MAX = 256;
 const READ_RESEND_MS = 50;
 /** A late answer to a round of an earlier start must not answer one of this start. */
 const NONCES_PER_START = 2 ** 32;
-/** Asked again after this time, doubled with each question in vain: a slow answer is large, and must not come twice. */
-const LOG_PULL_MS = 200;
-const LOG_PULL_MS_MAX = 2_000;
-/** Ticks come much more often; a node that had none for this long was busy with something else. */
-const STANDSTILL_MS = 100;
-/** Enough for the next tick, before which everything that has arrived is read. */
-const TICKS_MS = 5;
-/** A change that this node asks for is asked for again after this time, while there is still reason to. */
-const CHANGE_AGAIN_MS = 1_000;
 const STATUS_HASHES_MAX = 4;
 /** How far behind the others a node may be and still call itself caught up. */
 export const LAG_SLOTS_READY = 64;
@@ -99,14 +82,12 @@ export class Replica {
   private readonly view: ConvenerView;
   private readonly agreement: Agreement;
   private readonly proposer: Proposer;
+  private readonly repairs: Repairs;
+  private readonly wishes: MembershipWishes;
   private readonly turn = new Turn();
   private statusAtMs = 0;
   private helloAtMs = 0;
   private readResendAtMs = 0;
-  private logPullAtMs = 0;
-  private logPullDelayMs = LOG_PULL_MS;
-  private tickedMs = 0;
-  private changeAtMs = 0;
   /** Where this node's log begins; the driver says so when it cuts the journal. */
   logStart: number;
   /** Slots [0, synced) are on this node's disk as applied; the driver says so. */
@@ -130,15 +111,27 @@ export class Replica {
     this.reads = new ReadRounds(recovered.incarnation * NONCES_PER_START);
     // A voter that had not formed a cluster has proposed nothing that it could have forgotten.
     const doubtBelow = recovered.admission.isFormed && planted !== "repropose-in-doubt" ? proposeBelow : 0;
-    this.slots = this.createSlots(recovered, doubtBelow);
-    const { admission, peers, pace, slots, pool, turn } = this;
+    const { admission, peers, pace, pool, turn } = this;
     const { choices } = config;
+    const aliveCount = (list: VoterList): number => peers.aliveCount(list, turn.nowMs);
+    this.slots = new SlotTable({
+      applied: recovered.applied,
+      isFrozen: recovered.needsState,
+      windowSlots,
+      doubtBelow,
+      rulesOf: slotRules({ self, log, admission, aliveCount, choices, planted }),
+      patienceMs: () => pace.votePatienceMs,
+    });
+    const { slots } = this;
     const reach = { windowSlots, doubtBelow, choices };
     const view = { self: self.node, selfUid: self.uid, ...reach, log, slots, peers, admission, pace };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
     this.agreement = new Agreement({ ...shared, admission, log, windowSlots, proposeBelow, planted });
-    this.proposer = new Proposer({ ...shared, agreement: this.agreement, random, pipelineSlots });
+    const { agreement } = this;
+    this.proposer = new Proposer({ ...shared, agreement, random, pipelineSlots });
+    this.repairs = new Repairs({ turn, pool, view, agreement, planted });
+    this.wishes = new MembershipWishes(self, view, turn);
     for (const { id, commands } of recovered.batches) pool.add(id, commands, 0, "journaled");
     this.agreement.restore(recovered.ballots);
     if (recovered.applied === 0 && this.admission.lacksSeed) this.slots.isFrozen = true;
@@ -258,7 +251,7 @@ export class Replica {
   private onTick(): void {
     const { nowMs } = this.turn;
     this.peers.look(nowMs);
-    this.forgiveStandstill();
+    this.repairs.onTick();
     this.greetStrangers();
     if (nowMs >= this.statusAtMs) {
       this.statusAtMs = nowMs + STATUS_MS;
@@ -267,20 +260,12 @@ export class Replica {
     // A single voter meets nobody whose hello could set off its forming.
     if (this.config.firstVoters.length === 1) this.persistForming(this.admission.nextRecord());
     // What is decided may be learned by anybody: a new member cannot know yet who must accept it.
-    if (this.admission.isFormed) this.catchUp();
+    if (this.admission.isFormed) this.repairs.catchUp();
     if (!this.admission.isAdmitted) return;
-    this.pullOverdueBatches();
+    this.repairs.pullOverdueBatches();
     if (nowMs >= this.readResendAtMs) this.sendReadIndex();
-    this.askForChanges();
+    this.wishes.ask();
     this.proposer.onTick();
-  }
-
-  /** What arrived while this node stood still is read after this tick: it is no reason to ask again. */
-  private forgiveStandstill(): void {
-    const { nowMs } = this.turn;
-    const sinceMs = nowMs - this.tickedMs;
-    if (sinceMs >= STANDSTILL_MS) this.logPullAtMs = Math.max(this.logPullAtMs, nowMs + TICKS_MS);
-    this.tickedMs = nowMs;
   }
 
   private send(to: NodeId | "others", message: Message): void {
@@ -382,25 +367,24 @@ export class Replica {
         return;
       case "proposal":
       case "ballot": {
-        const pullAtMs = turn.nowMs + PULL_AFTER_MS;
         const voter = { node: peer.node, uid: peer.uid };
-        agreement.onSlotMessage({ voter, message, pullAtMs, pullDelayMs: PULL_AGAIN_MS }, peer);
+        agreement.onSlotMessage({ voter, message, ...firstPull(turn.nowMs) }, peer);
         return;
       }
       case "decision":
         agreement.onDecision(message.slot, message.outcome);
         return;
       case "pull-batches":
-        this.answerBatches(peer, message.ids);
+        this.repairs.answerBatches(peer, message.ids);
         return;
       case "pull-slots":
-        this.answerSlots(peer, message.slots);
+        this.repairs.answerSlots(peer, message.slots);
         return;
       case "pull-log":
-        if (this.config.planted !== "no-help-after-deciding") this.answerLog(peer, message.from);
+        this.repairs.answerLog(peer, message.from);
         return;
       case "log":
-        this.onLog(message.entries);
+        this.repairs.onLog(message.entries);
         return;
       case "status":
         this.onStatus(peer, message);
@@ -426,91 +410,6 @@ export class Replica {
     peer.lag = this.slots.applied - status.applied;
     peer.hasStatus = true;
     this.auditState();
-  }
-
-  // ── repair and catch-up ────────────────────────────────────────────────────────────────────────────────────────────
-
-  private answerBatches(peer: Peer, ids: readonly BatchId[]): void {
-    for (const id of ids.slice(0, PULL_IDS_MAX)) {
-      const batch = this.pool.get(batchKeyOf(id));
-      if (batch !== undefined) this.send(peer.node, { kind: "batch", id, commands: batch.commands });
-    }
-  }
-
-  private answerSlots(peer: Peer, slots: readonly number[]): void {
-    if (this.config.planted === "no-help-after-deciding") return;
-    const fromLog: number[] = [];
-    for (const at of slots.slice(0, this.config.windowSlots)) {
-      const slot = this.slots.peek(at);
-      if (slot?.decision !== undefined) {
-        this.send(peer.node, { kind: "decision", slot: at, outcome: slot.decision });
-      } else if (at < this.slots.applied) {
-        fromLog.push(at);
-      } else if (slot !== undefined && this.admission.isAdmitted) {
-        for (const message of recordOf(slot, this.admission.self.startWrite)) this.send(peer.node, message);
-      }
-    }
-    if (fromLog.length === 0) return;
-    // No more than was asked for: of a node that is far behind, the same question comes for slot after slot.
-    const [from, below] = [Math.min(...fromLog), Math.max(...fromLog) + 1];
-    this.turn.effects.logRequests.push({ to: peer.node, from, below });
-  }
-
-  private answerLog(peer: Peer, from: number): void {
-    const { applied: below } = this.slots;
-    if (from < below) this.turn.effects.logRequests.push({ to: peer.node, from, below });
-  }
-
-  /** Asks whoever named a batch for it: a voter names only what it has. */
-  private pullOverdueBatches(): void {
-    const { nowMs } = this.turn;
-    const wanted = new Map<NodeId, Map<BatchKey, BatchId>>();
-    for (const entry of this.slots.takeOverdue(nowMs)) {
-      const missing = missingBatches(choiceOf(entry.message), this.pool, this.log);
-      const { node } = entry.voter;
-      wanted.set(node, new Map([...(wanted.get(node) ?? []), ...missing]));
-      const pullDelayMs = Math.min(PULL_AGAIN_MS_MAX, entry.pullDelayMs * 2);
-      this.agreement.onSlotMessage({ ...entry, pullAtMs: nowMs + entry.pullDelayMs, pullDelayMs }, undefined);
-    }
-    for (const [node, missing] of wanted) {
-      const ids = [...missing.values()].slice(0, PULL_IDS_MAX);
-      if (ids.length > 0) this.send(node, { kind: "pull-batches", ids });
-    }
-  }
-
-  private catchUp(): void {
-    const { nowMs } = this.turn;
-    if (nowMs < this.logPullAtMs) return;
-    const { isFrozen } = this.slots;
-    const freshMs = this.pace.votePatienceMs * 2;
-    const source = isFrozen ? this.peers.furthest(nowMs) : findLogSource(this.slots, this.peers, { nowMs, freshMs });
-    if (source === undefined || !source.hasStatus) return;
-    this.logPullAtMs = nowMs + LOG_PULL_MS;
-    if (isFrozen || source.logStart > this.slots.applied) {
-      this.turn.effects.snapshotFrom = source.node;
-      return;
-    }
-    this.logPullAtMs = nowMs + this.logPullDelayMs;
-    this.logPullDelayMs = Math.min(LOG_PULL_MS_MAX, 2 * this.logPullDelayMs);
-    this.send(source.node, { kind: "pull-log", from: this.slots.applied });
-  }
-
-  private onLog(entries: Extract<Message, { kind: "log" }>["entries"]): void {
-    const before = this.slots.applied;
-    for (const entry of entries) {
-      if (entry.slot !== this.slots.applied) continue;
-      batchesOf(entry.outcome).forEach((id, at) => {
-        const commands = entry.contents[at];
-        if (commands !== undefined) this.agreement.addBatch(id, commands);
-      });
-      // Adding a batch may already have applied the slot.
-      if (entry.slot === this.slots.applied) this.agreement.onDecision(entry.slot, entry.outcome);
-    }
-    if (this.slots.applied === before) return;
-    // Progress: ask for the next chunk at once.
-    this.logPullAtMs = this.turn.nowMs;
-    this.logPullDelayMs = LOG_PULL_MS;
-    this.catchUp();
   }
 
   // ── reads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -542,41 +441,6 @@ export class Replica {
   }
 
   // ── members ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Proposes what nobody else would: this node's own new address, its promotion, a version that all can work with. */
-  private askForChanges(): void {
-    const { nowMs, effects } = this.turn;
-    if (nowMs < this.changeAtMs) return;
-    const change = this.ownChange() ?? this.versionChange();
-    if (change === undefined) return;
-    this.changeAtMs = nowMs + CHANGE_AGAIN_MS;
-    effects.changes.push(change);
-  }
-
-  private ownChange(): DecidedChange | undefined {
-    const { membership } = this.log;
-    const { node, uid, address } = this.self;
-    const own = membership.find(uid);
-    if (own === undefined) return undefined;
-    if (own.address !== address) return { kind: "add", node, uid, address };
-    // The place of a lost voter is taken as soon as this node has what a voter must have.
-    const replaces = membership.named(node).some((member) => member.isLost && member.uid !== uid);
-    const isReady = !own.isVoter && replaces && !this.slots.isFrozen && isCaughtUp(this.view, this.turn.nowMs);
-    const isFree = membership.pendingAt(this.slots.applied) === undefined;
-    return isReady && isFree ? { kind: "promote", node, uid, basis: this.voterList.fromSlot } : undefined;
-  }
-
-  private versionChange(): DecidedChange | undefined {
-    const { membership } = this.log;
-    const version = membership.version + 1;
-    if (version > CLUSTER_VERSION_MAX || this.convener() !== this.self.node) return undefined;
-    const others = membership.members.filter((member) => member.uid !== this.self.uid);
-    const areReady = others.every(({ node, uid }) => {
-      const peer = this.peers.get(node);
-      return peer?.uid === uid && peer.supportedVersion >= version;
-    });
-    return areReady ? { kind: "raise-version", version } : undefined;
-  }
 
   /** What a change of the members is judged by. */
   get sight(): ClusterSight {
@@ -642,44 +506,5 @@ export class Replica {
       const { slot, own, others } = verdict;
       this.turn.effects.diverged = `the state after slot ${slot} has the hash ${own} here and ${others} on a quorum`;
     }
-  }
-
-  /** The voters of a slot; the faults that tests plant take others. */
-  private countedList(slot: number): VoterList {
-    const { membership } = this.log;
-    const ruling = membership.rulingAt(slot);
-    const [oldest] = membership.listsFrom(0);
-    switch (this.config.planted) {
-      case "membership-at-once":
-        return membership.rulingAt(Number.MAX_SAFE_INTEGER);
-      case "removed-voter-votes":
-        return ruling.has(this.self.uid) ? ruling : (oldest ?? ruling);
-      default:
-        return ruling;
-    }
-  }
-
-  private createSlots({ applied, needsState: isFrozen }: RecoveredState, doubtBelow: number): SlotTable {
-    const { windowSlots, planted, choices } = this.config;
-    const toss = (slot: number, phase: number): 0 | 1 => {
-      const fair = coin(this.admission.secret, slot, phase);
-      return choices?.coin(slot, phase, fair) ?? fair;
-    };
-    const seen = (list: VoterList): number => quorumOf(this.peers.aliveCount(list, this.turn.nowMs));
-    const rulesOf = (slot: number): SlotRules => {
-      const list = this.countedList(slot);
-      return {
-        voterCount: list.voters.length,
-        self: list.indexOf(this.self.uid),
-        get quorum() {
-          if (planted === "quorum-of-connected") return seen(list);
-          return planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
-        },
-        coin: toss,
-        planted,
-      };
-    };
-    const patienceMs = (): number => this.pace.votePatienceMs;
-    return new SlotTable({ applied, isFrozen, windowSlots, doubtBelow, rulesOf, patienceMs });
   }
 }
