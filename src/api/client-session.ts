@@ -284,7 +284,7 @@ export class ClientSession {
     };
     const answered = this.ports.services.calls.call(call, cancelled.signal).then((reply) => {
       if (reply.kind === "error") throw AetherError.fromBody(reply.error);
-      return [reply.output, reply.attempts];
+      return [reply.output, reply.attempts, reply.isReplayed ?? false];
     });
     this.settle(id, answered.finally(() => this.calls.delete(id)), (fields) => fields);
   }

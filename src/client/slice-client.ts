@@ -24,17 +24,19 @@ export interface SliceAnswer {
   readonly output: unknown;
   /** How many instances the cluster tried. */
   readonly attempts: number;
+  /** Whether an earlier call with the same idempotency key has got this answer: nothing ran for this one. */
+  readonly isReplayed: boolean;
 }
 
 export async function callSlice(requests: Multiplexer, call: SliceCall): Promise<SliceAnswer> {
-  const { slice, method, input, effect = "write", timeoutMs = CALL_TIMEOUT_MS } = call;
+  const { slice, method, input, timeoutMs = CALL_TIMEOUT_MS } = call;
   const { signal, idempotencyKey, traceparent } = call;
   const what = `call ${slice}.${method}`;
   const plain = toPlain(input, CALL_BYTES_MAX);
   if (plain.kind !== "plain") throw classified(plainRefusalError(what, plain));
   const request = requests.request({
     what,
-    effect,
+    effect: effectOf(call),
     // The cluster has looked for an instance already, on every node.
     persistence: "none",
     bytes: plain.bytes,
@@ -55,8 +57,13 @@ export async function callSlice(requests: Multiplexer, call: SliceCall): Promise
     // The reason of the caller's own signal stays what it is.
     throw error instanceof AetherError && error !== signal?.reason ? classified(error) : error;
   });
-  const [output, attempts] = list(result, "call");
-  return { output, attempts: count(attempts, "attempts") };
+  const [output, attempts, isReplayed] = list(result, "call");
+  return { output, attempts: count(attempts, "attempts"), isReplayed: isReplayed === true };
+}
+
+/** With a key the cluster keeps a write from running twice, however often it is sent. */
+function effectOf({ effect = "write", idempotencyKey }: SliceCall): MethodEffect {
+  return effect === "write" && idempotencyKey !== undefined ? "idempotent" : effect;
 }
 
 /** With the class of the failure, also where no node has said one, or said it of a later attempt than one in doubt. */

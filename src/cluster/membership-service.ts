@@ -15,7 +15,7 @@ import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "
 import { encodeGossip, type Gossip, type GossipCatchUp, parseGossip } from "./core/gossip.ts";
 import { isSameValue, storable } from "./core/plain-value.ts";
 import { dutyOf, isDrainedOnRequest, type NodeStage } from "./core/node-duty.ts";
-import type { NodeCapacity, NodeDutyState, NodeStateRow } from "./core/rows.ts";
+import type { NodeCapacity, NodeDutyState, NodeLife, NodeStateRow } from "./core/rows.ts";
 import type { Row } from "./row-view.ts";
 import { StoreOutage } from "./store-outage.ts";
 import { Wake } from "./wake.ts";
@@ -172,6 +172,19 @@ export class MembershipService {
 
   rowOf(node: NodeId): FoundRow | undefined {
     return this.ports.views.nodes.get(formatKey({ kind: "node-state", node }));
+  }
+
+  /** Whether that life of a node has ended for certain, by what was written after this revision of the store. */
+  hasEnded({ node, uid, incarnation }: NodeLife, revision: number): boolean {
+    const { nodes } = this.ports.views;
+    const row = this.rowOf(node);
+    if (row === undefined) {
+      const isDamaged = nodes.damaged.has(formatKey({ kind: "node-state", node }));
+      return nodes.isComplete && nodes.revision >= revision && !isDamaged;
+    }
+    if (row.modRevision < revision) return false;
+    const isSameLife = row.value.uid === uid && row.value.incarnation === incarnation;
+    return !isSameLife || row.value.state === "gone";
   }
 
   /** Called when a status may have changed. The listener must not throw and not write. */

@@ -7,13 +7,13 @@ import { SeededRandom, type Random } from "../base/random.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoint-lookup.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
+import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/contract.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/running-instances.ts";
 import { classOfFailure, judgeAttempt, type AttemptResult } from "./core/attempt-verdict.ts";
-import { isText } from "./core/call-codec.ts";
 import { CALL_TIMEOUT_MS_MAX, deadlineAfter, isUsableTimeout, remainingMs, type Deadline } from "./core/deadline.ts";
 import { EndpointLoads, type AttemptTicket } from "./core/endpoint-loads.ts";
 import { pickEndpoint, type Picked } from "./core/pick-endpoint.ts";
@@ -46,6 +46,9 @@ interface Progress {
   isInDoubt: boolean;
   lastError: ErrorBody | undefined;
 }
+
+/** Longer ones are hashes of something: send those. */
+const IDEMPOTENCY_KEY_LENGTH_MAX = 256;
 
 type Found =
   | { readonly kind: "endpoint"; readonly picked: Picked }
@@ -97,12 +100,10 @@ export class Invoker implements OutgoingCalls {
       const found = this.lookUp(progress) ?? (await this.waitForEndpoint(progress));
       if (found.kind === "none") return fail(progress, found.error);
       const { endpoint } = found.picked;
-      const refusal = refuseKey(progress.call, endpoint);
-      if (refusal !== undefined) return fail(progress, refusal);
       // A write that is sent without any time left would be in doubt for nothing.
       if (this.remainingMs(progress) <= 0) return fail(progress, progress.lastError ?? deadlinePassed(progress.call));
       const result = await this.attempt(progress, endpoint);
-      if (result.kind === "ok") return { kind: "ok", output: result.output, attempts: progress.attempts };
+      if (result.kind === "ok") return { ...result, attempts: progress.attempts };
       progress.isInDoubt ||= result.kind === "no-answer" && endpoint.effect !== "read";
       progress.lastError = attemptError(result, endpoint);
       const decision = this.decide(progress, found.picked, result);
@@ -181,6 +182,7 @@ export class Invoker implements OutgoingCalls {
       failure,
       {
         effect: picked.endpoint.effect,
+        hasKey: progress.call.idempotencyKey !== undefined,
         attempts: progress.attempts,
         countedRetries: progress.countedRetries,
         hasOther: picked.hasOther,
@@ -274,10 +276,8 @@ export class Invoker implements OutgoingCalls {
       return notSent("E_INVALID", message);
     }
     if (timeoutMs <= 0 || signal?.aborted === true) return deadlinePassed(call);
-    if (call.idempotencyKey !== undefined && !isText(call.idempotencyKey)) {
-      const message = `did not call ${name}: its idempotency key is empty or too long; use up to 1,024 characters`;
-      return notSent("E_INVALID", message);
-    }
+    const refusedKey = refuseKey(call);
+    if (refusedKey !== undefined) return refusedKey;
     if (this.underWay >= this.config.callsInFlightMax) {
       const message = `did not call ${name}: ${this.underWay} calls are under way from this node; try again later`;
       return withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded");
@@ -330,16 +330,20 @@ function fail({ attempts, isInDoubt }: Progress, found: ErrorBody): CallReply {
   return { kind: "error", error: classOf(error) === "handler" ? error : withClass(error, "no-answer"), attempts };
 }
 
-/**
- * A key promises that a repeated write has one effect. This release keeps no record of keys, so it refuses the
- * promise; for reads and idempotent methods the contract itself makes it, and the key is only handed through.
- */
-function refuseKey(call: OutgoingCall, endpoint: Endpoint): ErrorBody | undefined {
-  if (call.idempotencyKey === undefined || endpoint.effect !== "write") return undefined;
-  const message =
-    `did not call ${call.slice}.${call.method}: idempotency keys of methods with effect "write" are not supported; ` +
-    'leave out the key, or make the method safe to repeat and declare it "idempotent"';
-  return notSent("E_INVALID", message);
+/** Undefined for a key that can be one of the store. */
+function refuseKey({ slice, method, idempotencyKey: key }: OutgoingCall): ErrorBody | undefined {
+  if (key === undefined) return undefined;
+  const what = `did not call ${slice}.${method}: its idempotency key`;
+  if (key.length > IDEMPOTENCY_KEY_LENGTH_MAX) {
+    return notSent("E_INVALID", `${what} has ${key.length} characters; use up to ${IDEMPOTENCY_KEY_LENGTH_MAX}`);
+  }
+  try {
+    formatKey({ kind: "call", slice, method, key });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof AetherError)) throw error;
+    return notSent("E_INVALID", `${what} cannot be used: ${error.message}`);
+  }
 }
 
 /** What the caller is told of this attempt. Nothing is in doubt about one that changes nothing. */

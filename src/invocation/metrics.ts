@@ -41,6 +41,13 @@ export function createInvocationMetrics(telemetry: Telemetry): InvocationMetrics
   };
 }
 
+export function createReplayCounter(telemetry: Telemetry): Counter {
+  return telemetry.counter({
+    name: "aether_calls_replayed_total",
+    help: "Calls with an idempotency key that were answered on this node with what an earlier one had got.",
+  });
+}
+
 export function createRpcMetrics(telemetry: Telemetry): RpcMetrics {
   return {
     refused: telemetry.counter({

@@ -1,9 +1,12 @@
 // Owns: how the parts above the store are put together: a node's place in the cluster, its slices, and calls. A real
 // node and a simulated one share it; only what is behind the ports differs.
+import { createDeferred } from "../base/deferred.ts";
+import { SECOND_MS } from "../base/units.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Env } from "../env/env.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
+import { IdempotentInstances } from "../invocation/idempotency/idempotent-instances.ts";
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import type { Invoker } from "../invocation/invoker.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
@@ -39,7 +42,13 @@ export interface NodeWork {
   readonly invoker: Invoker;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
+  /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
+  drainAndStop(): Promise<void>;
+  close(): Promise<void>;
 }
+
+/** The store may take nothing any more. */
+export const LAST_RECORDS_MS_MAX = 2 * SECOND_MS;
 
 /** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
 export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: NodeWorkConfig): NodeWork {
@@ -52,10 +61,24 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const services = { kv: openKvService(kv) };
   const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
+  const life = { node: self.node, ...group.origin };
+  const local = new IdempotentInstances(env, { local: slices, kv, lives: cluster.membership, onFatal }, life);
   const invoker = createInvocation(
     env,
-    { lookup: cluster.registry, local: slices, messaging, self: self.node },
+    { lookup: cluster.registry, local, messaging, self: self.node },
     config.invocation,
   );
-  return { cluster, slices, invoker, artifacts, blueprints };
+  const drainAndStop = async (): Promise<void> => {
+    await cluster.drainAndStop();
+    const late = createDeferred<void>();
+    const limit = env.clock.setTimer(LAST_RECORDS_MS_MAX, () => late.resolve());
+    await Promise.race([local.whenIdle(), late.promise]);
+    limit.cancel();
+  };
+  const close = async (): Promise<void> => {
+    await cluster.close();
+    await slices.close();
+    await local.close();
+  };
+  return { cluster, slices, invoker, artifacts, blueprints, drainAndStop, close };
 }

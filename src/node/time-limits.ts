@@ -6,6 +6,7 @@ import { SECOND_MS } from "../base/units.ts";
 import type { DeploymentConfig } from "../cluster/deployment-config.ts";
 import { CALLERS_KNOW_MS_MAX, GIVE_UP_WRITE_MS } from "../cluster/node-deployment-manager.ts";
 import type { RuntimeConfig } from "../slices/runtime-config.ts";
+import { LAST_RECORDS_MS_MAX } from "./node-work.ts";
 
 /** An orderly stop gets at least this; more where the limits of its parts need more. */
 export const STOP_MS_MIN = 35 * SECOND_MS;
@@ -28,7 +29,7 @@ export function instanceStopMs({ runtime, deployment }: Pick<TimeLimits, "runtim
 /** How long an orderly stop of the node may take before the process ends without it. */
 export function nodeStopMs(limits: TimeLimits): number {
   // Rows are written before, and workers ended after, what an instance takes; then callers are to know of it.
-  const instancesMs = 2 * GIVE_UP_WRITE_MS + instanceStopMs(limits) + CALLERS_KNOW_MS_MAX;
+  const instancesMs = 2 * GIVE_UP_WRITE_MS + instanceStopMs(limits) + CALLERS_KNOW_MS_MAX + LAST_RECORDS_MS_MAX;
   const needMs = instancesMs + limits.apiCloseTimeoutMs + CLOSE_MS;
   return Math.max(STOP_MS_MIN, needMs);
 }

@@ -72,8 +72,7 @@ export async function openNodeParts(
   resources.defer(() => leases.close());
   const work = openWork({ config, env, router, group, kv, onFatal });
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
-  resources.defer(() => work.slices.close());
-  resources.defer(() => work.cluster.close());
+  resources.defer(() => work.close());
   resources.defer(() => work.copies.close());
   const backups = new BackupSource({ group, state });
   const stage = { isDraining: false };
@@ -98,7 +97,7 @@ export async function openNodeParts(
     drain: async () => {
       stage.isDraining = true;
       api.sendClientsAway();
-      await work.cluster.drainAndStop();
+      await work.drainAndStop();
       await state.checkpoint();
     },
   };

@@ -7,7 +7,7 @@ import { nameSchema } from "./name.ts";
 /**
  * What a second execution of a method would do. It decides what the runtime may do when a call was sent and no answer
  * came: `read` (changes nothing) and `idempotent` (twice is the same as once) are tried again on another instance;
- * `write` fails with `E_TIMEOUT`, outcome unknown.
+ * `write` fails with `E_TIMEOUT`, outcome unknown, unless the call has an idempotency key.
  */
 export type MethodEffect = "read" | "idempotent" | "write";
 
@@ -42,7 +42,10 @@ export interface MethodOptions<I extends z.ZodType, O extends z.ZodType> {
 export interface CallOptions {
   /** Milliseconds until the caller gives up; never longer than what is left of the caller's own deadline. */
   readonly timeoutMs?: number;
-  /** Two calls with the same key are the same call. */
+  /**
+   * Two calls of a method with the same key are the same call: it runs once within a day, and both get its answer.
+   * Up to 256 characters. A read just gets it.
+   */
   readonly idempotencyKey?: string;
   /** Aborting it reaches the callee's `ctx.signal`. */
   readonly signal?: AbortSignal;

@@ -29,6 +29,8 @@ interface PendingCall {
   readonly effect: MethodSpec["effect"];
   readonly deadlineMs: number;
   readonly timer: Timer;
+  /** Hears how the handler ended, whoever still waits for it. */
+  readonly onEnd: ((end: IncomingReply) => void) | undefined;
   /** Undefined once the caller has its reply. */
   resolve: ((reply: IncomingReply) => void) | undefined;
   /** Takes back what listens on the caller's signal. */
@@ -80,13 +82,19 @@ export class InstanceCalls {
     this.checkIdle();
   }
 
-  invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply> {
+  /** What it answers now; undefined when calls of this method are refused. */
+  methodOf(method: string): MethodSpec | undefined {
+    return this.admission.kind === "open" ? this.admission.methods.get(method) : undefined;
+  }
+
+  /** `onEnd` as in running-instances.ts. */
+  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply> {
     const refusal = this.admit(call, signal);
     if (refusal !== undefined) return Promise.resolve(refusal);
     assert(this.admission.kind === "open", "an admitted call has an open instance");
     const effect = this.admission.methods.get(call.method)?.effect ?? "write";
     return new Promise((resolve) => {
-      const pending = this.createPending(call, effect, resolve);
+      const pending = this.createPending({ call, effect, onEnd, resolve });
       if (signal !== undefined) this.listen(pending, signal);
       if (this.running.size < this.config.concurrency) this.run(pending);
       else this.queued.set(pending.id, pending);
@@ -98,7 +106,7 @@ export class InstanceCalls {
     const pending = this.running.get(id);
     if (pending === undefined) return;
     this.running.delete(id);
-    this.answer(pending, reply);
+    this.end(pending, reply);
     this.runNext();
     this.checkIdle();
   }
@@ -120,7 +128,7 @@ export class InstanceCalls {
     this.close(reason);
     const lost = [...this.running.values()];
     this.running.clear();
-    for (const pending of lost) this.answer(pending, this.unknownOutcome(pending, reason));
+    for (const pending of lost) this.end(pending, this.unknownOutcome(pending, reason));
     this.checkIdle();
   }
 
@@ -138,13 +146,12 @@ export class InstanceCalls {
     return undefined;
   }
 
-  private createPending(
-    call: IncomingCall, effect: MethodSpec["effect"], resolve: (reply: IncomingReply) => void,
-  ): PendingCall {
+  private createPending(wanted: Pick<PendingCall, "call" | "effect" | "onEnd" | "resolve">): PendingCall {
+    const { call } = wanted;
     const id = this.nextId++;
     const timer = this.clock.setTimer(call.timeoutMs, () => this.giveUp(id, "the caller's deadline passed"));
     const deadlineMs = this.clock.nowMs() + call.timeoutMs;
-    return { id, call, effect, deadlineMs, timer, resolve, release: () => undefined };
+    return { ...wanted, id, deadlineMs, timer, release: () => undefined };
   }
 
   private listen(pending: PendingCall, signal: AbortSignal): void {
@@ -189,6 +196,11 @@ export class InstanceCalls {
     if (pending.resolve === undefined) return;
     this.ports.post({ kind: "cancel", id: pending.id, reason });
     this.answer(pending, this.unknownOutcome(pending, reason));
+  }
+
+  private end(pending: PendingCall, reply: IncomingReply): void {
+    this.answer(pending, reply);
+    pending.onEnd?.(reply);
   }
 
   private answer(pending: PendingCall, reply: IncomingReply): void {

@@ -17,7 +17,13 @@ export interface OutgoingCall {
 }
 
 export type CallReply =
-  | { readonly kind: "ok"; readonly output: unknown; readonly attempts: number }
+  | {
+      readonly kind: "ok";
+      readonly output: unknown;
+      readonly attempts: number;
+      /** An earlier call with the same idempotency key has answered this. */
+      readonly isReplayed?: true;
+    }
   /** `error.details.class` says which of the classes of core/call-failure.ts it is. */
   | { readonly kind: "error"; readonly error: ErrorBody; readonly attempts: number };
 

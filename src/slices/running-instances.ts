@@ -14,7 +14,8 @@ export interface IncomingCall {
 }
 
 export type IncomingReply =
-  | { readonly kind: "ok"; readonly output: unknown }
+  /** `isReplayed`: an earlier call with the same idempotency key has answered this, and nothing ran now. */
+  | { readonly kind: "ok"; readonly output: unknown; readonly isReplayed?: true }
   /** The handler never started: safe to try elsewhere, always. */
   | { readonly kind: "not-started"; readonly error: ErrorBody }
   /** The handler started; for a write its effect is what `error.outcome` says. */
@@ -25,4 +26,21 @@ export interface RunningInstances {
   invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply>;
   /** Calls queued or running in that instance; 0 when it is unknown. */
   inFlight(instance: InstanceKey): number;
+}
+
+/** What is known of a method that an instance of this node answers now. */
+export interface HostedMethod {
+  readonly slice: string;
+  readonly effect: "read" | "idempotent" | "write";
+}
+
+/** The instances themselves, for what keeps records of their calls. */
+export interface HostedInstances extends RunningInstances {
+  /**
+   * `onEnd` gets how the handler ended in the end: later than the reply when its caller has left before, or its
+   * deadline has passed. Never called for a call that was not handed to its worker.
+   */
+  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply>;
+  /** Undefined when this node does not answer it now. */
+  methodOf(instance: InstanceKey, method: string): HostedMethod | undefined;
 }

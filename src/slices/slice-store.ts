@@ -11,7 +11,9 @@ import { RecentLines, type LinesPage, type LinesQuery, type SliceLine } from "./
 import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
-import type { IncomingCall, IncomingReply, InstanceKey, RunningInstances } from "./running-instances.ts";
+import type {
+  HostedInstances, HostedMethod, IncomingCall, IncomingReply, InstanceKey,
+} from "./running-instances.ts";
 import type { SliceServices } from "./services/slice-services.ts";
 import { LoadGate } from "./worker/load-gate.ts";
 import { MemoryGuard } from "./worker/memory-guard.ts";
@@ -39,7 +41,7 @@ interface HostedInstance {
   settled: Promise<void>;
 }
 
-export class SliceStore implements InstanceHost, RunningInstances {
+export class SliceStore implements InstanceHost, HostedInstances {
   private readonly env: WorkerHostEnv;
   private readonly ports: SliceStorePorts;
   private readonly config: RuntimeConfig;
@@ -117,7 +119,9 @@ export class SliceStore implements InstanceHost, RunningInstances {
     this.lostListeners.push(listener);
   }
 
-  async invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply> {
+  async invoke(
+    call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void,
+  ): Promise<IncomingReply> {
     const host = this.instances.get(call.instance)?.host;
     if (host === undefined) {
       return notStarted(new AetherError("E_UNAVAILABLE", `${call.instance} does not run on this node`));
@@ -127,7 +131,13 @@ export class SliceStore implements InstanceHost, RunningInstances {
     if (input.kind !== "plain") {
       return notStarted(plainRefusalError(`did not call ${call.method} of ${call.instance}`, input));
     }
-    return await host.calls.invoke({ ...call, input: input.value }, signal);
+    return await host.calls.invoke({ ...call, input: input.value }, signal, onEnd);
+  }
+
+  methodOf(instance: InstanceKey, method: string): HostedMethod | undefined {
+    const hosted = this.instances.get(instance);
+    const spec = hosted?.host?.calls.methodOf(method);
+    return hosted === undefined || spec === undefined ? undefined : { slice: hosted.spec.slice, effect: spec.effect };
   }
 
   inFlight(instance: InstanceKey): number {

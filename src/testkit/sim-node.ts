@@ -63,7 +63,7 @@ export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise
   new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, process.node).start();
   work.cluster.start(work.slices);
   const drain = async (): Promise<void> => {
-    await work.cluster.drainAndStop();
+    await work.drainAndStop();
     await state.checkpoint();
   };
   return { ...work, process, group, kv, drain };

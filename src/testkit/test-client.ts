@@ -56,7 +56,8 @@ export function createTestClient<C extends Contract>(contract: C, ports: TestCli
 async function run(ports: TestClientPorts, call: ClientCall, endMs: number): Promise<unknown> {
   for (;;) {
     const reply = await attempt(ports, call, endMs);
-    if (reply === "lost" && call.method.effect === "write") throw connectionLost(call);
+    const mayRepeat = call.method.effect !== "write" || call.options.idempotencyKey !== undefined;
+    if (reply === "lost" && !mayRepeat) throw connectionLost(call);
     if (reply === "lost" || reply === "none") await pass(ports.world, RETRY_MS);
     else if (reply.kind === "error") throw AetherError.fromBody(reply.error);
     else return reply.output;

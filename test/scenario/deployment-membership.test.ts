@@ -1,5 +1,6 @@
 // Real services of several nodes over one real store: nodes become members and are removed.
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import { parseNodeId } from "../../src/base/ids.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
@@ -44,4 +45,22 @@ test("a new member gets instances, and is seen by all", async () => {
   await world.until(() => world.active("orders").some((row) => row.startsWith("n4 ")), 10_000);
   const [n4] = world.node("n1").services.membership.nodes.filter(({ node }) => node === "n4");
   expect(n4).toMatchObject({ isVoter: true, isLost: false, status: "on-duty", peerAddress: "ws://n4" });
+});
+
+test("that a life of a node is over is known from what was written later, and not before", async () => {
+  const { membership } = world.node("n1").services;
+  const n3 = parseNodeId("n3");
+  const lifeNow = () => present(membership.rowOf(n3), "it has been on duty");
+  const { modRevision: since, value: old } = lifeNow();
+  expect(membership.hasEnded(old, since)).toBe(false);
+  await world.kill("n3");
+  await world.until(() => world.dutyOf("gone").length === 1, 15_000);
+  expect(membership.hasEnded(old, since)).toBe(true);
+  expect(membership.hasEnded(old, lifeNow().modRevision + 1)).toBe(false);
+  world.start("n3");
+  await world.until(() => world.dutyOf("on-duty").length === 3, 15_000);
+  expect(membership.hasEnded(old, since)).toBe(true);
+  expect(membership.hasEnded(lifeNow().value, since)).toBe(false);
+  expect(membership.hasEnded({ ...old, node: parseNodeId("n9") }, 1)).toBe(true);
+  expect(membership.hasEnded({ ...old, node: parseNodeId("n9") }, 1_000_000)).toBe(false);
 });

@@ -20,10 +20,11 @@ export function callRoutes(services: ApiServices): readonly Route[] {
       body: "any JSON",
       headers: {
         "X-Deadline-Ms": "Milliseconds until the caller gives up; default: what the contract of the method says",
-        "Idempotency-Key": "Handed to the runtime with the call",
+        "Idempotency-Key": "Calls with the same key run once within a day, and get the same answer",
         traceparent: "W3C trace context; the handler gets one of its own in the same trace",
       },
-      answer: "the output; the header Aether-Attempts says how often it was tried",
+      answer: "the output; the header Aether-Attempts says how often it was tried, and Aether-Replayed: true that " +
+        "an earlier call with the same key has got it",
       handle: (request) => answerCall(services, request, {
         slice: request.param("slice"),
         method: request.param("method"),
@@ -56,5 +57,8 @@ export async function answerCall(
     signal,
   );
   if (reply.kind === "error") throw AetherError.fromBody(reply.error);
-  return jsonResponse(200, reply.output, { "aether-attempts": String(reply.attempts) });
+  return jsonResponse(200, reply.output, {
+    "aether-attempts": String(reply.attempts),
+    ...(reply.isReplayed === true ? { "aether-replayed": "true" } : {}),
+  });
 }

@@ -13,10 +13,12 @@ const GRACE_MS = 2_000;
 const EXAMPLES = `
 Examples:
   $ aether call pricing quote '{"sku": "tea"}'
-  $ aether call orders place @order.json`;
+  $ aether call orders place @order.json
+  $ aether call orders place @order.json --key order-17`;
 
 interface CallFlags {
   readonly timeout?: number;
+  readonly key?: string;
 }
 
 export function addCallCommand(program: Command, io: CliIo): void {
@@ -27,13 +29,14 @@ export function addCallCommand(program: Command, io: CliIo): void {
     .argument("<method>", "name of the method")
     .argument("[input]", "input as JSON, @FILE, or - for stdin")
     .option("--timeout <ms>", "milliseconds until the call is given up; default: the method's own", parseMilliseconds)
+    .option("--key <key>", "idempotency key: calls with the same one run once, and get the same answer for a day")
     .addHelpText("after", EXAMPLES)
     .action(async (slice: string, method: string, input: string | undefined, flags: CallFlags, command: Command) => {
       const session = openSession(command, io);
       const body = input === undefined ? undefined : await readArgument(io, input);
       if (body !== undefined) parseJsonArgument(body, "INPUT");
       const output = await session.api.request(z.unknown(), "POST", apiPath("/v1/call", slice, method), {
-        headers: { "content-type": "application/json", ...deadlineHeader(flags) },
+        headers: { "content-type": "application/json", ...headersOf(flags) },
         ...(body === undefined ? {} : { body }),
         timeoutMs: (flags.timeout ?? TIMEOUT_MS_MAX) + GRACE_MS,
       });
@@ -41,8 +44,11 @@ export function addCallCommand(program: Command, io: CliIo): void {
     });
 }
 
-function deadlineHeader({ timeout }: CallFlags): Readonly<Record<string, string>> {
-  return timeout === undefined ? {} : { "x-deadline-ms": String(timeout) };
+function headersOf({ timeout, key }: CallFlags): Readonly<Record<string, string>> {
+  return {
+    ...(timeout === undefined ? {} : { "x-deadline-ms": String(timeout) }),
+    ...(key === undefined ? {} : { "idempotency-key": key }),
+  };
 }
 
 function parseMilliseconds(text: string): number {

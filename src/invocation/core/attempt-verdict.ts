@@ -3,9 +3,10 @@
 import { unreachable } from "../../base/assert.ts";
 import { ERRORS } from "../../base/error-catalog.ts";
 import type { CallFailureClass } from "../../slices/core/call-failure.ts";
+import type { IncomingReply } from "../../slices/running-instances.ts";
 import type { AttemptFailure } from "./retry-policy.ts";
 
-export type AttemptResult = { readonly kind: "ok"; readonly output: unknown } | AttemptFailure;
+export type AttemptResult = Extract<IncomingReply, { kind: "ok" }> | AttemptFailure;
 
 export type Verdict =
   /** It answered, and how long that took counts. */

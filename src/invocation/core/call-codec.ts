@@ -31,7 +31,7 @@ const REQUEST = 1;
 const REPLY = 2;
 const CANCEL = 3;
 
-const REPLY_KINDS = ["ok", "not-started", "failed"] as const;
+const REPLY_KINDS = ["ok", "not-started", "failed", "replayed"] as const;
 /** Names, keys and trace context around the input. */
 const ENVELOPE_BYTES_MAX = 16 * KiB;
 /** Beyond it a message is not even decoded. */
@@ -61,7 +61,8 @@ function encodeRequest(request: CallRequest): Uint8Array {
 }
 
 function encodeReply(id: number, reply: IncomingReply): Uint8Array {
-  const head = [REPLY, id, REPLY_KINDS.indexOf(reply.kind)];
+  const kind = reply.kind === "ok" && reply.isReplayed === true ? "replayed" : reply.kind;
+  const head = [REPLY, id, REPLY_KINDS.indexOf(kind)];
   if (reply.kind !== "ok") return encode([...head, reply.error]);
   return encode(reply.output === undefined ? head : [...head, reply.output]);
 }
@@ -133,7 +134,8 @@ function parseReply(id: number, items: readonly unknown[]): ParsedCallMessage {
   const kind = typeof items[2] === "number" ? REPLY_KINDS[items[2]] : undefined;
   const body = items[3];
   if (kind === undefined) return refused("a reply of unknown kind");
-  if (kind === "ok") return { kind: "reply", id, reply: { kind: "ok", output: body } };
+  if (kind === "ok") return { kind: "reply", id, reply: { kind, output: body } };
+  if (kind === "replayed") return { kind: "reply", id, reply: { kind: "ok", output: body, isReplayed: true } };
   // Still a reply: refusing it would leave the caller waiting until its deadline.
   const error = isErrorBody(body) ? plainBody(body) : UNREADABLE;
   return { kind: "reply", id, reply: { kind, error } };
@@ -156,8 +158,7 @@ function plainBody({ code, message, outcome, details }: ErrorBody): ErrorBody {
   };
 }
 
-/** Whether a text may stand around an input; peers refuse a message with any other. */
-export function isText(value: unknown): value is string {
+function isText(value: unknown): value is string {
   return typeof value === "string" && value.length > 0 && value.length <= TEXT_LENGTH_MAX;
 }
 

@@ -1,5 +1,6 @@
 // Owns: what may be done after a failed attempt of a call. This is where "never twice" is kept.
-// I1  A write that was sent and not answered is never sent again.
+// I1  A write that was sent and not answered is never sent again, unless it has an idempotency key: then its callee
+//     keeps it from running twice (call-record.ts).
 // I2  What a handler answered, also its failure, is final.
 // I3  What never started is tried elsewhere, whatever its effect.
 import { unreachable } from "../../base/assert.ts";
@@ -27,6 +28,8 @@ export interface RetryPolicy {
 /** What has happened to a call so far. */
 export interface RetryState {
   readonly effect: Effect;
+  /** Whether it has an idempotency key. */
+  readonly hasKey: boolean;
   /** Attempts made, this one included. */
   readonly attempts: number;
   /** Retries that counted against `retriesMax`. */
@@ -46,7 +49,7 @@ export type RetryDecision =
 export const ATTEMPTS_MAX = 16;
 
 export function decideRetry(failure: AttemptFailure, state: RetryState, policy: RetryPolicy): RetryDecision {
-  if (!mayRetry(failure, state.effect)) return { kind: "give-up" };
+  if (!mayRetry(failure, state)) return { kind: "give-up" };
   // Moving on from what never started costs nobody anything. Attempts that may have run count always: a call that
   // kills the worker it reaches must not visit every instance.
   const counts = !state.hasOther || failure.kind === "no-answer";
@@ -56,7 +59,7 @@ export function decideRetry(failure: AttemptFailure, state: RetryState, policy: 
   return delayMs < state.remainingMs ? { kind: "retry", delayMs, counts } : { kind: "give-up" };
 }
 
-function mayRetry(failure: AttemptFailure, effect: Effect): boolean {
+function mayRetry(failure: AttemptFailure, { effect, hasKey }: RetryState): boolean {
   switch (failure.kind) {
     case "not-sent":
       return true;
@@ -64,7 +67,8 @@ function mayRetry(failure: AttemptFailure, effect: Effect): boolean {
       // Invalid input is invalid everywhere.
       return ERRORS[failure.error.code].retry !== "never";
     case "no-answer":
-      return effect !== "write";
+      // What the record of a key says to be unknown stays so.
+      return (effect !== "write" || hasKey) && failure.error.details?.["isFinal"] !== true;
     case "failed":
       return false;
     default:

@@ -305,7 +305,7 @@ describe("requests", () => {
   test("a call carries its deadline and trace; leaving cancels it", async () => {
     const call = { kind: "call", id: 5, timeoutMs: 700, slice: "orders", method: "place" } as const;
     deliver({ ...call, input: { sku: "tea" }, idempotencyKey: undefined, traceparent: "t" });
-    expect(await answers()).toEqual([{ kind: "ok", id: 5, result: [{ sku: "tea" }, 1] }]);
+    expect(await answers()).toEqual([{ kind: "ok", id: 5, result: [{ sku: "tea" }, 1, false] }]);
     expect(calls[0]?.call).toEqual({
       slice: "orders", method: "place", input: { sku: "tea" }, timeoutMs: 700, traceparent: "t",
     });

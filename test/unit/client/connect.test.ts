@@ -225,20 +225,22 @@ describe("losing a node", () => {
   test("a call under way is repeated only if its effect allows it", async () => {
     const under = new Promise<void>((resolve) => {
       node(0).script = () => {
-        if (node(0).calls.length === 2) resolve();
+        if (node(0).calls.length === 3) resolve();
         return new Promise(() => undefined);
       };
     });
     const read = client.call({ slice: "pricing", method: "quote", effect: "read" });
     const write = client.call({ slice: "orders", method: "place", effect: "write" });
+    const keyed = client.call({ slice: "stock", method: "reserve", effect: "write", idempotencyKey: "k" });
     const outcome = expect(write).rejects.toMatchObject({
       code: "E_TIMEOUT", outcome: "unknown", details: { class: "no-answer" },
     });
     await under;
     await node(0).close();
     await outcome;
-    expect(await read).toEqual({ output: { echo: undefined }, attempts: 1 });
-    expect(node(1).calls.map(({ slice }) => slice)).toEqual(["pricing"]);
+    expect(await read).toEqual({ output: { echo: undefined }, attempts: 1, isReplayed: false });
+    await keyed;
+    expect(node(1).calls).toMatchObject([{ slice: "pricing" }, { slice: "stock", idempotencyKey: "k" }]);
   });
 
   test("a node that stops in order gets no new calls, and answers those under way, writes too", async () => {

@@ -18,6 +18,8 @@ describe("calls as bytes", () => {
     { ...REQUEST, idempotencyKey: "k", traceparent: "t" },
     { kind: "reply", id: 7, reply: { kind: "ok", output: undefined } },
     { kind: "reply", id: 7, reply: { kind: "ok", output: null } },
+    { kind: "reply", id: 7, reply: { kind: "ok", output: [1], isReplayed: true } },
+    { kind: "reply", id: 7, reply: { kind: "ok", output: undefined, isReplayed: true } },
     { kind: "reply", id: 7, reply: { kind: "not-started", error: OVERLOADED } },
     { kind: "reply", id: 7, reply: { kind: "failed", error: THROWN } },
     { kind: "cancel", id: 7 },

@@ -445,7 +445,7 @@ describe("the class of a failed call", () => {
     expect(await classAfter("write", OK, { slice: "nope" })).toBe("not-sent");
     expect(await classAfter("write", OK, { slice: "empty" })).toBe("not-sent");
     expect(await classAfter("write", OK, { timeoutMs: 0 })).toBe("not-sent");
-    expect(await classAfter("write", OK, { idempotencyKey: "k" })).toBe("not-sent");
+    expect(await classAfter("write", OK, { idempotencyKey: "" })).toBe("not-sent");
     const { network, n1, n2 } = openPair("write", { n2: OK });
     network.disconnect(n1, n2);
     expect(await settled(network, n1.call(), 5_000)).toMatchObject({ error: { details: { class: "not-sent" } } });
@@ -579,20 +579,33 @@ describe("limits and refusals", () => {
     await settled(network, first, 2_000);
   });
 
-  test("an idempotency key is refused for a write, and handed through otherwise", async () => {
-    const write = openPair("write", { n2: OK });
-    expect(await settled(write.network, write.n1.call({ idempotencyKey: "k" }))).toMatchObject({
-      error: { code: "E_INVALID" },
-    });
-    expect(write.n2.seen).toHaveLength(0);
-    const idempotent = openPair("idempotent", { n2: OK });
-    await settled(idempotent.network, idempotent.n1.call({ idempotencyKey: "k" }));
-    expect(idempotent.n2.seen).toMatchObject([{ idempotencyKey: "k" }]);
+  test("a write with an idempotency key that was not answered is sent again, with its key (I1)", async () => {
+    let calls = 0;
+    const second: Answer = (call, signal) => {
+      calls += 1;
+      if (calls === 1) return failing("E_TIMEOUT")(call, signal);
+      return Promise.resolve({ kind: "ok", output: 7, isReplayed: true });
+    };
+    const { network, n1, n2, n3 } = openPair("write", { n2: second, n3: second });
+    const reply = await settled(network, n1.call({ idempotencyKey: "k" }));
+    expect(reply).toEqual({ kind: "ok", output: 7, isReplayed: true, attempts: 2 });
+    expect([...n2.seen, ...n3.seen].map(({ idempotencyKey }) => idempotencyKey)).toEqual(["k", "k"]);
   });
 
-  test("a key that no peer would understand is refused, wherever the instance runs", async () => {
+  test("what is known to stay unknown is not asked again", async () => {
+    const lost: Answer = () => Promise.resolve({
+      kind: "failed",
+      error: { code: "E_TIMEOUT", message: "gone", outcome: "unknown", details: { isFinal: true } },
+    });
+    const { network, n1 } = openPair("write", { n2: lost, n3: lost });
+    expect(await settled(network, n1.call({ idempotencyKey: "k" }))).toMatchObject({
+      error: { code: "E_TIMEOUT", outcome: "unknown", details: { class: "no-answer" } }, attempts: 1,
+    });
+  });
+
+  test("a key that can be none of the store is refused, wherever the instance runs", async () => {
     const { n1 } = openPair("read", { n2: OK });
-    for (const idempotencyKey of ["", "k".repeat(2_000)]) {
+    for (const idempotencyKey of ["", "k".repeat(257), "line\n", "\u{1F600}".repeat(60)]) {
       expect(await n1.call({ idempotencyKey })).toMatchObject({
         error: { code: "E_INVALID", outcome: "not-applied" }, attempts: 0,
       });

@@ -7,11 +7,12 @@ import {
 
 const POLICY = { retriesMax: 3, backoffMs: 100 };
 const FRESH: RetryState = {
-  effect: "write", attempts: 1, countedRetries: 0, hasOther: true, remainingMs: 10_000, jitter: 1,
+  effect: "write", hasKey: false, attempts: 1, countedRetries: 0, hasOther: true, remainingMs: 10_000, jitter: 1,
 };
 
 const states: fc.Arbitrary<RetryState> = fc.record({
   effect: fc.constantFrom<Effect>("read", "idempotent", "write"),
+  hasKey: fc.boolean(),
   attempts: fc.integer({ min: 1, max: 20 }),
   countedRetries: fc.integer({ min: 0, max: 6 }),
   hasOther: fc.boolean(),
@@ -27,8 +28,16 @@ describe("what may be done after a failed attempt", () => {
   test("a write that was sent and not answered is never sent again (I1)", () => {
     fc.assert(fc.property(states, codes, (state, code) => {
       const failure = failureOf("no-answer", code);
-      expect(decideRetry(failure, { ...state, effect: "write" }, POLICY).kind).toBe("give-up");
+      expect(decideRetry(failure, { ...state, effect: "write", hasKey: false }, POLICY).kind).toBe("give-up");
     }));
+  });
+
+  test("with an idempotency key it is, unless its record says that nobody knows (I1)", () => {
+    const keyed = { ...FRESH, hasKey: true };
+    const { error } = failureOf("no-answer", "E_TIMEOUT");
+    expect(decideRetry({ kind: "no-answer", error }, keyed, POLICY).kind).toBe("retry");
+    const final = { ...error, details: { isFinal: true } };
+    expect(decideRetry({ kind: "no-answer", error: final }, keyed, POLICY).kind).toBe("give-up");
   });
 
   test("what a handler answered is final (I2)", () => {
