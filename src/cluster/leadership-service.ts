@@ -124,12 +124,14 @@ export class LeadershipService {
   }
 
   private rowsSeen(): LeaderRows {
-    const leader = this.ports.views.leader.get(LEADER_KEY);
-    const beat = this.ports.views.leader.get(BEAT_KEY);
+    const { leader: view } = this.ports.views;
+    const leader = view.get(LEADER_KEY);
+    const beat = view.get(BEAT_KEY);
+    // A damaged row is written anew by the next leader, as one that nobody holds.
     return {
       leader: leader?.value.kind === "leader" ? leader.value.row : undefined,
-      leaderModRevision: leader?.modRevision ?? 0,
-      beatModRevision: beat?.modRevision ?? 0,
+      leaderModRevision: (leader ?? view.damaged.get(LEADER_KEY))?.modRevision ?? 0,
+      beatModRevision: (beat ?? view.damaged.get(BEAT_KEY))?.modRevision ?? 0,
       beatCount: beat?.value.kind === "beat" ? beat.value.row.count : 0,
     };
   }

@@ -7,15 +7,16 @@
 // blueprint that comes to run it changes one of these, and its own transaction compares that the row is there. So one
 // of the two fails, in whatever order they come. (Of what a slice only uses, the artifact is a preference: calls go to
 // whatever runs. A blueprint that is applied in the very moment may come to prefer one that is gone.)
-import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
-import { parseDigest, type ArtifactId, type Digest } from "../base/ids.ts";
+import { type ArtifactId, type Digest } from "../base/ids.ts";
 import type { CallOptions } from "../env/env.ts";
 import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
-import { chunkKey, corruptArtifact, parseArtifactRow, type ArtifactRow } from "./core/artifact-row.ts";
+import {
+  chunkKey, corruptArtifact, digestIn, parseArtifactRow, trustStored, type ArtifactRow,
+} from "./core/artifact-row.ts";
 import {
   artifactsOf, parseCurrentBlueprint, parseResolvedBlueprint, parseSliceOwner, type ResolvedBlueprint, type SliceOwner,
 } from "./core/blueprint.ts";
@@ -162,7 +163,8 @@ export class ArtifactRemoval {
     for (const slice of slices) {
       const { entry } = await this.kv.get(formatKey({ kind: "slice-owner", slice }), { ...options, ...LOCAL });
       if (entry === undefined) continue;
-      owners.set(slice, { ...parseSliceOwner(entry.value), modRevision: entry.modRevision });
+      const { key, value, modRevision } = entry;
+      owners.set(slice, { ...trustStored(key, () => parseSliceOwner(value)), modRevision });
     }
     return owners;
   }
@@ -172,12 +174,12 @@ export class ArtifactRemoval {
     const currents = new Map<string, number>();
     for (const { key, value, modRevision } of await listRows(this.kv, prefixOf({ kind: "blueprints" }), options)) {
       const parsed = parseKey(key);
-      if (parsed.kind === "blueprint") revisions.set(key, parseResolvedBlueprint(value));
+      if (parsed.kind === "blueprint") revisions.set(key, trustStored(key, () => parseResolvedBlueprint(value)));
       if (parsed.kind !== "blueprint-current") continue;
       const { name } = parsed;
       currents.set(name, modRevision);
       // Revisions come before `current` in the order of keys: one applied since they were listed was not seen.
-      const { revision } = parseCurrentBlueprint(value);
+      const { revision } = trustStored(key, () => parseCurrentBlueprint(value));
       if (!revisions.has(formatKey({ kind: "blueprint", name, revision }))) throw changing(name);
     }
     // Without `current` it is deleted, and nobody goes back to its revisions.
@@ -234,8 +236,6 @@ interface FoundOwner extends SliceOwner {
   readonly modRevision: number;
 }
 
-const digestSchema = z.object({ digest: z.string().transform(parseDigest) });
-
 function needsOfRevision({ name, revision, slices }: ResolvedBlueprint): readonly Need[] {
   const by = `blueprint ${name}, revision ${revision}`;
   return [...artifactsOf(slices)].map((artifact) => ({ artifact, by }));
@@ -249,9 +249,9 @@ function needOfInstance({ key }: KvEntry): readonly Need[] {
 }
 
 function digestOfRow({ key, value }: KvEntry): Digest {
-  const parsed = digestSchema.safeParse(value);
-  if (!parsed.success) throw corruptArtifact(key, z.prettifyError(parsed.error));
-  return parsed.data.digest;
+  const digest = digestIn(value);
+  if (digest === undefined) throw corruptArtifact(key, "it does not say which chunks are its own");
+  return digest;
 }
 
 /** Nothing of a row that is damaged, or that a newer version wrote: it stays as it is. */

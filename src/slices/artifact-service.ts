@@ -4,7 +4,9 @@ import { AetherError } from "../base/errors.ts";
 import type { ArtifactId } from "../base/ids.ts";
 import type { CallOptions } from "../env/env.ts";
 import type { ArtifactRemoval } from "./artifact-removal.ts";
-import type { ArtifactRepository, ArtifactSummary, PushedArtifact, PushOptions } from "./repository.ts";
+import type {
+  ArtifactRepository, ArtifactSummary, DamagedArtifact, PushedArtifact, PushOptions,
+} from "./repository.ts";
 import type { Manifest } from "./core/manifest.ts";
 
 export interface ListedArtifact extends ArtifactSummary {
@@ -31,9 +33,9 @@ export class ArtifactService {
     return this.repository.manifest(artifact, options);
   }
 
-  /** All artifacts, in the order of their coordinates. */
-  async list(options?: CallOptions): Promise<readonly ListedArtifact[]> {
-    const listed = await this.repository.list(options);
+  /** All artifacts, in the order of their coordinates; of those that cannot be read why not. */
+  async list(options?: CallOptions): Promise<readonly (ListedArtifact | DamagedArtifact)[]> {
+    const listed = await this.repository.listAll(options);
     const needs = await this.readNeeds(options);
     return listed.map((summary) => {
       const neededBy = needs?.get(summary.artifact);

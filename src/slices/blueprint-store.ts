@@ -49,6 +49,12 @@ export interface BlueprintRevision {
   readonly revision: number;
 }
 
+/** A blueprint of which nobody can tell at which revision it is. */
+export interface DamagedBlueprint {
+  readonly name: string;
+  readonly damage: string;
+}
+
 /** What a rollback made current: a new revision with the slices of an earlier one. */
 export interface RolledBack extends BlueprintRevision {
   readonly rolledBackTo: number;
@@ -65,6 +71,8 @@ const ATTEMPTS_MAX = 5;
 /** Of one resolved slice: half of what a value may have. */
 const SLICE_BYTES_MAX = 256 * KiB;
 
+
+const CURRENT_DAMAGED = "which revision is current cannot be read: apply the blueprint again, or roll it back";
 
 /** What is there now, as read before a guarded write. */
 interface Current {
@@ -117,13 +125,15 @@ export class BlueprintStore {
     return readable(name, await this.readCurrent(name, options));
   }
 
-  /** All blueprints, by name. */
-  async list(options: CallOptions = {}): Promise<readonly BlueprintRevision[]> {
-    const found: BlueprintRevision[] = [];
+  /** All blueprints, by name. One that is damaged does not hide the others. */
+  async list(options: CallOptions = {}): Promise<readonly (BlueprintRevision | DamagedBlueprint)[]> {
+    const found: (BlueprintRevision | DamagedBlueprint)[] = [];
     for (const { key, value } of await listRows(this.kv, prefixOf({ kind: "blueprints" }), options)) {
       const parsed = parseKey(key);
       if (parsed.kind !== "blueprint-current") continue;
-      found.push({ name: parsed.name, revision: parseCurrentBlueprint(value).revision });
+      const { name } = parsed;
+      const current = orUndefined(() => parseCurrentBlueprint(value));
+      found.push(current === undefined ? { name, damage: CURRENT_DAMAGED } : { name, revision: current.revision });
     }
     return found;
   }

@@ -9,13 +9,13 @@ import { HOUR_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { CallOptions } from "../env/env.ts";
 import { unchanged } from "../kvstore/core/guards.ts";
-import { formatKey, prefixOf } from "../kvstore/core/key.ts";
+import { formatKey, parseKey, prefixOf } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import { decodeArchive, type SliceArchive } from "./core/archive.ts";
 import {
-  CHUNK_BYTES, chunkCount, chunkKey, corruptArtifact, parseArtifactRow, trustStored, type ArtifactRow,
+  CHUNK_BYTES, chunkCount, chunkKey, corruptArtifact, digestIn, parseArtifactRow, trustStored, type ArtifactRow,
 } from "./core/artifact-row.ts";
 import type { Manifest } from "./core/manifest.ts";
 import { checkNewManifest } from "./core/manifest-rules.ts";
@@ -45,6 +45,13 @@ export interface ArtifactSummary extends PushedArtifact {
   readonly manifest: Manifest;
 }
 
+/** An artifact whose row this build cannot read. Pushing it again writes the row anew. */
+export interface DamagedArtifact {
+  readonly artifact: ArtifactId;
+  /** What is wrong with it, for people. */
+  readonly damage: string;
+}
+
 export interface FetchedArtifact {
   readonly manifest: Manifest;
   /** One self-contained ES module. */
@@ -63,6 +70,16 @@ const NOTE_AGAIN_AFTER_MS = HOUR_MS;
 /** A row and the revision that guards writes to it. */
 interface FoundRow {
   readonly row: ArtifactRow;
+  readonly modRevision: number;
+}
+
+/** What stands where a push is to write. */
+interface HeldRow {
+  /** Undefined for an absent row, and for a damaged one. */
+  readonly row: ArtifactRow | undefined;
+  /** Of a damaged row, if that much of it can be read. */
+  readonly digest: Digest | undefined;
+  /** 0 for an absent row. */
   readonly modRevision: number;
 }
 
@@ -92,11 +109,11 @@ export class ArtifactRepository {
     }
     for (let attempt = 1; attempt <= PUSH_ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();
-      const held = await this.findRow(artifact, options);
-      if (held !== undefined && held.row.digest !== digest) throw heldByOther(artifact, digest, held.row);
-      const isThere = held === undefined
-        ? await this.write(decoded, archive, options)
-        : await this.noteAgain(artifact, held, options);
+      const { row, modRevision, digest: held } = await this.readHeld(artifact, options);
+      if (held !== undefined && held !== digest) throw heldByOther(artifact, digest, held);
+      const isThere = row === undefined
+        ? await this.write(decoded, archive, modRevision, options)
+        : await this.noteAgain(artifact, { row, modRevision }, options);
       if (isThere) return { artifact, digest };
     }
     throw new AetherError("E_CONFLICT", `${artifact} was removed again and again while it was pushed: push it again`);
@@ -120,19 +137,30 @@ export class ArtifactRepository {
     return (await this.requireRow(artifact, options)).manifest;
   }
 
-  /** All artifacts, in the order of their coordinates. */
+  /** All artifacts that can be read, in the order of their coordinates. */
   async list(options: KvReadOptions = {}): Promise<readonly ArtifactSummary[]> {
+    return (await this.listAll(options)).flatMap((found) => ("damage" in found ? [] : found));
+  }
+
+  /** All artifacts, in the order of their coordinates: one damaged row does not hide the others. */
+  async listAll(options: KvReadOptions = {}): Promise<readonly (ArtifactSummary | DamagedArtifact)[]> {
     const entries = await listRows(this.kv, prefixOf({ kind: "artifacts" }), options);
-    return entries.map((entry) => {
-      const { digest, bytes, manifest } = parseArtifactRow(entry.key, entry.value);
-      return { artifact: manifest.artifact, digest, bytes, manifest };
+    return entries.flatMap(({ key, value }): readonly (ArtifactSummary | DamagedArtifact)[] => {
+      const parsed = parseKey(key);
+      if (parsed.kind !== "artifact") return [];
+      const { artifact } = parsed;
+      const row = tryRead(() => parseArtifactRow(key, value));
+      if (row instanceof AetherError) return [{ artifact, damage: row.message }];
+      return [{ artifact, digest: row.digest, bytes: row.bytes, manifest: row.manifest }];
     });
   }
 
   /** False when somebody else wrote the row, or removed chunks, before this row was written. */
-  private async write({ manifest, digest }: SliceArchive, archive: Uint8Array, options: CallOptions): Promise<boolean> {
+  private async write(
+    { manifest, digest }: SliceArchive, archive: Uint8Array, modRevision: number, options: CallOptions,
+  ): Promise<boolean> {
     const key = formatKey({ kind: "artifact", artifact: manifest.artifact });
-    const guards: Compare[] = [{ key, target: "exists", op: "=", value: false }];
+    const guards: Compare[] = [unchanged(key, modRevision)];
     const [first, second, ...rest] = chunksOf(digest, archive);
     if (second !== undefined) {
       const value = await this.writeSecond(second, options);
@@ -211,6 +239,16 @@ export class ArtifactRepository {
     });
   }
 
+  private async readHeld(artifact: ArtifactId, options: CallOptions): Promise<HeldRow> {
+    const { entry } = await this.kv.get(formatKey({ kind: "artifact", artifact }), options);
+    if (entry === undefined) return { row: undefined, digest: undefined, modRevision: 0 };
+    const { key, value, modRevision } = entry;
+    const row = tryRead(() => parseArtifactRow(key, value));
+    // What nobody can read nobody uses: the same content mends it, and any content one that does not say which it had.
+    if (row instanceof AetherError) return { row: undefined, digest: digestIn(value), modRevision };
+    return { row, digest: row.digest, modRevision };
+  }
+
   private async findRow(artifact: ArtifactId, options: KvReadOptions): Promise<FoundRow | undefined> {
     const { entry } = await this.kv.get(formatKey({ kind: "artifact", artifact }), options);
     if (entry === undefined) return undefined;
@@ -226,9 +264,19 @@ function chunksOf(digest: Digest, archive: Uint8Array): readonly Op[] {
   }));
 }
 
-function heldByOther(artifact: ArtifactId, digest: Digest, held: ArtifactRow): AetherError {
+/** What it says, or why it cannot be read: it is damaged, or of a newer version. */
+function tryRead<T extends object>(read: () => T): T | AetherError {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof AetherError && (error.code === "E_DATA_CORRUPT" || error.code === "E_VERSION")) return error;
+    throw error;
+  }
+}
+
+function heldByOther(artifact: ArtifactId, digest: Digest, held: Digest): AetherError {
   return new AetherError("E_CONFLICT", `${artifact} exists with other content and never changes: raise the version`, {
-    details: { artifact, digest, held: held.digest },
+    details: { artifact, digest, held },
   });
 }
 

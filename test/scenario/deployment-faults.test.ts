@@ -294,6 +294,37 @@ describe("a row of an instance that cannot be read", () => {
   });
 });
 
+describe("the row of the leader that cannot be read", () => {
+  const leader = formatKey({ kind: "leader" });
+  const beat = formatKey({ kind: "leader-beat" });
+
+  test.each([
+    ["the leader's", [leader]],
+    ["its beat", [beat]],
+    ["both", [beat, leader]],
+  ] as const)("is written anew, nothing moves and the leader's work goes on: %s", async (_what, keys) => {
+    const before = world.rows();
+    for (const key of keys) await world.write(key, { epoch: "one" });
+    await world.until(() => world.leader() !== undefined, 4_000);
+    await world.apply(blueprintOf({ other: sliceOf("other", 2) }, 1, "extra"));
+    await world.until(() => world.active("other").length === 2, 5_000);
+    expect(world.rows().filter((row) => !row.includes(" other/"))).toEqual(before);
+    // Those that remember an earlier epoch, and one that does not, follow the same leader.
+    await world.stop("n3");
+    world.start("n3");
+    await world.until(() => world.dutyOf("on-duty").length === 3, 3_000);
+    const leaders = [...world.nodes.values()].map(({ services }) => services.leadership.current()?.node);
+    expect(new Set(leaders)).toEqual(new Set([world.leader()]));
+  });
+
+  test("lets a survivor take over when its holder is gone with it", async () => {
+    await world.write(leader, 7);
+    await world.kill("n1");
+    await world.until(() => world.leader() !== undefined, 4_000);
+    await world.until(() => isWholeWithout("n1"), 10_000);
+  });
+});
+
 test.each(["n1", "n3"])("the damaged row of node %s is written anew by that node, and nothing moves", async (name) => {
   const before = world.rows();
   const key = formatKey({ kind: "node-state", node: parseNodeId(name) });

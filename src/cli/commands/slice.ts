@@ -24,9 +24,10 @@ Examples:
 const pushedSchema = z.object({ artifact: z.string(), digest: z.string() });
 const listedSchema = z.looseObject({
   artifact: z.string(),
-  digest: z.string(),
+  digest: z.string().optional(),
   bytes: z.number().optional(),
   neededBy: z.array(z.string()).optional(),
+  damage: z.string().optional(),
 });
 const listSchema = z.object({ artifacts: z.array(listedSchema) });
 const deletedSchema = z.object({ artifact: z.string() });
@@ -96,7 +97,9 @@ function addList(slice: Command, io: CliIo): void {
     });
 }
 
-function artifactLine({ artifact, bytes, digest, neededBy }: z.output<typeof listedSchema>): readonly string[] {
+function artifactLine(listed: z.output<typeof listedSchema>): readonly string[] {
+  const { artifact, bytes, digest = "-", neededBy, damage } = listed;
+  if (damage !== undefined) return [artifact, "", "-", `push it again: ${damage}`];
   const [first = "-", ...others] = neededBy ?? ["not known now"];
   return [artifact, String(bytes ?? ""), digest, others.length === 0 ? first : `${first} and ${others.length} more`];
 }

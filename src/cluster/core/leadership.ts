@@ -25,6 +25,7 @@ export const LEADERSHIP_DEFAULTS = {
 
 /** The two rows as this node has applied them. */
 export interface LeaderRows {
+  /** Undefined without a row, and when what it says cannot be read: then nobody holds it. */
   readonly leader: LeaderRow | undefined;
   /** 0 when there is no row, as in a compare. */
   readonly leaderModRevision: number;
@@ -49,6 +50,8 @@ const NO_ROWS: LeaderRows = { leader: undefined, leaderModRevision: 0, beatModRe
 export class Leadership {
   private readonly config: LeadershipConfig;
   private rows: LeaderRows = NO_ROWS;
+  /** The last one that could be read. */
+  private latest: LeaderRow | undefined;
   /** Since when the rows have not changed while this node could see changes; undefined while it cannot. */
   private stillSinceMs: number | undefined;
   private ackedBeatSentAtMs: number | undefined;
@@ -75,8 +78,9 @@ export class Leadership {
   /** Takes what the store shows. A view behind what this node itself has written changes nothing. */
   observe(rows: LeaderRows, nowMs: number): void {
     if (revisionOf(rows) <= revisionOf(this.rows)) return;
-    checkSuccession(this.rows.leader, rows.leader);
+    this.checkSuccession(rows);
     if (this.stillSinceMs !== undefined) this.stillSinceMs = nowMs;
+    this.latest = rows.leader ?? this.latest;
     this.rows = rows;
   }
 
@@ -120,7 +124,8 @@ export class Leadership {
 
   private take(): LeadershipAction {
     const { leader, leaderModRevision, beatModRevision } = this.rows;
-    return { kind: "take", epoch: (leader?.epoch ?? 0) + 1, leaderModRevision, beatModRevision };
+    // Each epoch took a revision of its own, so none was higher than the one at which a row that cannot be read came.
+    return { kind: "take", epoch: (leader?.epoch ?? leaderModRevision) + 1, leaderModRevision, beatModRevision };
   }
 
   private patienceMs(rank: number): number {
@@ -132,17 +137,20 @@ export class Leadership {
     return patienceMs + rank * rankStepMs;
   }
 
+  private checkSuccession({ leader: after, leaderModRevision }: LeaderRows): void {
+    const before = this.latest;
+    if (before === undefined) return;
+    assert(leaderModRevision > 0, "C12: the row of the leader is never deleted");
+    if (after === undefined) return;
+    assert(after.epoch >= before.epoch, "C12: the epoch of the leader never falls");
+    const isSame = isSameLife(before.holder, after.holder);
+    if (after.epoch === before.epoch) assert(isSame, "C12: one holder per epoch");
+  }
+
   private isMine(): boolean {
     const holder = this.rows.leader?.holder;
     return holder !== undefined && isSameLife(holder, this.config.self);
   }
-}
-
-function checkSuccession(before: LeaderRow | undefined, after: LeaderRow | undefined): void {
-  if (before === undefined) return;
-  assert(after !== undefined && after.epoch >= before.epoch, "C12: the epoch of the leader never falls");
-  const isSame = isSameLife(before.holder, after.holder);
-  if (after.epoch === before.epoch) assert(isSame, "C12: one holder per epoch");
 }
 
 function isSameLife(a: NodeLife, b: NodeLife): boolean {

@@ -23,8 +23,10 @@ export interface ArtifactRow {
   readonly manifest: Manifest;
 }
 
+const digest = z.string().transform(parseDigest);
+const digestSchema = z.object({ digest });
 const rowSchema = z.object({
-  digest: z.string().transform(parseDigest),
+  digest,
   bytes: z.int().min(1).max(ARCHIVE_BYTES_MAX),
   chunks: z.int().min(1),
   pushedAtMs: z.number().min(0).default(0),
@@ -36,6 +38,11 @@ export function parseArtifactRow(what: string, value: unknown): ArtifactRow {
   const parsed = rowSchema.safeParse(value);
   if (!parsed.success) throw corruptArtifact(what, z.prettifyError(parsed.error));
   return { ...parsed.data, manifest: trustStored(what, () => parseManifest(parsed.data.manifest)) };
+}
+
+/** The digest of a row of which nothing else may be readable. */
+export function digestIn(value: unknown): Digest | undefined {
+  return digestSchema.safeParse(value).data?.digest;
 }
 
 /** Chunks of an archive of so many bytes. */

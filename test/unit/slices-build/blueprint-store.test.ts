@@ -484,6 +484,20 @@ describe("a blueprint that cannot be read", () => {
   });
 });
 
+test("one blueprint or artifact that cannot be read hides no other, and hinders none", async () => {
+  await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:pricing:1.0.0" }, { artifact: "demo:extra:1.0.0" });
+  await blueprints.apply("shop", orders());
+  await write(formatKey({ kind: "blueprint-current", name: "shop" }), { revision: 0 });
+  await write(formatKey({ kind: "artifact", artifact: parseArtifactId("demo:extra:1.0.0") }), "garbage");
+  await blueprints.apply("till", { slices: { pricing: { artifact: "demo:pricing@^1.0.0" } } });
+  expect(await blueprints.list()).toEqual([
+    { name: "shop", damage: expect.stringContaining("cannot be read") },
+    { name: "till", revision: 1 },
+  ]);
+  await expect(blueprints.apply("more", { slices: { extra: { artifact: "demo:extra@^1.0.0" } } }))
+    .rejects.toMatchObject({ code: "E_INVALID" });
+});
+
 describe("the status of a blueprint", () => {
   test("compares what is wanted with the rows of the instances", async () => {
     await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:orders:1.1.0" });

@@ -105,6 +105,46 @@ describe("pushing an artifact", () => {
   });
 });
 
+describe("an artifact whose row is damaged", () => {
+  const key = formatKey({ kind: "artifact", artifact: orders });
+  const other = sampleArchive({ artifact: "demo:orders:1.1.0" });
+
+  async function damage(change: (row: Record<string, unknown>) => unknown): Promise<ArtifactRepository> {
+    const repository = new ArtifactRepository({ kv: local.kv, clock });
+    await repository.push(archive);
+    await repository.push(other);
+    const { entry } = await local.kv.get(key);
+    const value = change({ ...(entry?.value as Record<string, unknown>) });
+    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+    return repository;
+  }
+
+  test("is named as such, and hides no other", async () => {
+    const repository = await damage((row) => ({ ...row, manifest: { artifact: "nonsense" } }));
+    expect(await repository.list()).toMatchObject([{ artifact: "demo:orders:1.1.0" }]);
+    expect(await repository.listAll()).toEqual([
+      { artifact: orders, damage: expect.stringContaining(`the stored ${key} cannot be used`) },
+      expect.objectContaining({ artifact: "demo:orders:1.1.0", bytes: other.byteLength }),
+    ]);
+    await expect(repository.fetch(orders)).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+  });
+
+  test.each([
+    ["still says its digest", (row: Record<string, unknown>) => ({ ...row, bytes: -1 })],
+    ["says nothing", () => "garbage"],
+  ])("is mended by pushing it again, when it %s", async (_what, change) => {
+    const repository = await damage(change);
+    await repository.push(archive);
+    expect((await repository.fetch(orders)).bundle).toEqual(decodeArchive(archive).bundle);
+  });
+
+  test("takes no other content in place of the one that it names (R1)", async () => {
+    const repository = await damage((row) => ({ ...row, bytes: -1 }));
+    const changed = sampleArchive({ artifact: orders, bundle: Buffer.from("export default 7;") });
+    await expect(repository.push(changed)).rejects.toMatchObject({ code: "E_CONFLICT" });
+  });
+});
+
 describe("fetching an artifact", () => {
   test("that nobody pushed says so", async () => {
     const repository = new ArtifactRepository({ kv: local.kv, clock });

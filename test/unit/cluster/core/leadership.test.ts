@@ -109,6 +109,22 @@ test("a falling epoch, or a second holder of one epoch, stops the node (C12)", (
   expect(() => second.observe(held(life("n1"), 3, { leader: 14, beat: 14 }), 2)).toThrow("C12");
 });
 
+test("a leadership that nobody can read any more is nobody's, and is taken with an epoch above all others", () => {
+  const self = life("n1");
+  const unreadable: LeaderRows = { leader: undefined, leaderModRevision: 20, beatModRevision: 12, beatCount: 2 };
+  const [holder, witness, newcomer] = [open(self, 0), open(life("n2"), 1), open(life("n3"), 2)];
+  holder.acknowledge(held(self, 4, { leader: 10, beat: 12 }), 0, 5);
+  witness.observe(held(self, 4, { leader: 10, beat: 12 }), 5);
+  for (const leadership of [holder, witness, newcomer]) leadership.observe(unreadable, 1_000);
+  expect([holder.isLeader(1_000), witness.current(1_000)]).toEqual([false, undefined]);
+  const take = { kind: "take", epoch: 21, leaderModRevision: 20, beatModRevision: 12 };
+  expect(holder.next(1_000)).toEqual(take);
+  expect(newcomer.next(2_000)).toEqual(take);
+  expect(() => witness.observe(held(self, 3, { leader: 21, beat: 21 }), 1_100)).toThrow("C12");
+  witness.observe(held(life("n3"), 21, { leader: 22, beat: 22 }), 1_200);
+  expect(witness.current(1_200)?.holder.node).toBe("n3");
+});
+
 test("a node that is no voter takes nothing, and one that was a voter stops beating", () => {
   const leadership = open(life("n1"), 0);
   const rows = held(life("n1"), 1, { leader: 10, beat: 10 });
