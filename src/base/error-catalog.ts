@@ -44,7 +44,7 @@ export const ERRORS = {
     outcome: "not-applied",
     retry: "never",
     http: 409,
-    doc: "The epoch of the caller is not the current one.",
+    doc: "The epoch of the caller is not the current one, or the lease of its write is not held any more.",
   },
   E_COMPACTED: { outcome: "not-applied", retry: "never", http: 410, doc: "The revision asked for is no longer held." },
   E_TOO_LARGE: {

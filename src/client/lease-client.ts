@@ -4,8 +4,8 @@ import type { Clock } from "../env/clock.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
 import { parseGrant } from "../api/results.ts";
 import type { LeaseId } from "../kvstore/core/schema.ts";
+import { HeldLease } from "../kvstore/held-lease.ts";
 import type { ClientCallOptions } from "./client-kv.ts";
-import { HeldLease } from "./held-lease.ts";
 import { grantSpec, renewSpec, revokeSpec } from "./lease-specs.ts";
 import type { Multiplexer } from "./multiplexer.ts";
 

@@ -7,7 +7,7 @@ import { TIMEOUT_MS_MAX } from "../api/limits.ts";
 import { parseGrant } from "../api/results.ts";
 import type { LeaseId } from "../kvstore/core/schema.ts";
 import { RequestWindow } from "./core/request-window.ts";
-import { HeldLease } from "./held-lease.ts";
+import { HeldLease } from "../kvstore/held-lease.ts";
 import { grantSpec, renewSpec, revokeSpec } from "./lease-specs.ts";
 import type { Request, RequestSpec, Settle, Ticket } from "./request.ts";
 

@@ -16,6 +16,7 @@ import type { BundleFiles } from "../slices/bundle-files-adapter.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
 import { openKvService } from "../slices/services/kv-service.ts";
+import { openLeaseService } from "../slices/services/lease-service.ts";
 import type { RuntimeConfig } from "../slices/runtime-config.ts";
 import { SliceStore } from "../slices/slice-store.ts";
 
@@ -59,7 +60,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const cluster = new ClusterServices(env, { kv, messaging, group, onFatal }, { ...self, ...group.origin });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
-  const services = { kv: openKvService(kv) };
+  const services = {
+    kv: openKvService(kv),
+    lease: openLeaseService({ kv, clock: env.clock, node: self.node }),
+  };
   const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
   const life = { node: self.node, ...group.origin };
   const local = new IdempotentInstances(env, { local: slices, kv, lives: cluster.membership, onFatal }, life);

@@ -10,7 +10,7 @@ export {
   type SliceLog, type Uses,
 } from "./slice.ts";
 export type {
-  SliceCompare, SliceEntry, SliceKv, SliceListQuery, SliceOp, SliceOpResult, SlicePage, SliceTxn, SliceTxnResult,
-  StateCallOptions, StateReadOptions, StateWriteOptions,
+  LeaseOptions, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp, SliceOpResult, SlicePage,
+  SliceTxn, SliceTxnResult, StateCallOptions, StateReadOptions, StateWriteOptions,
 } from "./slice-state.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

@@ -97,3 +97,27 @@ export interface SliceKv {
   ): Promise<{ readonly revision: number; readonly deleted: boolean }>;
   transact(txn: SliceTxn, options?: StateCallOptions): Promise<SliceTxnResult>;
 }
+
+export interface LeaseOptions extends StateCallOptions {
+  /**
+   * 1,000 to 86,400,000 ms, default 10,000. Its node renews it; when the node dies another instance can have it after
+   * so long, or some seconds later.
+   */
+  readonly ttlMs?: number;
+  /** How long to wait while another has it. Default 0: `E_CONFLICT` at once. */
+  readonly waitMs?: number;
+}
+
+/**
+ * A lease that this instance holds: no other instance of the slice has it under the same name. What is taken in a
+ * handler ends with that handler; what is taken in `start`, with the instance.
+ */
+export interface SliceLease {
+  /** Grows with every holder. Give it to whatever you write to outside of the store, and refuse lower ones there. */
+  readonly token: number;
+  /** Aborts as soon as the lease may have ended, with the reason. Stop then: somebody else may have begun. */
+  readonly signal: AbortSignal;
+  /** As `ctx.kv`, but writes happen only while the lease is held under this token: `E_FENCED` otherwise. */
+  readonly kv: SliceKv;
+  release(): Promise<void>;
+}

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
-import type { SliceKv } from "./slice-state.ts";
+import type { LeaseOptions, SliceKv, SliceLease } from "./slice-state.ts";
 import { SDK_VERSION } from "./version.ts";
 
 /** The contracts that a slice calls, by the name it uses for each. */
@@ -27,6 +27,11 @@ export interface SliceContext<U extends Uses, Cfg> {
   readonly config: Cfg;
   /** The slice's own part of the cluster's store. What it holds outlives instances and nodes. */
   readonly kv: SliceKv;
+  /**
+   * Takes a lease: one instance of the slice at most has it. `instances: 1` is no such promise.
+   * @throws AetherError E_CONFLICT when another has it and does not give it back within `waitMs`
+   */
+  lease(name: string, options?: LeaseOptions): Promise<SliceLease>;
   readonly log: SliceLog;
   /** Aborts when the instance stops, or the hook takes too long. */
   readonly signal: AbortSignal;

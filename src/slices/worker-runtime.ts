@@ -3,6 +3,7 @@
 import { present, unreachable } from "../base/assert.ts";
 import { AetherError, type ErrorBody } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
+import type { LeaseOptions, SliceLease } from "../sdk/slice-state.ts";
 import { LineBudget } from "./core/line-budget.ts";
 import type { MemoryReport } from "./core/memory-rule.ts";
 import { CALL_BYTES_MAX, toPlain } from "./core/plain-data.ts";
@@ -14,6 +15,7 @@ import { parseSliceModule, type Hook, type MethodModule, type SliceModule } from
 import { TurnOutbox } from "./turn-outbox.ts";
 import { ServiceClient } from "./worker/service-client.ts";
 import { WorkerKv } from "./worker/slice-kv.ts";
+import { WorkerLeases } from "./worker/slice-leases.ts";
 import { WorkerLog } from "./worker-log.ts";
 import { WorkerOutgoing, type Callee, type CallerScope } from "./worker-outgoing.ts";
 
@@ -50,6 +52,7 @@ export class WorkerRuntime {
   private readonly lines: LineBudget;
   private readonly log: WorkerLog;
   private readonly services: ServiceClient;
+  private readonly leases: WorkerLeases;
   private readonly running = new Map<number, AbortController>();
   private loaded: LoadedSlice | undefined;
   /** Aborted when the instance is deactivated: what `start` left running hangs on it. */
@@ -61,6 +64,7 @@ export class WorkerRuntime {
     this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages));
     this.lines = new LineBudget(boot.limits.logLinesPerSecondMax);
     this.services = new ServiceClient(this.outbox, boot.limits);
+    this.leases = new WorkerLeases(this.services);
     this.log = new WorkerLog({ clock: ports.clock, outbox: this.outbox, lines: this.lines });
     ports.guard({
       takeLines: (lines) => this.takeLines(lines),
@@ -101,6 +105,8 @@ export class WorkerRuntime {
         return this.loaded?.outgoing.receiveAnswer(message.id, message.reply);
       case "service-answer":
         return this.services.receiveAnswer(message.id, message.reply);
+      case "lease-lost":
+        return this.leases.receiveLost(message.token, message.error);
       default:
         return unreachable(message);
     }
@@ -124,6 +130,7 @@ export class WorkerRuntime {
     await this.step("stop", async () => {
       this.activity.abort(new AetherError("E_UNAVAILABLE", `${this.boot.instance} is stopping`));
       await this.runHook(slice, slice.module.stop, new AbortController().signal);
+      await this.leases.end();
       return { kind: "deactivated" };
     });
   }
@@ -212,13 +219,17 @@ export class WorkerRuntime {
   private createContext(slice: LoadedSlice, scope: CallerScope): Readonly<Record<string, unknown>> {
     const { outgoing, config } = slice;
     const kv = new WorkerKv(this.services, scope);
-    return { uses: outgoing.createClients(scope), config, kv, log: this.log, signal: scope.signal };
+    const lease = (name: string, options: LeaseOptions = {}): Promise<SliceLease> =>
+      this.leases.take(name, options, scope);
+    return { uses: outgoing.createClients(scope), config, kv, lease, log: this.log, signal: scope.signal };
   }
 
   private async runCall(call: HandlerCall): Promise<void> {
     const controller = new AbortController();
     this.running.set(call.id, controller);
     const reply = await this.handle(this.requireLoaded(), call, controller.signal);
+    // Before the answer: who has it may call again, and find them free.
+    await this.leases.end(controller.signal);
     this.running.delete(call.id);
     this.outbox.add({ kind: "reply", id: call.id, reply });
   }

@@ -1,7 +1,10 @@
 // What a handler has beside calls, in real worker threads over a real store of one process.
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseKeyText } from "../../src/kvstore/core/key.ts";
+import { parseNodeId } from "../../src/base/ids.ts";
+import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { openKvService } from "../../src/slices/services/kv-service.ts";
+import { LEASES_PER_INSTANCE_MAX, openLeaseService } from "../../src/slices/services/lease-service.ts";
 import type { SliceServices } from "../../src/slices/services/slice-services.ts";
 import type { IncomingReply } from "../../src/slices/running-instances.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
@@ -10,7 +13,8 @@ import { NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slic
 async function openStore(): Promise<{ readonly local: LocalKv; readonly services: SliceServices }> {
   const local = await createLocalKv();
   onTestFinished(() => local.close());
-  return { local, services: { kv: openKvService(local.kv) } };
+  const lease = openLeaseService({ kv: local.kv, clock: createRealClock(), node: parseNodeId("n1") });
+  return { local, services: { kv: openKvService(local.kv), lease } };
 }
 
 interface InvokeOptions {
@@ -139,4 +143,122 @@ describe("ctx.kv", () => {
     expect(signals[0]?.aborted).toBe(true);
     expect(await left).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT" } });
   });
+});
+
+describe("ctx.lease", () => {
+  const KEY = parseKeyText("leases/demo/one");
+
+  test("one instance at most has it; tokens grow; what a handler took ends with the handler", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      const lease = await ctx.lease('one', input.options);
+      await lease.kv.put('by', lease.token);
+      await new Promise((resolve) => setTimeout(resolve, input.ms));
+      return lease.token;
+    `);
+    const first = await fixture.run(runBundle(handler));
+    const second = await fixture.run(runBundle(handler), { index: 1 });
+    const long = invoke(fixture, first.key, { ms: 300 });
+    await until(fixture.clock, () => local.kv.revision > 0);
+    const refused = await invoke(fixture, second.key, { ms: 0 });
+    expect(refused).toEqual({ kind: "ok", output: ["E_CONFLICT", "not-applied"] });
+    const waited = invoke(fixture, second.key, { ms: 0, options: { waitMs: 5_000 } });
+    const tokens = [await long, await waited, await invoke(fixture, first.key, { ms: 0 })]
+      .map((reply) => (reply.kind === "ok" ? Number(reply.output) : Number.NaN));
+    expect([...tokens].sort((a, b) => a - b)).toEqual(tokens);
+    expect(new Set(tokens).size).toBe(3);
+    expect((await local.kv.get(KEY)).entry).toBeUndefined();
+    expect((await local.kv.get(parseKeyText("data/slices/demo/by"))).entry?.value).toBe(tokens[2]);
+  });
+
+  test("what start took is held until the instance ends, and its row says by whom", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const spec = await fixture.run(runBundle("() => 1", "", "start: async (ctx) => { await ctx.lease('one'); }"));
+    const { entry } = await local.kv.get(KEY);
+    expect(entry?.value).toEqual({ node: "n1", instance: spec.key, ttlMs: 10_000 });
+    await fixture.store.deactivate(spec.key, NEVER);
+    expect((await local.kv.get(KEY)).entry).toBeUndefined();
+  });
+
+  test("a worker that dies gives back what it had", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const spec = await fixture.run(runBundle("async (input, ctx) => { await ctx.lease('one'); process.exit(3); }"));
+    expect(await invoke(fixture, spec.key, 1)).toMatchObject({ kind: "failed" });
+    await until(fixture.clock, () => fixture.lost.length === 1);
+    await expect.poll(async () => (await local.kv.get(KEY)).entry).toBeUndefined();
+  });
+
+  test("a lease that ended behind its holder's back aborts its signal and fences its writes", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      const lease = await ctx.lease('one', { ttlMs: 1000 });
+      await ctx.kv.put('taken', true);
+      await new Promise((resolve) => lease.signal.addEventListener('abort', resolve));
+      const late = await lease.kv.put('a', 1).catch((error) => error.code);
+      await lease.release();
+      return [lease.signal.reason.code, late, (await lease.kv.get('taken')).value];
+    `);
+    const spec = await fixture.run(runBundle(handler));
+    const running = invoke(fixture, spec.key, 1);
+    const taken = parseKeyText("data/slices/demo/taken");
+    await expect.poll(async () => (await local.kv.get(taken)).entry?.value).toBe(true);
+    const { entry } = await local.kv.get(KEY);
+    await local.kv.revokeLease(entry?.lease ?? 0);
+    expect(await running).toEqual({ kind: "ok", output: ["E_NOT_FOUND", "E_FENCED", true] });
+  });
+
+  test("a lease that cannot be renewed in time counts as lost", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      const lease = await ctx.lease('one', { ttlMs: 1000 });
+      await ctx.kv.put('taken', true);
+      await new Promise((resolve) => lease.signal.addEventListener('abort', resolve));
+      return lease.signal.reason.code;
+    `);
+    const spec = await fixture.run(runBundle(handler));
+    const running = invoke(fixture, spec.key, 1);
+    const taken = parseKeyText("data/slices/demo/taken");
+    await expect.poll(async () => (await local.kv.get(taken)).entry?.value).toBe(true);
+    local.group.setMode("no-quorum");
+    expect(await running).toEqual({ kind: "ok", output: "E_TIMEOUT" });
+  });
+
+  test("a caller that leaves while it waits leaves nothing behind, and the number of leases has a bound", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      if (input === 'hold') { await ctx.lease('one'); await new Promise(() => {}); }
+      if (input === 'leave') {
+        const options = { waitMs: 10_000, signal: AbortSignal.timeout(50) };
+        return await ctx.lease('one', options).catch((error) => error.code);
+      }
+      const many = Array.from({ length: input }, (_, at) => ctx.lease('m' + at));
+      return (await Promise.allSettled(many)).filter(({ reason }) => reason?.code === 'E_OVERLOADED').length;
+    `);
+    const holder = await fixture.run(runBundle(handler));
+    const other = await fixture.run(runBundle(handler), { index: 1 });
+    const held = invoke(fixture, holder.key, "hold");
+    await until(fixture.clock, () => local.kv.revision > 0);
+    expect(await invoke(fixture, other.key, "leave")).toEqual({ kind: "ok", output: "E_TIMEOUT" });
+    const over = await invoke(fixture, other.key, LEASES_PER_INSTANCE_MAX + 3);
+    expect(over).toEqual({ kind: "ok", output: 3 });
+    await fixture.store.unload(holder.key);
+    await held;
+    await expect.poll(async () => (await local.kv.list({ prefix: "leases/" })).entries).toEqual([]);
+  });
+
+  test.each([[{ ttlMs: 999 }], [{ ttlMs: "long" }], [{ ttlMs: 90_000_000 }], [{ waitMs: "long", timeoutMs: 1_000 }]])(
+    "refuses %j",
+    async (options) => {
+      const { services } = await openStore();
+      await using fixture = await openFixture({ services });
+      const spec = await fixture.run(runBundle(telling("return await ctx.lease('one', input);")));
+      expect(await invoke(fixture, spec.key, options)).toEqual({ kind: "ok", output: ["E_INVALID", "not-applied"] });
+    },
+  );
 });

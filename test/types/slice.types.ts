@@ -158,6 +158,8 @@ export const storingSlice = defineSlice({
       await ctx.kv.put("cents", cents, { ifRevision: modRevision });
       // @ts-expect-error a key is a text
       await ctx.kv.get(7);
+      const lease = await ctx.lease("prices", { ttlMs: 5_000, waitMs: 100 });
+      await lease.kv.put("token", lease.token, { signal: lease.signal });
       return { cents };
     },
   },

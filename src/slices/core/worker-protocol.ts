@@ -50,7 +50,9 @@ export type HostMessage =
   /** The reply to an `outgoing` call. */
   | { readonly kind: "answer"; readonly id: number; readonly reply: CallReply }
   /** The reply to a `service` request. */
-  | { readonly kind: "service-answer"; readonly id: number; readonly reply: ServiceReply };
+  | { readonly kind: "service-answer"; readonly id: number; readonly reply: ServiceReply }
+  /** The lease that was taken under this token may have ended. */
+  | { readonly kind: "lease-lost"; readonly token: number; readonly error: ErrorBody };
 
 export type ServiceReply =
   | { readonly kind: "ok"; readonly value: unknown }

@@ -16,6 +16,8 @@ export interface ServiceRequest {
   readonly effect: "read" | "write";
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Gets what is answered when nobody waits for it any more. */
+  readonly onLate?: (value: unknown) => void;
 }
 
 /** Time for a request that says nothing else, as in the rest of the store. */
@@ -63,7 +65,10 @@ export class ServiceClient {
     const { id } = message;
     return await new Promise((resolve, reject) => {
       const cancel = (): void => {
-        this.waiting.delete(id);
+        this.waiting.set(id, (reply) => {
+          this.waiting.delete(id);
+          if (reply.kind === "ok") request.onLate?.(reply.value);
+        });
         this.outbox.add({ kind: "service-cancel", id });
         reject(gaveUp(request, signal.reason));
       };
