@@ -1,7 +1,6 @@
 // Owns: the agreement on ONE slot: what this node received and cast, and the rule that says what to do next.
 // Does not own: time, sockets, disk, other slots. Rabia (Pan et al., SOSP 2021) decides a slot with Weak-MVC; this is
-// the
-// form whose votes follow the proposals directly, made durable and restartable (docs/adr/0001).
+// the form whose votes follow the proposals directly, made durable and restartable (docs/adr/0001).
 // C1  At most one Proposal, Vote(p) and State(p) per node and slot, across restarts.
 // C3  Vote(0) = v only with a quorum of Proposals v; Vote(p >= 1) = x only with a quorum of States x.
 // C4  After a quorum of Votes(p) = x exists, every State(q > p) is x.
