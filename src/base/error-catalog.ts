@@ -40,6 +40,12 @@ export const ERRORS = {
     http: 409,
     doc: "A compare failed, or an id is taken by other content.",
   },
+  E_ROLLED_BACK: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 409,
+    doc: "The new version of a slice did not work, and the cluster went back to the one before.",
+  },
   E_FENCED: {
     outcome: "not-applied",
     retry: "never",

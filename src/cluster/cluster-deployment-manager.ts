@@ -16,11 +16,14 @@ import type { Kv } from "../kvstore/kv.ts";
 import type { InstanceRow } from "../slices/core/instance-row.ts";
 import { instanceKeyOf } from "../slices/core/instance-spec.ts";
 import { nextState } from "../slices/core/lifecycle.ts";
+import { isTurnedBack } from "../slices/core/rollout-row.ts";
 import { assert, unreachable } from "../base/assert.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { storable } from "./core/plain-value.ts";
 import type { UnplacedReason } from "./core/placement.ts";
-import type { LoadCommand, PlanCommand, PlanInstance, PlanPlace, Unplaced } from "./core/plan-types.ts";
+import type {
+  LoadCommand, PlanCommand, PlanInstance, PlanPlace, RolloutCommand, Unplaced,
+} from "./core/plan-types.ts";
 import { plan } from "./core/reconcile.ts";
 import { INSTANCE_TIME_LIMITS, METHODS_MAX, type InstanceTimeLimits } from "./instance-driver.ts";
 import type { LeadershipService } from "./leadership-service.ts";
@@ -95,8 +98,8 @@ export class ClusterDeploymentManager {
     const wakeUp = (): void => this.wake.notify();
     ports.leadership.onChange(wakeUp);
     ports.membership.onChange(wakeUp);
-    const { blueprints, slices, endpoints } = ports.views;
-    for (const view of [blueprints, slices, endpoints]) view.subscribe(wakeUp);
+    const { blueprints, rollouts, slices, endpoints } = ports.views;
+    for (const view of [blueprints, rollouts, slices, endpoints]) view.subscribe(wakeUp);
   }
 
   start(): void {
@@ -134,11 +137,15 @@ export class ClusterDeploymentManager {
     if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
     this.forgetOldRows(term);
     const input = planInputOf(this.ports, this.limits, (key, at) => this.unchangedForMs(term, key, at));
-    const { commands, unplaced, stalled, againInMs } = plan(input);
+    const { rollouts, commands, unplaced, stalled, againInMs } = plan(input);
     this.tellFrozen(term, input.frozen);
     this.tellStalled(term, stalled);
     this.tellUnplaced(unplaced);
     let refused = 0;
+    for (const rollout of rollouts) {
+      if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
+      await this.writeRollout(term, rollout, signal);
+    }
     for (const command of commands) {
       if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
       if (!(await this.tryExecute(term, command, signal))) refused++;
@@ -212,7 +219,7 @@ export class ClusterDeploymentManager {
   /** False for a write that the store will never take: it concerns one row, and the others go on. */
   private async confined(
     term: Term,
-    subject: { readonly command: string; readonly node: NodeId; readonly instance?: string },
+    subject: { readonly command: string; readonly node?: NodeId; readonly instance?: string },
     signal: AbortSignal,
     write: () => Promise<void>,
   ): Promise<boolean> {
@@ -245,8 +252,27 @@ export class ClusterDeploymentManager {
     }
   }
 
+  private async writeRollout(term: Term, command: RolloutCommand, signal: AbortSignal): Promise<void> {
+    const { blueprint, slice, row, modRevision } = command;
+    const key = formatKey({ kind: "rollout", blueprint, slice });
+    const guards = [...this.blueprintGuards(blueprint), ...revisionGuards(blueprint, row)];
+    const compare = [unchanged(key, modRevision), ...guards];
+    const op: Op = row === undefined
+      ? { kind: "delete", key }
+      : { kind: "put", key, value: storable({ ...row, sinceMs: this.clock.wallMs() }) };
+    await this.confined(term, { command: "rollout", instance: key }, signal, async () => {
+      if (!(await this.write(term, signal, { compare, then: [op] })) || row === undefined) return;
+      const { stage, target, previous, reason } = row;
+      const versions = { from: previous.artifact, to: target.artifact };
+      const event = { event: "rollout.stage", blueprint, slice, stage, ...versions };
+      if (isTurnedBack(row)) this.log.warn({ ...event, reason });
+      else this.log.info(event);
+    });
+  }
+
   private async load(term: Term, command: LoadCommand, signal: AbortSignal): Promise<void> {
-    const { kind: _, node, artifact, index, error, modRevision, ...wanted } = command;
+    const { kind: _, node, artifact, index, error, modRevision, rolloutRevision, ...wanted } = command;
+    const rollout = formatKey({ kind: "rollout", blueprint: wanted.blueprint, slice: wanted.slice });
     const key = formatKey({ kind: "slice", node, artifact, instance: index });
     const row: InstanceRow = {
       ...wanted,
@@ -255,7 +281,12 @@ export class ClusterDeploymentManager {
       ...(error === undefined ? {} : { error }),
     };
     const isWritten = await this.write(term, signal, {
-      compare: [unchanged(key, modRevision), ...this.nodeGuards(node), ...this.blueprintGuards(wanted.blueprint)],
+      compare: [
+        unchanged(key, modRevision),
+        ...this.nodeGuards(node),
+        ...this.blueprintGuards(wanted.blueprint),
+        unchanged(rollout, rolloutRevision),
+      ],
       then: [{ kind: "put", key, value: storable(row) }],
     });
     const { attempt } = wanted;
@@ -381,6 +412,13 @@ export class ClusterDeploymentManager {
     term.told.add(what);
     tell();
   }
+}
+
+/** What may have to be gone back to must be there: who wrote the current revision may have removed old ones. */
+function revisionGuards(name: string, row: RolloutCommand["row"]): readonly Compare[] {
+  if (row === undefined) return [];
+  const key = formatKey({ kind: "blueprint", name, revision: row.previous.revision });
+  return [{ key, target: "exists", op: "=", value: true }];
 }
 
 function keyOf({ node, artifact, index }: PlanPlace): KeyText {

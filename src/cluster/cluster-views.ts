@@ -7,6 +7,7 @@ import {
   parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint,
 } from "../slices/core/blueprint.ts";
 import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
+import { parseRolloutRow, type RolloutRow } from "../slices/core/rollout-row.ts";
 import {
   parseEndpointRow, parseLeaderBeatRow, parseLeaderRow, parseNodeIntentRow, parseNodeStateRow,
   type EndpointRow, type LeaderBeatRow, type LeaderRow, type NodeIntentRow, type NodeStateRow,
@@ -40,11 +41,18 @@ export interface PlacedEndpoint extends EndpointRow {
   readonly index: number;
 }
 
+export interface PlacedRollout {
+  readonly blueprint: string;
+  readonly slice: string;
+  readonly row: RolloutRow;
+}
+
 export class ClusterViews {
   readonly leader: RowView<LeaderValue>;
   readonly nodes: RowView<NodeStateRow & { readonly node: NodeId }>;
   readonly intents: RowView<NodeIntentRow>;
   readonly blueprints: RowView<BlueprintValue>;
+  readonly rollouts: RowView<PlacedRollout>;
   readonly slices: RowView<PlacedInstance>;
   readonly endpoints: RowView<PlacedEndpoint>;
   private readonly all: readonly RowView<unknown>[];
@@ -57,9 +65,11 @@ export class ClusterViews {
     this.nodes = new RowView(env, kv, prefixOf({ kind: "nodes" }), parseNode);
     this.intents = new RowView(env, kv, prefixOf({ kind: "nodes" }), parseIntent);
     this.blueprints = new RowView(env, kv, prefixOf({ kind: "blueprints" }), parseBlueprint);
+    this.rollouts = new RowView(env, kv, prefixOf({ kind: "rollouts" }), parseRollout);
     this.slices = new RowView(env, kv, prefixOf({ kind: "slices" }), parseInstance);
     this.endpoints = new RowView(env, kv, prefixOf({ kind: "endpoints" }), parseEndpoint);
-    this.all = [this.leader, this.nodes, this.intents, this.blueprints, this.slices, this.endpoints];
+    const { leader, nodes, intents, blueprints, rollouts, slices, endpoints } = this;
+    this.all = [leader, nodes, intents, blueprints, rollouts, slices, endpoints];
     // First of all listeners: who is told after this one finds the index as the rows are.
     this.endpoints.subscribe((changed) => this.indexEndpoints(changed));
   }
@@ -177,6 +187,11 @@ function parseBlueprint(key: AetherKey, value: unknown): BlueprintValue | undefi
   if (key.kind === "blueprint") return { kind: "revision", blueprint: parseResolvedBlueprint(value) };
   if (key.kind !== "blueprint-current") return undefined;
   return { kind: "current", name: key.name, revision: parseCurrentBlueprint(value).revision };
+}
+
+function parseRollout(key: AetherKey, value: unknown): PlacedRollout | undefined {
+  if (key.kind !== "rollout") return undefined;
+  return { blueprint: key.blueprint, slice: key.slice, row: parseRolloutRow(value) };
 }
 
 function parseInstance(key: AetherKey, value: unknown): PlacedInstance | undefined {

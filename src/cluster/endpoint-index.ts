@@ -6,7 +6,7 @@ import { compareKeyText, type KeyText } from "../kvstore/core/key.ts";
 import { instanceKeyOf } from "../slices/core/instance-spec.ts";
 import { sortNewestFirst } from "../slices/core/version.ts";
 import type { PlacedEndpoint } from "./cluster-views.ts";
-import type { Endpoint, EndpointGroup, EndpointSet } from "./endpoint-lookup.ts";
+import type { Endpoint, EndpointGroup, EndpointSet, EndpointSplit } from "./endpoint-lookup.ts";
 
 interface MethodEndpoints {
   readonly members: Map<KeyText, Endpoint>;
@@ -15,12 +15,13 @@ interface MethodEndpoints {
 }
 
 const NO_GROUP: EndpointGroup = { endpoints: [], local: [] };
-const NO_ENDPOINTS: EndpointSet = { all: NO_GROUP, versions: new Map<string, EndpointGroup>() };
+const NO_ENDPOINTS: EndpointSet = { all: NO_GROUP, versions: new Map<string, EndpointGroup>(), split: undefined };
 
 export class EndpointIndex {
   private readonly self: NodeId;
   private readonly byKey = new Map<KeyText, Endpoint>();
   private readonly bySlice = new Map<string, Map<string, MethodEndpoints>>();
+  private readonly splits = new Map<string, EndpointSplit>();
 
   constructor(self: NodeId) {
     this.self = self;
@@ -29,7 +30,14 @@ export class EndpointIndex {
   find(slice: string, method: string): EndpointSet {
     const found = this.bySlice.get(slice)?.get(method);
     if (found === undefined) return NO_ENDPOINTS;
-    return (found.set ??= endpointSetOf(found.members, this.self));
+    return (found.set ??= endpointSetOf(found.members, this.self, this.splits.get(slice)));
+  }
+
+  /** How calls of a slice are shared from now on. */
+  setSplit(slice: string, split: EndpointSplit | undefined): void {
+    if (split === undefined) this.splits.delete(slice);
+    else this.splits.set(slice, split);
+    for (const method of this.bySlice.get(slice)?.values() ?? []) method.set = undefined;
   }
 
   /** Takes what the row says now; undefined when it is gone. */
@@ -68,7 +76,11 @@ function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs }:
   return { id: `${node}/${instance}`, slice, method, node, instance, artifact, effect, timeoutMs };
 }
 
-function endpointSetOf(members: ReadonlyMap<KeyText, Endpoint>, self: NodeId): EndpointSet {
+function endpointSetOf(
+  members: ReadonlyMap<KeyText, Endpoint>,
+  self: NodeId,
+  split: EndpointSplit | undefined,
+): EndpointSet {
   // In the order of the keys, which is the same on every node.
   const keys = [...members.keys()].sort(compareKeyText);
   const endpoints = keys.flatMap((key) => members.get(key) ?? []);
@@ -82,7 +94,7 @@ function endpointSetOf(members: ReadonlyMap<KeyText, Endpoint>, self: NodeId): E
   for (const artifact of sortNewestFirst([...byArtifact.keys()])) {
     versions.set(artifact, groupOf(byArtifact.get(artifact) ?? [], self));
   }
-  return { all: groupOf(endpoints, self), versions };
+  return { all: groupOf(endpoints, self), versions, split };
 }
 
 function groupOf(endpoints: readonly Endpoint[], self: NodeId): EndpointGroup {

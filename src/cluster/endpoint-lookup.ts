@@ -27,6 +27,13 @@ export interface EndpointSet {
   readonly all: EndpointGroup;
   /** By artifact, the newest version first. */
   readonly versions: ReadonlyMap<string, EndpointGroup>;
+  /** How calls are shared while the slice goes from one version to another; undefined while it does not. */
+  readonly split: EndpointSplit | undefined;
+}
+
+/** `even`: each endpoint is as good as another, whichever of the versions that will do for the caller it is of. */
+export interface EndpointSplit {
+  readonly kind: "even";
 }
 
 export interface EndpointLookup {

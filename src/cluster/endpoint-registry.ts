@@ -1,7 +1,8 @@
 // Owns: which endpoints a call may go to now, answered from memory. Does not own: picking one, the endpoints' rows.
 import type { ArtifactId, NodeId } from "../base/ids.ts";
-import type { KeyText } from "../kvstore/core/key.ts";
+import { parseKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { isUnderWay } from "../slices/core/rollout-row.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { DeclaredMethods } from "./declared-methods.ts";
 import { EndpointIndex } from "./endpoint-index.ts";
@@ -13,6 +14,7 @@ export interface EndpointRegistryPorts {
   readonly views: {
     readonly endpoints: Pick<ClusterViews["endpoints"], "get" | "subscribe">;
     readonly blueprints: Pick<ClusterViews["blueprints"], "subscribe">;
+    readonly rollouts: Pick<ClusterViews["rollouts"], "rows" | "subscribe">;
   } & Pick<ClusterViews, "currentBlueprints">;
   readonly membership: Pick<MembershipService, "isServing" | "onChange">;
   readonly self: NodeId;
@@ -35,6 +37,7 @@ export class EndpointRegistry implements EndpointLookup {
     this.declared = new DeclaredMethods(ports.kv);
     ports.views.endpoints.subscribe((changed) => this.takeEndpoints(changed));
     ports.views.blueprints.subscribe(() => this.takeBlueprints());
+    ports.views.rollouts.subscribe((changed) => this.takeRollouts(changed));
     ports.membership.onChange(() => this.takeNodes());
   }
 
@@ -74,6 +77,17 @@ export class EndpointRegistry implements EndpointLookup {
 
   private takeEndpoints(changed: readonly KeyText[]): void {
     for (const key of changed) this.index.replace(key, this.ports.views.endpoints.get(key)?.value);
+    this.notify();
+  }
+
+  private takeRollouts(changed: readonly KeyText[]): void {
+    const keys = changed.map(parseKey);
+    const rows = [...this.ports.views.rollouts.rows().values()].map(({ value }) => value);
+    for (const slice of new Set(keys.flatMap((key) => (key.kind === "rollout" ? key.slice : [])))) {
+      // Of several blueprints that had the slice one after the other, the one that has it now is on its way.
+      const isOnItsWay = rows.some((found) => found.slice === slice && isUnderWay(found.row));
+      this.index.setSplit(slice, isOnItsWay ? { kind: "even" } : undefined);
+    }
     this.notify();
   }
 

@@ -4,13 +4,14 @@ import type { KeyText } from "../kvstore/core/key.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { isDrainedOnRequest } from "./core/node-duty.ts";
 import type { PlanNode } from "./core/placement.ts";
-import type { PlanInput, StallLimits } from "./core/plan-types.ts";
+import type { PlanInput, PlanRollout, StallLimits } from "./core/plan-types.ts";
 import type { InstanceTimeLimits } from "./instance-driver.ts";
 import type { MembershipService, NodeView } from "./membership-service.ts";
 
 export interface PlanInputPorts {
   readonly views: Pick<
-    ClusterViews, "slices" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
+    ClusterViews,
+    "slices" | "rollouts" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
   >;
   readonly membership: Pick<MembershipService, "nodes">;
 }
@@ -35,9 +36,19 @@ export function planInputOf(
     frozen: views.unreadableBlueprints(),
     nodes: membership.nodes.map(planNodeOf),
     instances,
+    rollouts: rolloutsOf(views.rollouts),
+    revisionOf: (name, revision) => views.revisionOf(name, revision),
     unreadable: views.unreadableInstances(),
     stallMs: stallLimitsOf(limits),
   };
+}
+
+function rolloutsOf(rollouts: ClusterViews["rollouts"]): readonly PlanRollout[] {
+  const read = rollouts.rowsInKeyOrder().map(({ modRevision, value }) => ({ ...value, modRevision }));
+  const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) =>
+    key.kind === "rollout" ? { blueprint: key.blueprint, slice: key.slice, row: undefined, modRevision } : [],
+  );
+  return [...read, ...damaged];
 }
 
 function planNodeOf({ node, status, row }: NodeView): PlanNode {

@@ -5,6 +5,7 @@ import { AetherError } from "../base/errors.ts";
 import { describeIssue, plainIssues, type SchemaIssue } from "../base/schema-issues.ts";
 import { MiB } from "../base/units.ts";
 import { nameSchema } from "./name.ts";
+import { rolloutSchema, unavailableMax } from "./rollout.ts";
 
 /**
  * Slices of one blueprint. Applying it is one transaction (128 operations at most) in which each slice needs a
@@ -37,11 +38,17 @@ const sliceDocumentSchema = z
     variables: variablesSchema.default({}).describe("Environment variables of an instance; it sees no others."),
     labels: labelsSchema.default({}).describe("Only nodes that have all of these labels run this slice."),
     minAvailable: z.int().min(0).max(INSTANCES_MAX).optional()
-      .describe("Instances that planned moves leave active. Default: one less than instances."),
+      .describe("Instances that planned moves leave active. Default: one less than instances, or what rollout leaves."),
+    rollout: rolloutSchema.optional()
+      .describe("How it gets from one version to the next. Default: rolling, surge 1, unavailable 0."),
   })
   .refine((slice) => slice.minAvailable === undefined || slice.minAvailable <= slice.instances, {
     error: "minAvailable is more than instances",
     path: ["minAvailable"],
+  })
+  .refine((slice) => unavailableMax(slice.rollout) <= slice.instances - (slice.minAvailable ?? -Infinity), {
+    error: "unavailable is more than minAvailable leaves of instances",
+    path: ["rollout", "unavailable"],
   });
 
 export const blueprintDocumentSchema = z.strictObject({

@@ -4,8 +4,8 @@
 // B2  Revision numbers of a name only grow, also over a delete: a row that was made from an old revision never looks
 //     as if it were made from a new one.
 // B3  A slice name belongs to one blueprint: the transaction that takes it requires it to be free or its own.
-// B4  A revision that an instance's row names is kept: the row says what to run only by naming it.
-// Not here: what the cluster does about it (cluster/), roll outs.
+// B4  A revision that the row of an instance or of a rollout names is kept: these say what to run only by naming it.
+// Not here: what the cluster does about it (cluster/), rollouts included.
 import { z } from "zod";
 import { encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
@@ -29,6 +29,8 @@ import { isSameData } from "./core/canonical.ts";
 import { parseInstanceRow } from "./core/instance-row.ts";
 import type { Manifest } from "./core/manifest.ts";
 import { resolveBlueprint } from "./core/resolve-dependencies.ts";
+import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "./core/rollout-row.ts";
+import { specDigestOf } from "./core/spec-digest.ts";
 import { listRows } from "./list-rows.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 
@@ -208,8 +210,38 @@ export class BlueprintStore {
   /** Desired and actual state. @throws AetherError E_NOT_FOUND */
   async status(name: string, options: CallOptions = {}): Promise<BlueprintStatus> {
     const blueprint = await this.get(name, options);
+    const rollouts = await this.rolloutsOfWish(blueprint, options);
     const rows = await this.instanceRows(options);
-    return blueprintStatusOf(blueprint, rows, this.ports.unplaced?.() ?? []);
+    return blueprintStatusOf(blueprint, rows, { unplaced: this.ports.unplaced?.() ?? [], rollouts });
+  }
+
+  /** The rollouts of what a blueprint wants now, by slice; those of what it wanted before say nothing about it. */
+  private async rolloutsOfWish(
+    blueprint: ResolvedBlueprint,
+    options: CallOptions,
+  ): Promise<ReadonlyMap<string, RolloutRow>> {
+    const { name, revision, slices } = blueprint;
+    const found = await this.rolloutRows(name, options);
+    const rows = found.flatMap(({ slice, row }) => (row === undefined ? [] : { slice, row }));
+    const isOld = rows.some(({ row }) => isTurnedBack(row) && row.target.revision < revision);
+    const kept = isOld ? await this.keptRevisions(name, { ...options, consistency: "local" }) : [];
+    const ofWish = rows.filter(({ slice, row }) => {
+      const wanted = slices[slice];
+      if (wanted === undefined) return false;
+      return isOfWish(row, { specDigest: specDigestOf(wanted), revision }, digestsOf(kept, slice));
+    });
+    return new Map(ofWish.map(({ slice, row }) => [slice, row]));
+  }
+
+  private async rolloutRows(
+    blueprint: string,
+    options: KvReadOptions,
+  ): Promise<readonly { readonly slice: string; readonly row: RolloutRow | undefined }[]> {
+    const entries = await listRows(this.kv, prefixOf({ kind: "rollouts", blueprint }), options);
+    return entries.flatMap(({ key, value }) => {
+      const place = parseKey(key);
+      return place.kind === "rollout" ? { slice: place.slice, row: orUndefined(() => parseRolloutRow(value)) } : [];
+    });
   }
 
   private async instanceRows(options: KvReadOptions): Promise<readonly StatusRow[]> {
@@ -247,7 +279,7 @@ export class BlueprintStore {
   }
 
   /** The revisions that are kept and can be read, oldest first. */
-  private async keptRevisions(name: string, options: CallOptions): Promise<readonly ResolvedBlueprint[]> {
+  private async keptRevisions(name: string, options: KvReadOptions): Promise<readonly ResolvedBlueprint[]> {
     const rows = await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options);
     return rows.flatMap(({ key, value }) => {
       if (parseKey(key).kind !== "blueprint") return [];
@@ -309,7 +341,7 @@ export class BlueprintStore {
     return found;
   }
 
-  /** Revisions that are more than enough and that no instance was made from. */
+  /** Revisions that are more than enough, that no instance was made from and no rollout may have to go back to. */
   private async prunable(name: string, next: number, options: CallOptions): Promise<readonly KeyText[]> {
     if (next <= HISTORY_MAX) return [];
     const local: KvReadOptions = { ...options, consistency: "local" };
@@ -318,7 +350,12 @@ export class BlueprintStore {
       const parsed = parseKey(key);
       if (parsed.kind === "blueprint" && parsed.revision <= next - HISTORY_MAX) old.set(parsed.revision, key);
     }
-    // From here on rows can only stop naming these: an instance is made from the current revision, which is guarded.
+    // From here on rows can only stop naming these: an instance is made from the current revision, which is guarded,
+    // or from one that the row of a rollout names; and that row requires its revisions to be there when it is written.
+    for (const { row } of await this.rolloutRows(name, local)) {
+      if (row === undefined) return [];
+      for (const { revision } of [row.target, row.previous]) old.delete(revision);
+    }
     for (const { row } of await this.instanceRows(local)) {
       // What a damaged row names is not known.
       if (row === undefined) return [];
@@ -397,6 +434,16 @@ function chooseRevision(
   const revisions = kept.map(({ revision }) => revision);
   const message = `blueprint "${name}" has ${wanted}; the revisions kept are ${revisions.join(", ")}`;
   throw new AetherError("E_NOT_FOUND", message, { details: { revisions } });
+}
+
+/** What each revision that is kept wanted of a slice. */
+function digestsOf(kept: readonly ResolvedBlueprint[], slice: string): Parameters<typeof isOfWish>[2] {
+  return (revision) => {
+    const then = kept.find((blueprint) => blueprint.revision === revision);
+    if (then === undefined) return undefined;
+    const resolved = then.slices[slice];
+    return resolved === undefined ? "nothing" : specDigestOf(resolved);
+  };
 }
 
 function isDamage(thrown: unknown): thrown is AetherError {

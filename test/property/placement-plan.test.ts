@@ -3,15 +3,14 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
-import type { LoadCommand, PlanCommand, PlanInput, PlanInstance } from "../../src/cluster/core/plan-types.ts";
-import type { PlanNode } from "../../src/cluster/core/placement.ts";
+import type { PlanInput, PlanInstance } from "../../src/cluster/core/plan-types.ts";
 import { plan } from "../../src/cluster/core/reconcile.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
 import { INSTANCE_STATES } from "../../src/slices/core/instance-row.ts";
-import { nextState } from "../../src/slices/core/lifecycle.ts";
 import { specDigestOf } from "../../src/slices/core/spec-digest.ts";
 import { MiB } from "../../src/base/units.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
+import { converge, execute, idOf, placeOf } from "../support/plan-steps.ts";
 
 const SLICES = ["orders", "pricing", "inventory"] as const;
 const OTHER_VERSION = parseArtifactId("demo:other:2.0.0");
@@ -62,72 +61,6 @@ function instanceFor(blueprint: ResolvedBlueprint, spec: RowSpec): PlanInstance 
   const error = spec.state === "FAILED" ? { error: { code: "E_TIMEOUT", message: "late", fatal: false } } : {};
   const from = blueprintOf({ [spec.slice]: made }, 1);
   return instanceOf(from, spec.slice, spec, { state: spec.state, attempt: spec.attempt, ...error });
-}
-
-function placeOf({ node, artifact, index }: Pick<PlanInstance, "node" | "artifact" | "index">): string {
-  return `${node}/${artifact}/${index}`;
-}
-
-/** The rows after the leader's commands. Fails on a command that the life of an instance does not allow. */
-function execute(input: PlanInput, commands: readonly PlanCommand[]): PlanInput {
-  const rows = new Map(input.instances.map((instance) => [placeOf(instance), instance]));
-  for (const command of commands) {
-    if (command.kind === "forget") rows.delete(placeOf(command.instance));
-    else if (command.kind === "load") rows.set(placeOf(command), load(input, command));
-    else rows.set(placeOf(command.instance), moved(command.instance, command.kind));
-  }
-  return { ...input, instances: [...rows.values()] };
-}
-
-function load(input: PlanInput, command: LoadCommand): PlanInstance {
-  const before = input.instances.find((instance) => placeOf(instance) === placeOf(command));
-  const heapBytesMax = present(input.blueprints[0]?.slices[command.slice], "what is loaded is wanted").heapBytesMax;
-  expect(nextState(before?.row.state ?? "GONE", "load")).toBe("LOAD");
-  expect(command.modRevision).toBe(before?.modRevision ?? 0);
-  const { node, artifact, index, slice, blueprint, revision, generation, attempt, specDigest } = command;
-  const row = { state: "LOAD" as const, slice, blueprint, revision, generation, attempt, specDigest, sinceMs: 0 };
-  return { node, artifact, index, row, heapBytesMax, modRevision: 1, unchangedForMs: 0 };
-}
-
-function moved(instance: PlanInstance, event: "activate" | "deactivate" | "unload" | "begin" | "done"): PlanInstance {
-  const state = nextState(instance.row.state, event);
-  if (state === "refuse" || state === "GONE") throw new RangeError(`${event} in ${instance.row.state}`);
-  return { ...instance, unchangedForMs: 0, row: { ...instance.row, state } };
-}
-
-function idOf({ node }: PlanNode): PlanNode["node"] {
-  return node;
-}
-
-/** Every node that is there takes one step with each of its instances; time passes, so that no back-off is left. */
-function work(input: PlanInput): PlanInput {
-  const atWork = new Set(input.nodes.filter(({ status }) => status === "ready" || status === "leaving").map(idOf));
-  const instances = input.instances.flatMap((instance) => {
-    const aged = { ...instance, unchangedForMs: instance.unchangedForMs + 100_000 };
-    if (!atWork.has(instance.node)) return [aged];
-    const { state } = instance.row;
-    if (state === "UNLOADING") return [];
-    if (nextState(state, "begin") !== "refuse") return [moved(aged, "begin")];
-    return nextState(state, "done") === "refuse" ? [aged] : [moved(aged, "done")];
-  });
-  return { ...input, instances };
-}
-
-/** Plans and works until nothing is left to do, and gives every state on the way. */
-function converge(start: PlanInput): readonly PlanInput[] {
-  const history = [start];
-  for (let round = 0; round < 120; round++) {
-    const input = present(history.at(-1), "the history has its start");
-    const { commands } = plan(input);
-    const next = work(execute(input, commands));
-    history.push(next);
-    if (commands.length === 0 && JSON.stringify(statesOf(next)) === JSON.stringify(statesOf(input))) return history;
-  }
-  throw new RangeError("the plan does not come to rest");
-}
-
-function statesOf({ instances }: PlanInput): readonly string[] {
-  return instances.map((instance) => `${placeOf(instance)} ${instance.row.state}`);
 }
 
 test("from any state the plan rests with exactly what is wanted, all active, none on a node gone or leaving", () => {
@@ -232,8 +165,9 @@ test("no node is given more than its memory, and no slice more than its instance
     const count = present(start.blueprints[0]?.slices["orders"], "there is one slice").instances;
     for (const input of converge(start)) {
       expect(input.instances.length).toBeLessThanOrEqual(2 * count);
-      const { commands } = plan(input);
-      const after = execute(input, commands).instances;
+      const planned = plan(input);
+      const { commands } = planned;
+      const after = execute(input, planned).instances;
       for (const { node, memoryBytes } of input.nodes) {
         if (!commands.some((command) => command.kind === "load" && command.node === node)) continue;
         const there = after.filter((instance) => instance.node === node);

@@ -1,10 +1,8 @@
 // A crash at every moment of a deployment: whatever was under way, the end is the same.
 import { afterEach, describe, expect, test } from "vitest";
-import { LEADER_KEY } from "../../src/kvstore/core/key.ts";
-import type { Txn } from "../../src/kvstore/core/schema.ts";
-import type { Kv, KvCallOptions } from "../../src/kvstore/kv.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
+import { LastWords } from "../support/last-words.ts";
 
 const SHOP = blueprintOf({ orders: sliceOf("orders", 3), pricing: sliceOf("pricing", 2) });
 /** From the first command to the last ACTIVE takes about 80 ms here; each work of a host takes 20. */
@@ -44,45 +42,6 @@ test.each(MOMENTS_MS)("a node that crashes %d ms into a deployment and stays awa
   const workers = [...world.nodes.values()].flatMap(({ host }) => [...host.hosted().keys()]);
   expect(workers).toHaveLength(5);
 });
-
-/** A leader whose store, at its `at`-th use of it as the leader, does not answer any more. */
-class LastWords {
-  readonly kv: Kv;
-  isArmed = false;
-  isReached = false;
-  private uses = 0;
-
-  constructor(kv: Kv, at: number, fate: "lost" | "applied") {
-    const meet = <T>(options: KvCallOptions | undefined, use: () => Promise<T>): Promise<T> => {
-      if (!this.isArmed || ++this.uses !== at) return use();
-      this.isReached = true;
-      if (fate === "applied") void use();
-      return new Promise((_, reject) => {
-        options?.signal?.addEventListener("abort", () => reject(new RangeError("the node was killed")));
-      });
-    };
-    this.kv = {
-      get: (key, options) => (key === LEADER_KEY ? meet(options, () => kv.get(key, options)) : kv.get(key, options)),
-      list: (query, options) => kv.list(query, options),
-      watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
-      transact: (txn, options) => {
-        const write = () => kv.transact(txn, options);
-        return isCommand(txn) ? meet(options, write) : write();
-      },
-      get revision() {
-        return kv.revision;
-      },
-      get oldestRevision() {
-        return kv.oldestRevision;
-      },
-    };
-  }
-}
-
-/** A write of the leader that is not about leading itself. */
-function isCommand({ compare, then }: Txn): boolean {
-  return compare.some(({ key }) => key === LEADER_KEY) && then.every(({ key }) => !key.startsWith("leader"));
-}
 
 /** Two of each stand evenly without the third node too: nothing is moved when it comes back. */
 const PAIRS = blueprintOf(Object.fromEntries(["orders", "pricing", "stock"].map((name) => [name, sliceOf(name, 2)])));

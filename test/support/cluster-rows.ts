@@ -36,8 +36,10 @@ const STALL_MS = { LOADING: 150_000, ACTIVATING: 90_000, DEACTIVATING: 60_000, U
 
 /** What a plan is made from; nothing where nothing is said. */
 export function inputOf(input: Partial<PlanInput>): PlanInput {
-  const nothing = { blueprints: [], frozen: new Set<string>(), nodes: [], instances: [], unreadable: [] };
-  return { ...nothing, stallMs: STALL_MS, ...input };
+  const nothing = {
+    blueprints: [], frozen: new Set<string>(), nodes: [], instances: [], rollouts: [], unreadable: [],
+  };
+  return { ...nothing, revisionOf: () => undefined, stallMs: STALL_MS, ...input };
 }
 
 /** Instance `index` of a slice of `blueprint`, as it stands on `node`. */

@@ -202,6 +202,11 @@ export class ClusterWorld {
     return rows.filter(({ value }) => value.row.slice === slice).map(({ value }) => value.artifact);
   }
 
+  /** The row of a slice's rollout. */
+  rollout(slice: string) {
+    return [...this.observer.rollouts.rows().values()].find(({ value }) => value.slice === slice)?.value.row;
+  }
+
   row(node: string, slice: string) {
     const rows = [...this.observer.slices.rows().values()];
     return rows.find(({ value }) => value.node === node && value.row.slice === slice)?.value.row;

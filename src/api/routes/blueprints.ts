@@ -32,7 +32,7 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       method: "GET",
       path: "/v1/blueprints/:name/status",
       summary: "Wanted and actual instances of a blueprint's slices",
-      answer: "{ name, revision, slices: { [slice]: { artifact, want, active, instances, unplaced? } } }",
+      answer: "{ name, revision, slices: { [slice]: { artifact, want, active, instances, unplaced?, rollout? } } }",
       handle: async (request) => {
         const name = request.param("name");
         return jsonResponse(200, found(name, await blueprints.status(name)));

@@ -23,6 +23,13 @@ const instanceSchema = z.object({
   since: z.number(),
   error: z.unknown().optional(),
 });
+const rolloutSchema = z.object({
+  strategy: z.string(),
+  stage: z.string(),
+  from: z.object({ artifact: z.string(), revision: z.number() }),
+  to: z.object({ artifact: z.string(), revision: z.number() }),
+  reason: z.string().optional(),
+});
 const sliceSchema = z.object({
   artifact: z.string(),
   want: z.number(),
@@ -30,6 +37,7 @@ const sliceSchema = z.object({
   instances: z.array(instanceSchema),
   unplaced: z.object({ count: z.number(), reason: z.string() }).optional(),
   waitsFor: z.array(z.string()).optional(),
+  rollout: rolloutSchema.optional(),
 });
 const statusSchema = z.object({
   name: z.string(),
@@ -157,7 +165,10 @@ function readStatus(session: Session, name: string): Promise<Status> {
   return session.api.get(statusSchema, `${apiPath(BLUEPRINTS, name)}/status`);
 }
 
-/** Reports each instance that changed its state, until all wanted ones are ACTIVE. @throws AetherError E_TIMEOUT */
+/**
+ * Reports each instance that changed its state, until all wanted ones are ACTIVE and no other version runs.
+ * @throws AetherError E_TIMEOUT; E_ROLLED_BACK when a new version did not work
+ */
 export async function waitUntilActive(session: Session, name: string, seconds: number): Promise<void> {
   const { io } = session;
   const startMs = io.nowMs();
@@ -165,7 +176,10 @@ export async function waitUntilActive(session: Session, name: string, seconds: n
   for (;;) {
     const status = await readStatus(session, name);
     reportChanges(io, status, shown);
-    const missing = Object.entries(status.slices).filter(([, slice]) => slice.active < slice.want);
+    const slices = Object.entries(status.slices);
+    const turned = slices.filter(([, slice]) => slice.rollout?.stage === "rolled-back");
+    if (turned.length > 0) throw rolledBack(turned);
+    const missing = slices.filter(([, slice]) => slice.active < slice.want || isUnderWay(slice));
     if (missing.length === 0) return;
     if (io.nowMs() - startMs > seconds * 1_000) {
       const found = missing.map(([slice, wanted]) => missingText(slice, wanted)).join(", ");
@@ -175,6 +189,16 @@ export async function waitUntilActive(session: Session, name: string, seconds: n
     }
     await io.sleep(POLL_MS);
   }
+}
+
+function isUnderWay({ rollout }: Status["slices"][string]): boolean {
+  return rollout !== undefined && rollout.stage !== "done" && rollout.stage !== "rolled-back";
+}
+
+function rolledBack(slices: readonly (readonly [string, Status["slices"][string]])[]): AetherError {
+  const found = slices.map(([slice, { rollout }]) =>
+    `${slice} runs ${rollout?.from.artifact} again: ${rollout?.reason ?? "no reason was given"}`);
+  return new AetherError("E_ROLLED_BACK", found.join("; "), { outcome: "none" });
 }
 
 function reportChanges(io: CliIo, status: Status, shown: Map<string, string>): void {
@@ -201,17 +225,25 @@ function statusText(status: Status): string {
     ]);
   });
   const heads = ["SLICE", "ARTIFACT", "ACTIVE", "NODE", "STATE", "ERROR"];
-  const reasons = Object.entries(status.slices).flatMap(([slice, wanted]) =>
-    wanted.unplaced === undefined && wanted.waitsFor === undefined ? [] : `\n${missingText(slice, wanted)}`,
-  );
+  const reasons = Object.entries(status.slices).flatMap(([slice, wanted]) => {
+    const isMissing = wanted.unplaced !== undefined || wanted.waitsFor !== undefined || isUnderWay(wanted);
+    return isMissing || wanted.rollout?.stage === "rolled-back" ? `\n${missingText(slice, wanted)}` : [];
+  });
   return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${reasons.join("")}`;
 }
 
-function missingText(slice: string, { active, want, unplaced, waitsFor }: Status["slices"][string]): string {
+function missingText(slice: string, { active, want, unplaced, waitsFor, rollout }: Status["slices"][string]): string {
   const awaited = waitsFor === undefined ? "" : ` (waits for ${waitsFor.join(", ")} to serve)`;
-  const found = `${slice} ${active} of ${want}${awaited}`;
+  const found = `${slice} ${active} of ${want}${awaited}${rollout === undefined ? "" : ` (${rolloutText(rollout)})`}`;
   if (unplaced === undefined) return found;
   return `${found} (${unplaced.count} without a node: ${UNPLACED_TEXT[unplaced.reason] ?? unplaced.reason})`;
+}
+
+function rolloutText({ strategy, stage, from, to, reason }: z.output<typeof rolloutSchema>): string {
+  const versions = from.artifact === to.artifact
+    ? `${to.artifact} of revision ${to.revision}, before of revision ${from.revision}`
+    : `from ${from.artifact} to ${to.artifact}`;
+  return `${strategy}, ${stage}: ${versions}${reason === undefined ? "" : `; ${reason}`}`;
 }
 
 function errorText(instance: Instance): string {

@@ -2,6 +2,7 @@
 import type { ArtifactId, Digest, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../slices/core/blueprint.ts";
 import type { InstanceFailure, InstanceRow } from "../../slices/core/instance-row.ts";
+import type { RolloutRow } from "../../slices/core/rollout-row.ts";
 import type { PlanNode, UnplacedReason } from "./placement.ts";
 
 /** Where a row of `slices/…` is, whatever it says. */
@@ -30,6 +31,15 @@ export interface StallLimits {
   readonly UNLOADING: number;
 }
 
+/** One row of `rollouts/…`. */
+export interface PlanRollout {
+  readonly blueprint: string;
+  readonly slice: string;
+  /** Undefined for a row that cannot be read: the next rollout of the slice writes it anew. */
+  readonly row: RolloutRow | undefined;
+  readonly modRevision: number;
+}
+
 export interface PlanInput {
   /** The current revision of every blueprint that is not deleted and can be read. */
   readonly blueprints: readonly ResolvedBlueprint[];
@@ -37,6 +47,9 @@ export interface PlanInput {
   readonly frozen: ReadonlySet<string>;
   readonly nodes: readonly PlanNode[];
   readonly instances: readonly PlanInstance[];
+  readonly rollouts: readonly PlanRollout[];
+  /** A revision of a blueprint, while it is kept. */
+  readonly revisionOf: (name: string, revision: number) => ResolvedBlueprint | undefined;
   /** Rows that are there and cannot be read: each is left alone and counts as one instance of its artifact. */
   readonly unreadable: readonly PlanPlace[];
   readonly stallMs: StallLimits;
@@ -57,6 +70,17 @@ export interface LoadCommand {
   readonly error?: InstanceFailure;
   /** The row to overwrite; 0: there must be none. */
   readonly modRevision: number;
+  /** The row of the slice's rollout as the plan saw it; 0: there must be none. */
+  readonly rolloutRevision: number;
+}
+
+/** A row of `rollouts/…` to be written before anything else is done with its slice, or deleted. */
+export interface RolloutCommand {
+  readonly blueprint: string;
+  readonly slice: string;
+  /** When it is written is for the writer; undefined: the blueprint has no such slice any more. */
+  readonly row: Omit<RolloutRow, "sinceMs"> | undefined;
+  readonly modRevision: number;
 }
 
 export type PlanCommand =
@@ -74,6 +98,7 @@ export interface Unplaced {
 }
 
 export interface Plan {
+  readonly rollouts: readonly RolloutCommand[];
   readonly commands: readonly PlanCommand[];
   readonly unplaced: readonly Unplaced[];
   /** Instances whose nodes are on duty and have not moved them for too long; a person may want to know. */

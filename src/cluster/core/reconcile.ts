@@ -5,31 +5,28 @@
 // A stable state plans nothing. Nothing moves that need not, but one instance at a time from a crowded node to one that
 // has at least two less. What serves ends only when its successor serves, or, where no node has the memory for both,
 // when at least `minAvailable` go on serving without it. Instances of a node that is to be drained leave in the same
-// way; with nowhere to go, and others needed, they stay.
+// way; with nowhere to go, and others needed, they stay. A new version replaces what serves step by step, within what
+// the blueprint's `rollout` allows (rollout/course.ts says where to).
 // What cannot be read stays as it is: not to know what is wanted is no reason to end what runs.
 import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
-import type { ResolvedBlueprint, ResolvedSlice } from "../../slices/core/blueprint.ts";
+import type { ResolvedBlueprint } from "../../slices/core/blueprint.ts";
 import { isTransitional, nextState } from "../../slices/core/lifecycle.ts";
-import { specDigestOf } from "../../slices/core/spec-digest.ts";
+import { ROLLOUT_DEFAULT } from "../../sdk/rollout.ts";
 import { chooseKept } from "./choose-kept.ts";
 import { wouldEvenOut } from "./even-out.ts";
 import { backOffMs } from "./failure-class.ts";
 import { chooseLeavers } from "./make-room.ts";
 import { Board, pickNode, Spread, type PlanNode } from "./placement.ts";
 import type {
-  LoadCommand, Plan, PlanCommand, PlanInput, PlanInstance, PlanPlace, StallLimits, Unplaced,
+  LoadCommand, Plan, PlanCommand, PlanInput, PlanInstance, PlanPlace, PlanRollout, RolloutCommand, StallLimits,
+  Unplaced,
 } from "./plan-types.ts";
+import { courseOf } from "./rollout/course.ts";
+import { wantedNow, type Wanted } from "./rollout/wanted.ts";
 
 /** A command that its node has not begun after this long is worth a line in the log. */
 const BEGIN_MS_MAX = 30_000;
-
-interface Wanted {
-  readonly blueprint: ResolvedBlueprint;
-  readonly slice: string;
-  readonly resolved: ResolvedSlice;
-  readonly specDigest: LoadCommand["specDigest"];
-}
 
 /** What the leader has to command, in the order in which to do it. */
 export function plan(input: PlanInput): Plan {
@@ -37,6 +34,7 @@ export function plan(input: PlanInput): Plan {
   planning.forgetGone();
   for (const wanted of wantedSlices(input.blueprints)) planning.reconcileSlice(wanted);
   planning.retireUnwanted();
+  planning.forgetRollouts();
   return planning.result();
 }
 
@@ -48,6 +46,10 @@ class Planning {
   private readonly rowsBySlice: Map<string, PlanInstance[]>;
   private readonly unreadable: readonly PlanPlace[];
   private readonly forgotten: readonly PlanPlace[];
+  private readonly frozen: PlanInput["frozen"];
+  private readonly revisionOf: PlanInput["revisionOf"];
+  private readonly rolloutBySlice: Map<string, PlanRollout>;
+  private readonly rollouts: RolloutCommand[] = [];
   private readonly commands: PlanCommand[] = [];
   private readonly unplaced: Unplaced[] = [];
   private readonly stalled: readonly PlanInstance[];
@@ -60,6 +62,9 @@ class Planning {
     this.statusOf = new Map(nodes.map(({ node, status }) => [node, status]));
     this.board = new Board(nodes);
     this.stallMs = input.stallMs;
+    this.frozen = input.frozen;
+    this.revisionOf = input.revisionOf;
+    this.rolloutBySlice = new Map(input.rollouts.map((rollout) => [nameOf(rollout.blueprint, rollout.slice), rollout]));
     const instances = [...input.instances].sort(compareInstances);
     const unreadable = [...input.unreadable].sort(comparePlaces);
     this.forgotten = [...instances, ...unreadable].filter((place) => this.isGone(place));
@@ -79,6 +84,22 @@ class Planning {
   reconcileSlice(wanted: Wanted): void {
     const rows = this.rowsBySlice.get(wanted.slice) ?? [];
     this.rowsBySlice.delete(wanted.slice);
+    const { blueprint: { name }, slice } = wanted;
+    const rollout = this.rolloutBySlice.get(nameOf(name, slice));
+    this.rolloutBySlice.delete(nameOf(name, slice));
+    const { revisionOf } = this;
+    const isServing = (instance: PlanInstance): boolean => this.isServing(instance);
+    const course = courseOf({ wanted, rows, rollout, isServing, revisionOf });
+    if (course.kind === "replace") this.replace(course.wanted, rows, course.isUnderWay);
+    else {
+      const modRevision = rollout?.modRevision ?? 0;
+      this.rollouts.push({ blueprint: name, slice, row: course.row, modRevision });
+    }
+  }
+
+  /** Comes as close to what is wanted as one step can; what is of another version goes as it comes. */
+  private replace(wanted: Wanted, rows: readonly PlanInstance[], isUnderWay: boolean): void {
+    const isReplacing = isUnderWay || rows.some((one) => one.row.state === "ACTIVE" && !isCurrent(wanted, one));
     const [matching, outdated] = split(rows, (one) => isCurrent(wanted, one) && !this.isLeaving(one.node));
     // What is being unloaded comes back only as a new row; everything else can still serve.
     const [ending, candidates] = split(matching, ({ row }) => row.state === "UNLOAD" || row.state === "UNLOADING");
@@ -89,8 +110,10 @@ class Planning {
       if (kept.has(instance) || instance === mover) this.advance(wanted, instance);
       else this.retire(instance);
     }
-    const unplaced = this.placeMissing(wanted, kept);
-    this.retireOutdated(wanted, { kept, outdated, unplaced });
+    const { surge } = settingsOf(wanted);
+    const room = isReplacing ? wanted.resolved.instances + surge - rows.length : Number.POSITIVE_INFINITY;
+    const unplaced = this.placeMissing(wanted, kept, room);
+    this.retireOutdated(wanted, { kept, outdated, unplaced, isReplacing });
     if (kept.size === rows.length) this.moveOne(wanted, kept);
   }
 
@@ -99,9 +122,16 @@ class Planning {
     for (const rows of this.rowsBySlice.values()) for (const instance of rows) this.retire(instance);
   }
 
+  /** Rows about slices that no blueprint has any more. */
+  forgetRollouts(): void {
+    for (const { blueprint, slice, modRevision } of this.rolloutBySlice.values()) {
+      if (!this.frozen.has(blueprint)) this.rollouts.push({ blueprint, slice, row: undefined, modRevision });
+    }
+  }
+
   result(): Plan {
-    const { commands, unplaced, stalled, againInMs } = this;
-    return { commands, unplaced, stalled, againInMs };
+    const { rollouts, commands, unplaced, stalled, againInMs } = this;
+    return { rollouts, commands, unplaced, stalled, againInMs };
   }
 
   private addToBoard({ node, artifact, index, row, heapBytesMax }: PlanInstance): void {
@@ -152,7 +182,7 @@ class Planning {
   private loadAgain(wanted: Wanted, instance: PlanInstance): void {
     const { row } = instance;
     // A new revision is somebody's word that it may work now, even where nothing visible changed.
-    const isRevised = row.revision < wanted.blueprint.revision;
+    const isRevised = row.revision < wanted.revision;
     if (row.error?.fatal === true && !isRevised) return;
     const waitMs = isRevised ? 0 : backOffMs(row.attempt) - instance.unchangedForMs;
     if (waitMs > 0) {
@@ -168,13 +198,14 @@ class Planning {
     });
   }
 
-  /** Returns what has no place. */
-  private placeMissing(wanted: Wanted, kept: ReadonlySet<PlanInstance>): Unplaced | undefined {
+  /** Loads at most as many as there is room for beside what is there. Returns what has no place. */
+  private placeMissing(wanted: Wanted, kept: ReadonlySet<PlanInstance>, room: number): Unplaced | undefined {
     const { blueprint, slice, resolved } = wanted;
     const unreadable = this.unreadable.filter(({ artifact }) => artifact === resolved.artifact);
     const occupied = [...kept, ...unreadable].map(({ node }) => node);
     const spread = new Spread(this.board, occupied);
-    for (let count = resolved.instances - occupied.length; count > 0; count--) {
+    const missing = resolved.instances - occupied.length;
+    for (let count = missing; count > Math.max(0, missing - room); count--) {
       const picked = pickNode(this.board, resolved, spread);
       if (picked.kind === "none") {
         const unplaced = { blueprint: blueprint.name, slice, count, reason: picked.reason };
@@ -190,15 +221,17 @@ class Planning {
   }
 
   /**
-   * Instances of another artifact or config, and those on nodes that are to be drained, end one by one, each when the
-   * wanted number serves without it.
+   * Instances of another version, and those on nodes that are to be drained, end one by one, each when enough serve
+   * without it: all that are wanted, or, of another version, as many as its rollout leaves.
    */
-  private retireOutdated(wanted: Wanted, { kept, outdated, unplaced }: Replacement): void {
+  private retireOutdated(wanted: Wanted, { kept, outdated, unplaced, isReplacing }: Replacement): void {
     const [active, idle] = split(outdated, ({ row }) => row.state === "ACTIVE");
     for (const instance of idle) this.retire(instance);
     const { resolved } = wanted;
     const successors = [...kept].filter((instance) => this.isServing(instance)).length;
-    const staying = this.chooseKept(active, Math.max(0, resolved.instances - successors));
+    const missing = isReplacing ? settingsOf(wanted).unavailable : 0;
+    const floor = Math.max(resolved.instances - missing, resolved.minAvailable);
+    const staying = this.chooseKept(active, Math.max(0, Math.min(floor, resolved.instances) - successors));
     for (const instance of active) if (!staying.has(instance)) this.retire(instance);
     // With no node on duty at all nothing is gained by serving less.
     if (unplaced === undefined || unplaced.reason === "no-node") return;
@@ -289,10 +322,21 @@ interface Replacement {
   readonly outdated: readonly PlanInstance[];
   /** Successors that no node may have, and why. */
   readonly unplaced: Unplaced | undefined;
+  /** Whether one version takes the place of another, not only one instance that of another of its kind. */
+  readonly isReplacing: boolean;
+}
+
+function settingsOf({ resolved }: Wanted) {
+  return resolved.rollout ?? ROLLOUT_DEFAULT;
+}
+
+/** Two names as one: neither of them has a slash. */
+function nameOf(blueprint: string, slice: string): string {
+  return `${blueprint}/${slice}`;
 }
 
 function loadCommand(wanted: Wanted, node: NodeId, index: number): LoadCommand {
-  const { blueprint, slice, resolved, specDigest } = wanted;
+  const { blueprint, slice, resolved, specDigest, revision, rolloutRevision } = wanted;
   return {
     kind: "load",
     node,
@@ -300,15 +344,16 @@ function loadCommand(wanted: Wanted, node: NodeId, index: number): LoadCommand {
     index,
     slice,
     blueprint: blueprint.name,
-    revision: blueprint.revision,
+    revision,
     specDigest,
     generation: 1,
     attempt: 1,
     modRevision: 0,
+    rolloutRevision,
   };
 }
 
-/** Whether the instance runs what the blueprint wants now, whatever revision it was made from. */
+/** Whether the instance runs what is wanted now, whatever revision it was made from. */
 function isCurrent(wanted: Wanted, { artifact, row }: PlanInstance): boolean {
   return artifact === wanted.resolved.artifact && row.specDigest === wanted.specDigest;
 }
@@ -341,9 +386,7 @@ function isOnTheWayOut(state: PlanInstance["row"]["state"]): boolean {
 
 function wantedSlices(blueprints: readonly ResolvedBlueprint[]): readonly Wanted[] {
   const wanted = blueprints.flatMap((blueprint) =>
-    Object.entries(blueprint.slices).map(([slice, resolved]): Wanted => ({
-      blueprint, slice, resolved, specDigest: specDigestOf(resolved),
-    })),
+    Object.entries(blueprint.slices).map(([slice, resolved]) => wantedNow(blueprint, slice, resolved)),
   );
   return wanted.sort((a, b) => compareText(a.slice, b.slice));
 }

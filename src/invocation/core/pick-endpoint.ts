@@ -1,10 +1,10 @@
 // Owns: which endpoint gets the next attempt: the version the caller was resolved with or the newest it declared to
-// take, an endpoint that works and was not tried yet, then the better of two, with this node preferred as long as it
-// is not the busier one by far.
+// take (while the slice changes versions, any of them), an endpoint that works and was not tried yet, then the better
+// of two, with this node preferred as long as it is not the busier one by far.
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { Endpoint, EndpointGroup, EndpointSet } from "../../cluster/endpoint-lookup.ts";
-import { mayReplace } from "../../slices/core/version-fit.ts";
+import { mayReplace, type WantedVersion } from "../../slices/core/version-fit.ts";
 import type { Standing } from "./breaker.ts";
 import type { EndpointLoad } from "./endpoint-loads.ts";
 
@@ -53,6 +53,7 @@ const UNUSABLE = 5;
 export function pickEndpoint(request: PickRequest): Picked | undefined {
   const { endpoints, artifact, range } = request;
   if (artifact === undefined) return pickFrom(endpoints.all, request);
+  if (endpoints.split !== undefined) return pickFrom(groupForCaller({ artifact, range }, endpoints), request);
   const exact = endpoints.versions.get(artifact);
   const picked = exact === undefined ? undefined : pickFrom(exact, request);
   if (picked !== undefined) return picked;
@@ -62,6 +63,18 @@ export function pickEndpoint(request: PickRequest): Picked | undefined {
     if (replacement !== undefined) return replacement;
   }
   return undefined;
+}
+
+/** The endpoints of all versions that will do for a caller. */
+function groupForCaller(caller: WantedVersion, { all, versions }: EndpointSet): EndpointGroup {
+  const groups = [...versions].flatMap(([offered, group]) =>
+    offered === caller.artifact || mayReplace(offered, caller) ? group : [],
+  );
+  if (groups.length === versions.size) return all;
+  return {
+    endpoints: groups.flatMap(({ endpoints }) => endpoints),
+    local: groups.flatMap(({ local }) => local),
+  };
 }
 
 function pickFrom(group: EndpointGroup, request: PickRequest): Picked | undefined {

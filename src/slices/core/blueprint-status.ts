@@ -3,6 +3,7 @@
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
+import type { RolloutRow, RolloutVersion } from "./rollout-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
 export interface InstanceStatus {
@@ -35,7 +36,23 @@ export interface SliceStatus {
   readonly unplaced?: Pick<UnplacedInstances, "count" | "reason">;
   /** Slices that must serve before more instances of this one are activated, and do not. */
   readonly waitsFor?: readonly string[];
+  /** How it came, or comes, to what the blueprint wants; absent while no other version served before. */
+  readonly rollout?: RolloutStatus;
 }
+
+export interface RolloutStatus {
+  readonly strategy: RolloutRow["strategy"];
+  readonly stage: RolloutRow["stage"];
+  readonly from: RolloutVersionStatus;
+  readonly to: RolloutVersionStatus;
+  /** When it entered the stage, in milliseconds since the Unix epoch. */
+  readonly since: number;
+  /** Why it was rolled back. */
+  readonly reason?: string;
+}
+
+/** The artifact, and the revision of the blueprint that asked for it. */
+export type RolloutVersionStatus = Pick<RolloutVersion, "artifact" | "revision">;
 
 export interface BlueprintStatus {
   readonly name: string;
@@ -52,16 +69,25 @@ export interface StatusRow {
   readonly row: InstanceRow | undefined;
 }
 
+/** What besides the rows of its instances says how a blueprint stands. */
+export interface StatusFacts {
+  readonly unplaced: readonly UnplacedInstances[];
+  /** By slice: the rollouts that are about what the blueprint wants now. */
+  readonly rollouts: ReadonlyMap<string, RolloutRow>;
+}
+
 export function blueprintStatusOf(
   blueprint: ResolvedBlueprint,
   rows: readonly StatusRow[],
-  unplaced: readonly UnplacedInstances[],
+  { unplaced, rollouts }: StatusFacts,
 ): BlueprintStatus {
   const slices = new Map<string, SliceStatus>();
   for (const [slice, { artifact, instances }] of Object.entries(blueprint.slices)) {
     const missing = unplaced.find((one) => one.blueprint === blueprint.name && one.slice === slice);
     const more = missing === undefined ? {} : { unplaced: { count: missing.count, reason: missing.reason } };
-    slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more });
+    const rollout = rollouts.get(slice);
+    const course = rollout === undefined ? {} : { rollout: rolloutStatusOf(rollout) };
+    slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more, ...course });
   }
   const digests = new Map(Object.entries(blueprint.slices).map(([slice, wanted]) => [slice, specDigestOf(wanted)]));
   for (const found of rows) {
@@ -87,6 +113,12 @@ function withAwaited(
     return awaited !== undefined && awaited.want > 0 && !awaited.instances.some(({ state }) => state === "ACTIVE");
   });
   return status.active >= status.want || waitsFor.length === 0 ? status : { ...status, waitsFor };
+}
+
+function rolloutStatusOf({ strategy, stage, target, previous, sinceMs, reason }: RolloutRow): RolloutStatus {
+  const versionOf = ({ artifact, revision }: RolloutVersion): RolloutVersionStatus => ({ artifact, revision });
+  const why = reason === undefined ? {} : { reason };
+  return { strategy, stage, from: versionOf(previous), to: versionOf(target), since: sinceMs, ...why };
 }
 
 /** The slice of the blueprint that a row belongs to; of a damaged row only its artifact is known. */

@@ -8,6 +8,7 @@ import {
   concurrencySchema, heapBytesSchema, INSTANCES_MAX, labelsSchema, variablesSchema,
 } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
+import { rolloutSchema, type RolloutSettings } from "../../sdk/rollout.ts";
 import {
   artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
 } from "./instance-spec.ts";
@@ -29,6 +30,8 @@ export interface ResolvedSlice {
   readonly labels: Readonly<Record<string, string>>;
   /** Planned moves leave at least so many instances active. */
   readonly minAvailable: number;
+  /** How it gets from one version to the next; absent: as `ROLLOUT_DEFAULT`. */
+  readonly rollout?: RolloutSettings;
 }
 
 /** The value of `blueprints/{name}/{revision}`: immutable. */
@@ -60,6 +63,7 @@ const resolvedSliceSchema = z.object({
   variables: variablesSchema,
   labels: labelsSchema,
   minAvailable: z.int().min(0).max(INSTANCES_MAX),
+  rollout: rolloutSchema.exactOptional(),
 });
 
 const resolvedBlueprintSchema = z.object({

@@ -6,6 +6,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId } from "../../base/ids.ts";
 import type { SchemaIssue } from "../../base/schema-issues.ts";
 import type { BlueprintDocument, SliceDocument } from "../../sdk/blueprint.ts";
+import { unavailableMax } from "../../sdk/rollout.ts";
 import { parseRoute } from "../../sdk/route.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import { toCanonical } from "./canonical.ts";
@@ -61,7 +62,7 @@ function resolvedSlice(
   manifest: Manifest,
   uses: Readonly<Record<string, ResolvedUse>>,
 ): ResolvedSlice {
-  const { instances, heapBytesMax, concurrency, variables, labels } = document;
+  const { instances, heapBytesMax, concurrency, variables, labels, rollout } = document;
   const { loadAfter } = manifest;
   const routes = resolveRoutes(manifest);
   return {
@@ -75,7 +76,8 @@ function resolvedSlice(
     concurrency,
     variables,
     labels,
-    minAvailable: document.minAvailable ?? Math.max(0, instances - 1),
+    minAvailable: document.minAvailable ?? Math.max(0, instances - Math.max(1, unavailableMax(rollout))),
+    ...(rollout === undefined ? {} : { rollout }),
   };
 }
 

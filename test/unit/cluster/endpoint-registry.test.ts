@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { parseArtifactId, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
-import type { PlacedEndpoint } from "../../../src/cluster/cluster-views.ts";
+import { parseArtifactId, parseDigest, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
+import type { PlacedEndpoint, PlacedRollout } from "../../../src/cluster/cluster-views.ts";
 import { EndpointRegistry } from "../../../src/cluster/endpoint-registry.ts";
 import type { Row, RowListener } from "../../../src/cluster/row-view.ts";
 import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { ResolvedBlueprint } from "../../../src/slices/core/blueprint.ts";
+import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
 import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
 import { sampleManifest } from "../slices-build/sample-artifacts.ts";
 
@@ -21,7 +22,9 @@ class World {
   manifestsRead = 0;
   readonly registry: EndpointRegistry;
   private onEndpoints: RowListener = () => undefined;
+  private readonly rollouts = new Map<KeyText, Row<PlacedRollout>>();
   private onBlueprints: RowListener = () => undefined;
+  private onRollouts: RowListener = () => undefined;
   private onNodes: () => void = () => undefined;
 
   constructor() {
@@ -44,6 +47,7 @@ class World {
           subscribe: (listener) => void (this.onEndpoints = listener),
         },
         blueprints: { subscribe: (listener) => void (this.onBlueprints = listener) },
+        rollouts: { rows: () => this.rollouts, subscribe: (listener) => void (this.onRollouts = listener) },
         currentBlueprints: () => this.blueprints,
       },
       membership: {
@@ -68,6 +72,20 @@ class World {
       return text;
     });
     this.onEndpoints(changed);
+  }
+
+  /** Writes the rollout of a slice of a blueprint, or deletes it. */
+  rollOut(blueprint: string, slice: string, stage: RolloutStage | undefined): void {
+    const text = formatKey({ kind: "rollout", blueprint, slice });
+    const artifact = parseArtifactId("demo:orders:1.0.0");
+    const version = { artifact, specDigest: parseDigest("a".repeat(64)), revision: 1 };
+    const versions = { target: version, previous: version };
+    if (stage === undefined) this.rollouts.delete(text);
+    else {
+      const row = { strategy: "rolling", stage, ...versions, sinceMs: 0 } as const;
+      this.rollouts.set(text, { text, modRevision: 1, value: { blueprint, slice, row } });
+    }
+    this.onRollouts([text]);
   }
 
   apply(...blueprints: readonly ResolvedBlueprint[]): void {
@@ -133,6 +151,25 @@ describe("the endpoints of a method", () => {
     world.suspect("n2");
     expect(heard).toBe(3);
   });
+});
+
+test("endpoints of a slice are shared as its rollout says, as long as it is under way", () => {
+  const world = new World();
+  const splitOf = () => world.registry.find("orders", "show").split;
+  world.change(["orders.show n2 1.0.0/0"]);
+  expect(splitOf()).toBeUndefined();
+  world.rollOut("shop", "orders", "shifting");
+  expect(splitOf()).toEqual({ kind: "even" });
+  world.change(["orders.show n1 1.1.0/0"]);
+  expect(splitOf()).toEqual({ kind: "even" });
+  // What is left of a blueprint that had the slice before says nothing.
+  world.rollOut("old", "orders", "rolled-back");
+  expect(splitOf()).toEqual({ kind: "even" });
+  world.rollOut("shop", "orders", "done");
+  expect(splitOf()).toBeUndefined();
+  world.rollOut("shop", "orders", "rolling-back");
+  world.rollOut("shop", "orders", undefined);
+  expect(splitOf()).toBeUndefined();
 });
 
 describe("what a question costs with 10,000 endpoints", () => {

@@ -155,6 +155,28 @@ describe("choosing a version", () => {
   });
 });
 
+describe("choosing while a slice goes from one version to another", () => {
+  const [old, next, breaking] = [
+    version("n2", "demo:pricing:1.0.0"), version("n3", "demo:pricing:1.1.0"), version("n3", "demo:pricing:2.0.0"),
+  ];
+  const wanted = { artifact: "demo:pricing:1.0.0", range: "^1.0.0" };
+  const chosen = (endpoints: readonly Endpoint[], more: Partial<PickRequest> = wanted): readonly string[] => {
+    const shared = endpointSet(endpoints, SELF, { kind: "even" });
+    return [...pickMany([], { endpoints: shared, ...more }).keys()].sort();
+  };
+
+  test("the calls of all callers go to both versions, and the one they were resolved with does not come first", () => {
+    expect(chosen([old, next])).toEqual([old.id, next.id]);
+    expect(chosen([old, next], { ...wanted, artifact: "demo:pricing:1.1.0" })).toEqual([old.id, next.id]);
+    expect(chosen([old, next], { artifact: undefined, range: undefined })).toEqual([old.id, next.id]);
+  });
+
+  test("a version outside of the declared range gets none of them", () => {
+    expect(chosen([old, next, breaking])).toEqual([old.id, next.id]);
+    expect(chosen([breaking])).toEqual(["none"]);
+  });
+});
+
 describe("what is known of loads", () => {
   const endpoint = endpointOn("n2");
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { present } from "../../../src/base/assert.ts";
 import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
+import { MiB } from "../../../src/base/units.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { Kv, KvReadOptions } from "../../../src/kvstore/kv.ts";
 import type { Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
@@ -9,8 +10,10 @@ import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
 import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
 import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/instance-row.ts";
 import { parseRouteRow, resolveRoutes } from "../../../src/slices/core/route-row.ts";
+import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
 import { ArtifactRepository } from "../../../src/slices/repository.ts";
+import { sliceOf } from "../../support/cluster-rows.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, sampleManifest, type Sample } from "./sample-artifacts.ts";
 
@@ -42,11 +45,24 @@ async function remove(key: KeyText): Promise<void> {
   await local.kv.transact({ compare: [], then: [{ kind: "delete", key }], else: [] });
 }
 
+/** What a blueprint that says nothing of it allows an instance. */
+const BOUNDS = { heapBytesMax: 128 * MiB, concurrency: 64 };
+
 const revisionKey = (revision: number) => formatKey({ kind: "blueprint", name: "shop", revision });
 
 function instanceRow(state: InstanceRowState, more: Partial<InstanceRow> = {}): InstanceRow {
   const life = { revision: 1, generation: 1, sinceMs: 1_700_000_000_000, attempt: 1 };
   return { state, slice: "orders", blueprint: "shop", ...life, ...more };
+}
+
+function rolloutRow(stage: RolloutStage, revisions: { readonly target: number; readonly previous: number }) {
+  const version = (revision: number, variables: Record<string, string>) => ({
+    artifact: "demo:orders:1.0.0", revision, specDigest: specDigestOf(sliceOf("orders", 1, { ...BOUNDS, variables })),
+  });
+  return {
+    strategy: "rolling", stage, sinceMs: 1_700_000_000_000, reason: "start threw",
+    target: version(revisions.target, { CURRENCY: "EUR" }), previous: version(revisions.previous, {}),
+  };
 }
 
 async function push(...samples: readonly Sample[]): Promise<void> {
@@ -185,6 +201,24 @@ describe("applying a blueprint", () => {
     await writeInstance("n1", "demo:orders:1.0.0", 0, instanceRow("ACTIVE", { revision: 25 }));
     await blueprints.apply("shop", orders({ instances: 26 }));
     expect(await keptRevisions()).toEqual([3, ...Array.from({ length: 20 }, (_, index) => index + 7)]);
+  });
+
+  test("keeps the revisions that a rollout names (B4), and all of them while a rollout cannot be read", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    const key = formatKey({ kind: "rollout", blueprint: "shop", slice: "orders" });
+    const applyUpTo = async (from: number, to: number): Promise<void> => {
+      for (let instances = from; instances <= to; instances++) await blueprints.apply("shop", orders({ instances }));
+    };
+    await applyUpTo(1, 2);
+    await write(key, rolloutRow("rolled-back", { target: 2, previous: 1 }));
+    await applyUpTo(3, 25);
+    expect(await keptRevisions()).toEqual([1, 2, ...Array.from({ length: 20 }, (_, index) => index + 6)]);
+    await write(key, { stage: "strange" });
+    await applyUpTo(26, 27);
+    expect((await keptRevisions()).slice(0, 3)).toEqual([1, 2, 6]);
+    await remove(key);
+    await applyUpTo(28, 28);
+    expect((await keptRevisions())[0]).toBe(9);
   });
 
   test("is refused when an artifact goes while it is under way", async () => {
@@ -499,6 +533,29 @@ test("one blueprint or artifact that cannot be read hides no other, and hinders 
 });
 
 describe("the status of a blueprint", () => {
+  test("says how the rollout of what is wanted stands, and nothing of those before", async () => {
+    await push({ artifact: "demo:orders:1.0.0" });
+    const rolloutOf = async () => (await blueprints.status("shop")).slices["orders"]?.rollout;
+    const key = formatKey({ kind: "rollout", blueprint: "shop", slice: "orders" });
+    const next = orders({ variables: { CURRENCY: "EUR" } });
+    await blueprints.apply("shop", orders());
+    await write(key, rolloutRow("rolled-back", { target: 2, previous: 1 }));
+    expect(await rolloutOf()).toBeUndefined();
+    await blueprints.apply("shop", next);
+    expect(await rolloutOf()).toEqual({
+      strategy: "rolling", stage: "rolled-back", reason: "start threw", since: 1_700_000_000_000,
+      from: { artifact: "demo:orders:1.0.0", revision: 1 }, to: { artifact: "demo:orders:1.0.0", revision: 2 },
+    });
+    // More of the same is the same wish; the same after something else is another one.
+    await blueprints.apply("shop", orders({ variables: { CURRENCY: "EUR" }, instances: 2 }));
+    expect(await rolloutOf()).toMatchObject({ stage: "rolled-back" });
+    await blueprints.apply("shop", orders());
+    await blueprints.apply("shop", next);
+    expect(await rolloutOf()).toBeUndefined();
+    await write(key, { stage: "strange" });
+    expect(await rolloutOf()).toBeUndefined();
+  });
+
   test("compares what is wanted with the rows of the instances", async () => {
     await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:orders:1.1.0" });
     await blueprints.apply("shop", orders({ instances: 3 }));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId } from "../../../../src/base/ids.ts";
 import { GiB, MiB } from "../../../../src/base/units.ts";
-import { instanceSpecOf, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
-import type { Plan, PlanCommand, PlanInput } from "../../../../src/cluster/core/plan-types.ts";
+import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
+import type { Plan, PlanCommand, PlanInput, PlanInstance } from "../../../../src/cluster/core/plan-types.ts";
 import { plan } from "../../../../src/cluster/core/reconcile.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
 
@@ -175,17 +175,29 @@ test("a new revision that changes only the count restarts nothing", () => {
   expect(texts({ blueprints: [larger], instances })).toEqual(["load orders/2 on n3"]);
 });
 
-test("an instance with another config ends only when enough successors serve", () => {
+describe("instances with another config", () => {
   const old = [ON_N1, ON_N2];
-  const changed = blueprintOf({ orders: sliceOf("orders", 2, { config: { currency: "EUR" } }) }, 2);
-  expect(texts({ blueprints: [changed], instances: old })).toEqual(["load orders/2 on n3", "load orders/3 on n1"]);
-  const one = instanceOf(changed, "orders", { node: "n3", index: 2 });
-  const loading = instanceOf(changed, "orders", { node: "n1", index: 3 }, { state: "LOADING" });
-  expect(texts({ blueprints: [changed], instances: [...old, one, loading] })).toHaveLength(1);
-  const both = instanceOf(changed, "orders", { node: "n1", index: 3 });
-  expect(texts({ blueprints: [changed], instances: [...old, one, both] })).toEqual([
-    "deactivate orders/0 on n1", "deactivate orders/1 on n2",
-  ]);
+  const changedTo = (change: Partial<ResolvedSlice>) =>
+    blueprintOf({ orders: sliceOf("orders", 2, { config: { currency: "EUR" }, minAvailable: 1, ...change }) }, 2);
+  const changed = changedTo({});
+  const plain = (shop: ResolvedBlueprint, ...more: readonly PlanInstance[]) =>
+    texts({ blueprints: [shop], instances: [...old, ...more] });
+
+  test("end one by one, each when its successor serves", () => {
+    expect(plain(changed)).toEqual(["load orders/2 on n3"]);
+    const coming = instanceOf(changed, "orders", { node: "n3", index: 2 }, { state: "LOADING" });
+    expect(plain(changed, coming)).toEqual([]);
+    const come = instanceOf(changed, "orders", { node: "n3", index: 2 });
+    expect(plain(changed, come)).toEqual(["deactivate orders/1 on n2"]);
+  });
+
+  test("come as many at once, and may be missing as many, as the rollout says", () => {
+    const rolling = (surge: number, unavailable: number) =>
+      plain(changedTo({ rollout: { strategy: "rolling", surge, unavailable } }));
+    expect(rolling(2, 0)).toEqual(["load orders/2 on n3", "load orders/3 on n1"]);
+    expect(rolling(0, 1)).toEqual(["deactivate orders/1 on n2"]);
+    expect(rolling(1, 1)).toEqual(["load orders/2 on n3", "deactivate orders/1 on n2"]);
+  });
 });
 
 test("a new version of what a slice uses restarts none of its instances", () => {
@@ -241,6 +253,9 @@ describe("what a blueprint says of a slice changes something", () => {
     labels: () => [plansFor({}, { instances: [] }), plansFor({ labels: { disk: "ssd" } }, { instances: [] })],
     loadAfter: () => [plansFor({}, loadedOnce), plansFor({ loadAfter: ["pricing"] }, loadedOnce)],
     minAvailable: () => [replaced(1), replaced(2)],
+    rollout: () => [1, 2].map((surge) => plansFor({
+      config: { currency: "EUR" }, rollout: { strategy: "rolling", surge, unavailable: 0 },
+    })) as [Plan, Plan],
     uses: () => [specWith({}), specWith({ pricing: { slice: "pricing", artifact: parseArtifactId("demo:p:1.0.0") } })],
   };
 

@@ -1,0 +1,104 @@
+// Owns: the value of the rows `rollouts/{blueprint}/{slice}`: from which version to which a slice of a blueprint goes,
+// and how far it got. Written by the leader alone, each time by compare on what was there.
+// Does not own: which row comes next (cluster/core/rollout/), what instances do about it (cluster/core/reconcile.ts).
+// A version is what instances are made from (`specDigestOf`): another config is another version of the same artifact.
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { parseDigest, type ArtifactId, type Digest } from "../../base/ids.ts";
+import { ROLLOUT_STRATEGIES, type RolloutStrategy } from "../../sdk/rollout.ts";
+import { artifactIdSchema } from "./instance-spec.ts";
+
+/** What instances are made from: `revision` of the blueprint says it, `specDigest` names it. */
+export interface RolloutVersion {
+  readonly artifact: ArtifactId;
+  readonly specDigest: Digest;
+  readonly revision: number;
+}
+
+export const ROLLOUT_STAGES = ["shifting", "done", "rolling-back", "rolled-back"] as const;
+export type RolloutStage = (typeof ROLLOUT_STAGES)[number];
+
+/** `complete`: nothing of the version that is left runs any more. `fail`: the target does not work. */
+export type RolloutEvent = "complete" | "fail";
+
+export const NEXT_STAGE = {
+  shifting: { complete: "done", fail: "rolling-back" },
+  done: { complete: "refuse", fail: "refuse" },
+  "rolling-back": { complete: "rolled-back", fail: "refuse" },
+  "rolled-back": { complete: "refuse", fail: "refuse" },
+} as const satisfies Record<RolloutStage, Record<RolloutEvent, RolloutStage | "refuse">>;
+
+export interface RolloutRow {
+  readonly strategy: RolloutStrategy;
+  readonly stage: RolloutStage;
+  readonly target: RolloutVersion;
+  /** What served when the rollout began, and serves again if the target does not work. */
+  readonly previous: RolloutVersion;
+  /** The target is what served before a rollout that was called off: it is not left again by itself. */
+  readonly isReturn?: boolean;
+  /** Wall time at which the stage was entered; for people. */
+  readonly sinceMs: number;
+  /** Why it was rolled back. */
+  readonly reason?: string;
+}
+
+const versionSchema = z.object({
+  artifact: artifactIdSchema,
+  specDigest: z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text)),
+  revision: z.int().min(1),
+});
+
+const rolloutRowSchema = z.object({
+  strategy: z.enum(ROLLOUT_STRATEGIES),
+  stage: z.enum(ROLLOUT_STAGES),
+  target: versionSchema,
+  previous: versionSchema,
+  isReturn: z.boolean().exactOptional(),
+  sinceMs: z.number(),
+  reason: z.string().exactOptional(),
+});
+
+/** Parses a stored row. @throws AetherError E_DATA_CORRUPT naming the place that is wrong. */
+export function parseRolloutRow(value: unknown): RolloutRow {
+  const parsed = rolloutRowSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_DATA_CORRUPT", `a row of a rollout does not parse: ${z.prettifyError(parsed.error)}`);
+}
+
+/** Whether instances are still to come or to go because of it. */
+export function isUnderWay({ stage }: Pick<RolloutRow, "stage">): boolean {
+  return stage === "shifting" || stage === "rolling-back";
+}
+
+/** Whether the previous version is what is to run, or comes to be. */
+export function isTurnedBack({ stage }: Pick<RolloutRow, "stage">): boolean {
+  return stage === "rolling-back" || stage === "rolled-back";
+}
+
+/** Revisions between two that are looked at; older ones are not kept. */
+const REVISIONS_LOOKED_AT_MAX = 32;
+
+export interface Wish {
+  readonly specDigest: Digest;
+  readonly revision: number;
+}
+
+/**
+ * Whether a rollout is about what the blueprint wants now. What was rolled back is not tried again because the
+ * blueprint changed elsewhere, but it is when the blueprint wanted something else meanwhile. `digestAt` says what a
+ * revision wanted: undefined when nobody knows any more, "nothing" when it did not have the slice.
+ */
+export function isOfWish(
+  row: RolloutRow,
+  wish: Wish,
+  digestAt: (revision: number) => Digest | "nothing" | undefined,
+): boolean {
+  if (row.target.specDigest !== wish.specDigest) return false;
+  if (!isTurnedBack(row)) return true;
+  const from = Math.max(row.target.revision + 1, wish.revision - REVISIONS_LOOKED_AT_MAX);
+  for (let revision = from; revision < wish.revision; revision++) {
+    const wanted = digestAt(revision);
+    if (wanted !== undefined && wanted !== wish.specDigest) return false;
+  }
+  return true;
+}

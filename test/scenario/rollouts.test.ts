@@ -1,0 +1,186 @@
+// Rollouts with real services on virtual time: what serves on the way, what turns them back, whoever dies meanwhile.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { AetherError } from "../../src/base/errors.ts";
+import { parseArtifactId } from "../../src/base/ids.ts";
+import { formatKey } from "../../src/kvstore/core/key.ts";
+import type { ResolvedBlueprint, ResolvedSlice } from "../../src/slices/core/blueprint.ts";
+import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
+import { ClusterWorld } from "../support/cluster-world.ts";
+import { LastWords } from "../support/last-words.ts";
+
+const NEXT = parseArtifactId("demo:orders:1.1.0");
+const PREVIOUS = "demo:orders:1.0.0";
+const INSTANCES = 3;
+let world: ClusterWorld;
+
+function shop(revision: number, change: Partial<ResolvedSlice> = {}): ResolvedBlueprint {
+  return blueprintOf({ orders: sliceOf("orders", INSTANCES, { minAvailable: INSTANCES - 1, ...change }) }, revision);
+}
+
+function isAllOf(artifact: string): boolean {
+  return world.artifacts("orders").join() === Array.from({ length: INSTANCES }, () => artifact).join() &&
+    world.active("orders").length === INSTANCES;
+}
+
+/** Until `isReached`; the fewest instances that served on the way. */
+async function fewestUntil(isReached: () => boolean, limitMs = 20_000): Promise<number> {
+  let fewest = Number.POSITIVE_INFINITY;
+  await world.until(() => {
+    fewest = Math.min(fewest, world.active("orders").length);
+    return isReached();
+  }, limitMs);
+  return fewest;
+}
+
+function failEverywhere(step: "load" | "activate", error: AetherError | undefined): void {
+  for (const { host } of world.nodes.values()) {
+    for (let index = 0; index < 2 * INSTANCES; index++) host.script(step, `${NEXT}/${index}`, error);
+  }
+}
+
+afterEach(async () => {
+  await world.close();
+  expect(world.fatal).toEqual([]);
+});
+
+describe("a slice of which all instances serve", () => {
+  beforeEach(async () => {
+    world = await ClusterWorld.open();
+    await world.apply(shop(1));
+    await world.until(() => isAllOf(PREVIOUS), 5_000);
+    expect(world.rollout("orders")).toBeUndefined();
+  });
+
+  test("goes to another artifact one instance at a time, with none less serving", async () => {
+    await world.apply(shop(2, { artifact: NEXT }));
+    expect(await fewestUntil(() => world.rollout("orders")?.stage === "done")).toBe(INSTANCES);
+    expect(isAllOf(NEXT)).toBe(true);
+    expect(world.mostRows).toBe(INSTANCES + 1);
+    expect(world.rollout("orders")).toMatchObject({
+      strategy: "rolling", target: { artifact: NEXT, revision: 2 }, previous: { artifact: PREVIOUS, revision: 1 },
+    });
+  });
+
+  test("makes room first where the rollout allows that some are missing and none is too many", async () => {
+    await world.apply(shop(2, { artifact: NEXT, rollout: { strategy: "rolling", surge: 0, unavailable: 1 } }));
+    expect(await fewestUntil(() => world.rollout("orders")?.stage === "done")).toBe(INSTANCES - 1);
+    expect(isAllOf(NEXT)).toBe(true);
+    expect(world.mostRows).toBe(INSTANCES);
+  });
+
+  test("goes back by itself when the new version cannot start, and says why", async () => {
+    failEverywhere("activate", new AetherError("E_HANDLER", "start threw: no database"));
+    await world.apply(shop(2, { artifact: NEXT }));
+    expect(await fewestUntil(() => world.rollout("orders")?.stage === "rolled-back")).toBe(INSTANCES);
+    expect(isAllOf(PREVIOUS)).toBe(true);
+    expect(world.mostRows).toBe(INSTANCES + 1);
+    expect(world.rollout("orders")?.reason).toMatch(
+      /^instance demo:orders:1\.1\.0\/0 on n\d failed in attempt 3 with E_HANDLER: start threw: no database$/,
+    );
+  });
+
+  test("goes back at once when trying again cannot help", async () => {
+    failEverywhere("load", new AetherError("E_INVALID", "the config does not fit"));
+    await world.apply(shop(2, { artifact: NEXT }));
+    await world.until(() => world.rollout("orders")?.stage === "rolled-back", 900);
+    expect(world.rollout("orders")?.reason).toMatch(/ failed with E_INVALID: the config does not fit$/);
+  });
+
+  describe("and of which a version was rolled back", () => {
+    beforeEach(async () => {
+      failEverywhere("load", new AetherError("E_INVALID", "no good"));
+      await world.apply(shop(2, { artifact: NEXT }));
+      await world.until(() => world.rollout("orders")?.stage === "rolled-back", 5_000);
+      failEverywhere("load", undefined);
+    });
+
+    test("does not try it again by itself, nor because the blueprint wants more of it", async () => {
+      await world.apply(shop(3, { artifact: NEXT, instances: 4 }));
+      await world.until(() => world.active("orders").length === 4, 5_000);
+      await world.clock.advance(60_000);
+      expect(new Set(world.artifacts("orders"))).toEqual(new Set([PREVIOUS]));
+    });
+
+    test("replaces an instance of the version that serves when its node is lost", async () => {
+      await world.kill("n3");
+      await world.until(() => isAllOf(PREVIOUS) && world.rows().every((row) => !row.startsWith("n3 ")), 15_000);
+    });
+
+    test("tries it again when the blueprint wanted something else meanwhile, however short", async () => {
+      await world.apply(shop(3));
+      await world.apply(shop(4, { artifact: NEXT }));
+      await world.until(() => isAllOf(NEXT) && world.rollout("orders")?.stage === "done", 20_000);
+    });
+
+    test("goes on to the next version from the one that serves", async () => {
+      const fixed = parseArtifactId("demo:orders:1.1.1");
+      await world.apply(shop(3, { artifact: fixed }));
+      await world.until(() => isAllOf(fixed) && world.rollout("orders")?.stage === "done", 20_000);
+      expect(world.rollout("orders")?.previous).toMatchObject({ artifact: PREVIOUS });
+    });
+  });
+
+  test("whose rollout is overtaken goes back, when that fails, to what had proved itself", async () => {
+    await world.apply(shop(2, { artifact: NEXT }));
+    await world.until(() => new Set(world.artifacts("orders")).size === 2, 5_000);
+    const broken = parseArtifactId("demo:orders:1.2.0");
+    for (const { host } of world.nodes.values()) {
+      for (let index = 0; index < 5; index++) {
+        host.script("load", `${broken}/${index}`, new AetherError("E_INVALID", "no good"));
+      }
+    }
+    await world.apply(shop(3, { artifact: broken }));
+    await fewestUntil(() => world.rollout("orders")?.stage === "rolled-back");
+    expect(isAllOf(PREVIOUS)).toBe(true);
+  });
+
+  test("that is removed half way leaves no row behind", async () => {
+    await world.apply(shop(2, { artifact: NEXT }));
+    await world.until(() => world.rollout("orders") !== undefined, 5_000);
+    await world.remove("shop");
+    await world.until(() => world.rows().length === 0 && world.rollout("orders") === undefined, 5_000);
+  });
+
+  test("whose row of a rollout is damaged gets a new one with the next version", async () => {
+    await world.write(formatKey({ kind: "rollout", blueprint: "shop", slice: "orders" }), { stage: "strange" });
+    await world.apply(shop(2, { artifact: NEXT }));
+    await world.until(() => isAllOf(NEXT) && world.rollout("orders")?.stage === "done", 20_000);
+  });
+});
+
+describe.each(["lost", "applied"] as const)("a leader that dies in a rollout, at a write that is %s", (fate) => {
+  test.each(["works", "fails"] as const)("leaves the next one what it needs, where the target %s", async (outcome) => {
+    let at = 1;
+    for (let isReached = true; isReached; at++) {
+      const words: LastWords[] = [];
+      world = await ClusterWorld.open(undefined, (name, kv) => {
+        if (name !== "n1" || words.length > 0) return kv;
+        words.push(new LastWords(kv, at, fate));
+        return words[0]?.kv ?? kv;
+      });
+      const [last] = words;
+      if (last === undefined) throw new RangeError("n1 has a store");
+      await world.apply(shop(1));
+      await world.until(() => isAllOf(PREVIOUS), 5_000);
+      last.isArmed = true;
+      if (outcome === "fails") failEverywhere("load", new AetherError("E_INVALID", "no good"));
+      await world.apply(shop(2, { artifact: NEXT }));
+      await world.clock.advance(2_000);
+      isReached = last.isReached;
+      if (isReached) {
+        await world.kill("n1");
+        await world.clock.advance(700);
+        world.start("n1");
+        if (outcome === "fails") failEverywhere("load", new AetherError("E_INVALID", "no good"));
+      }
+      const end = outcome === "works" ? "done" : "rolled-back";
+      await world.until(() => world.rollout("orders")?.stage === end, 20_000);
+      await world.until(() => isAllOf(outcome === "works" ? NEXT : PREVIOUS), 5_000);
+      expect(world.mostRows).toBe(INSTANCES + 1);
+      expect(world.fatal).toEqual([]);
+      if (isReached) await world.close();
+    }
+    // The row at the beginning and at the end, and each command in between.
+    expect(at).toBeGreaterThan(outcome === "works" ? 12 : 4);
+  });
+});
