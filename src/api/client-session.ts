@@ -10,12 +10,13 @@ import { parseKeyText } from "../kvstore/core/key.ts";
 import type { TxnOutcome } from "../kvstore/command-outcome.ts";
 import { compacted } from "../kvstore/kv-history.ts";
 import type { KvWatch, KvWatchHandlers } from "../kvstore/kv.ts";
+import type { ClientTurns, ClientWork } from "./client-turns.ts";
 import { parsePrefix } from "./core/kv-keys.ts";
 import { malformed } from "./core/message-fields.ts";
 import { checkTxnCommand } from "./core/txn-command.ts";
 import { decodeFrame, FrameWriter, messagesOf } from "./frame.ts";
 import {
-  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SOCKET_BYTES_MAX, SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX,
+  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SHARE_REQUESTS_MAX, SOCKET_BYTES_MAX, SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX,
   WATCH_BUFFER_BYTES_MAX,
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
@@ -39,14 +40,23 @@ export interface SessionPorts {
     cluster(): { readonly nodes: readonly Pick<ClusterNodeView, "status" | "address">[] };
   };
   readonly clock: Clock;
+  /** Shared by all sessions of the node. */
+  readonly turns: ClientTurns;
   readonly log: Log;
   readonly metrics: ApiMetrics;
   /** Name of this node, told in the hello. */
   readonly node: string;
 }
 
-export class ClientSession {
-  private readonly connection: Connection;
+/** A connection whose other side can be kept from sending more. */
+export interface ClientConnection extends Connection {
+  /** What has arrived is still handed over. */
+  pauseReading(): void;
+  resumeReading(): void;
+}
+
+export class ClientSession implements ClientWork {
+  private readonly connection: ClientConnection;
   private readonly ports: SessionPorts;
   private readonly onClosed: (session: ClientSession) => void;
   private readonly outbox = new FrameWriter();
@@ -58,12 +68,17 @@ export class ClientSession {
   /** Of the protocol, once both have said hello. */
   private version = 0;
   private requestsUnderWay = 0;
+  /** What has arrived and waits for its turn: frames, and before them the messages of one from `nextMessage` on. */
+  private frames: Uint8Array[] = [];
+  private messages: readonly unknown[] = [];
+  private nextMessage = 0;
+  private isReadingPaused = false;
   private isFlushPlanned = false;
   private wasSentAway = false;
   /** Why it ends as soon as nothing is owed to it. */
   private endReason: string | undefined;
 
-  constructor(connection: Connection, ports: SessionPorts, onClosed: (session: ClientSession) => void) {
+  constructor(connection: ClientConnection, ports: SessionPorts, onClosed: (session: ClientSession) => void) {
     this.connection = connection;
     this.ports = ports;
     this.onClosed = onClosed;
@@ -97,9 +112,54 @@ export class ClientSession {
 
   private receive(frame: Uint8Array): void {
     if (this.state === "closed") return;
+    if (this.state === "greeting") {
+      this.guard(() => this.greet(decodeFrame(frame)));
+      return;
+    }
+    this.frames.push(frame);
+    if (!this.ports.turns.enter(this)) this.pauseWhenAhead();
+  }
+
+  /** Begins what has arrived, in its order. */
+  workOff(requestsMax: number): "waits" | "done" {
+    let isDone = true;
+    this.guard(() => (isDone = this.beginWaiting(requestsMax)));
+    return isDone ? "done" : "waits";
+  }
+
+  /** Whether nothing waits any more. */
+  private beginWaiting(requestsMax: number): boolean {
+    for (let begun = 0; this.hasWaiting(); begun++) {
+      if (begun >= requestsMax || !this.ports.turns.take()) return false;
+      this.receiveMessage(parseClientMessage(this.messages[this.nextMessage++]));
+    }
+    if (this.isReadingPaused) this.connection.resumeReading();
+    this.isReadingPaused = false;
+    return true;
+  }
+
+  private hasWaiting(): boolean {
+    while (this.nextMessage >= this.messages.length) {
+      const frame = this.frames.shift();
+      if (frame === undefined) return false;
+      this.messages = messagesOf(frame);
+      this.nextMessage = 0;
+      this.ports.metrics.sessionMessages.add(this.messages.length);
+    }
+    return true;
+  }
+
+  /** Whoever has more than a share waiting is not read until it is worked off: the client feels it, not this node. */
+  private pauseWhenAhead(): void {
+    const isAhead = this.frames.length > 1 || this.messages.length - this.nextMessage > SHARE_REQUESTS_MAX;
+    if (!isAhead || this.isReadingPaused) return;
+    this.isReadingPaused = true;
+    this.connection.pauseReading();
+  }
+
+  private guard(act: () => void): void {
     try {
-      if (this.state === "greeting") this.greet(decodeFrame(frame));
-      else this.receiveMessages(messagesOf(frame));
+      act();
     } catch (error) {
       this.refuseGarbage(toAetherError(error));
     }
@@ -124,11 +184,6 @@ export class ClientSession {
     this.outbox.add(nodeHelloFields(hello));
     // A hello is a frame of its own, not an array of messages.
     for (const frame of this.outbox.take()) this.connection.send(frame.subarray(1));
-  }
-
-  private receiveMessages(messages: readonly unknown[]): void {
-    this.ports.metrics.sessionMessages.add(messages.length);
-    for (const message of messages) this.receiveMessage(parseClientMessage(message));
   }
 
   private receiveMessage(message: ClientMessage): void {
@@ -389,6 +444,10 @@ export class ClientSession {
     if (this.state === "closed") return;
     this.state = "closed";
     this.helloTimer.cancel();
+    this.ports.turns.leave(this);
+    this.frames = [];
+    this.messages = [];
+    this.nextMessage = 0;
     this.reads.close();
     for (const watch of this.watches.values()) watch.cancel();
     for (const call of this.calls.values()) call.abort();

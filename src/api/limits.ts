@@ -20,6 +20,12 @@ export const WATCH_BUFFER_BYTES_MAX = 1 * MiB;
 /** Above this a client reads far too slowly to be kept: the connection is closed. */
 export const SOCKET_BYTES_MAX = 64 * MiB;
 
+/** What one turn of the event loop begins for all clients together; a turn of more would keep votes waiting. */
+export const TURN_REQUESTS_MAX = 4_096;
+export const TURN_MS_MAX = 10;
+/** What one connection begins before the next one that waits has its go. */
+export const SHARE_REQUESTS_MAX = 32;
+
 /** Lines of the log of a slice in one answer, which has 1 MiB at most. */
 export const LOG_LINES_DEFAULT = 100;
 export const LOG_LINES_MAX = 1_000;

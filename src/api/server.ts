@@ -10,6 +10,7 @@ import type { AsyncCloseable } from "../base/resource-stack.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Log } from "../env/telemetry.ts";
 import { ClientSession, type SessionPorts } from "./client-session.ts";
+import { ClientTurns } from "./client-turns.ts";
 import type { ApiConfig } from "./config.ts";
 import { IdleConnections } from "./connections-adapter.ts";
 import { checkOrigin } from "./core/origin.ts";
@@ -44,12 +45,17 @@ const IDLE_TIMEOUT_MS = 30 * SECOND_MS;
 
 const STOPPING = "this node is stopping";
 
+type Answer = Parameters<typeof getRequestListener>[0];
+
 export class ApiServer implements AsyncCloseable {
   private readonly config: ApiConfig;
   private readonly log: Log;
   private readonly metrics: ApiMetrics;
   private readonly env: ApiEnv;
-  private readonly sessionPorts: SessionPorts;
+  private readonly turns: ClientTurns;
+  private stage = "it is opening its data";
+  private answer: Answer = (request) => this.answerStarting(request);
+  private sessionPorts: SessionPorts | undefined;
   private readonly http: Server;
   private readonly connections: IdleConnections;
   private readonly upgrades = new WebSocketServer({
@@ -64,29 +70,43 @@ export class ApiServer implements AsyncCloseable {
   private closed: Promise<void> | undefined;
 
   /**
-   * Listens on `config.api`.
+   * Listens on `config.api`. Until `serve` it says that the process runs, and to everything else that it is starting.
    * @throws AetherError E_PORT_IN_USE, E_CONFIG for an address that this machine does not have.
    */
-  static async open(env: ApiEnv, services: ApiServices, config: ApiConfig): Promise<ApiServer> {
-    const server = new ApiServer(env, services, config);
+  static async open(env: ApiEnv, config: ApiConfig): Promise<ApiServer> {
+    const server = new ApiServer(env, config);
     await server.listen();
     return server;
   }
 
-  private constructor(env: ApiEnv, services: ApiServices, config: ApiConfig) {
+  private constructor(env: ApiEnv, config: ApiConfig) {
     this.env = env;
     this.config = config;
     this.log = env.telemetry.log.child({ area: "api" });
     this.metrics = declareApiMetrics(env.telemetry);
-    this.sessionPorts = {
-      services,
-      clock: env.clock,
-      log: this.log,
-      metrics: this.metrics,
-      node: services.cluster().node,
-    };
-    this.http = this.createHttp(services);
+    this.turns = new ClientTurns(env.clock);
+    this.http = this.createHttp();
     this.connections = new IdleConnections(this.http);
+  }
+
+  /** Said to who asks meanwhile: how far the start is. */
+  tellStarting(stage: string): void {
+    this.stage = stage;
+  }
+
+  /** From now on requests are answered by these services. */
+  serve(services: ApiServices): void {
+    const { clock } = this.env;
+    const { log, metrics, turns } = this;
+    this.sessionPorts = { services, clock, turns, log, metrics, node: services.cluster().node };
+    const app = createHttpApp(apiRoutes(services, this.closing.signal), {
+      clock,
+      log,
+      metrics,
+      onBroken: (failure) => services.onBroken(failure),
+      elsewhere: (method, path) => findSliceRoute(services, method, path),
+    });
+    this.answer = app.fetch;
   }
 
   /** The address clients use, with the port that was really taken. */
@@ -107,17 +127,8 @@ export class ApiServer implements AsyncCloseable {
     return this.closed;
   }
 
-  private createHttp(services: ApiServices): Server {
-    const { clock } = this.env;
-    const routes = apiRoutes(services, this.closing.signal);
-    const app = createHttpApp(routes, {
-      clock,
-      log: this.log,
-      metrics: this.metrics,
-      onBroken: (failure) => services.onBroken(failure),
-      elsewhere: (method, path) => findSliceRoute(services, method, path),
-    });
-    const listener = getRequestListener(app.fetch, {
+  private createHttp(): Server {
+    const listener = getRequestListener((request, bindings) => this.answer(request, bindings), {
       overrideGlobalObjects: false,
       // HTTP/1.0, which probes still speak, names no host.
       hostname: "localhost",
@@ -134,7 +145,7 @@ export class ApiServer implements AsyncCloseable {
       (incoming, outgoing) => {
         // A connection that its client uses again just when it is closed loses a request.
         if (this.isLeaving) outgoing.shouldKeepAlive = false;
-        void listener(incoming, outgoing);
+        this.beginInTurn(() => void listener(incoming, outgoing));
       },
     );
     http.maxConnections = this.config.apiConnectionsMax;
@@ -148,6 +159,15 @@ export class ApiServer implements AsyncCloseable {
       this.refuseSocket(socket, new AetherError("E_INVALID", `this is not HTTP: ${error.message}`));
     });
     return http;
+  }
+
+  private beginInTurn(begin: () => void): void {
+    const workOff = (): "waits" | "done" => {
+      if (!this.turns.take()) return "waits";
+      begin();
+      return "done";
+    };
+    this.turns.enter({ workOff });
   }
 
   private async listen(): Promise<void> {
@@ -164,9 +184,19 @@ export class ApiServer implements AsyncCloseable {
     this.log.info({ event: "api.listening", url: this.url });
   }
 
+  private answerStarting(request: Request): Response {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/livez") return jsonResponse(200, { live: true });
+    const reason = `the node is starting: ${this.stage}`;
+    if (pathname === "/readyz") return jsonResponse(503, { ready: false, reason });
+    const error = new AetherError("E_UNAVAILABLE", `${reason}; ask again, or ask another node`, { outcome: "none" });
+    return jsonResponse(error.httpStatus, { error: error.toBody() });
+  }
+
   private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    let ports: SessionPorts;
     try {
-      this.checkUpgrade(request);
+      ports = this.checkUpgrade(request);
     } catch (error) {
       this.refuseSocket(socket, toAetherError(error));
       return;
@@ -176,7 +206,7 @@ export class ApiServer implements AsyncCloseable {
         this.metrics.refused.add(1, { reason: "bad-frame" });
         this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason });
       });
-      const session = new ClientSession(connection, this.sessionPorts, (ended) => {
+      const session = new ClientSession(connection, ports, (ended) => {
         this.sessions.delete(ended);
         this.metrics.sessions.set(this.sessions.size);
       });
@@ -185,13 +215,17 @@ export class ApiServer implements AsyncCloseable {
     });
   }
 
-  private checkUpgrade(request: IncomingMessage): void {
+  private checkUpgrade(request: IncomingMessage): SessionPorts {
     checkOrigin({ host: request.headers.host, origin: request.headers.origin });
     const path = request.url?.split("?")[0];
     if (path !== SESSION_PATH) {
       throw new AetherError("E_NOT_FOUND", `no WebSocket is at ${path ?? "/"}: clients connect to ${SESSION_PATH}`);
     }
     if (this.closing.signal.aborted) throw new AetherError("E_UNAVAILABLE", STOPPING);
+    if (this.sessionPorts === undefined) {
+      throw new AetherError("E_UNAVAILABLE", `this node is starting: ${this.stage}`, { outcome: "none" });
+    }
+    return this.sessionPorts;
   }
 
   /** Answers a request that never reached a route, because its address or its Host cannot be read. */

@@ -1,7 +1,8 @@
 // Owns: an accepted WebSocket as a Connection, with back-pressure: while a client does not read, it is not read either.
 import type { WebSocket } from "ws";
 import { SECOND_MS } from "../base/units.ts";
-import type { Connection, ConnectionHandlers } from "../env/network.ts";
+import type { ConnectionHandlers } from "../env/network.ts";
+import type { ClientConnection } from "./client-session.ts";
 import { SOCKET_PAUSE_BYTES } from "./limits.ts";
 
 const GOING_AWAY = 1001;
@@ -12,9 +13,10 @@ const CLOSING_MS = 1 * SECOND_MS;
 /** The protocol has no text; nothing at all is garbage to everybody. */
 const NO_BYTES = new Uint8Array(0);
 
-export class SocketConnection implements Connection {
+export class SocketConnection implements ClientConnection {
   private readonly socket: WebSocket;
   private isClosing = false;
+  private isReadingPaused = false;
 
   /** `onBadFrames` hears what the socket itself refuses: broken WebSocket frames, or too large ones. */
   constructor(socket: WebSocket, onBadFrames: (reason: string) => void) {
@@ -44,6 +46,16 @@ export class SocketConnection implements Connection {
     if (this.socket.bufferedAmount > SOCKET_PAUSE_BYTES) this.socket.pause();
   }
 
+  pauseReading(): void {
+    this.isReadingPaused = true;
+    if (!this.isClosing) this.socket.pause();
+  }
+
+  resumeReading(): void {
+    this.isReadingPaused = false;
+    this.resumeWhenDrained();
+  }
+
   close(reason: string): void {
     if (this.isClosing) return;
     this.isClosing = true;
@@ -56,6 +68,7 @@ export class SocketConnection implements Connection {
   }
 
   private resumeWhenDrained(): void {
+    if (this.isReadingPaused) return;
     if (this.socket.isPaused && this.socket.bufferedAmount <= SOCKET_PAUSE_BYTES) this.socket.resume();
   }
 }

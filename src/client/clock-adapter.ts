@@ -12,6 +12,7 @@ export function createClientClock(): Clock {
       return { cancel: () => clearTimeout(timer) };
     },
     defer: (fire) => void setImmediate(fire),
+    nextTurn: (fire) => void setImmediate(() => setImmediate(fire)),
     sleep: (delayMs, signal) => sleepFor(delayMs, undefined, signal === undefined ? {} : { signal }),
   };
 }

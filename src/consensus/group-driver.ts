@@ -57,7 +57,7 @@ export class GroupDriver implements Group, GroupMembership {
   /** This start of this voter: its batches and its rows in the store are named by it. */
   readonly origin: { readonly uid: NodeUid; readonly incarnation: number };
   private readonly batcher = new Batcher();
-  private readonly reads = new ReadQueue();
+  private readonly reads: ReadQueue;
   private readonly changes: MembershipChanges;
   private readonly snapshots: SnapshotCatchUp;
   private readonly membershipListeners: ((view: MembershipView) => void)[] = [];
@@ -95,6 +95,7 @@ export class GroupDriver implements Group, GroupMembership {
     this.lastWrite = opened.replica.admission.self.startWrite;
     this.origin = { uid: opened.identity.uid, incarnation: opened.incarnation };
     this.channel = ports.messaging.channel("consensus");
+    this.reads = new ReadQueue((fire) => ports.clock.nextTurn(() => this.guard(fire)));
     const others = (): readonly NodeId[] => this.replica.peers.others.map((peer) => peer.node);
     this.outgoing = new Outgoing(config.node, others, this.channel, config.observer);
     this.changes = new MembershipChanges(

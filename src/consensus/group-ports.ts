@@ -29,6 +29,14 @@ export interface GroupConfig {
   readonly choices?: TestChoices;
 }
 
+/** For a start that may take long. */
+export interface StartPorts {
+  /** Cancels it. */
+  readonly signal: AbortSignal;
+  /** Told now and then how many records of the journal have been read. */
+  onReplay(records: number, of: number): void;
+}
+
 export interface GroupPorts {
   readonly clock: Clock;
   readonly random: Random;
@@ -37,6 +45,7 @@ export interface GroupPorts {
   readonly messaging: PeerMessaging;
   readonly wal: AppendLog;
   readonly stateMachine: ReplicatedStateMachine;
+  readonly starting?: StartPorts;
   /** Told of every piece of work that ends later, for worlds that must wait for it. */
   track?(task: Promise<void>): void;
   /** The node must stop: its disk failed, the others refuse it, or an invariant is broken. Called at most once. */

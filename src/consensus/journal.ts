@@ -56,13 +56,14 @@ export class Journal {
 
   /**
    * Reads and checks the whole journal, oldest record first. Where it was cut, the first one has the facts that the
-   * records before it had left, and the entry "cut".
+   * records before it had left, and the entry "cut". `pause` is asked after each record: the next one waits for it.
    * @throws AetherError E_DATA_CORRUPT when a record is missing or damaged, E_VERSION for a newer format.
    */
   static async open(
     log: AppendLog,
     onRecord: (record: JournalRecord) => void,
     limits: LogLimits = LOG_LIMITS,
+    pause: () => Promise<void> | undefined = () => undefined,
   ): Promise<Journal> {
     const journal = new Journal(log, limits);
     journal.openBase(onRecord);
@@ -73,6 +74,8 @@ export class Journal {
       journal.take(record);
       journal.index.grow(bytes.byteLength);
       onRecord(record);
+      const pausing = pause();
+      if (pausing !== undefined) await pausing;
     }
     journal.durable = log.last;
     return journal;

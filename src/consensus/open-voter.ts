@@ -3,12 +3,13 @@ import { AetherError } from "../base/errors.ts";
 import type { NodeUid } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { NewEntry } from "./core/journal-index.ts";
-import type { Identity } from "./core/journal-record.ts";
+import type { Identity, JournalRecord } from "./core/journal-record.ts";
 import { type Ballot, batchKeyOf, type BatchKey } from "./core/message.ts";
 import { Replica } from "./core/replica.ts";
 import type { GroupConfig, GroupPorts } from "./group-ports.ts";
 import { Journal } from "./journal.ts";
 import { Recovery } from "./recovery.ts";
+import { ReplayPace } from "./replay-pace.ts";
 
 export interface OpenedVoter {
   readonly journal: Journal;
@@ -18,7 +19,7 @@ export interface OpenedVoter {
   readonly recovered: { readonly ballots: readonly Ballot[]; readonly batches: readonly BatchKey[] };
 }
 
-/** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK */
+/** @throws AetherError E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK, E_UNAVAILABLE when it was cancelled */
 export async function openVoter(ports: GroupPorts, config: GroupConfig): Promise<OpenedVoter> {
   const { journal, recovery, setAside } = await replay(ports, config);
   if (recovery.removed !== undefined) throw new AetherError("E_REMOVED", recovery.removed);
@@ -73,7 +74,10 @@ async function replay(
 ): Promise<{ readonly journal: Journal; readonly recovery: Recovery; readonly setAside: string | undefined }> {
   const { stateMachine, log } = ports;
   const recovery = new Recovery(stateMachine, config);
-  const journal = await Journal.open(ports.wal, (record) => recovery.take(record), config.logLimits);
+  const pace = new ReplayPace(ports, ports.wal.last - ports.wal.first + 1);
+  const take = (record: JournalRecord): void => recovery.take(record);
+  const journal = await Journal.open(ports.wal, take, config.logLimits, () => pace.pause());
+  pace.end(recovery.applied);
   const damage = stateMachine.damage ?? recovery.gap;
   if (damage !== undefined && recovery.isAlone) throw irreparable(damage);
   const reason = found ?? damage?.message ?? recovery.diverged;

@@ -5,14 +5,29 @@ type ReadCallback = (outcome: ReadOutcome) => void;
 type ReadRefusal = Extract<ReadOutcome, { kind: "refused" }>;
 
 export const READS_WAITING_MAX = 16_384;
+/** Answered in one turn of the event loop; one round can serve all that wait, and votes would wait for as long. */
+export const READS_PER_TURN_MAX = 4_096;
 const READY: ReadOutcome = { kind: "ready" };
+
+interface Blocked {
+  readonly target: number;
+  readonly callbacks: ReadCallback[];
+}
 
 export class ReadQueue {
   /** Reads in all three places. */
   private size = 0;
   private waiting: ReadCallback[] = [];
   private inRound: ReadCallback[] = [];
-  private blocked: { readonly target: number; readonly callbacks: readonly ReadCallback[] }[] = [];
+  private blocked: Blocked[] = [];
+  private appliedSlots = 0;
+  /** Some of them are answered in the next turn. */
+  private isAnswering = false;
+  private readonly nextTurn: (fire: () => void) => void;
+
+  constructor(nextTurn: (fire: () => void) => void) {
+    this.nextTurn = nextTurn;
+  }
 
   add(done: ReadCallback): ReadRefusal | undefined {
     if (this.size >= READS_WAITING_MAX) {
@@ -39,14 +54,32 @@ export class ReadQueue {
   }
 
   applied(applied: number): void {
-    if (this.blocked.length === 0) return;
-    const ready = this.blocked.filter((read) => read.target <= applied);
-    if (ready.length === 0) return;
-    this.blocked = this.blocked.filter((read) => read.target > applied);
-    for (const { callbacks } of ready) {
+    this.appliedSlots = applied;
+    if (!this.isAnswering) this.answerSome();
+  }
+
+  private answerSome(): void {
+    let left = READS_PER_TURN_MAX;
+    for (let ready = this.nextReady(); ready !== undefined; ready = this.nextReady()) {
+      if (left === 0) {
+        this.isAnswering = true;
+        this.nextTurn(() => {
+          this.isAnswering = false;
+          this.answerSome();
+        });
+        return;
+      }
+      const callbacks = ready.callbacks.splice(0, left);
+      left -= callbacks.length;
       this.size -= callbacks.length;
       for (const callback of callbacks) callback(READY);
     }
+  }
+
+  /** A place of reads whose slot is applied. */
+  private nextReady(): Blocked | undefined {
+    this.blocked = this.blocked.filter(({ callbacks }) => callbacks.length > 0);
+    return this.blocked.find(({ target }) => target <= this.appliedSlots);
   }
 
   /**

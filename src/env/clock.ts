@@ -12,6 +12,8 @@ export interface Clock {
   setTimer(delayMs: number, fire: () => void): Timer;
   /** Runs `fire` after the I/O events of this turn of the event loop: where a turn's writes and sends leave. */
   defer(fire: () => void): void;
+  /** Runs `fire` in the next turn, after the I/O events of that one: who has much to do lets others in between. */
+  nextTurn(fire: () => void): void;
   /** Resolves after `delayMs`; rejects with the signal's reason when it is aborted first. */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }

@@ -19,16 +19,18 @@ export function createRealClock(): Clock {
       const timer = setTimeout(fire, Math.min(delayMs, DELAY_MS_MAX));
       return { cancel: () => clearTimeout(timer) };
     },
-    defer: createDefer(),
+    ...createTurns(),
     sleep,
   };
 }
 
 /** All deferred work of a turn shares one immediate. */
-function createDefer(): (fire: () => void) => void {
+function createTurns(): Pick<Clock, "defer" | "nextTurn"> {
   let due: (() => void)[] = [];
+  let later: (() => void)[] = [];
   let isScheduled = false;
   const schedule = (): void => {
+    if (isScheduled) return;
     isScheduled = true;
     setImmediate(runTurn);
   };
@@ -45,13 +47,21 @@ function createDefer(): (fire: () => void) => void {
     } finally {
       // A throw is a bug, and whether the process outlives it is for its owner to say. If so, the others' work goes on.
       if (fired < firing.length) due = [...firing.slice(fired), ...due];
+      if (later.length > 0) due.push(...later);
+      later = [];
       isScheduled = false;
       if (due.length > 0) schedule();
     }
   };
-  return (fire) => {
-    due.push(fire);
-    if (!isScheduled) schedule();
+  return {
+    defer: (fire) => {
+      due.push(fire);
+      schedule();
+    },
+    nextTurn: (fire) => {
+      later.push(fire);
+      schedule();
+    },
   };
 }
 

@@ -3,7 +3,8 @@
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { ResourceStack } from "../base/resource-stack.ts";
-import type { Env } from "../env/env.ts";
+import { startCancelled } from "../consensus/replay-pace.ts";
+import type { CallOptions, Env } from "../env/env.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { GroupStatus } from "../consensus/group.ts";
 import type { NodeConfig } from "./config.ts";
@@ -26,12 +27,14 @@ const READY_POLL_MS = 10;
 
 /**
  * Starts a node. It takes part as soon as its peers are there; `ready()` tells when it can serve.
- * @throws AetherError E_CONFIG, E_PORT_IN_USE, E_DATA_LOCKED, E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK
+ * An abort of the signal cancels the start; it means nothing afterwards.
+ * @throws AetherError E_CONFIG, E_PORT_IN_USE, E_DATA_LOCKED, E_DATA_FOREIGN, E_DATA_CORRUPT, E_VERSION, E_DISK,
+ * E_UNAVAILABLE when it was cancelled
  */
-export async function startNode(config: NodeConfig, env: Env): Promise<Node> {
+export async function startNode(config: NodeConfig, env: Env, { signal }: Partial<CallOptions> = {}): Promise<Node> {
   const node = new RunningNode(env);
   try {
-    await node.open(config);
+    await node.open(config, signal ?? new AbortController().signal);
   } catch (error) {
     await node.release();
     throw toAetherError(error);
@@ -64,10 +67,12 @@ class RunningNode implements Node {
     return this.opened.kv;
   }
 
-  async open(config: NodeConfig): Promise<void> {
-    this.parts = await openNodeParts(config, this.env, this.resources, (error) => this.fail(error));
+  async open(config: NodeConfig, signal: AbortSignal): Promise<void> {
+    const { env, resources } = this;
+    this.parts = await openNodeParts({ config, env, resources, signal, onFatal: (error) => this.fail(error) });
     // A part may have failed while the next ones were opened: what was opened since has no other owner.
     if (this.failure !== undefined) throw this.failure;
+    if (signal.aborted) throw startCancelled();
     this.parts.start();
   }
 

@@ -10,6 +10,7 @@ import { changeMembers } from "../cluster/change-members.ts";
 import type { ClusterServices, ClusterServicesConfig } from "../cluster/cluster-services.ts";
 import type { Group, GroupMembership, MembershipView } from "../consensus/group.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
+import type { StartPorts } from "../consensus/group-ports.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
 import { BackupSource } from "../kvstore/backup-source.ts";
@@ -41,14 +42,18 @@ export interface NodeParts {
   drain(): Promise<void>;
 }
 
-export async function openNodeParts(
-  config: NodeConfig,
-  env: Env,
-  resources: ResourceStack,
-  onFatal: (error: unknown) => void,
-): Promise<NodeParts> {
+/** What is opened is owned by `resources`. @throws AetherError E_UNAVAILABLE once `signal` is aborted */
+export async function openNodeParts({ config, env, resources, signal, onFatal }: {
+  readonly config: NodeConfig;
+  readonly env: Env;
+  readonly resources: ResourceStack;
+  readonly signal: AbortSignal;
+  readonly onFatal: (error: unknown) => void;
+}): Promise<NodeParts> {
   const { telemetry } = env;
   const wal = resources.own(await env.logs.open("journal"));
+  // Before anything that takes long: who probes the process must be told that it lives.
+  const api = resources.own(await ApiServer.open(env, config));
   const generations = resources.own(await KvGenerations.open(env.store, { whenDamaged: "set-aside" }));
   const { cluster } = config;
   const running: { group?: GroupDriver } = {};
@@ -61,7 +66,9 @@ export async function openNodeParts(
   // Before the group: what it applies from its journal belongs to the history too.
   const history = await openHistory(env, resources, state, cluster);
   const router = resources.own(await openRouter(config, env));
-  const group = resources.own(await openGroup({ config, env, router, wal, state, onFatal }));
+  const onReplay = (done: number, of: number): void => api.tellStarting(`${done} of ${of} records of its journal`);
+  const starting = { signal, onReplay };
+  const group = resources.own(await openGroup({ config, env, router, wal, state, starting, onFatal }));
   running.group = group;
   checkHasCluster(group.membership(), config);
   // Checkpoints need a group that runs: the last one is written before it closes.
@@ -77,7 +84,9 @@ export async function openNodeParts(
   const backups = new BackupSource({ group, state });
   const stage = { isDraining: false };
   const services = apiServices({ config, env, group, kv, work, backups, stage, onFatal });
-  const api = resources.own(await ApiServer.open(env, services, config));
+  api.serve(services);
+  // Before everything that it asks.
+  resources.defer(() => api.close());
   return {
     api,
     group,
@@ -120,9 +129,10 @@ async function openGroup(parts: {
   readonly router: MessageRouter;
   readonly wal: Parameters<typeof GroupDriver.open>[0]["wal"];
   readonly state: KvState;
+  readonly starting: StartPorts;
   readonly onFatal: (error: AetherError) => void;
 }): Promise<GroupDriver> {
-  const { config, env, router, wal, state, onFatal } = parts;
+  const { config, env, router, wal, state, starting, onFatal } = parts;
   const ports = {
     clock: env.clock,
     random: env.random.fork("consensus"),
@@ -131,6 +141,7 @@ async function openGroup(parts: {
     messaging: router,
     wal,
     stateMachine: state,
+    starting,
     onFatal,
   };
   const { cluster, node, consensus } = config;

@@ -29,6 +29,10 @@ export class HandClock implements Clock {
     this.deferred.push(fire);
   }
 
+  nextTurn(fire: () => void): void {
+    this.defer(() => this.defer(fire));
+  }
+
   sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.setTimer(delayMs, resolve));
   }

@@ -164,6 +164,7 @@ export class LeaseWorld {
         return { cancel: () => timer.cancel() };
       },
       defer: (fire) => clock.defer(fire),
+      nextTurn: (fire) => clock.nextTurn(fire),
       sleep: (delayMs, signal) => clock.sleep(delayMs, signal),
     };
   }

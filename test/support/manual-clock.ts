@@ -37,6 +37,10 @@ export class ManualClock implements Clock {
     this.deferred.push(fire);
   }
 
+  nextTurn(fire: () => void): void {
+    this.defer(() => this.defer(fire));
+  }
+
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {

@@ -40,6 +40,11 @@ export class SimClock implements Clock {
     this.world.schedule({ delayMs: 0, kind: "defer", process: this.process }, fire);
   }
 
+  nextTurn(fire: () => void): void {
+    // Whatever happens at this very time comes first, also what is yet to be deferred.
+    this.setTimer(0, fire);
+  }
+
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {

@@ -155,6 +155,7 @@ class SimWorker implements WorkerHandle {
       wallMs: () => clock.wallMs(),
       setTimer,
       defer: (fire) => clock.defer(run(fire)),
+      nextTurn: (fire) => clock.nextTurn(run(fire)),
       sleep: (delayMs, signal) => sleepOn(setTimer, delayMs, signal),
     };
   }

@@ -111,7 +111,8 @@ export async function openApi(
     onBroken: (failure) => fixture.broken.push(failure),
   };
   const config = ApiConfig.parse({ ...options, api: "http://127.0.0.1:0" });
-  const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, services, config);
+  const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, config);
+  server.serve(services);
   url = server.url;
   return Object.assign(fixture, {
     views: () => views,

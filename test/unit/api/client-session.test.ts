@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
 import type { ConnectionHandlers } from "../../../src/env/network.ts";
 import { ClientSession } from "../../../src/api/client-session.ts";
+import { ClientTurns } from "../../../src/api/client-turns.ts";
 import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
-import { SESSION_READS_MAX, SESSION_REQUESTS_MAX } from "../../../src/api/limits.ts";
+import { SESSION_READS_MAX, SESSION_REQUESTS_MAX, TURN_REQUESTS_MAX } from "../../../src/api/limits.ts";
 import {
   clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, type ClientMessage, type NodeMessage,
 } from "../../../src/api/protocol.ts";
@@ -19,6 +20,7 @@ import { ManualClock } from "../../support/manual-clock.ts";
 class ScriptedConnection {
   bufferedBytes = 0;
   takesNothing = false;
+  isReadingPaused = false;
   closedWith: string | undefined;
   readonly frames: Uint8Array[] = [];
   private handlers: ConnectionHandlers | undefined;
@@ -30,6 +32,14 @@ class ScriptedConnection {
   send(frame: Uint8Array): void {
     this.frames.push(frame);
     if (this.takesNothing) this.bufferedBytes += frame.byteLength;
+  }
+
+  pauseReading(): void {
+    this.isReadingPaused = true;
+  }
+
+  resumeReading(): void {
+    this.isReadingPaused = false;
   }
 
   close(reason: string): void {
@@ -85,7 +95,8 @@ beforeEach(async () => {
       throw failure;
     },
   };
-  const ports = { services, clock, log: telemetry.log, metrics: declareApiMetrics(telemetry), node: "n1" };
+  const shared = { turns: new ClientTurns(clock), metrics: declareApiMetrics(telemetry) };
+  const ports = { services, clock, ...shared, log: telemetry.log, node: "n1" };
   openSession = () => (session = new ClientSession(connection, ports, () => (isOpen = false)));
   openSession();
 });
@@ -314,6 +325,40 @@ describe("requests", () => {
     expect(calls[1]?.signal?.aborted).toBe(true);
   });
 
+  test("of more than one turn takes the rest waits in order, and the client is not read meanwhile", async () => {
+    const count = 3 * TURN_REQUESTS_MAX;
+    deliver(...Array.from({ length: count }, (_, id): ClientMessage => ({ kind: "ping", id })));
+    expect(connection.isReadingPaused).toBe(true);
+    // What had arrived already comes after it.
+    deliver({ kind: "ping", id: count });
+    const found = await answers();
+    expect(found.map(({ id }) => id)).toEqual(Array.from({ length: count + 1 }, (_, id) => id));
+    expect(connection.isReadingPaused).toBe(false);
+  });
+
+  test("another session that wants little does not wait for one that wants much", async () => {
+    const flooding = connection;
+    deliver(...Array.from({ length: 3 * TURN_REQUESTS_MAX }, (_, id): ClientMessage => ({ kind: "ping", id })));
+    connection = new ScriptedConnection();
+    openSession();
+    greet();
+    deliver({ kind: "ping", id: 1 });
+    expect(connection.isReadingPaused).toBe(false);
+    let floodedBefore: number | undefined;
+    connection.send = () => {
+      floodedBefore = flooding.frames.flatMap((frame) => messagesOf(frame)).length;
+    };
+    await clock.settle();
+    expect(floodedBefore).toBeLessThan(3 * TURN_REQUESTS_MAX);
+  });
+
+  test("what waits of a session that ended is not begun", async () => {
+    deliver(...Array.from({ length: TURN_REQUESTS_MAX }, (_, id): ClientMessage => ({ kind: "ping", id })), put(1));
+    connection.lose();
+    await clock.settle();
+    expect((await local.kv.get(parseKeyText("data/a"), { consistency: "local" })).entry).toBeUndefined();
+  });
+
   test("a ping is answered", async () => {
     deliver({ kind: "ping", id: 0 });
     expect(await answers()).toEqual([{ kind: "ok", id: 0, result: null }]);
@@ -333,7 +378,7 @@ describe("when the node is about to stop", () => {
     expect(await answers()).toEqual([{ kind: "leaving", id: 0 }]);
     session.finish("stopping");
     deliver({ ...call, input: 5 });
-    expect(await answers()).toEqual([{ kind: "ok", id: 1, result: [5, 1] }]);
+    expect(await answers()).toEqual([{ kind: "ok", id: 1, result: [5, 1, false] }]);
     expect(isOpen).toBe(true);
     connection.lose();
     expect(isOpen).toBe(false);
@@ -364,6 +409,7 @@ describe("garbage ends this session with one line in the log", () => {
     ["no array of messages", encode({ a: 1 })],
     ["an unknown tag", encode([[99, 1]])],
     ["a message without id", encode([[1]])],
+    ["a message that is undefined", encode([undefined])],
     ["nothing", Buffer.alloc(0)],
   ])("%s", async (_what, frame) => {
     greet();

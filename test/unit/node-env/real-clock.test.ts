@@ -32,6 +32,46 @@ describe("defer", () => {
   });
 });
 
+describe("nextTurn", () => {
+  test("runs in the next turn, after everything of this one", async () => {
+    const clock = createRealClock();
+    const order: string[] = [];
+    const ended = new Promise<void>((resolve) => {
+      clock.nextTurn(() => {
+        order.push("next turn");
+        clock.nextTurn(() => {
+          order.push("the one after");
+          resolve();
+        });
+        clock.defer(() => order.push("deferred there"));
+      });
+    });
+    clock.defer(() => {
+      order.push("this turn");
+      clock.defer(() => order.push("still this turn"));
+    });
+    await nextTurn();
+    expect(order).toContain("still this turn");
+    expect(order).not.toContain("next turn");
+    await ended;
+    expect(order).toEqual(["this turn", "still this turn", "next turn", "deferred there", "the one after"]);
+  });
+
+  test("work that goes on turn after turn keeps no timer waiting", async () => {
+    const clock = createRealClock();
+    let isFired = false;
+    let turns = 0;
+    clock.setTimer(1, () => (isFired = true));
+    const again = (): void => {
+      turns += 1;
+      if (!isFired) clock.nextTurn(again);
+    };
+    again();
+    while (!isFired) await nextTurn();
+    expect(turns).toBeGreaterThan(0);
+  });
+});
+
 describe("defer, when something deferred throws", () => {
   let listeners: NodeJS.UncaughtExceptionListener[];
   beforeEach(() => {

@@ -29,6 +29,10 @@ export class VirtualClock implements Clock {
     this.deferred.push(fire);
   }
 
+  nextTurn(fire: () => void): void {
+    this.defer(() => this.defer(fire));
+  }
+
   sleep(): Promise<void> {
     return Promise.reject(new TypeError("not used here"));
   }
