@@ -1,12 +1,18 @@
-// Owns: `aether dev`: a cluster of node processes in one terminal. Ctrl-C ends them in order, a second one at once.
+// Owns: `aether dev`: a cluster of node processes in one terminal, and with a directory what is developed there, kept
+// deployed. Ctrl-C ends them in order, a second one at once.
 import { resolve } from "node:path";
 import { InvalidArgumentError, type Command } from "commander";
+import { toAetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
+import { runDevDeploy } from "../dev/dev-deploy.ts";
+import { devLine } from "../dev/dev-line.ts";
+import { readDevProject } from "../dev/dev-project.ts";
 import { writeDevCluster, type DevNode } from "../dev-cluster.ts";
 import { EXIT } from "../exit.ts";
-import { API_DEFAULT } from "../http-api.ts";
+import { API_DEFAULT, HttpApi } from "../http-api.ts";
 import { NodeProcess } from "../node-process.ts";
+import { UsageError } from "../usage-error.ts";
 
 const DIRECTORY_DEFAULT = "./.aether/dev";
 const NODES_DEFAULT = 3;
@@ -25,19 +31,21 @@ interface DevFlags {
 export function addDevCommand(program: Command, io: CliIo): void {
   program
     .command("dev")
-    .description("run a cluster of three nodes in this terminal")
+    .description("run a cluster of three nodes in this terminal, and deploy a directory's slices on each change")
+    .argument("[project]", "directory with a blueprint and slice packages; without one the cluster runs empty")
     .option("--nodes <n>", "number of nodes, 1 to 7", parseNodes, NODES_DEFAULT)
     .option("--dir <directory>", "where configuration and data go", DIRECTORY_DEFAULT)
     .option("--fresh", "delete the data of earlier runs first")
     .option("--peer-port <port>", "first of the ports for peers", parsePort, PEER_PORT_DEFAULT)
     .option("--api-port <port>", "first of the ports for clients", parsePort, API_PORT_DEFAULT)
-    .addHelpText("after", "\nExamples:\n  $ aether dev\n  $ aether dev --nodes 5 --fresh")
-    .action(async (flags: DevFlags) => {
+    .addHelpText("after", "\nExamples:\n  $ aether dev\n  $ aether dev ./shop\n  $ aether dev --nodes 5 --fresh")
+    .action(async (project: string | undefined, flags: DevFlags) => {
+      const source = project === undefined ? undefined : await checkProject(io, project);
       const directory = resolve(io.cwd, flags.dir);
       const { nodes: nodeCount, peerPort, apiPort } = flags;
       const cluster = { directory, nodeCount, peerPort, apiPort };
       const nodes = await writeDevCluster(cluster, flags.fresh === true ? "fresh" : "keep");
-      const isClean = await new DevRun(io, nodes).run();
+      const isClean = await new DevRun(io, nodes, source).run();
       if (!isClean) throw new CommandExit(EXIT.failed);
     });
 }
@@ -46,14 +54,19 @@ export function addDevCommand(program: Command, io: CliIo): void {
 class DevRun {
   private readonly io: CliIo;
   private readonly nodes: readonly DevNode[];
+  /** What is kept deployed. */
+  private readonly project: string | undefined;
+  private readonly stopping = new AbortController();
+  private deploying: Promise<void> = Promise.resolve();
   private readonly running = new Map<string, NodeProcess>();
   private readonly ready = new Set<string>();
   private isStopping = false;
   private hasFailed = false;
 
-  constructor(io: CliIo, nodes: readonly DevNode[]) {
+  constructor(io: CliIo, nodes: readonly DevNode[], project: string | undefined) {
     this.io = io;
     this.nodes = nodes;
+    this.project = project;
   }
 
   /** Resolves when all have ended: true after Ctrl-C, false when they ended by themselves. */
@@ -62,6 +75,8 @@ class DevRun {
     await new Promise<void>((resolve) => {
       for (const node of this.nodes) this.start(node, resolve);
     });
+    this.stopping.abort();
+    await this.deploying;
     release();
     return this.isStopping && !this.hasFailed;
   }
@@ -69,17 +84,40 @@ class DevRun {
   private start(node: DevNode, onAllEnded: () => void): void {
     const { name } = node;
     const started = new NodeProcess(name, node.configFile, {
-      onLine: (line) => this.io.print(`${name} | ${line}`),
+      onLine: (line) => this.showLine(name, line),
       onReady: () => this.onReady(name),
       onExit: (how) => this.onExit(name, how, onAllEnded),
     });
     this.running.set(name, started);
   }
 
+  private showLine(node: string, line: string): void {
+    // What nodes say of each other while some start or stop is of no interest to who develops slices.
+    const isServing = this.ready.size === this.nodes.length && !this.isStopping;
+    const shown = this.project === undefined ? `${node} | ${line}` : devLine(node, line, isServing ? "warn" : "error");
+    if (shown !== undefined) this.io.print(shown);
+  }
+
   private onReady(name: string): void {
+    if (this.ready.has(name)) return;
     this.ready.add(name);
     if (this.ready.size < this.nodes.length) return;
     const api = this.nodes[0]?.api ?? API_DEFAULT;
+    this.tellReady(api);
+    if (this.project === undefined) return;
+    const { io, project: directory } = this;
+    const deploy = { io, api: new HttpApi(io, api), directory, signal: this.stopping.signal };
+    this.deploying = runDevDeploy(deploy).catch((error: unknown) => this.failDeploy(error));
+  }
+
+  private failDeploy(error: unknown): void {
+    const { code, message } = toAetherError(error);
+    this.io.report(`${code}: ${message}`);
+    this.hasFailed = true;
+    if (!this.isStopping) this.interrupt();
+  }
+
+  private tellReady(api: string): void {
     const where = api === API_DEFAULT ? "" : ` --api ${api}`;
     this.io.print(`
 A cluster of ${this.nodes.length} is running. In another terminal:
@@ -116,6 +154,7 @@ Ctrl-C stops it; its data stays for the next time.
       return;
     }
     this.isStopping = true;
+    this.stopping.abort();
     this.io.report("stopping the nodes; Ctrl-C again kills them");
     this.stopAll("drain");
   }
@@ -123,6 +162,14 @@ Ctrl-C stops it; its data stays for the next time.
   private stopAll(how: "drain" | "kill"): void {
     for (const node of this.running.values()) node.stop(how);
   }
+}
+
+/** @throws UsageError for a directory with nothing to deploy; AetherError for files that cannot be understood */
+async function checkProject(io: CliIo, project: string): Promise<string> {
+  const directory = resolve(io.cwd, project);
+  const { blueprints } = await readDevProject(directory);
+  if (blueprints.length > 0) return directory;
+  throw new UsageError(`${project} has no blueprint: it needs a YAML file with "slices"`);
 }
 
 function parseNodes(text: string): number {

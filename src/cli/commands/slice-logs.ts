@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { openSession, type Session } from "../options.ts";
+import { printable } from "../printable.ts";
 import { SliceLines, type SliceLine } from "../slice-lines.ts";
 
 const POLL_MS = 500;
@@ -58,14 +59,8 @@ function showAll(session: Session, lines: readonly SliceLine[]): void {
 }
 
 function lineText({ at, node, instance, level, text, fields }: SliceLine): string {
-  const shown = text.replaceAll("\n", "\n    ");
   const rest = fields === undefined ? "" : ` ${JSON.stringify(fields)}`;
-  return printable(`${new Date(at).toISOString()} ${node} ${instance} ${level} ${shown}${rest}`);
-}
-
-/** What a slice says must not command the terminal. */
-function printable(text: string): string {
-  return text.replaceAll(/[^\P{Cc}\t\n]/gu, "\uFFFD");
+  return printable(`${new Date(at).toISOString()} ${node} ${instance} ${level} ${text}${rest}`);
 }
 
 function parseLines(text: string): number {

@@ -9,7 +9,7 @@ import { MANIFEST_FORMAT, type Manifest, type ManifestUse } from "../core/manife
 import { checkNewManifest } from "../core/manifest-rules.ts";
 import { bundleOwnModule, bundleSlice } from "./bundle-adapter.ts";
 import type { SliceDescription } from "./describe-slice.ts";
-import { inspectBundle } from "./inspect-adapter.ts";
+import { inspectBundle, type InspectInput } from "./inspect-adapter.ts";
 import { openSlicePackage } from "./slice-package-adapter.ts";
 import type { SlicePackage } from "./slice-package.ts";
 
@@ -34,13 +34,29 @@ export async function buildSlice({ directory, signal }: BuildRequest): Promise<B
   signal?.throwIfAborted();
   const bundle = await bundleSlice(join(slicePackage.directory, slicePackage.main));
   signal?.throwIfAborted();
-  const inspector = await bundleOwnModule("inspect-main-adapter");
-  const described = await inspectBundle({ bundle, inspector }, signal);
-  if (described.kind === "refused") {
-    const where = join(slicePackage.directory, slicePackage.main);
-    throw new AetherError("E_INVALID", `${where} is not a slice: ${described.reason}`);
-  }
-  const planned = manifestOf(slicePackage, described.description, bundle);
+  const inspector = await bundleInspector();
+  return packSlice(await readManifest(slicePackage, { bundle, inspector }, signal), bundle);
+}
+
+/** What reads the contract of a built slice, as a module; the same for every slice. */
+export function bundleInspector(): Promise<Uint8Array> {
+  return bundleOwnModule("inspect-main-adapter");
+}
+
+/** What the manifest of a package with this bundle says. @throws AetherError E_INVALID */
+export async function readManifest(
+  slicePackage: SlicePackage,
+  input: InspectInput,
+  signal?: AbortSignal,
+): Promise<Manifest> {
+  const described = await inspectBundle(input, signal);
+  if (described.kind === "described") return manifestOf(slicePackage, described.description, input.bundle);
+  const where = join(slicePackage.directory, slicePackage.main);
+  throw new AetherError("E_INVALID", `${where} is not a slice: ${described.reason}`);
+}
+
+/** The archive of a slice. @throws AetherError E_INVALID, E_VERSION, E_TOO_LARGE */
+export function packSlice(planned: Manifest, bundle: Uint8Array): BuiltArtifact {
   checkNewManifest(planned);
   const archive = encodeArchive(planned, bundle);
   // Read back, so that what is handed out is what the cluster will accept.

@@ -1,13 +1,64 @@
 // Owns: making one self-contained ES module out of a slice's sources, with esbuild.
 // The result does not depend on where the sources are: no paths, no times, no tsconfig of some parent directory.
-import { dirname, extname, join } from "node:path";
+import { dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build, type BuildFailure, type BuildOptions, type Message, type Plugin } from "esbuild";
+import {
+  build, context, type BuildFailure, type BuildOptions, type BuildResult, type Message, type Plugin,
+} from "esbuild";
 import { AetherError } from "../../base/errors.ts";
+
+/** Where a mistake is. */
+export interface BuildPlace {
+  /** Absolute; undefined, as its line is, when the mistake is nowhere in particular. */
+  readonly file?: string;
+  /** From 1. */
+  readonly line?: number;
+  readonly column?: number;
+  readonly text: string;
+}
+
+export interface Bundled {
+  readonly bundle: Uint8Array;
+  /** The files that it was made of. */
+  readonly inputs: readonly string[];
+}
+
+/** Bundles one module again and again; what has not changed is not read again. */
+export interface Bundler {
+  /** @throws AetherError as bundleSlice */
+  rebuild(): Promise<Bundled>;
+  close(): Promise<void>;
+}
 
 /** Bundles the module at `entry`. @throws AetherError E_INVALID with file, line and column of each mistake */
 export async function bundleSlice(entry: string): Promise<Uint8Array> {
-  return bundle({
+  return contentOf(dirname(entry), () => build(sliceOptions(entry)));
+}
+
+/** Bundles a module of this package, which may be source or compiled. */
+export async function bundleOwnModule(name: string): Promise<Uint8Array> {
+  return contentOf(HERE, () => build({ ...SHARED_OPTIONS, entryPoints: [join(HERE, `${name}${EXTENSION}`)] }));
+}
+
+/** Bundles the module at `entry` as often as it is asked to. */
+export async function openBundler(entry: string): Promise<Bundler> {
+  const esbuild = await context({ ...sliceOptions(entry), metafile: true });
+  return {
+    rebuild: async () => {
+      let inputs: readonly string[] = [];
+      const bundle = await contentOf(dirname(entry), async () => {
+        const result = await esbuild.rebuild();
+        inputs = Object.keys(result.metafile.inputs).map((file) => resolve(dirname(entry), file));
+        return result;
+      });
+      return { bundle, inputs };
+    },
+    close: () => esbuild.dispose(),
+  };
+}
+
+function sliceOptions(entry: string): BuildOptions {
+  return {
     ...SHARED_OPTIONS,
     entryPoints: [entry],
     absWorkingDir: dirname(entry),
@@ -15,12 +66,7 @@ export async function bundleSlice(entry: string): Promise<Uint8Array> {
     minifyWhitespace: true,
     minifySyntax: true,
     plugins: [ownPackages()],
-  });
-}
-
-/** Bundles a module of this package, which may be source or compiled. */
-export async function bundleOwnModule(name: string): Promise<Uint8Array> {
-  return bundle({ ...SHARED_OPTIONS, entryPoints: [join(HERE, `${name}${EXTENSION}`)] });
+  };
 }
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -47,16 +93,17 @@ const SHARED_OPTIONS = {
   },
 } as const satisfies BuildOptions;
 
-async function bundle(options: BuildOptions): Promise<Uint8Array> {
+/** `directory` is what the files in messages are relative to. */
+async function contentOf(directory: string, run: () => Promise<BuildResult>): Promise<Uint8Array> {
   try {
-    const result = await build(options);
+    const result = await run();
     const [output] = result.outputFiles ?? [];
     if (output === undefined) throw new AetherError("E_INTERNAL", "esbuild ended without a result");
     return output.contents;
   } catch (error) {
     if (!isBuildFailure(error)) throw error;
     throw new AetherError("E_INVALID", `the slice does not build: ${error.errors.map(messageText).join("; ")}`, {
-      details: { errors: error.errors.map(messageText) },
+      details: { errors: error.errors.map(messageText), places: error.errors.map((one) => placeOf(directory, one)) },
       cause: error,
     });
   }
@@ -93,4 +140,9 @@ function isBuildFailure(error: unknown): error is BuildFailure {
 function messageText({ text, location }: Message): string {
   if (location === null) return text;
   return `${location.file}:${location.line}:${location.column + 1}: ${text}`;
+}
+
+function placeOf(directory: string, { text, location }: Message): BuildPlace {
+  if (location === null) return { text };
+  return { file: resolve(directory, location.file), line: location.line, column: location.column + 1, text };
 }
