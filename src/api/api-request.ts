@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
+import { BodyBuffer } from "./body-buffer.ts";
 import { BODY_BYTES_MAX, TIMEOUT_MS_MAX } from "./limits.ts";
 import { parseInput } from "./parse-input.ts";
 
@@ -98,13 +99,12 @@ export class ApiRequest {
     const { incoming } = this.context.env;
     const announced = Number(incoming.headers["content-length"] ?? 0);
     if (announced > bytesMax) throw bodyTooLarge(bytesMax, announced);
-    const chunks: Buffer[] = [];
-    let length = 0;
+    const body = new BodyBuffer(announced);
     await new Promise<void>((resolve, reject) => {
       incoming.on("data", (chunk: Buffer) => {
-        length += chunk.byteLength;
+        const length = body.byteLength + chunk.byteLength;
         if (length <= bytesMax) {
-          chunks.push(chunk);
+          body.add(chunk);
           return;
         }
         // The rest is drained unread, so that the answer can still be delivered.
@@ -116,7 +116,7 @@ export class ApiRequest {
       incoming.once("error", (error) => reject(bodyCut(error)));
       incoming.once("close", () => reject(bodyCut(undefined)));
     });
-    return Buffer.concat(chunks, length);
+    return body.take();
   }
 
   private rawPath(): string {

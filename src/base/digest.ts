@@ -2,9 +2,23 @@
 import { createHash, createHmac } from "node:crypto";
 import { crc32 as zlibCrc32 } from "node:zlib";
 import type { Digest } from "./ids.ts";
+import { MiB } from "./units.ts";
 
 export function sha256(bytes: Uint8Array | string): Digest {
   return createHash("sha256").update(bytes).digest("hex") as Digest;
+}
+
+/** What is hashed without a pause: some milliseconds on any machine. */
+const TURN_BYTES = 4 * MiB;
+
+/** As `sha256`, for bytes that may be many on a thread that also votes: `pause` lets others have their turn. */
+export async function sha256InTurns(bytes: Uint8Array, pause: () => Promise<void>): Promise<Digest> {
+  const hash = createHash("sha256");
+  for (let at = 0; at < bytes.byteLength; at += TURN_BYTES) {
+    if (at > 0) await pause();
+    hash.update(bytes.subarray(at, at + TURN_BYTES));
+  }
+  return hash.digest("hex") as Digest;
 }
 
 export function hmacSha256(key: Uint8Array | string, text: string): Uint8Array {

@@ -55,7 +55,9 @@ export const LAST_RECORDS_MS_MAX = 2 * SECOND_MS;
 export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: NodeWorkConfig): NodeWork {
   const { messaging, group, kv, bundles, cache, onFatal } = ports;
   const { self } = config;
-  const artifacts = new ArtifactRepository({ kv, clock: env.clock, ...(cache === undefined ? {} : { cache }) });
+  const artifacts = new ArtifactRepository({
+    kv, clock: env.clock, pause: () => env.clock.sleep(0), ...(cache === undefined ? {} : { cache }),
+  });
   const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
   const cluster = new ClusterServices(env, { kv, messaging, group, onFatal }, { ...self, ...group.origin });
   // Calls begin only after `start`: by then the invoker is there.

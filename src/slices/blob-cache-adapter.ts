@@ -1,7 +1,8 @@
 // Owns: a directory of files named by their sha-256. A file appears whole or not at all, and is verified when read.
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { sha256 } from "../base/digest.ts";
+import { setImmediate } from "node:timers/promises";
+import { sha256InTurns } from "../base/digest.ts";
 import type { Digest } from "../base/ids.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { CopiedFiles } from "./local-copies.ts";
@@ -21,7 +22,7 @@ export function createDirectoryBlobCache(directory: string): BlobCache & CopiedF
       // ignored: not here, or not readable, is the same for a cache: the bytes are fetched again.
       return undefined;
     }
-    if (sha256(bytes) === digest) return bytes;
+    if (await sha256InTurns(bytes, setImmediate) === digest) return bytes;
     // Damaged: better fetched again than refused for ever.
     await rm(path, { force: true });
     return undefined;

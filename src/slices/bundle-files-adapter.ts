@@ -1,16 +1,17 @@
 // Owns: the bundle files that workers import: one per content, whole or absent. Does not own: where bundles come from.
 import { mkdir, open, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { sha256 } from "../base/digest.ts";
+import { sha256InTurns } from "../base/digest.ts";
 import { AetherError } from "../base/errors.ts";
 import type { Digest } from "../base/ids.ts";
 import type { CopiedFiles } from "./local-copies.ts";
 import { retainFiles } from "./retain-files-adapter.ts";
 
 export interface BundleFiles {
-  /** Makes sure that this content is on disk, verified; answers the URL to import it by. */
-  put(bundle: Uint8Array): Promise<string>;
+  /** Makes sure that this content, which has this digest, is on disk; answers the URL to import it by. */
+  put(bundle: Uint8Array, digest: Digest): Promise<string>;
 }
 
 /** Keeps bundles as `{directory}/{sha-256}.mjs`. The directory belongs to one process (the node's data directory). */
@@ -18,8 +19,7 @@ export function createBundleFiles(directory: string): BundleFiles & CopiedFiles 
   // Two instances of one artifact that load at once share one write.
   const underWay = new Map<Digest, Promise<string>>();
   return {
-    put: (bundle) => {
-      const digest = sha256(bundle);
+    put: (bundle, digest) => {
       const running = underWay.get(digest) ?? putFile(directory, digest, bundle).finally(() => underWay.delete(digest));
       underWay.set(digest, running);
       return running;
@@ -38,7 +38,7 @@ async function putFile(directory: string, digest: Digest, bundle: Uint8Array): P
 /** False for an absent file and for one that a crash or a disk has damaged: both are written again. */
 async function isIntact(path: string, digest: Digest): Promise<boolean> {
   try {
-    return sha256(await readFile(path)) === digest;
+    return await sha256InTurns(await readFile(path), setImmediate) === digest;
   } catch (error) {
     if (isAbsent(error)) return false;
     throw unusable(path, error);

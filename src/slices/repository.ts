@@ -3,6 +3,7 @@
 // R2  All chunks are there when the row is, so whoever sees the row can read the content.
 // R3  Nobody gets bytes that do not have the digest of the row.
 // Not here: removing artifacts, and the chunks of a push that never reached its row (artifact-removal.ts).
+import { sha256InTurns } from "../base/digest.ts";
 import { AetherError } from "../base/errors.ts";
 import type { ArtifactId, Digest } from "../base/ids.ts";
 import { HOUR_MS } from "../base/units.ts";
@@ -13,7 +14,7 @@ import { formatKey, parseKey, prefixOf } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../kvstore/kv.ts";
 import type { BlobCache } from "./blob-cache.ts";
-import { decodeArchive, type SliceArchive } from "./core/archive.ts";
+import { checkBundle, openArchive, type SliceArchive } from "./core/archive.ts";
 import {
   CHUNK_BYTES, chunkCount, chunkKey, corruptArtifact, digestIn, parseArtifactRow, trustStored, type ArtifactRow,
 } from "./core/artifact-row.ts";
@@ -27,6 +28,8 @@ export interface RepositoryPorts {
   readonly clock: Pick<Clock, "wallMs">;
   /** This node's copies; absent on clients that fetch nothing twice. */
   readonly cache?: BlobCache;
+  /** Called between parts of long work; absent where nobody else needs the thread. */
+  readonly pause?: () => Promise<void>;
 }
 
 export interface PushOptions extends CallOptions {
@@ -62,6 +65,8 @@ export interface FetchedArtifact {
 
 /** A transaction takes 1 MiB: three chunks and their keys. */
 const CHUNKS_PER_TRANSACTION = 3;
+/** Chunks read without a pause: some may be in memory, and then each takes its time of this thread alone. */
+const CHUNKS_PER_TURN = 8;
 /** Pushes again when what it had written was removed meanwhile; more than this is a fight, not a coincidence. */
 const PUSH_ATTEMPTS_MAX = 5;
 /** A push of what is there says that it is wanted, and is noted if the latest one is so long ago. */
@@ -88,11 +93,15 @@ export class ArtifactRepository {
   private readonly kv: Kv;
   private readonly clock: RepositoryPorts["clock"];
   private readonly cache: BlobCache | undefined;
+  private readonly pause: () => Promise<void>;
+  /** Instances of one artifact that load at once share the work, and the memory that it takes. */
+  private readonly fetches = new Map<Digest, Promise<FetchedArtifact>>();
 
   constructor(ports: RepositoryPorts) {
     this.kv = ports.kv;
     this.clock = ports.clock;
     this.cache = ports.cache;
+    this.pause = ports.pause ?? (() => Promise.resolve());
   }
 
   /**
@@ -101,12 +110,15 @@ export class ArtifactRepository {
    *   other bytes have its name.
    */
   async push(archive: Uint8Array, options: PushOptions = {}): Promise<PushedArtifact> {
-    const decoded = decodeArchive(archive);
-    checkNewManifest(decoded.manifest);
-    const { digest, manifest: { artifact } } = decoded;
+    const { manifest, bundle } = openArchive(archive);
+    checkNewManifest(manifest);
+    const { artifact } = manifest;
     if (options.expect !== undefined && options.expect !== artifact) {
       throw new AetherError("E_INVALID", `the archive is ${artifact}, but ${options.expect} was to be written`);
     }
+    checkBundle(manifest, await sha256InTurns(bundle, this.pause));
+    const digest = await sha256InTurns(archive, this.pause);
+    const decoded = { manifest, bundle, digest };
     for (let attempt = 1; attempt <= PUSH_ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();
       const { row, modRevision, digest: held } = await this.readHeld(artifact, options);
@@ -125,11 +137,13 @@ export class ArtifactRepository {
    */
   async fetch(artifact: ArtifactId, options: CallOptions = {}): Promise<FetchedArtifact> {
     const row = await this.requireRow(artifact, options);
-    const cached = await this.cache?.read(row.digest);
-    const archive = cached ?? await this.readChunks(artifact, row, options);
-    const { manifest, bundle } = decodeStored(artifact, row.digest, archive);
-    if (cached === undefined) await this.keep(row.digest, archive);
-    return { manifest, bundle, digest: manifest.digest };
+    const { digest } = row;
+    const underWay = this.fetches.get(digest);
+    if (underWay !== undefined) return underWay;
+    // No one of its callers ends it: others may wait for it.
+    const fetched = this.fetchContent(artifact, row).finally(() => this.fetches.delete(digest));
+    this.fetches.set(digest, fetched);
+    return fetched;
   }
 
   /** What the cluster knows of an artifact. @throws AetherError E_NOT_FOUND */
@@ -201,23 +215,36 @@ export class ArtifactRepository {
     return noted.succeeded;
   }
 
-  private async readChunks(artifact: ArtifactId, row: ArtifactRow, options: CallOptions): Promise<Uint8Array> {
+  private async readChunks(artifact: ArtifactId, row: ArtifactRow): Promise<Uint8Array> {
     const archive = new Uint8Array(row.bytes);
     let at = 0;
     for (let chunk = 0; chunk < row.chunks; chunk++) {
-      options.signal?.throwIfAborted();
+      if (chunk > 0 && chunk % CHUNKS_PER_TURN === 0) await this.pause();
       const key = chunkKey(row.digest, chunk);
       // Local is enough (R2): this node has applied the row, so it has applied the chunks.
-      const { entry } = await this.kv.get(key, { ...options, consistency: "local" });
+      const { entry } = await this.kv.get(key, { consistency: "local" });
       if (!(entry?.value instanceof Uint8Array) || at + entry.value.byteLength > row.bytes) {
         // The chunks go with the row: it may have been removed since it was read.
-        await this.requireRow(artifact, options);
+        await this.requireRow(artifact, {});
         throw corruptArtifact(artifact, `chunk ${chunk} is missing or too long`);
       }
       archive.set(entry.value, at);
       at += entry.value.byteLength;
     }
     return archive;
+  }
+
+  private async fetchContent(artifact: ArtifactId, row: ArtifactRow): Promise<FetchedArtifact> {
+    const cached = await this.cache?.read(row.digest);
+    const archive = cached ?? await this.readChunks(artifact, row);
+    // The cache has looked at it. Whoever pushed it was refused unless its bundle is the one of its manifest.
+    if (cached === undefined && await sha256InTurns(archive, this.pause) !== row.digest) {
+      throw corruptArtifact(artifact, "its archive does not have its digest");
+    }
+    const { manifest, bundle } = trustStored(artifact, () => openArchive(archive));
+    if (manifest.artifact !== artifact) throw corruptArtifact(artifact, "its archive is another artifact's");
+    if (cached === undefined) await this.keep(row.digest, archive);
+    return { manifest, bundle, digest: manifest.digest };
   }
 
   private async keep(digest: Digest, archive: Uint8Array): Promise<void> {
@@ -278,11 +305,4 @@ function heldByOther(artifact: ArtifactId, digest: Digest, held: Digest): Aether
   return new AetherError("E_CONFLICT", `${artifact} exists with other content and never changes: raise the version`, {
     details: { artifact, digest, held },
   });
-}
-
-function decodeStored(artifact: ArtifactId, digest: Digest, bytes: Uint8Array): SliceArchive {
-  const archive = trustStored(artifact, () => decodeArchive(bytes));
-  if (archive.digest !== digest) throw corruptArtifact(artifact, "its archive does not have its digest");
-  if (archive.manifest.artifact !== artifact) throw corruptArtifact(artifact, "its archive is another artifact's");
-  return archive;
 }

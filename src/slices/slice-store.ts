@@ -2,7 +2,7 @@
 // Does not own: why they run (node deployment manager), where artifacts come from, the inside of a worker.
 import { present } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
-import type { ArtifactId } from "../base/ids.ts";
+import type { ArtifactId, Digest } from "../base/ids.ts";
 import type { CallOptions } from "../env/env.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
 import { planIsolation } from "./core/isolation-policy.ts";
@@ -21,7 +21,9 @@ import { WorkerHost, type WorkerHostEnv } from "./worker-host.ts";
 
 /** Where bundles come from; verified by digest on the way. */
 export interface ArtifactSource {
-  fetch(artifact: ArtifactId, options: CallOptions): Promise<{ readonly bundle: Uint8Array }>;
+  fetch(
+    artifact: ArtifactId, options: CallOptions,
+  ): Promise<{ readonly bundle: Uint8Array; readonly digest: Digest }>;
 }
 
 export interface SliceStorePorts {
@@ -158,8 +160,8 @@ export class SliceStore implements InstanceHost, HostedInstances {
   private async startWorker(instance: HostedInstance, signal: AbortSignal): Promise<void> {
     const { spec } = instance;
     const plan = planIsolation(spec);
-    const { bundle } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
-    const url = await untilAborted(this.ports.bundles.put(bundle), signal);
+    const { bundle, digest } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
+    const url = await untilAborted(this.ports.bundles.put(bundle, digest), signal);
     const onLost = (reason: string): void => this.lose(instance, reason);
     const keepLine = (line: SliceLine): void => this.lines.add(spec.slice, spec.key, line);
     const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, onLost };

@@ -1,7 +1,6 @@
 // Owns: one simulated node: the parts and the wiring of a real one, over the ports of a simulated machine.
 // Not here: the HTTP API, files. Bundles stay in memory, and what runs them is sim-workers.ts.
-import { sha256 } from "../base/digest.ts";
-import { parseNodeId, type NodeId } from "../base/ids.ts";
+import { parseNodeId, type Digest, type NodeId } from "../base/ids.ts";
 import { GiB } from "../base/units.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
@@ -100,7 +99,7 @@ function openWork(
 ): NodeWork {
   const { process, clock, messaging, random } = env;
   const { node } = process;
-  const bundles = { put: (bundle: Uint8Array) => Promise.resolve(sha256(bundle)) };
+  const bundles = { put: (_bundle: Uint8Array, digest: Digest) => Promise.resolve(digest) };
   const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice });
   return openNodeWork({ clock, random, workers, telemetry }, { messaging, group, kv, bundles, onFatal }, {

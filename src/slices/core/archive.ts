@@ -39,6 +39,13 @@ export function encodeArchive(manifest: Manifest, bundle: Uint8Array): Uint8Arra
 
 /** @throws AetherError E_TOO_LARGE, E_VERSION, or E_INVALID for anything that is not a whole, unaltered archive. */
 export function decodeArchive(archive: Uint8Array): SliceArchive {
+  const { manifest, bundle } = openArchive(archive);
+  checkBundle(manifest, sha256(bundle));
+  return { manifest, bundle, digest: sha256(archive) };
+}
+
+/** What an archive holds, if it has that form. Nothing is hashed. @throws as `decodeArchive` */
+export function openArchive(archive: Uint8Array): Omit<SliceArchive, "digest"> {
   checkSize(archive);
   if (archive.byteLength < HEADER_BYTES || MAGIC.some((byte, index) => archive[index] !== byte)) {
     throw new AetherError("E_INVALID", "these bytes are not a slice archive: make one with `aether slice build`");
@@ -57,8 +64,12 @@ export function decodeArchive(archive: Uint8Array): SliceArchive {
   if (actual !== manifest.bundleBytes) {
     throw otherBundle(manifest, "bundleBytes", `the bundle has ${actual} bytes and not ${manifest.bundleBytes}`);
   }
-  if (sha256(bundle) !== manifest.digest) throw otherBundle(manifest, "digest", "the bundle has another digest");
-  return { manifest, bundle, digest: sha256(archive) };
+  return { manifest, bundle };
+}
+
+/** @throws AetherError E_INVALID when the bundle, whose digest is given, is not the one of the manifest */
+export function checkBundle(manifest: Manifest, actual: Digest): void {
+  if (actual !== manifest.digest) throw otherBundle(manifest, "digest", "the bundle has another digest");
 }
 
 function otherBundle(manifest: Manifest, field: string, found: string): AetherError {

@@ -35,7 +35,7 @@ test("files of digests that are kept, and young ones, stay; others and drafts of
   for (const bytes of [kept, old, young]) {
     if (bytes === undefined) continue;
     await cache.write(sha256(bytes), bytes);
-    await bundles.put(bytes);
+    await bundles.put(bytes, sha256(bytes));
   }
   await writeFile(join(directory, "a", `${sha256("kept")}.1-1.partial`), "draft");
   await makeOld("a", sha256("kept"), sha256("old"), `${sha256("kept")}.1-1.partial`);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
 import { parseArtifactId } from "../../../src/base/ids.ts";
+import { MiB } from "../../../src/base/units.ts";
 import { formatKey } from "../../../src/kvstore/core/key.ts";
 import type { Kv } from "../../../src/kvstore/kv.ts";
 import { createDirectoryBlobCache } from "../../../src/slices/blob-cache-adapter.ts";
@@ -103,6 +104,22 @@ describe("pushing an artifact", () => {
       { artifact: "demo:orders:1.1.0" },
     ]);
   });
+});
+
+test("hashing a large one lets others have the thread, and instances that fetch at once share it", async () => {
+  let pauses = 0;
+  const pause = (): Promise<void> => Promise.resolve(void (pauses += 1));
+  let reads = 0;
+  const cache = { read: () => Promise.resolve(void (reads += 1)), write: () => Promise.resolve() };
+  const repository = new ArtifactRepository({ kv: local.kv, clock, pause, cache });
+  const bundle = Buffer.alloc(9 * MiB, "large");
+  await repository.push(sampleArchive({ artifact: orders, bundle }));
+  expect(pauses).toBe(4);
+  const fetched = await Promise.all([1, 2, 3].map(() => repository.fetch(orders)));
+  expect([pauses, reads]).toEqual([6, 1]);
+  for (const one of fetched) expect(sha256(one.bundle)).toBe(sha256(bundle));
+  await repository.fetch(orders);
+  expect(reads).toBe(2);
 });
 
 describe("an artifact whose row is damaged", () => {

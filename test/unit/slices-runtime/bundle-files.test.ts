@@ -6,6 +6,7 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
 
 const BUNDLE = new TextEncoder().encode("export default 1;");
+const DIGEST = sha256(BUNDLE);
 let directory: string;
 
 beforeEach(async () => {
@@ -15,21 +16,21 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 test("a bundle is one file under its digest, however often and at once it is put", async () => {
   const files = createBundleFiles(join(directory, "deep", "bundles"));
-  const urls = await Promise.all([files.put(BUNDLE), files.put(BUNDLE), files.put(BUNDLE)]);
+  const urls = await Promise.all([files.put(BUNDLE, DIGEST), files.put(BUNDLE, DIGEST), files.put(BUNDLE, DIGEST)]);
   expect(new Set(urls).size).toBe(1);
-  expect(await readdir(join(directory, "deep", "bundles"))).toEqual([`${sha256(BUNDLE)}.mjs`]);
+  expect(await readdir(join(directory, "deep", "bundles"))).toEqual([`${DIGEST}.mjs`]);
   expect(await readFile(new URL(urls[0] ?? ""))).toEqual(Buffer.from(BUNDLE));
 });
 
 test("a damaged file is written again before anybody imports it", async () => {
-  const url = new URL(await createBundleFiles(directory).put(BUNDLE));
+  const url = new URL(await createBundleFiles(directory).put(BUNDLE, DIGEST));
   await writeFile(url, "export default 2;");
-  await createBundleFiles(directory).put(BUNDLE);
+  await createBundleFiles(directory).put(BUNDLE, DIGEST);
   expect(await readFile(url)).toEqual(Buffer.from(BUNDLE));
 });
 
 test("a directory that cannot be written is a clear error", async () => {
   const path = join(directory, "file");
   await writeFile(path, "");
-  await expect(createBundleFiles(path).put(BUNDLE)).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
+  await expect(createBundleFiles(path).put(BUNDLE, DIGEST)).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
 });

@@ -9,6 +9,7 @@ import type { Clock } from "../../../src/env/clock.ts";
 import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
 import type { WorkersPort } from "../../../src/env/workers.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
+import { sha256 } from "../../../src/base/digest.ts";
 import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
 import type { InstanceSpec } from "../../../src/slices/instance-host.ts";
 import type { OutgoingCalls } from "../../../src/slices/outgoing-calls.ts";
@@ -70,7 +71,10 @@ export async function openFixture(options: FixtureOptions = {}): Promise<Fixture
     { clock, workers, telemetry },
     {
       artifacts: {
-        fetch: (artifact) => Promise.resolve({ bundle: new TextEncoder().encode(sources.get(artifact) ?? "") }),
+        fetch: (artifact) => {
+          const bundle = new TextEncoder().encode(sources.get(artifact) ?? "");
+          return Promise.resolve({ bundle, digest: sha256(bundle) });
+        },
       },
       bundles: createBundleFiles(join(directory, "bundles")),
       calls: options.calls ?? { call: () => Promise.reject(new RangeError("this test calls nobody")) },
