@@ -116,7 +116,7 @@ test("hashing a large one lets others have the thread, and instances that fetch 
   await repository.push(sampleArchive({ artifact: orders, bundle }));
   expect(pauses).toBe(4);
   const fetched = await Promise.all([1, 2, 3].map(() => repository.fetch(orders)));
-  expect([pauses, reads]).toEqual([6, 1]);
+  expect([pauses, reads]).toEqual([4 + 4 + 2, 1]);
   for (const one of fetched) expect(sha256(one.bundle)).toBe(sha256(bundle));
   await repository.fetch(orders);
   expect(reads).toBe(2);
