@@ -95,7 +95,7 @@ class Responder {
     this.logRefusal(context, refusal);
     return jsonResponse(error.httpStatus, { error: error.toBody() }, {
       ...headers,
-      ...(error.code === "E_OVERLOADED" ? { "retry-after": "1" } : {}),
+      ...(error.code === "E_OVERLOADED" ? { "retry-after": String(retryAfterSeconds(error)) } : {}),
     });
   }
 
@@ -143,6 +143,12 @@ function wrongMethod(context: HttpContext, methods: readonly string[]): Refusal 
   const allowed = methods.join(", ");
   const message = `${context.req.method} is not possible on ${context.req.path}: use ${allowed}`;
   return { error: new AetherError("E_METHOD_NOT_ALLOWED", message), headers: { allow: allowed } };
+}
+
+/** What the refusal says, or a second. */
+function retryAfterSeconds({ details }: AetherError): number {
+  const retryAfterMs = details["retryAfterMs"];
+  return typeof retryAfterMs === "number" ? Math.max(1, Math.ceil(retryAfterMs / 1_000)) : 1;
 }
 
 function unknownPath(context: HttpContext): Refusal {

@@ -71,9 +71,10 @@ export class EndpointIndex {
   }
 }
 
-function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs }: PlacedEndpoint): Endpoint {
+function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs, policy }: PlacedEndpoint): Endpoint {
   const instance = instanceKeyOf(artifact, index);
-  return { id: `${node}/${instance}`, slice, method, node, instance, artifact, effect, timeoutMs };
+  const endpoint = { id: `${node}/${instance}`, slice, method, node, instance, artifact, effect, timeoutMs };
+  return policy === undefined ? endpoint : { ...endpoint, policy };
 }
 
 function endpointSetOf(

@@ -1,5 +1,6 @@
 // Owns: the port through which invocation finds endpoints. endpoint-registry.ts implements it.
 import type { ArtifactId, NodeId } from "../base/ids.ts";
+import type { MethodPolicy } from "../sdk/method-policy.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
 
 export interface Endpoint {
@@ -13,6 +14,8 @@ export interface Endpoint {
   readonly effect: "read" | "idempotent" | "write";
   /** The callee's default deadline, in milliseconds. */
   readonly timeoutMs: number;
+  /** How calls of it are made, as its contract says. */
+  readonly policy?: MethodPolicy;
 }
 
 /** Endpoints that may stand for each other, in an order that stays the same. */

@@ -380,8 +380,8 @@ export class InstanceDriver {
   }
 
   private putEndpoints(): readonly Op[] {
-    return this.methods.map(({ method, effect, timeoutMs }): Op => {
-      const value: EndpointRow = { effect, timeoutMs };
+    return this.methods.map(({ method, ...spec }): Op => {
+      const value: EndpointRow = spec;
       return { kind: "put", key: this.endpointKey(method), value };
     });
   }

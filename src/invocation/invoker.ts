@@ -17,7 +17,7 @@ import { classOfFailure, judgeAttempt, type AttemptResult } from "./core/attempt
 import { CALL_TIMEOUT_MS_MAX, deadlineAfter, isUsableTimeout, remainingMs, type Deadline } from "./core/deadline.ts";
 import { EndpointLoads, type AttemptTicket } from "./core/endpoint-loads.ts";
 import { pickEndpoint, type Picked } from "./core/pick-endpoint.ts";
-import { decideRetry, type AttemptFailure, type RetryDecision } from "./core/retry-policy.ts";
+import { decideRetry, type AttemptFailure, type RetryDecision, type RetryPolicy } from "./core/retry-policy.ts";
 import { formatTraceparent, HopIds, parseTraceparent, type TraceContext } from "./core/trace-context.ts";
 import type { InvocationConfig } from "./invocation-config.ts";
 import { createInvocationMetrics, type InvocationMetrics } from "./metrics.ts";
@@ -189,8 +189,14 @@ export class Invoker implements OutgoingCalls {
         remainingMs: this.remainingMs(progress),
         jitter: this.random.next(),
       },
-      { retriesMax: this.config.retriesMax, backoffMs: this.config.retryBackoffMs },
+      this.retryPolicyOf(picked.endpoint),
     );
+  }
+
+  /** The contract may ask for fewer retries than this node allows. */
+  private retryPolicyOf({ policy }: Endpoint): RetryPolicy {
+    const { max = this.config.retriesMax, backoffMs = this.config.retryBackoffMs } = policy?.retry ?? {};
+    return { retriesMax: Math.min(max, this.config.retriesMax), backoffMs };
   }
 
   /** An endpoint, or why there will be none; undefined when it is worth waiting. */

@@ -48,6 +48,13 @@ export function createReplayCounter(telemetry: Telemetry): Counter {
   });
 }
 
+export function createCachedCounter(telemetry: Telemetry): Counter {
+  return telemetry.counter({
+    name: "aether_calls_cached_total",
+    help: "Calls made from this node that were answered with an answer it had kept.",
+  });
+}
+
 export function createRpcMetrics(telemetry: Telemetry): RpcMetrics {
   return {
     refused: telemetry.counter({

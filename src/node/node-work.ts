@@ -5,10 +5,11 @@ import { SECOND_MS } from "../base/units.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Env } from "../env/env.ts";
+import { CachedCalls } from "../invocation/cached-calls.ts";
 import { createInvocation } from "../invocation/create-invocation.ts";
 import { IdempotentInstances } from "../invocation/idempotency/idempotent-instances.ts";
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
-import type { Invoker } from "../invocation/invoker.ts";
+import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprint-store.ts";
@@ -40,7 +41,7 @@ export interface NodeWorkConfig {
 export interface NodeWork {
   readonly cluster: ClusterServices;
   readonly slices: SliceStore;
-  readonly invoker: Invoker;
+  readonly invoker: OutgoingCalls;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -68,12 +69,11 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
   const life = { node: self.node, ...group.origin };
-  const local = new IdempotentInstances(env, { local: slices, kv, lives: cluster.membership, onFatal }, life);
-  const invoker = createInvocation(
-    env,
-    { lookup: cluster.registry, local, messaging, self: self.node },
-    config.invocation,
-  );
+  const rated = new RateLimitedInstances(env, { local: slices, lookup: cluster.registry });
+  const local = new IdempotentInstances(env, { local: rated, kv, lives: cluster.membership, onFatal }, life);
+  const lookup = cluster.registry;
+  const attempts = createInvocation(env, { lookup, local, messaging, self: self.node }, config.invocation);
+  const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const drainAndStop = async (): Promise<void> => {
     await cluster.drainAndStop();
     const late = createDeferred<void>();

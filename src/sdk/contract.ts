@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { HOUR_MS, SECOND_MS } from "../base/units.ts";
+import { parsePolicy, type MethodPolicy, type PolicyOptions } from "./method-policy.ts";
 import { nameSchema } from "./name.ts";
 
 /**
@@ -18,6 +19,8 @@ export interface Method<I extends z.ZodType = z.ZodType, O extends z.ZodType = z
   readonly effect: MethodEffect;
   /** How long a caller waits if it says nothing else, in milliseconds. */
   readonly timeoutMs: number;
+  /** How calls of it are made; absent when its author says nothing. */
+  readonly policy?: MethodPolicy;
 }
 
 export type Methods = Readonly<Record<string, Method>>;
@@ -28,7 +31,7 @@ export interface Contract<N extends string = string, M extends Methods = Methods
   readonly methods: M;
 }
 
-export interface MethodOptions<I extends z.ZodType, O extends z.ZodType> {
+export interface MethodOptions<I extends z.ZodType, O extends z.ZodType> extends PolicyOptions {
   readonly input: I;
   /** Required: it lets two slices call each other without circular types, and keeps a handler's answer honest. */
   readonly output: O;
@@ -64,7 +67,7 @@ export const METHODS_MAX = 100;
 
 /**
  * Describes one method of a contract.
- * @throws AetherError E_INVALID when `timeoutMs` is not between 1 ms and an hour.
+ * @throws AetherError E_INVALID when `timeoutMs` is not between 1 ms and an hour, or a policy is out of range.
  * @example
  * const quote = method({
  *   input: z.object({ sku: z.string() }),
@@ -77,7 +80,15 @@ export function method<I extends z.ZodType, O extends z.ZodType>(options: Method
   if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX) {
     throw new AetherError("E_INVALID", `a method has timeoutMs ${timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
   }
-  return { input, output, effect, timeoutMs };
+  const parsed = parsePolicy(options);
+  if (parsed.kind === "refused") {
+    throw new AetherError("E_INVALID", `a method has an unusable policy: ${parsed.reason}`);
+  }
+  const { policy } = parsed;
+  if (policy?.cache !== undefined && effect !== "read") {
+    throw new AetherError("E_INVALID", `a method with effect "${effect}" has a cache; only "read" may have one`);
+  }
+  return { input, output, effect, timeoutMs, ...(policy === undefined ? {} : { policy }) };
 }
 
 /**

@@ -1,5 +1,6 @@
 // Owns: the port through which the node deployment manager runs instances. slice-store.ts implements it with one
 // worker thread per instance.
+import type { MethodPolicy } from "../sdk/method-policy.ts";
 import type { InstanceSpec } from "./core/instance-spec.ts";
 import type { InstanceKey } from "./running-instances.ts";
 
@@ -9,6 +10,8 @@ export interface MethodSpec {
   readonly method: string;
   readonly effect: "read" | "idempotent" | "write";
   readonly timeoutMs: number;
+  /** How calls of it are made, as its contract says. */
+  readonly policy?: MethodPolicy;
 }
 
 export type HostedState = "loading" | "loaded" | "activating" | "active" | "deactivating" | "unloading";

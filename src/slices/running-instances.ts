@@ -1,5 +1,6 @@
 // Owns: what the right needs from running slices: hand a call to an instance of this node. slice-store implements it.
 import type { ErrorBody } from "../base/errors.ts";
+import type { MethodPolicy } from "../sdk/method-policy.ts";
 
 /** Key text of an instance: `{artifact}/{instance index}`, for example `demo:orders:1.0.0/0`. */
 export type InstanceKey = string;
@@ -32,6 +33,7 @@ export interface RunningInstances {
 export interface HostedMethod {
   readonly slice: string;
   readonly effect: "read" | "idempotent" | "write";
+  readonly policy?: MethodPolicy;
 }
 
 /** The instances themselves, for what keeps records of their calls. */

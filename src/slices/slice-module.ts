@@ -2,6 +2,7 @@
 // slice is known by its shape, never by `instanceof`. Runs inside the worker.
 import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
+import { methodPolicySchema, type MethodPolicy } from "../sdk/method-policy.ts";
 import type { MethodSpec } from "./instance-host.ts";
 
 /** What we use of a zod schema. */
@@ -88,7 +89,16 @@ function parseMethod(name: string, method: unknown, place: string): MethodModule
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
     throw invalid(`has a ${place} whose method "${name}" has an unusable timeoutMs`, "use milliseconds above 0");
   }
-  return { spec: { method: name, effect, timeoutMs }, input: method["input"], output: method["output"] };
+  const policy = parsePolicy(name, method["policy"], place);
+  const spec: MethodSpec = { method: name, effect, timeoutMs, ...(policy === undefined ? {} : { policy }) };
+  return { spec, input: method["input"], output: method["output"] };
+}
+
+function parsePolicy(name: string, policy: unknown, place: string): MethodPolicy | undefined {
+  if (policy === undefined) return undefined;
+  const parsed = methodPolicySchema.safeParse(policy);
+  if (parsed.success) return parsed.data;
+  throw invalid(`has a ${place} whose method "${name}" has an unusable policy`, "make it with method({ … })");
 }
 
 function parseHandlers(contract: ContractModule, slice: Shape): ReadonlyMap<string, Handler> {

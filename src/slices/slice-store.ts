@@ -139,7 +139,7 @@ export class SliceStore implements InstanceHost, HostedInstances {
   methodOf(instance: InstanceKey, method: string): HostedMethod | undefined {
     const hosted = this.instances.get(instance);
     const spec = hosted?.host?.calls.methodOf(method);
-    return hosted === undefined || spec === undefined ? undefined : { slice: hosted.spec.slice, effect: spec.effect };
+    return hosted === undefined || spec === undefined ? undefined : { ...spec, slice: hosted.spec.slice };
   }
 
   inFlight(instance: InstanceKey): number {

@@ -3,6 +3,7 @@
 // Does not own: the rows of instances (slices/core/instance-row.ts) and who may write what (the services).
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
+import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { parseNodeId, parseNodeUid, type NodeId, type NodeUid } from "../../base/ids.ts";
 
 const nodeIdSchema = z.string().transform((text): NodeId => parseNodeId(text));
@@ -81,11 +82,14 @@ const leaderBeatRowSchema = z.object({ epoch: z.int().min(1), count: z.int().min
 export interface EndpointRow {
   readonly effect: "read" | "idempotent" | "write";
   readonly timeoutMs: number;
+  /** How calls of it are made, as its contract says. */
+  readonly policy?: MethodPolicy;
 }
 
 const endpointRowSchema = z.object({
   effect: z.enum(["read", "idempotent", "write"]),
   timeoutMs: z.number().min(1),
+  policy: methodPolicySchema.exactOptional(),
 });
 
 /** @throws AetherError E_DATA_CORRUPT */

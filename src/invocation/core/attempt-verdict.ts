@@ -35,6 +35,8 @@ export function judgeAttempt(result: AttemptResult, course: AttemptCourse): Verd
       return "failed";
     case "not-started":
       if (result.error.code === "E_TIMEOUT") return judgeSilence(course);
+      // Its contract allows no more now, however well it works.
+      if (typeof result.error.details?.["retryAfterMs"] === "number") return "neutral";
       return ERRORS[result.error.code].retry === "never" ? "neutral" : "failed";
     case "no-answer":
       return judgeSilence(course);

@@ -1,6 +1,7 @@
 // Owns: reading a defined slice as data: what the manifest says about it. Runs where the slice's code runs, which is
 // never the node process, and only duck-types: the slice brings its own copy of zod and of the SDK.
 import { z } from "zod";
+import { methodPolicySchema } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { JsonSchema, ManifestMethod } from "../core/manifest.ts";
 
@@ -34,6 +35,7 @@ const contractSchema = z.object({
     output: zodType,
     effect: z.enum(["read", "idempotent", "write"]),
     timeoutMs: z.int().min(1),
+    policy: methodPolicySchema.exactOptional(),
   })),
 });
 const sliceSchema = z.object({
@@ -73,6 +75,7 @@ export function describeSlice(exported: unknown): Described {
       methods: Object.fromEntries(Object.entries(contract.methods).map(([name, method]) => [name, {
         effect: method.effect,
         timeoutMs: method.timeoutMs,
+        ...(method.policy === undefined ? {} : { policy: method.policy }),
         input: toJsonSchema(method.input, "input"),
         output: toJsonSchema(method.output, "output"),
       }])),

@@ -5,6 +5,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import { parseDigest } from "../../base/ids.ts";
 import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
+import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { artifactIdSchema } from "./instance-spec.ts";
 
@@ -17,6 +18,8 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 export interface ManifestMethod {
   readonly effect: "read" | "idempotent" | "write";
   readonly timeoutMs: number;
+  /** How calls of it are made, as its contract says. */
+  readonly policy?: MethodPolicy;
   readonly input: JsonSchema;
   readonly output: JsonSchema;
 }
@@ -56,6 +59,7 @@ const manifestSchema = z.object({
   methods: z.record(nameSchema, z.object({
     effect: z.enum(["read", "idempotent", "write"]),
     timeoutMs: z.int().min(1),
+    policy: methodPolicySchema.exactOptional(),
     input: jsonSchemaSchema,
     output: jsonSchemaSchema,
   })),

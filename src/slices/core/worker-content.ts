@@ -3,6 +3,7 @@
 // is too deep, would fail where it is encoded for another node, far from the slice that made it.
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
+import { methodPolicySchema } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { MethodSpec } from "../instance-host.ts";
 import type { OutgoingCall } from "../outgoing-calls.ts";
@@ -91,11 +92,13 @@ function readLoaded({ methods }: Shape): WorkerMessage | undefined {
 
 function readMethodSpec(value: unknown): MethodSpec | undefined {
   if (!isRecord(value)) return undefined;
-  const { method, effect, timeoutMs } = value;
+  const { method, effect, timeoutMs, policy } = value;
   if (typeof method !== "string" || !nameSchema.safeParse(method).success) return undefined;
   if (effect !== "read" && effect !== "idempotent" && effect !== "write") return undefined;
   if (typeof timeoutMs !== "number" || !Number.isFinite(timeoutMs) || timeoutMs <= 0) return undefined;
-  return { method, effect, timeoutMs };
+  if (policy === undefined) return { method, effect, timeoutMs };
+  const parsed = methodPolicySchema.safeParse(policy);
+  return parsed.success ? { method, effect, timeoutMs, policy: parsed.data } : undefined;
 }
 
 function readStepFailed(message: Shape): WorkerMessage | undefined {

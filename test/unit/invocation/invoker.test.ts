@@ -558,6 +558,22 @@ describe("a reply that cannot be sent", () => {
   });
 });
 
+describe("what a contract says of retries", () => {
+  test("is kept, as far as this node allows", async () => {
+    const attemptsWith = async (retry: { max?: number; backoffMs?: number }): Promise<CallReply> => {
+      const network = new Network();
+      const [n1, n2] = [network.add("n1", { retriesMax: 2 }), network.add("n2")];
+      network.serve(n2, "read", failing("E_TIMEOUT"));
+      network.endpoints.splice(0, 1, ...network.endpoints.map((found) => ({ ...found, policy: { retry } })));
+      return settled(network, n1.call({ timeoutMs: 4_000 }), 4_000);
+    };
+    expect(await attemptsWith({ max: 0 })).toMatchObject({ error: { code: "E_TIMEOUT" }, attempts: 1 });
+    expect(await attemptsWith({ max: 1 })).toMatchObject({ attempts: 2 });
+    expect(await attemptsWith({ max: 9 })).toMatchObject({ attempts: 3 });
+    expect(await attemptsWith({ max: 9, backoffMs: 9_999 })).toMatchObject({ attempts: 1 });
+  });
+});
+
 describe("limits and refusals", () => {
   test("calls beyond the limit of a node are refused before anything is sent", async () => {
     const network = new Network();

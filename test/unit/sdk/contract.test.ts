@@ -13,6 +13,25 @@ describe("a method", () => {
     expect(method({ ...text, effect: "read", timeoutMs: 100 })).toMatchObject({ effect: "read", timeoutMs: 100 });
   });
 
+  test("a policy is filled in; without one there is none", () => {
+    expect(method(text)).not.toHaveProperty("policy");
+    const { policy } = method({
+      ...text, effect: "read", retry: { max: 1 }, rateLimit: { perSecond: 2.5 }, cache: { ttlMs: 500 },
+    });
+    expect(policy).toEqual({
+      retry: { max: 1 }, rateLimit: { perSecond: 2.5, burst: 3 }, cache: { ttlMs: 500, entriesMax: 1_000 },
+    });
+  });
+
+  test.each([
+    ["retries without end", { retry: { max: 11 } }],
+    ["a rate of nothing", { rateLimit: { perSecond: 0 } }],
+    ["a cache for ever", { effect: "read" as const, cache: { ttlMs: 3_600_001 } }],
+    ["a cache of a write", { cache: { ttlMs: 100 } }],
+  ])("refuses %s", (_what, policy) => {
+    expect(() => method({ ...text, ...policy })).toThrow(expect.objectContaining({ code: "E_INVALID" }));
+  });
+
   test.each([0, -1, 1.5, Number.NaN, 3_600_001])("refuses to wait %d ms", (timeoutMs) => {
     expect(() => method({ ...text, timeoutMs })).toThrow(/timeoutMs/);
   });
