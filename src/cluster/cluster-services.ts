@@ -10,6 +10,7 @@ import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { ArtifactRemoval } from "../slices/artifact-removal.ts";
 import type { InstanceHost } from "../slices/instance-host.ts";
+import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactCollector, ArtifactsConfig } from "./artifact-collector.ts";
 import { ClusterDeploymentManager } from "./cluster-deployment-manager.ts";
 import { ClusterViews } from "./cluster-views.ts";
@@ -23,6 +24,7 @@ import { type InstanceStopLimits, NodeDeploymentManager } from "./node-deploymen
 import { NodeIntents } from "./node-intents.ts";
 import { planInputOf } from "./plan-input.ts";
 import { RouteTable } from "./route-table.ts";
+import { Topics } from "./topics/topics.ts";
 
 export interface ClusterServicesEnv {
   readonly clock: Clock;
@@ -33,6 +35,8 @@ export interface ClusterServicesPorts {
   readonly kv: Kv;
   readonly messaging: PeerMessaging;
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
+  /** For messages of topics; nobody calls before `start`. */
+  readonly calls: OutgoingCalls;
   /** A broken invariant of ours: the node flushes and stops. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -52,6 +56,7 @@ export class ClusterServices {
   readonly routes: RouteTable;
   readonly removal: ArtifactRemoval;
   readonly intents: NodeIntents;
+  readonly topics: Topics;
   private readonly env: ClusterServicesEnv;
   private readonly ports: ClusterServicesPorts;
   private readonly config: ClusterServicesConfig;
@@ -61,7 +66,7 @@ export class ClusterServices {
   private nodeLoop: NodeDeploymentManager | undefined;
 
   constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
-    const { kv, group, messaging, onFatal } = ports;
+    const { kv, group, messaging, calls, onFatal } = ports;
     const { node, uid, incarnation } = config;
     this.env = env;
     this.ports = ports;
@@ -71,6 +76,7 @@ export class ClusterServices {
     this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
     this.intents = new NodeIntents({ kv, membership: this.membership });
     const life = { node, uid, incarnation };
+    this.topics = new Topics(env, { kv, membership: this.membership, calls, onFatal }, life);
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
     this.registry = new EndpointRegistry({ kv, views: this.views, membership: this.membership, self: node });
     this.leaderLoop = new ClusterDeploymentManager(env, {
@@ -96,6 +102,7 @@ export class ClusterServices {
     );
     this.views.open();
     this.routes.open();
+    this.topics.start();
     this.membership.start();
     this.leadership.start();
     this.leaderLoop.start();
@@ -117,6 +124,7 @@ export class ClusterServices {
 
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */
   async drainAndStop(): Promise<void> {
+    await this.topics.stop();
     await this.collector.close();
     await this.leaderLoop.close();
     // Who no longer acts as the leader must not hold the place while calls in flight are waited for.
@@ -125,6 +133,7 @@ export class ClusterServices {
   }
 
   async close(): Promise<void> {
+    await this.topics.close();
     await this.nodeLoop?.close();
     await this.collector.close();
     await this.leaderLoop.close();

@@ -18,6 +18,7 @@ import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
 import { openKvService } from "../slices/services/kv-service.ts";
 import { openLeaseService } from "../slices/services/lease-service.ts";
+import { openTopicService } from "../slices/services/topic-service.ts";
 import type { RuntimeConfig } from "../slices/runtime-config.ts";
 import { SliceStore } from "../slices/slice-store.ts";
 
@@ -60,12 +61,13 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     kv, clock: env.clock, pause: () => env.clock.sleep(0), ...(cache === undefined ? {} : { cache }),
   });
   const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
-  const cluster = new ClusterServices(env, { kv, messaging, group, onFatal }, { ...self, ...group.origin });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
+  const cluster = new ClusterServices(env, { kv, messaging, group, calls, onFatal }, { ...self, ...group.origin });
   const services = {
     kv: openKvService(kv),
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),
+    topics: openTopicService(cluster.topics.publisher),
   };
   const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
   const life = { node: self.node, ...group.origin };

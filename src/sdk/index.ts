@@ -13,4 +13,5 @@ export type {
   LeaseOptions, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp, SliceOpResult, SlicePage,
   SliceTxn, SliceTxnResult, StateCallOptions, StateReadOptions, StateWriteOptions,
 } from "./slice-state.ts";
+export { defineTopic, type Topic, type TopicOptions } from "./topic.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

@@ -2,7 +2,8 @@
 import type { z } from "zod";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
-import type { LeaseOptions, SliceKv, SliceLease } from "./slice-state.ts";
+import type { LeaseOptions, SliceKv, SliceLease, StateCallOptions } from "./slice-state.ts";
+import type { Topic } from "./topic.ts";
 import { SDK_VERSION } from "./version.ts";
 
 /** The contracts that a slice calls, by the name it uses for each. */
@@ -32,6 +33,13 @@ export interface SliceContext<U extends Uses, Cfg> {
    * @throws AetherError E_CONFLICT when another has it and does not give it back within `waitMs`
    */
   lease(name: string, options?: LeaseOptions): Promise<SliceLease>;
+  /**
+   * Tells every slice that handles the topic. Once it is done, each of them is sure to get the message, at least once.
+   * @throws AetherError E_INVALID for a payload that the topic does not allow, E_OVERLOADED when too many wait
+   */
+  publish<P extends z.ZodType>(
+    topic: Topic<string, P>, payload: NoInfer<z.input<P>>, options?: StateCallOptions,
+  ): Promise<void>;
   readonly log: SliceLog;
   /** Aborts when the instance stops, or the hook takes too long. */
   readonly signal: AbortSignal;
@@ -72,6 +80,11 @@ export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends
    * port. At most 16; a route for GET needs a method whose effect is `read`.
    */
   readonly routes?: Readonly<Partial<Record<RouteText, keyof NoInfer<C>["methods"] & string>>>;
+  /**
+   * Which method handles which topic, by the topic's name: `{ "order-placed": "notify" }`. Of all instances of the
+   * slice one gets a message, at least once. At most 16; the effect of the method is not `read`.
+   */
+  readonly on?: Readonly<Record<string, keyof NoInfer<C>["methods"] & string>>;
   /** Schema of what a blueprint may configure. */
   readonly config?: Cfg;
   /** Runs once before the first call. If it throws, the instance has failed. */

@@ -33,6 +33,7 @@ import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "./core
 import { specDigestOf } from "./core/spec-digest.ts";
 import { listRows } from "./list-rows.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
+import { claimTopics, releaseTopics } from "./topic-groups.ts";
 
 export interface BlueprintStorePorts {
   readonly kv: Kv;
@@ -66,7 +67,7 @@ export interface RolledBack extends BlueprintRevision {
 const HISTORY_MAX = 20;
 /** Revisions removed with one that is written: its transaction has 128 operations, most of them for slices. */
 const PRUNED_AT_ONCE_MAX = 5;
-/** Slices and routes of one blueprint and artifacts that it names: each is a guard of its transaction (128 at most). */
+/** Slices, routes and topics of one blueprint, and artifacts that it names: each is a guard of its transaction. */
 const NAMES_MAX = 120;
 /** Applies of one blueprint that overtake each other; more than this is a fight, not a coincidence. */
 const ATTEMPTS_MAX = 5;
@@ -149,11 +150,12 @@ export class BlueprintStore {
       // Which slices it has must be known, or their names would never be free again.
       const resolved = readable(name, current);
       const routes = await ownedRoutes(this.kv, name, options);
+      const topics = await releaseTopics(this.kv, name, options);
       const owned = [...Object.keys(resolved.slices).map(ownerKey), ...routes];
       // The latest revision stays, without `current`: it carries the number on (B2).
       const deleted = await this.kv.transact({
-        compare: [unchanged(key, modRevision)],
-        then: [key, ...owned].map((gone): Op => ({ kind: "delete", key: gone })),
+        compare: [unchanged(key, modRevision), ...topics.compare],
+        then: [...[key, ...owned].map((gone): Op => ({ kind: "delete", key: gone })), ...topics.then],
         else: [],
       }, options);
       if (deleted.succeeded) return { name, revision: resolved.revision };
@@ -389,6 +391,9 @@ export class BlueprintStore {
     const routes = await claimRoutes(this.kv, blueprint, options);
     guards.push(...routes.compare);
     ops.push(...routes.then);
+    const topics = await claimTopics(this.kv, blueprint, options);
+    guards.push(...topics.compare);
+    ops.push(...topics.then);
     for (const key of await this.prunable(name, revision, options)) ops.push({ kind: "delete", key });
     const revisionKey = formatKey({ kind: "blueprint", name, revision });
     guards.push({ key: revisionKey, target: "exists", op: "=", value: false });
@@ -484,10 +489,11 @@ function checkOps(name: string, actual: number): void {
 
 function checkSizes({ name, slices }: ResolvedBlueprint): void {
   const routes = Object.values(slices).flatMap((slice) => slice.routes ?? []);
-  const names = Object.keys(slices).length + artifactsOf(slices).size + routes.length;
+  const topics = new Set(Object.values(slices).flatMap((slice) => (slice.topics ?? []).map(({ topic }) => topic)));
+  const names = Object.keys(slices).length + artifactsOf(slices).size + routes.length + topics.size;
   if (names > NAMES_MAX) {
-    const message = `blueprint "${name}" names ${names} slices, artifacts and routes, the limit is ${NAMES_MAX}: ` +
-      "split it";
+    const message = `blueprint "${name}" names ${names} slices, artifacts, routes and topics, the limit is ` +
+      `${NAMES_MAX}: split it`;
     throw new AetherError("E_TOO_LARGE", message, { details: { limit: NAMES_MAX, actual: names } });
   }
   for (const [slice, resolved] of Object.entries(slices)) {

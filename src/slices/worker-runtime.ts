@@ -3,7 +3,7 @@
 import { present, unreachable } from "../base/assert.ts";
 import { AetherError, type ErrorBody } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
-import type { LeaseOptions, SliceLease } from "../sdk/slice-state.ts";
+import type { LeaseOptions, SliceLease, StateCallOptions } from "../sdk/slice-state.ts";
 import { LineBudget } from "./core/line-budget.ts";
 import type { MemoryReport } from "./core/memory-rule.ts";
 import { CALL_BYTES_MAX, toPlain } from "./core/plain-data.ts";
@@ -16,6 +16,7 @@ import { TurnOutbox } from "./turn-outbox.ts";
 import { ServiceClient } from "./worker/service-client.ts";
 import { WorkerKv } from "./worker/slice-kv.ts";
 import { WorkerLeases } from "./worker/slice-leases.ts";
+import { publish, type TopicShape } from "./worker/slice-topics.ts";
 import { WorkerLog } from "./worker-log.ts";
 import { WorkerOutgoing, type Callee, type CallerScope } from "./worker-outgoing.ts";
 
@@ -221,7 +222,10 @@ export class WorkerRuntime {
     const kv = new WorkerKv(this.services, scope);
     const lease = (name: string, options: LeaseOptions = {}): Promise<SliceLease> =>
       this.leases.take(name, options, scope);
-    return { uses: outgoing.createClients(scope), config, kv, lease, log: this.log, signal: scope.signal };
+    const tell = (topic: TopicShape, payload: unknown, options: StateCallOptions = {}): Promise<void> =>
+      publish(this.services, { topic, payload, options }, scope);
+    const { signal } = scope;
+    return { uses: outgoing.createClients(scope), config, kv, lease, publish: tell, log: this.log, signal };
   }
 
   private async runCall(call: HandlerCall): Promise<void> {

@@ -88,6 +88,7 @@ export class ClusterWorld {
           membership: () => this.membership(),
           onMembership: (listener) => this.memberListeners.push(listener),
         },
+        calls: { call: () => Promise.reject(new RangeError("nobody is called in this world")) },
         onFatal: (error) => this.fatal.push(error),
       },
       {

@@ -1,7 +1,7 @@
 // Owns: what must and must not compile for people who write slices. Never executed: `tsc` is the test.
 import { z } from "zod";
 import {
-  defineBlueprint, defineContract, defineSlice, method, type CallContext, type Client,
+  defineBlueprint, defineContract, defineSlice, defineTopic, method, type CallContext, type Client,
 } from "../../src/sdk/index.ts";
 
 const pricing = defineContract("pricing", {
@@ -163,4 +163,31 @@ export const storingSlice = defineSlice({
       return { cents };
     },
   },
+});
+
+const priced = defineTopic("priced", {
+  payload: z.object({ sku: z.string(), cents: z.int(), currency: z.string().default("EUR") }),
+  // The parsed payload: the default has been filled in.
+  key: ({ sku, currency }) => `${sku}/${currency.length}`,
+});
+
+export const publishingSlice = defineSlice({
+  contract: orders,
+  on: { priced: "place" },
+  methods: {
+    place: async (_input, ctx) => {
+      await ctx.publish(priced, { sku: "a", cents: 1 }, { timeoutMs: 100 });
+      // @ts-expect-error cents is a number
+      await ctx.publish(priced, { sku: "a", cents: "1" });
+      return { id: "1", cents: 1 };
+    },
+    count: () => 1,
+  },
+});
+
+export const deafSlice = defineSlice({
+  contract: pricing,
+  // @ts-expect-error the contract has no such method
+  on: { priced: "qoute" },
+  methods: { quote: () => ({ cents: 1 }) },
 });

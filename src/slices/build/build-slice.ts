@@ -65,7 +65,7 @@ export function packSlice(planned: Manifest, bundle: Uint8Array): BuiltArtifact 
 }
 
 function manifestOf(slicePackage: SlicePackage, description: SliceDescription, bundle: Uint8Array): Manifest {
-  const { slice, methods, loadAfter, routes, config, sdkVersion } = description;
+  const { slice, methods, loadAfter, routes, on, config, sdkVersion } = description;
   return {
     format: MANIFEST_FORMAT,
     artifact: slicePackage.artifact,
@@ -74,6 +74,7 @@ function manifestOf(slicePackage: SlicePackage, description: SliceDescription, b
     uses: joinUses(slicePackage, description),
     ...(loadAfter === undefined ? {} : { loadAfter }),
     ...(routes === undefined ? {} : { routes }),
+    ...(on === undefined ? {} : { on }),
     ...(config === undefined ? {} : { config }),
     sdkVersion,
     digest: sha256(bundle),

@@ -15,6 +15,8 @@ export interface SliceDescription {
   readonly loadAfter?: readonly string[];
   /** Methods by HTTP route. */
   readonly routes?: Readonly<Record<string, string>>;
+  /** Methods by topic. */
+  readonly on?: Readonly<Record<string, string>>;
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
 }
@@ -44,6 +46,7 @@ const sliceSchema = z.object({
   uses: z.record(z.string(), z.object({ name: nameSchema })),
   loadAfter: z.array(z.string()).default([]),
   routes: z.record(z.string(), nameSchema).default({}),
+  on: z.record(nameSchema, nameSchema).default({}),
   config: zodType.optional(),
   start: callable.optional(),
   stop: callable.optional(),
@@ -58,7 +61,7 @@ export function describeSlice(exported: unknown): Described {
   }
   const parsed = sliceSchema.safeParse(exported);
   if (!parsed.success) return refused(`its default export is not a valid slice: ${z.prettifyError(parsed.error)}`);
-  const { contract, methods, uses, loadAfter, routes, config, sdkVersion } = parsed.data;
+  const { contract, methods, uses, loadAfter, routes, on, config, sdkVersion } = parsed.data;
   const missing = Object.keys(contract.methods).filter((name) => !Object.hasOwn(methods, name));
   if (missing.length > 0) {
     return refused(`the contract "${contract.name}" has methods without handler: ${missing.join(", ")}`);
@@ -82,6 +85,7 @@ export function describeSlice(exported: unknown): Described {
       uses: Object.fromEntries(Object.entries(uses).map(([alias, used]) => [alias, used.name])),
       ...(awaited.length === 0 ? {} : { loadAfter: [...new Set(awaited)].sort() }),
       ...(Object.keys(routes).length === 0 ? {} : { routes }),
+      ...(Object.keys(on).length === 0 ? {} : { on }),
       ...(config === undefined ? {} : { config: toJsonSchema(config, "input") }),
       sdkVersion,
     },

@@ -13,6 +13,7 @@ import {
   artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
 } from "./instance-spec.ts";
 import { resolvedRouteSchema, type ResolvedRoute } from "./route-row.ts";
+import { resolvedTopicSchema, type ResolvedTopic } from "./topic-row.ts";
 
 export interface ResolvedSlice {
   readonly artifact: ArtifactId;
@@ -23,6 +24,8 @@ export interface ResolvedSlice {
   readonly loadAfter?: readonly string[];
   /** Its HTTP routes; absent when it has none. */
   readonly routes?: readonly ResolvedRoute[];
+  /** The topics that it handles; absent when there are none. */
+  readonly topics?: readonly ResolvedTopic[];
   readonly heapBytesMax: number;
   readonly concurrency: number;
   readonly variables: Readonly<Record<string, string>>;
@@ -58,6 +61,7 @@ const resolvedSliceSchema = z.object({
   uses: resolvedUsesSchema,
   loadAfter: z.array(nameSchema).exactOptional(),
   routes: z.array(resolvedRouteSchema).exactOptional(),
+  topics: z.array(resolvedTopicSchema).exactOptional(),
   heapBytesMax: heapBytesSchema,
   concurrency: concurrencySchema,
   variables: variablesSchema,

@@ -7,6 +7,7 @@ import { describeIssue, type SchemaIssue } from "../../base/schema-issues.ts";
 import { KiB } from "../../base/units.ts";
 import { METHODS_MAX } from "../../sdk/contract.ts";
 import { parseRoute, ROUTES_MAX, type Route } from "../../sdk/route.ts";
+import { TOPICS_MAX } from "../../sdk/topic.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
 import { isDeeperThan } from "./data-depth.ts";
 import type { JsonSchema, Manifest } from "./manifest.ts";
@@ -33,7 +34,7 @@ export function checkNewManifest(manifest: Manifest): void {
   const sdkIssue = sdkIssueOf(manifest.sdkVersion);
   if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
   const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
-    ...routeIssues(manifest)];
+    ...routeIssues(manifest), ...topicIssues(manifest)];
   if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
 }
 
@@ -117,6 +118,18 @@ function routeIssueOf({ route, method, methods, first }: {
   // Browsers, caches and proxies repeat a GET as they like.
   if (parsed.verb !== "GET" || effect === "read") return undefined;
   return `a GET changes nothing, but the effect of "${method}" is ${effect}: use POST, PUT, PATCH or DELETE`;
+}
+
+function topicIssues({ methods, on = {} }: Manifest): readonly SchemaIssue[] {
+  const found = Object.entries(on);
+  if (found.length > TOPICS_MAX) return tooMany("on", found.length, TOPICS_MAX);
+  return found.flatMap(([topic, method]) => {
+    const path = ["on", topic];
+    const effect = Object.hasOwn(methods, method) ? methods[method]?.effect : undefined;
+    if (effect === undefined) return [{ path, message: `the contract has no method "${method}"` }];
+    if (effect !== "read") return [];
+    return [{ path, message: `the effect of "${method}" is read, but handling a message changes something` }];
+  });
 }
 
 function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: readonly SchemaIssue[]): AetherError {

@@ -42,6 +42,8 @@ export interface Manifest {
   readonly loadAfter?: readonly string[];
   /** Method by HTTP route, as `GET /shop/orders/:id`; absent when it has none. */
   readonly routes?: Readonly<Record<string, string>>;
+  /** Method by topic; absent when it handles none. */
+  readonly on?: Readonly<Record<string, string>>;
   /** Absent when the slice takes no config. */
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
@@ -66,6 +68,7 @@ const manifestSchema = z.object({
   uses: z.record(z.string(), z.object({ slice: nameSchema, artifact: z.string().exactOptional() })),
   loadAfter: z.array(nameSchema).exactOptional(),
   routes: z.record(z.string(), nameSchema).exactOptional(),
+  on: z.record(nameSchema, nameSchema).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),
   digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),

@@ -17,6 +17,7 @@ import { findLoadCycle } from "./load-order.ts";
 import type { Manifest, ManifestUse } from "./manifest.ts";
 import { sdkIssueOf } from "./manifest-rules.ts";
 import { resolveRoutes } from "./route-row.ts";
+import { resolveTopics } from "./topic-row.ts";
 import {
   isMatch, isSameFamily, parseArtifactReference, pickNewest, sortNewestFirst, type ArtifactReference,
 } from "./version.ts";
@@ -65,6 +66,7 @@ function resolvedSlice(
   const { instances, heapBytesMax, concurrency, variables, labels, rollout } = document;
   const { loadAfter } = manifest;
   const routes = resolveRoutes(manifest);
+  const topics = resolveTopics(manifest);
   return {
     artifact: manifest.artifact,
     instances,
@@ -72,6 +74,7 @@ function resolvedSlice(
     uses,
     ...(loadAfter === undefined ? {} : { loadAfter }),
     ...(routes.length === 0 ? {} : { routes }),
+    ...(topics.length === 0 ? {} : { topics }),
     heapBytesMax,
     concurrency,
     variables,

@@ -19,6 +19,8 @@ export interface HandmadeSlice {
   readonly methods: Readonly<Record<string, HandmadeMethod>>;
   /** By alias: the slice that is called, and its methods. */
   readonly uses?: Readonly<Record<string, ManifestUse & { readonly methods: Readonly<Record<string, string>> }>>;
+  /** Methods by the topics that they handle. */
+  readonly on?: Readonly<Record<string, string>>;
   /** Text in front, and further fields of the definition. */
   readonly head?: string;
   readonly rest?: string;
@@ -69,7 +71,8 @@ function archiveOf(slice: HandmadeSlice): Uint8Array<ArrayBuffer> {
   });
   const methods = Object.entries(slice.methods).map(([name, { effect, timeoutMs = TIMEOUT_MS }]) =>
     [name, { effect, timeoutMs, input: {}, output: {} }] as const);
-  return new Uint8Array(encodeArchive({ ...manifest, methods: Object.fromEntries(methods) }, bundle));
+  const topics = slice.on === undefined ? {} : { on: slice.on };
+  return new Uint8Array(encodeArchive({ ...manifest, methods: Object.fromEntries(methods), ...topics }, bundle));
 }
 
 /** Three nodes; each has the label `name`, and `side`: the last one calls, the others are hosts. */

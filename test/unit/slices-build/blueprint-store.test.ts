@@ -4,7 +4,7 @@ import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { Kv, KvReadOptions } from "../../../src/kvstore/kv.ts";
-import type { Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
+import type { Op, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
 import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
 import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
@@ -12,6 +12,7 @@ import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/ins
 import { parseRouteRow, resolveRoutes } from "../../../src/slices/core/route-row.ts";
 import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
+import { parseTopicGroupRow } from "../../../src/slices/core/topic-row.ts";
 import { ArtifactRepository } from "../../../src/slices/repository.ts";
 import { sliceOf } from "../../support/cluster-rows.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
@@ -649,5 +650,75 @@ describe("the status of a blueprint", () => {
     unplaced = [];
     expect(slices["orders"]?.unplaced).toEqual({ count: 2, reason: "capacity" });
     expect((await blueprints.status("shop")).slices["orders"]?.unplaced).toBeUndefined();
+  });
+});
+
+describe("topics", () => {
+  const only = (...slices: readonly string[]): BlueprintInput =>
+    ({ slices: Object.fromEntries(slices.map((slice) => [slice, { artifact: `demo:${slice}@1` }])) });
+
+  /** As `topic/slice blueprint`, and the topics whose set of slices is guarded by a row. */
+  async function rows(): Promise<{ readonly groups: readonly string[]; readonly marks: readonly string[] }> {
+    const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "topics" }) });
+    const groups = entries.flatMap(({ key, value }) => {
+      const parsed = parseKey(key);
+      if (parsed.kind !== "topic-group") return [];
+      return [`${parsed.topic}/${parsed.group} ${parseTopicGroupRow(value).blueprint}`];
+    });
+    const marks = entries.flatMap(({ key }) => {
+      const parsed = parseKey(key);
+      return parsed.kind === "topic" ? [parsed.topic] : [];
+    });
+    return { groups, marks };
+  }
+
+  async function mark(topic: string): Promise<number> {
+    const { entry } = await local.kv.get(formatKey({ kind: "topic", topic }));
+    return entry?.modRevision ?? 0;
+  }
+
+  beforeEach(() => push(
+    { artifact: "demo:books:1.0.0", on: { sold: "ping", paid: "ping" } },
+    { artifact: "demo:stock:1.0.0", on: { sold: "ping" } },
+    { artifact: "demo:quiet:1.0.0" },
+  ));
+
+  test("are taken with a blueprint, and only its own go with it", async () => {
+    await blueprints.apply("shop", only("books", "quiet"));
+    await blueprints.apply("store", only("stock"));
+    expect(await rows()).toEqual({
+      groups: ["paid/books shop", "sold/books shop", "sold/stock store"], marks: ["paid", "sold"],
+    });
+    await blueprints.apply("shop", only("quiet"));
+    expect(await rows()).toEqual({ groups: ["sold/stock store"], marks: ["sold"] });
+    await blueprints.delete("store");
+    expect(await rows()).toEqual({ groups: [], marks: [] });
+    await blueprints.rollback("shop");
+    expect(await rows()).toEqual({ groups: ["paid/books shop", "sold/books shop"], marks: ["paid", "sold"] });
+  });
+
+  test("change their row with the set of their slices, and only then", async () => {
+    await blueprints.apply("shop", only("books"));
+    const before = await mark("sold");
+    await blueprints.apply("shop", only("books", "quiet"));
+    expect(await mark("sold")).toBe(before);
+    await blueprints.apply("store", only("stock"));
+    expect(await mark("sold")).toBeGreaterThan(before);
+  });
+
+  test("are read past whatever waits in them, and no more than twelve slices share one", async () => {
+    const puts = Array.from({ length: 120 }, (_, index): Op => {
+      const key = formatKey({ kind: "topic-message", topic: "paid", group: "books", partition: 0, id: `m${index}` });
+      return { kind: "put", key, value: {} };
+    });
+    await local.kv.transact({ compare: [], then: puts, else: [] });
+    const names = Array.from({ length: 13 }, (_, index) => `s${index}`);
+    await push(...names.map((name) => ({ artifact: `demo:${name}:1.0.0`, on: { sold: "ping" } })));
+    await blueprints.apply("store", only("stock"));
+    expect(await rows()).toMatchObject({ groups: ["sold/stock store"] });
+    await blueprints.apply("shop", only("books", ...names.slice(0, 10)));
+    await expect(blueprints.apply("more", only(...names.slice(10, 12)))).rejects.toMatchObject({
+      code: "E_TOO_LARGE", details: { limit: 12, actual: 14 },
+    });
   });
 });

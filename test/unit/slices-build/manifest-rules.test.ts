@@ -48,6 +48,9 @@ describe("the manifest of a new artifact", () => {
       ["routes", "GET /a"], "a GET changes nothing"],
     ["a route twice", { routes: { "GET /a/:x": "ping", "GET /a/:y": "ping" } },
       ["routes", "GET /a/:y"], "same requests"],
+    ["topics", { on: manyOf(17, "ping") }, ["on"], "it has 17; the limit is 16"],
+    ["topics of unknown methods", { on: { sold: "hear" } }, ["on", "sold"], 'no method "hear"'],
+    ["topics of methods that read", { on: { sold: "ping" } }, ["on", "sold"], "effect of \"ping\" is read"],
     ["depth of the config", { config: nested(33) }, ["config"], "deeper than 32 levels"],
     ["use of itself", { uses: { self: { slice: "orders" } } }, ["uses", "self"], "does not call itself"],
   ])("is refused beyond: %s", (_what, changes, path, message) => {

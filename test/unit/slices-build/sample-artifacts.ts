@@ -11,6 +11,7 @@ export interface Sample {
   readonly uses?: Readonly<Record<string, ManifestUse>>;
   readonly loadAfter?: readonly string[];
   readonly routes?: Readonly<Record<string, string>>;
+  readonly on?: Readonly<Record<string, string>>;
   readonly config?: JsonSchema;
   readonly sdkVersion?: string;
   readonly bundle?: Uint8Array;
@@ -19,14 +20,17 @@ export interface Sample {
 export function sampleManifest(sample: Sample): Manifest {
   const artifact = parseArtifactId(sample.artifact);
   const bundle = sampleBundle(sample);
+  // Handling a message is no reading.
+  const effect = sample.on === undefined ? "read" : "write";
   return {
     format: 1,
     artifact,
     slice: sample.slice ?? artifact.split(":")[1] ?? "",
-    methods: { ping: { effect: "read", timeoutMs: 1_000, input: {}, output: { type: "string" } } },
+    methods: { ping: { effect, timeoutMs: 1_000, input: {}, output: { type: "string" } } },
     uses: sample.uses ?? {},
     ...(sample.loadAfter === undefined ? {} : { loadAfter: sample.loadAfter }),
     ...(sample.routes === undefined ? {} : { routes: sample.routes }),
+    ...(sample.on === undefined ? {} : { on: sample.on }),
     ...(sample.config === undefined ? {} : { config: sample.config }),
     sdkVersion: sample.sdkVersion ?? "0.1.0",
     digest: sha256(bundle),

@@ -1,0 +1,50 @@
+// Owns: opening and closing what topics are made of on one node.
+import type { NodeId } from "../../base/ids.ts";
+import type { Clock } from "../../env/clock.ts";
+import type { Telemetry } from "../../env/telemetry.ts";
+import type { Kv } from "../../kvstore/kv.ts";
+import type { OutgoingCalls } from "../../slices/outgoing-calls.ts";
+import type { TopicPublisher } from "../../slices/services/topic-service.ts";
+import type { MembershipService } from "../membership-service.ts";
+import { Publisher } from "./publisher.ts";
+import { TopicDelivery } from "./topic-delivery.ts";
+import { TopicView } from "./topic-view.ts";
+
+export interface TopicsPorts {
+  readonly kv: Kv;
+  readonly membership: Pick<MembershipService, "nodes" | "onChange">;
+  readonly calls: OutgoingCalls;
+  readonly onFatal: (error: unknown) => void;
+}
+
+export class Topics {
+  readonly publisher: TopicPublisher;
+  private readonly view: TopicView;
+  private readonly delivery: TopicDelivery;
+
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    { kv, membership, calls, onFatal }: TopicsPorts,
+    life: { readonly node: NodeId; readonly incarnation: number },
+  ) {
+    const { clock, telemetry: { log } } = env;
+    this.view = new TopicView({ clock, log }, kv);
+    this.publisher = new Publisher({ kv, clock, view: this.view }, life);
+    this.delivery = new TopicDelivery({ clock, log }, { kv, view: this.view, membership, calls, onFatal }, life.node);
+  }
+
+  start(): void {
+    this.view.open();
+    this.delivery.start();
+  }
+
+  /** Hands out nothing more; what was handed out may end, but not for long. Publishing goes on. */
+  async stop(): Promise<void> {
+    await this.delivery.stop();
+  }
+
+  async close(): Promise<void> {
+    await this.delivery.close();
+    await this.view.close();
+  }
+}
