@@ -1,0 +1,5 @@
+// Owns: a handler that does nothing, so that a benchmark measures the way to it and back.
+import { defineSlice } from "aether/slice";
+import { far } from "../contracts.ts";
+
+export default defineSlice({ contract: far, methods: { echo: (input) => input } });
