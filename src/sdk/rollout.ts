@@ -1,8 +1,12 @@
 // Owns: how a blueprint says that a slice is to get from one version to the next.
 import { z } from "zod";
+import { DAY_MS, MINUTE_MS } from "../base/units.ts";
 
-export const ROLLOUT_STRATEGIES = ["rolling"] as const;
+export const ROLLOUT_STRATEGIES = ["rolling", "blue-green"] as const;
 export type RolloutStrategy = (typeof ROLLOUT_STRATEGIES)[number];
+
+/** Both versions take memory for as long. */
+const BAKE_MS_MAX = DAY_MS;
 
 const rollingSchema = z
   .strictObject({
@@ -16,7 +20,13 @@ const rollingSchema = z
     path: ["surge"],
   });
 
-export const rolloutSchema = rollingSchema;
+const blueGreenSchema = z.strictObject({
+  strategy: z.literal("blue-green"),
+  bakeMs: z.int().min(0).max(BAKE_MS_MAX).default(MINUTE_MS)
+    .describe("Milliseconds for which the version before stays after the switch, to switch back to."),
+});
+
+export const rolloutSchema = z.discriminatedUnion("strategy", [rollingSchema, blueGreenSchema]);
 
 /** How a slice gets from one version to the next. */
 export type RolloutSettings = z.output<typeof rolloutSchema>;
@@ -26,5 +36,11 @@ export const ROLLOUT_DEFAULT: RolloutSettings = rolloutSchema.parse({ strategy: 
 
 /** How many instances may be missing while it lasts. */
 export function unavailableMax(settings: RolloutSettings = ROLLOUT_DEFAULT): number {
-  return settings.unavailable;
+  return settings.strategy === "rolling" ? settings.unavailable : 0;
+}
+
+/** How many instances there may be beside the wanted number while it lasts. */
+export function surgeMax(settings: RolloutSettings | undefined, instances: number): number {
+  const { strategy, ...rest } = settings ?? ROLLOUT_DEFAULT;
+  return strategy === "rolling" && "surge" in rest ? rest.surge : instances;
 }

@@ -38,6 +38,8 @@ export interface PlanRollout {
   /** Undefined for a row that cannot be read: the next rollout of the slice writes it anew. */
   readonly row: RolloutRow | undefined;
   readonly modRevision: number;
+  /** How long the leader has seen the row as it is, by its own monotonic clock. */
+  readonly unchangedForMs: number;
 }
 
 export interface PlanInput {

@@ -15,17 +15,21 @@ export interface RolloutVersion {
   readonly revision: number;
 }
 
-export const ROLLOUT_STAGES = ["shifting", "done", "rolling-back", "rolled-back"] as const;
+export const ROLLOUT_STAGES = ["shifting", "finishing", "done", "rolling-back", "rolled-back"] as const;
 export type RolloutStage = (typeof ROLLOUT_STAGES)[number];
 
-/** `complete`: nothing of the version that is left runs any more. `fail`: the target does not work. */
-export type RolloutEvent = "complete" | "fail";
+/**
+ * `settle`: the target has all calls and keeps them. `complete`: nothing of the version that is left runs any more.
+ * `fail`: the target does not work.
+ */
+export type RolloutEvent = "settle" | "complete" | "fail";
 
 export const NEXT_STAGE = {
-  shifting: { complete: "done", fail: "rolling-back" },
-  done: { complete: "refuse", fail: "refuse" },
-  "rolling-back": { complete: "rolled-back", fail: "refuse" },
-  "rolled-back": { complete: "refuse", fail: "refuse" },
+  shifting: { settle: "finishing", complete: "done", fail: "rolling-back" },
+  finishing: { settle: "refuse", complete: "done", fail: "refuse" },
+  done: { settle: "refuse", complete: "refuse", fail: "refuse" },
+  "rolling-back": { settle: "refuse", complete: "rolled-back", fail: "refuse" },
+  "rolled-back": { settle: "refuse", complete: "refuse", fail: "refuse" },
 } as const satisfies Record<RolloutStage, Record<RolloutEvent, RolloutStage | "refuse">>;
 
 export interface RolloutRow {
@@ -34,6 +38,8 @@ export interface RolloutRow {
   readonly target: RolloutVersion;
   /** What served when the rollout began, and serves again if the target does not work. */
   readonly previous: RolloutVersion;
+  /** Of 10,000 calls so many go to the target; absent: as many as its instances are of all. */
+  readonly targetShare?: number;
   /** The target is what served before a rollout that was called off: it is not left again by itself. */
   readonly isReturn?: boolean;
   /** Wall time at which the stage was entered; for people. */
@@ -41,6 +47,9 @@ export interface RolloutRow {
   /** Why it was rolled back. */
   readonly reason?: string;
 }
+
+/** What shares of calls are parts of. */
+export const ALL_CALLS = 10_000;
 
 const versionSchema = z.object({
   artifact: artifactIdSchema,
@@ -53,6 +62,7 @@ const rolloutRowSchema = z.object({
   stage: z.enum(ROLLOUT_STAGES),
   target: versionSchema,
   previous: versionSchema,
+  targetShare: z.int().min(0).max(ALL_CALLS).exactOptional(),
   isReturn: z.boolean().exactOptional(),
   sinceMs: z.number(),
   reason: z.string().exactOptional(),
@@ -67,7 +77,7 @@ export function parseRolloutRow(value: unknown): RolloutRow {
 
 /** Whether instances are still to come or to go because of it. */
 export function isUnderWay({ stage }: Pick<RolloutRow, "stage">): boolean {
-  return stage === "shifting" || stage === "rolling-back";
+  return stage === "shifting" || stage === "finishing" || stage === "rolling-back";
 }
 
 /** Whether the previous version is what is to run, or comes to be. */

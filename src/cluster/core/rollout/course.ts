@@ -8,7 +8,7 @@ import type { Digest } from "../../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../../slices/core/blueprint.ts";
 import { instanceKeyOf } from "../../../slices/core/instance-spec.ts";
 import {
-  isOfWish, isUnderWay, NEXT_STAGE, type RolloutEvent, type RolloutRow, type RolloutVersion,
+  ALL_CALLS, isOfWish, isUnderWay, NEXT_STAGE, type RolloutEvent, type RolloutRow, type RolloutVersion,
 } from "../../../slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../slices/core/spec-digest.ts";
 import { ROLLOUT_DEFAULT } from "../../../sdk/rollout.ts";
@@ -20,7 +20,9 @@ export type NextRollout = Omit<RolloutRow, "sinceMs">;
 
 export type Course =
   | { readonly kind: "write"; readonly row: NextRollout }
-  | { readonly kind: "replace"; readonly wanted: Wanted; readonly isUnderWay: boolean };
+  | { readonly kind: "replace"; readonly wanted: Wanted; readonly isUnderWay: boolean }
+  /** Both versions stay, as many of each as is said, until `againInMs` have passed or something changes. */
+  | { readonly kind: "beside"; readonly target: Wanted; readonly previous: Wanted; readonly againInMs?: number };
 
 /** A slice with all that the course depends on. */
 export interface SliceState {
@@ -50,7 +52,9 @@ export function courseOf(state: SliceState): Course {
     case "done":
       return { kind: "replace", wanted, isUnderWay: false };
     case "shifting":
-      return shifting({ ...state, wanted }, row);
+      return row.isReturn === true || isRolling(row) ? shifting({ ...state, wanted }, row) : besides({ ...state, wanted }, row);
+    case "finishing":
+      return finishing({ ...state, wanted }, row);
     case "rolling-back":
     case "rolled-back":
       return goingBack({ ...state, wanted }, row);
@@ -72,10 +76,56 @@ function isAboutIt(state: SliceState, row: RolloutRow): boolean {
 function shifting(state: SliceState, row: RolloutRow): Course {
   if (isComplete(state, state.wanted)) return { kind: "write", row: moved(row, "complete") };
   const failed = row.isReturn === true ? undefined : state.rows.find((instance) => isFailure(instance, row));
-  if (failed !== undefined && before(state, row.previous) !== undefined) {
-    return { kind: "write", row: { ...moved(row, "fail"), reason: reasonOf(failed) } };
-  }
+  if (failed !== undefined && before(state, row.previous) !== undefined) return turnBack(row, reasonOf(failed));
   return { kind: "replace", wanted: state.wanted, isUnderWay: true };
+}
+
+/** The target comes up beside what serves, then gets its calls, step by step; what served stays to go back to. */
+function besides(state: SliceState, row: RolloutRow): Course {
+  const { wanted, rows, rollout, isServing } = state;
+  const previous = before(state, row.previous);
+  // With its revision gone there is nothing to keep, and nothing to go back to.
+  if (previous === undefined) return { kind: "replace", wanted, isUnderWay: true };
+  const failed = rows.find((instance) => isFailure(instance, row));
+  if (failed !== undefined) return turnBack(row, reasonOf(failed));
+  const step = stepOf(wanted, row);
+  const count = Math.ceil((wanted.resolved.instances * step.share) / ALL_CALLS);
+  const target = { ...wanted, resolved: { ...wanted.resolved, instances: count } };
+  if (row.targetShare !== step.share) {
+    const serving = rows.filter((one) => isServing(one) && one.row.specDigest === wanted.specDigest).length;
+    if (serving < count) return { kind: "beside", target, previous };
+    const { sinceMs: _, ...rest } = row;
+    return { kind: "write", row: { ...rest, targetShare: step.share } };
+  }
+  const againInMs = step.holdMs - (rollout?.unchangedForMs ?? 0);
+  if (againInMs > 0) return { kind: "beside", target, previous, againInMs };
+  return { kind: "write", row: moved(row, "settle") };
+}
+
+function finishing(state: SliceState, row: RolloutRow): Course {
+  if (isComplete(state, state.wanted)) return { kind: "write", row: moved(row, "complete") };
+  return { kind: "replace", wanted: state.wanted, isUnderWay: true };
+}
+
+function turnBack(row: RolloutRow, reason: string): Course {
+  // Where calls have shares, all of them go back at once; else what serves goes on serving until others do.
+  const share = row.targetShare === undefined ? {} : { targetShare: 0 };
+  return { kind: "write", row: { ...moved(row, "fail"), ...share, reason } };
+}
+
+function isRolling({ strategy }: RolloutRow): boolean {
+  return strategy === "rolling";
+}
+
+interface Step {
+  readonly share: number;
+  /** How long it lasts at least, from when the calls have come. */
+  readonly holdMs: number;
+}
+
+function stepOf({ resolved }: Wanted, _row: RolloutRow): Step {
+  const settings = resolved.rollout ?? ROLLOUT_DEFAULT;
+  return { share: ALL_CALLS, holdMs: settings.strategy === "blue-green" ? settings.bakeMs : 0 };
 }
 
 function goingBack(state: SliceState, row: RolloutRow): Course {
@@ -114,10 +164,15 @@ function beginning(state: SliceState, row: RolloutRow | undefined): NextRollout 
   const interrupted = row !== undefined && isUnderWay(row) ? row : undefined;
   const previous = previousOf(state, interrupted);
   if (previous === undefined || before(state, previous) === undefined) return undefined;
-  const isReturn = interrupted !== undefined && interrupted.previous.specDigest === specDigest;
   const { strategy } = resolved.rollout ?? ROLLOUT_DEFAULT;
   const target = { artifact: resolved.artifact, specDigest, revision };
-  return { strategy, stage: "shifting", target, previous, ...(isReturn ? { isReturn } : {}) };
+  const isReturn =
+    interrupted !== undefined && interrupted.stage !== "finishing" && interrupted.previous.specDigest === specDigest;
+  if (!isReturn) {
+    return { strategy, stage: "shifting", target, previous, ...(strategy === "rolling" ? {} : { targetShare: 0 }) };
+  }
+  const share = interrupted.targetShare === undefined ? {} : { targetShare: ALL_CALLS };
+  return { strategy, stage: "shifting", target, previous, isReturn, ...share };
 }
 
 /**

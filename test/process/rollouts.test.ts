@@ -1,0 +1,185 @@
+// Slow. Real nodes, steady calls: versions come and go, no call fails, and each write runs once.
+import { mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { stringify } from "yaml";
+import { writeFile } from "node:fs/promises";
+import { z } from "zod";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { pushSlice, untilServed } from "./support/call-slices.ts";
+import { SteadyCalls } from "./support/steady-calls.ts";
+
+const CALLERS_PER_NODE = 3;
+const COMMAND_MS_MAX = 120_000;
+
+const versionSchema = z.object({ version: z.string() });
+const statusSchema = z.object({
+  slices: z.record(z.string(), z.object({
+    active: z.number(),
+    instances: z.array(z.object({ artifact: z.string(), state: z.string() })),
+    rollout: z.object({ stage: z.string(), reason: z.string().optional() }).optional(),
+  })),
+});
+
+let fleet: NodeFleet;
+let directory: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "aether-rollouts-"));
+  fleet = await NodeFleet.create();
+  await fleet.startAll();
+});
+
+afterAll(async () => {
+  await fleet.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** A slice that says its version, and writes down each mark that it makes; and one that asks it. */
+async function pushVersion(name: string, version: string, rest = ""): Promise<void> {
+  await pushSlice(fleet, {
+    artifact: `test:${name}:${version}`,
+    head: `import { appendFileSync } from "node:fs";`,
+    methods: {
+      look: { effect: "read", handler: `() => ({ version: "${version}" })` },
+      mark: {
+        effect: "write",
+        handler: `async ({ id }) => {
+          appendFileSync(${JSON.stringify(journalOf(name))}, id + "\\n");
+          await sleep(3);
+          return { version: "${version}" };
+        }`,
+      },
+    },
+    rest,
+  });
+}
+
+function journalOf(name: string): string {
+  return join(directory, `${name}.writes`);
+}
+
+/** Runs a command, and gives its exit code and what it printed. */
+async function aether(...args: readonly string[]): Promise<{ readonly code: number | null; readonly text: string }> {
+  const command = fleet.run(["--api", fleet.api("n3"), ...args]);
+  const { code } = await command.waitForEnd(COMMAND_MS_MAX);
+  return { code, text: command.transcript() };
+}
+
+async function apply(name: string, slices: Readonly<Record<string, object>>): ReturnType<typeof aether> {
+  const file = join(directory, `${name}.yaml`);
+  await writeFile(file, stringify({ name, slices }));
+  return aether("blueprint", "apply", file, "--wait", "--timeout", "110");
+}
+
+async function sliceOf(name: string): Promise<z.output<typeof statusSchema>["slices"][string] | undefined> {
+  const { slices } = statusSchema.parse((await ask(`${fleet.api("n3")}/v1/blueprints/${name}/status`)).body);
+  return slices[name];
+}
+
+interface Load {
+  readonly calls: SteadyCalls;
+  /** Ids of the writes that were answered. */
+  readonly marks: string[];
+  /** By caller: which versions answered, in order. */
+  readonly versions: string[][];
+}
+
+/** Callers that look and mark in turn. */
+function lookAndMark(slice: string): Load {
+  const marks: string[] = [];
+  const apis = fleet.names.flatMap((name) => Array.from({ length: CALLERS_PER_NODE }, () => fleet.api(name)));
+  const versions: string[][] = apis.map(() => []);
+  const calls = new SteadyCalls(apis, async (client, caller, count) => {
+    const isWrite = count % 2 === 1;
+    const id = `${caller}-${count}`;
+    const answer = isWrite
+      ? await client.call({ slice, method: "mark", input: { id }, effect: "write" })
+      : await client.call({ slice, method: "look", input: {}, effect: "read" });
+    versions[caller]?.push(versionSchema.parse(answer.output).version);
+    if (isWrite) marks.push(id);
+  });
+  return { calls, marks, versions };
+}
+
+async function expectEachOnce(name: string, { calls, marks }: Load): Promise<void> {
+  process.stdout.write(`${name}: ${calls.answered} calls, ${calls.failures.length} failed\n`);
+  expect(calls.failures).toEqual([]);
+  const written = (await readFile(journalOf(name), "utf8")).trimEnd().split("\n");
+  expect(written.sort()).toEqual([...marks].sort());
+}
+
+test("a rolling update and the way back fail no call, run each write once, and callers meet both versions", async () => {
+  await pushVersion("rolling", "1.0.0");
+  await pushVersion("rolling", "1.1.0");
+  await pushSlice(fleet, {
+    artifact: "test:asker:1.0.0",
+    uses: { rolling: { slice: "rolling", artifact: "test:rolling@^1.0.0", methods: { look: "read" } } },
+    methods: { ask: { effect: "read", handler: "(_input, ctx) => ctx.uses.rolling.look({})" } },
+  });
+  const slices = (version: string) => ({
+    rolling: { artifact: `test:rolling:${version}`, instances: 4 }, asker: { artifact: "test:asker:1.0.0" },
+  });
+  expect(await apply("rolling", slices("1.0.0"))).toMatchObject({ code: 0 });
+  await untilServed(fleet, "asker/ask");
+  const load = lookAndMark("rolling");
+  const asking = new SteadyCalls([fleet.api("n1")], async (client) => {
+    await client.call({ slice: "asker", method: "ask", input: {}, effect: "read" });
+  });
+  await load.calls.progress(200);
+  expect(await apply("rolling", slices("1.1.0"))).toMatchObject({ code: 0 });
+  await load.calls.progress(200);
+  expect(load.versions.map((seen) => seen.at(-1))).toEqual(load.versions.map(() => "1.1.0"));
+  expect(await aether("blueprint", "rollback", "rolling", "--wait", "--timeout", "110")).toMatchObject({ code: 0 });
+  await load.calls.progress(200);
+  for (const calls of [load.calls, asking]) await calls.stop();
+  expect(load.versions.map((seen) => seen.at(-1))).toEqual(load.versions.map(() => "1.0.0"));
+  expect(asking.failures).toEqual([]);
+  await expectEachOnce("rolling", load);
+});
+
+test("a version that cannot start is rolled back by itself, and apply --wait says why", async () => {
+  await pushVersion("broken", "1.0.0");
+  await pushVersion("broken", "1.1.0", 'start: () => { throw new Error("no database"); },');
+  const slices = (version: string) => ({ broken: { artifact: `test:broken:${version}`, instances: 3 } });
+  expect(await apply("broken", slices("1.0.0"))).toMatchObject({ code: 0 });
+  const load = lookAndMark("broken");
+  await load.calls.progress(100);
+  const applied = await apply("broken", slices("1.1.0"));
+  expect(applied).toMatchObject({ code: 1 });
+  expect(applied.text).toContain("broken runs test:broken:1.0.0 again: instance test:broken:1.1.0/");
+  expect(applied.text).toContain("no database");
+  await load.calls.progress(100);
+  await load.calls.stop();
+  expect(new Set(load.versions.flat())).toEqual(new Set(["1.0.0"]));
+  expect((await sliceOf("broken"))?.instances.map(({ state }) => state)).toEqual(["ACTIVE", "ACTIVE", "ACTIVE"]);
+  await expectEachOnce("broken", load);
+});
+
+test("a leader that is killed half way does not stop a rollout, and no call that it did not carry fails", async () => {
+  await pushVersion("headless", "1.0.0");
+  await pushVersion("headless", "1.1.0");
+  const slices = (version: string) => ({ headless: { artifact: `test:headless:${version}`, instances: 4 } });
+  expect(await apply("headless", slices("1.0.0"))).toMatchObject({ code: 0 });
+  const file = join(directory, "headless.yaml");
+  await writeFile(file, stringify({ name: "headless", slices: slices("1.1.0") }));
+  expect(await aether("blueprint", "apply", file)).toMatchObject({ code: 0 });
+  await eventually("both versions run", async () => {
+    const artifacts = new Set((await sliceOf("headless"))?.instances.map(({ artifact }) => artifact));
+    return artifacts.size === 2 || undefined;
+  });
+  const leader = await leaderName();
+  await fleet.process(leader).stop("SIGKILL");
+  await fleet.start(leader);
+  await eventually("the rollout has ended", async () => {
+    const found = await sliceOf("headless").catch(() => undefined);
+    return (found?.rollout?.stage === "done" && found.active === 4) || undefined;
+  }, COMMAND_MS_MAX);
+});
+
+async function leaderName(): Promise<string> {
+  const schema = z.object({ leader: z.object({ node: z.string() }) });
+  return schema.parse((await ask(`${fleet.api("n3")}/v1/cluster`)).body).leader.node;
+}
