@@ -368,8 +368,9 @@ export class ClusterDeploymentManager {
   }
 
   private forgetOldRows(term: Term): void {
-    const rows = this.ports.views.slices.rows();
-    for (const key of term.unchangedSince.keys()) if (!rows.has(key)) term.unchangedSince.delete(key);
+    const { slices, rollouts } = this.ports.views;
+    const isThere = (key: KeyText): boolean => slices.get(key) !== undefined || rollouts.get(key) !== undefined;
+    for (const key of term.unchangedSince.keys()) if (!isThere(key)) term.unchangedSince.delete(key);
   }
 
   private unchangedForMs(term: Term, key: KeyText, modRevision: number): number {

@@ -4,9 +4,10 @@
 import type { ArtifactId, NodeId } from "../base/ids.ts";
 import { compareKeyText, type KeyText } from "../kvstore/core/key.ts";
 import { instanceKeyOf } from "../slices/core/instance-spec.ts";
+import { ALL_CALLS, type RolloutVersion } from "../slices/core/rollout-row.ts";
 import { sortNewestFirst } from "../slices/core/version.ts";
 import type { PlacedEndpoint } from "./cluster-views.ts";
-import type { Endpoint, EndpointGroup, EndpointSet, EndpointSplit } from "./endpoint-lookup.ts";
+import type { Endpoint, EndpointGroup, EndpointSet, EndpointSplit, VersionEndpoints } from "./endpoint-lookup.ts";
 
 interface MethodEndpoints {
   readonly members: Map<KeyText, Endpoint>;
@@ -17,11 +18,22 @@ interface MethodEndpoints {
 const NO_GROUP: EndpointGroup = { endpoints: [], local: [] };
 const NO_ENDPOINTS: EndpointSet = { all: NO_GROUP, versions: new Map<string, EndpointGroup>(), split: undefined };
 
+/** How the calls of a slice are shared between the versions of its instances. */
+export type SliceSplit =
+  | { readonly kind: "even" }
+  | {
+      readonly kind: "shares";
+      readonly target: RolloutVersion;
+      readonly previous: RolloutVersion;
+      /** Of 10,000 calls so many go to the target. */
+      readonly targetShare: number;
+    };
+
 export class EndpointIndex {
   private readonly self: NodeId;
   private readonly byKey = new Map<KeyText, Endpoint>();
   private readonly bySlice = new Map<string, Map<string, MethodEndpoints>>();
-  private readonly splits = new Map<string, EndpointSplit>();
+  private readonly splits = new Map<string, SliceSplit>();
 
   constructor(self: NodeId) {
     this.self = self;
@@ -34,7 +46,7 @@ export class EndpointIndex {
   }
 
   /** How calls of a slice are shared from now on. */
-  setSplit(slice: string, split: EndpointSplit | undefined): void {
+  setSplit(slice: string, split: SliceSplit | undefined): void {
     if (split === undefined) this.splits.delete(slice);
     else this.splits.set(slice, split);
     for (const method of this.bySlice.get(slice)?.values() ?? []) method.set = undefined;
@@ -71,16 +83,18 @@ export class EndpointIndex {
   }
 }
 
-function endpointOf({ slice, method, node, artifact, index, effect, timeoutMs, policy }: PlacedEndpoint): Endpoint {
+function endpointOf({ policy, ...row }: PlacedEndpoint): Endpoint {
+  const { slice, method, node, artifact, index, specDigest, effect, timeoutMs } = row;
   const instance = instanceKeyOf(artifact, index);
-  const endpoint = { id: `${node}/${instance}`, slice, method, node, instance, artifact, effect, timeoutMs };
+  const id = `${node}/${instance}`;
+  const endpoint = { id, slice, method, node, instance, artifact, specDigest, effect, timeoutMs };
   return policy === undefined ? endpoint : { ...endpoint, policy };
 }
 
 function endpointSetOf(
   members: ReadonlyMap<KeyText, Endpoint>,
   self: NodeId,
-  split: EndpointSplit | undefined,
+  split: SliceSplit | undefined,
 ): EndpointSet {
   // In the order of the keys, which is the same on every node.
   const keys = [...members.keys()].sort(compareKeyText);
@@ -95,7 +109,23 @@ function endpointSetOf(
   for (const artifact of sortNewestFirst([...byArtifact.keys()])) {
     versions.set(artifact, groupOf(byArtifact.get(artifact) ?? [], self));
   }
-  return { all: groupOf(endpoints, self), versions, split };
+  return { all: groupOf(endpoints, self), versions, split: endpointSplitOf(split, endpoints, self) };
+}
+
+function endpointSplitOf(
+  split: SliceSplit | undefined,
+  endpoints: readonly Endpoint[],
+  self: NodeId,
+): EndpointSplit | undefined {
+  if (split?.kind !== "shares") return split;
+  const { target, previous, targetShare } = split;
+  const partOf = ({ artifact, specDigest }: RolloutVersion, share: number): VersionEndpoints => ({
+    // One that does not say what it is was there before the rollout.
+    ...groupOf(endpoints.filter((one) => (one.specDigest ?? previous.specDigest) === specDigest), self),
+    artifact,
+    share,
+  });
+  return { kind: "shares", target: partOf(target, targetShare), previous: partOf(previous, ALL_CALLS - targetShare) };
 }
 
 function groupOf(endpoints: readonly Endpoint[], self: NodeId): EndpointGroup {

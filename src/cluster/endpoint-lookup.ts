@@ -1,5 +1,5 @@
 // Owns: the port through which invocation finds endpoints. endpoint-registry.ts implements it.
-import type { ArtifactId, NodeId } from "../base/ids.ts";
+import type { ArtifactId, Digest, NodeId } from "../base/ids.ts";
 import type { MethodPolicy } from "../sdk/method-policy.ts";
 import type { InstanceKey } from "../slices/running-instances.ts";
 
@@ -11,6 +11,8 @@ export interface Endpoint {
   readonly node: NodeId;
   readonly instance: InstanceKey;
   readonly artifact: ArtifactId;
+  /** What its instance was made from; undefined when its node did not say. */
+  readonly specDigest: Digest | undefined;
   readonly effect: "read" | "idempotent" | "write";
   /** The callee's default deadline, in milliseconds. */
   readonly timeoutMs: number;
@@ -34,9 +36,20 @@ export interface EndpointSet {
   readonly split: EndpointSplit | undefined;
 }
 
-/** `even`: each endpoint is as good as another, whichever of the versions that will do for the caller it is of. */
-export interface EndpointSplit {
-  readonly kind: "even";
+export type EndpointSplit =
+  /** Each endpoint is as good as another, whichever of the versions that will do for the caller it is of. */
+  | { readonly kind: "even" }
+  /** Each version has its share of the calls. */
+  | {
+      readonly kind: "shares";
+      readonly target: VersionEndpoints;
+      readonly previous: VersionEndpoints;
+    };
+
+export interface VersionEndpoints extends EndpointGroup {
+  readonly artifact: ArtifactId;
+  /** Of 10,000 calls. */
+  readonly share: number;
 }
 
 export interface EndpointLookup {

@@ -2,10 +2,10 @@
 import type { ArtifactId, NodeId } from "../base/ids.ts";
 import { parseKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
-import { isUnderWay } from "../slices/core/rollout-row.ts";
+import { isUnderWay, type RolloutRow } from "../slices/core/rollout-row.ts";
 import type { ClusterViews } from "./cluster-views.ts";
 import { DeclaredMethods } from "./declared-methods.ts";
-import { EndpointIndex } from "./endpoint-index.ts";
+import { EndpointIndex, type SliceSplit } from "./endpoint-index.ts";
 import type { EndpointLookup, EndpointSet } from "./endpoint-lookup.ts";
 import type { MembershipService } from "./membership-service.ts";
 
@@ -85,8 +85,8 @@ export class EndpointRegistry implements EndpointLookup {
     const rows = [...this.ports.views.rollouts.rows().values()].map(({ value }) => value);
     for (const slice of new Set(keys.flatMap((key) => (key.kind === "rollout" ? key.slice : [])))) {
       // Of several blueprints that had the slice one after the other, the one that has it now is on its way.
-      const isOnItsWay = rows.some((found) => found.slice === slice && isUnderWay(found.row));
-      this.index.setSplit(slice, isOnItsWay ? { kind: "even" } : undefined);
+      const onItsWay = rows.find((found) => found.slice === slice && isUnderWay(found.row));
+      this.index.setSplit(slice, onItsWay === undefined ? undefined : splitOf(onItsWay.row));
     }
     this.notify();
   }
@@ -104,4 +104,8 @@ export class EndpointRegistry implements EndpointLookup {
   private notify(): void {
     for (const listener of this.listeners) listener();
   }
+}
+
+function splitOf({ target, previous, targetShare }: RolloutRow): SliceSplit {
+  return targetShare === undefined ? { kind: "even" } : { kind: "shares", target, previous, targetShare };
 }

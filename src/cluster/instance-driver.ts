@@ -380,8 +380,9 @@ export class InstanceDriver {
   }
 
   private putEndpoints(): readonly Op[] {
+    const specDigest = this.row?.specDigest;
     return this.methods.map(({ method, ...spec }): Op => {
-      const value: EndpointRow = spec;
+      const value: EndpointRow = { ...spec, ...(specDigest === undefined ? {} : { specDigest }) };
       return { kind: "put", key: this.endpointKey(method), value };
     });
   }

@@ -36,18 +36,24 @@ export function planInputOf(
     frozen: views.unreadableBlueprints(),
     nodes: membership.nodes.map(planNodeOf),
     instances,
-    rollouts: rolloutsOf(views.rollouts),
+    rollouts: rolloutsOf(views.rollouts, unchangedForMs),
     revisionOf: (name, revision) => views.revisionOf(name, revision),
     unreadable: views.unreadableInstances(),
     stallMs: stallLimitsOf(limits),
   };
 }
 
-function rolloutsOf(rollouts: ClusterViews["rollouts"]): readonly PlanRollout[] {
-  const read = rollouts.rowsInKeyOrder().map(({ modRevision, value }) => ({ ...value, modRevision }));
-  const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) =>
-    key.kind === "rollout" ? { blueprint: key.blueprint, slice: key.slice, row: undefined, modRevision } : [],
-  );
+function rolloutsOf(
+  rollouts: ClusterViews["rollouts"],
+  unchangedForMs: (key: KeyText, modRevision: number) => number,
+): readonly PlanRollout[] {
+  const read = rollouts.rowsInKeyOrder().map(({ text, modRevision, value }) => ({
+    ...value, modRevision, unchangedForMs: unchangedForMs(text, modRevision),
+  }));
+  const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) => {
+    if (key.kind !== "rollout") return [];
+    return { blueprint: key.blueprint, slice: key.slice, row: undefined, modRevision, unchangedForMs: 0 };
+  });
   return [...read, ...damaged];
 }
 

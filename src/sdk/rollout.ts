@@ -1,12 +1,12 @@
 // Owns: how a blueprint says that a slice is to get from one version to the next.
 import { z } from "zod";
-import { DAY_MS, MINUTE_MS } from "../base/units.ts";
+import { HOUR_MS, MINUTE_MS } from "../base/units.ts";
 
 export const ROLLOUT_STRATEGIES = ["rolling", "blue-green"] as const;
 export type RolloutStrategy = (typeof ROLLOUT_STRATEGIES)[number];
 
 /** Both versions take memory for as long. */
-const BAKE_MS_MAX = DAY_MS;
+const BAKE_MS_MAX = 24 * HOUR_MS;
 
 const rollingSchema = z
   .strictObject({
@@ -40,7 +40,6 @@ export function unavailableMax(settings: RolloutSettings = ROLLOUT_DEFAULT): num
 }
 
 /** How many instances there may be beside the wanted number while it lasts. */
-export function surgeMax(settings: RolloutSettings | undefined, instances: number): number {
-  const { strategy, ...rest } = settings ?? ROLLOUT_DEFAULT;
-  return strategy === "rolling" && "surge" in rest ? rest.surge : instances;
+export function surgeMax(settings: RolloutSettings = ROLLOUT_DEFAULT, instances: number): number {
+  return settings.strategy === "rolling" ? settings.surge : instances;
 }

@@ -2,11 +2,11 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import { parseArtifactId } from "../../src/base/ids.ts";
+import { parseArtifactId, type Digest } from "../../src/base/ids.ts";
 import type { PlanInput } from "../../src/cluster/core/plan-types.ts";
 import { plan } from "../../src/cluster/core/reconcile.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
-import type { RolloutRow } from "../../src/slices/core/rollout-row.ts";
+import { isUnderWay, type RolloutRow } from "../../src/slices/core/rollout-row.ts";
 import { specDigestOf } from "../../src/slices/core/spec-digest.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
 import { execute, work, type Fate } from "../support/plan-steps.ts";
@@ -22,7 +22,10 @@ const cases = fc.record({
   isConfigOnly: fc.boolean(),
   /** Which of the instances at work get on in a round: read bit by bit, again and again. */
   speeds: fc.array(fc.nat(255), { minLength: 1, maxLength: 20 }),
-}).filter(({ surge, unavailable }) => surge + unavailable > 0);
+  /** Blue-green: all of the new version beside the old one. */
+  isSwitched: fc.boolean(),
+}).filter(({ surge, unavailable }) => surge + unavailable > 0)
+  .map((one) => (one.isSwitched ? { ...one, surge: one.instances, unavailable: 0 } : one));
 type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 
 interface Run {
@@ -33,9 +36,11 @@ interface Run {
 }
 
 /** All of revision 1 serves, and revision 2 is wanted; a third revision wants the first again. */
-function runOf({ instances, surge, unavailable, nodeCount, isConfigOnly }: Case): Run {
+function runOf({ instances, surge, unavailable, nodeCount, isConfigOnly, isSwitched }: Case): Run {
   const minAvailable = Math.max(0, instances - Math.max(1, unavailable));
-  const rollout = { strategy: "rolling", surge, unavailable } as const;
+  const rollout = isSwitched
+    ? ({ strategy: "blue-green", bakeMs: 300_000 } as const)
+    : ({ strategy: "rolling", surge, unavailable } as const);
   const slice = sliceOf("orders", instances, { minAvailable, rollout });
   const next = isConfigOnly ? { ...slice, config: { currency: "EUR" } } : { ...slice, artifact: NEXT_ARTIFACT };
   const revisions = [slice, next, slice].map((orders, at) => blueprintOf({ orders }, at + 1));
@@ -56,15 +61,20 @@ function rolloutOf({ rollouts }: PlanInput): RolloutRow | undefined {
   return rollouts[0]?.row;
 }
 
-function activeOf({ instances }: PlanInput, slice?: ReturnType<typeof sliceOf>): number {
-  const isOfIt = (digest: unknown): boolean => slice === undefined || digest === specDigestOf(slice);
-  return instances.filter(({ row }) => row.state === "ACTIVE" && isOfIt(row.specDigest)).length;
+function activeOf({ instances }: PlanInput, digest?: Digest): number {
+  return instances.filter(({ row }) =>
+    row.state === "ACTIVE" && (digest === undefined || row.specDigest === digest)).length;
+}
+
+function digestIn({ revisions }: Run, revision: number): Digest {
+  return specDigestOf(present(revisions[revision - 1]?.slices["orders"], "the revision has the slice"));
 }
 
 /** Plans and works, each instance at its own speed, until the rollout has ended and everything rests. */
 function play(
-  run: Run, { speeds }: Case, options: { readonly failing?: Fate; readonly turnAt?: number } = {},
+  run: Run, one: Case, options: { readonly failing?: Fate; readonly turnAt?: number } = {},
 ): PlanInput {
+  const { speeds } = one;
   let input = run.start;
   let isAtRest = false;
   for (let round = 0; round < ROUNDS_MAX && !isAtRest; round++) {
@@ -76,12 +86,21 @@ function play(
     const after = work(commanded, (instance) =>
       isSlow(instance.index) ? "waits" : (options.failing?.(instance) ?? "goes-on"));
     expectWithin(run, after);
+    expectServed(one, after);
     isAtRest = planned.commands.length === 0 && planned.rollouts.length === 0 && round > (options.turnAt ?? 0) &&
-      input.instances.every(({ row }) => row.state === "ACTIVE");
+      input.instances.every(({ row }) => row.state === "ACTIVE") && planned.againInMs === undefined;
     input = after;
   }
   expect(isAtRest).toBe(true);
   return input;
+}
+
+/** Of a version with a share of the calls all that is wanted serves; the one that has all loses none before. */
+function expectServed({ instances }: Case, input: PlanInput): void {
+  const row = rolloutOf(input);
+  if (row?.targetShare === undefined || !isUnderWay(row)) return;
+  const { specDigest } = row.targetShare === 0 ? row.previous : row.target;
+  expect(activeOf(input, specDigest)).toBe(instances);
 }
 
 function expectWithin({ floor, most, start }: Run, input: PlanInput): void {
@@ -97,8 +116,7 @@ test("a rollout keeps to its surge and to what may be missing, and ends with the
   fc.assert(fc.property(cases, (one) => {
     const run = runOf(one);
     const end = play(run, one);
-    const target = present(run.revisions[1]?.slices["orders"], "the target is there");
-    expect(activeOf(end, target)).toBe(one.instances);
+    expect(activeOf(end, digestIn(run, 2))).toBe(one.instances);
     expect(end.instances).toHaveLength(one.instances);
     expect(rolloutOf(end)).toMatchObject({ stage: "done", target: { revision: 2 }, previous: { revision: 1 } });
   }), { numRuns: 100 });
@@ -107,10 +125,9 @@ test("a rollout keeps to its surge and to what may be missing, and ends with the
 test("a target that never serves is rolled back within the same bounds, with the reason in the row", () => {
   fc.assert(fc.property(cases, (one) => {
     const run = runOf(one);
-    const target = present(run.revisions[1]?.slices["orders"], "the target is there");
-    const failing: Fate = ({ row }) => (row.specDigest === specDigestOf(target) ? "fails" : "goes-on");
+    const failing: Fate = ({ row }) => (row.specDigest === digestIn(run, 2) ? "fails" : "goes-on");
     const end = play(run, one, { failing });
-    expect(activeOf(end, present(run.revisions[0]?.slices["orders"], "the first is there"))).toBe(one.instances);
+    expect(activeOf(end, digestIn(run, 1))).toBe(one.instances);
     expect(end.instances).toHaveLength(one.instances);
     expect(rolloutOf(end)).toMatchObject({ stage: "rolled-back" });
     expect(rolloutOf(end)?.reason).toMatch(/failed in attempt 3 with E_HANDLER: start threw/);
@@ -121,7 +138,7 @@ test("a rollout that is called off half way ends where it began, within the same
   fc.assert(fc.property(cases, fc.nat(20), (one, turnAt) => {
     const run = runOf(one);
     const end = play(run, one, { turnAt: turnAt + 1 });
-    expect(activeOf(end, present(run.revisions[2]?.slices["orders"], "the third is there"))).toBe(one.instances);
+    expect(activeOf(end, digestIn(run, 3))).toBe(one.instances);
     expect(end.instances).toHaveLength(one.instances);
     expect(["done", undefined]).toContain(rolloutOf(end)?.stage);
   }), { numRuns: 100 });

@@ -68,6 +68,60 @@ describe("a slice of which all instances serve", () => {
     expect(world.mostRows).toBe(INSTANCES);
   });
 
+  describe("and switches at one moment", () => {
+    const rollout = { strategy: "blue-green", bakeMs: 60_000 } as const;
+
+    test("has all of the new version beside the old one first, and keeps that for a while", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      const shares: (number | undefined)[] = [];
+      await world.until(() => {
+        const share = world.rollout("orders")?.targetShare;
+        if (share !== shares.at(-1)) shares.push(share);
+        return share === 10_000;
+      }, 5_000);
+      expect(shares).toEqual([0, 10_000]);
+      expect([world.active("orders").length, world.mostRows]).toEqual([2 * INSTANCES, 2 * INSTANCES]);
+      await world.clock.advance(59_000);
+      expect(world.active("orders")).toHaveLength(2 * INSTANCES);
+      await world.until(() => world.rollout("orders")?.stage === "done", 5_000);
+      expect(isAllOf(NEXT)).toBe(true);
+    });
+
+    test("switches back at once when it is rolled back while it bakes", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 10_000, 5_000);
+      await world.apply(shop(3));
+      await world.until(() => world.rollout("orders")?.isReturn === true, 500);
+      expect(world.rollout("orders")).toMatchObject({ targetShare: 10_000, target: { artifact: PREVIOUS } });
+      await fewestUntil(() => world.rollout("orders")?.stage === "done");
+      expect(isAllOf(PREVIOUS)).toBe(true);
+    });
+
+    test("goes back by itself when an instance of the new version fails for good while it bakes", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 10_000, 5_000);
+      failEverywhere("load", new AetherError("E_INVALID", "the file is gone"));
+      const { host } = world.node("n1");
+      for (const instance of host.hosted().keys()) if (instance.startsWith(NEXT)) host.crash(instance);
+      expect(await fewestUntil(() => world.rollout("orders")?.stage === "rolled-back")).toBe(INSTANCES);
+      expect(world.rollout("orders")).toMatchObject({ targetShare: 0 });
+      expect(world.rollout("orders")?.reason).toMatch(/the file is gone$/);
+      expect(isAllOf(PREVIOUS)).toBe(true);
+    });
+
+    test("waits anew, and no shorter, when the leader is lost while it bakes", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 10_000, 5_000);
+      await world.clock.advance(50_000);
+      await world.kill("n1");
+      world.start("n1");
+      await world.clock.advance(50_000);
+      expect(world.rollout("orders")?.stage).toBe("shifting");
+      await world.until(() => world.rollout("orders")?.stage === "done", 30_000);
+      expect(isAllOf(NEXT)).toBe(true);
+    });
+  });
+
   test("goes back by itself when the new version cannot start, and says why", async () => {
     failEverywhere("activate", new AetherError("E_HANDLER", "start threw: no database"));
     await world.apply(shop(2, { artifact: NEXT }));

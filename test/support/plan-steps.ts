@@ -31,7 +31,9 @@ function rolloutsAfter(before: PlanInput["rollouts"], written: Plan["rollouts"])
   for (const { row, modRevision, ...place } of written) {
     expect(modRevision).toBe(rollouts.get(nameOf(place))?.modRevision ?? 0);
     if (row === undefined) rollouts.delete(nameOf(place));
-    else rollouts.set(nameOf(place), { ...place, row: { ...row, sinceMs: 0 }, modRevision: modRevision + 1 });
+    else rollouts.set(nameOf(place), {
+      ...place, row: { ...row, sinceMs: 0 }, modRevision: modRevision + 1, unchangedForMs: 0,
+    });
   }
   return [...rollouts.values()];
 }
@@ -68,7 +70,8 @@ export function work(input: PlanInput, fateOf: Fate = () => "goes-on"): PlanInpu
     if (!atWork.has(instance.node) || fate === "waits") return [aged];
     return stepOf(aged, fate === "fails");
   });
-  return { ...input, instances };
+  const rollouts = input.rollouts.map((one) => ({ ...one, unchangedForMs: one.unchangedForMs + 100_000 }));
+  return { ...input, instances, rollouts };
 }
 
 function stepOf(instance: PlanInstance, isFailing: boolean): readonly PlanInstance[] {

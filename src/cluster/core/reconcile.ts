@@ -12,7 +12,7 @@ import { unreachable } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../slices/core/blueprint.ts";
 import { isTransitional, nextState } from "../../slices/core/lifecycle.ts";
-import { ROLLOUT_DEFAULT } from "../../sdk/rollout.ts";
+import { surgeMax, unavailableMax } from "../../sdk/rollout.ts";
 import { chooseKept } from "./choose-kept.ts";
 import { wouldEvenOut } from "./even-out.ts";
 import { backOffMs } from "./failure-class.ts";
@@ -22,7 +22,7 @@ import type {
   LoadCommand, Plan, PlanCommand, PlanInput, PlanInstance, PlanPlace, PlanRollout, RolloutCommand, StallLimits,
   Unplaced,
 } from "./plan-types.ts";
-import { courseOf } from "./rollout/course.ts";
+import { courseOf, type Course } from "./rollout/course.ts";
 import { wantedNow, type Wanted } from "./rollout/wanted.ts";
 
 /** A command that its node has not begun after this long is worth a line in the log. */
@@ -90,16 +90,39 @@ class Planning {
     const { revisionOf } = this;
     const isServing = (instance: PlanInstance): boolean => this.isServing(instance);
     const course = courseOf({ wanted, rows, rollout, isServing, revisionOf });
-    if (course.kind === "replace") this.replace(course.wanted, rows, course.isUnderWay);
-    else {
-      const modRevision = rollout?.modRevision ?? 0;
-      this.rollouts.push({ blueprint: name, slice, row: course.row, modRevision });
+    this.follow(course, rows, { blueprint: name, slice, modRevision: rollout?.modRevision ?? 0 });
+  }
+
+  private follow(course: Course, rows: readonly PlanInstance[], rollout: Omit<RolloutCommand, "row">): void {
+    switch (course.kind) {
+      case "write":
+        this.rollouts.push({ ...rollout, row: course.row });
+        return;
+      case "replace":
+        this.replace(course.wanted, rows, limitsOf(course, rows));
+        return;
+      case "beside": {
+        const { target, previous, againInMs = Number.POSITIVE_INFINITY } = course;
+        const [coming, others] = split(rows, (instance) => isCurrent(target, instance));
+        const room = roomOf(previous, rows);
+        const before = this.commands.length;
+        this.replace(target, coming, { isReplacing: false, room });
+        const made = this.commands.slice(before).filter((one) => one.kind === "load" && one.modRevision === 0).length;
+        this.replace(previous, others, { isReplacing: false, room: room - made });
+        this.lookAgainIn(againInMs);
+        return;
+      }
+      default:
+        unreachable(course);
     }
   }
 
+  private lookAgainIn(ms: number): void {
+    if (Number.isFinite(ms)) this.againInMs = Math.min(this.againInMs ?? ms, ms);
+  }
+
   /** Comes as close to what is wanted as one step can; what is of another version goes as it comes. */
-  private replace(wanted: Wanted, rows: readonly PlanInstance[], isUnderWay: boolean): void {
-    const isReplacing = isUnderWay || rows.some((one) => one.row.state === "ACTIVE" && !isCurrent(wanted, one));
+  private replace(wanted: Wanted, rows: readonly PlanInstance[], { isReplacing, room }: ReplaceLimits): void {
     const [matching, outdated] = split(rows, (one) => isCurrent(wanted, one) && !this.isLeaving(one.node));
     // What is being unloaded comes back only as a new row; everything else can still serve.
     const [ending, candidates] = split(matching, ({ row }) => row.state === "UNLOAD" || row.state === "UNLOADING");
@@ -110,8 +133,6 @@ class Planning {
       if (kept.has(instance) || instance === mover) this.advance(wanted, instance);
       else this.retire(instance);
     }
-    const { surge } = settingsOf(wanted);
-    const room = isReplacing ? wanted.resolved.instances + surge - rows.length : Number.POSITIVE_INFINITY;
     const unplaced = this.placeMissing(wanted, kept, room);
     this.retireOutdated(wanted, { kept, outdated, unplaced, isReplacing });
     if (kept.size === rows.length) this.moveOne(wanted, kept);
@@ -186,7 +207,7 @@ class Planning {
     if (row.error?.fatal === true && !isRevised) return;
     const waitMs = isRevised ? 0 : backOffMs(row.attempt) - instance.unchangedForMs;
     if (waitMs > 0) {
-      this.againInMs = Math.min(this.againInMs ?? waitMs, waitMs);
+      this.lookAgainIn(waitMs);
       return;
     }
     this.commands.push({
@@ -229,7 +250,7 @@ class Planning {
     for (const instance of idle) this.retire(instance);
     const { resolved } = wanted;
     const successors = [...kept].filter((instance) => this.isServing(instance)).length;
-    const missing = isReplacing ? settingsOf(wanted).unavailable : 0;
+    const missing = isReplacing ? unavailableMax(resolved.rollout) : 0;
     const floor = Math.max(resolved.instances - missing, resolved.minAvailable);
     const staying = this.chooseKept(active, Math.max(0, Math.min(floor, resolved.instances) - successors));
     for (const instance of active) if (!staying.has(instance)) this.retire(instance);
@@ -326,8 +347,22 @@ interface Replacement {
   readonly isReplacing: boolean;
 }
 
-function settingsOf({ resolved }: Wanted) {
-  return resolved.rollout ?? ROLLOUT_DEFAULT;
+interface ReplaceLimits {
+  readonly isReplacing: boolean;
+  /** How many instances there may be more. */
+  readonly room: number;
+}
+
+function limitsOf(
+  { wanted, isUnderWay }: Extract<Course, { kind: "replace" }>,
+  rows: readonly PlanInstance[],
+): ReplaceLimits {
+  const isReplacing = isUnderWay || rows.some((one) => one.row.state === "ACTIVE" && !isCurrent(wanted, one));
+  return { isReplacing, room: isReplacing ? roomOf(wanted, rows) : Number.POSITIVE_INFINITY };
+}
+
+function roomOf({ resolved: { instances, rollout } }: Wanted, rows: readonly PlanInstance[]): number {
+  return instances + surgeMax(rollout, instances) - rows.length;
 }
 
 /** Two names as one: neither of them has a slash. */

@@ -4,7 +4,7 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
-import { parseNodeId, parseNodeUid, type NodeId, type NodeUid } from "../../base/ids.ts";
+import { parseDigest, parseNodeId, parseNodeUid, type Digest, type NodeId, type NodeUid } from "../../base/ids.ts";
 
 const nodeIdSchema = z.string().transform((text): NodeId => parseNodeId(text));
 const nodeUidSchema = z.string().transform((text): NodeUid => parseNodeUid(text));
@@ -84,12 +84,17 @@ export interface EndpointRow {
   readonly timeoutMs: number;
   /** How calls of it are made, as its contract says. */
   readonly policy?: MethodPolicy;
+  /** What its instance was made from, see `specDigestOf`; builds before this field did not say. */
+  readonly specDigest?: Digest;
 }
+
+const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
 
 const endpointRowSchema = z.object({
   effect: z.enum(["read", "idempotent", "write"]),
   timeoutMs: z.number().min(1),
   policy: methodPolicySchema.exactOptional(),
+  specDigest: digestSchema.exactOptional(),
 });
 
 /** @throws AetherError E_DATA_CORRUPT */

@@ -3,7 +3,10 @@
 // of two, with this node preferred as long as it is not the busier one by far.
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
-import type { Endpoint, EndpointGroup, EndpointSet } from "../../cluster/endpoint-lookup.ts";
+import type {
+  Endpoint, EndpointGroup, EndpointSet, EndpointSplit, VersionEndpoints,
+} from "../../cluster/endpoint-lookup.ts";
+import { ALL_CALLS } from "../../slices/core/rollout-row.ts";
 import { mayReplace, type WantedVersion } from "../../slices/core/version-fit.ts";
 import type { Standing } from "./breaker.ts";
 import type { EndpointLoad } from "./endpoint-loads.ts";
@@ -22,6 +25,8 @@ export interface PickRequest {
   readonly loadOf: (endpoint: Endpoint) => EndpointLoad;
   readonly random: Random;
 }
+
+type SharedSplit = Extract<EndpointSplit, { kind: "shares" }>;
 
 export interface Picked {
   readonly endpoint: Endpoint;
@@ -52,6 +57,9 @@ const UNUSABLE = 5;
 /** Undefined when no endpoint fits. When all were tried, or all are broken, they may be tried all the same. */
 export function pickEndpoint(request: PickRequest): Picked | undefined {
   const { endpoints, artifact, range } = request;
+  // What a rollout says comes first, also before the version that the caller was resolved with.
+  const shared = endpoints.split?.kind === "shares" ? pickByShare(endpoints.split, request) : undefined;
+  if (shared !== undefined) return shared;
   if (artifact === undefined) return pickFrom(endpoints.all, request);
   if (endpoints.split !== undefined) return pickFrom(groupForCaller({ artifact, range }, endpoints), request);
   const exact = endpoints.versions.get(artifact);
@@ -63,6 +71,30 @@ export function pickEndpoint(request: PickRequest): Picked | undefined {
     if (replacement !== undefined) return replacement;
   }
   return undefined;
+}
+
+/**
+ * From the version whose turn it is. From the other one only when nothing is left there that works and was not tried;
+ * and where the other has no share of the calls, when nothing is left there at all.
+ */
+function pickByShare({ target, previous }: SharedSplit, request: PickRequest): Picked | undefined {
+  const isTargetsTurn = request.random.below(ALL_CALLS) < target.share;
+  const [first, second] = isTargetsTurn ? [target, previous] : [previous, target];
+  const picked = willDo(first, request) ? pickFrom(first, request) : undefined;
+  const other = willDo(second, request) ? second : undefined;
+  if (other === undefined) return picked;
+  if (picked === undefined) return pickFrom(other, request);
+  if (other.share === 0 || !hasUntried(other, request)) return picked;
+  return hasUntried(first, request) ? { ...picked, hasOther: true } : (pickFrom(other, request) ?? picked);
+}
+
+function willDo(offered: VersionEndpoints, { artifact, range }: PickRequest): boolean {
+  if (artifact === undefined || offered.artifact === artifact) return true;
+  return mayReplace(offered.artifact, { artifact, range });
+}
+
+function hasUntried({ endpoints }: EndpointGroup, request: PickRequest): boolean {
+  return endpoints.some((endpoint) => rankOf(endpoint, request) <= UNTRIED);
 }
 
 /** The endpoints of all versions that will do for a caller. */

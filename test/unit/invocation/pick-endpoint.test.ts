@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
+import { parseArtifactId, parseDigest, parseNodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
 import type { Endpoint } from "../../../src/cluster/endpoint-lookup.ts";
 import { EndpointLoads } from "../../../src/invocation/core/endpoint-loads.ts";
@@ -174,6 +174,56 @@ describe("choosing while a slice goes from one version to another", () => {
   test("a version outside of the declared range gets none of them", () => {
     expect(chosen([old, next, breaking])).toEqual([old.id, next.id]);
     expect(chosen([breaking])).toEqual(["none"]);
+  });
+});
+
+describe("choosing while versions have shares of the calls", () => {
+  const versionOf = (letter: string, text: string) =>
+    ({ artifact: parseArtifactId(text), specDigest: parseDigest(letter.repeat(64)), revision: 1 });
+  const [before, target] = [versionOf("a", "demo:pricing:1.0.0"), versionOf("b", "demo:pricing:1.1.0")];
+  const on = (node: string, { artifact, specDigest }: typeof target) => endpointOn(node, { artifact, specDigest });
+  const [old, older, next] = [on("n2", before), on("n3", before), on("n1", target)];
+  const wanted = { artifact: before.artifact, range: "^1.0.0" };
+  const sharedOf = (targetShare: number, endpoints = [old, older, next], goal = target) =>
+    endpointSet(endpoints, SELF, { kind: "shares", target: goal, previous: before, targetShare });
+  const countOf = (targetShare: number, more: Partial<PickRequest> = {}, endpoints?: readonly Endpoint[]) =>
+    pickMany([], { endpoints: sharedOf(targetShare, endpoints === undefined ? undefined : [...endpoints]), ...more });
+
+  test("the target gets its share and no more, from whomever the call comes and wherever it runs", () => {
+    for (const caller of [{}, wanted, { ...wanted, artifact: target.artifact }]) {
+      const count = countOf(2_500, caller).get(next.id) ?? 0;
+      expect(count).toBeGreaterThan(ROUNDS * 0.15);
+      expect(count).toBeLessThan(ROUNDS * 0.35);
+    }
+  });
+
+  test("a version without a share gets nothing while the other has any endpoint, working or not", () => {
+    expect([...countOf(0).keys()].sort()).toEqual([old.id, older.id]);
+    expect([...countOf(10_000, wanted).keys()]).toEqual([next.id]);
+    const avoid: PickRequest["standingOf"] = ({ id }) => (id === next.id ? "avoid" : "use");
+    expect([...countOf(10_000, { standingOf: avoid }).keys()]).toEqual([next.id]);
+    expect([...countOf(10_000, { tried: new Set([next.id]) }).keys()]).toEqual([next.id]);
+    const isServing: PickRequest["isServing"] = (node) => node !== next.node;
+    expect([...countOf(10_000, { isServing }).keys()].sort()).toEqual([old.id, older.id]);
+  });
+
+  test("a call that failed at the target is tried at the version before, and the other way round", () => {
+    expect([...countOf(9_999, { tried: new Set([next.id]) }).keys()].sort()).toEqual([old.id, older.id]);
+    expect(pick([], { endpoints: sharedOf(9_999) })).toMatchObject({ endpoint: { id: next.id }, hasOther: true });
+    expect(countOf(1, { tried: new Set([old.id, older.id]) }).get(next.id)).toBe(ROUNDS);
+  });
+
+  test("what the caller did not declare to take gets none of its calls", () => {
+    const breaking = versionOf("c", "demo:pricing:2.0.0");
+    const endpoints = sharedOf(10_000, [old, on("n1", breaking)], breaking);
+    expect(pick([], { endpoints, ...wanted })?.endpoint.id).toBe(old.id);
+  });
+
+  test("two configs of one artifact are told apart, and who does not say is of the version before", () => {
+    const changed = versionOf("b", "demo:pricing:1.0.0");
+    const silent = endpointOn("n3", { artifact: before.artifact, index: 2 });
+    const endpoints = sharedOf(0, [on("n1", changed), silent], changed);
+    expect([...pickMany([], { endpoints }).keys()]).toEqual([silent.id]);
   });
 });
 

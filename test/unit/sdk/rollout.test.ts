@@ -10,12 +10,14 @@ describe("what a blueprint says of a rollout", () => {
   test("has one instance more and none less where it does not say", () => {
     expect(rolloutOf({ rollout: { strategy: "rolling" } })).toEqual({ strategy: "rolling", surge: 1, unavailable: 0 });
     expect(rolloutOf({})).toBeUndefined();
+    expect(rolloutOf({ rollout: { strategy: "blue-green" } })).toEqual({ strategy: "blue-green", bakeMs: 60_000 });
   });
 
   test.each([
     ["another strategy", { strategy: "hope" }, "strategy"],
     ["no room at all", { strategy: "rolling", surge: 0 }, "surge and unavailable are both 0"],
     ["what is not there", { strategy: "rolling", steps: [1] }, "steps"],
+    ["a bake of two days", { strategy: "blue-green", bakeMs: 172_800_000 }, "bakeMs"],
     ["less than nothing", { strategy: "rolling", surge: -1 }, "surge"],
   ])("is refused with %s", (_what, rollout, message) => {
     expect(() => rolloutOf({ rollout })).toThrowError(message);

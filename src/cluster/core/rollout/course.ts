@@ -52,7 +52,7 @@ export function courseOf(state: SliceState): Course {
     case "done":
       return { kind: "replace", wanted, isUnderWay: false };
     case "shifting":
-      return row.isReturn === true || isRolling(row) ? shifting({ ...state, wanted }, row) : besides({ ...state, wanted }, row);
+      return isSteppedThrough(row) ? besides({ ...state, wanted }, row) : shifting({ ...state, wanted }, row);
     case "finishing":
       return finishing({ ...state, wanted }, row);
     case "rolling-back":
@@ -88,7 +88,7 @@ function besides(state: SliceState, row: RolloutRow): Course {
   if (previous === undefined) return { kind: "replace", wanted, isUnderWay: true };
   const failed = rows.find((instance) => isFailure(instance, row));
   if (failed !== undefined) return turnBack(row, reasonOf(failed));
-  const step = stepOf(wanted, row);
+  const step = stepOf(wanted);
   const count = Math.ceil((wanted.resolved.instances * step.share) / ALL_CALLS);
   const target = { ...wanted, resolved: { ...wanted.resolved, instances: count } };
   if (row.targetShare !== step.share) {
@@ -113,8 +113,9 @@ function turnBack(row: RolloutRow, reason: string): Course {
   return { kind: "write", row: { ...moved(row, "fail"), ...share, reason } };
 }
 
-function isRolling({ strategy }: RolloutRow): boolean {
-  return strategy === "rolling";
+/** What goes back to what is there already needs no steps. */
+function isSteppedThrough({ strategy, isReturn }: RolloutRow): boolean {
+  return strategy !== "rolling" && isReturn !== true;
 }
 
 interface Step {
@@ -123,7 +124,7 @@ interface Step {
   readonly holdMs: number;
 }
 
-function stepOf({ resolved }: Wanted, _row: RolloutRow): Step {
+function stepOf({ resolved }: Wanted): Step {
   const settings = resolved.rollout ?? ROLLOUT_DEFAULT;
   return { share: ALL_CALLS, holdMs: settings.strategy === "blue-green" ? settings.bakeMs : 0 };
 }
@@ -166,8 +167,8 @@ function beginning(state: SliceState, row: RolloutRow | undefined): NextRollout 
   if (previous === undefined || before(state, previous) === undefined) return undefined;
   const { strategy } = resolved.rollout ?? ROLLOUT_DEFAULT;
   const target = { artifact: resolved.artifact, specDigest, revision };
-  const isReturn =
-    interrupted !== undefined && interrupted.stage !== "finishing" && interrupted.previous.specDigest === specDigest;
+  const isReturn = interrupted !== undefined && interrupted.isReturn !== true &&
+    interrupted.stage !== "finishing" && interrupted.previous.specDigest === specDigest;
   if (!isReturn) {
     return { strategy, stage: "shifting", target, previous, ...(strategy === "rolling" ? {} : { targetShare: 0 }) };
   }
