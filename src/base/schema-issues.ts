@@ -7,16 +7,32 @@ export interface SchemaIssue {
 
 /** More say nothing new, and an error must stay small, whatever it is about. */
 const ISSUES_MAX = 20;
-const MESSAGE_CHARS_MAX = 300;
+const TEXT_CHARS_MAX = 300;
+
+interface FoundIssue {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  /** Fields that no schema knows, of the value at `path`. */
+  readonly keys?: readonly string[];
+}
 
 /** The first issues of a failed parse, as plain data. */
-export function plainIssues(
-  found: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
-): readonly SchemaIssue[] {
-  return found.slice(0, ISSUES_MAX).map(({ path, message }) => ({
-    path: path.map(String),
-    message: message.length > MESSAGE_CHARS_MAX ? `${message.slice(0, MESSAGE_CHARS_MAX)}…` : message,
+export function plainIssues(found: readonly FoundIssue[]): readonly SchemaIssue[] {
+  return found.slice(0, ISSUES_MAX).flatMap(placesOf).slice(0, ISSUES_MAX).map(({ path, message }) => ({
+    path: path.map((part) => shortened(String(part))),
+    message: shortened(message),
   }));
+}
+
+/** An unknown field has its own name as its place. */
+function placesOf(issue: FoundIssue): readonly FoundIssue[] {
+  const { path, keys } = issue;
+  if (keys === undefined) return [issue];
+  return keys.slice(0, ISSUES_MAX).map((key) => ({ path: [...path, key], message: "there is no such field" }));
+}
+
+function shortened(text: string): string {
+  return text.length > TEXT_CHARS_MAX ? `${text.slice(0, TEXT_CHARS_MAX)}…` : text;
 }
 
 /** `slices.orders.instances: expected a number`; an issue of the whole value has no place. */

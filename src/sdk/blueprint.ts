@@ -25,6 +25,15 @@ const CONCURRENCY_DEFAULT = 64;
 export const heapBytesSchema = z.int().min(HEAP_BYTES_MIN).max(HEAP_BYTES_MAX);
 export const concurrencySchema = z.int().min(1).max(CONCURRENCY_MAX);
 export const variablesSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), z.string().max(8_192));
+/** These change how Node itself runs: a blueprint must not switch the flags of a worker, or of its children. */
+export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
+  "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_V8_COVERAGE",
+]);
+const documentVariablesSchema = variablesSchema.superRefine((variables, found) => {
+  for (const name of Object.keys(variables).filter((one) => RESERVED_VARIABLES.has(one))) {
+    found.addIssue({ code: "custom", path: [name], message: "it would change how Node itself runs: leave it out" });
+  }
+});
 export const labelsSchema = z.record(z.string().regex(/^[a-z][a-z0-9_.-]{0,62}$/), z.string().max(63));
 
 // Unknown fields are refused, so that a typo is not a silent default.
@@ -35,7 +44,7 @@ const sliceDocumentSchema = z
     config: z.unknown().optional().describe("Given to the slice as ctx.config, parsed by its schema."),
     heapBytesMax: heapBytesSchema.default(HEAP_BYTES_DEFAULT).describe("Heap of one instance, in bytes."),
     concurrency: concurrencySchema.default(CONCURRENCY_DEFAULT).describe("Calls of one instance that run at once."),
-    variables: variablesSchema.default({}).describe("Environment variables of an instance; it sees no others."),
+    variables: documentVariablesSchema.default({}).describe("Environment variables of an instance; it sees no others."),
     labels: labelsSchema.default({}).describe("Only nodes that have all of these labels run this slice."),
     minAvailable: z.int().min(0).max(INSTANCES_MAX).optional()
       .describe("Instances that planned moves leave active. Default: one less than instances, or what rollout leaves."),

@@ -108,7 +108,8 @@ export class BlueprintStore {
     const parsed = parseBlueprintDocument(document);
     checkName(name);
     if (parsed.name !== undefined && parsed.name !== name) {
-      throw new AetherError("E_INVALID", `the blueprint says it is "${parsed.name}", but it was applied as "${name}"`);
+      const message = `the blueprint says it is "${parsed.name}", but it was applied as "${name}"`;
+      throw new AetherError("E_INVALID", message, { details: { issues: [{ path: ["name"], message }] } });
     }
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();
@@ -477,7 +478,9 @@ function notFound(name: string): AetherError {
 
 function takenBy(name: string, slice: string, owner: string): AetherError {
   const found = `blueprint "${name}" cannot have the slice "${slice}": it belongs to "${owner}"`;
-  return new AetherError("E_CONFLICT", `${found}. Rename it, or remove it there first`, { details: { slice, owner } });
+  const message = `${found}. Rename it, or remove it there first`;
+  const issues = [{ path: ["slices", slice], message }];
+  return new AetherError("E_CONFLICT", message, { details: { slice, owner, issues } });
 }
 
 /** Slices and routes that go count as well as those that come. */

@@ -2,6 +2,7 @@
 // not attackers. Does not own: how a worker is started (thread-adapter.ts).
 import { AetherError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
+import { RESERVED_VARIABLES } from "../../sdk/blueprint.ts";
 import type { InstanceSpec } from "../instance-host.ts";
 import { engineHeapBytesMax } from "./memory-rule.ts";
 
@@ -13,9 +14,6 @@ const YOUNG_HEAP_BYTES_MAX = 16 * MiB;
 const STACK_BYTES_MAX = 4 * MiB;
 /** Calls beyond this in one thread only wait for each other. */
 const CONCURRENCY_MAX = 10_000;
-
-/** These change how Node itself runs: a blueprint must not switch the flags of a worker, or of its children. */
-const RESERVED_VARIABLES: ReadonlySet<string> = new Set(["NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_V8_COVERAGE"]);
 
 export interface IsolationPlan {
   /** Of the engine, see memory-rule.ts. */

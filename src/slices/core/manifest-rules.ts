@@ -11,12 +11,13 @@ import { TOPICS_MAX } from "../../sdk/topic.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
 import { isDeeperThan } from "./data-depth.ts";
 import type { JsonSchema, Manifest } from "./manifest.ts";
+import { parseArtifactReference } from "./version.ts";
 
 /** As MessagePack. The artifact's row holds it, and is written together with the first chunk of the archive. */
 export const MANIFEST_BYTES_MAX = 256 * KiB;
 /** Levels of one JSON Schema. A value of the store has 64, of which its row takes a few. */
 const SCHEMA_DEPTH_MAX = 32;
-/** Slices that one slice calls. */
+/** Slices that one slice calls, and slices that it waits for. */
 const USES_MAX = 100;
 
 /**
@@ -34,7 +35,7 @@ export function checkNewManifest(manifest: Manifest): void {
   const sdkIssue = sdkIssueOf(manifest.sdkVersion);
   if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
   const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
-    ...routeIssues(manifest), ...topicIssues(manifest)];
+    ...referenceIssues(manifest), ...routeIssues(manifest), ...topicIssues(manifest)];
   if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
 }
 
@@ -56,10 +57,11 @@ function sdkIssue(message: string): SchemaIssue {
   return { path: ["sdkVersion"], message };
 }
 
-function countIssues({ methods, uses }: Manifest): readonly SchemaIssue[] {
+function countIssues({ methods, uses, loadAfter = [] }: Manifest): readonly SchemaIssue[] {
   return [
     ...tooMany("methods", Object.keys(methods).length, METHODS_MAX),
     ...tooMany("uses", Object.keys(uses).length, USES_MAX),
+    ...tooMany("loadAfter", loadAfter.length, USES_MAX),
   ];
 }
 
@@ -78,11 +80,25 @@ function depthIssues({ methods, config }: Manifest): readonly SchemaIssue[] {
 }
 
 /** A call to its own name would go to any of its instances, itself included. */
-function selfIssues({ slice, uses }: Manifest): readonly SchemaIssue[] {
-  return Object.entries(uses).filter(([, use]) => use.slice === slice).map(([alias]) => ({
+function selfIssues({ slice, uses, loadAfter = [] }: Manifest): readonly SchemaIssue[] {
+  const called = Object.entries(uses).filter(([, use]) => use.slice === slice).map(([alias]) => ({
     path: ["uses", alias],
     message: "a slice does not call itself through the cluster: call the function",
   }));
+  if (!loadAfter.includes(slice)) return called;
+  const message = "a slice that waits for itself is never activated: leave it out";
+  return [...called, { path: ["loadAfter"], message }];
+}
+
+/** Whoever applies it could do nothing about it. */
+function referenceIssues({ uses }: Manifest): readonly SchemaIssue[] {
+  const found = Object.entries(uses);
+  // Each is looked at only when there are few.
+  if (found.length > USES_MAX) return [];
+  return found.flatMap(([alias, { artifact }]) => {
+    const message = artifact === undefined ? undefined : messageOf(() => parseArtifactReference(artifact));
+    return message === undefined ? [] : [{ path: ["uses", alias, "artifact"], message }];
+  });
 }
 
 function routeIssues({ methods, routes = {} }: Manifest): readonly SchemaIssue[] {
@@ -136,6 +152,17 @@ function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: re
   const shown = issues.slice(0, ISSUES_SHOWN);
   const message = `${manifest.artifact} cannot be stored: ${shown.map(describeIssue).join("; ")}`;
   return new AetherError(code, message, { details: { issues: shown } });
+}
+
+/** Why it cannot be read, if so. */
+function messageOf(read: () => unknown): string | undefined {
+  try {
+    read();
+    return undefined;
+  } catch (error) {
+    if (error instanceof AetherError) return error.message;
+    throw error;
+  }
 }
 
 const ISSUES_SHOWN = 20;

@@ -11,13 +11,16 @@ export interface ArtifactReference {
   readonly range: string;
 }
 
+/** Of a text that is no reference. */
+const SHOWN_CHARS = 100;
 const REFERENCE = /^([a-z][a-z0-9-]{0,62}):([a-z][a-z0-9-]{0,62})([:@])(.{1,128})$/;
 
 /** Reads `demo:orders@^1.2.0` or `demo:orders:1.2.0`. @throws AetherError E_INVALID saying what to write. */
 export function parseArtifactReference(text: string): ArtifactReference {
   const [, group, name, separator, version] = REFERENCE.exec(text) ?? [];
   if (group === undefined || name === undefined || version === undefined) {
-    throw new AetherError("E_INVALID", `"${text}" names no artifact: use group:name@range or group:name:version`);
+    const found = text.slice(0, SHOWN_CHARS);
+    throw new AetherError("E_INVALID", `"${found}" names no artifact: use group:name@range or group:name:version`);
   }
   const range = separator === "@" ? semver.validRange(version) : semver.valid(version);
   if (range === null) {

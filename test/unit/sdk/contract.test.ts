@@ -79,7 +79,7 @@ describe("a blueprint document", () => {
     expect(() => parseBlueprintDocument({ slices: { orders: { ...orders, instnaces: 2 } } })).toThrow(
       expect.objectContaining({
         code: "E_INVALID",
-        details: { issues: [expect.objectContaining({ path: ["slices", "orders"] })] },
+        details: { issues: [expect.objectContaining({ path: ["slices", "orders", "instnaces"] })] },
       }),
     );
   });

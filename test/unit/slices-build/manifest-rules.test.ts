@@ -52,6 +52,12 @@ describe("the manifest of a new artifact", () => {
     ["topics of unknown methods", { on: { sold: "hear" } }, ["on", "sold"], 'no method "hear"'],
     ["topics of methods that read", { on: { sold: "ping" } }, ["on", "sold"], "effect of \"ping\" is read"],
     ["depth of the config", { config: nested(33) }, ["config"], "deeper than 32 levels"],
+    ["slices that it waits for", { loadAfter: routes(101).map((_, at) => `s${at}`) }, ["loadAfter"], "it has 101"],
+    ["itself among them", { loadAfter: ["pricing", "orders"] }, ["loadAfter"], "waits for itself"],
+    ["a range that is none", { uses: { pricing: { slice: "pricing", artifact: "demo:pricing@newest" } } },
+      ["uses", "pricing", "artifact"], '"newest" is not a semver range'],
+    ["a reference without end", { uses: { pricing: { slice: "pricing", artifact: `demo:a@${"|".repeat(9_999)}` } } },
+      ["uses", "pricing", "artifact"], "names no artifact: use"],
     ["use of itself", { uses: { self: { slice: "orders" } } }, ["uses", "self"], "does not call itself"],
   ])("is refused beyond: %s", (_what, changes, path, message) => {
     const { code, details } = refusalOf({ ...sample, ...changes });
