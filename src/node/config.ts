@@ -12,6 +12,7 @@ import { ConsensusConfig } from "../consensus/config.ts";
 import { ArtifactsConfig } from "../cluster/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RuntimeConfig } from "../slices/runtime-config.ts";
+import { SourcesConfig } from "../slices/sources/sources-config.ts";
 import { checkTimeLimits } from "./time-limits.ts";
 
 const VOTERS_MAX = 7;
@@ -81,7 +82,7 @@ export const NodeConfigSchema = z.strictObject({
   consensus: ConsensusConfig.prefault({}),
   invocation: InvocationConfig.prefault({}),
   runtime: RuntimeConfig.prefault({}),
-  artifacts: ArtifactsConfig.prefault({}),
+  artifacts: ArtifactsConfig.extend({ sources: SourcesConfig }).prefault({}),
   deployment: DeploymentConfig.prefault({}),
 });
 

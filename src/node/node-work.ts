@@ -16,6 +16,8 @@ import { BlueprintStore } from "../slices/blueprint-store.ts";
 import type { BundleFiles } from "../slices/bundle-files-adapter.ts";
 import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/repository.ts";
+import type { ArtifactSource } from "../slices/sources/artifact-source.ts";
+import { ArtifactSources } from "../slices/sources/artifact-sources.ts";
 import { openKvService } from "../slices/services/kv-service.ts";
 import { openLeaseService } from "../slices/services/lease-service.ts";
 import { openTopicService } from "../slices/services/topic-service.ts";
@@ -30,6 +32,8 @@ export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | 
   readonly bundles: BundleFiles;
   /** This node's copies of archives. */
   readonly cache?: BlobCache;
+  /** Where artifacts are looked for that the cluster does not hold. */
+  readonly sources?: readonly ArtifactSource[];
 }
 
 export interface NodeWorkConfig {
@@ -55,12 +59,17 @@ export const LAST_RECORDS_MS_MAX = 2 * SECOND_MS;
 
 /** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
 export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: NodeWorkConfig): NodeWork {
-  const { messaging, group, kv, bundles, cache, onFatal } = ports;
+  const { messaging, group, kv, bundles, cache, sources = [], onFatal } = ports;
   const { self } = config;
   const artifacts = new ArtifactRepository({
     kv, clock: env.clock, pause: () => env.clock.sleep(0), ...(cache === undefined ? {} : { cache }),
   });
-  const blueprints = new BlueprintStore({ kv, artifacts, unplaced: () => cluster.unplaced() });
+  const blueprints = new BlueprintStore({
+    kv,
+    artifacts,
+    sources: new ArtifactSources({ artifacts, log: env.telemetry.log }, sources),
+    unplaced: () => cluster.unplaced(),
+  });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const cluster = new ClusterServices(env, { kv, messaging, group, calls, onFatal }, { ...self, ...group.origin });

@@ -24,6 +24,7 @@ import { MessageRouter } from "../net/message-router.ts";
 import { ArtifactService } from "../slices/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/blob-cache-adapter.ts";
 import { createBundleFiles } from "../slices/bundle-files-adapter.ts";
+import { openSources } from "../slices/sources/open-sources.ts";
 import { LocalCopies } from "../slices/local-copies.ts";
 import { SliceService } from "../slices/slice-service.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
@@ -186,7 +187,8 @@ function openWork(parts: {
     artifacts: config.artifacts,
   };
   const { runtime, invocation } = config;
-  const ports = { messaging: router, group, kv, bundles, cache, onFatal };
+  const sources = openSources(config.artifacts.sources);
+  const ports = { messaging: router, group, kv, bundles, cache, sources, onFatal };
   const work = openNodeWork(env, ports, { self, runtime, invocation });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };

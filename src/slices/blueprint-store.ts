@@ -31,8 +31,10 @@ import type { Manifest } from "./core/manifest.ts";
 import { resolveBlueprint } from "./core/resolve-dependencies.ts";
 import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "./core/rollout-row.ts";
 import { specDigestOf } from "./core/spec-digest.ts";
+import { parseArtifactReference } from "./core/version.ts";
 import { listRows } from "./list-rows.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
+import type { ArtifactSources, Offer } from "./sources/artifact-sources.ts";
 import { claimTopics, releaseTopics } from "./topic-groups.ts";
 
 export interface BlueprintStorePorts {
@@ -40,6 +42,8 @@ export interface BlueprintStorePorts {
   readonly artifacts: {
     list(options?: KvReadOptions): Promise<readonly { readonly manifest: Manifest }[]>;
   };
+  /** Places outside of the cluster; absent where none are known. */
+  readonly sources?: Pick<ArtifactSources, "offersFor" | "bring">;
   /** Instances that no node may have now, as this node sees it; absent where nothing places instances. */
   unplaced?(): readonly UnplacedInstances[];
 }
@@ -314,12 +318,30 @@ export class BlueprintStore {
   }
 
   private async resolve(name: string, document: BlueprintDocument, options: CallOptions): Promise<ResolvedBlueprint> {
-    const artifacts = (await this.ports.artifacts.list(options)).map(({ manifest }) => manifest);
+    const held = (await this.ports.artifacts.list(options)).map(({ manifest }) => manifest);
+    const offers = await this.offersFor(document, held, options);
+    const artifacts = [...held, ...offers.map(({ manifest }) => manifest)];
     const elsewhere = await this.slicesElsewhere(name, document, artifacts, options);
     // The number is given when it is written; what is resolved does not depend on it.
     const resolved = resolveBlueprint({ name, revision: 1, document, artifacts, elsewhere });
     checkSizes(resolved);
+    // Only now: of a blueprint that is refused nothing is brought.
+    const needed = artifactsOf(resolved.slices);
+    for (const offer of offers) {
+      if (needed.has(offer.manifest.artifact)) await this.ports.sources?.bring(offer, options);
+    }
     return resolved;
+  }
+
+  /** What sources have for the references of a document and the cluster does not. */
+  private async offersFor(
+    { slices }: BlueprintDocument, held: readonly Manifest[], options: CallOptions,
+  ): Promise<readonly Offer[]> {
+    const { sources } = this.ports;
+    if (sources === undefined) return [];
+    const references = Object.values(slices).flatMap(({ artifact }) => orUndefined(() =>
+      parseArtifactReference(artifact)) ?? []);
+    return sources.offersFor(references, held.map(({ artifact }) => artifact), options);
   }
 
   /** The slices of other blueprints that some slice of this one might use. */

@@ -35,6 +35,8 @@ export interface RepositoryPorts {
 export interface PushOptions extends CallOptions {
   /** The coordinates the caller means to write. */
   readonly expect?: ArtifactId;
+  /** sha-256 that the archive is said to have. */
+  readonly digest?: Digest;
 }
 
 export interface PushedArtifact {
@@ -118,6 +120,9 @@ export class ArtifactRepository {
     }
     checkBundle(manifest, await sha256InTurns(bundle, this.pause));
     const digest = await sha256InTurns(archive, this.pause);
+    if (options.digest !== undefined && options.digest !== digest) {
+      throw new AetherError("E_INVALID", `the archive of ${artifact} does not have the sha-256 that was told`);
+    }
     const decoded = { manifest, bundle, digest };
     for (let attempt = 1; attempt <= PUSH_ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();

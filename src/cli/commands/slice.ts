@@ -3,19 +3,19 @@ import { mkdir, stat, writeFile } from "node:fs/promises";
 import { basename, join, relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
+import type { ArtifactId } from "../../base/ids.ts";
+import { archiveNameOf, artifactOfArchiveName, manifestNameOf } from "../../sdk/archive-name.ts";
 import type { CliIo } from "../cli-io.ts";
 import { apiPath, openSession, type Session } from "../options.ts";
 import { table } from "../table.ts";
 import { readBytes } from "../text-input.ts";
 import { UsageError } from "../usage-error.ts";
+import { addIndexCommand } from "./slice-index.ts";
 import { addLogsCommand } from "./slice-logs.ts";
 import { addScaleCommand } from "./slice-scale.ts";
 
 const ARTIFACTS = "/v1/artifacts";
 const PUSH_TIMEOUT_MS = 120_000;
-/** `demo.orders-1.0.0.slice`: the artifact's coordinates in a form that every file system takes. */
-const ARCHIVE_NAME = /^([a-z][a-z0-9-]*)\.([a-z][a-z0-9-]*)-(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)\.slice$/;
-
 const PUSH_EXAMPLES = `
 Examples:
   $ aether slice push ./orders ./pricing
@@ -41,6 +41,7 @@ export function addSliceCommands(program: Command, io: CliIo): void {
   const slice = program.command("slice").description("build and push slices, see what they say, scale them");
   addBuild(slice, io);
   addPush(slice, io);
+  addIndexCommand(slice, io);
   addList(slice, io);
   addDelete(slice, io);
   addLogsCommand(slice, io);
@@ -58,10 +59,11 @@ function addBuild(slice: Command, io: CliIo): void {
       const session = openSession(command, io);
       const built = await build(io, directory);
       const out = resolve(io.cwd, flags.out ?? join(directory, "dist"));
-      const file = join(out, archiveName(built.artifact));
+      const file = join(out, archiveNameOf(built.artifact));
       await mkdir(out, { recursive: true });
       await writeFile(file, built.archive);
-      await writeFile(file.replace(/\.slice$/, ".manifest.json"), `${JSON.stringify(built.manifest, undefined, 2)}\n`);
+      const manifest = join(out, manifestNameOf(built.artifact));
+      await writeFile(manifest, `${JSON.stringify(built.manifest, undefined, 2)}\n`);
       const result = { artifact: built.artifact, digest: built.digest, file, bytes: built.archive.byteLength };
       session.show(result, ({ artifact, bytes }) => `${artifact}: ${relative(io.cwd, file)}, ${bytes} bytes`);
     });
@@ -123,11 +125,11 @@ async function openArchive(io: CliIo, path: string): Promise<Archive> {
     const built = await build(io, path);
     return { artifact: built.artifact, bytes: built.archive };
   }
-  const [, group, name, version] = ARCHIVE_NAME.exec(basename(path)) ?? [];
-  if (group === undefined || name === undefined || version === undefined) {
+  const artifact = artifactOfArchiveName(basename(path));
+  if (artifact === undefined) {
     throw new UsageError(`"${path}" is neither a directory nor an archive like demo.orders-1.0.0.slice`);
   }
-  return { artifact: `${group}:${name}:${version}`, bytes: await readBytes(io, path) };
+  return { artifact, bytes: await readBytes(io, path) };
 }
 
 function push(session: Session, archive: Archive): Promise<z.output<typeof pushedSchema>> {
@@ -145,7 +147,7 @@ async function build(io: CliIo, directory: string): Promise<BuiltSlice> {
 }
 
 interface BuiltSlice {
-  readonly artifact: string;
+  readonly artifact: ArtifactId;
   readonly digest: string;
   readonly archive: Uint8Array;
   readonly manifest: unknown;
@@ -158,9 +160,4 @@ async function isDirectory(path: string): Promise<boolean> {
     // ignored: what cannot be looked at is no directory, and reading it tells why
     return false;
   }
-}
-
-function archiveName(artifact: string): string {
-  const [group = "", name = "", version = ""] = artifact.split(":");
-  return `${group}.${name}-${version}.slice`;
 }

@@ -30,6 +30,11 @@ export function parseArtifactReference(text: string): ArtifactReference {
   return { group, name, range: separator === "@" ? version : range };
 }
 
+/** Whether no other version than one will do. */
+export function isExact({ range }: ArtifactReference): boolean {
+  return semver.valid(range) !== null;
+}
+
 /** Whether `artifact` is of this family and in this range. Pre-releases count only where the range names one. */
 export function isMatch(reference: ArtifactReference, artifact: ArtifactId): boolean {
   return isSameFamily(reference, artifact) && semver.satisfies(artifactParts(artifact).version, reference.range);
