@@ -8,6 +8,29 @@ import { type AetherProcess, ask, eventually, NodeFleet } from "../support/node-
 
 const ALONE = { names: ["n1"] };
 
+/** So many that their replay takes much longer than a question; fewer than make a checkpoint due. */
+const LONG_JOURNAL_PUTS = 60_000;
+const WRITERS = 2_000;
+
+/** Waits until the node is in the middle of its journal. Asked at that moment, it lives and serves nothing. */
+async function seeReplay(fleet: NodeFleet, node: AetherProcess): Promise<void> {
+  const api = fleet.api("n1");
+  await eventually("it reads its journal", async () => {
+    expect(node.isRunning, node.transcript()).toBe(true);
+    const [live, ready, read] = await Promise.all(["/livez", "/readyz", "/v1/kv/data/long/0"].map((path) => {
+      // ignored: nobody listens yet
+      return ask(`${api}${path}`).catch(() => undefined);
+    }));
+    if (ready?.status !== 503 || !/of its journal/.test(JSON.stringify(ready.body))) {
+      expect(ready?.status, "its start was seen").not.toBe(200);
+      return undefined;
+    }
+    expect(live).toMatchObject({ status: 200, body: { live: true } });
+    expect(read).toMatchObject({ status: 503, body: { error: { code: "E_UNAVAILABLE" } } });
+    return true;
+  });
+}
+
 describe("starting and stopping a node", () => {
   test("it prints exactly one line on stdout when it can serve, and says what it is", async () => {
     const fleet = await NodeFleet.open(ALONE);
@@ -37,6 +60,28 @@ describe("starting and stopping a node", () => {
       (await ask(`${fleet.api("n1")}/livez`)).status === 200 || undefined);
     expect(await node.stop("SIGTERM")).toEqual({ code: 0, signal: null });
     expect(node.stdout).toEqual([]);
+  });
+
+  test("a node with a long journal says that it lives and how far it is; a signal cancels that start", async () => {
+    const fleet = await NodeFleet.open(ALONE);
+    await fleet.startAll();
+    const client = connect({ nodes: fleet.apis, discovery: "off" });
+    const writer = async (first: number): Promise<void> => {
+      for (let at = first; at < LONG_JOURNAL_PUTS; at += WRITERS) await client.kv.put(`data/long/${at}`, at);
+    };
+    await Promise.all(Array.from({ length: WRITERS }, (_, first) => writer(first)));
+    client.close();
+    await fleet.kill("n1");
+    const cancelled = await fleet.launch("n1");
+    await seeReplay(fleet, cancelled);
+    expect(await cancelled.stop("SIGTERM")).toEqual({ code: 0, signal: null });
+    expect(cancelled.stdout).toEqual([]);
+    const node = await fleet.launch("n1");
+    await seeReplay(fleet, node);
+    await node.ready();
+    expect(node.logged("consensus.replayed")).toHaveLength(1);
+    const last = `data/long/${LONG_JOURNAL_PUTS - 1}`;
+    expect(await ask(`${fleet.api("n1")}/v1/kv/${last}`)).toMatchObject({ body: { value: LONG_JOURNAL_PUTS - 1 } });
   });
 
   test("an open client session and an open event stream do not keep it from stopping", async () => {
