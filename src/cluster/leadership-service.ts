@@ -11,13 +11,17 @@ import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Txn } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterViews } from "./cluster-views.ts";
-import { Leadership, LEADERSHIP_DEFAULTS, type LeaderRows, type LeadershipAction } from "./core/leadership.ts";
+import {
+  Leadership, LEADERSHIP_DEFAULTS, type LeaderRows, type LeadershipAction, type LeadershipConfig,
+} from "./core/leadership.ts";
 import type { LeaderBeatRow, LeaderRow, NodeLife } from "./core/rows.ts";
 import { StoreOutage } from "./store-outage.ts";
 import { Wake } from "./wake.ts";
 
 export interface LeadershipServiceConfig {
   readonly self: NodeLife;
+  /** Other patience than the usual one, for simulated runs, which are short. */
+  readonly patience?: Omit<LeadershipConfig, "self">;
 }
 
 export interface LeadershipPorts {
@@ -60,7 +64,7 @@ export class LeadershipService {
     this.log = env.telemetry.log;
     this.ports = ports;
     this.config = config;
-    this.core = new Leadership({ ...LEADERSHIP_DEFAULTS, self: config.self });
+    this.core = new Leadership({ ...LEADERSHIP_DEFAULTS, ...config.patience, self: config.self });
     this.outage = new StoreOutage(this.log, "leadership");
     this.wake = new Wake(this.clock);
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));

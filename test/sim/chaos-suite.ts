@@ -41,6 +41,7 @@ export function testChaos(name: string, { first, count }: { readonly first: numb
       "watches that went on elsewhere": sum.watchesResumed,
       "watches that were told of a gap": sum.watchesCompacted,
       "leaders that wrote": sum.ledWrites,
+      "nodes that wrote as the leader": sum.nodeWrites,
     };
     for (const [what, times] of Object.entries(covered)) expect(times, what).toBeGreaterThan(0);
     expect(sum.inconclusive, "register histories without a verdict").toBeLessThanOrEqual(count / 100);

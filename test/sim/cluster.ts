@@ -34,6 +34,7 @@ import { ProtocolChecker } from "./checkers/protocol-checker.ts";
 import { StreamChecker } from "./checkers/stream-checker.ts";
 import type { Violations } from "./checkers/violations.ts";
 import type { CrashMoment } from "./nemesis/faults.ts";
+import { Leaderships } from "./leadership.ts";
 import { NodeService } from "./node-service.ts";
 import { plantedInside, type HarnessFault } from "./planted.ts";
 import { ProcessObserver } from "./process-observer.ts";
@@ -46,6 +47,8 @@ export interface ClusterConfig {
   readonly windowSlots: number;
   readonly pipelineSlots: number;
   readonly planted: HarnessFault | undefined;
+  /** Whether nodes lead, as the services above the store do. */
+  readonly hasLeader?: boolean;
   /** How much of the applied log a node keeps; drawn when absent. */
   readonly logLimits?: LogLimits;
   /** Time between checkpoints, at most; 3 s when absent. */
@@ -95,6 +98,7 @@ export class Cluster {
   readonly protocol: ProtocolChecker;
   readonly streams: StreamChecker;
   readonly leases: LeaseChecker;
+  readonly leaderships: Leaderships;
   private readonly world: World;
   private readonly config: ClusterConfig;
   private readonly violations: Violations;
@@ -120,6 +124,7 @@ export class Cluster {
     const clockMs = (node: NodeId): number => this.machines.get(node)?.hardwareClock.nowMs ?? 0;
     const isQuorum = (nodes: ReadonlySet<NodeId>): boolean => this.protocol.wereQuorum(nodes);
     this.leases = new LeaseChecker({ nodes: this.nodes, clockMs, isQuorum }, violations);
+    this.leaderships = new Leaderships(world, config.planted);
     this.logLimits = config.logLimits ?? LOG_LIMITS;
     const boot = (env: ProcessEnv): Promise<void> => this.bootNode(env);
     this.machines = new Map(this.nodes.map((node) => [node, new Machine(world, this.network, node, boot)]));
@@ -208,6 +213,11 @@ export class Cluster {
     });
     // Slots may be under way that nobody knows to be decided, for example after all nodes forgot it in a crash.
     return isEqual && members.every((node) => this.runningOn(node)?.driver.replica.slots.inFlight === 0);
+  }
+
+  /** Where nodes lead: one does, and all members know it. */
+  get hasSettledLeader(): boolean {
+    return this.config.hasLeader !== true || this.leaderships.isSettled(this.members);
   }
 
   /** Commands and reads whose callback is owed by a living node. */
@@ -315,6 +325,7 @@ export class Cluster {
     const { planted: fault } = this.config;
     const service = new NodeService({ world, process, driver, kv, hub, leases, violations, planted: fault });
     this.running.set(node, { process, driver, kv, service });
+    if (this.config.hasLeader === true) this.leaderships.open({ env, driver, kv, history });
     this.checkpointNowAndThen(process, kv);
   }
 

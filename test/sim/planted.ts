@@ -16,7 +16,10 @@ export type HarnessFault =
   | "watch-resumes-late"
   | "watch-resumes-early"
   /** A leader's writes do not compare that it still leads. */
-  | "leader-unfenced";
+  | "leader-unfenced"
+  /** The same of the nodes' leader; and a node that takes the leadership whoever has it. */
+  | "office-unfenced"
+  | "office-taken-blindly";
 
 export const ALL_PLANTED: readonly HarnessFault[] = [
   ...PLANTED_FAULTS,
@@ -27,6 +30,8 @@ export const ALL_PLANTED: readonly HarnessFault[] = [
   "watch-resumes-late",
   "watch-resumes-early",
   "leader-unfenced",
+  "office-unfenced",
+  "office-taken-blindly",
 ];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -58,6 +63,8 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "watch-resumes-late": "a watch that goes on leaves one revision out",
   "watch-resumes-early": "a watch that goes on repeats one revision",
   "leader-unfenced": "the writes of a leader do not compare its epoch",
+  "office-unfenced": "the same, of the nodes' leader",
+  "office-taken-blindly": "a node takes the leadership without comparing whose it is",
 };
 
 /** What the software under test is told. */

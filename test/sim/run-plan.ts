@@ -78,7 +78,7 @@ class PlannedRun {
   private readonly clients: Clients;
   private readonly watches: WatchChecker;
   private readonly watchers: Watchers;
-  private leaders: LeaderStats = { epochs: 0, ledWrites: 0 };
+  private leaders: LeaderStats = { epochs: 0, ledWrites: 0, nodeEpochs: 0, nodeWrites: 0 };
   private unknown: StoreOrderStats = { unknownApplied: 0, unknownOpen: 0 };
   private inconclusive = 0;
 
@@ -88,9 +88,9 @@ class PlannedRun {
     this.violations = new Violations(({ check, message }) => {
       world.note("VIOLATION", "", { kind: "text", text: `${check}: ${message}` });
     });
-    const { nodeCount, standbyCount, windowSlots, pipelineSlots, planted } = plan;
+    const { nodeCount, standbyCount, windowSlots, pipelineSlots, planted, hasLeader } = plan;
     const limits = plan.isLogShort ? { logLimits: SHORT_LOG } : {};
-    const config = { nodeCount, standbyCount, windowSlots, pipelineSlots, planted };
+    const config = { nodeCount, standbyCount, windowSlots, pipelineSlots, planted, hasLeader };
     this.cluster = new Cluster(world, { ...config, ...limits }, this.violations, {
       onMoment: (moment, node) => this.nemesis.onMoment(moment, node),
       onRestart: (node) => this.clients.nodeRestarted(node),
@@ -164,7 +164,7 @@ class PlannedRun {
       if (violations.first !== undefined) return true;
       if (!clients.isIdle || nemesis.operator.isBusy || cluster.owedCallbacks > 0) return false;
       // Nobody renews any more.
-      if (cluster.leases.held.length > 0 || !this.watchers.isComplete) return false;
+      if (cluster.leases.held.length > 0 || !this.watchers.isComplete || !cluster.hasSettledLeader) return false;
       return cluster.isConverged((node) => nemesis.operator.removed.has(node));
     };
     const isInTime = await this.world.run(isDone, this.world.nowMs + HEALING_MS_MAX);
@@ -217,11 +217,12 @@ class PlannedRun {
 
   private judgeHistory(): void {
     const { history } = this.clients;
-    const { streams, leases } = this.cluster;
+    const { streams, leases, leaderships } = this.cluster;
     const { log } = streams;
+    const operations = [...history, ...leaderships.history];
     checkOnce(log, this.violations);
     this.leaders = checkLeaders(log, this.violations);
-    this.unknown = checkStoreOrder({ operations: history, log, endings: leases.endings }, this.violations);
+    this.unknown = checkStoreOrder({ operations, log, endings: leases.endings }, this.violations);
     checkAccounts(history, this.violations);
     for (const key of ALL_KEYS) if (isRegister(key)) this.judgeRegister(key, history);
   }
@@ -244,6 +245,7 @@ class PlannedRun {
     if (this.nemesis.operator.isBusy) statuses.push("a change of the members is not finished");
     const { held } = cluster.leases;
     if (held.length > 0) statuses.push(`leases ${held.join()} have not ended`);
+    if (!cluster.hasSettledLeader) statuses.push("there is no leader that all know");
     if (!this.watchers.isComplete) statuses.push("a watcher has not seen all there is");
     const owed = `${cluster.owedCallbacks} callbacks are owed, ${clients.isIdle ? "no" : "some"} client waits`;
     return `${HEALING_MS_MAX} ms after healing the cluster has not settled: ${statuses.join("; ")}; ${owed}`;

@@ -39,7 +39,8 @@ export function formatTotals({ seeds, sum, least }: Totals): string {
     `requests: ${sum.repeats} sent again, ${sum.recalls} of them answered; ${sum.sessionsLost} sessions lost; ` +
       `leases: ${sum.leasesGranted} granted, ${sum.leasesExpired} ended by themselves`,
     `watches: ${sum.watched} sets of changes, ${sum.watchesResumed} resumed, ${sum.watchesCompacted} compacted; ` +
-      `leaders: ${sum.epochs} epochs, ${sum.ledWrites} writes`,
+      `leaders: ${sum.epochs} epochs, ${sum.ledWrites} writes; ` +
+      `nodes: ${sum.nodeEpochs} epochs, ${sum.nodeWrites} writes`,
     `slots: ${sum.slotsDecided} decided, ${sum.laterPhaseSlots} in a phase above 0 (highest ${sum.highestPhase}), ` +
       `${sum.nullSlots} null, ${sum.noopSlots} NOOP, ${sum.inDoubtSlots} in doubt after a restart`,
     `batches: ${sum.batchesRun} ran, ${sum.batchesAcknowledged} acknowledged, ` +

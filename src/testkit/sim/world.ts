@@ -35,6 +35,7 @@ export class World {
   private stamp = 0;
   /** What waits for promises; everything else is driven by callbacks. */
   private readonly tasks = new Set<SimTask>();
+  private mustSettle = false;
   private thrown: unknown;
 
   constructor(seed: number, options: WorldOptions = {}) {
@@ -94,6 +95,11 @@ export class World {
       .finally(() => this.tasks.delete(entry));
   }
 
+  /** The present event may have settled promises of somebody who is no task: they go on before the next event. */
+  settleSoon(): void {
+    this.mustSettle = true;
+  }
+
   kill(process: SimProcess): void {
     process.isAlive = false;
     for (const task of [...this.tasks]) if (task.process === process) this.tasks.delete(task);
@@ -102,7 +108,10 @@ export class World {
   /** Runs events until `isDone`, a failure, or virtual time `untilMs`. Returns whether `isDone` held. */
   async run(isDone: () => boolean, untilMs: number): Promise<boolean> {
     for (;;) {
-      if (this.tasks.size > 0) await settleMicrotasks();
+      if (this.tasks.size > 0 || this.mustSettle) {
+        this.mustSettle = false;
+        await settleMicrotasks();
+      }
       if (this.thrown !== undefined) return false;
       if (isDone()) return true;
       const next = this.events.peek();

@@ -46,6 +46,7 @@ export function planArbitrary(seed: number, overrides: PlanOverrides = {}): fc.A
       clients: workload === undefined ? fc.oneof(...WORKLOADS.map(clientsOf)) : clientsOf(workload),
       watchers: fc.array(watcherArbitrary(), { minLength: 0, maxLength: WATCHERS_MAX, size: "max" }),
       links: baseLinks(),
+      hasLeader: fc.boolean(),
     })
     .map((plan) => {
       const pipelineSlots = Math.min(plan.pipelineSlots, plan.windowSlots);

@@ -26,6 +26,8 @@ export interface RunPlan {
   readonly clients: readonly ClientScript[];
   readonly watchers: readonly WatcherScript[];
   readonly faults: readonly PlannedFault[];
+  /** Nodes lead, as the services above the store do. */
+  readonly hasLeader: boolean;
   readonly planted?: HarnessFault;
 }
 
@@ -37,6 +39,7 @@ const Envelope = z.looseObject({
   windowSlots: z.int().min(1),
   pipelineSlots: z.int().min(1),
   isLogShort: z.boolean(),
+  hasLeader: z.boolean(),
   links: z.looseObject({}),
   clients: z.array(z.looseObject({ steps: z.array(z.looseObject({ waitMs: z.number() })) })),
   watchers: z.array(z.looseObject({ prefix: z.string(), stayMs: z.number() })),

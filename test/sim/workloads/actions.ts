@@ -5,10 +5,10 @@
 // client saw last, so that some fail: an else branch then refreshes what it knows.
 import { present, unreachable } from "../../../src/base/assert.ts";
 import { LEASE_TTL_MS_MIN } from "../../../src/kvstore/core/command.ts";
-import { formatKey, LEADER_KEY, type KeyText } from "../../../src/kvstore/core/key.ts";
+import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvEntry, LeaseId, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import type { Action } from "../checkers/history.ts";
-import { lead, LED_KEYS, parseTerm, take } from "./leading.ts";
+import { CLIENT_LEADER_KEY, lead, LED_KEYS, OFFICE_KEYS, parseTerm, take } from "./leading.ts";
 
 export type Act =
   /** Of registers. */
@@ -79,7 +79,9 @@ export function isRegister(key: KeyText): boolean {
   return REGISTERS.includes(key);
 }
 
-export const ALL_KEYS: readonly KeyText[] = [...REGISTERS, ...LISTS, ...ACCOUNTS, ...ATTACHED, ...LED_KEYS, LEADER_KEY];
+export const ALL_KEYS: readonly KeyText[] = [
+  ...REGISTERS, ...LISTS, ...ACCOUNTS, ...ATTACHED, ...LED_KEYS, CLIENT_LEADER_KEY, ...OFFICE_KEYS,
+];
 
 /** `tag` is unique in the run. */
 export function actionOf(step: Step, view: ClientView, tag: string): Action | { readonly kind: "leave" } {
@@ -137,8 +139,8 @@ function leaderAction(
   seen: Seen,
   { name, tag }: { readonly name: string; readonly tag: string },
 ): Action {
-  const leader = seen.get(LEADER_KEY);
-  if (!seen.has(LEADER_KEY)) return { kind: "read", key: LEADER_KEY };
+  const leader = seen.get(CLIENT_LEADER_KEY);
+  if (!seen.has(CLIENT_LEADER_KEY)) return { kind: "read", key: CLIENT_LEADER_KEY };
   const isOwn = leader !== undefined && parseTerm(leader.value)?.holder === name;
   if (act === "lead" && isOwn) return { kind: "txn", txn: lead(leader, keyAt(LED_KEYS, key), tag) };
   // Mostly patient: who takes over all the time never writes.

@@ -1,6 +1,7 @@
-// Owns: what leaders do: one takes the leadership when it believes that nobody else does, and every write of it
-// compares that it still leads. Believing is not knowing: several clients do, and a partition keeps them from learning.
-import { formatKey, LEADER_KEY, type KeyText } from "../../../src/kvstore/core/key.ts";
+// Owns: what clients that lead do: one takes the leadership when it believes that nobody else does, and every write of
+// it compares that it still leads. Where the leader's services of the nodes write.
+// Believing is not knowing: several clients do, and a partition keeps them from learning.
+import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvEntry, Op, Txn } from "../../../src/kvstore/core/schema.ts";
 import type { Action } from "../checkers/history.ts";
 
@@ -9,12 +10,23 @@ export interface Term {
   readonly holder: string;
 }
 
+/** The row of the clients' leader; that of the nodes' leader is `leader`. */
+export const CLIENT_LEADER_KEY: KeyText = formatKey({ kind: "data", path: "leader" });
 const LED_PREFIX = "data/led/";
+const OFFICE_PREFIX = "data/office/";
+
+/** What the nodes' leader writes. */
+export const OFFICE_KEYS: readonly KeyText[] = [0, 1].map((index) =>
+  formatKey({ kind: "data", path: `office/${index}` }));
 
 export const LED_KEYS: readonly KeyText[] = [0, 1].map((index) => formatKey({ kind: "data", path: `led/${index}` }));
 
 export function isLed(key: KeyText): boolean {
   return key.startsWith(LED_PREFIX);
+}
+
+export function isOfOffice(key: KeyText): boolean {
+  return key.startsWith(OFFICE_PREFIX);
 }
 
 export function parseTerm(value: unknown): Term | undefined {
@@ -27,8 +39,8 @@ export function parseTerm(value: unknown): Term | undefined {
 export function take(seen: KvEntry | undefined, holder: string, tag: string): Txn {
   const epoch = (parseTerm(seen?.value)?.epoch ?? 0) + 1;
   return {
-    compare: [{ key: LEADER_KEY, target: "modRevision", op: "=", value: seen?.modRevision ?? 0 }],
-    then: [{ kind: "put", key: LEADER_KEY, value: { epoch, holder, tag } }],
+    compare: [{ key: CLIENT_LEADER_KEY, target: "modRevision", op: "=", value: seen?.modRevision ?? 0 }],
+    then: [{ kind: "put", key: CLIENT_LEADER_KEY, value: { epoch, holder, tag } }],
     else: LOOK,
   };
 }
@@ -36,7 +48,7 @@ export function take(seen: KvEntry | undefined, holder: string, tag: string): Tx
 /** A write of the leader that `seen` names. */
 export function lead(seen: KvEntry, key: KeyText, tag: string): Txn {
   return {
-    compare: [{ key: LEADER_KEY, target: "modRevision", op: "=", value: seen.modRevision }],
+    compare: [{ key: CLIENT_LEADER_KEY, target: "modRevision", op: "=", value: seen.modRevision }],
     then: [{ kind: "put", key, value: { ...parseTerm(seen.value), tag } }],
     else: LOOK,
   };
@@ -49,4 +61,4 @@ export function unfenced(action: Action): Action {
   return isOfLeader ? { ...action, txn: { ...action.txn, compare: [] } } : action;
 }
 
-const LOOK: readonly Op[] = [{ kind: "get", key: LEADER_KEY }];
+const LOOK: readonly Op[] = [{ kind: "get", key: CLIENT_LEADER_KEY }];

@@ -2,11 +2,13 @@
 import { describe, expect, test } from "vitest";
 import { formatKey, LEADER_KEY, type KeyText } from "../../../../src/kvstore/core/key.ts";
 import type { KvChangeSet } from "../../../../src/kvstore/core/schema.ts";
+import { CLIENT_LEADER_KEY } from "../../../sim/workloads/leading.ts";
 import { checkLeaders } from "../../../sim/checkers/leader-checker.ts";
 import { checkOnce } from "../../../sim/checkers/once-checker.ts";
 import { Violations } from "../../../sim/checkers/violations.ts";
 
 const LED = formatKey({ kind: "data", path: "led/0" });
+const OFFICE = formatKey({ kind: "data", path: "office/0" });
 const X = formatKey({ kind: "data", path: "x" });
 
 function logOf(...puts: readonly (readonly [key: KeyText, value: unknown])[]): readonly KvChangeSet[] {
@@ -24,19 +26,29 @@ function judge(check: (log: readonly KvChangeSet[], violations: Violations) => v
 }
 
 const term = (epoch: number, holder: string): object => ({ epoch, holder, tag: `${holder}${epoch}` });
+/** As nodes write it: holders in the rows are lives of nodes. */
+const row = (epoch: number, node: string): object => {
+  return { epoch, holder: { node, uid: node.repeat(16), incarnation: 3 } };
+};
+const work = (epoch: number, node: string): object => term(epoch, `${node}/3`);
 
-describe("of leaders (C12)", () => {
+describe.each([
+  { who: "clients", leader: CLIENT_LEADER_KEY, led: LED, taken: term, written: term, counted: ["epochs", "ledWrites"] },
+  { who: "nodes", leader: LEADER_KEY, led: OFFICE, taken: row, written: work, counted: ["nodeEpochs", "nodeWrites"] },
+] as const)("of leaders among $who (C12)", ({ leader, led, taken, written, counted }) => {
   test("writes of the epoch that rules are right", () => {
-    const log = logOf([LEADER_KEY, term(1, "a")], [LED, term(1, "a")], [LEADER_KEY, term(2, "b")], [LED, term(2, "b")]);
+    const first = [[leader, taken(1, "a")], [led, written(1, "a")]] as const;
+    const log = logOf(...first, [leader, taken(2, "b")], [led, written(2, "b")]);
     expect(judge(checkLeaders, log)).toBeUndefined();
-    expect(checkLeaders(log, new Violations())).toEqual({ epochs: 2, ledWrites: 2 });
+    const none = { epochs: 0, ledWrites: 0, nodeEpochs: 0, nodeWrites: 0 };
+    expect(checkLeaders(log, new Violations())).toEqual({ ...none, [counted[0]]: 2, [counted[1]]: 2 });
   });
 
   test.each([
-    ["a write of a deposed leader", logOf([LEADER_KEY, term(1, "a")], [LEADER_KEY, term(2, "b")], [LED, term(1, "a")])],
-    ["two holders of one epoch", logOf([LEADER_KEY, term(1, "a")], [LEADER_KEY, term(1, "b")])],
-    ["an epoch left out", logOf([LEADER_KEY, term(2, "a")])],
-    ["a write without a leader", logOf([LED, term(1, "a")])],
+    ["a write of a deposed leader", logOf([leader, taken(1, "a")], [leader, taken(2, "b")], [led, written(1, "a")])],
+    ["two holders of one epoch", logOf([leader, taken(1, "a")], [leader, taken(1, "b")])],
+    ["an epoch left out", logOf([leader, taken(2, "a")])],
+    ["a write without a leader", logOf([led, written(1, "a")])],
   ])("%s is a violation", (_what, log) => {
     expect(judge(checkLeaders, log)).toBe("C12");
   });
