@@ -110,6 +110,11 @@ export class ClusterServices {
     this.nodeLoop.start();
   }
 
+  /** What blueprints want, as this node sees it. */
+  get blueprintViews(): Pick<ClusterViews, "isComplete" | "currentBlueprints" | "unreadableBlueprints" | "blueprints"> {
+    return this.views;
+  }
+
   /** How many instances have a row on this node. */
   instancesOn(node: NodeId): number {
     return this.views.instancesOn(node);

@@ -7,7 +7,7 @@ export interface Timer {
 export interface Clock {
   /** Monotonic milliseconds, for every duration and deadline. */
   nowMs(): number;
-  /** Milliseconds since the Unix epoch, for people; never for logic. */
+  /** Milliseconds since the Unix epoch, for people, and for what they plan by the time of day; never for logic. */
   wallMs(): number;
   setTimer(delayMs: number, fire: () => void): Timer;
   /** Runs `fire` after the I/O events of this turn of the event loop: where a turn's writes and sends leave. */

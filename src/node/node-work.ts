@@ -3,6 +3,7 @@
 import { createDeferred } from "../base/deferred.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
+import { ScheduleRunner } from "../cluster/schedules/schedule-runner.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Env } from "../env/env.ts";
 import { CachedCalls } from "../invocation/cached-calls.ts";
@@ -49,6 +50,8 @@ export interface NodeWork {
   readonly invoker: OutgoingCalls;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
+  /** Begins to take part, and to run slices. */
+  start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
   drainAndStop(): Promise<void>;
   close(): Promise<void>;
@@ -85,7 +88,16 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const lookup = cluster.registry;
   const attempts = createInvocation(env, { lookup, local, messaging, self: self.node }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
+  const schedules = new ScheduleRunner(env, {
+    kv, views: cluster.blueprintViews, leadership: cluster.leadership, calls, onFatal,
+  });
+  const start = (): void => {
+    cluster.start(slices);
+    schedules.start();
+  };
   const drainAndStop = async (): Promise<void> => {
+    // Another leader goes on with them.
+    await schedules.close();
     await cluster.drainAndStop();
     const late = createDeferred<void>();
     const limit = env.clock.setTimer(LAST_RECORDS_MS_MAX, () => late.resolve());
@@ -93,9 +105,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     limit.cancel();
   };
   const close = async (): Promise<void> => {
+    await schedules.close();
     await cluster.close();
     await slices.close();
     await local.close();
   };
-  return { cluster, slices, invoker, artifacts, blueprints, drainAndStop, close };
+  return { cluster, slices, invoker, artifacts, blueprints, start, drainAndStop, close };
 }

@@ -100,7 +100,7 @@ export async function openNodeParts({ config, env, resources, signal, onFatal }:
       group.onMembership(tellPeers);
       group.start();
       leases.start();
-      work.cluster.start(work.slices);
+      work.start();
       work.copies.start();
       router.start();
     },

@@ -13,5 +13,6 @@ export type {
   LeaseOptions, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp, SliceOpResult, SlicePage,
   SliceTxn, SliceTxnResult, StateCallOptions, StateReadOptions, StateWriteOptions,
 } from "./slice-state.ts";
+export type { ScheduleDefinition } from "./schedule.ts";
 export { defineTopic, type Topic, type TopicOptions } from "./topic.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

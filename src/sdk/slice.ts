@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
+import type { ScheduleDefinition } from "./schedule.ts";
 import type { LeaseOptions, SliceKv, SliceLease, StateCallOptions } from "./slice-state.ts";
 import type { Topic } from "./topic.ts";
 import { SDK_VERSION } from "./version.ts";
@@ -85,6 +86,11 @@ export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends
    * slice one gets a message, at least once. At most 16; the effect of the method is not `read`.
    */
   readonly on?: Readonly<Record<string, keyof NoInfer<C>["methods"] & string>>;
+  /**
+   * Which methods run by themselves, and when: `{ nightly: { cron: "0 3 * * *", method: "close" } }`. Once per tick in
+   * the whole cluster. At most 20.
+   */
+  readonly schedules?: Readonly<Record<string, ScheduleDefinition<keyof NoInfer<C>["methods"] & string>>>;
   /** Schema of what a blueprint may configure. */
   readonly config?: Cfg;
   /** Runs once before the first call. If it throws, the instance has failed. */

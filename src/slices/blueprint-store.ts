@@ -30,6 +30,7 @@ import { parseInstanceRow } from "./core/instance-row.ts";
 import type { Manifest } from "./core/manifest.ts";
 import { resolveBlueprint } from "./core/resolve-dependencies.ts";
 import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "./core/rollout-row.ts";
+import { parseScheduleRow, type ScheduleRow } from "./core/schedule-row.ts";
 import { specDigestOf } from "./core/spec-digest.ts";
 import { parseArtifactReference } from "./core/version.ts";
 import { listRows } from "./list-rows.ts";
@@ -219,7 +220,12 @@ export class BlueprintStore {
     const blueprint = await this.get(name, options);
     const rollouts = await this.rolloutsOfWish(blueprint, options);
     const rows = await this.instanceRows(options);
-    return blueprintStatusOf(blueprint, rows, { unplaced: this.ports.unplaced?.() ?? [], rollouts });
+    const unplaced = this.ports.unplaced?.() ?? [];
+    const schedules = new Map((await listRows(this.kv, prefixOf({ kind: "schedules" }), options)).map((entry) =>
+      [entry.key, orUndefined(() => parseScheduleRow(entry.value))]));
+    const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
+      schedules.get(formatKey({ kind: "schedule", slice, name }));
+    return blueprintStatusOf(blueprint, rows, { unplaced, rollouts, scheduleRow });
   }
 
   /** The rollouts of what a blueprint wants now, by slice; those of what it wanted before say nothing about it. */

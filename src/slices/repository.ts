@@ -21,6 +21,7 @@ import {
 import type { Manifest } from "./core/manifest.ts";
 import { checkNewManifest } from "./core/manifest-rules.ts";
 import { listRows } from "./list-rows.ts";
+import { checkSchedules } from "./schedule-rules.ts";
 
 export interface RepositoryPorts {
   readonly kv: Kv;
@@ -114,6 +115,7 @@ export class ArtifactRepository {
   async push(archive: Uint8Array, options: PushOptions = {}): Promise<PushedArtifact> {
     const { manifest, bundle } = openArchive(archive);
     checkNewManifest(manifest);
+    checkSchedules(manifest);
     const { artifact } = manifest;
     if (options.expect !== undefined && options.expect !== artifact) {
       throw new AetherError("E_INVALID", `the archive is ${artifact}, but ${options.expect} was to be written`);

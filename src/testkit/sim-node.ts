@@ -60,7 +60,7 @@ export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise
   group.start();
   const { clock, messaging, process } = env;
   new LeaseKeeper({ clock, telemetry }, { state, group, messaging }, process.node).start();
-  work.cluster.start(work.slices);
+  work.start();
   const drain = async (): Promise<void> => {
     await work.drainAndStop();
     await state.checkpoint();

@@ -30,6 +30,16 @@ const rolloutSchema = z.object({
   to: z.object({ artifact: z.string(), revision: z.number() }),
   reason: z.string().optional(),
 });
+const scheduleSchema = z.object({
+  cron: z.string(),
+  timeZone: z.string(),
+  method: z.string(),
+  last: z.object({
+    state: z.string(),
+    tick: z.number(),
+    error: z.object({ code: z.string(), message: z.string() }).optional(),
+  }).optional(),
+});
 const sliceSchema = z.object({
   artifact: z.string(),
   want: z.number(),
@@ -38,6 +48,7 @@ const sliceSchema = z.object({
   unplaced: z.object({ count: z.number(), reason: z.string() }).optional(),
   waitsFor: z.array(z.string()).optional(),
   rollout: rolloutSchema.optional(),
+  schedules: z.record(z.string(), scheduleSchema).optional(),
 });
 const statusSchema = z.object({
   name: z.string(),
@@ -229,7 +240,21 @@ function statusText(status: Status): string {
     const isMissing = wanted.unplaced !== undefined || wanted.waitsFor !== undefined || isUnderWay(wanted);
     return isMissing || wanted.rollout?.stage === "rolled-back" ? `\n${missingText(slice, wanted)}` : [];
   });
-  return `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${reasons.join("")}`;
+  const text = `blueprint ${status.name}, revision ${status.revision}\n\n${table(heads, rows)}${reasons.join("")}`;
+  return `${text}${schedulesText(status)}`;
+}
+
+function schedulesText({ slices }: Status): string {
+  const rows = Object.entries(slices).flatMap(([slice, { schedules = {} }]) =>
+    Object.entries(schedules).map(([name, { cron, timeZone, method, last }]) => [
+      `${slice}/${name}`,
+      `${cron} ${timeZone}`,
+      method,
+      last === undefined ? "-" : new Date(last.tick).toISOString(),
+      last === undefined ? "-" : last.state,
+      last?.error === undefined ? "" : `${last.error.code}: ${last.error.message}`,
+    ]));
+  return rows.length === 0 ? "" : `\n\n${table(["SCHEDULE", "WHEN", "METHOD", "LAST TICK", "STATE", "ERROR"], rows)}`;
 }
 
 function missingText(slice: string, { active, want, unplaced, waitsFor, rollout }: Status["slices"][string]): string {

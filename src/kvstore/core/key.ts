@@ -37,9 +37,8 @@ export type AetherKey =
   | { readonly kind: "slice-owner"; readonly slice: string }
   /** The slice that answers an HTTP route: `GET /shop/orders/:`, without the names of its parameters. */
   | { readonly kind: "route"; readonly route: string }
-  /** A schedule of a slice, and how its last tick went. */
+  /** How far a schedule of a slice has come, and how its last tick ended. */
   | { readonly kind: "schedule"; readonly slice: string; readonly name: string }
-  | { readonly kind: "schedule-last"; readonly slice: string; readonly name: string }
   /** What became of the calls with one idempotency key. */
   | { readonly kind: "call"; readonly slice: string; readonly method: string; readonly key: string }
   /** Who holds a lease of a slice, for as long as it is held. Its modRevision is the fencing token. */
@@ -142,8 +141,6 @@ function textOf(key: AetherKey): string {
       return `routes/${escapeName(key.route)}`;
     case "schedule":
       return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}`;
-    case "schedule-last":
-      return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}/last`;
     case "call":
       return `calls/${escapeName(key.slice)}/${escapeName(key.method)}/${escapeName(key.key)}`;
     case "slice-lease":
@@ -239,9 +236,6 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       return { kind: "route", route: nameOf(text, a) };
     case "schedules/3":
       return { kind: "schedule", slice: nameOf(text, a), name: nameOf(text, b) };
-    case "schedules/4":
-      if (c === "last") return { kind: "schedule-last", slice: nameOf(text, a), name: nameOf(text, b) };
-      break;
     case "calls/4":
       return { kind: "call", slice: nameOf(text, a), method: nameOf(text, b), key: nameOf(text, c) };
     case "leases/3":

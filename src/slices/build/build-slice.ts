@@ -7,6 +7,7 @@ import type { CallOptions } from "../../env/env.ts";
 import { decodeArchive, encodeArchive } from "../core/archive.ts";
 import { MANIFEST_FORMAT, type Manifest, type ManifestUse } from "../core/manifest.ts";
 import { checkNewManifest } from "../core/manifest-rules.ts";
+import { checkSchedules } from "../schedule-rules.ts";
 import { bundleOwnModule, bundleSlice } from "./bundle-adapter.ts";
 import type { SliceDescription } from "./describe-slice.ts";
 import { inspectBundle, type InspectInput } from "./inspect-adapter.ts";
@@ -58,6 +59,7 @@ export async function readManifest(
 /** The archive of a slice. @throws AetherError E_INVALID, E_VERSION, E_TOO_LARGE */
 export function packSlice(planned: Manifest, bundle: Uint8Array): BuiltArtifact {
   checkNewManifest(planned);
+  checkSchedules(planned);
   const archive = encodeArchive(planned, bundle);
   // Read back, so that what is handed out is what the cluster will accept.
   const { manifest, digest } = decodeArchive(archive);
@@ -65,7 +67,7 @@ export function packSlice(planned: Manifest, bundle: Uint8Array): BuiltArtifact 
 }
 
 function manifestOf(slicePackage: SlicePackage, description: SliceDescription, bundle: Uint8Array): Manifest {
-  const { slice, methods, loadAfter, routes, on, config, sdkVersion } = description;
+  const { slice, methods, loadAfter, routes, on, schedules, config, sdkVersion } = description;
   return {
     format: MANIFEST_FORMAT,
     artifact: slicePackage.artifact,
@@ -75,6 +77,7 @@ function manifestOf(slicePackage: SlicePackage, description: SliceDescription, b
     ...(loadAfter === undefined ? {} : { loadAfter }),
     ...(routes === undefined ? {} : { routes }),
     ...(on === undefined ? {} : { on }),
+    ...(schedules === undefined ? {} : { schedules }),
     ...(config === undefined ? {} : { config }),
     sdkVersion,
     digest: sha256(bundle),

@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { methodPolicySchema } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import type { JsonSchema, ManifestMethod } from "../core/manifest.ts";
+import { scheduleSchema } from "../../sdk/schedule.ts";
+import type { JsonSchema, ManifestMethod, ManifestSchedule } from "../core/manifest.ts";
 
 /** What the code of a slice says about itself. */
 export interface SliceDescription {
@@ -17,6 +18,7 @@ export interface SliceDescription {
   readonly routes?: Readonly<Record<string, string>>;
   /** Methods by topic. */
   readonly on?: Readonly<Record<string, string>>;
+  readonly schedules?: Readonly<Record<string, ManifestSchedule>>;
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
 }
@@ -47,6 +49,7 @@ const sliceSchema = z.object({
   loadAfter: z.array(z.string()).default([]),
   routes: z.record(z.string(), nameSchema).default({}),
   on: z.record(nameSchema, nameSchema).default({}),
+  schedules: z.record(nameSchema, scheduleSchema).default({}),
   config: zodType.optional(),
   start: callable.optional(),
   stop: callable.optional(),
@@ -61,7 +64,7 @@ export function describeSlice(exported: unknown): Described {
   }
   const parsed = sliceSchema.safeParse(exported);
   if (!parsed.success) return refused(`its default export is not a valid slice: ${z.prettifyError(parsed.error)}`);
-  const { contract, methods, uses, loadAfter, routes, on, config, sdkVersion } = parsed.data;
+  const { contract, methods, uses, loadAfter, routes, on, schedules, config, sdkVersion } = parsed.data;
   const missing = Object.keys(contract.methods).filter((name) => !Object.hasOwn(methods, name));
   if (missing.length > 0) {
     return refused(`the contract "${contract.name}" has methods without handler: ${missing.join(", ")}`);
@@ -86,6 +89,7 @@ export function describeSlice(exported: unknown): Described {
       ...(awaited.length === 0 ? {} : { loadAfter: [...new Set(awaited)].sort() }),
       ...(Object.keys(routes).length === 0 ? {} : { routes }),
       ...(Object.keys(on).length === 0 ? {} : { on }),
+      ...(Object.keys(schedules).length === 0 ? {} : { schedules }),
       ...(config === undefined ? {} : { config: toJsonSchema(config, "input") }),
       sdkVersion,
     },

@@ -4,6 +4,7 @@ import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
 import type { RolloutRow, RolloutVersion } from "./rollout-row.ts";
+import type { ResolvedSchedule, ScheduleRow } from "./schedule-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
 export interface InstanceStatus {
@@ -36,8 +37,21 @@ export interface SliceStatus {
   readonly unplaced?: Pick<UnplacedInstances, "count" | "reason">;
   /** Slices that must serve before more instances of this one are activated, and do not. */
   readonly waitsFor?: readonly string[];
+  /** By name; absent when it has none. */
+  readonly schedules?: Readonly<Record<string, ScheduleStatus>>;
   /** How it came, or comes, to what the blueprint wants; absent while no other version served before. */
   readonly rollout?: RolloutStatus;
+}
+
+export interface ScheduleStatus extends Omit<ResolvedSchedule, "name"> {
+  /** The last tick and how it ended; absent before the first one. */
+  readonly last?: {
+    readonly state: Exclude<ScheduleRow["state"], "waiting">;
+    /** In milliseconds since the Unix epoch. */
+    readonly tick: number;
+    readonly ended?: number;
+    readonly error?: ScheduleRow["error"];
+  };
 }
 
 export interface RolloutStatus {
@@ -74,20 +88,24 @@ export interface StatusFacts {
   readonly unplaced: readonly UnplacedInstances[];
   /** By slice: the rollouts that are about what the blueprint wants now. */
   readonly rollouts: ReadonlyMap<string, RolloutRow>;
+  /** Of a schedule of a slice; undefined when there is none, or it cannot be read. */
+  scheduleRow(slice: string, name: string): ScheduleRow | undefined;
 }
 
 export function blueprintStatusOf(
   blueprint: ResolvedBlueprint,
   rows: readonly StatusRow[],
-  { unplaced, rollouts }: StatusFacts,
+  { unplaced, rollouts, scheduleRow }: StatusFacts,
 ): BlueprintStatus {
   const slices = new Map<string, SliceStatus>();
-  for (const [slice, { artifact, instances }] of Object.entries(blueprint.slices)) {
+  for (const [slice, { artifact, instances, schedules = [] }] of Object.entries(blueprint.slices)) {
     const missing = unplaced.find((one) => one.blueprint === blueprint.name && one.slice === slice);
     const more = missing === undefined ? {} : { unplaced: { count: missing.count, reason: missing.reason } };
     const rollout = rollouts.get(slice);
     const course = rollout === undefined ? {} : { rollout: rolloutStatusOf(rollout) };
-    slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more, ...course });
+    const statuses = schedules.map((one) => [one.name, scheduleStatusOf(one, scheduleRow(slice, one.name))] as const);
+    const times = statuses.length === 0 ? {} : { schedules: Object.fromEntries(statuses) };
+    slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more, ...course, ...times });
   }
   const digests = new Map(Object.entries(blueprint.slices).map(([slice, wanted]) => [slice, specDigestOf(wanted)]));
   for (const found of rows) {
@@ -113,6 +131,13 @@ function withAwaited(
     return awaited !== undefined && awaited.want > 0 && !awaited.instances.some(({ state }) => state === "ACTIVE");
   });
   return status.active >= status.want || waitsFor.length === 0 ? status : { ...status, waitsFor };
+}
+
+function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: ScheduleRow | undefined): ScheduleStatus {
+  if (row === undefined || row.state === "waiting") return schedule;
+  const { state, tickMs: tick, endedMs, error } = row;
+  const ended = endedMs === undefined ? {} : { ended: endedMs };
+  return { ...schedule, last: { state, tick, ...ended, ...(error === undefined ? {} : { error }) } };
 }
 
 function rolloutStatusOf({ strategy, stage, target, previous, sinceMs, reason }: RolloutRow): RolloutStatus {

@@ -13,6 +13,7 @@ import {
   artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
 } from "./instance-spec.ts";
 import { resolvedRouteSchema, type ResolvedRoute } from "./route-row.ts";
+import { resolvedScheduleSchema, type ResolvedSchedule } from "./schedule-row.ts";
 import { resolvedTopicSchema, type ResolvedTopic } from "./topic-row.ts";
 
 export interface ResolvedSlice {
@@ -26,6 +27,7 @@ export interface ResolvedSlice {
   readonly routes?: readonly ResolvedRoute[];
   /** The topics that it handles; absent when there are none. */
   readonly topics?: readonly ResolvedTopic[];
+  readonly schedules?: readonly ResolvedSchedule[];
   readonly heapBytesMax: number;
   readonly concurrency: number;
   readonly variables: Readonly<Record<string, string>>;
@@ -62,6 +64,7 @@ const resolvedSliceSchema = z.object({
   loadAfter: z.array(nameSchema).exactOptional(),
   routes: z.array(resolvedRouteSchema).exactOptional(),
   topics: z.array(resolvedTopicSchema).exactOptional(),
+  schedules: z.array(resolvedScheduleSchema).exactOptional(),
   heapBytesMax: heapBytesSchema,
   concurrency: concurrencySchema,
   variables: variablesSchema,

@@ -7,6 +7,7 @@ import { parseDigest } from "../../base/ids.ts";
 import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
+import { scheduleSchema } from "../../sdk/schedule.ts";
 import { artifactIdSchema } from "./instance-spec.ts";
 
 /** Format version of manifests; readers refuse what they do not know. */
@@ -32,6 +33,13 @@ export interface ManifestUse {
   readonly artifact?: string;
 }
 
+/** When a method runs by itself. */
+export interface ManifestSchedule {
+  readonly cron: string;
+  readonly method: string;
+  readonly timeZone: string;
+}
+
 export interface Manifest {
   readonly format: typeof MANIFEST_FORMAT;
   readonly artifact: ArtifactId;
@@ -44,6 +52,8 @@ export interface Manifest {
   readonly routes?: Readonly<Record<string, string>>;
   /** Method by topic; absent when it handles none. */
   readonly on?: Readonly<Record<string, string>>;
+  /** By name; absent when it has none. */
+  readonly schedules?: Readonly<Record<string, ManifestSchedule>>;
   /** Absent when the slice takes no config. */
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
@@ -69,6 +79,7 @@ const manifestSchema = z.object({
   loadAfter: z.array(nameSchema).exactOptional(),
   routes: z.record(z.string(), nameSchema).exactOptional(),
   on: z.record(nameSchema, nameSchema).exactOptional(),
+  schedules: z.record(nameSchema, scheduleSchema).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),
   digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),

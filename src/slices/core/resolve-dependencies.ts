@@ -17,6 +17,7 @@ import { findLoadCycle } from "./load-order.ts";
 import type { Manifest, ManifestUse } from "./manifest.ts";
 import { sdkIssueOf } from "./manifest-rules.ts";
 import { resolveRoutes } from "./route-row.ts";
+import { resolveSchedules } from "./schedule-row.ts";
 import { resolveTopics } from "./topic-row.ts";
 import {
   isMatch, isSameFamily, parseArtifactReference, pickNewest, sortNewestFirst, type ArtifactReference,
@@ -67,6 +68,7 @@ function resolvedSlice(
   const { loadAfter } = manifest;
   const routes = resolveRoutes(manifest);
   const topics = resolveTopics(manifest);
+  const schedules = resolveSchedules(manifest);
   return {
     artifact: manifest.artifact,
     instances,
@@ -75,6 +77,7 @@ function resolvedSlice(
     ...(loadAfter === undefined ? {} : { loadAfter }),
     ...(routes.length === 0 ? {} : { routes }),
     ...(topics.length === 0 ? {} : { topics }),
+    ...(schedules.length === 0 ? {} : { schedules }),
     heapBytesMax,
     concurrency,
     variables,

@@ -264,7 +264,7 @@ describe("losing a node", () => {
     await other.call({ slice: "orders", method: "place", effect: "write" });
     expect([leaving.calls.length, node(1).calls.length]).toEqual([1, 1]);
     answer.resolve({ kind: "ok", output: 7, attempts: 1 });
-    expect(await write).toMatchObject({ output: 7, attempts: 1 });
+    expect(await write).toEqual({ output: 7, attempts: 1, isReplayed: false });
     await closing;
   });
 

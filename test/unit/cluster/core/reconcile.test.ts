@@ -242,8 +242,9 @@ describe("what a blueprint says of a slice changes something", () => {
   const replaced = (minAvailable: number) =>
     plansFor({ minAvailable, config: { currency: "EUR" } }, { nodes: [roomForTwo], instances: on(["n1", "n1"]) });
   const specWith = (uses: ResolvedSlice["uses"]) => instanceSpecOf(shopOf({ uses }), "orders", 0);
-  // Routes and topics have rows of their own, which test/unit/slices-build/blueprint-store.test.ts looks at.
-  type Planned = Exclude<keyof ResolvedSlice, "routes" | "topics">;
+  // Routes and topics have rows of their own, which test/unit/slices-build/blueprint-store.test.ts looks at; schedules
+  // have their test in test/scenario/schedules.test.ts.
+  type Planned = Exclude<keyof ResolvedSlice, "routes" | "topics" | "schedules">;
   const changes: Readonly<Record<Planned, () => readonly [unknown, unknown]>> = {
     artifact: () => [plansFor({}), plansFor({ artifact: parseArtifactId("demo:orders:2.0.0") })],
     instances: () => [plansFor({}), plansFor({ instances: 3 })],

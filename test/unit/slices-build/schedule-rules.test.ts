@@ -1,0 +1,59 @@
+import { describe, expect, test } from "vitest";
+import type { Manifest } from "../../../src/slices/core/manifest.ts";
+import { blueprintStatusOf } from "../../../src/slices/core/blueprint-status.ts";
+import { parseScheduleRow, resolveSchedules } from "../../../src/slices/core/schedule-row.ts";
+import { checkSchedules } from "../../../src/slices/schedule-rules.ts";
+import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
+import { sampleManifest } from "./sample-artifacts.ts";
+
+const NIGHTLY = { cron: "0 3 * * *", method: "close", timeZone: "UTC" };
+
+function manifestWith(schedules: NonNullable<Manifest["schedules"]>): Manifest {
+  const base = sampleManifest({ artifact: "demo:books:1.0.0" });
+  const close = { effect: "write" as const, timeoutMs: 1_000, input: {}, output: {} };
+  return { ...base, methods: { ...base.methods, close }, schedules };
+}
+
+describe("schedules of a new artifact", () => {
+  test("are taken as they are, sorted by name", () => {
+    const manifest = manifestWith({ weekly: { ...NIGHTLY, cron: "0 3 * * SUN" }, nightly: NIGHTLY });
+    checkSchedules(manifest);
+    checkSchedules(sampleManifest({ artifact: "demo:books:1.0.0" }));
+    expect(resolveSchedules(manifest).map(({ name }) => name)).toEqual(["nightly", "weekly"]);
+  });
+
+  test.each([
+    ["an expression that is none", { cron: "every night" }, "five fields"],
+    ["a time zone that there is not", { timeZone: "Mars/Base" }, "Mars/Base"],
+    ["a method that there is not", { method: "open" }, 'no method "open"'],
+    ["a read", { method: "ping" }, "a read"],
+  ])("are refused with %s", (_what, change, reason) => {
+    expect(() => checkSchedules(manifestWith({ nightly: { ...NIGHTLY, ...change } }))).toThrow(expect.objectContaining({
+      code: "E_INVALID",
+      details: { issues: [{ path: ["schedules", "nightly"], message: expect.stringContaining(reason) as string }] },
+    }));
+  });
+
+  test("are refused when there are too many", () => {
+    const many = Object.fromEntries(Array.from({ length: 21 }, (_, index) => [`s${index}`, NIGHTLY]));
+    expect(() => checkSchedules(manifestWith(many))).toThrow(/the limit is 20/);
+  });
+});
+
+test("the status of a blueprint says how the last tick ended", () => {
+  const schedules = [{ ...NIGHTLY, name: "nightly" }, { ...NIGHTLY, name: "new" }];
+  const shop = blueprintOf({ books: { ...sliceOf("books", 1), schedules } });
+  const error = { code: "E_HANDLER", message: "no" };
+  const row = parseScheduleRow({ ...NIGHTLY, state: "failed", tickMs: 1_000, endedMs: 1_200, error });
+  const { slices } = blueprintStatusOf(shop, [], {
+    unplaced: [],
+    rollouts: new Map(),
+    scheduleRow: (_slice, name) => (name === "nightly" ? row : parseScheduleRow({ ...row, state: "waiting" })),
+  });
+  expect(slices["books"]?.schedules).toEqual({
+    nightly: { ...NIGHTLY, last: { state: "failed", tick: 1_000, ended: 1_200, error } },
+    new: NIGHTLY,
+  });
+  expect(() => parseScheduleRow({ ...NIGHTLY, state: "late", tickMs: 1 })).toThrow(
+    expect.objectContaining({ code: "E_DATA_CORRUPT" }));
+});
