@@ -233,7 +233,7 @@ export class WorkerRuntime {
     this.running.set(call.id, controller);
     const reply = await this.handle(this.requireLoaded(), call, controller.signal);
     // Before the answer: who has it may call again, and find them free.
-    await this.leases.end(controller.signal);
+    if (this.leases.isHolding) await this.leases.end(controller.signal);
     this.running.delete(call.id);
     this.outbox.add({ kind: "reply", id: call.id, reply });
   }

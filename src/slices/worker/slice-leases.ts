@@ -28,6 +28,10 @@ export class WorkerLeases {
     this.client = client;
   }
 
+  get isHolding(): boolean {
+    return this.held.size > 0;
+  }
+
   receiveLost(token: number, error: ErrorBody): void {
     const lease = this.held.get(token);
     if (lease === undefined) this.lostEarly.set(token, error);

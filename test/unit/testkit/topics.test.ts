@@ -141,6 +141,26 @@ test.each([2, 3, 4, 5])("nothing is lost, order is kept, while nodes are killed 
   }
 });
 
+test.each([9, 10])("nothing is lost, order is kept, while nodes pause and are cut off (seed %i)", async (seed) => {
+  const cluster = await open(seed);
+  const skus = ["pen", "ink", "cap", "jar"];
+  const selling = sellAll(cluster, skus, 12);
+  for (const node of ["n1", "n2", "n3"]) {
+    await cluster.advance(150);
+    cluster.pause(node, 1_500);
+    await cluster.advance(2_000);
+    cluster.partition([node], ["n1", "n2", "n3"].filter((other) => other !== node));
+    await cluster.advance(2_500);
+    cluster.heal();
+    await cluster.advance(1_000);
+  }
+  await selling;
+  for (const sku of skus) {
+    await cluster.until(async () => firsts(await told(cluster, books, sku)).length === 12, 60_000);
+    expect(firsts(await told(cluster, books, sku))).toEqual(UP_TO(12));
+  }
+});
+
 test("a message that is never handled is put aside after ten attempts, and those behind it go on", async () => {
   const cluster = await open(6);
   await sellAll(cluster, ["poison", "pen"], 3);
