@@ -62,7 +62,7 @@ export type ClientMethod<M extends Method> =
 export type Client<C extends Contract> = { readonly [K in keyof C["methods"]]: ClientMethod<C["methods"][K]> };
 
 export const TIMEOUT_MS_DEFAULT = 15 * SECOND_MS;
-const TIMEOUT_MS_MAX = HOUR_MS;
+export const TIMEOUT_MS_MAX = HOUR_MS;
 export const METHODS_MAX = 100;
 
 /**

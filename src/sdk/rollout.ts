@@ -5,13 +5,15 @@ import { HOUR_MS, MINUTE_MS } from "../base/units.ts";
 export const ROLLOUT_STRATEGIES = ["rolling", "blue-green"] as const;
 export type RolloutStrategy = (typeof ROLLOUT_STRATEGIES)[number];
 
+/** As many as a slice has instances at most. */
+const SURGE_MAX = 1_000;
 /** Both versions take memory for as long. */
 const BAKE_MS_MAX = 24 * HOUR_MS;
 
 const rollingSchema = z
   .strictObject({
     strategy: z.literal("rolling"),
-    surge: z.int().min(0).default(1).describe("Instances above `instances` while it lasts."),
+    surge: z.int().min(0).max(SURGE_MAX).default(1).describe("Instances above `instances` while it lasts."),
     unavailable: z.int().min(0).default(0)
       .describe("Instances below `instances` that may be missing while it lasts."),
   })

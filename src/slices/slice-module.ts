@@ -2,6 +2,7 @@
 // slice is known by its shape, never by `instanceof`. Runs inside the worker.
 import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
+import { TIMEOUT_MS_MAX } from "../sdk/contract.ts";
 import { methodPolicySchema, type MethodPolicy } from "../sdk/method-policy.ts";
 import type { MethodSpec } from "./instance-host.ts";
 
@@ -86,8 +87,9 @@ function parseMethod(name: string, method: unknown, place: string): MethodModule
     throw invalid(`has a ${place} whose method "${name}" has an unknown effect`, "use read, idempotent or write");
   }
   const timeoutMs = method["timeoutMs"] ?? TIMEOUT_MS_DEFAULT;
-  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw invalid(`has a ${place} whose method "${name}" has an unusable timeoutMs`, "use milliseconds above 0");
+  if (typeof timeoutMs !== "number" || !(timeoutMs >= 1 && timeoutMs <= TIMEOUT_MS_MAX)) {
+    const found = `has a ${place} whose method "${name}" has an unusable timeoutMs`;
+    throw invalid(found, `use 1 to ${TIMEOUT_MS_MAX} milliseconds`);
   }
   const policy = parsePolicy(name, method["policy"], place);
   const spec: MethodSpec = { method: name, effect, timeoutMs, ...(policy === undefined ? {} : { policy }) };

@@ -157,6 +157,12 @@ describe("a manifest is refused at the path of what is wrong", () => {
     ["methods.a/b", { methods: methods(["a/b"]) }],
     ["methods.ping.effect", { methods: { ping: { ...METHOD, effect: "none" } } }],
     ["methods.ping.timeoutMs", { methods: { ping: { ...METHOD, timeoutMs: -1 } } }],
+    ["methods.ping.timeoutMs", { methods: { ping: { ...METHOD, timeoutMs: 2 ** 40 } } }],
+    ["methods.ping.policy.retry.max", { methods: { ping: { ...METHOD, policy: { retry: { max: 1e9 } } } } }],
+    ["methods.ping.policy.rateLimit", { methods: { ping: { ...METHOD, policy: { rateLimit: { perSecond: 0 } } } } }],
+    ["methods.ping.policy.cache", {
+      methods: { ping: { ...METHOD, effect: "write", policy: { cache: { ttlMs: 1, entriesMax: 1 } } } },
+    }],
     ["methods.ping.input", { methods: { ping: { ...METHOD, input: "anything" } } }],
     ["methods.ping.output", { methods: { ping: { ...METHOD, output: nested(40) } } }],
     ["config", { config: nested(40) }],
@@ -175,6 +181,10 @@ describe("a manifest is refused at the path of what is wrong", () => {
     ["routes", { routes: { "GET /a": "nothing" } }],
     ["routes", { routes: { "GET /a": "constructor" } }],
     ["routes", { routes: Object.fromEntries(many(500, "GET /r").map((route) => [route, "ping"])) }],
+    ["on.paid", { on: { paid: "nothing" } }],
+    ["on.paid", { on: { paid: "ping" } }],
+    ["on", { on: { "../paid": "ping" } }],
+    ["on", { on: Object.fromEntries(many(500, "t").map((topic) => [topic, "ping"])) }],
     ["sdkVersion", { sdkVersion: "9.0.0" }],
     ["sdkVersion", { sdkVersion: "0.2.0" }],
     ["sdkVersion", { sdkVersion: "latest" }],
@@ -227,6 +237,10 @@ describe("a blueprint is refused at the path of what is wrong", () => {
     ["slices.ready.config", ready({ config: undefined })],
     ["slices.ready.confg", ready({ confg: {} })],
     ["slices.ready.rollout", ready({ rollout: { strategy: "hope" } })],
+    ["slices.ready.rollout.surge", ready({ rollout: { strategy: "rolling", surge: 1e9 } })],
+    ["slices.ready.rollout.surge", ready({ rollout: { strategy: "rolling", surge: 0, unavailable: 0 } })],
+    ["slices.ready.rollout.unavailable", ready({ rollout: { strategy: "rolling", unavailable: -1 } })],
+    ["slices.ready.rollout.bakeMs", ready({ rollout: { strategy: "blue-green", bakeMs: 1e12 } })],
     ["slices.good", { slices: { good: { artifact: "demo:good:1.0.0" } } }],
     ["slices.first.loadAfter", {
       slices: { first: { artifact: "demo:first:1.0.0" }, second: { artifact: "demo:second:1.0.0" } },
@@ -257,10 +271,19 @@ describe("a blueprint is refused at the path of what is wrong", () => {
   });
 });
 
+/** A slice that is all right but for the time that its method may take. */
+function impatientSlice(timeoutMs: number): string {
+  return `const any = { safeParse: (data) => ({ success: true, data }), safeParseAsync: async (data) => data };
+    const ping = { input: any, output: any, effect: "read", timeoutMs: ${timeoutMs} };
+    export default { contract: { name: "ping", methods: { ping } }, methods: { ping: () => "pong" } };`;
+}
+
 test("what passes and cannot run fails by itself: its row says why, and the node goes on", async () => {
   const broken: Readonly<Record<string, Sample>> = {
     syntax: { artifact: "demo:syntax:1.0.0", bundle: Buffer.from("export default {{{") },
     binary: { artifact: "demo:binary:1.0.0", bundle: Buffer.from([0, 1, 2, 0xff, 0xfe]) },
+    impatient: { artifact: "demo:impatient:1.0.0", bundle: Buffer.from(impatientSlice(0.5)) },
+    patient: { artifact: "demo:patient:1.0.0", bundle: Buffer.from(impatientSlice(Infinity)) },
     cycle: { artifact: "demo:cycle:1.0.0", config: { $ref: "#" } },
     slow: { artifact: "demo:slow:1.0.0", config: { type: "string", pattern: "^(a+)+$" } },
   };

@@ -5,7 +5,7 @@ import { encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { describeIssue, type SchemaIssue } from "../../base/schema-issues.ts";
 import { KiB } from "../../base/units.ts";
-import { METHODS_MAX } from "../../sdk/contract.ts";
+import { METHODS_MAX, TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
 import { parseRoute, ROUTES_MAX, type Route } from "../../sdk/route.ts";
 import { TOPICS_MAX } from "../../sdk/topic.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
@@ -34,8 +34,10 @@ export function checkNewManifest(manifest: Manifest): void {
   }
   const sdkIssue = sdkIssueOf(manifest.sdkVersion);
   if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
-  const issues = [...countIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
-    ...referenceIssues(manifest), ...routeIssues(manifest), ...topicIssues(manifest)];
+  const issues = [
+    ...countIssues(manifest), ...methodIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
+    ...referenceIssues(manifest), ...routeIssues(manifest), ...topicIssues(manifest),
+  ];
   if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
 }
 
@@ -67,6 +69,24 @@ function countIssues({ methods, uses, loadAfter = [] }: Manifest): readonly Sche
 
 function tooMany(field: string, actual: number, limit: number): readonly SchemaIssue[] {
   return actual <= limit ? [] : [{ path: [field], message: `it has ${actual}; the limit is ${limit}` }];
+}
+
+/** What the SDK refuses where a contract is written. */
+function methodIssues({ methods }: Manifest): readonly SchemaIssue[] {
+  const found = Object.entries(methods);
+  // Each is looked at only when there are few.
+  if (found.length > METHODS_MAX) return [];
+  return found.flatMap(([name, { effect, timeoutMs, policy }]) => {
+    const path = ["methods", name];
+    const issues: SchemaIssue[] = [];
+    if (timeoutMs > TIMEOUT_MS_MAX) {
+      issues.push({ path: [...path, "timeoutMs"], message: `it is ${timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}` });
+    }
+    if (policy?.cache !== undefined && effect !== "read") {
+      issues.push({ path: [...path, "policy", "cache"], message: `only a "read" may have a cache, not a "${effect}"` });
+    }
+    return issues;
+  });
 }
 
 function depthIssues({ methods, config }: Manifest): readonly SchemaIssue[] {

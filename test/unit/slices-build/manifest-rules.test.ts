@@ -52,6 +52,11 @@ describe("the manifest of a new artifact", () => {
     ["topics of unknown methods", { on: { sold: "hear" } }, ["on", "sold"], 'no method "hear"'],
     ["topics of methods that read", { on: { sold: "ping" } }, ["on", "sold"], "effect of \"ping\" is read"],
     ["depth of the config", { config: nested(33) }, ["config"], "deeper than 32 levels"],
+    ["an hour for a call", { methods: { ping: { ...ping, timeoutMs: 3_600_001 } } },
+      ["methods", "ping", "timeoutMs"], "use 1 to 3600000"],
+    ["a cache of a write", {
+      methods: { ping: { ...ping, effect: "write" as const, policy: { cache: { ttlMs: 1, entriesMax: 1 } } } },
+    }, ["methods", "ping", "policy", "cache"], 'only a "read"'],
     ["slices that it waits for", { loadAfter: routes(101).map((_, at) => `s${at}`) }, ["loadAfter"], "it has 101"],
     ["itself among them", { loadAfter: ["pricing", "orders"] }, ["loadAfter"], "waits for itself"],
     ["a range that is none", { uses: { pricing: { slice: "pricing", artifact: "demo:pricing@newest" } } },
