@@ -76,6 +76,7 @@ test("every command of its README does what the page says", { timeout: 300_000 }
   expect(outputs("call inventory recount")).toEqual([{ corrected: [] }]);
   expect(printed.get("kv list data/slices/inventory/")?.join()).toContain("data/slices/inventory/stock/chair");
   expect(printed.get("kv list topics/")?.join()).toContain("topics/order-changed/groups/notifications");
+  expect(printed.get("blueprint status shop")?.join()).toContain("* * * * *");
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
   expect(answers.map(({ body }) => body)).toMatchObject([
     { totalCents: 12_900 }, { status: "placed", totalCents: 25_800 }, { status: "out-of-stock", available: 1 },

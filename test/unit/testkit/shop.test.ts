@@ -78,3 +78,11 @@ test.each([3, 4, 5])("stock and orders agree after a node died in the middle of 
     return known.every((id) => texts.some((text) => text.includes(id)));
   });
 });
+
+test("the stock is counted by itself, once per tick", async () => {
+  const cluster = await openShop(6);
+  const counts = (): number => cluster.log().filter((line) => line.includes("stock counted")).length;
+  await cluster.until(() => counts() > 0, 120_000);
+  await cluster.advance(40_000);
+  expect(counts()).toBe(1);
+});

@@ -8,6 +8,7 @@ const Left = z.int().min(0);
 
 export default defineSlice({
   contract: inventory,
+  schedules: { count: { cron: "* * * * *", method: "recount" } },
   config: z.object({ delivered: z.record(z.string(), z.int().min(0)).default({}) }),
   methods: {
     levels: async ({ sku }, ctx) => ({ available: left(await ctx.kv.get(stockKey(sku)), ctx.config.delivered[sku]) }),
@@ -56,6 +57,7 @@ export default defineSlice({
       for (const [sku, delivered] of Object.entries(ctx.config.delivered)) {
         if (await correct(lease.kv, sku, delivered)) corrected.push(sku);
       }
+      ctx.log.info("stock counted", { corrected });
       return { corrected };
     },
   },
