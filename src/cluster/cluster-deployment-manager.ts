@@ -29,6 +29,7 @@ import { INSTANCE_TIME_LIMITS, METHODS_MAX, type InstanceTimeLimits } from "./in
 import type { LeadershipService } from "./leadership-service.ts";
 import type { MembershipService } from "./membership-service.ts";
 import { planInputOf } from "./plan-input.ts";
+import type { CallTallies } from "./rollouts/call-tallies.ts";
 import { isPassing, StoreOutage } from "./store-outage.ts";
 import { Wake } from "./wake.ts";
 
@@ -36,6 +37,7 @@ export interface ClusterDeploymentPorts {
   readonly kv: Kv;
   readonly views: ClusterViews;
   readonly leadership: Pick<LeadershipService, "isLeader" | "fence" | "current" | "onChange">;
+  readonly tallies: Pick<CallTallies, "sumOf">;
   readonly membership: Pick<MembershipService, "nodes" | "goneCandidates" | "rowOf" | "onChange">;
   readonly onFatal: (error: unknown) => void;
 }

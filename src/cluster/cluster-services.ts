@@ -23,6 +23,7 @@ import { MembershipService, type MembershipConfig } from "./membership-service.t
 import { type InstanceStopLimits, NodeDeploymentManager } from "./node-deployment-manager.ts";
 import { NodeIntents } from "./node-intents.ts";
 import { planInputOf } from "./plan-input.ts";
+import { CallTallies } from "./rollouts/call-tallies.ts";
 import { RouteTable } from "./route-table.ts";
 import { Topics } from "./topics/topics.ts";
 
@@ -53,6 +54,7 @@ export class ClusterServices {
   readonly membership: MembershipService;
   readonly leadership: LeadershipService;
   readonly registry: EndpointRegistry;
+  readonly tallies: CallTallies;
   readonly routes: RouteTable;
   readonly removal: ArtifactRemoval;
   readonly intents: NodeIntents;
@@ -73,7 +75,9 @@ export class ClusterServices {
     this.config = config;
     this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
     this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv);
-    this.membership = new MembershipService(env, { kv, messaging, group, views: this.views, onFatal }, config);
+    this.tallies = new CallTallies(this.views.rollouts);
+    const { views, tallies } = this;
+    this.membership = new MembershipService(env, { kv, messaging, group, views, tallies, onFatal }, config);
     this.intents = new NodeIntents({ kv, membership: this.membership });
     const life = { node, uid, incarnation };
     this.topics = new Topics(env, { kv, membership: this.membership, calls, onFatal }, life);
@@ -84,6 +88,7 @@ export class ClusterServices {
       views: this.views,
       leadership: this.leadership,
       membership: this.membership,
+      tallies,
       onFatal,
     }, config);
     this.removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
@@ -122,9 +127,10 @@ export class ClusterServices {
 
   /** Instances that no node may have now, as this node sees it: every node can make the leader's plan. */
   unplaced(): readonly Unplaced[] {
-    if (!this.views.isComplete) return [];
+    const { views, membership, tallies } = this;
+    if (!views.isComplete) return [];
     const limits = this.config.limits ?? INSTANCE_TIME_LIMITS;
-    return plan(planInputOf({ views: this.views, membership: this.membership }, limits, () => 0)).unplaced;
+    return plan(planInputOf({ views, membership, tallies }, limits, () => 0)).unplaced;
   }
 
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */

@@ -17,6 +17,7 @@ import { isSameValue, storable } from "./core/plain-value.ts";
 import { dutyOf, isDrainedOnRequest, type NodeStage } from "./core/node-duty.ts";
 import type { NodeCapacity, NodeDutyState, NodeLife, NodeStateRow } from "./core/rows.ts";
 import type { Row } from "./row-view.ts";
+import type { CallTallies } from "./rollouts/call-tallies.ts";
 import { StoreOutage } from "./store-outage.ts";
 import { Wake } from "./wake.ts";
 
@@ -35,6 +36,7 @@ export interface MembershipPorts {
   readonly messaging: PeerMessaging;
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   readonly views: Pick<ClusterViews, "nodes" | "intents" | "slices" | "instancesOn">;
+  readonly tallies: Pick<CallTallies, "current" | "hear">;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -238,6 +240,7 @@ export class MembershipService {
       this.channel.refuse(from, "this is no gossip");
       return;
     }
+    this.ports.tallies.hear(from, gossip.tallies);
     this.progress.set(from, { applied: gossip.applied, catchUp: gossip.catchUp });
     this.step({ kind: "gossip", node: from, suspects: gossip.suspects });
   }
@@ -280,7 +283,9 @@ export class MembershipService {
       this.step({ kind: "quorum", hasQuorum: this.ports.group.status().hasQuorum });
       const suspects = [...this.detector.suspects].sort();
       const { applied, catchUp } = this.ports.group.status();
-      const payload = encodeGossip({ incarnation: this.config.incarnation, suspects, applied, catchUp });
+      const payload = encodeGossip({
+        incarnation: this.config.incarnation, suspects, applied, catchUp, tallies: this.ports.tallies.current(),
+      });
       // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
       for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
       await this.clock.sleep(GOSSIP_EVERY_MS, signal);

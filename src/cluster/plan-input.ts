@@ -7,6 +7,7 @@ import type { PlanNode } from "./core/placement.ts";
 import type { PlanInput, PlanRollout, StallLimits } from "./core/plan-types.ts";
 import type { InstanceTimeLimits } from "./instance-driver.ts";
 import type { MembershipService, NodeView } from "./membership-service.ts";
+import type { CallTallies } from "./rollouts/call-tallies.ts";
 
 export interface PlanInputPorts {
   readonly views: Pick<
@@ -14,6 +15,7 @@ export interface PlanInputPorts {
     "slices" | "rollouts" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
   >;
   readonly membership: Pick<MembershipService, "nodes">;
+  readonly tallies: Pick<CallTallies, "sumOf">;
 }
 
 /** How long after the limit of its work a node may take to say that it has ended it. */
@@ -21,10 +23,11 @@ const STALL_GRACE_MS = 30 * SECOND_MS;
 
 /** `unchangedForMs` answers how long a row has been seen as it is. */
 export function planInputOf(
-  { views, membership }: PlanInputPorts,
+  ports: PlanInputPorts,
   limits: InstanceTimeLimits,
   unchangedForMs: (key: KeyText, modRevision: number) => number,
 ): PlanInput {
+  const { views, membership } = ports;
   const instances = [...views.slices.rows().values()].map(({ text, modRevision, value }) => ({
     ...value,
     heapBytesMax: views.revisionOf(value.row.blueprint, value.row.revision)?.slices[value.row.slice]?.heapBytesMax ?? 0,
@@ -36,7 +39,7 @@ export function planInputOf(
     frozen: views.unreadableBlueprints(),
     nodes: membership.nodes.map(planNodeOf),
     instances,
-    rollouts: rolloutsOf(views.rollouts, unchangedForMs),
+    rollouts: rolloutsOf(ports, unchangedForMs),
     revisionOf: (name, revision) => views.revisionOf(name, revision),
     unreadable: views.unreadableInstances(),
     stallMs: stallLimitsOf(limits),
@@ -44,15 +47,20 @@ export function planInputOf(
 }
 
 function rolloutsOf(
-  rollouts: ClusterViews["rollouts"],
+  { views: { rollouts }, tallies }: PlanInputPorts,
   unchangedForMs: (key: KeyText, modRevision: number) => number,
 ): readonly PlanRollout[] {
   const read = rollouts.rowsInKeyOrder().map(({ text, modRevision, value }) => ({
-    ...value, modRevision, unchangedForMs: unchangedForMs(text, modRevision),
+    ...value,
+    modRevision,
+    unchangedForMs: unchangedForMs(text, modRevision),
+    tally: tallies.sumOf(value.slice, modRevision),
   }));
   const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) => {
     if (key.kind !== "rollout") return [];
-    return { blueprint: key.blueprint, slice: key.slice, row: undefined, modRevision, unchangedForMs: 0 };
+    const { blueprint, slice } = key;
+    const tally = tallies.sumOf(slice, modRevision);
+    return { blueprint, slice, row: undefined, modRevision, unchangedForMs: 0, tally };
   });
   return [...read, ...damaged];
 }

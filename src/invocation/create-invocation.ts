@@ -1,6 +1,7 @@
 // Owns: putting this area together: what calls out and what answers share one channel.
 import type { NodeId } from "../base/ids.ts";
 import type { EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { RunningInstances } from "../slices/running-instances.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -14,11 +15,13 @@ export interface InvocationPorts {
   readonly local: RunningInstances;
   readonly messaging: PeerMessaging;
   readonly self: NodeId;
+  /** Told of every attempt. */
+  readonly tally: CallTally;
 }
 
 /** Attaches the `rpc` channel; call it before the network starts. */
 export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config: InvocationConfig): Invoker {
-  const { lookup, local, messaging, self } = ports;
+  const { lookup, local, messaging, self, tally } = ports;
   const rpc = new RpcChannel(env, { messaging });
   const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
   const dispatcher = new Dispatcher({ rpc, local }, config);
@@ -31,5 +34,5 @@ export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config
       dispatcher.dropPeer(node);
     },
   });
-  return new Invoker(env, { lookup, local, remote, self }, config);
+  return new Invoker(env, { lookup, local, remote, self, tally }, config);
 }

@@ -5,6 +5,7 @@ import type { ErrorCode } from "../base/error-catalog.ts";
 import type { NodeId } from "../base/ids.ts";
 import { SeededRandom, type Random } from "../base/random.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
 import { formatKey } from "../kvstore/core/key.ts";
@@ -30,6 +31,7 @@ export interface InvokerPorts {
   readonly local: RunningInstances;
   readonly remote: RemoteCaller;
   readonly self: NodeId;
+  readonly tally: CallTally;
 }
 
 /** A call under way. */
@@ -137,6 +139,7 @@ export class Invoker implements OutgoingCalls {
     const nowMs = this.env.clock.nowMs();
     const usualMs = this.loads.usualMsOf(endpoint);
     const verdict = judgeAttempt(result, { ...caller, waitedMs: nowMs - startMs, usualMs });
+    this.count(endpoint, result, { ms: nowMs - startMs, hasCallerLeft: caller.hasCallerLeft });
     const change = this.loads.end(ticket, verdict, nowMs);
     if (change === undefined) return;
     this.metrics.breakersOpen.set(this.loads.brokenCount);
@@ -144,6 +147,17 @@ export class Invoker implements OutgoingCalls {
     const { log } = this.env.telemetry;
     if (change === "closed") log.info({ event: "call.breaker-closed", peer: node, instance });
     else log.warn({ event: "call.breaker-opened", peer: node, instance, reason: reasonOf(result) });
+  }
+
+  /** What did not reach a handler, or whose caller left, says nothing of a version. */
+  private count(
+    { slice, specDigest }: Endpoint,
+    { kind }: AttemptResult,
+    { ms, hasCallerLeft }: { readonly ms: number; readonly hasCallerLeft: boolean },
+  ): void {
+    const isFailure = kind === "failed" || (kind === "no-answer" && !hasCallerLeft);
+    if (kind === "ok") this.ports.tally.note({ slice, specDigest, outcome: "ok", ms });
+    else if (isFailure) this.ports.tally.note({ slice, specDigest, outcome: "failed", ms });
   }
 
   private takeChange(): void {

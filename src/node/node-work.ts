@@ -86,7 +86,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const rated = new RateLimitedInstances(env, { local: slices, lookup: cluster.registry });
   const local = new IdempotentInstances(env, { local: rated, kv, lives: cluster.membership, onFatal }, life);
   const lookup = cluster.registry;
-  const attempts = createInvocation(env, { lookup, local, messaging, self: self.node }, config.invocation);
+  const { tallies: tally } = cluster;
+  const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leadership: cluster.leadership, calls, onFatal,

@@ -1,14 +1,17 @@
 // Owns: how a blueprint says that a slice is to get from one version to the next.
 import { z } from "zod";
-import { HOUR_MS, MINUTE_MS } from "../base/units.ts";
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../base/units.ts";
 
-export const ROLLOUT_STRATEGIES = ["rolling", "blue-green"] as const;
+export const ROLLOUT_STRATEGIES = ["rolling", "blue-green", "canary"] as const;
 export type RolloutStrategy = (typeof ROLLOUT_STRATEGIES)[number];
 
 /** As many as a slice has instances at most. */
 const SURGE_MAX = 1_000;
 /** Both versions take memory for as long. */
 const BAKE_MS_MAX = 24 * HOUR_MS;
+const CANARY_STEPS_MAX = 20;
+/** Counts of calls travel four times a second. */
+const STEP_MS_MIN = SECOND_MS;
 
 const rollingSchema = z
   .strictObject({
@@ -28,10 +31,30 @@ const blueGreenSchema = z.strictObject({
     .describe("Milliseconds for which the version before stays after the switch, to switch back to."),
 });
 
-export const rolloutSchema = z.discriminatedUnion("strategy", [rollingSchema, blueGreenSchema]);
+const STEPS_DEFAULT = [1, 5, 25, 50, 100];
+
+const canarySchema = z.strictObject({
+  strategy: z.literal("canary"),
+  steps: z.array(z.int().min(1).max(100)).min(1).max(CANARY_STEPS_MAX).default(STEPS_DEFAULT)
+    .refine((steps) => steps.at(-1) === 100 && steps.every((step, at) => at === 0 || step > (steps[at - 1] ?? 0)), {
+      error: "steps grow, and the last one is 100",
+    })
+    .describe("Percent of the calls that the new version gets, step by step."),
+  stepMs: z.int().min(STEP_MS_MIN).max(BAKE_MS_MAX).default(MINUTE_MS)
+    .describe("Milliseconds of a step at least, from when the calls have come."),
+  minCalls: z.int().min(1).default(50).describe("Calls of the new version that a step needs to be judged."),
+  errorRateMax: z.number().min(0).max(1).default(0.01)
+    .describe("Part of its calls that may fail, or twice what the version before has in the same step."),
+  p99MsMax: z.number().min(0).default(500)
+    .describe("Milliseconds within which 99 of 100 calls end, or twice what the version before takes."),
+});
+
+export const rolloutSchema = z.discriminatedUnion("strategy", [rollingSchema, blueGreenSchema, canarySchema]);
 
 /** How a slice gets from one version to the next. */
 export type RolloutSettings = z.output<typeof rolloutSchema>;
+
+export type CanarySettings = Extract<RolloutSettings, { strategy: "canary" }>;
 
 /** What holds for a slice whose blueprint says nothing. */
 export const ROLLOUT_DEFAULT: RolloutSettings = rolloutSchema.parse({ strategy: "rolling" });

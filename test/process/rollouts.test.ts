@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
@@ -36,13 +36,21 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+interface VersionFlaw {
+  /** Further fields of the definition. */
+  readonly rest?: string;
+  /** What `look` does first. */
+  readonly before?: string;
+}
+
 /** A slice that says its version, and writes down each mark that it makes. */
-async function pushVersion(name: string, version: string, rest = ""): Promise<void> {
+async function pushVersion(name: string, version: string, more: VersionFlaw = {}): Promise<void> {
+  const { rest = "", before = "" } = more;
   await pushSlice(fleet, {
     artifact: `test:${name}:${version}`,
     head: `import { appendFileSync } from "node:fs";`,
     methods: {
-      look: { effect: "read", handler: `() => ({ version: "${version}" })` },
+      look: { effect: "read", handler: `async () => { ${before} return { version: "${version}" }; }` },
       mark: {
         effect: "write",
         handler: `async ({ id }) => {
@@ -155,9 +163,68 @@ test("a blue-green update switches every caller once: none sees the old version 
   await expectEachOnce("switched", load);
 });
 
+describe("a canary", () => {
+  const rollout = { strategy: "canary", steps: [10, 50, 100], stepMs: 1_500, minCalls: 30, p99MsMax: 100 };
+
+  test("that is good gets more and more of the calls, and none fails", async () => {
+    await pushVersion("tried", "1.0.0");
+    await pushVersion("tried", "1.1.0");
+    const slices = (version: string) => ({ tried: { artifact: `test:tried:${version}`, instances: 2, rollout } });
+    expect(await apply("tried", slices("1.0.0"))).toMatchObject({ code: 0 });
+    const load = lookAndMark("tried");
+    await load.calls.progress(200);
+    const applied = await apply("tried", slices("1.1.0"));
+    expect(applied.code, applied.text).toBe(0);
+    await load.calls.progress(100);
+    await load.calls.stop();
+    expect(load.versions.map((seen) => seen.at(-1))).toEqual(load.versions.map(() => "1.1.0"));
+    await expectEachOnce("tried", load);
+  });
+
+  test("of which every fifth call fails is rolled back by itself, before two of a hundred callers notice", async () => {
+    await pushVersion("unlucky", "1.0.0");
+    await pushVersion("unlucky", "1.1.0", { before: 'if (Math.random() < 0.2) throw new Error("unlucky");' });
+    const slices = (version: string) => ({ unlucky: { artifact: `test:unlucky:${version}`, instances: 2, rollout } });
+    expect(await apply("unlucky", slices("1.0.0"))).toMatchObject({ code: 0 });
+    const { calls, marks } = lookAndMark("unlucky");
+    await calls.progress(200);
+    const applied = await apply("unlucky", slices("1.1.0"));
+    expect(applied).toMatchObject({ code: 1 });
+    expect(applied.text).toMatch(/unlucky runs test:unlucky:1\.0\.0 again: errors [\d.]+% of \d+ calls, previous 0%/);
+    await calls.progress(200);
+    await calls.stop();
+    const { answered, failures } = calls;
+    process.stdout.write(`unlucky: ${answered} calls, ${failures.length} failed; ${reasonIn(applied.text)}\n`);
+    for (const failure of failures) expect(failure).toMatchObject({ code: "E_HANDLER" });
+    expect(failures.length).toBeGreaterThan(0);
+    expect(failures.length).toBeLessThan((answered + failures.length) * 0.02);
+    const written = (await readFile(journalOf("unlucky"), "utf8")).trimEnd().split("\n");
+    expect(written.sort()).toEqual([...marks].sort());
+  });
+
+  test("that is slow is rolled back by itself", async () => {
+    await pushVersion("slow", "1.0.0");
+    await pushVersion("slow", "1.1.0", { before: "await sleep(600);" });
+    const slices = (version: string) => ({ slow: { artifact: `test:slow:${version}`, instances: 2, rollout } });
+    expect(await apply("slow", slices("1.0.0"))).toMatchObject({ code: 0 });
+    const load = lookAndMark("slow");
+    await load.calls.progress(200);
+    const applied = await apply("slow", slices("1.1.0"));
+    expect(applied).toMatchObject({ code: 1 });
+    expect(applied.text).toMatch(/slow runs test:slow:1\.0\.0 again: p99 at least \d+ ms of \d+ calls/);
+    process.stdout.write(`slow: ${reasonIn(applied.text)}\n`);
+    await load.calls.stop();
+    await expectEachOnce("slow", load);
+  });
+});
+
+function reasonIn(text: string): string {
+  return /again: (.*)/.exec(text)?.[1] ?? "";
+}
+
 test("a version that cannot start is rolled back by itself, and apply --wait says why", async () => {
   await pushVersion("broken", "1.0.0");
-  await pushVersion("broken", "1.1.0", 'start: () => { throw new Error("no database"); },');
+  await pushVersion("broken", "1.1.0", { rest: 'start: () => { throw new Error("no database"); },' });
   const slices = (version: string) => ({ broken: { artifact: `test:broken:${version}`, instances: 3 } });
   expect(await apply("broken", slices("1.0.0"))).toMatchObject({ code: 0 });
   const load = lookAndMark("broken");
@@ -173,7 +240,7 @@ test("a version that cannot start is rolled back by itself, and apply --wait say
   await expectEachOnce("broken", load);
 });
 
-test("a leader that is killed half way does not stop a rollout, and no call that it did not carry fails", async () => {
+test("a leader that is killed half way does not stop a rollout", async () => {
   await pushVersion("headless", "1.0.0");
   await pushVersion("headless", "1.1.0");
   const slices = (version: string) => ({ headless: { artifact: `test:headless:${version}`, instances: 4 } });
@@ -189,7 +256,7 @@ test("a leader that is killed half way does not stop a rollout, and no call that
   await fleet.process(leader).stop("SIGKILL");
   await fleet.start(leader);
   await eventually("the rollout has ended", async () => {
-    const found = await sliceOf("headless").catch(() => undefined);
+    const found = await sliceOf("headless");
     return (found?.rollout?.stage === "done" && found.active === 4) || undefined;
   }, COMMAND_MS_MAX);
 });

@@ -49,6 +49,10 @@ const GOSSIP = {
   suspects: [parseNodeId("n2")],
   applied: 4,
   catchUp: { kind: "log", slotsBehind: 1, bytesReceived: 2 },
+  tallies: [{
+    slice: "orders", rollout: 5,
+    target: { calls: 2, errors: 1, buckets: [0, 2] }, previous: { calls: 1, errors: 0, buckets: [1] },
+  }],
 } as const;
 
 const RECORD = {

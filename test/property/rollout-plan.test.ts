@@ -6,6 +6,7 @@ import { parseArtifactId, type Digest } from "../../src/base/ids.ts";
 import type { PlanInput } from "../../src/cluster/core/plan-types.ts";
 import { plan } from "../../src/cluster/core/reconcile.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
+import { rolloutSchema } from "../../src/sdk/rollout.ts";
 import { isUnderWay, type RolloutRow } from "../../src/slices/core/rollout-row.ts";
 import { specDigestOf } from "../../src/slices/core/spec-digest.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../support/cluster-rows.ts";
@@ -22,10 +23,10 @@ const cases = fc.record({
   isConfigOnly: fc.boolean(),
   /** Which of the instances at work get on in a round: read bit by bit, again and again. */
   speeds: fc.array(fc.nat(255), { minLength: 1, maxLength: 20 }),
-  /** Blue-green: all of the new version beside the old one. */
-  isSwitched: fc.boolean(),
+  strategy: fc.constantFrom("rolling" as const, "blue-green" as const, "canary" as const),
 }).filter(({ surge, unavailable }) => surge + unavailable > 0)
-  .map((one) => (one.isSwitched ? { ...one, surge: one.instances, unavailable: 0 } : one));
+  // The other two have all of the new version beside the old one.
+  .map((one) => (one.strategy === "rolling" ? one : { ...one, surge: one.instances, unavailable: 0 }));
 type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 
 interface Run {
@@ -36,11 +37,12 @@ interface Run {
 }
 
 /** All of revision 1 serves, and revision 2 is wanted; a third revision wants the first again. */
-function runOf({ instances, surge, unavailable, nodeCount, isConfigOnly, isSwitched }: Case): Run {
+function runOf({ instances, surge, unavailable, nodeCount, isConfigOnly, strategy }: Case): Run {
   const minAvailable = Math.max(0, instances - Math.max(1, unavailable));
-  const rollout = isSwitched
-    ? ({ strategy: "blue-green", bakeMs: 300_000 } as const)
-    : ({ strategy: "rolling", surge, unavailable } as const);
+  const settings: Readonly<Record<Case["strategy"], object>> = {
+    rolling: { surge, unavailable }, "blue-green": { bakeMs: 300_000 }, canary: { steps: [5, 50, 100] },
+  };
+  const rollout = rolloutSchema.parse({ strategy, ...settings[strategy] });
   const slice = sliceOf("orders", instances, { minAvailable, rollout });
   const next = isConfigOnly ? { ...slice, config: { currency: "EUR" } } : { ...slice, artifact: NEXT_ARTIFACT };
   const revisions = [slice, next, slice].map((orders, at) => blueprintOf({ orders }, at + 1));
@@ -95,12 +97,13 @@ function play(
   return input;
 }
 
-/** Of a version with a share of the calls all that is wanted serves; the one that has all loses none before. */
+/** Of a version with a share of the calls as many serve as that takes, and of the one before all while it has one. */
 function expectServed({ instances }: Case, input: PlanInput): void {
   const row = rolloutOf(input);
   if (row?.targetShare === undefined || !isUnderWay(row)) return;
-  const { specDigest } = row.targetShare === 0 ? row.previous : row.target;
-  expect(activeOf(input, specDigest)).toBe(instances);
+  const needed = Math.ceil((instances * row.targetShare) / 10_000);
+  expect(activeOf(input, row.target.specDigest)).toBeGreaterThanOrEqual(needed);
+  if (row.targetShare < 10_000) expect(activeOf(input, row.previous.specDigest)).toBe(instances);
 }
 
 function expectWithin({ floor, most, start }: Run, input: PlanInput): void {

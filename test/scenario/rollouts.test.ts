@@ -4,6 +4,7 @@ import { AetherError } from "../../src/base/errors.ts";
 import { parseArtifactId } from "../../src/base/ids.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "../../src/slices/core/blueprint.ts";
+import type { RolloutSettings } from "../../src/sdk/rollout.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
 import { LastWords } from "../support/last-words.ts";
@@ -118,6 +119,81 @@ describe("a slice of which all instances serve", () => {
       await world.clock.advance(50_000);
       expect(world.rollout("orders")?.stage).toBe("shifting");
       await world.until(() => world.rollout("orders")?.stage === "done", 30_000);
+      expect(isAllOf(NEXT)).toBe(true);
+    });
+  });
+
+  describe("and tries the new version on a part of the calls", () => {
+    const rollout: RolloutSettings = {
+      strategy: "canary", steps: [10, 50, 100], stepMs: 10_000, minCalls: 20, errorRateMax: 0.01, p99MsMax: 500,
+    };
+
+    /** Every node makes calls, each with the share of the row: so many of those to the target fail. */
+    function callAround(failing: number): void {
+      const row = world.rollout("orders");
+      if (row?.stage !== "shifting") return;
+      for (const { services } of world.nodes.values()) {
+        for (let call = 0; call < 10; call++) {
+          const isTargets = call * 1_000 < (row.targetShare ?? 0);
+          const { specDigest } = isTargets ? row.target : row.previous;
+          const outcome = isTargets && call < failing ? "failed" : "ok";
+          services.tallies.note({ slice: "orders", specDigest, outcome, ms: 5 });
+        }
+      }
+    }
+
+    /** Calls ten times a second until the rollout is at this stage; the shares of the target on the way. */
+    async function sharesUntil(stage: string, failing: number): Promise<readonly number[]> {
+      const shares: number[] = [];
+      for (let tenths = 0; tenths < 1_000 && world.rollout("orders")?.stage !== stage; tenths++) {
+        callAround(failing);
+        await world.clock.advance(100);
+        const share = world.rollout("orders")?.targetShare ?? 0;
+        if (share !== (shares.at(-1) ?? 0)) shares.push(share);
+      }
+      return shares;
+    }
+
+    test("gives it more step by step, with as many instances as that takes", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      const startMs = world.clock.nowMs();
+      expect(await sharesUntil("done", 0)).toEqual([1_000, 5_000, 10_000]);
+      expect(world.clock.nowMs() - startMs).toBeGreaterThan(30_000);
+      expect(isAllOf(NEXT)).toBe(true);
+      expect(world.mostRows).toBeLessThanOrEqual(2 * INSTANCES);
+    });
+
+    test("takes all calls back as soon as too many of them fail, and says how many", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 1_000, 5_000);
+      expect(world.rows()).toHaveLength(INSTANCES + 1);
+      await sharesUntil("rolled-back", 1);
+      expect(world.rollout("orders")).toMatchObject({ step: 0, targetShare: 0 });
+      expect(world.rollout("orders")?.reason).toMatch(/^errors 100% of \d+ calls, previous 0% of \d+; limit 1%$/);
+      expect(isAllOf(PREVIOUS)).toBe(true);
+    });
+
+    test("goes on from the same step when the leader is lost, with the counts of those that are there", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 1_000, 5_000);
+      for (let tenths = 0; tenths < 20; tenths++) {
+        callAround(0);
+        await world.clock.advance(100);
+      }
+      await world.kill("n1");
+      await world.until(() => world.leader() === "n2", 10_000);
+      world.start("n1");
+      expect(world.rollout("orders")).toMatchObject({ stage: "shifting", step: 0, targetShare: 1_000 });
+      await sharesUntil("rolled-back", 1);
+      expect(isAllOf(PREVIOUS)).toBe(true);
+    });
+
+    test("waits three times as long for calls that do not come, then goes on", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 1_000, 5_000);
+      await world.clock.advance(29_000);
+      expect(world.rollout("orders")?.step).toBe(0);
+      await world.until(() => world.rollout("orders")?.stage === "done", 100_000);
       expect(isAllOf(NEXT)).toBe(true);
     });
   });

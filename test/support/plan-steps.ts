@@ -4,7 +4,10 @@ import { present } from "../../src/base/assert.ts";
 import type { LoadCommand, Plan, PlanInput, PlanInstance, PlanRollout } from "../../src/cluster/core/plan-types.ts";
 import type { PlanNode } from "../../src/cluster/core/placement.ts";
 import { plan } from "../../src/cluster/core/reconcile.ts";
+import { NO_CALLS } from "../../src/cluster/core/rollout/version-tally.ts";
 import { nextState } from "../../src/slices/core/lifecycle.ts";
+
+const NO_TALLY = { target: NO_CALLS, previous: NO_CALLS };
 
 export function placeOf({ node, artifact, index }: Pick<PlanInstance, "node" | "artifact" | "index">): string {
   return `${node}/${artifact}/${index}`;
@@ -32,7 +35,7 @@ function rolloutsAfter(before: PlanInput["rollouts"], written: Plan["rollouts"])
     expect(modRevision).toBe(rollouts.get(nameOf(place))?.modRevision ?? 0);
     if (row === undefined) rollouts.delete(nameOf(place));
     else rollouts.set(nameOf(place), {
-      ...place, row: { ...row, sinceMs: 0 }, modRevision: modRevision + 1, unchangedForMs: 0,
+      ...place, row: { ...row, sinceMs: 0 }, modRevision: modRevision + 1, unchangedForMs: 0, tally: NO_TALLY,
     });
   }
   return [...rollouts.values()];

@@ -28,6 +28,7 @@ const rolloutSchema = z.object({
   stage: z.string(),
   from: z.object({ artifact: z.string(), revision: z.number() }),
   to: z.object({ artifact: z.string(), revision: z.number() }),
+  targetPercent: z.number().optional(),
   reason: z.string().optional(),
 });
 const scheduleSchema = z.object({
@@ -264,11 +265,13 @@ function missingText(slice: string, { active, want, unplaced, waitsFor, rollout 
   return `${found} (${unplaced.count} without a node: ${UNPLACED_TEXT[unplaced.reason] ?? unplaced.reason})`;
 }
 
-function rolloutText({ strategy, stage, from, to, reason }: z.output<typeof rolloutSchema>): string {
+function rolloutText(rollout: z.output<typeof rolloutSchema>): string {
+  const { strategy, stage, from, to, targetPercent, reason } = rollout;
+  const share = targetPercent === undefined || stage !== "shifting" ? "" : ` with ${targetPercent}% of the calls`;
   const versions = from.artifact === to.artifact
     ? `${to.artifact} of revision ${to.revision}, before of revision ${from.revision}`
     : `from ${from.artifact} to ${to.artifact}`;
-  return `${strategy}, ${stage}: ${versions}${reason === undefined ? "" : `; ${reason}`}`;
+  return `${strategy}, ${stage}${share}: ${versions}${reason === undefined ? "" : `; ${reason}`}`;
 }
 
 function errorText(instance: Instance): string {

@@ -3,6 +3,7 @@ import { decodeUntrusted, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { parseNodeId, type NodeId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
+import { encodeTallies, parseTallies, type RolloutTally } from "./rollout/version-tally.ts";
 
 export interface Gossip {
   readonly incarnation: number;
@@ -11,6 +12,8 @@ export interface Gossip {
   readonly applied: number | undefined;
   /** How the node gets what it misses, while it is far behind. */
   readonly catchUp: GossipCatchUp | undefined;
+  /** How the node's calls to both versions of canaries went. */
+  readonly tallies: readonly RolloutTally[];
 }
 
 export interface GossipCatchUp {
@@ -23,11 +26,11 @@ const GOSSIP_VERSION = 1;
 const GOSSIP_BYTES_MAX = 16 * KiB;
 
 export function encodeGossip(gossip: Gossip): Uint8Array {
-  const { incarnation, suspects, applied, catchUp } = gossip;
+  const { incarnation, suspects, applied, catchUp, tallies } = gossip;
   const progress =
     catchUp === undefined ? null : [catchUp.kind === "log", catchUp.slotsBehind, catchUp.bytesReceived];
   // Builds read the fields that they know: new ones are added at the end.
-  return encode([GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress]);
+  return encode([GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress, encodeTallies(tallies)]);
 }
 
 /** `undefined` for anything that is not a well-formed message of a version this node knows. */
@@ -35,7 +38,7 @@ export function parseGossip(payload: Uint8Array): Gossip | undefined {
   try {
     const fields = decodeUntrusted(payload, GOSSIP_BYTES_MAX);
     if (!Array.isArray(fields)) return undefined;
-    const [version, incarnation, suspects, applied, catchUp] = fields as readonly unknown[];
+    const [version, incarnation, suspects, applied, catchUp, tallies] = fields as readonly unknown[];
     if (version !== GOSSIP_VERSION || typeof incarnation !== "number" || !Array.isArray(suspects)) return undefined;
     if (!suspects.every((node) => typeof node === "string")) return undefined;
     return {
@@ -43,6 +46,7 @@ export function parseGossip(payload: Uint8Array): Gossip | undefined {
       suspects: suspects.map(parseNodeId),
       applied: typeof applied === "number" ? applied : undefined,
       catchUp: parseCatchUp(catchUp),
+      tallies: parseTallies(tallies),
     };
   } catch (error) {
     // Bad input of a peer is refused and counted by the caller, never thrown.

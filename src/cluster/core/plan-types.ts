@@ -3,6 +3,7 @@ import type { ArtifactId, Digest, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../slices/core/blueprint.ts";
 import type { InstanceFailure, InstanceRow } from "../../slices/core/instance-row.ts";
 import type { RolloutRow } from "../../slices/core/rollout-row.ts";
+import type { RolloutTally } from "./rollout/version-tally.ts";
 import type { PlanNode, UnplacedReason } from "./placement.ts";
 
 /** Where a row of `slices/…` is, whatever it says. */
@@ -40,6 +41,8 @@ export interface PlanRollout {
   readonly modRevision: number;
   /** How long the leader has seen the row as it is, by its own monotonic clock. */
   readonly unchangedForMs: number;
+  /** How calls went while the row was as it is. */
+  readonly tally: Pick<RolloutTally, "target" | "previous">;
 }
 
 export interface PlanInput {

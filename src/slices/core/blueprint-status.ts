@@ -3,8 +3,12 @@
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
+<<<<<<< HEAD
 import type { RolloutRow, RolloutVersion } from "./rollout-row.ts";
 import type { ResolvedSchedule, ScheduleRow } from "./schedule-row.ts";
+=======
+import { ALL_CALLS, type RolloutRow, type RolloutVersion } from "./rollout-row.ts";
+>>>>>>> 831a8c4 (Rollouts: canary, judged by the calls of all nodes against the version before, and turned back by itself)
 import { specDigestOf } from "./spec-digest.ts";
 
 export interface InstanceStatus {
@@ -59,6 +63,8 @@ export interface RolloutStatus {
   readonly stage: RolloutRow["stage"];
   readonly from: RolloutVersionStatus;
   readonly to: RolloutVersionStatus;
+  /** Percent of the calls that go to the new version; absent while it is as its instances are of all. */
+  readonly targetPercent?: number;
   /** When it entered the stage, in milliseconds since the Unix epoch. */
   readonly since: number;
   /** Why it was rolled back. */
@@ -133,6 +139,7 @@ function withAwaited(
   return status.active >= status.want || waitsFor.length === 0 ? status : { ...status, waitsFor };
 }
 
+<<<<<<< HEAD
 function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: ScheduleRow | undefined): ScheduleStatus {
   if (row === undefined || row.state === "waiting") return schedule;
   const { state, tickMs: tick, endedMs, error } = row;
@@ -141,9 +148,14 @@ function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: Sched
 }
 
 function rolloutStatusOf({ strategy, stage, target, previous, sinceMs, reason }: RolloutRow): RolloutStatus {
+=======
+function rolloutStatusOf(row: RolloutRow): RolloutStatus {
+  const { strategy, stage, target, previous, targetShare, sinceMs, reason } = row;
+>>>>>>> 831a8c4 (Rollouts: canary, judged by the calls of all nodes against the version before, and turned back by itself)
   const versionOf = ({ artifact, revision }: RolloutVersion): RolloutVersionStatus => ({ artifact, revision });
   const why = reason === undefined ? {} : { reason };
-  return { strategy, stage, from: versionOf(previous), to: versionOf(target), since: sinceMs, ...why };
+  const share = targetShare === undefined ? {} : { targetPercent: (targetShare * 100) / ALL_CALLS };
+  return { strategy, stage, from: versionOf(previous), to: versionOf(target), ...share, since: sinceMs, ...why };
 }
 
 /** The slice of the blueprint that a row belongs to; of a damaged row only its artifact is known. */

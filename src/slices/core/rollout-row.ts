@@ -38,6 +38,8 @@ export interface RolloutRow {
   readonly target: RolloutVersion;
   /** What served when the rollout began, and serves again if the target does not work. */
   readonly previous: RolloutVersion;
+  /** Of a canary: which of its steps it is at, or on its way to; the first is 0. */
+  readonly step?: number;
   /** Of 10,000 calls so many go to the target; absent: as many as its instances are of all. */
   readonly targetShare?: number;
   /** The target is what served before a rollout that was called off: it is not left again by itself. */
@@ -62,6 +64,7 @@ const rolloutRowSchema = z.object({
   stage: z.enum(ROLLOUT_STAGES),
   target: versionSchema,
   previous: versionSchema,
+  step: z.int().min(0).exactOptional(),
   targetShare: z.int().min(0).max(ALL_CALLS).exactOptional(),
   isReturn: z.boolean().exactOptional(),
   sinceMs: z.number(),

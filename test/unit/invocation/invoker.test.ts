@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
-import { parseArtifactId, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
+import { parseArtifactId, parseDigest, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
 import type { Endpoint } from "../../../src/cluster/endpoint-lookup.ts";
 import { parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
@@ -10,6 +10,7 @@ import type { Invoker } from "../../../src/invocation/invoker.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../../../src/net/peer-messaging.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
 import type { IncomingCall, IncomingReply, RunningInstances } from "../../../src/slices/running-instances.ts";
+import type { TriedCall } from "../../../src/cluster/rollouts/call-tallies.ts";
 import { endpointOn, endpointSet } from "../../support/endpoint-sets.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { createRecordingTelemetry } from "../slices-runtime/runtime-fixture.ts";
@@ -76,6 +77,8 @@ class TestNode implements RunningInstances {
   readonly invoker: Invoker;
   readonly seen: IncomingCall[] = [];
   readonly signals: AbortSignal[] = [];
+  /** What was said of each attempt that reached a handler. */
+  readonly noted: TriedCall[] = [];
   answer: Answer = OK;
   receive: (from: NodeId, payload: Uint8Array) => void = () => undefined;
   private readonly listeners: ((event: PeerEvent) => void)[] = [];
@@ -97,7 +100,9 @@ class TestNode implements RunningInstances {
       declaredMethods: (slice: string) => Promise.resolve(slice === "shop" ? network.methods : undefined),
       onChange: (listener: () => void) => void network.endpointListeners.push(listener),
     };
-    this.invoker = createInvocation(env, { lookup, local: this, messaging: this.messaging(), self: id }, config);
+    const tally = { note: (call: TriedCall) => void this.noted.push(call) };
+    const ports = { lookup, local: this, messaging: this.messaging(), self: id, tally };
+    this.invoker = createInvocation(env, ports, config);
   }
 
   invoke(call: IncomingCall, signal: AbortSignal = new AbortController().signal): Promise<IncomingReply> {
@@ -182,6 +187,22 @@ describe("a call that works", () => {
     network.announceEndpoints();
     await settled(network, pending);
     expect(n2.seen[1]?.timeoutMs).toBe(15_000);
+  });
+
+  test("is told to who counts how versions do, as is one that fails, but not one whose caller leaves", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: OK });
+    const specDigest = parseDigest("a".repeat(64));
+    network.endpoints[0] = endpointOn("n2", { ...network.endpoints[0], specDigest });
+    await settled(network, n1.call());
+    n2.answer = HANGS;
+    await settled(network, n1.call({ timeoutMs: 300 }), 300);
+    const controller = new AbortController();
+    const pending = n1.call({}, controller.signal);
+    await network.clock.settle();
+    controller.abort();
+    await settled(network, pending);
+    const about = { slice: "shop", specDigest };
+    expect(n1.noted).toMatchObject([{ ...about, outcome: "ok", ms: 0 }, { ...about, outcome: "failed", ms: 300 }]);
   });
 
   test("is a hop of its own in its caller's trace, and begins one for a caller without", async () => {

@@ -13,6 +13,8 @@ import {
 import { specDigestOf } from "../../../slices/core/spec-digest.ts";
 import { ROLLOUT_DEFAULT } from "../../../sdk/rollout.ts";
 import type { PlanInstance, PlanRollout } from "../plan-types.ts";
+import { canaryVerdict, type CanaryVerdict } from "./canary-verdict.ts";
+import { NO_CALLS } from "./version-tally.ts";
 import type { Wanted } from "./wanted.ts";
 
 /** A row to be written; when is for whoever writes it. */
@@ -35,6 +37,9 @@ export interface SliceState {
   readonly revisionOf: (name: string, revision: number) => ResolvedBlueprint | undefined;
 }
 
+/** How often a canary is looked at while it has calls. */
+const LOOK_EVERY_MS = 500;
+const NO_TALLY = { target: NO_CALLS, previous: NO_CALLS };
 /** Attempts to bring an instance of the target up; when the last of them fails, it is rolled back. */
 const ATTEMPTS_MAX = 3;
 /** Of the message in a reason: enough for a person, small in a row. */
@@ -88,7 +93,7 @@ function besides(state: SliceState, row: RolloutRow): Course {
   if (previous === undefined) return { kind: "replace", wanted, isUnderWay: true };
   const failed = rows.find((instance) => isFailure(instance, row));
   if (failed !== undefined) return turnBack(row, reasonOf(failed));
-  const step = stepOf(wanted);
+  const step = stepOf(wanted, row);
   const count = Math.ceil((wanted.resolved.instances * step.share) / ALL_CALLS);
   const target = { ...wanted, resolved: { ...wanted.resolved, instances: count } };
   if (row.targetShare !== step.share) {
@@ -97,9 +102,31 @@ function besides(state: SliceState, row: RolloutRow): Course {
     const { sinceMs: _, ...rest } = row;
     return { kind: "write", row: { ...rest, targetShare: step.share } };
   }
-  const againInMs = step.holdMs - (rollout?.unchangedForMs ?? 0);
-  if (againInMs > 0) return { kind: "beside", target, previous, againInMs };
-  return { kind: "write", row: moved(row, "settle") };
+  const verdict = verdictOf(wanted, rollout);
+  if (verdict.kind === "turn-back") return turnBack(row, verdict.reason);
+  if (verdict.kind === "wait") return { kind: "beside", target, previous, againInMs: verdict.againInMs };
+  return { kind: "write", row: step.share === ALL_CALLS ? moved(row, "settle") : atStep(row, (row.step ?? 0) + 1) };
+}
+
+type StepVerdict =
+  | Exclude<CanaryVerdict, { kind: "wait" }>
+  | { readonly kind: "wait"; readonly againInMs: number };
+
+function verdictOf({ resolved }: Wanted, rollout: PlanRollout | undefined): StepVerdict {
+  const { unchangedForMs: heldForMs, tally } = rollout ?? { unchangedForMs: 0, tally: NO_TALLY };
+  const settings = resolved.rollout;
+  if (settings?.strategy === "canary") {
+    const verdict = canaryVerdict({ ...tally, heldForMs }, settings);
+    // Counts come all the time and wake nobody.
+    return verdict.kind === "wait" ? { kind: "wait", againInMs: LOOK_EVERY_MS } : verdict;
+  }
+  const againInMs = (settings?.strategy === "blue-green" ? settings.bakeMs : 0) - heldForMs;
+  return againInMs > 0 ? { kind: "wait", againInMs } : { kind: "advance" };
+}
+
+function atStep(row: RolloutRow, step: number): NextRollout {
+  const { sinceMs: _, ...rest } = row;
+  return { ...rest, step };
 }
 
 function finishing(state: SliceState, row: RolloutRow): Course {
@@ -118,15 +145,10 @@ function isSteppedThrough({ strategy, isReturn }: RolloutRow): boolean {
   return strategy !== "rolling" && isReturn !== true;
 }
 
-interface Step {
-  readonly share: number;
-  /** How long it lasts at least, from when the calls have come. */
-  readonly holdMs: number;
-}
-
-function stepOf({ resolved }: Wanted): Step {
-  const settings = resolved.rollout ?? ROLLOUT_DEFAULT;
-  return { share: ALL_CALLS, holdMs: settings.strategy === "blue-green" ? settings.bakeMs : 0 };
+/** Which part of the calls the target is to have. Where the blueprint has come to want no steps: all. */
+function stepOf({ resolved }: Wanted, { step = 0 }: RolloutRow): { readonly share: number } {
+  const steps = resolved.rollout?.strategy === "canary" ? resolved.rollout.steps : [];
+  return { share: ((steps[step] ?? 100) * ALL_CALLS) / 100 };
 }
 
 function goingBack(state: SliceState, row: RolloutRow): Course {
@@ -170,7 +192,9 @@ function beginning(state: SliceState, row: RolloutRow | undefined): NextRollout 
   const isReturn = interrupted !== undefined && interrupted.isReturn !== true &&
     interrupted.stage !== "finishing" && interrupted.previous.specDigest === specDigest;
   if (!isReturn) {
-    return { strategy, stage: "shifting", target, previous, ...(strategy === "rolling" ? {} : { targetShare: 0 }) };
+    const shares = strategy === "rolling" ? {} : { targetShare: 0 };
+    const steps = strategy === "canary" ? { step: 0 } : {};
+    return { strategy, stage: "shifting", target, previous, ...shares, ...steps };
   }
   const share = interrupted.targetShare === undefined ? {} : { targetShare: ALL_CALLS };
   return { strategy, stage: "shifting", target, previous, isReturn, ...share };

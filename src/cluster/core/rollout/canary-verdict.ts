@@ -1,0 +1,57 @@
+// Owns: whether a canary goes on, waits or turns back, from how the calls of both versions went in the same step.
+// The version before is the measure: what is slow or fails there as well is not the new version's doing.
+import type { CanarySettings } from "../../../sdk/rollout.ts";
+import { latencyP99Of, type VersionTally } from "./version-tally.ts";
+
+export interface CanaryStep {
+  readonly target: VersionTally;
+  readonly previous: VersionTally;
+  /** How long the target has had its share of the calls. */
+  readonly heldForMs: number;
+}
+
+export type CanaryVerdict =
+  | { readonly kind: "wait" }
+  | { readonly kind: "advance" }
+  | { readonly kind: "turn-back"; readonly reason: string };
+
+/** How much worse than the version before is too much, above the limits that the blueprint gives. */
+const TIMES_PREVIOUS = 2;
+/** One call that fails may be anybody's. */
+const ERRORS_MIN = 3;
+/** Steps go on without calls after so many times their length. */
+const PATIENCE_STEPS = 3;
+
+export function canaryVerdict(step: CanaryStep, settings: CanarySettings): CanaryVerdict {
+  const reason = errorReasonOf(step, settings) ?? latencyReasonOf(step, settings);
+  if (reason !== undefined) return { kind: "turn-back", reason };
+  const { target, heldForMs } = step;
+  const hasEnough = target.calls >= settings.minCalls || heldForMs >= PATIENCE_STEPS * settings.stepMs;
+  return { kind: hasEnough && heldForMs >= settings.stepMs ? "advance" : "wait" };
+}
+
+function errorReasonOf({ target, previous }: CanaryStep, settings: CanarySettings): string | undefined {
+  const before = previous.calls === 0 ? 0 : previous.errors / previous.calls;
+  const limit = Math.max(settings.errorRateMax, TIMES_PREVIOUS * before);
+  // Of few calls as many must have failed as would be too many of enough.
+  const isTooMany = target.errors >= ERRORS_MIN && target.errors > limit * Math.max(target.calls, settings.minCalls);
+  if (!isTooMany) return undefined;
+  const rate = target.errors / target.calls;
+  return `errors ${percent(rate)} of ${target.calls} calls, previous ${percent(before)} of ${previous.calls}; ` +
+    `limit ${percent(limit)}`;
+}
+
+function latencyReasonOf({ target, previous }: CanaryStep, settings: CanarySettings): string | undefined {
+  const found = latencyP99Of(target);
+  if (target.calls < settings.minCalls || found === undefined) return undefined;
+  const before = latencyP99Of(previous);
+  const limitMs = Math.max(settings.p99MsMax, TIMES_PREVIOUS * (before?.toMs ?? 0));
+  if (found.fromMs <= limitMs) return undefined;
+  const was = before === undefined ? "not known" : `at most ${Math.round(before.toMs)} ms`;
+  return `p99 at least ${Math.round(found.fromMs)} ms of ${target.calls} calls, previous ${was}; ` +
+    `limit ${Math.round(limitMs)} ms`;
+}
+
+function percent(rate: number): string {
+  return `${Math.round(rate * 1_000) / 10}%`;
+}
