@@ -3,12 +3,8 @@
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
-<<<<<<< HEAD
-import type { RolloutRow, RolloutVersion } from "./rollout-row.ts";
-import type { ResolvedSchedule, ScheduleRow } from "./schedule-row.ts";
-=======
 import { ALL_CALLS, type RolloutRow, type RolloutVersion } from "./rollout-row.ts";
->>>>>>> 831a8c4 (Rollouts: canary, judged by the calls of all nodes against the version before, and turned back by itself)
+import type { ResolvedSchedule, ScheduleRow } from "./schedule-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
 export interface InstanceStatus {
@@ -139,7 +135,6 @@ function withAwaited(
   return status.active >= status.want || waitsFor.length === 0 ? status : { ...status, waitsFor };
 }
 
-<<<<<<< HEAD
 function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: ScheduleRow | undefined): ScheduleStatus {
   if (row === undefined || row.state === "waiting") return schedule;
   const { state, tickMs: tick, endedMs, error } = row;
@@ -147,11 +142,8 @@ function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: Sched
   return { ...schedule, last: { state, tick, ...ended, ...(error === undefined ? {} : { error }) } };
 }
 
-function rolloutStatusOf({ strategy, stage, target, previous, sinceMs, reason }: RolloutRow): RolloutStatus {
-=======
 function rolloutStatusOf(row: RolloutRow): RolloutStatus {
   const { strategy, stage, target, previous, targetShare, sinceMs, reason } = row;
->>>>>>> 831a8c4 (Rollouts: canary, judged by the calls of all nodes against the version before, and turned back by itself)
   const versionOf = ({ artifact, revision }: RolloutVersion): RolloutVersionStatus => ({ artifact, revision });
   const why = reason === undefined ? {} : { reason };
   const share = targetShare === undefined ? {} : { targetPercent: (targetShare * 100) / ALL_CALLS };
