@@ -1,13 +1,15 @@
 // Slow. `aether dev DIRECTORY` as somebody works with it: save, see, break, mend, stop, begin again.
 import { randomInt } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { SeededRandom } from "../../src/base/random.ts";
 import { findFreePorts } from "../../src/cli/demo/free-ports.ts";
 import { ask, eventually, NodeFleet, type AetherProcess } from "../support/node-fleet.ts";
 
+const SHOP = fileURLToPath(new URL("../../docs/examples/02-shop/", import.meta.url));
 const FILES = {
   "hall.yaml": `
 slices:
@@ -126,6 +128,34 @@ test("a slice that cannot start is told, and the version before it goes on", asy
   await edit(slice, 'start: () => { throw new RangeError("not today"); },', "");
   await says(dev, /^words redeployed/);
   await eventually("it answers", () => answers(api, "good morning one"));
+  expect(await dev.stop("SIGINT"), dev.transcript()).toEqual({ code: 0, signal: null });
+});
+
+test("the shop of the examples is developed on three nodes, its routes and mutual calls included", async () => {
+  const fleet = await NodeFleet.open();
+  const project = join(fleet.directory, "shop");
+  await cp(SHOP, project, { recursive: true });
+  const peer = await findFreePorts(6, new SeededRandom(randomInt(2 ** 31)));
+  const api = `http://127.0.0.1:${peer + 3}`;
+  const dev = fleet.run(["dev", "shop", "--dir", join(fleet.directory, "data"),
+    "--peer-port", String(peer), "--api-port", String(peer + 3)]);
+  await says(dev, /^shop deployed \(orders, pricing, inventory, notifications\) in \d+ ms$/);
+  const preview = (): Promise<unknown> => ask(`${api}/shop/prices/chair`).then(({ body }) => body);
+  await eventually("a price", async () => {
+    expect(await preview()).toMatchObject({ currency: "EUR" });
+    return true;
+  });
+  await edit(join(project, "shop.yaml"), "currency: EUR", "currency: SEK");
+  await says(dev, /^orders redeployed in \d+ ms$/);
+  await eventually("the new config", async () => {
+    expect(await preview()).toMatchObject({ currency: "SEK" });
+    return true;
+  });
+  const slice = join(project, "orders/slice.ts");
+  for (const round of [1, 2, 3]) {
+    await save(slice, `${await readFile(slice, "utf8")}console.log("round ${round}");\n`);
+    process.stdout.write(`aether dev of the shop: ${await says(dev, /^orders redeployed in \d+ ms$/)}\n`);
+  }
   expect(await dev.stop("SIGINT"), dev.transcript()).toEqual({ code: 0, signal: null });
 });
 

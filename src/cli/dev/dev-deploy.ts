@@ -176,7 +176,8 @@ class DevDeploy {
   private exactly({ file, document, name }: DevBlueprint): DevBlueprint["document"] {
     const slices = Object.entries(document.slices).map(([slice, wanted]) => {
       try {
-        return [slice, { ...wanted, artifact: this.builds.resolve(wanted.artifact) ?? wanted.artifact }] as const;
+        const artifact = this.builds.resolve(wanted.artifact);
+        return [slice, artifact === undefined ? wanted : { ...wanted, artifact, rollout: allAtOnce(wanted) }] as const;
       } catch (error) {
         const { code, message } = toAetherError(error);
         throw new AetherError(code, `${relative(this.options.io.cwd, file)}: slice ${slice}: ${message}`);
@@ -229,6 +230,11 @@ class DevDeploy {
 }
 
 type Slices = DevBlueprint["document"]["slices"];
+
+/** Who waits for a change has no use for one instance after the other, or for a version that is kept for a while. */
+function allAtOnce({ instances }: Slices[string]): Slices[string]["rollout"] {
+  return { strategy: "rolling", surge: Math.max(1, instances), unavailable: 0 };
+}
 
 /** For example `orders, pricing redeployed`. */
 function doneText(name: string, now: Slices, served: string | undefined): string {
