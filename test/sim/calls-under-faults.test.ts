@@ -48,7 +48,12 @@ function createSlices(runs: Map<string, number>, effect: MethodEffect): readonly
     create: () => defineSlice({
       contract: front,
       uses: { back },
-      methods: { write: (input, ctx) => ctx.uses.back.write(input) },
+      methods: {
+        write: (input, ctx) => {
+          const { idempotencyKey: key } = ctx;
+          return ctx.uses.back.write(input, key === undefined ? {} : { idempotencyKey: `${key}/back` });
+        },
+      },
     }),
   });
   return [backSlice, frontSlice];
@@ -61,6 +66,20 @@ async function write(cluster: TestCluster, id: string): Promise<Told> {
   } catch (error) {
     if (!(error instanceof AetherError) || error.outcome === undefined) throw error;
     return error.outcome;
+  }
+}
+
+/** Asks again, with the same key, as long as that may help. */
+async function writeOnce(cluster: TestCluster, id: string): Promise<Told> {
+  for (let left = 10; ; left--) {
+    try {
+      await cluster.slice(front).write({ id }, { idempotencyKey: id });
+      return "ok";
+    } catch (error) {
+      if (!(error instanceof AetherError) || error.outcome === undefined) throw error;
+      if (left === 0 || error.code === "E_HANDLER" || error.details["isFinal"] === true) return "unknown";
+    }
+    await cluster.advance(500);
   }
 }
 
@@ -110,7 +129,14 @@ async function runsAsWanted(cluster: TestCluster): Promise<boolean> {
   return true;
 }
 
-async function play(seed: number, effect: MethodEffect, disturb: Disturb): Promise<Played> {
+interface Game {
+  readonly effect: MethodEffect;
+  readonly disturb: Disturb;
+  /** How a writer writes. */
+  readonly write?: typeof write;
+}
+
+async function play(seed: number, { effect, disturb, write: ask = write }: Game): Promise<Played> {
   const runs = new Map<string, number>();
   const told = new Map<string, Told>();
   await using cluster = await createTestCluster({
@@ -130,7 +156,7 @@ async function play(seed: number, effect: MethodEffect, disturb: Disturb): Promi
   const keepWriting = async (writer: number): Promise<void> => {
     for (let count = 0; !isOver; count++) {
       const name = `${writer}-${count}`;
-      told.set(name, await write(cluster, name));
+      told.set(name, await ask(cluster, name));
       await cluster.advance(20);
     }
   };
@@ -155,29 +181,36 @@ function countOf(told: Played["told"], wanted: Told): number {
 }
 
 test.each(SEEDS)("what a caller is told of a write is what happened, and all runs again (seed %i)", async (seed) => {
-  const played = await play(seed, "write", breakThings);
+  const played = await play(seed, { effect: "write", disturb: breakThings });
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBeGreaterThan(300);
   expect(countOf(played.told, "unknown")).toBeGreaterThan(0);
 });
 
+test.each(SEEDS)("with keys writes are repeated, and none runs twice (seed %i, K1, K2, K3)", async (seed) => {
+  const played = await play(seed, { effect: "write", disturb: breakThings, write: writeOnce });
+  expect(wronglyTold(played)).toEqual([]);
+  expect([...played.runs.values()].every((count) => count === 1)).toBe(true);
+  expect(countOf(played.told, "ok")).toBeGreaterThan(200);
+});
+
 test("such faults make what may happen twice happen twice", async () => {
   for (const seed of SEEDS) {
-    const { runs, told } = await play(seed, "idempotent", breakThings);
+    const { runs, told } = await play(seed, { effect: "idempotent", disturb: breakThings });
     if ([...runs].some(([name, count]) => count > 1 && told.get(name) === "ok")) return;
   }
   expect.fail("no call was tried again after it had run: the faults reach nothing");
 });
 
 test.each(SEEDS)("while every node restarts in order, one after the other, no call fails (seed %i)", async (seed) => {
-  const played = await play(seed, "write", restartEach);
+  const played = await play(seed, { effect: "write", disturb: restartEach });
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBe(played.told.size);
   expect(played.told.size).toBeGreaterThan(300);
 });
 
 test.each(SEEDS)("after a power cut of all nodes everything runs again within 30 s (seed %i)", async (seed) => {
-  const played = await play(seed, "write", cutThePower);
+  const played = await play(seed, { effect: "write", disturb: cutThePower });
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBeGreaterThan(50);
 });

@@ -51,7 +51,11 @@ export class SimClock implements Clock {
         reject(signal.reason as Error);
         return;
       }
-      const timer = this.setTimer(delayMs, resolve);
+      const timer = this.setTimer(delayMs, () => {
+        // A loop that sleeps often has one signal for all of it.
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      });
       const onAbort = (): void => {
         timer.cancel();
         reject(signal?.reason as Error);
