@@ -10,7 +10,7 @@ import { TaskScope } from "../base/task-scope.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
 import { unchanged } from "../kvstore/core/guards.ts";
-import { formatKey, LEADER_KEY, type KeyText } from "../kvstore/core/key.ts";
+import { formatKey, LEADER_KEY, parseKey, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare, Op } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { InstanceRow } from "../slices/core/instance-row.ts";
@@ -38,7 +38,7 @@ export interface ClusterDeploymentPorts {
   readonly views: ClusterViews;
   readonly leadership: Pick<LeadershipService, "isLeader" | "fence" | "current" | "onChange">;
   readonly tallies: Pick<CallTallies, "sumOf">;
-  readonly membership: Pick<MembershipService, "nodes" | "goneCandidates" | "rowOf" | "onChange">;
+  readonly membership: Pick<MembershipService, "nodes" | "goneCandidates" | "rowOf" | "onChange" | "isMember">;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -135,6 +135,7 @@ export class ClusterDeploymentManager {
     const term = await this.currentTerm(signal);
     if (term === undefined) return FULL_ROUND_EVERY_MS;
     await this.declareGone(term, signal);
+    await this.forgetIntents(term, signal);
     if (!(await this.seesAll(term))) return VIEWS_POLL_MS;
     if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
     this.forgetOldRows(term);
@@ -200,6 +201,20 @@ export class ClusterDeploymentManager {
       if (found === undefined || found.value.state === "gone") continue;
       if (!this.holds(term)) return;
       await this.confined(term, { command: "declare gone", node }, signal, () => this.writeGone(term, found, signal));
+    }
+  }
+
+  /** What was wanted of a node that was removed must not await another one that comes under its name. */
+  private async forgetIntents(term: Term, signal: AbortSignal): Promise<void> {
+    for (const { text, modRevision } of this.ports.views.intents.rowsInKeyOrder()) {
+      const key = parseKey(text);
+      if (key.kind !== "node-intent" || this.ports.membership.isMember(key.node)) continue;
+      if (!this.holds(term)) return;
+      const { node } = key;
+      await this.confined(term, { command: "forget intent", node }, signal, async () => {
+        const then: readonly Op[] = [{ kind: "delete", key: text }];
+        await this.write(term, signal, { compare: [unchanged(text, modRevision)], then });
+      });
     }
   }
 

@@ -166,7 +166,8 @@ export class MembershipService {
     return this.ports.group.membership().members;
   }
 
-  private isMember(node: NodeId): boolean {
+  /** Whether it belongs to the cluster, be it there now or not. */
+  isMember(node: NodeId): boolean {
     const { members } = this;
     // A node that is joining knows nothing of the others yet.
     return members.length === 0 || members.some((member) => member.node === node);

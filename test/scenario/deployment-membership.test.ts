@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { parseNodeId } from "../../src/base/ids.ts";
+import { formatKey } from "../../src/kvstore/core/key.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
 
@@ -29,6 +30,25 @@ test("the instances of a removed node move at once, although it still runs", asy
   expect(await world.until(() => isWholeOn("n1", "n2"), 5_000)).toBeLessThan(3_000);
   expect(world.node("n1").services.membership.isServing(parseNodeId("n3"))).toBe(false);
   expect(world.dutyOf("gone")).toEqual(["n3"]);
+});
+
+test("a drained node that is removed leaves no wish behind: another one of its name is on duty", async () => {
+  const n3 = parseNodeId("n3");
+  await world.settled(world.node("n1").services.intents.drain(n3, { isForced: false }));
+  await world.until(() => world.dutyOf("drained").includes("n3"), 20_000);
+  await world.kill("n3");
+  await world.until(() => world.dutyOf("gone").includes("n3"), 10_000);
+  // It waits for it as long as it may come back.
+  await world.clock.advance(15_000);
+  const intent = formatKey({ kind: "node-intent", node: n3 });
+  const read = async () => (await world.settled(world.local.kv.get(intent, { consistency: "local" }))).entry?.value;
+  expect(await read()).toEqual({ want: "drained" });
+  world.setMembers(["n1", "n2"]);
+  await world.clock.advance(1_000);
+  expect(await read()).toBeUndefined();
+  world.setMembers(["n1", "n2", "n3"]);
+  world.start("n3");
+  await world.until(() => world.dutyOf("on-duty").length === 3, 5_000);
 });
 
 test("a leader that is removed gives the lead to a voter", async () => {
