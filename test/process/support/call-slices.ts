@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import { z } from "zod";
 import { encodeArchive } from "../../../src/slices/core/archive.ts";
-import type { ManifestMethod, ManifestUse } from "../../../src/slices/core/manifest.ts";
+import type { Manifest, ManifestMethod, ManifestUse } from "../../../src/slices/core/manifest.ts";
 import { ask, eventually, type FleetOptions, NodeFleet } from "../../support/node-fleet.ts";
 import { sampleManifest } from "../../unit/slices-build/sample-artifacts.ts";
 
@@ -21,6 +21,7 @@ export interface HandmadeSlice {
   readonly uses?: Readonly<Record<string, ManifestUse & { readonly methods: Readonly<Record<string, string>> }>>;
   /** Methods by the topics that they handle. */
   readonly on?: Readonly<Record<string, string>>;
+  readonly schedules?: Manifest["schedules"];
   /** Text in front, and further fields of the definition. */
   readonly head?: string;
   readonly rest?: string;
@@ -72,7 +73,9 @@ function archiveOf(slice: HandmadeSlice): Uint8Array<ArrayBuffer> {
   const methods = Object.entries(slice.methods).map(([name, { effect, timeoutMs = TIMEOUT_MS }]) =>
     [name, { effect, timeoutMs, input: {}, output: {} }] as const);
   const topics = slice.on === undefined ? {} : { on: slice.on };
-  return new Uint8Array(encodeArchive({ ...manifest, methods: Object.fromEntries(methods), ...topics }, bundle));
+  const schedules = slice.schedules === undefined ? {} : { schedules: slice.schedules };
+  const whole = { ...manifest, methods: Object.fromEntries(methods), ...topics, ...schedules };
+  return new Uint8Array(encodeArchive(whole, bundle));
 }
 
 /** Three nodes; each has the label `name`, and `side`: the last one calls, the others are hosts. */
