@@ -4,6 +4,7 @@ import { AetherError } from "../base/errors.ts";
 import type { CallOptions } from "../env/env.ts";
 import { INSTANCES_MAX } from "../sdk/blueprint.ts";
 import { nameSchema } from "../sdk/name.ts";
+import { unavailableMax } from "../sdk/rollout.ts";
 import type { BlueprintStore } from "./blueprint-store.ts";
 import type { ResolvedBlueprint } from "./core/blueprint.ts";
 import type { LinesPage, LinesQuery } from "./core/recent-lines.ts";
@@ -60,7 +61,7 @@ export class SliceService {
 
   /**
    * Another number of instances, as a new revision of the slice's blueprint; everything else stays, `minAvailable`
-   * too unless it would be more than there are instances.
+   * too unless it would be more than there are instances, or than its rollouts may leave of them.
    * @throws AetherError E_INVALID, E_NOT_FOUND
    */
   async scale(slice: string, instances: number, options: CallOptions = {}): Promise<ScaledSlice> {
@@ -72,7 +73,7 @@ export class SliceService {
     const edit = (slices: ResolvedBlueprint["slices"]): ResolvedBlueprint["slices"] => {
       const found = slices[slice];
       if (found === undefined) throw unknownSlice(slice);
-      minAvailable = Math.min(found.minAvailable, instances);
+      minAvailable = Math.min(found.minAvailable, Math.max(0, instances - unavailableMax(found.rollout)));
       return { ...slices, [slice]: { ...found, instances, minAvailable } };
     };
     const { revision } = await this.ports.blueprints.change(blueprint, edit, options);

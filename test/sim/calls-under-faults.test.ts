@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { AetherError } from "../../src/base/errors.ts";
 import { SeededRandom, type Random } from "../../src/base/random.ts";
+import type { BlueprintInput } from "../../src/sdk/blueprint.ts";
 import { defineContract, defineSlice, method, type MethodEffect } from "../../src/sdk/index.ts";
 import { createTestCluster, inlineSlice, type TestCluster, type TestSlice } from "../../src/testkit/index.ts";
 
@@ -100,6 +101,39 @@ const restartEach: Disturb = async (cluster) => {
   }
 };
 
+const ROLLOUTS: readonly NonNullable<BlueprintInput["slices"][string]["rollout"]>[] = [
+  { strategy: "rolling" },
+  { strategy: "blue-green", bakeMs: 1_000 },
+  { strategy: "canary", steps: [20, 100], stepMs: 1_000, minCalls: 20 },
+];
+
+/** Both slices, of a version that their variables make: all versions do the same. */
+function pairOf(more: Partial<BlueprintInput["slices"][string]>): BlueprintInput & { readonly name: string } {
+  return {
+    name: "pair",
+    slices: {
+      front: { artifact: "test:front:1.0.0", instances: INSTANCES.front, ...more },
+      back: { artifact: "test:back:1.0.0", instances: INSTANCES.back, ...more },
+    },
+  };
+}
+
+const rollOutEach: Disturb = async (cluster) => {
+  for (const rollout of ROLLOUTS) {
+    await cluster.apply(pairOf({ rollout, variables: { HOW: rollout.strategy } }));
+    await cluster.advance(1_000);
+    await cluster.until(() => runsAsWanted(cluster), 30_000);
+  }
+};
+
+const rollOutAndBreak: Disturb = async (cluster, random) => {
+  for (const rollout of ROLLOUTS) {
+    await cluster.apply(pairOf({ rollout, variables: { HOW: rollout.strategy } }));
+    await breakSomething(cluster, random);
+    await breakSomething(cluster, random);
+  }
+};
+
 const cutThePower: Disturb = async (cluster) => {
   await cluster.advance(1_000);
   for (const node of cluster.nodes) cluster.kill(node);
@@ -144,13 +178,7 @@ async function play(seed: number, { effect, disturb, write: ask = write }: Game)
     seed,
     time: "virtual",
     slices: createSlices(runs, effect),
-    blueprint: {
-      name: "pair",
-      slices: {
-        front: { artifact: "test:front:1.0.0", instances: INSTANCES.front },
-        back: { artifact: "test:back:1.0.0", instances: INSTANCES.back },
-      },
-    },
+    blueprint: pairOf({}),
   });
   let isOver = false;
   const keepWriting = async (writer: number): Promise<void> => {
@@ -207,6 +235,19 @@ test.each(SEEDS)("while every node restarts in order, one after the other, no ca
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBe(played.told.size);
   expect(played.told.size).toBeGreaterThan(300);
+});
+
+test.each(SEEDS.slice(0, 3))("while versions come and go, in each way, no call fails (seed %i)", async (seed) => {
+  const played = await play(seed, "write", rollOutEach);
+  expect(wronglyTold(played)).toEqual([]);
+  expect(countOf(played.told, "ok")).toBe(played.told.size);
+  expect(played.told.size).toBeGreaterThan(300);
+});
+
+test.each(SEEDS.slice(0, 3))("with failing nodes in rollouts callers are told the truth (seed %i)", async (seed) => {
+  const played = await play(seed, "write", rollOutAndBreak);
+  expect(wronglyTold(played)).toEqual([]);
+  expect(countOf(played.told, "ok")).toBeGreaterThan(100);
 });
 
 test.each(SEEDS)("after a power cut of all nodes everything runs again within 30 s (seed %i)", async (seed) => {

@@ -51,6 +51,15 @@ describe("scaling a slice", () => {
     expect(await serviceOf().scale("orders", 0)).toMatchObject({ minAvailable: 0, revision: 4 });
   });
 
+  test("leaves its rollouts the room that they have by the blueprint", async () => {
+    const rollout = { strategy: "rolling", surge: 0, unavailable: 1 } as const;
+    await blueprints.apply("shop", { slices: {
+      orders: { artifact: "demo:orders@^1.0.0", instances: 4, minAvailable: 3, rollout },
+    } });
+    expect(await serviceOf().scale("orders", 3)).toMatchObject({ instances: 3, minAvailable: 2 });
+    expect(await serviceOf().scale("orders", 0)).toMatchObject({ instances: 0, minAvailable: 0 });
+  });
+
   test("to what it is already writes nothing", async () => {
     expect(await serviceOf().scale("orders", 4)).toMatchObject({ revision: 1 });
     expect((await blueprints.get("shop")).revision).toBe(1);
