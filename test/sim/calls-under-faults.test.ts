@@ -238,14 +238,14 @@ test.each(SEEDS)("while every node restarts in order, one after the other, no ca
 });
 
 test.each(SEEDS.slice(0, 3))("while versions come and go, in each way, no call fails (seed %i)", async (seed) => {
-  const played = await play(seed, "write", rollOutEach);
+  const played = await play(seed, { effect: "write", disturb: rollOutEach });
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBe(played.told.size);
   expect(played.told.size).toBeGreaterThan(300);
 });
 
 test.each(SEEDS.slice(0, 3))("with failing nodes in rollouts callers are told the truth (seed %i)", async (seed) => {
-  const played = await play(seed, "write", rollOutAndBreak);
+  const played = await play(seed, { effect: "write", disturb: rollOutAndBreak });
   expect(wronglyTold(played)).toEqual([]);
   expect(countOf(played.told, "ok")).toBeGreaterThan(100);
 });
