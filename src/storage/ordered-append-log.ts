@@ -33,6 +33,7 @@ export class OrderedAppendLog implements AppendLog {
     const log = new OrderedAppendLog(store);
     try {
       await log.load();
+      if (!Number.isSafeInteger(log.first) || !Number.isSafeInteger(log.last)) throw miscounted(log);
     } catch (error) {
       await store.close();
       throw error;
@@ -105,5 +106,13 @@ function missing(expected: number, found: number): AetherError {
     "E_DATA_CORRUPT",
     `the journal misses record ${expected} (found ${found}): this voter cannot know what it had promised. Keep the ` +
       "directory for analysis and restore the disk it was on",
+  );
+}
+
+/** Counting would not get on from there: whoever went through the records would never end. */
+function miscounted({ first, last }: OrderedAppendLog): AetherError {
+  return new AetherError(
+    "E_DATA_CORRUPT",
+    `the log says that it has the records ${first} to ${last}: keep the directory for analysis and replace the node`,
   );
 }
