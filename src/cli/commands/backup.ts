@@ -2,8 +2,9 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
+import { untilInterrupt } from "../interrupt.ts";
 import { openSession, type Session } from "../options.ts";
-import { megabytes, progressTo, type TargetFlags, targetOf, type Target, untilInterrupt } from "./new-directory.ts";
+import { megabytes, progressTo, type TargetFlags, targetOf, type Target } from "./new-directory.ts";
 
 const BACKUP_HELP = `
 The folder is made, or must be empty. The backup is of one revision, with everything that was acknowledged before it

@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import type { CliIo } from "../cli-io.ts";
+import { followUntilInterrupt } from "../interrupt.ts";
 import { followChanges } from "../kv-follow.ts";
 import { openSession, type Session } from "../options.ts";
 import type { ReceivedEvent } from "../sse.ts";
@@ -160,18 +161,10 @@ function addWatch(kv: Command, io: CliIo): void {
     .addHelpText("after", "\nExamples:\n  $ aether kv watch data/orders/ --json\n  $ aether kv watch --from 1200")
     .action(async (prefix: string, { from }: { readonly from?: number }, command: Command) => {
       const session = openSession(command, io);
-      const stop = new AbortController();
-      const release = io.onInterrupt(() => stop.abort());
-      try {
-        await followChanges(session, { prefix, from, signal: stop.signal }, (events) => {
+      await followUntilInterrupt(io, (signal) =>
+        followChanges(session, { prefix, from, signal }, (events) => {
           for (const event of events) printChange(session, event);
-        });
-      } catch (error) {
-        // Ctrl-C is how a watch is meant to end.
-        if (!stop.signal.aborted) throw error;
-      } finally {
-        release();
-      }
+        }));
     });
 }
 

@@ -31,16 +31,6 @@ export async function targetOf({ config, dataDir, cluster }: TargetFlags, what: 
   throw new UsageError(`say which node is ${what}: --config FILE, or --data-dir DIRECTORY and --cluster NAME`);
 }
 
-export async function untilInterrupt<T>(io: CliIo, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const stop = new AbortController();
-  const release = io.onInterrupt(() => stop.abort());
-  try {
-    return await act(stop.signal);
-  } finally {
-    release();
-  }
-}
-
 /** A line on stderr now and then. */
 export function progressTo(io: CliIo, what: string): (rows: number, bytes: number) => void {
   let saidMs = io.nowMs();

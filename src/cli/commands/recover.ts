@@ -3,9 +3,10 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../../base/units.ts";
 import type { CliIo } from "../cli-io.ts";
+import { untilInterrupt } from "../interrupt.ts";
 import { openSession, type Session } from "../options.ts";
 import { UsageError } from "../usage-error.ts";
-import { progressTo, type Target, type TargetFlags, targetOf, untilInterrupt } from "./new-directory.ts";
+import { progressTo, type Target, type TargetFlags, targetOf } from "./new-directory.ts";
 
 const RECOVER_HELP = `
 For a cluster that has lost a majority of its voters for good. From the data directory of ONE stopped node it makes the

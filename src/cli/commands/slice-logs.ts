@@ -1,6 +1,7 @@
 // Owns: `aether slice logs`: what the instances of a slice say, from all nodes, once or until Ctrl-C.
 import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
+import { followUntilInterrupt } from "../interrupt.ts";
 import { openSession, type Session } from "../options.ts";
 import { printable } from "../printable.ts";
 import { SliceLines, type SliceLine } from "../slice-lines.ts";
@@ -32,26 +33,13 @@ export function addLogsCommand(slice: Command, io: CliIo): void {
     .action(async (name: string, flags: LogsFlags, command: Command) => {
       const session = openSession(command, io);
       const lines = new SliceLines(io, session.api, name);
-      showAll(session, (await lines.read(flags.lines)).slice(-flags.lines));
-      if (flags.follow === true) await follow(session, lines);
+      const showLatest = async (): Promise<void> =>
+        showAll(session, (await lines.read(flags.lines)).slice(-flags.lines));
+      if (flags.follow !== true) return showLatest();
+      await followUntilInterrupt(io, async (signal) => {
+        for (await showLatest(); ; showAll(session, await lines.read(LINES_MAX))) await io.sleep(POLL_MS, signal);
+      });
     });
-}
-
-async function follow(session: Session, lines: SliceLines): Promise<void> {
-  const { io } = session;
-  const stop = new AbortController();
-  const release = io.onInterrupt(() => stop.abort());
-  try {
-    for (;;) {
-      await io.sleep(POLL_MS, stop.signal);
-      showAll(session, await lines.read(LINES_MAX));
-    }
-  } catch (error) {
-    // Ctrl-C is how following is meant to end.
-    if (!stop.signal.aborted) throw error;
-  } finally {
-    release();
-  }
 }
 
 function showAll(session: Session, lines: readonly SliceLine[]): void {
