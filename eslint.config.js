@@ -7,7 +7,7 @@ const ENVIRONMENT_ADVICE = "Only src/node/config.ts, its main and src/cli read t
 const WAIT_ADVICE = "Tests wait for events or for virtual time, never for time to pass.";
 
 /** Where the outside world is allowed in: adapters, the node's roof, the command line, a worker's own main. */
-const OUTSIDE_WORLD = ["src/**/*-adapter.ts", "src/node/**", "src/cli/**", "src/slices/worker-main.ts"];
+const OUTSIDE_WORLD = ["src/**/*-adapter.ts", "src/node/**", "src/cli/**", "src/slices/worker/worker-main.ts"];
 
 const noPlainErrors = {
   selector: "ThrowStatement > :matches(NewExpression, CallExpression)[callee.name=/^(Range|Type|Syntax|Eval)?Error$/]",

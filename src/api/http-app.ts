@@ -3,7 +3,7 @@ import { Hono } from "hono";
 import { AssertionError, unreachable } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
-import { allowedOf } from "../cluster/core/match-route.ts";
+import { allowedOf } from "../cluster/endpoints/core/match-route.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import { ApiRequest, sentPath, type HttpBindings, type HttpContext } from "./api-request.ts";

@@ -6,10 +6,10 @@ import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
-import type { RouteMatch } from "../cluster/core/match-route.ts";
+import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
 import type { RouteRow } from "../slices/core/route-row.ts";
-import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
+import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 
 export type ApiEnv = Pick<Env, "clock" | "telemetry">;
 

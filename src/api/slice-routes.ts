@@ -1,5 +1,5 @@
 // Owns: answering HTTP routes that slices declare: from path, query and body to the input of one call.
-// Does not own: which route a request has (cluster/route-table.ts), what the call does, the API's own routes.
+// Does not own: which route a request has (cluster/endpoints/route-table.ts), what the call does, the API's own routes.
 import { unreachable } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
 import { parseRoute } from "../sdk/route.ts";

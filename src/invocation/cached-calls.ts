@@ -3,13 +3,13 @@
 // Does not own: the calls themselves (invoker.ts), how answers are kept (core/response-cache.ts).
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
-import type { EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Counter, Telemetry } from "../env/telemetry.ts";
 import type { MethodPolicy } from "../sdk/method-policy.ts";
 import { withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, toPlain } from "../slices/core/plain-data.ts";
-import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/outgoing-calls.ts";
+import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import { digestOfInput } from "./core/call-record.ts";
 import { isUsableTimeout } from "./core/deadline.ts";
 import { ResponseCache, type CachePlace } from "./core/response-cache.ts";

@@ -1,9 +1,9 @@
 // Owns: putting this area together: what calls out and what answers share one channel.
 import type { NodeId } from "../base/ids.ts";
-import type { EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
-import type { RunningInstances } from "../slices/running-instances.ts";
+import type { RunningInstances } from "../slices/host/running-instances.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { InvocationConfig } from "./invocation-config.ts";
 import { Invoker, type InvokerEnv } from "./invoker.ts";

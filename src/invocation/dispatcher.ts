@@ -2,7 +2,7 @@
 // gives up or its connection is lost. Does not own: what runs them (RunningInstances).
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
-import type { IncomingReply, RunningInstances } from "../slices/running-instances.ts";
+import type { IncomingReply, RunningInstances } from "../slices/host/running-instances.ts";
 import type { CallRequest } from "./core/call-codec.ts";
 import type { RpcChannel } from "./rpc-channel.ts";
 

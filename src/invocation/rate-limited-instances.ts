@@ -1,11 +1,11 @@
 // Owns: the rates that contracts allow, kept by the instances of this node: each has its share of what all have.
 // Does not own: the arithmetic (core/token-bucket.ts), what a caller does about a refusal (core/retry-policy.ts).
 import { AetherError } from "../base/errors.ts";
-import type { EndpointLookup } from "../cluster/endpoint-lookup.ts";
+import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { Clock } from "../env/clock.ts";
 import type {
   HostedInstances, HostedMethod, IncomingCall, IncomingReply, InstanceKey,
-} from "../slices/running-instances.ts";
+} from "../slices/host/running-instances.ts";
 import { levelAt, shareOf, takeToken, type Bucket, type Rate } from "./core/token-bucket.ts";
 
 export interface RateLimitedInstancesPorts {

@@ -4,7 +4,7 @@ import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { Clock } from "../env/clock.ts";
-import type { IncomingReply } from "../slices/running-instances.ts";
+import type { IncomingReply } from "../slices/host/running-instances.ts";
 import type { AttemptResult } from "./core/attempt-verdict.ts";
 import type { CallRequest } from "./core/call-codec.ts";
 import type { RpcChannel } from "./rpc-channel.ts";

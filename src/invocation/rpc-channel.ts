@@ -5,7 +5,7 @@ import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
-import type { IncomingReply } from "../slices/running-instances.ts";
+import type { IncomingReply } from "../slices/host/running-instances.ts";
 import {
   encodeCallMessage, encodeUntrustedReply, parseCallMessage, type CallMessage, type CallRequest,
 } from "./core/call-codec.ts";

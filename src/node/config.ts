@@ -7,11 +7,11 @@ import { ApiConfig } from "../api/config.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
 import { MiB } from "../base/units.ts";
-import { DeploymentConfig } from "../cluster/deployment-config.ts";
+import { DeploymentConfig } from "../cluster/deployment/deployment-config.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
-import { ArtifactsConfig } from "../cluster/artifact-collector.ts";
+import { ArtifactsConfig } from "../cluster/leadership/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
-import { RuntimeConfig } from "../slices/runtime-config.ts";
+import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { SourcesConfig } from "../slices/sources/sources-config.ts";
 import { checkTimeLimits } from "./time-limits.ts";
 

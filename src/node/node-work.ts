@@ -12,18 +12,18 @@ import { IdempotentInstances } from "../invocation/idempotency/idempotent-instan
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
-import type { BlobCache } from "../slices/blob-cache.ts";
-import { BlueprintStore } from "../slices/blueprint-store.ts";
-import type { BundleFiles } from "../slices/bundle-files-adapter.ts";
-import type { OutgoingCalls } from "../slices/outgoing-calls.ts";
-import { ArtifactRepository } from "../slices/repository.ts";
+import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
+import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
+import type { BundleFiles } from "../slices/host/bundle-files-adapter.ts";
+import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
+import { ArtifactRepository } from "../slices/artifacts/repository.ts";
 import type { ArtifactSource } from "../slices/sources/artifact-source.ts";
 import { ArtifactSources } from "../slices/sources/artifact-sources.ts";
 import { openKvService } from "../slices/services/kv-service.ts";
 import { openLeaseService } from "../slices/services/lease-service.ts";
 import { openTopicService } from "../slices/services/topic-service.ts";
-import type { RuntimeConfig } from "../slices/runtime-config.ts";
-import { SliceStore } from "../slices/slice-store.ts";
+import type { RuntimeConfig } from "../slices/host/runtime-config.ts";
+import { SliceStore } from "../slices/host/slice-store.ts";
 
 export type NodeWorkEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
 

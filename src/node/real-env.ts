@@ -6,7 +6,7 @@ import type { Telemetry } from "../env/telemetry.ts";
 import type { WorkersPort } from "../env/workers.ts";
 import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
 import { createWsNetwork } from "../net/ws-adapter.ts";
-import { createThreadWorkers } from "../slices/thread-adapter.ts";
+import { createThreadWorkers } from "../slices/host/thread-adapter.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
 import { takeOverLevelLog } from "../storage/level-log-adapter.ts";
 import { createMemoryStorePort } from "../storage/memory-store.ts";

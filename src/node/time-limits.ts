@@ -3,9 +3,9 @@
 import type { ApiConfig } from "../api/config.ts";
 import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
-import type { DeploymentConfig } from "../cluster/deployment-config.ts";
-import { CALLERS_KNOW_MS_MAX, GIVE_UP_WRITE_MS } from "../cluster/node-deployment-manager.ts";
-import type { RuntimeConfig } from "../slices/runtime-config.ts";
+import type { DeploymentConfig } from "../cluster/deployment/deployment-config.ts";
+import { CALLERS_KNOW_MS_MAX, GIVE_UP_WRITE_MS } from "../cluster/deployment/node-deployment-manager.ts";
+import type { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { LAST_RECORDS_MS_MAX } from "./node-work.ts";
 
 /** An orderly stop gets at least this; more where the limits of its parts need more. */

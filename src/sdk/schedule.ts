@@ -1,5 +1,5 @@
 // Owns: what a slice may say about when its methods run by themselves.
-// Does not own: what a cron expression means (slices/cron-adapter.ts), running them (cluster/schedules).
+// Does not own: what a cron expression means (slices/blueprints/cron-adapter.ts), running them (cluster/schedules).
 import { z } from "zod";
 import { nameSchema } from "./name.ts";
 

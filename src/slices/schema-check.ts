@@ -2,7 +2,7 @@
 // pass in (`z.input`), so that each side can parse it. Runs inside the worker.
 import type { ErrorDetails } from "../base/errors.ts";
 import { describeIssue, plainIssues } from "../base/schema-issues.ts";
-import type { ParseOutcome, SchemaShape } from "./slice-module.ts";
+import type { ParseOutcome, SchemaShape } from "./worker/slice-module.ts";
 
 export type Checked =
   | { readonly kind: "valid"; readonly data: unknown }

@@ -13,7 +13,7 @@ import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { openNodeWork, type NodeWork } from "../node/node-work.ts";
-import { RuntimeConfig } from "../slices/runtime-config.ts";
+import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import type { ProcessEnv } from "./sim/machine.ts";
 import { createSimTelemetry } from "./sim/sim-telemetry.ts";
 import { createSimWorkers } from "./sim/sim-workers.ts";

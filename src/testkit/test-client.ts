@@ -4,7 +4,7 @@ import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
 import type { CallOptions, Client, Contract, Method } from "../sdk/contract.ts";
 import type { CallFailureClass } from "../slices/core/call-failure.ts";
-import type { CallReply, OutgoingCalls } from "../slices/outgoing-calls.ts";
+import type { CallReply, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import type { World } from "./sim/world.ts";
 import type { WorldPump } from "./world-pump.ts";
 

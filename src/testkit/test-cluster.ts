@@ -11,7 +11,7 @@ import type { Client, Contract } from "../sdk/contract.ts";
 import { decodeArchive } from "../slices/core/archive.ts";
 import type { BlueprintStatus } from "../slices/core/blueprint-status.ts";
 import { parseInstanceRow, type InstanceRowState } from "../slices/core/instance-row.ts";
-import type { BlueprintRevision } from "../slices/blueprint-store.ts";
+import type { BlueprintRevision } from "../slices/blueprints/blueprint-store.ts";
 import { listRows } from "../slices/list-rows.ts";
 import { Machine, type ProcessEnv } from "./sim/machine.ts";
 import { SimNetwork } from "./sim/sim-network.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { parseNodeId } from "../../src/base/ids.ts";
-import { ownerOf, partitionOf } from "../../src/cluster/core/message-share.ts";
+import { ownerOf, partitionOf } from "../../src/cluster/topics/core/message-share.ts";
 import { ask, eventually, type NodeFleet } from "../support/node-fleet.ts";
 import { applySlices, callOver, createLabelledFleet, pushSlice, untilServed } from "./support/call-slices.ts";
 

@@ -2,8 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
-import type { CallReply, OutgoingCall } from "../../src/slices/outgoing-calls.ts";
-import type { IncomingReply } from "../../src/slices/running-instances.ts";
+import type { CallReply, OutgoingCall } from "../../src/slices/host/outgoing-calls.ts";
+import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
 import {
   bundleOf, NEVER, openFixture, runBundle, until, type Fixture,
 } from "../unit/slices-runtime/runtime-fixture.ts";

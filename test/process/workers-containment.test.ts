@@ -3,8 +3,8 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
-import type { IncomingReply } from "../../src/slices/running-instances.ts";
-import type { RuntimeConfig } from "../../src/slices/runtime-config.ts";
+import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
+import type { RuntimeConfig } from "../../src/slices/host/runtime-config.ts";
 import {
   NEVER, openFixture, runBundle, until, type Fixture,
 } from "../unit/slices-runtime/runtime-fixture.ts";

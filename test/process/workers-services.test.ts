@@ -6,7 +6,7 @@ import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { openKvService } from "../../src/slices/services/kv-service.ts";
 import { LEASES_PER_INSTANCE_MAX, openLeaseService } from "../../src/slices/services/lease-service.ts";
 import type { SliceServices } from "../../src/slices/services/slice-services.ts";
-import type { IncomingReply } from "../../src/slices/running-instances.ts";
+import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slices-runtime/runtime-fixture.ts";
 

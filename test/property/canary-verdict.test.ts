@@ -1,10 +1,10 @@
 // What a canary is judged by: counts that add up in any order, and verdicts that do not turn with fewer errors.
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { canaryVerdict } from "../../src/cluster/core/rollout/canary-verdict.ts";
+import { canaryVerdict } from "../../src/cluster/rollouts/core/canary-verdict.ts";
 import {
   addCall, addTallies, latencyP99Of, NO_CALLS, type VersionTally,
-} from "../../src/cluster/core/rollout/version-tally.ts";
+} from "../../src/cluster/rollouts/core/version-tally.ts";
 import { rolloutSchema, type CanarySettings } from "../../src/sdk/rollout.ts";
 
 const SETTINGS = rolloutSchema.parse({ strategy: "canary" }) as CanarySettings;

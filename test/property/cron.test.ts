@@ -1,7 +1,7 @@
 // Owns: that the moments of a schedule are those that a person would find by looking at every minute.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseCron } from "../../src/slices/cron-adapter.ts";
+import { parseCron } from "../../src/slices/blueprints/cron-adapter.ts";
 
 const MINUTE_MS = 60_000;
 const BEGIN_MS = Date.UTC(2026, 0, 1);

@@ -4,11 +4,11 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { AetherError } from "../../src/base/errors.ts";
-import { ArtifactRemoval } from "../../src/slices/artifact-removal.ts";
-import { BlueprintStore } from "../../src/slices/blueprint-store.ts";
+import { ArtifactRemoval } from "../../src/slices/artifacts/artifact-removal.ts";
+import { BlueprintStore } from "../../src/slices/blueprints/blueprint-store.ts";
 import { encodeArchive } from "../../src/slices/core/archive.ts";
 import type { Manifest } from "../../src/slices/core/manifest.ts";
-import { ArtifactRepository } from "../../src/slices/repository.ts";
+import { ArtifactRepository } from "../../src/slices/artifacts/repository.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { sampleArchive, sampleBundle, sampleManifest, type Sample } from "../unit/slices-build/sample-artifacts.ts";
 

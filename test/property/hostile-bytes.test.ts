@@ -11,7 +11,7 @@ import {
   parseNodeHello, parseNodeMessage, type ClientMessage,
 } from "../../src/api/protocol.ts";
 import { checkTxnCommand } from "../../src/api/core/txn-command.ts";
-import { encodeGossip, parseGossip } from "../../src/cluster/core/gossip.ts";
+import { encodeGossip, parseGossip } from "../../src/cluster/membership/core/gossip.ts";
 import { decodeRecord, encodeRecord } from "../../src/consensus/core/journal-record.ts";
 import { decodeMessages } from "../../src/consensus/core/message-codec.ts";
 import { decodeSnapshotMessage, encodeSnapshotMessage } from "../../src/consensus/core/snapshot-message.ts";

@@ -1,7 +1,7 @@
 // Owns: the promise of an idempotency key, whatever order callers, crashes and a failing store come in.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { IncomingReply } from "../../src/slices/running-instances.ts";
+import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
 import { KeyedWorld, type Fate, type KeyedNode } from "../support/keyed-world.ts";
 
 const KEYS = ["a", "b"];

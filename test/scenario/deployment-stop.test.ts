@@ -1,6 +1,6 @@
 // Real services of three nodes over one real store: a node that stops in order waits until its callers know.
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { CALLERS_KNOW_MS_MAX } from "../../src/cluster/node-deployment-manager.ts";
+import { CALLERS_KNOW_MS_MAX } from "../../src/cluster/deployment/node-deployment-manager.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
 

@@ -4,7 +4,7 @@
 import { toAetherError } from "../../src/base/errors.ts";
 import type { NodeId } from "../../src/base/ids.ts";
 import { ClusterViews } from "../../src/cluster/cluster-views.ts";
-import { LeadershipService } from "../../src/cluster/leadership-service.ts";
+import { LeadershipService } from "../../src/cluster/leadership/leadership-service.ts";
 import type { Group } from "../../src/consensus/group.ts";
 import type { GroupDriver } from "../../src/consensus/group-driver.ts";
 import type { Clock } from "../../src/env/clock.ts";

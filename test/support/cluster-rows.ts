@@ -2,8 +2,8 @@
 import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
 import { present } from "../../src/base/assert.ts";
 import { GiB, MiB } from "../../src/base/units.ts";
-import type { Labels, PlanNode } from "../../src/cluster/core/placement.ts";
-import type { PlanInput, PlanInstance } from "../../src/cluster/core/plan-types.ts";
+import type { Labels, PlanNode } from "../../src/cluster/deployment/core/placement.ts";
+import type { PlanInput, PlanInstance } from "../../src/cluster/deployment/core/plan-types.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "../../src/slices/core/blueprint.ts";
 import type { InstanceRow } from "../../src/slices/core/instance-row.ts";
 import { specDigestOf } from "../../src/slices/core/spec-digest.ts";

@@ -1,7 +1,7 @@
 // Owns: endpoints made by hand, for tests of calls that need no store.
 import { parseArtifactId, parseNodeId, type NodeId } from "../../src/base/ids.ts";
-import { EndpointIndex, type SliceSplit } from "../../src/cluster/endpoint-index.ts";
-import type { Endpoint, EndpointSet } from "../../src/cluster/endpoint-lookup.ts";
+import { EndpointIndex, type SliceSplit } from "../../src/cluster/endpoints/endpoint-index.ts";
+import type { Endpoint, EndpointSet } from "../../src/cluster/endpoints/endpoint-lookup.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
 
 /** An endpoint of `pricing.quote`, unless something else is said. */

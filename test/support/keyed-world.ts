@@ -9,10 +9,10 @@ import {
 } from "../../src/invocation/idempotency/idempotent-instances.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
 import type { HandlerCall, HostMessage } from "../../src/slices/core/worker-protocol.ts";
-import { InstanceCalls } from "../../src/slices/instance-calls.ts";
+import { InstanceCalls } from "../../src/slices/host/instance-calls.ts";
 import type {
   HostedInstances, HostedMethod, IncomingCall, IncomingReply,
-} from "../../src/slices/running-instances.ts";
+} from "../../src/slices/host/running-instances.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { createLocalKv, type LocalKv } from "./local-kv.ts";
 import { ManualClock } from "./manual-clock.ts";

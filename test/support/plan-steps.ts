@@ -1,10 +1,12 @@
 // Owns: plans carried out without a cluster: the rows after the leader's commands, and after the work of nodes.
 import { expect } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import type { LoadCommand, Plan, PlanInput, PlanInstance, PlanRollout } from "../../src/cluster/core/plan-types.ts";
-import type { PlanNode } from "../../src/cluster/core/placement.ts";
-import { plan } from "../../src/cluster/core/reconcile.ts";
-import { NO_CALLS } from "../../src/cluster/core/rollout/version-tally.ts";
+import type {
+  LoadCommand, Plan, PlanInput, PlanInstance, PlanRollout,
+} from "../../src/cluster/deployment/core/plan-types.ts";
+import type { PlanNode } from "../../src/cluster/deployment/core/placement.ts";
+import { plan } from "../../src/cluster/deployment/core/reconcile.ts";
+import { NO_CALLS } from "../../src/cluster/rollouts/core/version-tally.ts";
 import { nextState } from "../../src/slices/core/lifecycle.ts";
 
 const NO_TALLY = { target: NO_CALLS, previous: NO_CALLS };

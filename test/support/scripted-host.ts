@@ -1,8 +1,8 @@
 // Owns: an instance host without workers: its work takes time on the test's clock and fails where the script says so.
 import { AetherError } from "../../src/base/errors.ts";
 import type { Clock } from "../../src/env/clock.ts";
-import type { HostedState, InstanceHost, InstanceSpec, MethodSpec } from "../../src/slices/instance-host.ts";
-import type { InstanceKey } from "../../src/slices/running-instances.ts";
+import type { HostedState, InstanceHost, InstanceSpec, MethodSpec } from "../../src/slices/host/instance-host.ts";
+import type { InstanceKey } from "../../src/slices/host/running-instances.ts";
 
 export type HostStep = "load" | "activate" | "deactivate" | "unload";
 

@@ -1,11 +1,11 @@
 // Owns: how calls from this node to both versions of a canary went, what other nodes say of theirs, and the sum.
-// Does not own: the verdict (core/rollout/canary-verdict.ts), the sending (membership-service.ts).
+// Does not own: the verdict (core/canary-verdict.ts), the sending (membership-service.ts).
 //
 // Nothing is stored: counts belong to one state of the row of a rollout and begin anew with the next. A new leader has
 // the counts of all nodes a moment later; a node that restarts has lost its own, so a step may last longer, not less.
 import type { Digest, NodeId } from "../../base/ids.ts";
 import type { ClusterViews } from "../cluster-views.ts";
-import { addCall, addTallies, NO_CALLS, TALLIES_MAX, type RolloutTally } from "../core/rollout/version-tally.ts";
+import { addCall, addTallies, NO_CALLS, TALLIES_MAX, type RolloutTally } from "./core/version-tally.ts";
 
 /** What is known of one call that was tried. */
 export interface TriedCall {

@@ -15,12 +15,12 @@ import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { classOf } from "../../slices/core/call-failure.ts";
 import { parseScheduleRow, type ResolvedSchedule, type ScheduleRow } from "../../slices/core/schedule-row.ts";
-import { parseCron, type CronTimes } from "../../slices/cron-adapter.ts";
-import type { CallReply, OutgoingCalls } from "../../slices/outgoing-calls.ts";
+import { parseCron, type CronTimes } from "../../slices/blueprints/cron-adapter.ts";
+import type { CallReply, OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
 import type { ClusterViews } from "../cluster-views.ts";
-import { nextScheduleStep } from "../core/schedule-step.ts";
+import { nextScheduleStep } from "./core/schedule-step.ts";
 import { storable } from "../core/plain-value.ts";
-import type { LeadershipService } from "../leadership-service.ts";
+import type { LeadershipService } from "../leadership/leadership-service.ts";
 import { RowView } from "../row-view.ts";
 
 export interface ScheduleRunnerPorts {

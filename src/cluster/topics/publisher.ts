@@ -12,7 +12,7 @@ import type { Kv } from "../../kvstore/kv.ts";
 import type { TopicMessageRow } from "../../slices/core/topic-row.ts";
 import type { ServiceScope } from "../../slices/services/slice-services.ts";
 import type { PublishedMessage, TopicPublisher } from "../../slices/services/topic-service.ts";
-import { partitionOf } from "../core/message-share.ts";
+import { partitionOf } from "./core/message-share.ts";
 import type { TopicGroup, TopicView } from "./topic-view.ts";
 
 export interface PublisherPorts {

@@ -16,10 +16,10 @@ import type { Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { classOf } from "../../slices/core/call-failure.ts";
 import type { DeadMessageRow, TopicMessageRow } from "../../slices/core/topic-row.ts";
-import type { OutgoingCalls } from "../../slices/outgoing-calls.ts";
-import { ownerOf } from "../core/message-share.ts";
-import type { QueuedMessage } from "../core/topic-queue.ts";
-import type { MembershipService } from "../membership-service.ts";
+import type { OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
+import { ownerOf } from "./core/message-share.ts";
+import type { QueuedMessage } from "./core/topic-queue.ts";
+import type { MembershipService } from "../membership/membership-service.ts";
 import { Wake } from "../wake.ts";
 import type { TopicGroup, TopicView } from "./topic-view.ts";
 

@@ -7,7 +7,7 @@ import type { KvEntry } from "../../kvstore/core/schema.ts";
 import { openKvView, type KvView } from "../../kvstore/kv-view.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { parseTopicGroupRow, parseTopicMessageRow, type TopicGroupRow } from "../../slices/core/topic-row.ts";
-import { TopicQueue, type QueuedMessage } from "../core/topic-queue.ts";
+import { TopicQueue, type QueuedMessage } from "./core/topic-queue.ts";
 import type { RowViewEnv } from "../row-view.ts";
 
 /** A group, and what waits for it. */

@@ -3,7 +3,7 @@
 import { unreachable } from "../../base/assert.ts";
 import { ERRORS } from "../../base/error-catalog.ts";
 import type { CallFailureClass } from "../../slices/core/call-failure.ts";
-import type { IncomingReply } from "../../slices/running-instances.ts";
+import type { IncomingReply } from "../../slices/host/running-instances.ts";
 import type { AttemptFailure } from "./retry-policy.ts";
 
 export type AttemptResult = Extract<IncomingReply, { kind: "ok" }> | AttemptFailure;

@@ -7,7 +7,7 @@ import { checkShape } from "../../base/message-shape.ts";
 import { KiB } from "../../base/units.ts";
 import { CALL_BYTES_MAX } from "../../slices/core/plain-data.ts";
 import { isErrorBody } from "../../slices/core/worker-protocol.ts";
-import type { IncomingReply } from "../../slices/running-instances.ts";
+import type { IncomingReply } from "../../slices/host/running-instances.ts";
 
 export interface CallRequest {
   readonly kind: "request";

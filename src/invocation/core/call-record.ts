@@ -14,7 +14,7 @@ import { KiB } from "../../base/units.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import { toCanonical } from "../../slices/core/canonical.ts";
 import { isErrorBody } from "../../slices/core/worker-protocol.ts";
-import type { IncomingReply } from "../../slices/running-instances.ts";
+import type { IncomingReply } from "../../slices/host/running-instances.ts";
 import type { Effect } from "./retry-policy.ts";
 
 /** One claim: the process that made it, and which of its claims it is. */

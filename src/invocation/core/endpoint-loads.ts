@@ -1,7 +1,7 @@
 // Owns: what this node knows of each endpoint from its own calls: how many are in flight there, how long they take,
 // and its breaker. Does not own: the rules of the breaker (breaker.ts), what an attempt says (attempt-verdict.ts).
 import { unreachable } from "../../base/assert.ts";
-import type { Endpoint } from "../../cluster/endpoint-lookup.ts";
+import type { Endpoint } from "../../cluster/endpoints/endpoint-lookup.ts";
 import type { Verdict } from "./attempt-verdict.ts";
 import { CLOSED, standingOf, stepBreaker, type BreakerEvent, type BreakerState, type Standing } from "./breaker.ts";
 

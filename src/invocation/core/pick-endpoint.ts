@@ -5,7 +5,7 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type {
   Endpoint, EndpointGroup, EndpointSet, EndpointSplit, VersionEndpoints,
-} from "../../cluster/endpoint-lookup.ts";
+} from "../../cluster/endpoints/endpoint-lookup.ts";
 import { ALL_CALLS } from "../../slices/core/rollout-row.ts";
 import { mayReplace, type WantedVersion } from "../../slices/core/version-fit.ts";
 import type { Standing } from "./breaker.ts";

@@ -13,7 +13,7 @@ import type { Kv } from "../../kvstore/kv.ts";
 import { CALL_BYTES_MAX, toPlain } from "../../slices/core/plain-data.ts";
 import type {
   HostedInstances, IncomingCall, IncomingReply, InstanceKey, RunningInstances,
-} from "../../slices/running-instances.ts";
+} from "../../slices/host/running-instances.ts";
 import { digestOfInput, nextStep, resultOf, type CallResult, type CallSituation } from "../core/call-record.ts";
 import { createReplayCounter } from "../metrics.ts";
 import { CallClaims, type CallClaimsPorts, type Claim, type FoundRecord } from "./call-claims.ts";

@@ -7,7 +7,7 @@ import type { CallOptions } from "../../env/env.ts";
 import { decodeArchive, encodeArchive } from "../core/archive.ts";
 import { MANIFEST_FORMAT, type Manifest, type ManifestUse } from "../core/manifest.ts";
 import { checkNewManifest } from "../core/manifest-rules.ts";
-import { checkSchedules } from "../schedule-rules.ts";
+import { checkSchedules } from "../blueprints/schedule-rules.ts";
 import { bundleOwnModule, bundleSlice } from "./bundle-adapter.ts";
 import type { SliceDescription } from "./describe-slice.ts";
 import { inspectBundle, type InspectInput } from "./inspect-adapter.ts";

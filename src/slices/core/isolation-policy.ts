@@ -3,7 +3,7 @@
 import { AetherError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
 import { RESERVED_VARIABLES } from "../../sdk/blueprint.ts";
-import type { InstanceSpec } from "../instance-host.ts";
+import type { InstanceSpec } from "../host/instance-host.ts";
 import { engineHeapBytesMax } from "./memory-rule.ts";
 
 /** Below this V8 cannot start a worker and import a bundle. */

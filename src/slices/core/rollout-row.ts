@@ -1,6 +1,7 @@
 // Owns: the value of the rows `rollouts/{blueprint}/{slice}`: from which version to which a slice of a blueprint goes,
 // and how far it got. Written by the leader alone, each time by compare on what was there.
-// Does not own: which row comes next (cluster/core/rollout/), what instances do about it (cluster/core/reconcile.ts).
+// Does not own: which row comes next (cluster/rollouts/core/), what instances do about it
+// (cluster/deployment/core/reconcile.ts).
 // A version is what instances are made from (`specDigestOf`): another config is another version of the same artifact.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";

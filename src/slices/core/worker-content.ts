@@ -5,9 +5,9 @@ import { AetherError, type ErrorBody } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
 import { methodPolicySchema } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import type { MethodSpec } from "../instance-host.ts";
-import type { OutgoingCall } from "../outgoing-calls.ts";
-import type { IncomingReply } from "../running-instances.ts";
+import type { MethodSpec } from "../host/instance-host.ts";
+import type { OutgoingCall } from "../host/outgoing-calls.ts";
+import type { IncomingReply } from "../host/running-instances.ts";
 import { CALL_BYTES_MAX, toPlain } from "./plain-data.ts";
 import { isErrorBody, type LogLevel, type WorkerMessage } from "./worker-protocol.ts";
 

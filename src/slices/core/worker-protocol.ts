@@ -3,9 +3,9 @@
 // of a worker (worker-content.ts).
 import { ERRORS, type ErrorCode } from "../../base/error-catalog.ts";
 import type { ErrorBody } from "../../base/errors.ts";
-import type { MethodSpec, ResolvedUse } from "../instance-host.ts";
-import type { CallReply, OutgoingCall } from "../outgoing-calls.ts";
-import type { IncomingReply } from "../running-instances.ts";
+import type { MethodSpec, ResolvedUse } from "../host/instance-host.ts";
+import type { CallReply, OutgoingCall } from "../host/outgoing-calls.ts";
+import type { IncomingReply } from "../host/running-instances.ts";
 import type { ServiceCall } from "../services/slice-services.ts";
 import type { MemoryReport } from "./memory-rule.ts";
 

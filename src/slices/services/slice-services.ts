@@ -1,7 +1,7 @@
 // Owns: what a node does for its running slices beside calls: the port that a worker's requests reach.
 // Does not own: how requests travel (worker-protocol.ts), what each service does (the files beside this one).
 import type { HostMessage } from "../core/worker-protocol.ts";
-import type { InstanceKey } from "../running-instances.ts";
+import type { InstanceKey } from "../host/running-instances.ts";
 
 /** What a worker asks of a service of its node. `args` is plain data that nobody has looked at yet. */
 export interface ServiceCall {

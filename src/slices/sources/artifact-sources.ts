@@ -8,7 +8,7 @@ import { openArchive } from "../core/archive.ts";
 import { isSameData } from "../core/canonical.ts";
 import { parseManifest, type Manifest } from "../core/manifest.ts";
 import { isExact, isMatch, pickNewest, type ArtifactReference } from "../core/version.ts";
-import type { ArtifactRepository } from "../repository.ts";
+import type { ArtifactRepository } from "../artifacts/repository.ts";
 import type { ArtifactSource } from "./artifact-source.ts";
 
 export interface ArtifactSourcesPorts {

@@ -4,7 +4,7 @@ import { AetherError } from "../../base/errors.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
 import type { ServiceReply, WorkerMessage } from "../core/worker-protocol.ts";
 import type { TurnOutbox } from "../turn-outbox.ts";
-import type { CallerScope } from "../worker-outgoing.ts";
+import type { CallerScope } from "./worker-outgoing.ts";
 
 export interface ServiceRequest {
   /** For messages: `put of orders/7`. */

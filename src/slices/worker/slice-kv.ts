@@ -5,7 +5,7 @@ import type {
   SliceCompare, SliceEntry, SliceKv, SliceListQuery, SliceOp, SlicePage, SliceTxn, SliceTxnResult, StateCallOptions,
   StateReadOptions, StateWriteOptions,
 } from "../../sdk/slice-state.ts";
-import type { CallerScope } from "../worker-outgoing.ts";
+import type { CallerScope } from "./worker-outgoing.ts";
 import type { ServiceClient } from "./service-client.ts";
 
 /** Guards each write: a lease of this name is held under this token. */

@@ -3,7 +3,7 @@
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { LeaseOptions, SliceKv, SliceLease } from "../../sdk/slice-state.ts";
-import type { CallerScope } from "../worker-outgoing.ts";
+import type { CallerScope } from "./worker-outgoing.ts";
 import type { ServiceClient } from "./service-client.ts";
 import { WorkerKv } from "./slice-kv.ts";
 

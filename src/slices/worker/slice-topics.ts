@@ -3,8 +3,8 @@
 import { AetherError } from "../../base/errors.ts";
 import type { StateCallOptions } from "../../sdk/slice-state.ts";
 import { checkValue } from "../schema-check.ts";
-import type { SchemaShape } from "../slice-module.ts";
-import type { CallerScope } from "../worker-outgoing.ts";
+import type { SchemaShape } from "./slice-module.ts";
+import type { CallerScope } from "./worker-outgoing.ts";
 import type { ServiceClient } from "./service-client.ts";
 
 /** What we use of a topic; each bundle has its own copy of the SDK. */

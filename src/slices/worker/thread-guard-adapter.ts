@@ -4,7 +4,7 @@
 import type { MessagePort } from "node:worker_threads";
 import { AetherError } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
-import type { GuardedThread } from "../worker-runtime.ts";
+import type { GuardedThread } from "./worker-runtime.ts";
 
 /** Of one write to the output; the rest of a longer one is left out. */
 export const OUTPUT_LENGTH_MAX = 64 * KiB;

@@ -6,7 +6,7 @@ import type { Random } from "../../base/random.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../../slices/core/worker-protocol.ts";
-import { WorkerRuntime } from "../../slices/worker-runtime.ts";
+import { WorkerRuntime } from "../../slices/worker/worker-runtime.ts";
 import type { SliceSurroundings, TestSlice } from "../test-slice.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";

@@ -1,7 +1,7 @@
 // Owns: what it costs to find and choose an endpoint among many, without a network: the code of a node, compiled.
 import { SeededRandom } from "../../../dist/base/random.js";
 import { parseArtifactId, parseNodeId } from "../../../dist/base/ids.js";
-import { EndpointIndex } from "../../../dist/cluster/endpoint-index.js";
+import { EndpointIndex } from "../../../dist/cluster/endpoints/endpoint-index.js";
 import { pickEndpoint } from "../../../dist/invocation/core/pick-endpoint.js";
 import { formatKey } from "../../../dist/kvstore/core/key.js";
 

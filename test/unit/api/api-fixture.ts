@@ -5,11 +5,11 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
-import { RouteTable } from "../../../src/cluster/route-table.ts";
+import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
-import type { CallReply, OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
+import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
 

@@ -12,7 +12,7 @@ import { declareApiMetrics } from "../../../src/api/metrics.ts";
 import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
 import { parseKeyText, type KeyText } from "../../../src/kvstore/core/key.ts";
-import type { OutgoingCall } from "../../../src/slices/outgoing-calls.ts";
+import type { OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 

@@ -10,7 +10,7 @@ import { connect, type Client } from "../../../src/client/connect.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import type { KvChangeSet } from "../../../src/kvstore/core/schema.ts";
 import { defineContract, method } from "../../../src/sdk/contract.ts";
-import type { CallReply } from "../../../src/slices/outgoing-calls.ts";
+import type { CallReply } from "../../../src/slices/host/outgoing-calls.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";

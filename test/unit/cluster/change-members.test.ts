@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseNodeId } from "../../../src/base/ids.ts";
-import { changeMembers } from "../../../src/cluster/change-members.ts";
+import { changeMembers } from "../../../src/cluster/membership/change-members.ts";
 import type { ChangeOutcome, MembershipChange } from "../../../src/consensus/group.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId, parseDigest, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
 import type { PlacedEndpoint, PlacedRollout } from "../../../src/cluster/cluster-views.ts";
-import { EndpointRegistry } from "../../../src/cluster/endpoint-registry.ts";
+import { EndpointRegistry } from "../../../src/cluster/endpoints/endpoint-registry.ts";
 import type { Row, RowListener } from "../../../src/cluster/row-view.ts";
 import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
 import type { ResolvedBlueprint } from "../../../src/slices/core/blueprint.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RouteIndex } from "../../../src/cluster/core/match-route.ts";
+import { RouteIndex } from "../../../src/cluster/endpoints/core/match-route.ts";
 
 const DECLARED = [
   "GET /shop/orders/:id", "GET /shop/orders/new", "POST /shop/orders/:order", "DELETE /shop/orders/:id",

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { IncomingReply } from "../../../src/slices/running-instances.ts";
+import type { IncomingReply } from "../../../src/slices/host/running-instances.ts";
 import { KeyedWorld } from "../../support/keyed-world.ts";
 
 let world: KeyedWorld;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseArtifactId, parseDigest, parseNodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
-import type { Endpoint } from "../../../src/cluster/endpoint-lookup.ts";
+import type { Endpoint } from "../../../src/cluster/endpoints/endpoint-lookup.ts";
 import { EndpointLoads } from "../../../src/invocation/core/endpoint-loads.ts";
 import { pickEndpoint, type PickRequest } from "../../../src/invocation/core/pick-endpoint.ts";
 import { endpointOn, endpointSet } from "../../support/endpoint-sets.ts";

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { DeploymentConfig } from "../../../src/cluster/deployment-config.ts";
+import { DeploymentConfig } from "../../../src/cluster/deployment/deployment-config.ts";
 import { loadNodeConfig, type NodeConfig } from "../../../src/node/config.ts";
 import { checkTimeLimits, instanceStopMs, nodeStopMs, STOP_MS_MIN } from "../../../src/node/time-limits.ts";
-import { RuntimeConfig } from "../../../src/slices/runtime-config.ts";
+import { RuntimeConfig } from "../../../src/slices/host/runtime-config.ts";
 
 function load(variables: Readonly<Record<string, string>>): NodeConfig {
   const listen = "ws://127.0.0.1:7101";

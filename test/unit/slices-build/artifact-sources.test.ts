@@ -9,9 +9,9 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "v
 import { sha256 } from "../../../src/base/digest.ts";
 import { parseArtifactId, type Digest } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
-import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
+import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
 import { archiveNameOf, manifestNameOf } from "../../../src/sdk/archive-name.ts";
-import { ArtifactRepository } from "../../../src/slices/repository.ts";
+import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { ArtifactSources } from "../../../src/slices/sources/artifact-sources.ts";
 import { openSources } from "../../../src/slices/sources/open-sources.ts";
 import { formatSourceIndex } from "../../../src/slices/sources/source-index.ts";

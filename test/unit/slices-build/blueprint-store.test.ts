@@ -6,14 +6,14 @@ import { formatKey, parseKey, prefixOf, type KeyText } from "../../../src/kvstor
 import type { Kv, KvReadOptions } from "../../../src/kvstore/kv.ts";
 import type { Op, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
-import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
+import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
 import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
 import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/instance-row.ts";
 import { parseRouteRow, resolveRoutes } from "../../../src/slices/core/route-row.ts";
 import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
 import { parseTopicGroupRow } from "../../../src/slices/core/topic-row.ts";
-import { ArtifactRepository } from "../../../src/slices/repository.ts";
+import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { sliceOf } from "../../support/cluster-rows.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, sampleManifest, type Sample } from "./sample-artifacts.ts";

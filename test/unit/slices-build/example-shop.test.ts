@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { buildSlice, type BuiltArtifact } from "../../../src/slices/build/build-slice.ts";
-import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
-import { ArtifactRepository } from "../../../src/slices/repository.ts";
+import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
+import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 
 const SHOP = new URL("../../../docs/examples/01-shop/", import.meta.url);

@@ -7,9 +7,9 @@ import { parseArtifactId } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { formatKey } from "../../../src/kvstore/core/key.ts";
 import type { Kv } from "../../../src/kvstore/kv.ts";
-import { createDirectoryBlobCache } from "../../../src/slices/blob-cache-adapter.ts";
+import { createDirectoryBlobCache } from "../../../src/slices/artifacts/blob-cache-adapter.ts";
 import { decodeArchive } from "../../../src/slices/core/archive.ts";
-import { ArtifactRepository } from "../../../src/slices/repository.ts";
+import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, sampleBundle } from "./sample-artifacts.ts";
 

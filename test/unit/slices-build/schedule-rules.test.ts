@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Manifest } from "../../../src/slices/core/manifest.ts";
 import { blueprintStatusOf } from "../../../src/slices/core/blueprint-status.ts";
 import { parseScheduleRow, resolveSchedules } from "../../../src/slices/core/schedule-row.ts";
-import { checkSchedules } from "../../../src/slices/schedule-rules.ts";
+import { checkSchedules } from "../../../src/slices/blueprints/schedule-rules.ts";
 import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
 import { sampleManifest } from "./sample-artifacts.ts";
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { BlueprintStore } from "../../../src/slices/blueprint-store.ts";
+import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
 import { RecentLines } from "../../../src/slices/core/recent-lines.ts";
-import { ArtifactRepository } from "../../../src/slices/repository.ts";
-import { SliceService } from "../../../src/slices/slice-service.ts";
+import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
+import { SliceService } from "../../../src/slices/host/slice-service.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive } from "./sample-artifacts.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
-import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
+import { createBundleFiles } from "../../../src/slices/host/bundle-files-adapter.ts";
 
 const BUNDLE = new TextEncoder().encode("export default 1;");
 const DIGEST = sha256(BUNDLE);

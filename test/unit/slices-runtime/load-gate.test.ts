@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HOLD_MS_MAX, LoadGate } from "../../../src/slices/worker/load-gate.ts";
+import { HOLD_MS_MAX, LoadGate } from "../../../src/slices/host/load-gate.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 const NEVER = new AbortController().signal;

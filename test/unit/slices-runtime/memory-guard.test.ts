@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { MiB } from "../../../src/base/units.ts";
 import { besideHeapBytesMax, MemoryRule, type MemoryReport } from "../../../src/slices/core/memory-rule.ts";
-import { MemoryGuard, type GuardedWorker } from "../../../src/slices/worker/memory-guard.ts";
+import { MemoryGuard, type GuardedWorker } from "../../../src/slices/host/memory-guard.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 class FakeWorker implements GuardedWorker {

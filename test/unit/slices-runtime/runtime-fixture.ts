@@ -10,17 +10,17 @@ import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
 import type { WorkersPort } from "../../../src/env/workers.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import { sha256 } from "../../../src/base/digest.ts";
-import { createBundleFiles } from "../../../src/slices/bundle-files-adapter.ts";
-import type { InstanceSpec } from "../../../src/slices/instance-host.ts";
-import type { OutgoingCalls } from "../../../src/slices/outgoing-calls.ts";
-import { RuntimeConfig } from "../../../src/slices/runtime-config.ts";
+import { createBundleFiles } from "../../../src/slices/host/bundle-files-adapter.ts";
+import type { InstanceSpec } from "../../../src/slices/host/instance-host.ts";
+import type { OutgoingCalls } from "../../../src/slices/host/outgoing-calls.ts";
+import { RuntimeConfig } from "../../../src/slices/host/runtime-config.ts";
 import type { SliceServices } from "../../../src/slices/services/slice-services.ts";
-import { SliceStore } from "../../../src/slices/slice-store.ts";
-import { createThreadWorkers } from "../../../src/slices/thread-adapter.ts";
+import { SliceStore } from "../../../src/slices/host/slice-store.ts";
+import { createThreadWorkers } from "../../../src/slices/host/thread-adapter.ts";
 
 export const NEVER = new AbortController().signal;
 
-const WORKER_ENTRY = new URL("../../../dist/slices/worker-main.js", import.meta.url);
+const WORKER_ENTRY = new URL("../../../dist/slices/worker/worker-main.js", import.meta.url);
 const ZOD = new URL("../../../node_modules/zod/index.js", import.meta.url).href;
 
 export interface Fixture extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { canaryVerdict } from "../../../../src/cluster/core/rollout/canary-verdict.ts";
-import { addCall, NO_CALLS, type VersionTally } from "../../../../src/cluster/core/rollout/version-tally.ts";
+import { canaryVerdict } from "../../../../src/cluster/rollouts/core/canary-verdict.ts";
+import { addCall, NO_CALLS, type VersionTally } from "../../../../src/cluster/rollouts/core/version-tally.ts";
 import { rolloutSchema, type CanarySettings } from "../../../../src/sdk/rollout.ts";
 
 const SETTINGS = rolloutSchema.parse({ strategy: "canary" }) as CanarySettings;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { AetherError } from "../../../../src/base/errors.ts";
-import { backOffMs, failedRow } from "../../../../src/cluster/core/failure-class.ts";
+import { backOffMs, failedRow } from "../../../../src/cluster/deployment/core/failure-class.ts";
 import type { InstanceRow } from "../../../../src/slices/core/instance-row.ts";
 
 const ROW: InstanceRow = {

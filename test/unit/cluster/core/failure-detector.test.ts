@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
-import { FAILURE_DETECTOR_DEFAULTS, FailureDetector } from "../../../../src/cluster/core/failure-detector.ts";
+import {
+  FAILURE_DETECTOR_DEFAULTS, FailureDetector,
+} from "../../../../src/cluster/membership/core/failure-detector.ts";
 
 const [n1, n2, n3] = [parseNodeId("n1"), parseNodeId("n2"), parseNodeId("n3")];
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { encode } from "../../../../src/base/codec.ts";
 import { parseNodeId } from "../../../../src/base/ids.ts";
-import { encodeGossip, parseGossip } from "../../../../src/cluster/core/gossip.ts";
+import { encodeGossip, parseGossip } from "../../../../src/cluster/membership/core/gossip.ts";
 
 const TALLY = {
   slice: "orders", rollout: 17,

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { nextAction, ACTIONS, type WorkerState } from "../../../../src/cluster/core/instance-step.ts";
+import { nextAction, ACTIONS, type WorkerState } from "../../../../src/cluster/deployment/core/instance-step.ts";
 import { NEXT, nextState, type InstanceState } from "../../../../src/slices/core/lifecycle.ts";
 
 const STATES = Object.keys(NEXT) as InstanceState[];

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { parseNodeId, parseNodeUid } from "../../../../src/base/ids.ts";
-import { Leadership, LEADERSHIP_DEFAULTS, type LeaderRows } from "../../../../src/cluster/core/leadership.ts";
+import {
+  Leadership, LEADERSHIP_DEFAULTS, type LeaderRows,
+} from "../../../../src/cluster/leadership/core/leadership.ts";
 import type { NodeLife } from "../../../../src/cluster/core/rows.ts";
 
 function life(name: string, incarnation = 1): NodeLife {

@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { parseArtifactId } from "../../../../src/base/ids.ts";
 import { GiB, MiB } from "../../../../src/base/units.ts";
 import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
-import type { Plan, PlanCommand, PlanInput, PlanInstance } from "../../../../src/cluster/core/plan-types.ts";
-import { plan } from "../../../../src/cluster/core/reconcile.ts";
+import type { Plan, PlanCommand, PlanInput, PlanInstance } from "../../../../src/cluster/deployment/core/plan-types.ts";
+import { plan } from "../../../../src/cluster/deployment/core/reconcile.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
 
 const NODES = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];

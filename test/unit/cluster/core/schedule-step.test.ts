@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { nextScheduleStep } from "../../../../src/cluster/core/schedule-step.ts";
+import { nextScheduleStep } from "../../../../src/cluster/schedules/core/schedule-step.ts";
 import type { ScheduleRow } from "../../../../src/slices/core/schedule-row.ts";
 
 const wanted = { name: "tick", cron: "* * * * *", method: "run", timeZone: "UTC" };

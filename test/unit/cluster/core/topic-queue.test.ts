@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseNodeId } from "../../../../src/base/ids.ts";
-import { ownerOf, partitionOf, PARTITIONS } from "../../../../src/cluster/core/message-share.ts";
-import { TopicQueue, type QueuedMessage } from "../../../../src/cluster/core/topic-queue.ts";
+import { ownerOf, partitionOf, PARTITIONS } from "../../../../src/cluster/topics/core/message-share.ts";
+import { TopicQueue, type QueuedMessage } from "../../../../src/cluster/topics/core/topic-queue.ts";
 import { formatKey } from "../../../../src/kvstore/core/key.ts";
 
 function message(key: string, createRevision: number, attempts = 0): QueuedMessage {

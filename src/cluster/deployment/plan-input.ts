@@ -1,0 +1,84 @@
+// Owns: what a plan is made from, as this node sees it. Does not own: making or carrying out the plan.
+import { SECOND_MS } from "../../base/units.ts";
+import type { KeyText } from "../../kvstore/core/key.ts";
+import type { ClusterViews } from "../cluster-views.ts";
+import { isDrainedOnRequest } from "../membership/core/node-duty.ts";
+import type { PlanNode } from "./core/placement.ts";
+import type { PlanInput, PlanRollout, StallLimits } from "./core/plan-types.ts";
+import type { InstanceTimeLimits } from "./instance-driver.ts";
+import type { MembershipService, NodeView } from "../membership/membership-service.ts";
+import type { CallTallies } from "../rollouts/call-tallies.ts";
+
+export interface PlanInputPorts {
+  readonly views: Pick<
+    ClusterViews,
+    "slices" | "rollouts" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
+  >;
+  readonly membership: Pick<MembershipService, "nodes">;
+  readonly tallies: Pick<CallTallies, "sumOf">;
+}
+
+/** How long after the limit of its work a node may take to say that it has ended it. */
+const STALL_GRACE_MS = 30 * SECOND_MS;
+
+/** `unchangedForMs` answers how long a row has been seen as it is. */
+export function planInputOf(
+  ports: PlanInputPorts,
+  limits: InstanceTimeLimits,
+  unchangedForMs: (key: KeyText, modRevision: number) => number,
+): PlanInput {
+  const { views, membership } = ports;
+  const instances = [...views.slices.rows().values()].map(({ text, modRevision, value }) => ({
+    ...value,
+    heapBytesMax: views.revisionOf(value.row.blueprint, value.row.revision)?.slices[value.row.slice]?.heapBytesMax ?? 0,
+    modRevision,
+    unchangedForMs: unchangedForMs(text, modRevision),
+  }));
+  return {
+    blueprints: views.currentBlueprints(),
+    frozen: views.unreadableBlueprints(),
+    nodes: membership.nodes.map(planNodeOf),
+    instances,
+    rollouts: rolloutsOf(ports, unchangedForMs),
+    revisionOf: (name, revision) => views.revisionOf(name, revision),
+    unreadable: views.unreadableInstances(),
+    stallMs: stallLimitsOf(limits),
+  };
+}
+
+function rolloutsOf(
+  { views: { rollouts }, tallies }: PlanInputPorts,
+  unchangedForMs: (key: KeyText, modRevision: number) => number,
+): readonly PlanRollout[] {
+  const read = rollouts.rowsInKeyOrder().map(({ text, modRevision, value }) => ({
+    ...value,
+    modRevision,
+    unchangedForMs: unchangedForMs(text, modRevision),
+    tally: tallies.sumOf(value.slice, modRevision),
+  }));
+  const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) => {
+    if (key.kind !== "rollout") return [];
+    const { blueprint, slice } = key;
+    const tally = tallies.sumOf(slice, modRevision);
+    return { blueprint, slice, row: undefined, modRevision, unchangedForMs: 0, tally };
+  });
+  return [...read, ...damaged];
+}
+
+function planNodeOf({ node, status, row }: NodeView): PlanNode {
+  const labels = row?.labels ?? {};
+  const memoryBytes = row?.capacity.memoryBytes ?? 0;
+  if (status === "gone") return { node, status: "gone", labels, memoryBytes };
+  if (status === "on-duty") return { node, status: "ready", labels, memoryBytes };
+  const isLeaving = (status === "draining" || status === "drained") && row !== undefined && isDrainedOnRequest(row);
+  return { node, status: isLeaving ? "leaving" : "away", labels, memoryBytes };
+}
+
+function stallLimitsOf({ loadingMs, activatingMs, deactivatingMs, unloadingMs }: InstanceTimeLimits): StallLimits {
+  return {
+    LOADING: loadingMs + STALL_GRACE_MS,
+    ACTIVATING: activatingMs + STALL_GRACE_MS,
+    DEACTIVATING: deactivatingMs + STALL_GRACE_MS,
+    UNLOADING: unloadingMs + STALL_GRACE_MS,
+  };
+}

@@ -1,0 +1,44 @@
+// Owns: what the leader does next about one schedule, from its row and the time of day.
+// T1  Ticks only go forward: one that is not after the last is never begun, whatever a clock says.
+// T2  Of the ticks that were missed only the latest is begun.
+// T3  A tick that was begun is sent until its end is written; always with the same idempotency key.
+import { unreachable } from "../../../base/assert.ts";
+import type { ResolvedSchedule, ScheduleRow } from "../../../slices/core/schedule-row.ts";
+
+/** When the ticks of a schedule are; the answers depend on nothing else. */
+export interface TickTimes {
+  next(afterMs: number): number | undefined;
+  latest(untilMs: number): number | undefined;
+}
+
+export type ScheduleStep =
+  /** It is new, or was changed: what it would have done before does not count. */
+  | { readonly kind: "begin"; readonly sinceMs: number }
+  | { readonly kind: "fire"; readonly tickMs: number }
+  /** The row says it was fired, and not how that ended. */
+  | { readonly kind: "resend"; readonly tickMs: number }
+  | { readonly kind: "wait" };
+
+export function nextScheduleStep(
+  wanted: ResolvedSchedule, row: ScheduleRow | undefined, { times, nowMs }: { times: TickTimes; nowMs: number },
+): ScheduleStep {
+  if (row === undefined) return { kind: "begin", sinceMs: nowMs };
+  if (!isSameSchedule(wanted, row)) return { kind: "begin", sinceMs: Math.max(nowMs, row.tickMs) };
+  switch (row.state) {
+    case "sent":
+      return { kind: "resend", tickMs: row.tickMs };
+    case "waiting":
+    case "done":
+    case "failed": {
+      const next = times.next(row.tickMs);
+      if (next === undefined || next > nowMs) return { kind: "wait" };
+      return { kind: "fire", tickMs: Math.max(next, times.latest(nowMs) ?? next) };
+    }
+    default:
+      return unreachable(row.state);
+  }
+}
+
+function isSameSchedule(wanted: ResolvedSchedule, row: ScheduleRow): boolean {
+  return wanted.cron === row.cron && wanted.timeZone === row.timeZone && wanted.method === row.method;
+}

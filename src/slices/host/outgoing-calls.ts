@@ -1,0 +1,32 @@
+// Owns: what a running slice needs from the right: calling other slices. `invocation` implements it, `node` wires it.
+import type { ErrorBody } from "../../base/errors.ts";
+
+export interface OutgoingCall {
+  readonly slice: string;
+  readonly method: string;
+  readonly input: unknown;
+  /** What is left of the caller's deadline, in milliseconds; the method's own when the caller has none. */
+  readonly timeoutMs?: number;
+  readonly idempotencyKey?: string;
+  /** W3C trace context of the caller; the callee gets one of its own in the same trace. */
+  readonly traceparent?: string;
+  /** The exact artifact (`group:name:version`) the caller was resolved with, if it is a slice. */
+  readonly artifact?: string;
+  /** Which other versions of it will do, as a semver range, where the caller declared one. */
+  readonly range?: string;
+}
+
+export type CallReply =
+  | {
+      readonly kind: "ok";
+      readonly output: unknown;
+      readonly attempts: number;
+      /** An earlier call with the same idempotency key has answered this. */
+      readonly isReplayed?: true;
+    }
+  /** `error.details.class` says which of the classes of core/call-failure.ts it is. */
+  | { readonly kind: "error"; readonly error: ErrorBody; readonly attempts: number };
+
+export interface OutgoingCalls {
+  call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply>;
+}

@@ -1,0 +1,48 @@
+// Owns: what the right needs from running slices: hand a call to an instance of this node. slice-store implements it.
+import type { ErrorBody } from "../../base/errors.ts";
+import type { MethodPolicy } from "../../sdk/method-policy.ts";
+
+/** Key text of an instance: `{artifact}/{instance index}`, for example `demo:orders:1.0.0/0`. */
+export type InstanceKey = string;
+
+export interface IncomingCall {
+  readonly instance: InstanceKey;
+  readonly method: string;
+  readonly input: unknown;
+  readonly timeoutMs: number;
+  readonly idempotencyKey?: string;
+  readonly traceparent?: string;
+}
+
+export type IncomingReply =
+  /** `isReplayed`: an earlier call with the same idempotency key has answered this, and nothing ran now. */
+  | { readonly kind: "ok"; readonly output: unknown; readonly isReplayed?: true }
+  /** The handler never started: safe to try elsewhere, always. */
+  | { readonly kind: "not-started"; readonly error: ErrorBody }
+  /** The handler started; for a write its effect is what `error.outcome` says. */
+  | { readonly kind: "failed"; readonly error: ErrorBody };
+
+export interface RunningInstances {
+  /** Never rejects. When `signal` aborts, the handler's own signal aborts too. */
+  invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply>;
+  /** Calls queued or running in that instance; 0 when it is unknown. */
+  inFlight(instance: InstanceKey): number;
+}
+
+/** What is known of a method that an instance of this node answers now. */
+export interface HostedMethod {
+  readonly slice: string;
+  readonly effect: "read" | "idempotent" | "write";
+  readonly policy?: MethodPolicy;
+}
+
+/** The instances themselves, for what keeps records of their calls. */
+export interface HostedInstances extends RunningInstances {
+  /**
+   * `onEnd` gets how the handler ended in the end: later than the reply when its caller has left before, or its
+   * deadline has passed. Never called for a call that was not handed to its worker.
+   */
+  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply>;
+  /** Undefined when this node does not answer it now. */
+  methodOf(instance: InstanceKey, method: string): HostedMethod | undefined;
+}

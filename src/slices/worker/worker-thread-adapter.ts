@@ -1,0 +1,62 @@
+// Owns: the inside of a worker thread: its port to the node, its start data, its clock. The other side is
+// thread-adapter.ts. Does not own: what a slice is (worker-runtime.ts).
+import { setTimeout as sleep } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { parentPort, workerData } from "node:worker_threads";
+import { present } from "../../base/assert.ts";
+import type { Clock } from "../../env/clock.ts";
+import type { MemoryReport } from "../core/memory-rule.ts";
+import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
+import { guardThread } from "./thread-guard-adapter.ts";
+import type { GuardedThread } from "./worker-runtime.ts";
+
+export interface WorkerThread {
+  readonly boot: WorkerBoot;
+  readonly clock: Pick<Clock, "nowMs" | "defer">;
+  post(messages: readonly WorkerMessage[]): void;
+  measureMemory(collect: boolean): Promise<MemoryReport>;
+  guard(guarded: GuardedThread): void;
+  onMessages(receive: (messages: readonly HostMessage[]) => void): void;
+  importBundle(url: string): Promise<unknown>;
+}
+
+/** The thread this code runs in; it must have been started by thread-adapter.ts. */
+export function currentThread(): WorkerThread {
+  const port = present(parentPort ?? undefined, "worker-main runs in a worker thread");
+  // Taken before a slice can see it: see `guard`.
+  const post = port.postMessage.bind(port);
+  return {
+    // Start data and messages come from our own node: the same release, the same process.
+    boot: workerData as WorkerBoot,
+    clock: { nowMs: () => performance.now(), defer: (fire) => void setImmediate(fire) },
+    post: (messages) => post(messages),
+    measureMemory,
+    guard: (guarded) => guardThread(port, guarded),
+    onMessages: (receive) => port.on("message", receive),
+    importBundle: (url) => import(url),
+  };
+}
+
+/** The engine sweeps buffers beside its work; the next collection counts what is swept. */
+const SWEEP_MS = 20;
+
+async function measureMemory(collect: boolean): Promise<MemoryReport> {
+  if (collect) {
+    collectGarbage();
+    await sleep(SWEEP_MS);
+    collectGarbage();
+  }
+  const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
+  // Shared buffers are only in the latter, WebAssembly only in the former.
+  const externalBytes = Math.max(external, arrayBuffers);
+  return { heapUsedBytes: heapUsed, heapTotalBytes: heapTotal, externalBytes, isCollected: collect };
+}
+
+/** Takes the engine's `gc`, which it gives to contexts that begin while this flag is on; nobody else gets it. */
+function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  setFlagsFromString("--no-expose-gc");
+  collect();
+}
