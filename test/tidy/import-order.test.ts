@@ -11,7 +11,7 @@ describe("imports go left only", () => {
   test.each([
     ["an import from the right", "src/kvstore/kv-store.ts", 'import { x } from "../cluster/placement.ts";'],
     ["a type from the right", "src/base/ids.ts", 'import type { Env } from "../env/env.ts";'],
-    ["a re-export from the right", "src/slices/host/slice-store.ts", 'export { x } from "../node/node.ts";'],
+    ["a re-export from the right", "src/slices/host/slice-store.ts", 'export { x } from "../../node/node.ts";'],
     ["a type expression from the right", "src/net/frame.ts", 'export type X = import("../api/server.ts").X;'],
     ["a dynamic import from the right", "src/api/server.ts", 'export const x = import("../node/node.ts");'],
     ["more than base in sdk", "src/sdk/slice.ts", 'import type { Env } from "../env/env.ts";'],
