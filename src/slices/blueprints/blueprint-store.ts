@@ -32,7 +32,7 @@ import { resolveBlueprint } from "../core/resolve-dependencies.ts";
 import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "../core/rollout-row.ts";
 import { parseScheduleRow, type ScheduleRow } from "../core/schedule-row.ts";
 import { specDigestOf } from "../core/spec-digest.ts";
-import { parseArtifactReference } from "../core/version.ts";
+import { parseArtifactReference, type ArtifactReference } from "../core/version.ts";
 import { listRows } from "../list-rows.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 import type { ArtifactSources, Offer } from "../sources/artifact-sources.ts";
@@ -345,8 +345,7 @@ export class BlueprintStore {
   ): Promise<readonly Offer[]> {
     const { sources } = this.ports;
     if (sources === undefined) return [];
-    const references = Object.values(slices).flatMap(({ artifact }) => orUndefined(() =>
-      parseArtifactReference(artifact)) ?? []);
+    const references = Object.values(slices).flatMap(({ artifact }) => readReference(artifact) ?? []);
     return sources.offersFor(references, held.map(({ artifact }) => artifact), options);
   }
 
@@ -482,6 +481,16 @@ function digestsOf(kept: readonly ResolvedBlueprint[], slice: string): Parameter
 
 function isDamage(thrown: unknown): thrown is AetherError {
   return thrown instanceof AetherError && thrown.code === "E_DATA_CORRUPT";
+}
+
+/** Undefined for one that cannot be read: it is refused at its place in the document. */
+function readReference(text: string): ArtifactReference | undefined {
+  try {
+    return parseArtifactReference(text);
+  } catch (error) {
+    if (error instanceof AetherError && error.code === "E_INVALID") return undefined;
+    throw error;
+  }
 }
 
 /** What a row says, or undefined when it is damaged. */
