@@ -7,7 +7,7 @@ import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec 
 import { describeThrown } from "../core/thrown-text.ts";
 
 export interface ThreadWorkersOptions {
-  /** The compiled entry of a worker; a thread cannot load TypeScript. Default: worker-main.js beside this file. */
+  /** The compiled entry of a worker; a thread cannot load TypeScript. Default: that of this build. */
   readonly entry?: URL;
 }
 
@@ -17,7 +17,7 @@ const LINE_LENGTH_MAX = 8 * KiB;
 const PIECE_LENGTH_MAX = 1 * MiB;
 
 export function createThreadWorkers(options: ThreadWorkersOptions = {}): WorkersPort {
-  const entry = options.entry ?? new URL("../worker-main.js", import.meta.url);
+  const entry = options.entry ?? new URL("../worker/worker-main.js", import.meta.url);
   return { memoryBytes, spawn: (spec, handlers) => spawnThread(entry, spec, handlers) };
 }
 
