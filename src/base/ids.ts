@@ -11,10 +11,14 @@ export type Digest = string & { readonly brand: "Digest" };
 /** Coordinates of an artifact, `group:name:version` with an exact semver version. */
 export type ArtifactId = string & { readonly brand: "ArtifactId" };
 
+/** Names a job in its cluster for ever: given by whoever starts it, or made. */
+export type JobId = string & { readonly brand: "JobId" };
+
 const NODE_ID = /^[a-z0-9-]{1,32}$/;
 const NODE_UID = /^[a-z0-9]{16}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const ARTIFACT_ID = /^[a-z][a-z0-9-]{0,62}:[a-z][a-z0-9-]{0,62}:\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z.-]{1,64})?$/;
+const JOB_ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 
 export function parseNodeId(text: string): NodeId {
   if (!NODE_ID.test(text)) {
@@ -41,6 +45,16 @@ export function parseArtifactId(text: string): ArtifactId {
     );
   }
   return text as ArtifactId;
+}
+
+export function parseJobId(text: string): JobId {
+  if (JOB_ID.test(text)) return text as JobId;
+  const shown = text.length > 140 ? `${text.slice(0, 140)}…` : text;
+  throw new AetherError(
+    "E_INVALID",
+    `"${shown}" is not the id of a job: begin with a letter or digit, then up to 127 of letters, digits, ` +
+      '".", "_", ":" and "-"',
+  );
 }
 
 /** The three parts of an artifact's coordinates. */

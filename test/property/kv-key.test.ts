@@ -1,7 +1,7 @@
 // Owns: the promise that every key has exactly one text, for every kind and any name.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseArtifactId, parseDigest, parseNodeId } from "../../src/base/ids.ts";
+import { parseArtifactId, parseDigest, parseJobId, parseNodeId } from "../../src/base/ids.ts";
 import {
   compareKeyText,
   formatKey,
@@ -19,9 +19,13 @@ const artifact = fc.stringMatching(/^[a-z][a-z0-9-]{0,8}:[a-z][a-z0-9-]{0,8}:\d{
 const segment = name.filter((text) => !text.includes("/") && text !== "." && text !== "..");
 const path = fc.array(segment, { minLength: 1, maxLength: 6 }).map((segments) => segments.join("/"));
 const instance = fc.nat(99_999);
+const job = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,20}$/).map(parseJobId);
+const partition = fc.nat(999);
+const ms = fc.nat(2_000_000_000_000);
 
 const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey, { kind: K }>> } = {
   config: fc.constant({ kind: "config" }),
+  "cluster-uid": fc.constant({ kind: "cluster-uid" }),
   "node-intent": fc.record({ kind: fc.constant("node-intent"), node }),
   "node-state": fc.record({ kind: fc.constant("node-state"), node }),
   leader: fc.constant({ kind: "leader" }),
@@ -44,6 +48,24 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "topic-dead": fc.record({ kind: fc.constant("topic-dead"), topic: name, group: name, id: name }),
   slice: fc.record({ kind: fc.constant("slice"), node, artifact, instance }),
   endpoint: fc.record({ kind: fc.constant("endpoint"), slice: name, method: name, node, artifact, instance }),
+  "job": fc.record({ kind: fc.constant("job"), partition, job }),
+  "job-head": fc.record({ kind: fc.constant("job-head"), partition, job }),
+  "job-spec": fc.record({ kind: fc.constant("job-spec"), partition, job }),
+  "job-page": fc.record({ kind: fc.constant("job-page"), partition, job, run: fc.nat(9_999), seq: fc.nat(999_999) }),
+  "job-tool": fc.record({ kind: fc.constant("job-tool"), partition, job, effect: digest }),
+  "job-result": fc.record({ kind: fc.constant("job-result"), partition, job }),
+  "job-inbox-count": fc.record({ kind: fc.constant("job-inbox-count"), partition, job }),
+  "job-seen": fc.record({ kind: fc.constant("job-seen"), partition, job, digest }),
+  "job-inbox": fc.record({ kind: fc.constant("job-inbox"), partition, job, n: fc.nat(999_999) }),
+  "job-queue": fc.record({ kind: fc.constant("job-queue"), partition, job }),
+  "job-timer": fc.record({ kind: fc.constant("job-timer"), partition, job, dueMs: ms, name }),
+  "job-owned": fc.record({ kind: fc.constant("job-owned"), node, partition, job }),
+  "job-agent": fc.record({ kind: fc.constant("job-agent"), agent: name, partition, job }),
+  "job-end": fc.record({ kind: fc.constant("job-end"), partition, job, endedMs: ms }),
+  "job-approval": fc.record({ kind: fc.constant("job-approval"), partition, job, name }),
+  "job-beat": fc.record({ kind: fc.constant("job-beat"), node }),
+  "job-start": fc.record({ kind: fc.constant("job-start"), tenant: name, agent: name, digest }),
+  "job-pin": fc.record({ kind: fc.constant("job-pin"), digest }),
   data: fc.record({ kind: fc.constant("data"), path }),
 };
 
@@ -60,7 +82,7 @@ test.each(Object.entries(kinds))("a %s key survives format and parse", (_kind, a
 
 test("any text is refused or is the one text of its key", () => {
   const roots = fc.constantFrom(
-    "data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "topics/", "leases/", "",
+    "data/", "nodes/", "blueprints/", "slices/n1/", "endpoints/", "leader", "topics/", "leases/", "job-data/000/j/", "",
   );
   fc.assert(
     fc.property(roots, fc.string({ unit: "binary", maxLength: 40 }), (root, rest) => {

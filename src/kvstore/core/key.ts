@@ -13,6 +13,10 @@ import {
   type Digest,
   type NodeId,
 } from "../../base/ids.ts";
+import {
+  isJobKey, isJobKeyPrefix, jobKeyOf, jobKeyText, jobPrefixText, type JobKey, type JobKeyPrefix,
+} from "./job-key.ts";
+import { badKey, escapeName, nameOf, numberOf, padded, UNPRINTABLE } from "./key-parts.ts";
 import { checkLimit } from "./limits.ts";
 
 /** The text of a valid key. Only `formatKey` and `parseKeyText` make it. */
@@ -21,6 +25,8 @@ export type KeyText = string & { readonly brand: "KeyText" };
 /** One key of the store, by its kind. Names, slices, methods and keys of calls may be any text; they are escaped. */
 export type AetherKey =
   | { readonly kind: "config" }
+  /** Random bits that tell this cluster from every other, also one of the same name. A backup carries it. */
+  | { readonly kind: "cluster-uid" }
   | { readonly kind: "node-intent"; readonly node: NodeId }
   | { readonly kind: "node-state"; readonly node: NodeId }
   /** Epoch and holder. It changes only with the epoch, so comparing its modRevision fences exactly. */
@@ -66,6 +72,7 @@ export type AetherKey =
       readonly artifact: ArtifactId;
       readonly instance: number;
     }
+  | JobKey
   /** A user's key: `path` is one or more segments joined by "/", taken as they are. */
   | { readonly kind: "data"; readonly path: string };
 
@@ -85,6 +92,7 @@ export type KeyPrefix =
   | { readonly kind: "topics"; readonly topic?: string }
   | { readonly kind: "slices"; readonly node?: NodeId }
   | { readonly kind: "endpoints"; readonly slice?: string }
+  | JobKeyPrefix
   | { readonly kind: "data"; readonly path?: string };
 
 /** Longest key in UTF-8 bytes. */
@@ -92,16 +100,12 @@ export const KEY_BYTES_MAX = 512;
 /** The one key that can never be deleted: a lost epoch would start again at 1 and unfence old holders. */
 export const LEADER_KEY: KeyText = "leader" as KeyText;
 
-// Zero-padded, so that the order of keys is the order of numbers.
 const REVISION_DIGITS = 10;
 const CHUNK_DIGITS = 6;
 const PARTITION_DIGITS = 2;
 const INSTANCE_MAX = 99_999;
 
-// Control characters and half surrogate pairs have no business in a key: the one breaks lines, the other has no UTF-8.
-const UNPRINTABLE = /[\p{Control}\p{Surrogate}]/u;
 const PLAIN_DATA_KEY = /^data(?:\/[A-Za-z0-9_-][A-Za-z0-9_:.-]*)+$/;
-const DIGITS = /^\d+$/;
 
 /**
  * The text of `key`.
@@ -114,9 +118,12 @@ export function formatKey(key: AetherKey): KeyText {
 }
 
 function textOf(key: AetherKey): string {
+  if (isJobKey(key)) return jobKeyText(key);
   switch (key.kind) {
     case "config":
       return "cluster/config";
+    case "cluster-uid":
+      return "cluster/uid";
     case "node-intent":
       return `nodes/${key.node}/intent`;
     case "node-state":
@@ -207,10 +214,13 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
   const [root = "", a = "", b = "", c = "", d = "", e = ""] = segments;
   if (root === "data") return { kind: "data", path: checkedPath(text.slice("data/".length)) };
   if (segments.includes("")) throw badKey(text, "it has an empty segment");
+  const jobKey = jobKeyOf(text, segments);
+  if (jobKey !== undefined) return jobKey;
   // Kinds by first segment and number of segments; what the parts must be is checked by their own parsers.
   switch (`${root}/${segments.length}`) {
     case "cluster/2":
       if (a === "config") return { kind: "config" };
+      if (a === "uid") return { kind: "cluster-uid" };
       break;
     case "nodes/3":
       if (b === "intent") return { kind: "node-intent", node: parseNodeId(a) };
@@ -284,6 +294,7 @@ function topicKeyOf(text: string, segments: readonly string[]): TopicKey | undef
 
 /** The text with which every key of the set begins, and no other key. */
 export function prefixOf(prefix: KeyPrefix): string {
+  if (isJobKeyPrefix(prefix)) return jobPrefixText(prefix);
   switch (prefix.kind) {
     case "nodes":
       return `nodes/${part(prefix.node)}`;
@@ -366,22 +377,6 @@ function namePart(name: string | undefined): string {
   return name === undefined ? "" : `${escapeName(name)}/`;
 }
 
-function escapeName(name: string): string {
-  if (name === "" || UNPRINTABLE.test(name)) throw badKey(name, "a name is empty or has unprintable characters");
-  // `encodeURIComponent` leaves "*" alone, which patterns give a meaning to.
-  return encodeURIComponent(name).replaceAll("*", "%2A");
-}
-
-function nameOf(text: string, segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch (error) {
-    throw new AetherError("E_INVALID", `"${text}" is not a key: "${segment}" is not a well escaped name`, {
-      cause: error,
-    });
-  }
-}
-
 function checkedPath(path: string): string {
   if (UNPRINTABLE.test(path)) throw badKey(`data/${path}`, "it has unprintable characters");
   for (const segment of path.split("/")) {
@@ -392,26 +387,9 @@ function checkedPath(path: string): string {
   return path;
 }
 
-function numberOf(text: string, segment: string): number {
-  if (!DIGITS.test(segment) || segment.length > REVISION_DIGITS) throw badKey(text, `"${segment}" is not a number`);
-  return Number(segment);
-}
-
-function padded(value: number, digits: number): string {
-  if (!Number.isSafeInteger(value) || value < 0 || value >= 10 ** digits) {
-    throw new AetherError("E_INVALID", `${value} cannot be part of a key: use 0 to ${10 ** digits - 1}`);
-  }
-  return String(value).padStart(digits, "0");
-}
-
 function instanceText(instance: number): string {
   if (!Number.isSafeInteger(instance) || instance < 0 || instance > INSTANCE_MAX) {
     throw new AetherError("E_INVALID", `${instance} is not an instance index: use 0 to ${INSTANCE_MAX}`);
   }
   return String(instance);
-}
-
-function badKey(text: string, reason: string): AetherError {
-  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return new AetherError("E_INVALID", `${JSON.stringify(shown)} is not a key: ${reason}`, { details: { key: shown } });
 }

@@ -1,0 +1,257 @@
+// Owns: the keys of jobs and their one text form. Kind first: listing jobs never passes over their events, and one
+// watch for each kind is enough. Does not own: what the rows say (jobs/core/rows.ts).
+import { parseDigest, parseJobId, parseNodeId, type Digest, type JobId, type NodeId } from "../../base/ids.ts";
+import { unreachable } from "../../base/assert.ts";
+import { escapeName, nameOf, numberOf, padded } from "./key-parts.ts";
+
+/** Which job: the partition is part of every key, so that jobs can be spread over several consensus groups. */
+export interface JobRef {
+  readonly partition: number;
+  readonly job: JobId;
+}
+
+/** One key of one job. */
+type KeyOfJob =
+  /** State, owner and epoch. It changes only with the phases of a job, so comparing its modRevision fences. */
+  | { readonly kind: "job" }
+  /** How far the log has come; changes with every append. */
+  | { readonly kind: "job-head" }
+  /** What was started; never changes. */
+  | { readonly kind: "job-spec" }
+  /** Events of one append, from sequence number `seq` on. */
+  | { readonly kind: "job-page"; readonly run: number; readonly seq: number }
+  /** What became of one call of a tool. */
+  | { readonly kind: "job-tool"; readonly effect: Digest }
+  | { readonly kind: "job-result" }
+  /** How many entries the inbox has had. */
+  | { readonly kind: "job-inbox-count" }
+  /** An entry of the inbox was sent under the idempotency key with this digest. */
+  | { readonly kind: "job-seen"; readonly digest: Digest }
+  | { readonly kind: "job-inbox"; readonly n: number }
+  /** A job that waits for a node. */
+  | { readonly kind: "job-queue" }
+  | { readonly kind: "job-timer"; readonly dueMs: number; readonly name: string }
+  | { readonly kind: "job-owned"; readonly node: NodeId }
+  | { readonly kind: "job-agent"; readonly agent: string }
+  | { readonly kind: "job-end"; readonly endedMs: number }
+  | { readonly kind: "job-approval"; readonly name: string };
+
+export type JobKey =
+  | (KeyOfJob & JobRef)
+  /** The sign of life of a node that owns jobs. */
+  | { readonly kind: "job-beat"; readonly node: NodeId }
+  /** The job that was started under the idempotency key with this digest. */
+  | { readonly kind: "job-start"; readonly tenant: string; readonly agent: string; readonly digest: Digest }
+  /** What exactly jobs run: an artifact with its config. */
+  | { readonly kind: "job-pin"; readonly digest: Digest };
+
+/** The sets of keys of jobs that are listed and watched. Absent parts mean "all of them". */
+export type JobKeyPrefix =
+  | { readonly kind: "jobs" }
+  | ({ readonly kind: "job-data" } & Partial<JobRef>)
+  | ({ readonly kind: "job-log"; readonly run: number } & JobRef)
+  | ({ readonly kind: "job-tools" } & JobRef)
+  | ({ readonly kind: "job-inboxes" } & Partial<JobRef>)
+  | { readonly kind: "job-queue" }
+  | { readonly kind: "job-timers" }
+  | { readonly kind: "job-owned"; readonly node?: NodeId }
+  | { readonly kind: "job-beats" }
+  | { readonly kind: "job-starts" }
+  | { readonly kind: "job-agents"; readonly agent?: string }
+  | { readonly kind: "job-ends" }
+  | { readonly kind: "job-approvals" }
+  | { readonly kind: "job-pins" };
+
+const PARTITION_DIGITS = 3;
+const RUN_DIGITS = 6;
+const SEQ_DIGITS = 8;
+const TIME_DIGITS = 15;
+
+const KINDS: Readonly<Record<JobKey["kind"], true>> = {
+  "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
+  "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
+  "job-owned": true, "job-agent": true, "job-end": true, "job-approval": true, "job-beat": true, "job-start": true,
+  "job-pin": true,
+};
+const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
+  "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
+  "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
+  "job-ends": true, "job-approvals": true, "job-pins": true,
+};
+
+export function isJobKey(key: { readonly kind: string }): key is JobKey {
+  return Object.hasOwn(KINDS, key.kind);
+}
+
+export function isJobKeyPrefix(prefix: { readonly kind: string }): prefix is JobKeyPrefix {
+  return Object.hasOwn(PREFIX_KINDS, prefix.kind);
+}
+
+/** @throws AetherError E_INVALID when a part is empty or out of range */
+export function jobKeyText(key: JobKey): string {
+  switch (key.kind) {
+    case "job-beat":
+      return `job-beats/${key.node}`;
+    case "job-start":
+      return `job-starts/${escapeName(key.tenant)}/${escapeName(key.agent)}/${key.digest}`;
+    case "job-pin":
+      return `job-pins/${key.digest}`;
+    case "job":
+      return `jobs/${refText(key)}`;
+    case "job-inbox":
+      return `job-inbox/${refText(key)}/${padded(key.n, SEQ_DIGITS)}`;
+    case "job-queue":
+      return `job-queue/${refText(key)}`;
+    case "job-timer":
+      return `job-timers/${partitionText(key)}/${padded(key.dueMs, TIME_DIGITS)}/${key.job}/${escapeName(key.name)}`;
+    case "job-owned":
+      return `job-owned/${key.node}/${refText(key)}`;
+    case "job-agent":
+      return `job-agents/${escapeName(key.agent)}/${refText(key)}`;
+    case "job-end":
+      return `job-ends/${partitionText(key)}/${padded(key.endedMs, TIME_DIGITS)}/${key.job}`;
+    case "job-approval":
+      return `job-approvals/${refText(key)}/${escapeName(key.name)}`;
+    case "job-head":
+    case "job-spec":
+    case "job-page":
+    case "job-tool":
+    case "job-result":
+    case "job-inbox-count":
+    case "job-seen":
+      return `job-data/${refText(key)}/${dataText(key)}`;
+    default:
+      return unreachable(key);
+  }
+}
+
+type DataKey = Extract<KeyOfJob, {
+  readonly kind:
+    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-result" | "job-inbox-count" | "job-seen";
+}>;
+
+function dataText(key: DataKey): string {
+  switch (key.kind) {
+    case "job-head":
+      return "head";
+    case "job-spec":
+      return "spec";
+    case "job-page":
+      return `log/${padded(key.run, RUN_DIGITS)}/${padded(key.seq, SEQ_DIGITS)}`;
+    case "job-tool":
+      return `tools/${key.effect}`;
+    case "job-result":
+      return "result";
+    case "job-inbox-count":
+      return "inbox";
+    case "job-seen":
+      return `seen/${key.digest}`;
+    default:
+      return unreachable(key);
+  }
+}
+
+/** The key of a job that `text` is; undefined when it looks like none. @throws AetherError E_INVALID for a bad part */
+export function jobKeyOf(text: string, segments: readonly string[]): JobKey | undefined {
+  const [root = "", a = "", b = "", c = "", d = ""] = segments;
+  switch (`${root}/${segments.length}`) {
+    case "job-beats/2":
+      return { kind: "job-beat", node: parseNodeId(a) };
+    case "job-starts/4":
+      return { kind: "job-start", tenant: nameOf(text, a), agent: nameOf(text, b), digest: parseDigest(c) };
+    case "job-pins/2":
+      return { kind: "job-pin", digest: parseDigest(a) };
+    case "jobs/3":
+      return { kind: "job", ...refOf(text, a, b) };
+    case "job-inbox/4":
+      return { kind: "job-inbox", ...refOf(text, a, b), n: numberOf(text, c) };
+    case "job-queue/3":
+      return { kind: "job-queue", ...refOf(text, a, b) };
+    case "job-timers/5":
+      return { kind: "job-timer", ...refOf(text, a, c), dueMs: numberOf(text, b), name: nameOf(text, d) };
+    case "job-owned/4":
+      return { kind: "job-owned", node: parseNodeId(a), ...refOf(text, b, c) };
+    case "job-agents/4":
+      return { kind: "job-agent", agent: nameOf(text, a), ...refOf(text, b, c) };
+    case "job-ends/4":
+      return { kind: "job-end", ...refOf(text, a, c), endedMs: numberOf(text, b) };
+    case "job-approvals/4":
+      return { kind: "job-approval", ...refOf(text, a, b), name: nameOf(text, c) };
+    case "job-data/4":
+    case "job-data/5":
+    case "job-data/6": {
+      const key = dataKeyOf(text, segments.slice(3));
+      return key === undefined ? undefined : { ...refOf(text, a, b), ...key };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly string[]): DataKey | undefined {
+  if (more.length > 0) return undefined;
+  if (b !== "") {
+    return what === "log" ? { kind: "job-page", run: numberOf(text, a), seq: numberOf(text, b) } : undefined;
+  }
+  if (a !== "") {
+    if (what === "tools") return { kind: "job-tool", effect: parseDigest(a) };
+    return what === "seen" ? { kind: "job-seen", digest: parseDigest(a) } : undefined;
+  }
+  switch (what) {
+    case "head":
+      return { kind: "job-head" };
+    case "spec":
+      return { kind: "job-spec" };
+    case "result":
+      return { kind: "job-result" };
+    case "inbox":
+      return { kind: "job-inbox-count" };
+    default:
+      return undefined;
+  }
+}
+
+/** The text with which every key of the set begins, and no other key. */
+export function jobPrefixText(prefix: JobKeyPrefix): string {
+  switch (prefix.kind) {
+    case "jobs":
+    case "job-queue":
+    case "job-timers":
+    case "job-beats":
+    case "job-starts":
+    case "job-ends":
+    case "job-approvals":
+    case "job-pins":
+      return `${prefix.kind}/`;
+    case "job-data":
+      return `job-data/${partialRef(prefix)}`;
+    case "job-inboxes":
+      return `job-inbox/${partialRef(prefix)}`;
+    case "job-log":
+      return `job-data/${refText(prefix)}/log/${padded(prefix.run, RUN_DIGITS)}/`;
+    case "job-tools":
+      return `job-data/${refText(prefix)}/tools/`;
+    case "job-owned":
+      return prefix.node === undefined ? "job-owned/" : `job-owned/${prefix.node}/`;
+    case "job-agents":
+      return prefix.agent === undefined ? "job-agents/" : `job-agents/${escapeName(prefix.agent)}/`;
+    default:
+      return unreachable(prefix);
+  }
+}
+
+function partialRef({ partition, job }: Partial<JobRef>): string {
+  return partition === undefined || job === undefined ? "" : `${refText({ partition, job })}/`;
+}
+
+function refText(ref: JobRef): string {
+  return `${partitionText(ref)}/${ref.job}`;
+}
+
+function partitionText({ partition }: Pick<JobRef, "partition">): string {
+  return padded(partition, PARTITION_DIGITS);
+}
+
+function refOf(text: string, partition: string, job: string): JobRef {
+  return { partition: numberOf(text, partition), job: parseJobId(job) };
+}
