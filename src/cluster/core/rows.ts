@@ -72,9 +72,12 @@ export interface LeaderBeatRow {
   readonly count: number;
 }
 
+export const nodeLifeSchema: z.ZodType<NodeLife> = z.object({
+  node: nodeIdSchema, uid: nodeUidSchema, incarnation: z.int().min(0),
+});
 const leaderRowSchema = z.object({
   epoch: z.int().min(1),
-  holder: z.object({ node: nodeIdSchema, uid: nodeUidSchema, incarnation: z.int().min(0) }),
+  holder: nodeLifeSchema,
 });
 const leaderBeatRowSchema = z.object({ epoch: z.int().min(1), count: z.int().min(0) });
 

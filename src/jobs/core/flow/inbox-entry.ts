@@ -1,0 +1,80 @@
+// Owns: what may be put into a job's inbox, and what of it wakes a job that waits. Everything that reaches a job from
+// outside is an entry; only the job's owner makes events of them.
+import { z } from "zod";
+import { unreachable } from "../../../base/assert.ts";
+import { AetherError } from "../../../base/errors.ts";
+import { parseDigest, type Digest } from "../../../base/ids.ts";
+import type { CallName } from "../ids.ts";
+import type { Resolution } from "../log/event.ts";
+import type { JobError } from "../rows.ts";
+
+/** The value of `job-inbox/…/{n}`. */
+export type InboxEntry =
+  | { readonly kind: "signal"; readonly signal: string; readonly payload: unknown; readonly principal: string }
+  | { readonly kind: "timer"; readonly call: CallName }
+  | {
+    readonly kind: "decision";
+    readonly name: string;
+    readonly approved: boolean;
+    readonly data: unknown;
+    readonly principal: string;
+  }
+  | { readonly kind: "cancel"; readonly principal: string }
+  | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
+  | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
+  | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError };
+
+/** Entries that were not read yet, of one job. */
+export const INBOX_UNREAD_MAX = 1_000;
+
+/** What of `waiting.on` an entry ends; undefined for those that wake a job whatever it waits for. */
+export function wakeOf(entry: InboxEntry): string | undefined {
+  switch (entry.kind) {
+    case "signal":
+      return `signal:${entry.signal}`;
+    case "timer":
+    case "child-completed":
+    case "child-failed":
+      return `call:${entry.call}`;
+    case "decision":
+      return `approval:${entry.name}`;
+    case "cancel":
+    case "resolve":
+      return undefined;
+    default:
+      return unreachable(entry);
+  }
+}
+
+const call = z.string().transform((text): CallName => text as CallName);
+const error = z.object({
+  name: z.string(),
+  message: z.string(),
+  code: z.string().exactOptional(),
+  details: z.record(z.string(), z.unknown()).exactOptional(),
+});
+const principal = z.string();
+const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("done"), result: z.unknown() }),
+  z.object({ kind: z.literal("not-done") }),
+  z.object({ kind: z.literal("given-up"), reason: z.string() }),
+]);
+
+const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("signal"), signal: z.string(), payload: z.unknown(), principal }),
+  z.object({ kind: z.literal("timer"), call }),
+  z.object({ kind: z.literal("decision"), name: z.string(), approved: z.boolean(), data: z.unknown(), principal }),
+  z.object({ kind: z.literal("cancel"), principal }),
+  z.object({
+    kind: z.literal("resolve"), effect: z.string().transform(parseDigest), resolution: resolutionSchema, principal,
+  }),
+  z.object({ kind: z.literal("child-completed"), call, output: z.unknown() }),
+  z.object({ kind: z.literal("child-failed"), call, error }),
+]);
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseInboxEntry(value: unknown): InboxEntry {
+  const parsed = entrySchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_DATA_CORRUPT", `an entry of a job's inbox does not parse: ${z.prettifyError(parsed.error)}`);
+}

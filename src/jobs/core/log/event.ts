@@ -1,0 +1,187 @@
+// Owns: what can happen in a job, and the bytes of each event: hashed, stored, exported and replayed as they are.
+// Does not own: how events are chained (chain.ts) and when which may happen (life/, tools/).
+import { decode, encode } from "../../../base/codec.ts";
+import { AetherError } from "../../../base/errors.ts";
+import type { Digest, JobId, NodeId } from "../../../base/ids.ts";
+import type { CallName, EffectId } from "../ids.ts";
+import type { JobError, WaitReason } from "../rows.ts";
+
+/** Version of the payloads; each has an up-caster to the next one (upcast.ts). */
+export const EVENT_VERSION = 1;
+/** Largest event: its payloads are 64 KiB at most, what is larger is stored apart. */
+export const EVENT_BYTES_MAX = 256 * 1024;
+
+/** What a tool's effect is to the world outside, which says what may be done when nobody knows whether it happened. */
+export type ToolEffect = "read" | "idempotent" | "once";
+
+/** How it was found out what became of a call of a tool. */
+export type Resolver =
+  | { readonly kind: "reconcile" }
+  /** The answer came after its time was over, within the same epoch. */
+  | { readonly kind: "late" }
+  | { readonly kind: "person"; readonly principal: string };
+
+export type Resolution =
+  | { readonly kind: "done"; readonly result: unknown }
+  | { readonly kind: "not-done" }
+  /** The job is to fail with it. */
+  | { readonly kind: "given-up"; readonly reason: string };
+
+export type JobEvent =
+  | { readonly type: "job.created"; readonly agent: string; readonly pin: Digest; readonly inputDigest: Digest }
+  | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
+  | { readonly type: "job.waiting"; readonly reason: WaitReason; readonly on: readonly string[] }
+  /** Its owner's node is being stopped: any other may go on. */
+  | { readonly type: "job.released" }
+  | { readonly type: "job.cancel-requested"; readonly principal: string }
+  | { readonly type: "job.completed"; readonly outputDigest: Digest }
+  | { readonly type: "job.failed"; readonly error: JobError }
+  | { readonly type: "job.cancelled" }
+  | { readonly type: "step.completed"; readonly call: CallName; readonly value: unknown }
+  | { readonly type: "step.failed"; readonly call: CallName; readonly error: JobError }
+  /** A value that code was given: the time. */
+  | { readonly type: "value.recorded"; readonly call: CallName; readonly value: unknown }
+  | {
+    readonly type: "tool.granted";
+    readonly call: CallName;
+    readonly tool: string;
+    readonly effect: ToolEffect;
+    readonly effectId: EffectId;
+    readonly attempt: number;
+    readonly input: unknown;
+    readonly inputDigest: Digest;
+    readonly timeoutMs: number;
+  }
+  | {
+    readonly type: "tool.succeeded";
+    readonly call: CallName;
+    readonly effectId: EffectId;
+    readonly result: unknown;
+    /** The name that the other side has for what happened. */
+    readonly externalId?: string;
+    /** It happened, but what it answered is not what its schema says, is too large, or cannot be stored. */
+    readonly problem?: string;
+  }
+  | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
+  | { readonly type: "tool.unknown"; readonly call: CallName; readonly effectId: EffectId; readonly reason: string }
+  | {
+    readonly type: "tool.resolved";
+    readonly call: CallName;
+    readonly effectId: EffectId;
+    readonly by: Resolver;
+    readonly resolution: Resolution;
+  }
+  | { readonly type: "timer.set"; readonly call: CallName; readonly dueMs: number }
+  | { readonly type: "timer.fired"; readonly call: CallName }
+  | { readonly type: "signal.received"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
+  | {
+    readonly type: "approval.requested";
+    readonly call: CallName;
+    readonly name: string;
+    readonly summary: string;
+    /** Of what was shown: a decision holds for nothing else. */
+    readonly shown: Digest;
+  }
+  | {
+    readonly type: "approval.decided";
+    readonly call: CallName;
+    readonly approved: boolean;
+    readonly principal: string;
+    readonly data: unknown;
+  }
+  | { readonly type: "child.started"; readonly call: CallName; readonly job: JobId }
+  | { readonly type: "child.completed"; readonly call: CallName; readonly output: unknown }
+  | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError };
+
+export type JobEventType = JobEvent["type"];
+
+/** An event as it was read from a log. */
+export interface StoredEvent {
+  readonly event: JobEvent;
+  /** Wall time of the proposer; for people, never for logic. */
+  readonly atMs: number;
+  readonly epoch: number;
+  /** The version that it was written in. */
+  readonly version: number;
+}
+
+/** Numbers on the wire: they only grow, and are never given twice. */
+const NUMBERS: Readonly<Record<JobEventType, number>> = {
+  "job.created": 1,
+  "job.claimed": 2,
+  "job.waiting": 3,
+  "job.released": 4,
+  "job.cancel-requested": 5,
+  "job.completed": 6,
+  "job.failed": 7,
+  "job.cancelled": 8,
+  "step.completed": 16,
+  "step.failed": 17,
+  "value.recorded": 18,
+  "tool.granted": 24,
+  "tool.succeeded": 25,
+  "tool.failed": 26,
+  "tool.unknown": 27,
+  "tool.resolved": 28,
+  "timer.set": 32,
+  "timer.fired": 33,
+  "signal.received": 34,
+  "approval.requested": 40,
+  "approval.decided": 41,
+  "child.started": 48,
+  "child.completed": 49,
+  "child.failed": 50,
+};
+const TYPES: ReadonlyMap<number, JobEventType> =
+  new Map(Object.entries(NUMBERS).map(([type, number]) => [number, type as JobEventType]));
+
+export interface EventOrigin {
+  readonly atMs: number;
+  readonly epoch: number;
+}
+
+/** The bytes of an event: `[version, number of its type, time, epoch, payload]`. Its payload is plain data. */
+export function encodeEvent(event: JobEvent, { atMs, epoch }: EventOrigin): Uint8Array {
+  const { type, ...payload } = event;
+  return encode([EVENT_VERSION, NUMBERS[type], atMs, epoch, payload]);
+}
+
+/** What stands in an event's bytes, before its payload is brought to this version. */
+export interface RawEvent {
+  readonly version: number;
+  readonly type: JobEventType;
+  readonly atMs: number;
+  readonly epoch: number;
+  readonly payload: Readonly<Record<string, unknown>>;
+}
+
+/** @throws AetherError E_DATA_CORRUPT for what is no event, E_VERSION for one of a later version */
+export function readRawEvent(bytes: Uint8Array): RawEvent {
+  const parts = decodeParts(bytes);
+  const [version, number, atMs, epoch, payload] = parts;
+  if (typeof version !== "number" || typeof number !== "number" || typeof atMs !== "number" ||
+    typeof epoch !== "number" || !isRecord(payload)) {
+    throw new AetherError("E_DATA_CORRUPT", "an event of a job has a part of another type");
+  }
+  const type = TYPES.get(number);
+  if (version > EVENT_VERSION || type === undefined) {
+    throw new AetherError("E_VERSION", `an event of a job has version ${version} and type ${number}, which this ` +
+      "version does not know: run the job on nodes that have the version that wrote it");
+  }
+  return { version, type, atMs, epoch, payload };
+}
+
+function decodeParts(bytes: Uint8Array): readonly unknown[] {
+  let value: unknown;
+  try {
+    value = decode(bytes, EVENT_BYTES_MAX);
+  } catch (error) {
+    throw new AetherError("E_DATA_CORRUPT", "an event of a job is not MessagePack of bounded size", { cause: error });
+  }
+  if (Array.isArray(value)) return value as readonly unknown[];
+  throw new AetherError("E_DATA_CORRUPT", "an event of a job is not a list");
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+}

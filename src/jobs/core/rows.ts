@@ -1,0 +1,309 @@
+// Owns: the rows of jobs as they are stored, and their parsing. What may follow what is core/life's matter, the calls
+// of tools are core/tools'.
+//
+// A job's state is two rows because they have different readers. Whoever sends a signal, fires a timer or claims a job
+// compares the job's row, which stands still while the job runs; the owner compares the head too, which changes with
+// every append. So a signal never loses against a busy owner, and an owner never against a signal.
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { parseDigest, parseJobId, type Digest, type JobId } from "../../base/ids.ts";
+import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
+import { parseUid, type CallName, type JobUid } from "./ids.ts";
+
+export const JOB_STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled"] as const;
+export type JobStatus = (typeof JOB_STATUSES)[number];
+
+export const WAIT_REASONS = [
+  "timer", "signal", "approval", "retry", "child", "admission", "budget", "unknown", "stuck", "restored",
+] as const;
+export type WaitReason = (typeof WAIT_REASONS)[number];
+
+export const QUEUE_CLASSES = ["realtime", "default", "background", "heavy"] as const;
+export type QueueClass = (typeof QUEUE_CLASSES)[number];
+
+/** Why a job has no owner and no worker, and what ends that. */
+export interface Waiting {
+  readonly reason: WaitReason;
+  /** What wakes it, see `wakesOf` of an inbox entry; 16 at most. */
+  readonly on: readonly string[];
+  /** Wall time at which it goes on by itself. */
+  readonly untilMs?: number;
+}
+
+/** The value of `jobs/{partition}/{job}`: changes only when the job enters another phase of its life. */
+export interface JobRow {
+  readonly agent: string;
+  readonly tenant: string;
+  /** What exactly runs: the row `job-pins/{pin}`. */
+  readonly pin: Digest;
+  readonly status: JobStatus;
+  /** Present in `waiting`. */
+  readonly waiting?: Waiting;
+  /** Present in `running`. */
+  readonly owner?: NodeLife;
+  /** Grows with every claim: what an earlier owner writes is refused. */
+  readonly epoch: number;
+  /** 1, and one more each time the job continues as a new one under its id. */
+  readonly run: number;
+  /** Claims at which the log stood still: `count` of them at sequence number `atSeq`. */
+  readonly claims: { readonly atSeq: number; readonly count: number };
+  readonly queueClass: QueueClass;
+  /** Higher goes first. */
+  readonly priority: number;
+  readonly attributes: Readonly<Record<string, string>>;
+  /** Wall time at which `status` was entered; for people. */
+  readonly sinceMs: number;
+  readonly createdMs: number;
+}
+
+/** The value of `job-data/…/head`: how far the log is. */
+export interface JobHead {
+  readonly run: number;
+  /** Sequence number of the last event; 0 before the first. */
+  readonly seq: number;
+  /** Link of the last event: see log/chain.ts. */
+  readonly link: Uint8Array;
+  /** Of all events of this run. */
+  readonly bytes: number;
+  /** Entries of the inbox that are in the log or were dropped. */
+  readonly folded: number;
+  /** Rows of the ledger that are granted or unknown: while there are any the job does not end. */
+  readonly openEffects: number;
+  readonly steps: number;
+}
+
+/** Who waits for the end of a job. */
+export interface ParentRef {
+  readonly job: JobId;
+  readonly call: CallName;
+}
+
+/** The value of `job-data/…/spec`: what was started. */
+export interface JobSpec {
+  readonly uid: JobUid;
+  /** What effect ids are made from: the job's own uid, or that of the job that it repeats. */
+  readonly effectUid: JobUid;
+  readonly input: unknown;
+  readonly inputDigest: Digest;
+  /** Digest of the idempotency key it was started under. */
+  readonly startKey?: Digest;
+  readonly parent?: ParentRef;
+  readonly maxDurationMs?: number;
+  readonly createdMs: number;
+}
+
+/** The value of `job-data/…/result`, when the job has ended. */
+export type JobResult =
+  | { readonly kind: "completed"; readonly output: unknown }
+  | { readonly kind: "failed"; readonly error: JobError }
+  | { readonly kind: "cancelled" };
+
+/** An error as a log has it: what code sees of it is the same live and in replay. Never a stack. */
+export interface JobError {
+  readonly name: string;
+  readonly message: string;
+  readonly code?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** The value of `job-data/…/log/{run}/{seq}`: the events of one append, as they were hashed. */
+export interface JobPage {
+  /** Link of the event before the first. */
+  readonly prev: Uint8Array;
+  readonly events: readonly Uint8Array[];
+}
+
+/** The value of `job-queue/…`. */
+export interface QueueRow {
+  readonly agent: string;
+  readonly tenant: string;
+  readonly queueClass: QueueClass;
+  readonly priority: number;
+  /** Wall time since when it waits. */
+  readonly sinceMs: number;
+}
+
+/** The value of `job-owned/{node}/…`. */
+export interface OwnedRow {
+  readonly epoch: number;
+}
+
+/** The value of `job-beats/{node}`: changes for as long as its node may own jobs. */
+export interface BeatRow {
+  readonly life: NodeLife;
+  readonly count: number;
+}
+
+/** The value of `job-starts/…`: the job that was started under a key. */
+export interface StartRow {
+  readonly job: JobId;
+  readonly inputDigest: Digest;
+}
+
+/** The value of `job-pins/{digest}`: what jobs run, whatever blueprints say by now. */
+export interface PinRow {
+  /** The artifact's coordinates, and the digest of its archive. */
+  readonly artifact: string;
+  readonly archive: Digest;
+  readonly slice: string;
+  readonly config: unknown;
+  readonly uses: Readonly<Record<string, unknown>>;
+  readonly createdMs: number;
+}
+
+const PAGE_FORMAT = 1;
+const HEAD_FORMAT = 1;
+const WAKES_MAX = 16;
+const LINK_BYTES = 32;
+
+const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
+const uidSchema = z.string().transform((text): JobUid => parseUid(text) as JobUid);
+const jobIdSchema = z.string().transform((text): JobId => parseJobId(text));
+const callNameSchema = z.string().transform((text): CallName => text as CallName);
+const count = z.int().min(0);
+const errorSchema = z.object({
+  name: z.string(),
+  message: z.string(),
+  code: z.string().exactOptional(),
+  details: z.record(z.string(), z.unknown()).exactOptional(),
+});
+
+const jobRowSchema: z.ZodType<JobRow> = z.object({
+  agent: z.string(),
+  tenant: z.string(),
+  pin: digestSchema,
+  status: z.enum(JOB_STATUSES),
+  waiting: z.object({
+    reason: z.enum(WAIT_REASONS),
+    on: z.array(z.string()).max(WAKES_MAX),
+    untilMs: z.number().exactOptional(),
+  }).exactOptional(),
+  owner: nodeLifeSchema.exactOptional(),
+  epoch: count,
+  run: z.int().min(1),
+  claims: z.object({ atSeq: count, count }),
+  queueClass: z.enum(QUEUE_CLASSES),
+  priority: z.int(),
+  attributes: z.record(z.string(), z.string()),
+  sinceMs: z.number(),
+  createdMs: z.number(),
+});
+
+const specSchema: z.ZodType<JobSpec> = z.object({
+  uid: uidSchema,
+  effectUid: uidSchema,
+  input: z.unknown(),
+  inputDigest: digestSchema,
+  startKey: digestSchema.exactOptional(),
+  parent: z.object({ job: jobIdSchema, call: callNameSchema }).exactOptional(),
+  maxDurationMs: z.number().exactOptional(),
+  createdMs: z.number(),
+});
+
+const resultSchema: z.ZodType<JobResult> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("failed"), error: errorSchema }),
+  z.object({ kind: z.literal("cancelled") }),
+]);
+
+const queueSchema = z.object({
+  agent: z.string(), tenant: z.string(), queueClass: z.enum(QUEUE_CLASSES), priority: z.int(), sinceMs: z.number(),
+});
+const ownedSchema = z.object({ epoch: count });
+const beatSchema = z.object({ life: nodeLifeSchema, count });
+const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
+const pinSchema = z.object({
+  artifact: z.string(),
+  archive: digestSchema,
+  slice: z.string(),
+  config: z.unknown(),
+  uses: z.record(z.string(), z.unknown()),
+  createdMs: z.number(),
+});
+
+// Heads and pages are read and written with every step of every job, so that they are arrays with readers of their own.
+export function headValue(head: JobHead): unknown {
+  return [HEAD_FORMAT, head.run, head.seq, head.link, head.bytes, head.folded, head.openEffects, head.steps];
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobHead(value: unknown): JobHead {
+  if (!Array.isArray(value)) throw damaged("the head of a job", "it is not a list");
+  const [format, run, seq, link, bytes, folded, openEffects, steps] = value as readonly unknown[];
+  const isHead = format === HEAD_FORMAT && isCount(run) && isCount(seq) && isLink(link) && isCount(bytes) &&
+    isCount(folded) && isCount(openEffects) && isCount(steps);
+  if (!isHead) throw damaged("the head of a job", "a field is missing or of another type");
+  return { run, seq, link, bytes, folded, openEffects, steps };
+}
+
+export function pageValue(page: JobPage): unknown {
+  return [PAGE_FORMAT, page.prev, page.events];
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobPage(value: unknown): JobPage {
+  if (!Array.isArray(value)) throw damaged("a page of a job's log", "it is not a list");
+  const [format, prev, events] = value as readonly unknown[];
+  const isPage = format === PAGE_FORMAT && isLink(prev) && Array.isArray(events) &&
+    events.length > 0 && events.every((bytes) => bytes instanceof Uint8Array);
+  if (!isPage) throw damaged("a page of a job's log", "a field is missing or of another type");
+  return { prev, events };
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobRow(value: unknown): JobRow {
+  return parseStored(jobRowSchema, value, "the row of a job");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobSpec(value: unknown): JobSpec {
+  return parseStored(specSchema, value, "what was started as a job");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobResult(value: unknown): JobResult {
+  return parseStored(resultSchema, value, "the result of a job");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseQueueRow(value: unknown): QueueRow {
+  return parseStored(queueSchema, value, "a job's place in the queue");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseOwnedRow(value: unknown): OwnedRow {
+  return parseStored(ownedSchema, value, "the row that says who owns a job");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseBeatRow(value: unknown): BeatRow {
+  return parseStored(beatSchema, value, "the sign of life of an owner of jobs");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseStartRow(value: unknown): StartRow {
+  return parseStored(startSchema, value, "the row of a start key");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parsePinRow(value: unknown): PinRow {
+  return parseStored(pinSchema, value, "what jobs are pinned to");
+}
+
+function parseStored<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw damaged(what, z.prettifyError(parsed.error));
+}
+
+function damaged(what: string, reason: string): AetherError {
+  return new AetherError("E_DATA_CORRUPT", `${what} does not parse: ${reason}`);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isLink(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array && value.byteLength === LINK_BYTES;
+}

@@ -1,0 +1,59 @@
+// Owns: the rows of the ledger: what is known of each call of a tool. Does not own: what may follow what (ledger.ts).
+import { z } from "zod";
+import { AetherError } from "../../../base/errors.ts";
+import { parseDigest, type Digest } from "../../../base/ids.ts";
+import type { CallName, EffectId } from "../ids.ts";
+import type { ToolEffect } from "../log/event.ts";
+
+export const TOOL_STATES = ["granted", "succeeded", "failed", "unknown"] as const;
+
+/**
+ * `granted`: it may be dispatched, or was. `unknown`: whether it happened is to be found out; not left by time alone.
+ * `failed`: it has not happened, and may be granted again. `succeeded`: it has happened, with this result for ever.
+ */
+export type ToolState = (typeof TOOL_STATES)[number];
+
+/** The value of `job-data/…/tools/{effectId}`. */
+export interface ToolRow {
+  readonly state: ToolState;
+  readonly effectId: EffectId;
+  readonly call: CallName;
+  readonly tool: string;
+  readonly effect: ToolEffect;
+  /** Whether the tool can be asked what became of a call. */
+  readonly canReconcile: boolean;
+  /** Epoch of the owner that it was granted to. */
+  readonly epoch: number;
+  /** 1 for the first grant. */
+  readonly attempt: number;
+  readonly inputDigest: Digest;
+  readonly timeoutMs: number;
+  /** Sequence number of the event that made it as it is. */
+  readonly seq: number;
+  readonly externalId?: string;
+  /** Present in `unknown`: why. */
+  readonly reason?: string;
+}
+
+const schema: z.ZodType<ToolRow> = z.object({
+  state: z.enum(TOOL_STATES),
+  effectId: z.string().transform(parseDigest),
+  call: z.string().transform((text): CallName => text as CallName),
+  tool: z.string(),
+  effect: z.enum(["read", "idempotent", "once"]),
+  canReconcile: z.boolean(),
+  epoch: z.int().min(1),
+  attempt: z.int().min(1),
+  inputDigest: z.string().transform(parseDigest),
+  timeoutMs: z.number(),
+  seq: z.int().min(1),
+  externalId: z.string().exactOptional(),
+  reason: z.string().exactOptional(),
+});
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseToolRow(value: unknown): ToolRow {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new AetherError("E_DATA_CORRUPT", `a row of a job's tools does not parse: ${z.prettifyError(parsed.error)}`);
+}

@@ -1,0 +1,163 @@
+// Owns: what a node and the code of an agent say to each other about one run of one job.
+//
+// The worker alone decides the order of a log: its operations are numbered, and the node appends them in that order.
+// What the node offers by itself (a timer that fired, a signal, a cancel) takes its place in the log where the worker
+// says that it took it. So the order in which code saw values is the order of the log, with branches in parallel too.
+// Values are at hand at once; what waits for the commit of everything before it is what reaches the world outside.
+import type { Digest, JobId } from "../../../base/ids.ts";
+import type { CallName, EffectId, JobUid } from "../ids.ts";
+import type { Resolution, ToolEffect } from "../log/event.ts";
+import type { JobError } from "../rows.ts";
+
+/** Names a run of a job within one worker; never given twice there. */
+export type RunNumber = number;
+
+/** What a run starts with. */
+export interface RunStart {
+  readonly agent: string;
+  readonly job: JobId;
+  readonly uid: JobUid;
+  readonly input: unknown;
+  readonly epoch: number;
+  /** The log so far, as stored: what it records is not done again. */
+  readonly log: readonly Uint8Array[];
+  /** Calls of tools that were granted and have no outcome in the log. */
+  readonly openCalls: readonly OpenCall[];
+}
+
+/** A call of a tool that somebody dispatched, or may have, and whose outcome nobody has recorded. */
+export interface OpenCall {
+  readonly call: CallName;
+  readonly effectId: EffectId;
+  readonly state: "granted" | "unknown";
+}
+
+/** What the node gives to code that waits for it. */
+export type OfferedEntry =
+  | { readonly kind: "timer-fired" }
+  | { readonly kind: "signal"; readonly payload: unknown }
+  | { readonly kind: "decided"; readonly approved: boolean; readonly principal: string; readonly data: unknown }
+  | { readonly kind: "child-completed"; readonly output: unknown }
+  | { readonly kind: "child-failed"; readonly error: JobError }
+  | { readonly kind: "tool-resolved"; readonly resolution: Resolution }
+  | { readonly kind: "cancel" };
+
+/** Node → worker. */
+export type ToAgent =
+  | { readonly kind: "start"; readonly run: RunNumber; readonly start: RunStart }
+  /** All operations up to `upTo` are decided and durable. */
+  | { readonly kind: "committed"; readonly run: RunNumber; readonly upTo: number }
+  /** The grant of operation `n`, a `want-tool`, is committed: dispatch it now, after a look at the fence. */
+  | {
+    readonly kind: "granted";
+    readonly run: RunNumber;
+    readonly n: number;
+    readonly effectId: EffectId;
+    readonly attempt: number;
+  }
+  /** Operation `n` is not going to be done: code gets this error, and the log has nothing of it. */
+  | { readonly kind: "refused"; readonly run: RunNumber; readonly n: number; readonly error: JobError }
+  /** For the call that waits for it; a cancel is for the whole run. Takes effect when the worker says `took`. */
+  | {
+    readonly kind: "offer";
+    readonly run: RunNumber;
+    readonly offer: number;
+    readonly call?: CallName;
+    readonly entry: OfferedEntry;
+  }
+  /** Asks the tool whether a call has happened. */
+  | {
+    readonly kind: "reconcile";
+    readonly run: RunNumber;
+    readonly call: CallName;
+    readonly tool: string;
+    readonly effectId: EffectId;
+    readonly input: unknown;
+  }
+  /** The node does not own the job any more, or ends it: nothing of this run is heard from now on. */
+  | { readonly kind: "drop"; readonly run: RunNumber };
+
+/** What code waits for. */
+export type AgentWait =
+  | { readonly kind: "timer"; readonly dueMs: number }
+  | { readonly kind: "signal"; readonly signal: string; readonly untilMs?: number }
+  | {
+    readonly kind: "approval";
+    readonly name: string;
+    readonly summary: string;
+    readonly data: unknown;
+    readonly shown: Digest;
+    readonly untilMs?: number;
+  };
+
+export type ToolOutcome =
+  | { readonly kind: "succeeded"; readonly result: unknown; readonly externalId?: string; readonly problem?: string }
+  /** `isNotDone`: the tool says that nothing has happened outside. */
+  | { readonly kind: "failed"; readonly error: JobError; readonly isNotDone: boolean }
+  | { readonly kind: "unknown"; readonly reason: string };
+
+/** What a tool's `reconcile` says of a call. */
+export type ReconcileAnswer =
+  | { readonly kind: "done"; readonly result: unknown }
+  /** `isFinal`: it also cannot happen any more. */
+  | { readonly kind: "not-done"; readonly isFinal: boolean }
+  | { readonly kind: "unknown"; readonly reason: string };
+
+/** One operation of a run: what becomes events, in this order. */
+export type AgentOp =
+  | { readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown }
+  | { readonly kind: "step-failed"; readonly call: CallName; readonly error: JobError }
+  | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
+  /** The worker has taken the node's offer: its place in the log is here. */
+  | { readonly kind: "took"; readonly offer: number }
+  | {
+    readonly kind: "want-tool";
+    readonly call: CallName;
+    readonly tool: string;
+    readonly effect: ToolEffect;
+    readonly canReconcile: boolean;
+    readonly input: unknown;
+    readonly inputDigest: Digest;
+    readonly timeoutMs: number;
+  }
+  | {
+    readonly kind: "outcome";
+    readonly call: CallName;
+    readonly effectId: EffectId;
+    readonly outcome: ToolOutcome;
+  }
+  | { readonly kind: "want-wait"; readonly call: CallName; readonly wait: AgentWait }
+  | {
+    readonly kind: "want-child";
+    readonly call: CallName;
+    readonly agent: string;
+    readonly input: unknown;
+    readonly isDetached: boolean;
+  }
+  | { readonly kind: "completed"; readonly output: unknown }
+  | { readonly kind: "failed"; readonly error: JobError }
+  /** Code ended because it was cancelled. */
+  | { readonly kind: "cancelled" };
+
+/** Worker → node. */
+export type FromAgent =
+  /** `n` = 1, 2, 3 and so on within the run. */
+  | { readonly kind: "op"; readonly run: RunNumber; readonly n: number; readonly op: AgentOp }
+  /** Nothing of the run's code can go on before the node says something; all that it wants was said up to `after`. */
+  | { readonly kind: "idle"; readonly run: RunNumber; readonly after: number }
+  /**
+   * The fence was down when a granted call was about to be dispatched: it was not, and is not going to be. The owner is
+   * somebody else, or becomes it.
+   */
+  | { readonly kind: "not-dispatched"; readonly run: RunNumber; readonly call: CallName; readonly effectId: EffectId }
+  | {
+    readonly kind: "reconciled";
+    readonly run: RunNumber;
+    readonly call: CallName;
+    readonly effectId: EffectId;
+    readonly answer: ReconcileAnswer;
+  }
+  /** The code does not do what the log says it did. */
+  | { readonly kind: "diverged"; readonly run: RunNumber; readonly error: JobError }
+  /** Progress for whoever watches; not in the log. */
+  | { readonly kind: "emit"; readonly run: RunNumber; readonly data: unknown };

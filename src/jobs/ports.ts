@@ -1,0 +1,182 @@
+// Ports only: no code here. What the parts of the job runtime see of each other, so that each is tested apart.
+import type { CallOptions } from "../env/env.ts";
+import type { Digest, JobId, NodeId } from "../base/ids.ts";
+import type { ErrorCode } from "../base/error-catalog.ts";
+import type { ErrorDetails } from "../base/errors.ts";
+import type { JobRef } from "../kvstore/core/job-key.ts";
+import type { Txn } from "../kvstore/core/schema.ts";
+import type { EffectId } from "./core/ids.ts";
+import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
+import type { ToolRow } from "./core/tools/tool-row.ts";
+import type { JobHead, JobResult, JobRow, JobSpec, PinRow, QueueClass } from "./core/rows.ts";
+import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
+
+/** A job as its owner holds it: enough to decide what comes next without another read. */
+export interface JobView {
+  readonly ref: JobRef;
+  readonly row: JobRow;
+  /** modRevision of the row: the fence. */
+  readonly rowRevision: number;
+  readonly head: JobHead;
+  readonly headRevision: number;
+  readonly spec: JobSpec;
+  readonly inbox: { readonly last: number; readonly revision: number };
+}
+
+/** Something was decided that the store is asked to make true, or refused at once. */
+export type Decision =
+  | { readonly kind: "refused"; readonly code: ErrorCode; readonly reason: string; readonly details?: ErrorDetails }
+  | Transition;
+
+/** One transaction: all of it, or nothing. */
+export interface Transition {
+  readonly kind: "transition";
+  readonly txn: Txn;
+  /** The job once it is done; the revisions are filled in by the commit. */
+  readonly next: JobView;
+  readonly events: readonly JobEvent[];
+}
+
+/**
+ * How a transition ended. `fenced`: the job's row is not as it was, so that somebody else owns it, or it has ended.
+ * `inbox-not-empty`: something came that was not looked at. `contended`: a row that is shared with other jobs has
+ * changed. `corrupt`: the head is not what the owner wrote.
+ */
+export type Verdict =
+  | { readonly kind: "applied"; readonly view: JobView }
+  | { readonly kind: "fenced" | "inbox-not-empty" | "contended" | "corrupt" };
+
+/** A job with everything that its code needs to go on. */
+export interface LoadedJob {
+  readonly view: JobView;
+  readonly log: readonly Uint8Array[];
+  readonly tools: readonly ToolRow[];
+}
+
+/** What a job's owner has of the store. */
+export interface JobLog {
+  /** The job as it is now, with its log and the calls of its tools. @throws AetherError E_NOT_FOUND, E_DATA_CORRUPT */
+  load(ref: JobRef, options?: CallOptions): Promise<LoadedJob>;
+  /**
+   * Proposes the transition until it is known what became of it: where the outcome of one attempt is unknown the same
+   * transaction is proposed again, so that it is in the store once or not at all.
+   */
+  commit(transition: Transition, options?: CallOptions): Promise<Verdict>;
+}
+
+/** A worker that runs the code of one pin. Several jobs share it. */
+export interface AgentWorker {
+  /** What agents the code has, by name. */
+  readonly agents: readonly string[];
+  /** Starts a run; `onMessage` hears of nothing else. */
+  start(start: RunStart, onMessage: (message: FromAgent) => void): RunNumber;
+  send(message: Exclude<ToAgent, { readonly kind: "start" }>): void;
+  /** Said once, when the worker has ended by itself or was ended: its runs are gone. */
+  onLost(listener: (reason: string) => void): void;
+  /** Nobody uses it any more; it may be ended, or given to others. */
+  release(): void;
+}
+
+export interface AgentWorkers {
+  /** @throws AetherError E_NOT_FOUND when the artifact is not there, E_HANDLER when the code does not load */
+  open(pin: PinRow, options?: CallOptions): Promise<AgentWorker>;
+}
+
+/** Whether this node may still act for the jobs that it owns. */
+export interface OwnershipView {
+  /** On this node's monotonic clock: until then no other node claims its jobs. */
+  validUntilMs(): number;
+  /** Whether the jobs of a node may be claimed, as far as this node can tell. */
+  mayClaim(node: NodeId): boolean;
+}
+
+/** Who asks: from credentials, never from what was sent. */
+export interface Caller {
+  readonly principal: string;
+  readonly tenant: string;
+}
+
+export interface StartJob {
+  readonly agent: string;
+  readonly input: unknown;
+  readonly id?: JobId;
+  /** The same key again is the same job; with another input it is refused. */
+  readonly idempotencyKey?: string;
+  readonly queueClass?: QueueClass;
+  readonly priority?: number;
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly maxDurationMs?: number;
+}
+
+export interface StartedJob {
+  readonly job: JobId;
+  readonly status: JobRow["status"];
+  /** False when the key or the id had been used before, with the same input. */
+  readonly isNew: boolean;
+}
+
+export interface JobShown {
+  readonly job: JobId;
+  readonly row: JobRow;
+  readonly head: JobHead;
+  readonly spec: JobSpec;
+  readonly tools: readonly ToolRow[];
+  readonly result?: JobResult;
+}
+
+export interface JobListed {
+  readonly job: JobId;
+  readonly row: JobRow;
+}
+
+export interface JobFilter {
+  readonly agent?: string;
+  readonly status?: JobRow["status"];
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+export interface JobPageQuery extends JobFilter {
+  /** 1 to 1,000. */
+  readonly limit?: number;
+  readonly after?: JobId;
+}
+
+export interface NumberedEvent extends StoredEvent {
+  readonly run: number;
+  readonly seq: number;
+  /** Link of the chain after this event. */
+  readonly link: Digest;
+}
+
+/** What people and programs do with jobs; all throw E_NOT_FOUND for a job that is not there. */
+export interface Jobs {
+  /** @throws AetherError E_NOT_FOUND for an agent nobody has, E_CONFLICT, E_OVERLOADED, E_QUOTA, E_TOO_LARGE */
+  start(start: StartJob, caller: Caller, options?: CallOptions): Promise<StartedJob>;
+  show(job: JobId, options?: CallOptions): Promise<JobShown>;
+  list(query: JobPageQuery, options?: CallOptions): Promise<{
+    readonly jobs: readonly JobListed[];
+    readonly more: boolean;
+  }>;
+  /** In order, from after `afterSeq` on; at most `limit`, 1 to 1,000. */
+  events(job: JobId, query: { readonly afterSeq?: number; readonly limit?: number }, options?: CallOptions): Promise<{
+    readonly events: readonly NumberedEvent[];
+    readonly more: boolean;
+  }>;
+  /** The result as soon as there is one; undefined when it has not ended within the time. */
+  result(job: JobId, waitMs: number, options?: CallOptions): Promise<JobResult | undefined>;
+  /** @throws AetherError E_CONFLICT when the job has ended, E_OVERLOADED above 1,000 entries that were not read */
+  signal(job: JobId, signal: {
+    readonly name: string;
+    readonly payload: unknown;
+    readonly idempotencyKey?: string;
+  }, caller: Caller, options?: CallOptions): Promise<void>;
+  /** Approves or rejects. @throws AetherError E_CONFLICT when it was decided, with who and when */
+  decide(job: JobId, decision: {
+    readonly name: string;
+    readonly approved: boolean;
+    readonly data: unknown;
+  }, caller: Caller, options?: CallOptions): Promise<void>;
+  cancel(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
+  /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
+  resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;
+}
