@@ -55,7 +55,7 @@ const sliceDocumentSchema = z
     error: "minAvailable is more than instances",
     path: ["minAvailable"],
   })
-  .refine((slice) => unavailableMax(slice.rollout) <= slice.instances - (slice.minAvailable ?? -Infinity), {
+  .refine((slice) => unavailableMax(slice.rollout, slice.instances) <= slice.instances - (slice.minAvailable ?? -Infinity), {
     error: "unavailable is more than minAvailable leaves of instances",
     path: ["rollout", "unavailable"],
   });

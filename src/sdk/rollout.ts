@@ -7,20 +7,42 @@ export type RolloutStrategy = (typeof ROLLOUT_STRATEGIES)[number];
 
 /** As many as a slice has instances at most. */
 const SURGE_MAX = 1_000;
+/** Of a wrong value in a message. */
+const SHOWN_CHARS_MAX = 40;
 /** Both versions take memory for as long. */
 const BAKE_MS_MAX = 24 * HOUR_MS;
 const CANARY_STEPS_MAX = 20;
 /** Counts of calls travel four times a second. */
 const STEP_MS_MIN = SECOND_MS;
 
+/** A number of instances, or a part of those that are wanted. */
+export type InstanceShare = number | `${number}%`;
+
+const PERCENT = /^(?:100|[1-9]?[0-9])%$/;
+const SHARE_FORMS = `a number of instances, 0 to ${SURGE_MAX}, or percent of them: "0%" to "100%"`;
+
+const shareSchema = z.custom<InstanceShare>(isShare, {
+  error: ({ input }) => `is ${shownOf(input)}; it is ${SHARE_FORMS}`,
+});
+
+function isShare(value: unknown): boolean {
+  if (typeof value === "string") return PERCENT.test(value);
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= SURGE_MAX;
+}
+
+function shownOf(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value.slice(0, SHOWN_CHARS_MAX)) : String(value);
+}
+
 const rollingSchema = z
   .strictObject({
     strategy: z.literal("rolling"),
-    surge: z.int().min(0).max(SURGE_MAX).default(1).describe("Instances above `instances` while it lasts."),
-    unavailable: z.int().min(0).default(0)
-      .describe("Instances below `instances` that may be missing while it lasts."),
+    surge: shareSchema.default(1)
+      .describe("Instances above `instances` while it lasts, or percent of them, rounded up."),
+    unavailable: shareSchema.default(0)
+      .describe("Instances below `instances` that may be missing while it lasts, or percent of them, rounded down."),
   })
-  .refine(({ surge, unavailable }) => surge + unavailable > 0, {
+  .refine(({ surge, unavailable }) => Number.parseInt(`${surge}`) + Number.parseInt(`${unavailable}`) > 0, {
     error: "surge and unavailable are both 0: nothing could ever be replaced",
     path: ["surge"],
   });
@@ -59,12 +81,20 @@ export type CanarySettings = Extract<RolloutSettings, { strategy: "canary" }>;
 /** What holds for a slice whose blueprint says nothing. */
 export const ROLLOUT_DEFAULT: RolloutSettings = rolloutSchema.parse({ strategy: "rolling" });
 
-/** How many instances may be missing while it lasts. */
-export function unavailableMax(settings: RolloutSettings = ROLLOUT_DEFAULT): number {
-  return settings.strategy === "rolling" ? settings.unavailable : 0;
+/** How many of so many instances may be missing while it lasts. */
+export function unavailableMax(settings: RolloutSettings = ROLLOUT_DEFAULT, instances: number): number {
+  if (settings.strategy !== "rolling") return 0;
+  const { surge, unavailable } = settings;
+  const most = countOf(unavailable, instances, Math.floor);
+  // Of few instances a part may be less than one: with nothing beside them none of them could ever be replaced.
+  return most === 0 && countOf(surge, instances, Math.ceil) === 0 ? Math.min(1, instances) : most;
 }
 
 /** How many instances there may be beside the wanted number while it lasts. */
 export function surgeMax(settings: RolloutSettings = ROLLOUT_DEFAULT, instances: number): number {
-  return settings.strategy === "rolling" ? settings.surge : instances;
+  return settings.strategy === "rolling" ? countOf(settings.surge, instances, Math.ceil) : instances;
+}
+
+function countOf(share: InstanceShare, instances: number, rounded: (value: number) => number): number {
+  return typeof share === "number" ? share : rounded((Number.parseInt(share) * instances) / 100);
 }

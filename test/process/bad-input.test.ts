@@ -239,6 +239,8 @@ describe("a blueprint is refused at the path of what is wrong", () => {
     ["slices.ready.rollout", ready({ rollout: { strategy: "hope" } })],
     ["slices.ready.rollout.surge", ready({ rollout: { strategy: "rolling", surge: 1e9 } })],
     ["slices.ready.rollout.surge", ready({ rollout: { strategy: "rolling", surge: 0, unavailable: 0 } })],
+    ["slices.ready.rollout.surge", ready({ rollout: { strategy: "rolling", surge: "half" } })],
+    ["slices.ready.rollout.unavailable", ready({ rollout: { strategy: "rolling", unavailable: "200%" } })],
     ["slices.ready.rollout.unavailable", ready({ rollout: { strategy: "rolling", unavailable: -1 } })],
     ["slices.ready.rollout.bakeMs", ready({ rollout: { strategy: "blue-green", bakeMs: 1e12 } })],
     ["slices.good", { slices: { good: { artifact: "demo:good:1.0.0" } } }],

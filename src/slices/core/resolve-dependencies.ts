@@ -82,7 +82,7 @@ function resolvedSlice(
     concurrency,
     variables,
     labels,
-    minAvailable: document.minAvailable ?? Math.max(0, instances - Math.max(1, unavailableMax(rollout))),
+    minAvailable: document.minAvailable ?? Math.max(0, instances - Math.max(1, unavailableMax(rollout, instances))),
     ...(rollout === undefined ? {} : { rollout }),
   };
 }

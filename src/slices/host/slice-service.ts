@@ -73,7 +73,7 @@ export class SliceService {
     const edit = (slices: ResolvedBlueprint["slices"]): ResolvedBlueprint["slices"] => {
       const found = slices[slice];
       if (found === undefined) throw unknownSlice(slice);
-      minAvailable = Math.min(found.minAvailable, Math.max(0, instances - unavailableMax(found.rollout)));
+      minAvailable = Math.min(found.minAvailable, Math.max(0, instances - unavailableMax(found.rollout, instances)));
       return { ...slices, [slice]: { ...found, instances, minAvailable } };
     };
     const { revision } = await this.ports.blueprints.change(blueprint, edit, options);

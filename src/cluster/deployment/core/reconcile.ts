@@ -250,7 +250,7 @@ class Planning {
     for (const instance of idle) this.retire(instance);
     const { resolved } = wanted;
     const successors = [...kept].filter((instance) => this.isServing(instance)).length;
-    const missing = isReplacing ? unavailableMax(resolved.rollout) : 0;
+    const missing = isReplacing ? unavailableMax(resolved.rollout, resolved.instances) : 0;
     const floor = Math.max(resolved.instances - missing, resolved.minAvailable);
     const staying = this.chooseKept(active, Math.max(0, Math.min(floor, resolved.instances) - successors));
     for (const instance of active) if (!staying.has(instance)) this.retire(instance);

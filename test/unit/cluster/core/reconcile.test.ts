@@ -4,6 +4,7 @@ import { GiB, MiB } from "../../../../src/base/units.ts";
 import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
 import type { Plan, PlanCommand, PlanInput, PlanInstance } from "../../../../src/cluster/deployment/core/plan-types.ts";
 import { plan } from "../../../../src/cluster/deployment/core/reconcile.ts";
+import type { InstanceShare } from "../../../../src/sdk/rollout.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
 
 const NODES = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
@@ -192,11 +193,14 @@ describe("instances with another config", () => {
   });
 
   test("come as many at once, and may be missing as many, as the rollout says", () => {
-    const rolling = (surge: number, unavailable: number) =>
+    const rolling = (surge: InstanceShare, unavailable: InstanceShare) =>
       plain(changedTo({ rollout: { strategy: "rolling", surge, unavailable } }));
     expect(rolling(2, 0)).toEqual(["load orders/2 on n3", "load orders/3 on n1"]);
     expect(rolling(0, 1)).toEqual(["deactivate orders/1 on n2"]);
     expect(rolling(1, 1)).toEqual(["load orders/2 on n3", "deactivate orders/1 on n2"]);
+    expect(rolling("100%", 0)).toEqual(["load orders/2 on n3", "load orders/3 on n1"]);
+    expect(rolling("30%", "50%")).toEqual(["load orders/2 on n3", "deactivate orders/1 on n2"]);
+    expect(rolling(0, "30%")).toEqual(["deactivate orders/1 on n2"]);
   });
 });
 
