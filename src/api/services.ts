@@ -93,6 +93,11 @@ export interface ClusterNodeView {
   readonly supportedVersion: number | undefined;
 }
 
+export interface SettingDifferenceView {
+  readonly setting: string;
+  readonly values: readonly { readonly node: string; readonly value: number }[];
+}
+
 /** The answer of `GET /v1/cluster`, as this node sees the cluster. */
 export interface ClusterView {
   readonly cluster: string;
@@ -100,6 +105,8 @@ export interface ClusterView {
   /** The replicated version: what every node must be able to work with. */
   readonly version: number;
   readonly nodes: readonly ClusterNodeView[];
+  /** Settings that have to be equal on all nodes and are not. */
+  readonly differences: readonly SettingDifferenceView[];
   /** The voters that count now. */
   readonly voters: readonly string[];
   /** A list of voters that is decided and does not rule yet. */

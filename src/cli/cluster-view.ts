@@ -18,11 +18,18 @@ const nodeSchema = z.object({
   supportedVersion: z.number().nullable(),
 });
 
+const differenceSchema = z.object({
+  setting: z.string(),
+  values: z.array(z.object({ node: z.string(), value: z.number() })),
+});
+
 export const clusterSchema = z.object({
   cluster: z.string(),
   node: z.string(),
   version: z.number(),
   nodes: z.array(nodeSchema),
+  // Nodes of a build before do not say.
+  differences: z.array(differenceSchema).default([]),
   voters: z.array(z.string()),
   pending: z.object({ voters: z.array(z.string()), rulesFromSlot: z.number() }).nullable(),
   leader: z.object({ node: z.string(), epoch: z.number() }).nullable(),
@@ -55,7 +62,7 @@ function quorumText({ quorum, voters }: ClusterStatus): string {
   return `quorum ${need} of ${voters.length}, can lose ${canLose}`;
 }
 
-function notices({ quorum, voters, pending, nodes }: ClusterStatus): readonly string[] {
+function notices({ quorum, voters, pending, nodes, differences }: ClusterStatus): readonly string[] {
   const lines: string[] = [];
   if (pending !== null) {
     lines.push(`a change is under way: from slot ${pending.rulesFromSlot} the voters are ${pending.voters.join(", ")}`);
@@ -68,7 +75,15 @@ function notices({ quorum, voters, pending, nodes }: ClusterStatus): readonly st
   for (const { id } of nodes.filter(({ isLost }) => isLost)) {
     lines.push(`${id} is declared lost: start it with an empty data directory and \`join\``);
   }
-  return lines;
+  return [...lines, ...differences.map(differenceText)];
+}
+
+/** For example `warning: deployment.loadingMsMax is 60000 on n1, n2 and 120000 on n3: make it equal on all nodes`. */
+function differenceText({ setting, values }: ClusterStatus["differences"][number]): string {
+  const nodesByValue = new Map<number, string[]>();
+  for (const { node, value } of values) nodesByValue.set(value, [...(nodesByValue.get(value) ?? []), node]);
+  const parts = [...nodesByValue].map(([value, on]) => `${value} on ${on.join(", ")}`);
+  return `warning: ${setting} is ${parts.join(" and ")}: make it equal on all nodes`;
 }
 
 function nodeCells(node: ClusterStatusNode, view: ClusterStatus): readonly string[] {

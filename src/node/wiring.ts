@@ -28,6 +28,7 @@ import { openSources } from "../slices/sources/open-sources.ts";
 import { LocalCopies } from "../slices/artifacts/local-copies.ts";
 import { SliceService } from "../slices/host/slice-service.ts";
 import { type NodeConfig, voterOrder } from "./config.ts";
+import type { SharedSettings } from "../cluster/membership/core/setting-differences.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
@@ -184,6 +185,7 @@ function openWork(parts: {
     labels: config.labels,
     ...instanceLimits(config),
     capacity: { cpus: availableParallelism(), memoryBytes: totalmem() },
+    settings: sharedSettings(config),
     artifacts: config.artifacts,
   };
   const { runtime, invocation } = config;
@@ -192,6 +194,17 @@ function openWork(parts: {
   const work = openNodeWork(env, ports, { self, runtime, invocation });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
+}
+
+/** Whoever leads judges the work of every node by its own, and collects artifacts for all of them. */
+function sharedSettings({ deployment, artifacts, peerFrameBytesMax }: NodeConfig): SharedSettings {
+  const { stopDrainMsMax: _, ...limits } = deployment;
+  const { keepHours } = artifacts;
+  return { ...named("deployment", limits), ...named("artifacts", { keepHours }), peerFrameBytesMax };
+}
+
+function named(section: string, settings: SharedSettings): SharedSettings {
+  return Object.fromEntries(Object.entries(settings).map(([name, value]) => [`${section}.${name}`, value]));
 }
 
 function instanceLimits(config: NodeConfig): Pick<ClusterServicesConfig, "limits" | "stop"> {
@@ -278,6 +291,7 @@ function clusterView(parts: {
       catchUp: view.catchUp,
       supportedVersion: supported.get(view.node),
     })),
+    differences: cluster.membership.differences,
     voters,
     pending,
     convener,

@@ -103,7 +103,7 @@ function openWork(
   const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice });
   return openNodeWork({ clock, random, workers, telemetry }, { messaging, group, kv, bundles, onFatal }, {
-    self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY },
+    self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),
   });

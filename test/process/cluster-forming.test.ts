@@ -38,6 +38,30 @@ test("two of three first voters are not enough and say whom they wait for; the t
   });
 });
 
+test("a time limit that is another one on one node is named by every node until it is the same", async () => {
+  const fleet = await NodeFleet.open();
+  const started = [
+    await fleet.launch("n1"), await fleet.launch("n2", { deployment: { loadingMsMax: 60_000 } }), await fleet.launch("n3"),
+  ];
+  await Promise.all(started.map((node) => node.ready()));
+  const warningOf = async (name: string): Promise<string | undefined> =>
+    (await fleet.command(name, "cluster", "status")).stdout.find((line) => line.startsWith("warning: deployment"));
+  for (const name of ["n1", "n2"]) {
+    await eventually(`${name} says so`, async () => {
+      expect(await warningOf(name)).toBe("warning: deployment.loadingMsMax is 120000 on n1, n3 and 60000 on n2: make it " +
+        "equal on all nodes");
+      return true;
+    });
+  }
+  const logged = (name: string) => fleet.process(name).logged("node.settings-differ");
+  const setting = "deployment.loadingMsMax";
+  expect(logged("n1")).toEqual([expect.objectContaining({ setting, here: 120_000, peer: "n2", there: 60_000 })]);
+  expect(logged("n2")).toHaveLength(2);
+  await fleet.process("n2").stop("SIGTERM");
+  await fleet.start("n2");
+  await eventually("nobody says so", async () => (await warningOf("n1")) === undefined || undefined);
+});
+
 test("a formed cluster goes on with two of three, and one alone says that it sees no majority", async () => {
   const fleet = await NodeFleet.open();
   await fleet.startAll();

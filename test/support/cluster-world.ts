@@ -99,6 +99,7 @@ export class ClusterWorld {
         apiAddress: `http://${name}`,
         labels: {},
         capacity: { cpus: 2, memoryBytes: 4 * GiB },
+        settings: {},
       },
     );
     services.start(host);

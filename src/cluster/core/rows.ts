@@ -26,6 +26,8 @@ export interface NodeStateRow {
   readonly apiAddress: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly capacity: NodeCapacity;
+  /** What has to be equal on all nodes, by the name of the setting; builds before this field did not say. */
+  readonly settings?: Readonly<Record<string, number>>;
   /** Wall time at which `state` was entered; for people. */
   readonly sinceMs: number;
 }
@@ -44,6 +46,7 @@ const nodeStateRowSchema = z.object({
   apiAddress: z.string(),
   labels: z.record(z.string(), z.string()),
   capacity: z.object({ cpus: z.number(), memoryBytes: z.number() }),
+  settings: z.record(z.string(), z.number()).exactOptional(),
   sinceMs: z.number(),
 });
 

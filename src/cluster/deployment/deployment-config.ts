@@ -7,13 +7,16 @@ import { DRAIN_MS } from "./node-deployment-manager.ts";
 
 export const DeploymentConfig = z.strictObject({
   loadingMsMax: limit(INSTANCE_TIME_LIMITS.loadingMs)
-    .describe("Milliseconds for fetching an artifact, starting its worker and importing it."),
+    .describe("Milliseconds for fetching an artifact, starting its worker and importing it. Equal on all nodes."),
   activatingMsMax: limit(INSTANCE_TIME_LIMITS.activatingMs)
-    .describe("Milliseconds for activating an instance; above runtime.hookMsMax."),
+    .describe("Milliseconds for activating an instance; above runtime.hookMsMax. Equal on all nodes."),
   deactivatingMsMax: limit(INSTANCE_TIME_LIMITS.deactivatingMs)
-    .describe("Milliseconds for deactivating an instance; above runtime.drainMsMax and runtime.hookMsMax together."),
+    .describe(
+      "Milliseconds for deactivating an instance; above runtime.drainMsMax and runtime.hookMsMax together. Equal on all " +
+        "nodes.",
+    ),
   unloadingMsMax: limit(INSTANCE_TIME_LIMITS.unloadingMs)
-    .describe("Milliseconds for ending the worker of an instance; then it is tried again."),
+    .describe("Milliseconds for ending the worker of an instance; then it is tried again. Equal on all nodes."),
   stopDrainMsMax: z.int().min(0).max(HOUR_MS).default(DRAIN_MS)
     .describe("Milliseconds for an instance's calls in flight when its node stops; stop() gets its time after them."),
 });

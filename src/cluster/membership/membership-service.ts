@@ -14,6 +14,7 @@ import type { ClusterViews } from "../cluster-views.ts";
 import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "./core/failure-detector.ts";
 import { encodeGossip, type Gossip, type GossipCatchUp, parseGossip } from "./core/gossip.ts";
 import { isSameValue, storable } from "../core/plain-value.ts";
+import { settingDifferences, type SettingDifference, type SharedSettings } from "./core/setting-differences.ts";
 import { dutyOf, isDrainedOnRequest, type NodeStage } from "./core/node-duty.ts";
 import type { NodeCapacity, NodeDutyState, NodeLife, NodeStateRow } from "../core/rows.ts";
 import type { Row } from "../row-view.ts";
@@ -29,6 +30,8 @@ export interface MembershipConfig {
   readonly apiAddress: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly capacity: NodeCapacity;
+  /** Settings of this node that have to be equal on all of them. */
+  readonly settings: SharedSettings;
 }
 
 export interface MembershipPorts {
@@ -86,6 +89,8 @@ export class MembershipService {
   private readonly progress = new Map<NodeId, Pick<Gossip, "applied" | "catchUp">>();
   private stage: NodeStage = "joining";
   private returnedAtMs: number | undefined;
+  /** Differences that the log has: each is one line while it lasts. */
+  private toldDifferences: ReadonlySet<string> = new Set();
 
   /** Attaches to the channel "cluster"; nothing is sent or written before `start`. */
   constructor(
@@ -131,6 +136,12 @@ export class MembershipService {
     const ids = new Set<NodeId>(this.members.map((member) => member.node));
     for (const row of this.ports.views.nodes.rows().values()) ids.add(row.value.node);
     return [...ids].sort().map((node) => this.viewOf(node));
+  }
+
+  /** Settings that have to be equal on all nodes and are not; nodes that are gone do not count. */
+  get differences(): readonly SettingDifference[] {
+    const present = this.nodes.filter(({ status }) => status !== "gone");
+    return settingDifferences(present.map(({ node, row }) => ({ node, settings: row?.settings })));
   }
 
   /** Whether calls may go there: on duty or being drained by its row, not about to stop, and not suspected now. */
@@ -276,7 +287,24 @@ export class MembershipService {
 
   private onRows(): void {
     this.wake.notify();
+    this.logDifferences();
     this.notify();
+  }
+
+  /** Names both values: whoever reads the log of either node knows what to make equal. */
+  private logDifferences(): void {
+    const told = new Set<string>();
+    for (const { setting, values } of this.differences) {
+      const here = this.config.settings[setting];
+      for (const { node: peer, value: there } of values) {
+        if (here === undefined || there === here) continue;
+        const difference = `${setting} ${peer} ${there}`;
+        told.add(difference);
+        if (this.toldDifferences.has(difference)) continue;
+        this.log.warn({ event: "node.settings-differ", setting, here, peer, there });
+      }
+    }
+    this.toldDifferences = told;
   }
 
   private async gossip(signal: AbortSignal): Promise<void> {
@@ -344,13 +372,13 @@ export class MembershipService {
   }
 
   private ownRow(found: FoundRow | undefined): NodeStateRow {
-    const { uid, incarnation, peerAddress, apiAddress, labels, capacity } = this.config;
+    const { uid, incarnation, peerAddress, apiAddress, labels, capacity, settings } = this.config;
     const { intents } = this.ports.views;
     const isDrainWanted = intents.get(this.intentKey)?.value.want === "drained";
     const stage = this.stage === "serving" && !intents.isComplete ? "joining" : this.stage;
     const duty = dutyOf(stage, { isDrainWanted, isEmpty: this.isEmpty(found) });
     const sinceMs = this.clock.wallMs();
-    return { ...duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, sinceMs };
+    return { ...duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, settings, sinceMs };
   }
 
   /**

@@ -158,6 +158,7 @@ function scriptedCluster(node: string, nodes: readonly ClusterNodeView[]): Omit<
     pending: undefined,
     convener: "n1",
     leader: { node, epoch: 3 },
+    differences: [],
     quorum: { need: 2, have: 2, canLose: 0 },
     slots: { decided: 7, applied: 7 },
   };
