@@ -55,7 +55,8 @@ const sliceDocumentSchema = z
     error: "minAvailable is more than instances",
     path: ["minAvailable"],
   })
-  .refine((slice) => unavailableMax(slice.rollout, slice.instances) <= slice.instances - (slice.minAvailable ?? -Infinity), {
+  .refine(({ instances, minAvailable = -Infinity, rollout }) =>
+    unavailableMax(rollout, instances) <= instances - minAvailable, {
     error: "unavailable is more than minAvailable leaves of instances",
     path: ["rollout", "unavailable"],
   });

@@ -41,15 +41,17 @@ test("two of three first voters are not enough and say whom they wait for; the t
 test("a time limit that is another one on one node is named by every node until it is the same", async () => {
   const fleet = await NodeFleet.open();
   const started = [
-    await fleet.launch("n1"), await fleet.launch("n2", { deployment: { loadingMsMax: 60_000 } }), await fleet.launch("n3"),
+    await fleet.launch("n1"),
+    await fleet.launch("n2", { deployment: { loadingMsMax: 60_000 } }),
+    await fleet.launch("n3"),
   ];
   await Promise.all(started.map((node) => node.ready()));
   const warningOf = async (name: string): Promise<string | undefined> =>
     (await fleet.command(name, "cluster", "status")).stdout.find((line) => line.startsWith("warning: deployment"));
   for (const name of ["n1", "n2"]) {
     await eventually(`${name} says so`, async () => {
-      expect(await warningOf(name)).toBe("warning: deployment.loadingMsMax is 120000 on n1, n3 and 60000 on n2: make it " +
-        "equal on all nodes");
+      const expected = "deployment.loadingMsMax is 120000 on n1, n3 and 60000 on n2: make it equal on all nodes";
+      expect(await warningOf(name)).toBe(`warning: ${expected}`);
       return true;
     });
   }

@@ -38,7 +38,8 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
       method: "GET",
       path: "/v1/cluster",
       summary: "Nodes, voters, leader, quorum and position of the log, as this node sees them",
-      answer: "{ cluster, node, version, nodes, differences, voters, pending, convener, leader, quorum, slots, revision }",
+      answer: "{ cluster, node, version, nodes, differences, voters, pending, convener, leader, quorum, slots, " +
+        "revision }",
       handle: () => {
         const { convener, leader, pending, nodes, ...view } = services.cluster();
         return jsonResponse(200, {

@@ -7,7 +7,7 @@ import { DRAIN_MS } from "./node-deployment-manager.ts";
 
 export const DeploymentConfig = z.strictObject({
   loadingMsMax: limit(INSTANCE_TIME_LIMITS.loadingMs)
-    .describe("Milliseconds for fetching an artifact, starting its worker and importing it. Equal on all nodes."),
+    .describe("Milliseconds for fetching an artifact, and for its worker to import it. Equal on all nodes."),
   activatingMsMax: limit(INSTANCE_TIME_LIMITS.activatingMs)
     .describe("Milliseconds for activating an instance; above runtime.hookMsMax. Equal on all nodes."),
   deactivatingMsMax: limit(INSTANCE_TIME_LIMITS.deactivatingMs)
