@@ -11,10 +11,7 @@ export const DeploymentConfig = z.strictObject({
   activatingMsMax: limit(INSTANCE_TIME_LIMITS.activatingMs)
     .describe("Milliseconds for activating an instance; above runtime.hookMsMax. Equal on all nodes."),
   deactivatingMsMax: limit(INSTANCE_TIME_LIMITS.deactivatingMs)
-    .describe(
-      "Milliseconds for deactivating an instance; above runtime.drainMsMax and runtime.hookMsMax together. Equal on all " +
-        "nodes.",
-    ),
+    .describe("Milliseconds for deactivating one; above runtime.drainMsMax + runtime.hookMsMax. Equal on all nodes."),
   unloadingMsMax: limit(INSTANCE_TIME_LIMITS.unloadingMs)
     .describe("Milliseconds for ending the worker of an instance; then it is tried again. Equal on all nodes."),
   stopDrainMsMax: z.int().min(0).max(HOUR_MS).default(DRAIN_MS)
