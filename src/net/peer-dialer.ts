@@ -37,6 +37,13 @@ export class PeerDialer {
     if (this.state.kind === "idle") this.dialNow();
   }
 
+  /** The peer is known to be there: whoever waits for the next attempt makes it now. */
+  hurry(): void {
+    if (this.state.kind !== "waiting") return;
+    this.state.timer.cancel();
+    this.dialNow();
+  }
+
   /** The dialed connection is over after it was up for `upForMs` (0: it never was). */
   ended(upForMs: number): void {
     if (this.state.kind !== "busy") return;

@@ -3,6 +3,8 @@
 //
 // Of two nodes the one with the lower id dials, the other accepts: there is never a second connection to choose from,
 // except when a peer lost its end earlier than we did. Then the new one replaces the old one, once it is up.
+// A node that starts knocks where it must wait to be dialed: it is refused, and dialed at once, by a peer that would
+// otherwise notice it only at its next attempt.
 // A node that is no member yet, or has reached nobody for a while, is a guest: the others may not know its address, so
 // it dials everybody. Where both ends dialed, the connection of the lower id stays.
 import { assert, present } from "../base/assert.ts";
@@ -67,7 +69,8 @@ interface Candidate {
   readonly dialed: Dialed | undefined;
 }
 
-type Dialed = DialTarget & { readonly dialer: PeerDialer };
+/** A knock has no dialer: it is made once, and nothing depends on it. */
+type Dialed = DialTarget & { readonly dialer: PeerDialer | undefined };
 
 interface Doorway {
   readonly dialer: PeerDialer;
@@ -107,6 +110,7 @@ export class PeerTable {
       if (candidate.link.peer !== undefined) this.judge(candidate, candidate.link.peer);
     }
     this.dialMissing();
+    this.knock();
   }
 
   /** The members from now on. Others are not dialed any more; their connections end when they end them. */
@@ -162,6 +166,13 @@ export class PeerTable {
     for (const node of this.peers.keys()) if (this.isDialed(node)) this.dialerOf(node).start();
     for (const url of this.config.join) this.doorwayOf(url).dialer.start();
     this.watchLoneliness();
+  }
+
+  private knock(): void {
+    for (const [node, [url]] of this.peers) {
+      const isMissed = node !== this.config.own.node && !this.isDialed(node) && !this.up.has(node);
+      if (isMissed && url !== undefined) this.dial(url, { kind: "node", node, dialer: undefined });
+    }
   }
 
   private watchLoneliness(): void {
@@ -261,8 +272,12 @@ export class PeerTable {
       dialed,
       connected: (node) => this.connectedPeer(node),
     });
-    if (judgement.kind === "accepted") link.approve(judgement.version);
-    else link.refuse(judgement.refusal);
+    if (judgement.kind === "accepted") {
+      link.approve(judgement.version);
+      return;
+    }
+    link.refuse(judgement.refusal);
+    if (judgement.refusal.kind === "direction") this.dialers.get(hello.node)?.hurry();
   }
 
   private noteDoorway(dialed: Dialed | undefined, node: NodeId): void {
@@ -314,9 +329,10 @@ export class PeerTable {
     const wasUp = node !== undefined && this.up.get(node) === link;
     if (wasUp) this.up.delete(node);
     this.count(end);
-    this.report(end, wasUp, dialed?.kind === "node" ? dialed.node : node);
+    const isKnock = dialed !== undefined && dialed.dialer === undefined;
+    if (!isKnock) this.report(end, wasUp, dialed?.kind === "node" ? dialed.node : node);
     // The dialer goes first: a listener that closes the router must find it waiting, not about to wait.
-    dialed?.dialer.ended(link.upForMs);
+    dialed?.dialer?.ended(link.upForMs);
     if (wasUp && this.phase === "running") this.dialMissing();
     if (wasUp) this.listener.onDown(node);
   }
@@ -348,9 +364,9 @@ function peerOf(link: PeerLink): Hello {
   return present(link.peer, "the link has been introduced");
 }
 
-/** One connection stays, as it should: nothing to tell anybody. */
+/** One connection stays, or somebody knocked, as it should be: nothing to tell anybody. */
 function isRoutine(end: LinkEnd): boolean {
-  return "refusal" in end && end.refusal.kind === "already-connected";
+  return "refusal" in end && (end.refusal.kind === "already-connected" || end.refusal.kind === "direction");
 }
 
 function eventOf(end: LinkEnd): string {

@@ -17,6 +17,15 @@ async function versionSeenBy(fleet: NodeFleet, name: string): Promise<unknown> {
 async function upgrade(fleet: NodeFleet, name: string, cli: string): Promise<void> {
   expect(await fleet.process(name).stop("SIGTERM")).toEqual({ code: 0, signal: null });
   await (await fleet.launch(name, {}, { cli })).ready();
+  await expectSeenByAll(fleet);
+}
+
+/** At once: the next node is stopped when this one is ready. */
+async function expectSeenByAll(fleet: NodeFleet): Promise<void> {
+  for (const name of fleet.names) {
+    const { body } = await ask(`${fleet.api(name)}/v1/cluster`);
+    expect(body).toMatchObject({ quorum: { need: 2, have: 3 } });
+  }
 }
 
 test("the version rises when the last node has the next build, and then an old build is refused", async () => {
@@ -46,6 +55,7 @@ test("the version rises when the last node has the next build, and then an old b
   expect(await old.waitForEnd()).toEqual({ code: 1, signal: null });
   expect(old.complaints).toEqual([expect.stringMatching(/^aether: E_VERSION: .* at version \d+: start this node with/)]);
   await (await fleet.launch("n2", {}, next)).ready();
+  await expectSeenByAll(fleet);
   // Nor does an old build come in as a new node.
   await fleet.kill("n3");
   await fleet.command("n1", "node", "replace", "n3");

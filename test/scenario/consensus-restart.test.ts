@@ -174,3 +174,32 @@ test("a node that stops while its journal is being written answers unknown, not 
   cluster.crash("a");
   expect(cluster.outcomes.get("x")?.kind).toBe("unknown");
 });
+
+test("a restarted node is ready when every voter that is there has met it, not only a quorum", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.crash("b");
+  // The connection of a and b takes longer than that of b and c, which are a quorum.
+  cluster.hold = ({ from, to }) => [from, to].sort().join() === "a,b";
+  await cluster.start("b");
+  cluster.pass(500);
+  expect(cluster.driver("b").status()).toMatchObject({ isReady: false, notReadyReason: "has not met a yet" });
+  cluster.hold = () => false;
+  cluster.passUntil(() => cluster.driver("b").status().isReady);
+  cluster.crash("c");
+  cluster.put("a", "x");
+  cluster.settle();
+  expect(cluster.outcomes.get("x")).toMatchObject({ kind: "applied" });
+});
+
+test("a restarted node waits a second for a voter that is not there, no longer, and once", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  for (const name of ["a", "b"]) cluster.crash(name);
+  await cluster.start("b");
+  cluster.pass(900);
+  expect(cluster.driver("b").status()).toMatchObject({ isReady: false, notReadyReason: "has not met a yet" });
+  cluster.pass(200);
+  expect(cluster.driver("b").status().isReady).toBe(true);
+  await cluster.start("a");
+  cluster.crash("a");
+  expect(cluster.driver("b").status().isReady).toBe(true);
+});

@@ -119,6 +119,12 @@ export class PeerView {
     return count;
   }
 
+  /** Voters of the list that this start has not heard a status of: they may not see this node. */
+  unmet(list: VoterList): readonly NodeId[] {
+    const isUnmet = (voter: Voter): boolean => !this.isSelf(voter) && this.ofVoter(voter)?.hasStatus !== true;
+    return list.voters.filter(isUnmet).map(({ node }) => node);
+  }
+
   /** The peer that is furthest ahead among those alive. */
   furthest(nowMs: number): Peer | undefined {
     let best: Peer | undefined;

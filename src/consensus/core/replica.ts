@@ -64,6 +64,8 @@ const READ_RESEND_MS = 50;
 /** A late answer to a round of an earlier start must not answer one of this start. */
 const NONCES_PER_START = 2 ** 32;
 const STATUS_HASHES_MAX = 4;
+/** A voter that was not met in this time, while others were, counts as one that is not there. */
+const MEET_MS_MAX = 1_000;
 /** How far behind the others a node may be and still call itself caught up. */
 export const LAG_SLOTS_READY = 64;
 
@@ -88,6 +90,8 @@ export class Replica {
   private statusAtMs = 0;
   private helloAtMs = 0;
   private readResendAtMs = 0;
+  /** So long this start waits for the last voters; known once it has met a quorum. */
+  private meetUntilMs = Number.POSITIVE_INFINITY;
   /** Where this node's log begins; the driver says so when it cuts the journal. */
   logStart: number;
   /** Slots [0, synced) are on this node's disk as applied; the driver says so. */
@@ -184,15 +188,20 @@ export class Replica {
     if (waiting !== undefined) return waiting;
     const { hasQuorum, alive, need } = this.visibility(nowMs);
     if (!hasQuorum) return `sees ${alive} of the ${need} voters that a quorum needs`;
-    const list = this.voterList;
-    const isKnown = (voter: Voter): boolean =>
-      voter.uid === this.self.uid || this.peers.ofVoter(voter)?.hasStatus === true;
-    if (list.voters.filter(isKnown).length < list.quorum) return "waits for the status of a quorum";
+    if (!this.hasMetQuorum) return "waits for the status of a quorum";
+    const unmet = this.peers.unmet(this.voterList);
+    // Whoever stops the next node when this one is ready counts on it that the others see this one.
+    if (unmet.length > 0 && nowMs < this.meetUntilMs) return `has not met ${unmet.join(", ")} yet`;
     const { dispute } = this;
     if (dispute !== undefined) return dispute;
     if (this.slots.isFrozen) return "its state is not to be believed: it fetches that of another node";
     const behind = this.slotsBehind(nowMs);
     return behind > LAG_SLOTS_READY ? `catching up: ${behind} slots behind` : undefined;
+  }
+
+  private get hasMetQuorum(): boolean {
+    const { voters, quorum } = this.voterList;
+    return voters.length - this.peers.unmet(this.voterList).length >= quorum;
   }
 
   /** How many slots others have applied and this node has not. */
@@ -409,6 +418,7 @@ export class Replica {
     peer.hashes = status.hashes;
     peer.lag = this.slots.applied - status.applied;
     peer.hasStatus = true;
+    if (this.hasMetQuorum) this.meetUntilMs = Math.min(this.meetUntilMs, this.turn.nowMs + MEET_MS_MAX);
     this.auditState();
   }
 

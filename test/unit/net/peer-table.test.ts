@@ -25,13 +25,22 @@ async function connectedPair(): Promise<Pair> {
   const a = await cluster.open("n1", { peers: TWO });
   const b = await cluster.open("n2", { peers: TWO });
   a.router.start();
-  b.router.start();
   cluster.network.settle(0);
+  b.router.start();
   return { cluster, a, b, connection: cluster.network.dials[0]!.connection };
 }
 
 const pingsIn = (connection: VirtualConnection): number =>
   connection.sent.filter((frame) => String([...frame]) === String(PING)).length;
+
+/** Lets time pass; every dial is answered, or fails, at once. */
+function pass(cluster: VirtualCluster, ms: number): void {
+  const endMs = cluster.clock.nowMs() + ms;
+  while (cluster.clock.nowMs() < endMs) {
+    cluster.network.settleAll();
+    cluster.clock.advance(10);
+  }
+}
 
 describe("dialing", () => {
   test("is done by the lower id only, once at a time", async () => {
@@ -68,6 +77,23 @@ describe("dialing", () => {
     cluster.network.settle(1);
     expect(a.events).toEqual(["up n2", "down n2", "up n2"]);
     expect(a.telemetry.count("aether_net_reconnects_total", { peer: "n2" })).toBe(1);
+  });
+
+  test("is done at once when a node starts that was away: it knocks at those that dial it", async () => {
+    const cluster = new VirtualCluster();
+    const a = await cluster.open("n1", { peers: TWO });
+    a.router.start();
+    pass(cluster, 10_000);
+    expect(a.events).toEqual([]);
+    const b = await cluster.open("n2", { peers: TWO });
+    b.router.start();
+    cluster.network.settleAll();
+    cluster.network.settleAll();
+    expect([a.events, b.events]).toEqual([["up n2"], ["up n1"]]);
+    expect(b.telemetry.lines.filter(({ level }) => level === "warn")).toEqual([]);
+    pass(cluster, 10_000);
+    const open = cluster.network.dials.filter(({ connection }) => connection.closeReason === undefined);
+    expect(open.map(({ url }) => url)).toEqual(["ws://n2:1"]);
   });
 
   test("gives up a connection that is silent for 2 s before its handshake is done", async () => {
@@ -212,6 +238,7 @@ describe("a refusal", () => {
     const cluster = new VirtualCluster();
     const b = await cluster.open("n2", { peers: TWO });
     b.router.start();
+    cluster.network.settleAll();
     const connections = Array.from({ length: 65 }, () => {
       const connection = cluster.network.dial("ws://n2:1");
       cluster.network.settle(-1);
@@ -228,15 +255,6 @@ describe("members that come and go", () => {
     new Map(nodes.map((node) => [parseNodeId(node), `ws://${node}:1`]));
   const addressesOf = (...nodes: readonly string[]): PeerAddresses =>
     new Map(nodes.map((node) => [parseNodeId(node), [`ws://${node}:1`]]));
-
-  /** Lets time pass; every dial is answered, or fails, at once. */
-  const pass = (cluster: VirtualCluster, ms: number): void => {
-    const endMs = cluster.clock.nowMs() + ms;
-    while (cluster.clock.nowMs() < endMs) {
-      cluster.network.settleAll();
-      cluster.clock.advance(10);
-    }
-  };
 
   test("a guest knows an address only, and is let in whichever id is lower", async () => {
     const { cluster, a, b } = await connectedPair();
