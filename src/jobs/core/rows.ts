@@ -132,6 +132,8 @@ export interface OwnedRow {
 export interface BeatRow {
   readonly life: NodeLife;
   readonly count: number;
+  /** How often others took the node for dead: what it owned before the latest time may be owned by others. */
+  readonly seizures: number;
 }
 
 /** The value of `job-starts/…`: the job that was started under a key. */
@@ -210,7 +212,7 @@ const queueSchema = z.object({
   agent: z.string(), tenant: z.string(), queueClass: z.enum(QUEUE_CLASSES), priority: z.int(), sinceMs: z.number(),
 });
 const ownedSchema = z.object({ epoch: count });
-const beatSchema = z.object({ life: nodeLifeSchema, count });
+const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
 const pinSchema = z.object({
   artifact: z.string(),

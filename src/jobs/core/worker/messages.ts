@@ -19,6 +19,8 @@ export interface RunStart {
   readonly uid: JobUid;
   readonly input: unknown;
   readonly epoch: number;
+  /** As in `granted`: for what is dispatched again without another grant. */
+  readonly fence: number;
   /** The log so far, as stored: what it records is not done again. */
   readonly log: readonly Uint8Array[];
   /** Calls of tools that were granted and have no outcome in the log. */
@@ -54,6 +56,8 @@ export type ToAgent =
     readonly n: number;
     readonly effectId: EffectId;
     readonly attempt: number;
+    /** Dispatched only while the fence of the worker's node is this one and holds, see fence-cell.ts. */
+    readonly fence: number;
   }
   /** Operation `n` is not going to be done: code gets this error, and the log has nothing of it. */
   | { readonly kind: "refused"; readonly run: RunNumber; readonly n: number; readonly error: JobError }
@@ -146,8 +150,8 @@ export type FromAgent =
   /** Nothing of the run's code can go on before the node says something; all that it wants was said up to `after`. */
   | { readonly kind: "idle"; readonly run: RunNumber; readonly after: number }
   /**
-   * The fence was down when a granted call was about to be dispatched: it was not, and is not going to be. The owner is
-   * somebody else, or becomes it.
+   * The fence was down when a granted call was about to be dispatched: it was not, and is not going to be unless the
+   * node says `granted` once more.
    */
   | { readonly kind: "not-dispatched"; readonly run: RunNumber; readonly call: CallName; readonly effectId: EffectId }
   | {
