@@ -18,6 +18,7 @@ import { checkBundle, openArchive, type SliceArchive } from "../core/archive.ts"
 import {
   CHUNK_BYTES, chunkCount, chunkKey, corruptArtifact, digestIn, parseArtifactRow, trustStored, type ArtifactRow,
 } from "../core/artifact-row.ts";
+import { isDamage } from "../core/damaged-row.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { checkNewManifest } from "../core/manifest-rules.ts";
 import { listRows } from "../list-rows.ts";
@@ -303,7 +304,7 @@ function tryRead<T extends object>(read: () => T): T | AetherError {
   try {
     return read();
   } catch (error) {
-    if (error instanceof AetherError && (error.code === "E_DATA_CORRUPT" || error.code === "E_VERSION")) return error;
+    if (isDamage(error) || (error instanceof AetherError && error.code === "E_VERSION")) return error;
     throw error;
   }
 }

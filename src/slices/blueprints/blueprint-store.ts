@@ -26,6 +26,7 @@ import {
   blueprintStatusOf, type BlueprintStatus, type StatusRow, type UnplacedInstances,
 } from "../core/blueprint-status.ts";
 import { isSameData } from "../core/canonical.ts";
+import { isDamage, readUndamaged } from "../core/damaged-row.ts";
 import { parseInstanceRow } from "../core/instance-row.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { resolveBlueprint } from "../core/resolve-dependencies.ts";
@@ -141,7 +142,7 @@ export class BlueprintStore {
       const parsed = parseKey(key);
       if (parsed.kind !== "blueprint-current") continue;
       const { name } = parsed;
-      const current = orUndefined(() => parseCurrentBlueprint(value));
+      const current = readUndamaged(() => parseCurrentBlueprint(value));
       found.push(current === undefined ? { name, damage: CURRENT_DAMAGED } : { name, revision: current.revision });
     }
     return found;
@@ -222,7 +223,7 @@ export class BlueprintStore {
     const rows = await this.instanceRows(options);
     const unplaced = this.ports.unplaced?.() ?? [];
     const schedules = new Map((await listRows(this.kv, prefixOf({ kind: "schedules" }), options)).map((entry) =>
-      [entry.key, orUndefined(() => parseScheduleRow(entry.value))]));
+      [entry.key, readUndamaged(() => parseScheduleRow(entry.value))]));
     const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
       schedules.get(formatKey({ kind: "schedule", slice, name }));
     return blueprintStatusOf(blueprint, rows, { unplaced, rollouts, scheduleRow });
@@ -253,7 +254,7 @@ export class BlueprintStore {
     const entries = await listRows(this.kv, prefixOf({ kind: "rollouts", blueprint }), options);
     return entries.flatMap(({ key, value }) => {
       const place = parseKey(key);
-      return place.kind === "rollout" ? { slice: place.slice, row: orUndefined(() => parseRolloutRow(value)) } : [];
+      return place.kind === "rollout" ? { slice: place.slice, row: readUndamaged(() => parseRolloutRow(value)) } : [];
     });
   }
 
@@ -263,7 +264,7 @@ export class BlueprintStore {
       const place = parseKey(key);
       if (place.kind !== "slice") return [];
       const { node, artifact, instance } = place;
-      return [{ node, artifact, instance, row: orUndefined(() => parseInstanceRow(value)) }];
+      return [{ node, artifact, instance, row: readUndamaged(() => parseInstanceRow(value)) }];
     });
   }
 
@@ -296,7 +297,7 @@ export class BlueprintStore {
     const rows = await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options);
     return rows.flatMap(({ key, value }) => {
       if (parseKey(key).kind !== "blueprint") return [];
-      return orUndefined(() => parseResolvedBlueprint(value)) ?? [];
+      return readUndamaged(() => parseResolvedBlueprint(value)) ?? [];
     });
   }
 
@@ -479,10 +480,6 @@ function digestsOf(kept: readonly ResolvedBlueprint[], slice: string): Parameter
   };
 }
 
-function isDamage(thrown: unknown): thrown is AetherError {
-  return thrown instanceof AetherError && thrown.code === "E_DATA_CORRUPT";
-}
-
 /** Undefined for one that cannot be read: it is refused at its place in the document. */
 function readReference(text: string): ArtifactReference | undefined {
   try {
@@ -490,17 +487,6 @@ function readReference(text: string): ArtifactReference | undefined {
   } catch (error) {
     if (error instanceof AetherError && error.code === "E_INVALID") return undefined;
     throw error;
-  }
-}
-
-/** What a row says, or undefined when it is damaged. */
-function orUndefined<T>(parse: () => T): T | undefined {
-  try {
-    return parse();
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    // ignored: one damaged row must not hide all the others; the nodes have said it in their logs.
-    return undefined;
   }
 }
 

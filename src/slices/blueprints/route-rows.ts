@@ -10,6 +10,7 @@ import type { Kv } from "../../kvstore/kv.ts";
 import { parseRoute } from "../../sdk/route.ts";
 import type { ResolvedBlueprint } from "../core/blueprint.ts";
 import { isSameData } from "../core/canonical.ts";
+import { readUndamaged } from "../core/damaged-row.ts";
 import { parseRouteRow, type RouteRow } from "../core/route-row.ts";
 import { listRows } from "../list-rows.ts";
 
@@ -57,13 +58,7 @@ function routesOf({ name, slices }: ResolvedBlueprint): ReadonlyMap<KeyText, Rou
 
 /** Undefined when it is damaged: then nobody is known to have it, and who wants it writes it anew. */
 function readRow({ value }: KvEntry): RouteRow | undefined {
-  try {
-    return parseRouteRow(value);
-  } catch (error) {
-    if (!(error instanceof AetherError) || error.code !== "E_DATA_CORRUPT") throw error;
-    // ignored: the nodes have said it in their logs.
-    return undefined;
-  }
+  return readUndamaged(() => parseRouteRow(value));
 }
 
 function takenBy(wanted: RouteRow, owned: RouteRow): AetherError {

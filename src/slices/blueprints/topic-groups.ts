@@ -10,6 +10,7 @@ import type { Compare, KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import type { ResolvedBlueprint } from "../core/blueprint.ts";
 import { isSameData } from "../core/canonical.ts";
+import { readUndamaged } from "../core/damaged-row.ts";
 import { parseTopicGroupRow, type TopicGroupRow } from "../core/topic-row.ts";
 
 interface TopicParts {
@@ -122,13 +123,7 @@ function markKey(topic: string): KeyText {
 
 /** Undefined when it is damaged: the blueprint that wants it writes it anew. */
 function readRow({ value }: KvEntry): TopicGroupRow | undefined {
-  try {
-    return parseTopicGroupRow(value);
-  } catch (error) {
-    if (!(error instanceof AetherError) || error.code !== "E_DATA_CORRUPT") throw error;
-    // ignored: the nodes have said it in their logs.
-    return undefined;
-  }
+  return readUndamaged(() => parseTopicGroupRow(value));
 }
 
 function tooMany(topic: string, actual: number): AetherError {
