@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { markingSlice } from "./support/call-ledger.ts";
 import { applySlices, pushSlice, untilServed } from "./support/call-slices.ts";
 import { SteadyCalls } from "./support/steady-calls.ts";
 
@@ -28,23 +29,7 @@ beforeAll(async () => {
   journal = join(directory, "writes");
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  for (const name of NAMES) {
-    await pushSlice(fleet, {
-      artifact: `test:${name}:1.0.0`,
-      head: `import { appendFileSync } from "node:fs";`,
-      methods: {
-        look: { effect: "read", handler: "() => ({})" },
-        mark: {
-          effect: "write",
-          handler: `async ({ id }) => {
-            appendFileSync(${JSON.stringify(journal)}, id + "\\n");
-            await sleep(3);
-            return {};
-          }`,
-        },
-      },
-    });
-  }
+  for (const name of NAMES) await pushSlice(fleet, markingSlice(`test:${name}:1.0.0`, journal));
   await applySlices(fleet, Object.fromEntries(Object.entries(SLICES).map(([name, instances]) =>
     [name, { artifact: `test:${name}@^1.0.0`, instances }])));
   for (const name of NAMES) await untilServed(fleet, `${name}/look`);

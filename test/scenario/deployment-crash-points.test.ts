@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
-import { LastWords } from "../support/last-words.ts";
+import { openLastWords } from "../support/last-words.ts";
 
 const SHOP = blueprintOf({ orders: sliceOf("orders", 3), pricing: sliceOf("pricing", 2) });
 /** From the first command to the last ACTIVE takes about 80 ms here; each work of a host takes 20. */
@@ -53,14 +53,9 @@ describe.each(["lost", "applied"] as const)("a leader that dies waiting for a wr
   test("leaves nothing undone and nothing twice, whichever write it is", async () => {
     let at = 1;
     for (let isReached = true; isReached; at++) {
-      const words: LastWords[] = [];
-      world = await ClusterWorld.open(undefined, (name, kv) => {
-        if (name !== "n1" || words.length > 0) return kv;
-        words.push(new LastWords(kv, at, fate));
-        return words[0]?.kv ?? kv;
-      });
-      const [last] = words;
-      if (last === undefined) throw new RangeError("n1 has a store");
+      const opened = await openLastWords(at, fate);
+      const { last } = opened;
+      world = opened.world;
       last.isArmed = true;
       await world.apply(PAIRS);
       await world.clock.advance(300);

@@ -7,7 +7,7 @@ import type { ResolvedBlueprint, ResolvedSlice } from "../../src/slices/core/blu
 import type { RolloutSettings } from "../../src/sdk/rollout.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
-import { LastWords } from "../support/last-words.ts";
+import { openLastWords } from "../support/last-words.ts";
 
 const NEXT = parseArtifactId("demo:orders:1.1.0");
 const PREVIOUS = "demo:orders:1.0.0";
@@ -282,14 +282,9 @@ describe.each(["lost", "applied"] as const)("a leader that dies in a rollout, at
   test.each(["works", "fails"] as const)("leaves the next one what it needs, where the target %s", async (outcome) => {
     let at = 1;
     for (let isReached = true; isReached; at++) {
-      const words: LastWords[] = [];
-      world = await ClusterWorld.open(undefined, (name, kv) => {
-        if (name !== "n1" || words.length > 0) return kv;
-        words.push(new LastWords(kv, at, fate));
-        return words[0]?.kv ?? kv;
-      });
-      const [last] = words;
-      if (last === undefined) throw new RangeError("n1 has a store");
+      const opened = await openLastWords(at, fate);
+      const { last } = opened;
+      world = opened.world;
       await world.apply(shop(1));
       await world.until(() => isAllOf(PREVIOUS), 5_000);
       last.isArmed = true;
