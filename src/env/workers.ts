@@ -10,9 +10,13 @@ export interface WorkerLimits {
   readonly stackBytesMax: number;
 }
 
+/** `slice`: one instance of a slice; `agents`: the agents of a package, whose jobs share the worker. */
+export type WorkerRole = "slice" | "agents";
+
 export interface WorkerSpec {
   /** For logs and thread names. */
   readonly name: string;
+  readonly role: WorkerRole;
   /** Given to the worker's main as its start data (structured clone). */
   readonly data: unknown;
   readonly limits: WorkerLimits;

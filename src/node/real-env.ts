@@ -28,6 +28,9 @@ export interface RealEnvOptions {
   readonly workersPort?: WorkersPort;
 }
 
+/** What the workers of agents begin with, in a build. */
+const AGENTS_ENTRY = new URL("../jobs/worker/agent-main.js", import.meta.url);
+
 export function createRealEnv(options: RealEnvOptions): Env {
   const clock = createRealClock();
   const telemetry = createTelemetry(options);
@@ -37,7 +40,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
     random: createRealRandom(),
     network: createWsNetwork(telemetry),
     ...createDisk(options, clock),
-    workers: options.workersPort ?? createThreadWorkers(),
+    workers: options.workersPort ?? createThreadWorkers({ agentsEntry: AGENTS_ENTRY }),
   };
 }
 

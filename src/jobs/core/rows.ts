@@ -6,8 +6,9 @@
 // every append. So a signal never loses against a busy owner, and an owner never against a signal.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
-import { parseDigest, parseJobId, type Digest, type JobId } from "../../base/ids.ts";
+import { parseDigest, parseJobId, type ArtifactId, type Digest, type JobId } from "../../base/ids.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
+import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../slices/core/instance-spec.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
 
 export const JOB_STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled"] as const;
@@ -145,12 +146,15 @@ export interface StartRow {
 /** The value of `job-pins/{digest}`: what jobs run, whatever blueprints say by now. */
 export interface PinRow {
   /** The artifact's coordinates, and the digest of its archive. */
-  readonly artifact: string;
+  readonly artifact: ArtifactId;
   readonly archive: Digest;
   readonly slice: string;
   readonly config: unknown;
-  readonly uses: Readonly<Record<string, unknown>>;
-  readonly createdMs: number;
+  readonly uses: Readonly<Record<string, ResolvedUse>>;
+  readonly heapBytesMax: number;
+  readonly variables: Readonly<Record<string, string>>;
+  /** Wall time at which a job was last about to be started with it, give or take half an hour. */
+  readonly renewedMs: number;
 }
 
 const PAGE_FORMAT = 1;
@@ -215,12 +219,14 @@ const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
 const pinSchema = z.object({
-  artifact: z.string(),
+  artifact: artifactIdSchema,
   archive: digestSchema,
   slice: z.string(),
   config: z.unknown(),
-  uses: z.record(z.string(), z.unknown()),
-  createdMs: z.number(),
+  uses: resolvedUsesSchema,
+  heapBytesMax: z.number(),
+  variables: z.record(z.string(), z.string()),
+  renewedMs: z.number(),
 });
 
 // Heads and pages are read and written with every step of every job, so that they are arrays with readers of their own.

@@ -67,6 +67,8 @@ function readMessage(message: Shape): WorkerMessage | undefined {
       return isId(message["id"]) ? { kind: message["kind"], id: message["id"] } : undefined;
     case "service":
       return readService(message);
+    case "agent":
+      return readAgent(message);
     case "log":
       return readLog(message);
     default:
@@ -99,6 +101,11 @@ function readMethodSpec(value: unknown): MethodSpec | undefined {
   if (policy === undefined) return { method, effect, timeoutMs };
   const parsed = methodPolicySchema.safeParse(policy);
   return parsed.success ? { method, effect, timeoutMs, policy: parsed.data } : undefined;
+}
+
+function readAgent({ payload }: Shape): WorkerMessage | undefined {
+  const plain = toPlain(payload, CALL_BYTES_MAX);
+  return plain.kind === "plain" ? { kind: "agent", payload: plain.value } : undefined;
 }
 
 function readStepFailed(message: Shape): WorkerMessage | undefined {

@@ -52,7 +52,9 @@ export type HostMessage =
   /** The reply to a `service` request. */
   | { readonly kind: "service-answer"; readonly id: number; readonly reply: ServiceReply }
   /** The lease that was taken under this token may have ended. */
-  | { readonly kind: "lease-lost"; readonly token: number; readonly error: ErrorBody };
+  | { readonly kind: "lease-lost"; readonly token: number; readonly error: ErrorBody }
+  /** For the agents of the worker: what is said to them is theirs. */
+  | { readonly kind: "agent"; readonly payload: unknown };
 
 export type ServiceReply =
   | { readonly kind: "ok"; readonly value: unknown }
@@ -75,6 +77,8 @@ export type WorkerMessage =
   | { readonly kind: "outgoing-cancel"; readonly id: number }
   | { readonly kind: "service"; readonly id: number; readonly call: ServiceCall }
   | { readonly kind: "service-cancel"; readonly id: number }
+  /** From the agents of the worker, for who runs them. */
+  | { readonly kind: "agent"; readonly payload: unknown }
   | {
     readonly kind: "log";
     readonly level: LogLevel;

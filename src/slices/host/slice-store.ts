@@ -1,9 +1,11 @@
-// Owns: the instances that run on this node: loading, activating, calling and ending them, one worker each.
+// Owns: the instances that run on this node: loading, activating, calling and ending them, one worker each; and the
+// start of workers for agents.
 // Does not own: why they run (node deployment manager), where artifacts come from, the inside of a worker.
 import { present } from "../../base/assert.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
+import type { WorkerRole } from "../../env/workers.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
 import { planIsolation } from "../core/isolation-policy.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
@@ -17,7 +19,7 @@ import type {
 import type { SliceServices } from "../services/slice-services.ts";
 import { LoadGate } from "./load-gate.ts";
 import { MemoryGuard } from "./memory-guard.ts";
-import { WorkerHost, type WorkerHostEnv } from "./worker-host.ts";
+import { WorkerHost, type WorkerHostEnv, type WorkerHostPorts } from "./worker-host.ts";
 
 /** Where bundles come from; verified by digest on the way. */
 export interface ArtifactSource {
@@ -43,11 +45,20 @@ interface HostedInstance {
   settled: Promise<void>;
 }
 
+interface Opening {
+  readonly role: WorkerRole;
+  readonly spec: InstanceSpec;
+  /** Called with the host before anything can go wrong in its worker. */
+  readonly keep: (host: WorkerHost) => void;
+  readonly ends: Pick<WorkerHostPorts, "onLost" | "onAgent">;
+}
+
 export class SliceStore implements InstanceHost, HostedInstances {
   private readonly env: WorkerHostEnv;
   private readonly ports: SliceStorePorts;
   private readonly config: RuntimeConfig;
   private readonly instances = new Map<InstanceKey, HostedInstance>();
+  private readonly agents = new Set<WorkerHost>();
   private readonly lostListeners: ((key: InstanceKey, reason: string) => void)[] = [];
   private readonly gate: LoadGate;
   private readonly guard: MemoryGuard;
@@ -154,23 +165,61 @@ export class SliceStore implements InstanceHost, HostedInstances {
   /** Ends every worker; nothing can be loaded afterwards. Idempotent. */
   async close(): Promise<void> {
     this.isClosed = true;
-    await Promise.all([...this.instances.keys()].map((key) => this.unload(key)));
+    await Promise.all([
+      ...[...this.instances.keys()].map((key) => this.unload(key)),
+      ...[...this.agents].map((host) => this.endAgents(host)),
+    ]);
+  }
+
+  /**
+   * Starts a worker for the agents of a package: it is watched and guarded as one of an instance is, and its owner ends
+   * it. A failure leaves no worker behind.
+   */
+  async startAgents(spec: InstanceSpec, ends: Pick<WorkerHostPorts, "onLost" | "onAgent">, signal: AbortSignal):
+    Promise<WorkerHost> {
+    if (this.isClosed) throw new AetherError("E_UNAVAILABLE", `did not load ${spec.key}: this node is stopping`);
+    let started: WorkerHost | undefined;
+    const onLost = (reason: string): void => {
+      this.forgetAgents(started);
+      ends.onLost(reason);
+    };
+    const keep = (host: WorkerHost): void => {
+      started = host;
+      this.agents.add(host);
+    };
+    try {
+      return await this.openWorker({ role: "agents", spec, keep, ends: { ...ends, onLost } }, signal);
+    } catch (error) {
+      this.forgetAgents(started);
+      throw error;
+    }
+  }
+
+  /** Ends a worker of `startAgents`. Idempotent. */
+  async endAgents(host: WorkerHost): Promise<void> {
+    await host.end();
+    this.forgetAgents(host);
   }
 
   private async startWorker(instance: HostedInstance, signal: AbortSignal): Promise<void> {
-    const { spec } = instance;
+    const ends = { onLost: (reason: string): void => this.lose(instance, reason) };
+    const keep = (host: WorkerHost): void => void (instance.host = host);
+    await this.openWorker({ role: "slice", spec: instance.spec, keep, ends }, signal);
+  }
+
+  private async openWorker({ role, spec, keep, ends }: Opening, signal: AbortSignal): Promise<WorkerHost> {
     const plan = planIsolation(spec);
     const { bundle, digest } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle, digest), signal);
-    const onLost = (reason: string): void => this.lose(instance, reason);
     const keepLine = (line: SliceLine): void => this.lines.add(spec.slice, spec.key, line);
-    const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, onLost };
-    const host = new WorkerHost(this.env, ports, { spec, plan, bundle: url, config: this.config });
+    const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, ...ends };
+    const host = new WorkerHost(this.env, ports, { role, spec, plan, bundle: url, config: this.config });
     const leave = await this.gate.enter(signal);
     try {
-      instance.host = host;
+      keep(host);
       this.guard.start();
       await host.load(signal);
+      return host;
     } finally {
       leave();
     }
@@ -225,12 +274,22 @@ export class SliceStore implements InstanceHost, HostedInstances {
   private forget(instance: HostedInstance): void {
     // After an unload the same key may already be loaded again.
     if (this.instances.get(instance.spec.key) === instance) this.instances.delete(instance.spec.key);
-    if (this.instances.size === 0) this.guard.stop();
+    this.guardThoseLeft();
+  }
+
+  private forgetAgents(host: WorkerHost | undefined): void {
+    if (host === undefined || !this.agents.delete(host)) return;
+    this.guardThoseLeft();
+  }
+
+  private guardThoseLeft(): void {
+    if (this.instances.size + this.agents.size === 0) this.guard.stop();
     else this.guard.start();
   }
 
   private *workers(): Iterable<WorkerHost> {
     for (const { host } of this.instances.values()) if (host?.isRunning === true) yield host;
+    for (const host of this.agents) if (host.isRunning) yield host;
   }
 
   private require(key: InstanceKey, step: string, state: HostedState): { instance: HostedInstance; host: WorkerHost } {

@@ -1,14 +1,18 @@
-// Owns: `WorkersPort` over worker_threads: one thread per instance, with limits, only the listed environment, and its
+// Owns: `WorkersPort` over worker_threads: one thread per worker, with limits, only the listed environment, and its
 // output by lines. Does not own: what is said to a worker (worker-host.ts), or inside it (worker-main.ts).
 import type { Readable } from "node:stream";
 import { Worker } from "node:worker_threads";
+import { present } from "../../base/assert.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import { describeThrown } from "../core/thrown-text.ts";
 
+/** The compiled entries of workers; a thread cannot load TypeScript. */
 export interface ThreadWorkersOptions {
-  /** The compiled entry of a worker; a thread cannot load TypeScript. Default: that of this build. */
+  /** Of an instance of a slice. Default: that of this build. */
   readonly entry?: URL;
+  /** Of agents, which are not of this area. */
+  readonly agentsEntry?: URL;
 }
 
 /** A longer line is cut into pieces of this length. */
@@ -17,8 +21,15 @@ const LINE_LENGTH_MAX = 8 * KiB;
 const PIECE_LENGTH_MAX = 1 * MiB;
 
 export function createThreadWorkers(options: ThreadWorkersOptions = {}): WorkersPort {
-  const entry = options.entry ?? new URL("../worker/worker-main.js", import.meta.url);
-  return { memoryBytes, spawn: (spec, handlers) => spawnThread(entry, spec, handlers) };
+  const slice = options.entry ?? new URL("../worker/worker-main.js", import.meta.url);
+  const entries = { slice, agents: options.agentsEntry };
+  return {
+    memoryBytes,
+    spawn: (spec, handlers) => {
+      const entry = present(entries[spec.role], "who runs agents says what their workers begin with");
+      return spawnThread(entry, spec, handlers);
+    },
+  };
 }
 
 function memoryBytes(): number {

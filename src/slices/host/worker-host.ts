@@ -5,7 +5,7 @@ import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Env } from "../../env/env.ts";
-import type { WorkerExit, WorkerHandle } from "../../env/workers.ts";
+import type { WorkerExit, WorkerHandle, WorkerRole } from "../../env/workers.ts";
 import type { IsolationPlan } from "../core/isolation-policy.ts";
 import { MemoryRule, type MemoryReport } from "../core/memory-rule.ts";
 import type { SliceLine } from "../core/recent-lines.ts";
@@ -32,9 +32,12 @@ export interface WorkerHostPorts {
   readonly keepLine: (line: SliceLine) => void;
   /** The worker ended although nobody asked it to and no step was under way. Once at most. */
   onLost(reason: string): void;
+  /** The agents of the worker say something; absent for a worker that has none. */
+  onAgent?(payload: unknown): void;
 }
 
 export interface WorkerHostSetup {
+  readonly role: WorkerRole;
   readonly spec: InstanceSpec;
   readonly plan: IsolationPlan;
   /** URL of the bundle file. */
@@ -124,10 +127,17 @@ export class WorkerHost implements GuardedWorker {
     this.post({ kind: "ping", collect: false });
   }
 
+  /** Says something to the agents of the worker, together with everything else of this turn. */
+  sendAgent(payload: unknown): void {
+    this.post({ kind: "agent", payload });
+  }
+
   /** Starts the worker and waits until it has imported the slice. A failure leaves no worker behind. */
   async load(signal: AbortSignal): Promise<void> {
     const loaded = await this.runStep("loaded", () => this.spawn(), { signal });
     if (loaded.kind === "loaded") this.methods = loaded.methods;
+    // Agents run from here on; an instance does when it is active.
+    if (this.setup.role === "agents") this.watch.start();
   }
 
   /** Runs `start(ctx)`; calls are accepted afterwards. A failure leaves no worker behind. */
@@ -193,7 +203,7 @@ export class WorkerHost implements GuardedWorker {
   }
 
   private spawn(): void {
-    const { spec, plan, bundle } = this.setup;
+    const { role, spec, plan, bundle } = this.setup;
     const { logLinesPerSecondMax, outgoingCallsMax } = this.setup.config;
     const boot: WorkerBoot = {
       instance: spec.key,
@@ -204,7 +214,7 @@ export class WorkerHost implements GuardedWorker {
       limits: { logLinesPerSecondMax, outgoingCallsMax },
     };
     this.worker = this.env.workers.spawn(
-      { name: spec.key, data: boot, limits: plan.limits, variables: plan.variables },
+      { name: spec.key, role, data: boot, limits: plan.limits, variables: plan.variables },
       {
         onMessage: (received) => this.receive(received),
         onOutput: (stream, text) => this.log.write(stream === "stdout" ? "info" : "warn", text, { stream }),
@@ -285,6 +295,8 @@ export class WorkerHost implements GuardedWorker {
         return this.step?.ended.reject(AetherError.fromBody(message.error));
       case "alive":
         return this.judgeMemory(message.memory);
+      case "agent":
+        return this.ports.onAgent?.(message.payload);
       default:
         return unreachable(message);
     }

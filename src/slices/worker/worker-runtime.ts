@@ -108,6 +108,9 @@ export class WorkerRuntime {
         return this.services.receiveAnswer(message.id, message.reply);
       case "lease-lost":
         return this.leases.receiveLost(message.token, message.error);
+      case "agent":
+        // An instance has no agents.
+        return;
       default:
         return unreachable(message);
     }
