@@ -24,6 +24,7 @@ import { type InstanceStopLimits, NodeDeploymentManager } from "./deployment/nod
 import { NodeIntents } from "./membership/node-intents.ts";
 import { planInputOf } from "./deployment/plan-input.ts";
 import { CallTallies } from "./rollouts/call-tallies.ts";
+import { LeadingVersions } from "./rollouts/leading-versions.ts";
 import { RouteTable } from "./endpoints/route-table.ts";
 import { Topics } from "./topics/topics.ts";
 
@@ -55,6 +56,7 @@ export class ClusterServices {
   readonly leadership: LeadershipService;
   readonly registry: EndpointRegistry;
   readonly tallies: CallTallies;
+  readonly leading: LeadingVersions;
   readonly routes: RouteTable;
   readonly removal: ArtifactRemoval;
   readonly intents: NodeIntents;
@@ -74,7 +76,8 @@ export class ClusterServices {
     this.ports = ports;
     this.config = config;
     this.views = new ClusterViews({ clock: env.clock, log: env.telemetry.log }, kv);
-    this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv);
+    this.leading = new LeadingVersions(this.views);
+    this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv, this.leading);
     this.tallies = new CallTallies(this.views.rollouts);
     const { views, tallies } = this;
     this.membership = new MembershipService(env, { kv, messaging, group, views, tallies, onFatal }, config);
@@ -116,7 +119,7 @@ export class ClusterServices {
   }
 
   /** What blueprints want, as this node sees it. */
-  get blueprintViews(): Pick<ClusterViews, "isComplete" | "currentBlueprints" | "unreadableBlueprints" | "blueprints"> {
+  get blueprintViews(): Pick<ClusterViews, "isComplete" | "unreadableBlueprints" | "blueprints" | "rollouts"> {
     return this.views;
   }
 

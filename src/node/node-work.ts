@@ -90,7 +90,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const schedules = new ScheduleRunner(env, {
-    kv, views: cluster.blueprintViews, leadership: cluster.leadership, calls, onFatal,
+    kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
   const start = (): void => {
     cluster.start(slices);

@@ -222,6 +222,72 @@ function reasonIn(text: string): string {
   return /again: (.*)/.exec(text)?.[1] ?? "";
 }
 
+describe("HTTP routes of a version that names its methods anew", () => {
+  const route = (name: string, method: string): readonly [string, string] => [`GET /${name}/look`, method];
+
+  async function pushRouted(name: string, version: string, method: string, before = ""): Promise<void> {
+    await pushSlice(fleet, {
+      artifact: `test:${name}:${version}`,
+      methods: { [method]: { effect: "read", handler: `async () => { ${before} return { version: "${version}" }; }` } },
+      routes: Object.fromEntries([route(name, method), [`GET /${name}/${method}`, method]]),
+    });
+  }
+
+  /** Requests of each node, of the route that both versions have. */
+  function requests(name: string, seen: string[]): SteadyCalls {
+    return new SteadyCalls(fleet.apis, async (_client, caller) => {
+      const answer = await ask(`${fleet.apis[caller] ?? ""}/${name}/look`);
+      if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
+      seen.push(versionSchema.parse(answer.body).version);
+    });
+  }
+
+  async function statusOf(path: string): Promise<number> {
+    return (await ask(`${fleet.api("n2")}${path}`)).status;
+  }
+
+  test.each([1, 3])("follow a rolling update of %i and the way back, and no request fails", async (instances) => {
+    const name = `routed${instances}`;
+    await pushRouted(name, "1.0.0", "before");
+    await pushRouted(name, "1.1.0", "after");
+    const slices = (version: string) => ({ [name]: { artifact: `test:${name}:${version}`, instances } });
+    expect(await apply(name, slices("1.0.0"))).toMatchObject({ code: 0 });
+    const seen: string[] = [];
+    const load = requests(name, seen);
+    await load.progress(100);
+    expect(await apply(name, slices("1.1.0"))).toMatchObject({ code: 0 });
+    expect([await statusOf(`/${name}/before`), await statusOf(`/${name}/after`)]).toEqual([404, 200]);
+    expect(await aether("blueprint", "rollback", name, "--wait", "--timeout", "110")).toMatchObject({ code: 0 });
+    expect([await statusOf(`/${name}/before`), await statusOf(`/${name}/after`)]).toEqual([200, 404]);
+    await load.progress(100);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(new Set(seen)).toEqual(new Set(["1.0.0", "1.1.0"]));
+    expect(seen.at(-1)).toBe("1.0.0");
+  });
+
+  test("stay with the version before while a canary is tried, and when it is rolled back", async () => {
+    const rollout = { strategy: "canary", steps: [10, 100], stepMs: 1_500, minCalls: 10 };
+    await pushRouted("unrouted", "1.0.0", "before");
+    await pushRouted("unrouted", "1.1.0", "after", 'throw new Error("no");');
+    const slices = (version: string) => ({ unrouted: { artifact: `test:unrouted:${version}`, rollout } });
+    expect(await apply("unrouted", slices("1.0.0"))).toMatchObject({ code: 0 });
+    const seen: string[] = [];
+    const load = requests("unrouted", seen);
+    // Calls by name: the canary gets its part of those, and fails them.
+    const trying = new SteadyCalls(fleet.apis, async (_client, caller) => {
+      await ask(`${fleet.apis[caller] ?? ""}/v1/call/unrouted/after`, { method: "POST" });
+    });
+    const after: number[] = [];
+    const looking = new SteadyCalls([fleet.api("n1")], async () => void after.push(await statusOf("/unrouted/after")));
+    expect(await apply("unrouted", slices("1.1.0"))).toMatchObject({ code: 1 });
+    for (const calls of [load, trying, looking]) await calls.stop();
+    expect(load.failures).toEqual([]);
+    expect(new Set(seen)).toEqual(new Set(["1.0.0"]));
+    expect(new Set(after)).toEqual(new Set([404]));
+  });
+});
+
 test("a version that cannot start is rolled back by itself, and apply --wait says why", async () => {
   await pushVersion("broken", "1.0.0");
   await pushVersion("broken", "1.1.0", { rest: 'start: () => { throw new Error("no database"); },' });

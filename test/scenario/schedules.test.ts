@@ -131,3 +131,27 @@ test("a changed schedule makes up for nothing; a removed one leaves nothing", as
   await world.pass(5_000);
   expect(await world.row()).toBeUndefined();
 });
+
+test("a new version's schedule holds from when the version serves, and the one before until then", async () => {
+  const tick = { name: "tick", cron: "* * * * *", timeZone: "UTC" } as const;
+  await world.lead("n1");
+  await world.serve("n8");
+  await world.pass(2 * MINUTE_MS);
+  expect(await world.row()).toMatchObject({ method: "place" });
+  await world.applyVersion("1.1.0", { ...tick, method: "place2" });
+  await world.pass(2 * MINUTE_MS);
+  expect(await world.row()).toMatchObject({ method: "place", state: "done" });
+  const before = ticks().length;
+  await world.serve("n7");
+  await world.pass(2 * MINUTE_MS);
+  expect(await world.row()).toMatchObject({ method: "place2", state: "done" });
+  expect(ticks().length).toBeGreaterThan(before);
+  // Back to the first: its schedule is as it was.
+  await world.apply({ ...tick, method: "place" });
+  await world.pass(2 * MINUTE_MS);
+  expect(await world.row()).toMatchObject({ method: "place2" });
+  await world.serve("n8");
+  await world.pass(2 * MINUTE_MS);
+  expect(await world.row()).toMatchObject({ method: "place" });
+  expect(new Set(ticks()).size).toBe(ticks().length);
+});

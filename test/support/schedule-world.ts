@@ -1,19 +1,22 @@
 // Owns: several nodes' runners of schedules over one real store and one node that answers calls with keys, on a manual
 // clock; each runner has a time of day of its own. Who leads is said by the test.
 import { AetherError } from "../../src/base/errors.ts";
+import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
 import { ClusterViews } from "../../src/cluster/cluster-views.ts";
 import { storable } from "../../src/cluster/core/plain-value.ts";
+import { LeadingVersions } from "../../src/cluster/rollouts/leading-versions.ts";
 import { ScheduleRunner } from "../../src/cluster/schedules/schedule-runner.ts";
 import type { Clock } from "../../src/env/clock.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
-import { formatKey, LEADER_KEY } from "../../src/kvstore/core/key.ts";
-import type { Compare } from "../../src/kvstore/core/schema.ts";
+import { formatKey, LEADER_KEY, parseKey, type KeyText } from "../../src/kvstore/core/key.ts";
+import type { Compare, Op } from "../../src/kvstore/core/schema.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
+import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
 import type { ResolvedSchedule } from "../../src/slices/core/schedule-row.ts";
 import { withClass } from "../../src/slices/core/call-failure.ts";
 import type { CallReply, OutgoingCalls } from "../../src/slices/host/outgoing-calls.ts";
 import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
-import { blueprintOf, sliceOf } from "./cluster-rows.ts";
+import { blueprintOf, instanceOf, sliceOf } from "./cluster-rows.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { KeyedWorld, type KeyedNode } from "./keyed-world.ts";
 import { SILENT_LOG } from "./local-kv.ts";
@@ -29,6 +32,8 @@ export class ScheduleWorld {
   private leaders: Leader[] = [];
   private revision = 0;
   private schedules: readonly ResolvedSchedule[] = [];
+  private shop: ResolvedBlueprint = blueprintOf({});
+  private served: KeyText | undefined;
 
   private constructor(keyed: KeyedWorld) {
     this.keyed = keyed;
@@ -63,18 +68,36 @@ export class ScheduleWorld {
 
   /** The slice has these schedules now. */
   async apply(...schedules: readonly ResolvedSchedule[]): Promise<void> {
+    await this.applyVersion("1.0.0", ...schedules);
+  }
+
+  /** The blueprint wants this version of the slice, which has these schedules. */
+  async applyVersion(version: string, ...schedules: readonly ResolvedSchedule[]): Promise<void> {
     this.schedules = schedules;
     const revision = ++this.revision;
-    const shop = blueprintOf({ shop: { ...sliceOf("shop", 1), schedules } }, revision);
-    const { name } = shop;
-    await this.keyed.settled(this.kv.transact({
-      compare: [],
-      then: [
-        { kind: "put", key: formatKey({ kind: "blueprint", name, revision }), value: storable(shop) },
-        { kind: "put", key: formatKey({ kind: "blueprint-current", name }), value: { revision } },
-      ],
-      else: [],
-    }));
+    const artifact = parseArtifactId(`demo:shop:${version}`);
+    this.shop = blueprintOf({ shop: { ...sliceOf("shop", 1), artifact, schedules } }, revision);
+    const { name } = this.shop;
+    await this.put({
+      [formatKey({ kind: "blueprint", name, revision })]: this.shop,
+      [formatKey({ kind: "blueprint-current", name })]: { revision },
+    });
+  }
+
+  /** An instance of what the blueprint wants now serves on this node, and none of another version does. */
+  async serve(node: string): Promise<void> {
+    const { artifact, row } = instanceOf(this.shop, "shop", { node, index: 0 }, { revision: this.revision });
+    if (this.served !== undefined) await this.put({ [this.served]: undefined });
+    this.served = formatKey({ kind: "slice", node: parseNodeId(node), artifact, instance: 0 });
+    await this.put({ [this.served]: row });
+  }
+
+  private async put(rows: Readonly<Record<string, unknown>>): Promise<void> {
+    const then = Object.entries(rows).map(([text, value]): Op => {
+      const key = formatKey(parseKey(text));
+      return value === undefined ? { kind: "delete", key } : { kind: "put", key, value: storable(value) };
+    });
+    await this.keyed.settled(this.kv.transact({ compare: [], then, else: [] }));
   }
 
   /** This node leads from now on; those before learn of it by their fence only. */
@@ -157,6 +180,7 @@ export class Leader {
     this.runner = new ScheduleRunner({ clock, telemetry: SILENT_TELEMETRY }, {
       kv,
       views: this.views,
+      leading: new LeadingVersions(this.views),
       leadership: { fence: () => (this.isLeading && this.isAlive ? fence : undefined) },
       calls: { call: (call) => (this.isAlive ? world.call(call) : new Promise(() => undefined)) },
       onFatal: (error) => world.fatal.push(error),

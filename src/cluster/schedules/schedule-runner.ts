@@ -21,11 +21,14 @@ import type { ClusterViews } from "../cluster-views.ts";
 import { nextScheduleStep } from "./core/schedule-step.ts";
 import { storable } from "../core/plain-value.ts";
 import type { LeadershipService } from "../leadership/leadership-service.ts";
+import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import { RowView } from "../row-view.ts";
 
 export interface ScheduleRunnerPorts {
   readonly kv: Kv;
-  readonly views: Pick<ClusterViews, "isComplete" | "currentBlueprints" | "unreadableBlueprints" | "blueprints">;
+  readonly views: Pick<ClusterViews, "isComplete" | "unreadableBlueprints" | "blueprints" | "rollouts">;
+  /** A new version's schedules begin when it leads. */
+  readonly leading: Pick<LeadingVersions, "all">;
   readonly leadership: Pick<LeadershipService, "fence">;
   readonly calls: OutgoingCalls;
   readonly onFatal: (error: unknown) => void;
@@ -98,11 +101,9 @@ export class ScheduleRunner {
 
   private wanted(): ReadonlyMap<KeyText, Wanted> {
     const found = new Map<KeyText, Wanted>();
-    for (const { name: blueprint, slices } of this.ports.views.currentBlueprints()) {
-      for (const [slice, { schedules = [] }] of Object.entries(slices)) {
-        for (const schedule of schedules) {
-          found.set(formatKey({ kind: "schedule", slice, name: schedule.name }), { blueprint, slice, schedule });
-        }
+    for (const { blueprint, slice, resolved: { schedules = [] } } of this.ports.leading.all()) {
+      for (const schedule of schedules) {
+        found.set(formatKey({ kind: "schedule", slice, name: schedule.name }), { blueprint, slice, schedule });
       }
     }
     return found;
@@ -184,18 +185,21 @@ export class ScheduleRunner {
 
   /** The new revision of the row; undefined when something has changed meanwhile. */
   private async write(
-    { key, blueprint, modRevision }: Pick<Tick, "key" | "blueprint" | "modRevision">,
+    { key, blueprint, slice, modRevision }: Pick<Tick, "key" | "blueprint" | "slice" | "modRevision">,
     row: ScheduleRow,
     signal: AbortSignal,
   ): Promise<number | undefined> {
-    const guards = [unchanged(key, modRevision), ...this.blueprintGuard(blueprint)];
+    const guards = [unchanged(key, modRevision), ...this.versionGuards(blueprint, slice)];
     return await this.transact(guards, { kind: "put", key, value: storable(row) }, signal);
   }
 
-  private blueprintGuard(name: string): readonly Compare[] {
-    const key = formatKey({ kind: "blueprint-current", name });
-    const found = this.ports.views.blueprints.get(key);
-    return [unchanged(key, found?.modRevision ?? 0)];
+  /** Nobody has changed meanwhile which version of the slice leads. */
+  private versionGuards(name: string, slice: string): readonly Compare[] {
+    const { blueprints, rollouts } = this.ports.views;
+    const current = formatKey({ kind: "blueprint-current", name });
+    const rollout = formatKey({ kind: "rollout", blueprint: name, slice });
+    const row = rollouts.get(rollout) ?? rollouts.damaged.get(rollout);
+    return [unchanged(current, blueprints.get(current)?.modRevision ?? 0), unchanged(rollout, row?.modRevision ?? 0)];
   }
 
   private async transact(guards: readonly Compare[], op: Op, signal: AbortSignal): Promise<number | undefined> {

@@ -22,6 +22,8 @@ export interface HandmadeSlice {
   /** Methods by the topics that they handle. */
   readonly on?: Readonly<Record<string, string>>;
   readonly schedules?: Manifest["schedules"];
+  /** Methods by their HTTP routes. */
+  readonly routes?: Manifest["routes"];
   /** Text in front, and further fields of the definition. */
   readonly head?: string;
   readonly rest?: string;
@@ -74,7 +76,8 @@ function archiveOf(slice: HandmadeSlice): Uint8Array<ArrayBuffer> {
     [name, { effect, timeoutMs, input: {}, output: {} }] as const);
   const topics = slice.on === undefined ? {} : { on: slice.on };
   const schedules = slice.schedules === undefined ? {} : { schedules: slice.schedules };
-  const whole = { ...manifest, methods: Object.fromEntries(methods), ...topics, ...schedules };
+  const routes = slice.routes === undefined ? {} : { routes: slice.routes };
+  const whole = { ...manifest, methods: Object.fromEntries(methods), ...topics, ...schedules, ...routes };
   return new Uint8Array(encodeArchive(whole, bundle));
 }
 

@@ -5,6 +5,8 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
+import { ClusterViews } from "../../../src/cluster/cluster-views.ts";
+import { LeadingVersions } from "../../../src/cluster/rollouts/leading-versions.ts";
 import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
@@ -65,7 +67,10 @@ export async function openApi(
   let url = "http://127.0.0.1:1";
   let views = 0;
   const nodes = new Map<string, ClusterNodeView>();
-  const sliceRoutes = new RouteTable({ clock, log: createTestTelemetry(log).log }, local.kv);
+  const viewEnv = { clock, log: createTestTelemetry(log).log };
+  const clusterViews = new ClusterViews(viewEnv, local.kv);
+  const sliceRoutes = new RouteTable(viewEnv, local.kv, new LeadingVersions(clusterViews));
+  clusterViews.open();
   sliceRoutes.open();
   const services: ApiServices = {
     sliceRoutes,
@@ -126,6 +131,7 @@ export async function openApi(
     close: async () => {
       await server.close();
       await sliceRoutes.close();
+      await clusterViews.close();
       if (shared === undefined) await local.close();
     },
   });
