@@ -1,6 +1,7 @@
 // Owns: reads whose contract lets their answers be kept: answered from memory, and asked once for all who want the same
 // thing at the same time.
 // Does not own: the calls themselves (invoker.ts), how answers are kept (core/response-cache.ts).
+import type { CancelSignal } from "../base/cancellation.ts";
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
 import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
@@ -22,7 +23,7 @@ export interface CachedCallsPorts {
 
 interface CachedRead {
   readonly call: OutgoingCall;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   readonly timeoutMs: number;
   readonly untilMs: number;
   readonly place: CachePlace;
@@ -48,13 +49,13 @@ export class CachedCalls implements OutgoingCalls {
     this.hits = createCachedCounter(env.telemetry);
   }
 
-  call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply> {
+  call(call: OutgoingCall, signal?: CancelSignal): Promise<CallReply> {
     const read = this.readOf(call, signal);
     return read === undefined ? this.ports.calls.call(call, signal) : this.answer(read);
   }
 
   /** Undefined for what is not kept, and while two versions run: they may answer differently. */
-  private readOf(call: OutgoingCall, signal: AbortSignal | undefined): CachedRead | undefined {
+  private readOf(call: OutgoingCall, signal: CancelSignal | undefined): CachedRead | undefined {
     const { slice, method, artifact } = call;
     const { all, versions } = this.ports.lookup.find(slice, method);
     const [endpoint] = all.endpoints;

@@ -1,5 +1,6 @@
 // Owns: calls of peers under way on this node: handed to their instance, answered once, cancelled when their caller
 // gives up or its connection is lost. Does not own: what runs them (RunningInstances).
+import { Cancellation } from "../base/cancellation.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { IncomingReply, RunningInstances } from "../slices/host/running-instances.ts";
@@ -15,7 +16,7 @@ export class Dispatcher {
   private readonly ports: DispatcherPorts;
   private readonly peerCallsMax: number;
   /** By peer, then by the peer's id of the call. */
-  private readonly underWay = new Map<NodeId, Map<number, AbortController>>();
+  private readonly underWay = new Map<NodeId, Map<number, Cancellation>>();
 
   constructor(ports: DispatcherPorts, config: { readonly peerCallsMax: number }) {
     this.ports = ports;
@@ -26,23 +27,23 @@ export class Dispatcher {
     const calls = this.callsOf(from);
     if (calls.has(request.id)) return this.ports.rpc.metrics.refused.add(1);
     if (calls.size >= this.peerCallsMax) return this.reply(from, request.id, overloaded(from, this.peerCallsMax));
-    const controller = new AbortController();
-    calls.set(request.id, controller);
+    const cancellation = new Cancellation();
+    calls.set(request.id, cancellation);
     const finish = (reply: IncomingReply): void => {
-      // Another controller, or none: the caller has left meanwhile, or its connection is another one.
-      if (calls.get(request.id) !== controller) return;
+      // Another one, or none: the caller has left meanwhile, or its connection is another one.
+      if (calls.get(request.id) !== cancellation) return;
       calls.delete(request.id);
       this.reply(from, request.id, reply);
     };
     // `invoke` never rejects; if it does all the same, that is one call's misfortune and not the node's.
-    this.ports.local.invoke(request, controller.signal).then(finish, (thrown: unknown) => finish(broken(thrown)));
+    this.ports.local.invoke(request, cancellation).then(finish, (thrown: unknown) => finish(broken(thrown)));
   }
 
   receiveCancel(from: NodeId, id: number): void {
     const calls = this.underWay.get(from);
-    const controller = calls?.get(id);
+    const cancellation = calls?.get(id);
     calls?.delete(id);
-    controller?.abort(new AetherError("E_TIMEOUT", `the caller on ${from} gave up`));
+    cancellation?.abort(new AetherError("E_TIMEOUT", `the caller on ${from} gave up`));
   }
 
   /** Nobody waits for these answers any more. */
@@ -50,16 +51,16 @@ export class Dispatcher {
     const calls = this.underWay.get(node);
     this.underWay.delete(node);
     if (calls === undefined) return;
-    const controllers = [...calls.values()];
+    const cancellations = [...calls.values()];
     calls.clear();
     const reason = new AetherError("E_TIMEOUT", `the connection to the caller's node ${node} was lost`);
-    for (const controller of controllers) controller.abort(reason);
+    for (const cancellation of cancellations) cancellation.abort(reason);
   }
 
-  private callsOf(node: NodeId): Map<number, AbortController> {
+  private callsOf(node: NodeId): Map<number, Cancellation> {
     const known = this.underWay.get(node);
     if (known !== undefined) return known;
-    const calls = new Map<number, AbortController>();
+    const calls = new Map<number, Cancellation>();
     this.underWay.set(node, calls);
     return calls;
   }

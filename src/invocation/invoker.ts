@@ -1,5 +1,6 @@
 // Owns: one call from this node, from its first attempt to its one result. Does not own: the rules of retrying
 // (core/retry-policy.ts), of choosing (core/pick-endpoint.ts), attempts on other nodes (remote-caller.ts).
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import { AetherError, toAetherError, type AetherErrorOptions, type ErrorBody } from "../base/errors.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { NodeId } from "../base/ids.ts";
@@ -37,7 +38,7 @@ export interface InvokerPorts {
 /** A call under way. */
 interface Progress {
   readonly call: OutgoingCall;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   readonly deadline: Deadline;
   /** What the caller is part of. */
   readonly trace: TraceContext | undefined;
@@ -80,7 +81,7 @@ export class Invoker implements OutgoingCalls {
   }
 
   /** Never rejects: every failure is a reply. */
-  async call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply> {
+  async call(call: OutgoingCall, signal?: CancelSignal): Promise<CallReply> {
     const startMs = this.env.clock.nowMs();
     const timeoutMs = call.timeoutMs ?? this.methodTimeoutMs(call);
     const refusal = this.admit(call, timeoutMs, signal);
@@ -238,7 +239,7 @@ export class Invoker implements OutgoingCalls {
   private async waitForEndpoint(progress: Progress): Promise<Found> {
     const { clock } = this.env;
     const untilMs = Math.min(progress.deadline.atMs, clock.nowMs() + this.config.endpointWaitMsMax);
-    const { signal = new AbortController().signal } = progress;
+    const { signal = new Cancellation() } = progress;
     const wake = new Wake(clock);
     this.waiting.add(wake);
     try {
@@ -272,12 +273,12 @@ export class Invoker implements OutgoingCalls {
   }
 
   /** False when the caller left meanwhile. */
-  private async pause(delayMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  private async pause(delayMs: number, signal: CancelSignal = new Cancellation()): Promise<boolean> {
     try {
-      await this.env.clock.sleep(delayMs, signal);
+      await new Wake(this.env.clock).wait(signal, delayMs);
       return true;
     } catch (error) {
-      if (signal?.aborted === true) return false;
+      if (signal.aborted) return false;
       throw error;
     }
   }
@@ -288,7 +289,7 @@ export class Invoker implements OutgoingCalls {
     return newest?.endpoints[0]?.timeoutMs ?? TIMEOUT_MS_DEFAULT;
   }
 
-  private admit(call: OutgoingCall, timeoutMs: number, signal: AbortSignal | undefined): ErrorBody | undefined {
+  private admit(call: OutgoingCall, timeoutMs: number, signal: CancelSignal | undefined): ErrorBody | undefined {
     const name = `${call.slice}.${call.method}`;
     if (!isUsableTimeout(timeoutMs)) {
       const message =
@@ -312,7 +313,7 @@ export class Invoker implements OutgoingCalls {
   }
 }
 
-function createProgress(call: OutgoingCall, signal: AbortSignal | undefined, deadline: Deadline): Progress {
+function createProgress(call: OutgoingCall, signal: CancelSignal | undefined, deadline: Deadline): Progress {
   return {
     call,
     signal,

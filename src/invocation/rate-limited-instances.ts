@@ -1,5 +1,6 @@
 // Owns: the rates that contracts allow, kept by the instances of this node: each has its share of what all have.
 // Does not own: the arithmetic (core/token-bucket.ts), what a caller does about a refusal (core/retry-policy.ts).
+import type { CancelSignal } from "../base/cancellation.ts";
 import { AetherError } from "../base/errors.ts";
 import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { Clock } from "../env/clock.ts";
@@ -31,7 +32,7 @@ export class RateLimitedInstances implements HostedInstances {
     this.ports = ports;
   }
 
-  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply> {
+  invoke(call: IncomingCall, signal?: CancelSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply> {
     const refusal = this.refuse(call);
     return refusal === undefined ? this.ports.local.invoke(call, signal, onEnd) : Promise.resolve(refusal);
   }

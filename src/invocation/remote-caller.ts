@@ -1,9 +1,11 @@
 // Owns: attempts under way on other nodes: each ends exactly once, by a reply, its deadline, its caller, or the loss
 // of the connection. Does not own: which node, and whether to try again (invoker.ts).
+import type { CancelSignal } from "../base/cancellation.ts";
 import { AetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { Clock } from "../env/clock.ts";
+import { Deadlines } from "../slices/deadlines.ts";
 import type { IncomingReply } from "../slices/host/running-instances.ts";
 import type { AttemptResult } from "./core/attempt-verdict.ts";
 import type { CallRequest } from "./core/call-codec.ts";
@@ -20,21 +22,23 @@ interface PendingAttempt {
 export class RemoteCaller {
   private readonly clock: Clock;
   private readonly rpc: RpcChannel;
+  private readonly deadlines: Deadlines<number>;
   private readonly pending = new Map<number, PendingAttempt>();
   private nextId: number;
 
   constructor(env: { readonly clock: Clock; readonly random: Random }, ports: { readonly rpc: RpcChannel }) {
     this.clock = env.clock;
     this.rpc = ports.rpc;
+    this.deadlines = new Deadlines(env.clock, (id) => this.giveUp(id, "no answer before the deadline"));
     // Ids of a restarted process are other ids than those its peers may still be working on.
     this.nextId = env.random.below(2 ** 31);
   }
 
-  call(node: NodeId, request: RemoteRequest, signal?: AbortSignal): Promise<AttemptResult> {
+  call(node: NodeId, request: RemoteRequest, signal?: CancelSignal): Promise<AttemptResult> {
     const id = this.nextId++;
     if (!this.rpc.send(node, { kind: "request", id, ...request })) return Promise.resolve(notSent(node, request));
     return new Promise((resolve) => {
-      const timer = this.clock.setTimer(request.timeoutMs, () => this.giveUp(id, "no answer before the deadline"));
+      const deadline = this.deadlines.add(id, this.clock.nowMs() + request.timeoutMs);
       const abort = (): void => this.giveUp(id, "the caller gave up");
       signal?.addEventListener("abort", abort, { once: true });
       this.pending.set(id, {
@@ -42,7 +46,7 @@ export class RemoteCaller {
         request,
         end: (result) => {
           this.pending.delete(id);
-          timer.cancel();
+          this.deadlines.clear(deadline);
           signal?.removeEventListener("abort", abort);
           resolve(result);
         },

@@ -1,5 +1,6 @@
 // Real worker threads: calls into an instance, their limits, and faults that must end one instance only.
 import { describe, expect, test } from "vitest";
+import type { CancelSignal } from "../../src/base/cancellation.ts";
 import { parseArtifactId } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
 import type { CallReply, OutgoingCall } from "../../src/slices/host/outgoing-calls.ts";
@@ -250,7 +251,7 @@ describe("calls out of an instance", () => {
   });
 
   test("cancelling a call cancels the calls made inside it, and so does the end of the worker", async () => {
-    const signals: AbortSignal[] = [];
+    const signals: CancelSignal[] = [];
     await using fixture = await openFixture({
       calls: { call: (_, signal = NEVER) => (signals.push(signal), new Promise(() => undefined)) },
     });

@@ -1,6 +1,7 @@
 // Owns: calls with an idempotency key on the node that runs them: at most one handler for a key, and one answer.
 // Does not own: the instances, the records (call-claims.ts), what a record means (core/call-record.ts).
 import { unreachable } from "../../base/assert.ts";
+import { Cancellation, type CancelSignal } from "../../base/cancellation.ts";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
@@ -34,7 +35,7 @@ export interface Lives {
 
 interface KeyedCall {
   readonly call: IncomingCall;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   readonly untilMs: number;
   readonly key: KeyText;
   readonly input: Digest;
@@ -63,7 +64,7 @@ export class IdempotentInstances implements RunningInstances {
     });
   }
 
-  invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply> {
+  invoke(call: IncomingCall, signal?: CancelSignal): Promise<IncomingReply> {
     const keyed = this.keyedCall(call, signal);
     return keyed === undefined ? this.ports.local.invoke(call, signal) : this.invokeOnce(keyed);
   }
@@ -82,7 +83,7 @@ export class IdempotentInstances implements RunningInstances {
   }
 
   /** Undefined for calls without a key, for reads, which have no effect, and for what is refused here anyway. */
-  private keyedCall(call: IncomingCall, signal: AbortSignal | undefined): KeyedCall | undefined {
+  private keyedCall(call: IncomingCall, signal: CancelSignal | undefined): KeyedCall | undefined {
     const { instance, method, idempotencyKey: key } = call;
     if (key === undefined) return undefined;
     const found = this.ports.local.methodOf(instance, method);
@@ -176,7 +177,7 @@ export class IdempotentInstances implements RunningInstances {
 
   /** False when the caller's time was over first, or it has left. */
   private async untilChanged(keyed: KeyedCall, found: FoundRecord): Promise<boolean> {
-    const { key, signal = new AbortController().signal } = keyed;
+    const { key, signal = new Cancellation() } = keyed;
     const wake = new Wake(this.clock);
     const watch = this.ports.kv.watch(key, {
       onChanges: ({ changes }) => {

@@ -4,11 +4,13 @@
 //     holds for what really runs.
 // Does not own: the worker (worker-host.ts).
 import { assert } from "../../base/assert.ts";
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import type { ErrorCode } from "../../base/error-catalog.ts";
 import { AetherError } from "../../base/errors.ts";
-import type { Clock, Timer } from "../../env/clock.ts";
+import type { Clock } from "../../env/clock.ts";
 import type { HostMessage } from "../core/worker-protocol.ts";
+import { Deadlines, type DeadlineEntry } from "../deadlines.ts";
 import type { MethodSpec } from "./instance-host.ts";
 import type { IncomingCall, IncomingReply } from "./running-instances.ts";
 
@@ -27,14 +29,13 @@ interface PendingCall {
   readonly id: number;
   readonly call: IncomingCall;
   readonly effect: MethodSpec["effect"];
-  readonly deadlineMs: number;
-  readonly timer: Timer;
+  readonly deadline: DeadlineEntry<number>;
   /** Hears how the handler ended, whoever still waits for it. */
   readonly onEnd: ((end: IncomingReply) => void) | undefined;
   /** Undefined once the caller has its reply. */
   resolve: ((reply: IncomingReply) => void) | undefined;
-  /** Takes back what listens on the caller's signal. */
-  release: () => void;
+  /** Takes back what listens on the caller's signal, if there is one. */
+  release: (() => void) | undefined;
 }
 
 type Admission =
@@ -45,6 +46,7 @@ export class InstanceCalls {
   private readonly clock: Clock;
   private readonly ports: InstanceCallsPorts;
   private readonly config: InstanceCallsConfig;
+  private readonly deadlines: Deadlines<number>;
   // Maps keep the order of insertion: the first of `queued` is the oldest, and any can leave at once.
   private readonly queued = new Map<number, PendingCall>();
   private readonly running = new Map<number, PendingCall>();
@@ -56,6 +58,7 @@ export class InstanceCalls {
     this.clock = env.clock;
     this.ports = ports;
     this.config = config;
+    this.deadlines = new Deadlines(env.clock, (id) => this.giveUp(id, "the caller's deadline passed"));
   }
 
   /** Queued or running. */
@@ -88,7 +91,7 @@ export class InstanceCalls {
   }
 
   /** `onEnd` as in running-instances.ts. */
-  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply> {
+  invoke(call: IncomingCall, signal?: CancelSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply> {
     const refusal = this.admit(call, signal);
     if (refusal !== undefined) return Promise.resolve(refusal);
     assert(this.admission.kind === "open", "an admitted call has an open instance");
@@ -132,7 +135,7 @@ export class InstanceCalls {
     this.checkIdle();
   }
 
-  private admit(call: IncomingCall, signal: AbortSignal | undefined): IncomingReply | undefined {
+  private admit(call: IncomingCall, signal: CancelSignal | undefined): IncomingReply | undefined {
     if (this.admission.kind === "closed") return this.refuse("E_UNAVAILABLE", this.admission.reason);
     if (!this.admission.methods.has(call.method)) {
       const methods = [...this.admission.methods.keys()].join(", ");
@@ -147,14 +150,13 @@ export class InstanceCalls {
   }
 
   private createPending(wanted: Pick<PendingCall, "call" | "effect" | "onEnd" | "resolve">): PendingCall {
-    const { call } = wanted;
+    const { call, effect, onEnd, resolve } = wanted;
     const id = this.nextId++;
-    const timer = this.clock.setTimer(call.timeoutMs, () => this.giveUp(id, "the caller's deadline passed"));
-    const deadlineMs = this.clock.nowMs() + call.timeoutMs;
-    return { ...wanted, id, deadlineMs, timer, release: () => undefined };
+    const deadline = this.deadlines.add(id, this.clock.nowMs() + call.timeoutMs);
+    return { id, call, effect, onEnd, resolve, deadline, release: undefined };
   }
 
-  private listen(pending: PendingCall, signal: AbortSignal): void {
+  private listen(pending: PendingCall, signal: CancelSignal): void {
     const abort = (): void => this.giveUp(pending.id, "the caller gave up");
     signal.addEventListener("abort", abort, { once: true });
     pending.release = () => signal.removeEventListener("abort", abort);
@@ -168,7 +170,7 @@ export class InstanceCalls {
       id: pending.id,
       method,
       input,
-      timeoutMs: Math.max(0, pending.deadlineMs - this.clock.nowMs()),
+      timeoutMs: Math.max(0, pending.deadline.atMs - this.clock.nowMs()),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       ...(traceparent === undefined ? {} : { traceparent }),
     });
@@ -206,8 +208,8 @@ export class InstanceCalls {
   private answer(pending: PendingCall, reply: IncomingReply): void {
     const { resolve } = pending;
     pending.resolve = undefined;
-    pending.timer.cancel();
-    pending.release();
+    this.deadlines.clear(pending.deadline);
+    pending.release?.();
     resolve?.(reply);
   }
 

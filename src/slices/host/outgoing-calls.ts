@@ -1,4 +1,5 @@
 // Owns: what a running slice needs from the right: calling other slices. `invocation` implements it, `node` wires it.
+import type { CancelSignal } from "../../base/cancellation.ts";
 import type { ErrorBody } from "../../base/errors.ts";
 
 export interface OutgoingCall {
@@ -28,5 +29,5 @@ export type CallReply =
   | { readonly kind: "error"; readonly error: ErrorBody; readonly attempts: number };
 
 export interface OutgoingCalls {
-  call(call: OutgoingCall, signal?: AbortSignal): Promise<CallReply>;
+  call(call: OutgoingCall, signal?: CancelSignal): Promise<CallReply>;
 }

@@ -1,4 +1,5 @@
 // Owns: what the right needs from running slices: hand a call to an instance of this node. slice-store implements it.
+import type { CancelSignal } from "../../base/cancellation.ts";
 import type { ErrorBody } from "../../base/errors.ts";
 import type { MethodPolicy } from "../../sdk/method-policy.ts";
 
@@ -24,7 +25,7 @@ export type IncomingReply =
 
 export interface RunningInstances {
   /** Never rejects. When `signal` aborts, the handler's own signal aborts too. */
-  invoke(call: IncomingCall, signal?: AbortSignal): Promise<IncomingReply>;
+  invoke(call: IncomingCall, signal?: CancelSignal): Promise<IncomingReply>;
   /** Calls queued or running in that instance; 0 when it is unknown. */
   inFlight(instance: InstanceKey): number;
 }
@@ -42,7 +43,7 @@ export interface HostedInstances extends RunningInstances {
    * `onEnd` gets how the handler ended in the end: later than the reply when its caller has left before, or its
    * deadline has passed. Never called for a call that was not handed to its worker.
    */
-  invoke(call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply>;
+  invoke(call: IncomingCall, signal?: CancelSignal, onEnd?: (end: IncomingReply) => void): Promise<IncomingReply>;
   /** Undefined when this node does not answer it now. */
   methodOf(instance: InstanceKey, method: string): HostedMethod | undefined;
 }

@@ -2,6 +2,7 @@
 // start of workers for agents.
 // Does not own: why they run (node deployment manager), where artifacts come from, the inside of a worker.
 import { present } from "../../base/assert.ts";
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
@@ -133,7 +134,7 @@ export class SliceStore implements InstanceHost, HostedInstances {
   }
 
   async invoke(
-    call: IncomingCall, signal?: AbortSignal, onEnd?: (end: IncomingReply) => void,
+    call: IncomingCall, signal?: CancelSignal, onEnd?: (end: IncomingReply) => void,
   ): Promise<IncomingReply> {
     const host = this.instances.get(call.instance)?.host;
     if (host === undefined) {

@@ -1,5 +1,6 @@
 // Owns: the calls that ONE worker has under way to other slices: bounded, cancelled when it says so or ends.
 // Does not own: how a call finds its callee (OutgoingCalls).
+import { Cancellation } from "../../base/cancellation.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import { withClass } from "../core/call-failure.ts";
 import type { HostMessage } from "../core/worker-protocol.ts";
@@ -13,7 +14,7 @@ export interface WorkerBridgePorts {
 export class WorkerBridge {
   private readonly ports: WorkerBridgePorts;
   private readonly outgoingCallsMax: number;
-  private readonly underWay = new Map<number, AbortController>();
+  private readonly underWay = new Map<number, Cancellation>();
 
   constructor(ports: WorkerBridgePorts, config: { readonly outgoingCallsMax: number }) {
     this.ports = ports;
@@ -22,9 +23,9 @@ export class WorkerBridge {
 
   start(id: number, call: OutgoingCall): void {
     if (this.underWay.size >= this.outgoingCallsMax) return this.answer(id, overloaded(call, this.outgoingCallsMax));
-    const controller = new AbortController();
-    this.underWay.set(id, controller);
-    this.ports.calls.call(call, controller.signal).then(
+    const cancellation = new Cancellation();
+    this.underWay.set(id, cancellation);
+    this.ports.calls.call(call, cancellation).then(
       (reply) => this.finish(id, reply),
       (thrown: unknown) => this.finish(id, broken(thrown)),
     );
@@ -36,7 +37,7 @@ export class WorkerBridge {
 
   /** The worker has ended: nobody waits for these calls any more. */
   cancelAll(reason: string): void {
-    for (const controller of this.underWay.values()) controller.abort(new AetherError("E_TIMEOUT", reason));
+    for (const cancellation of this.underWay.values()) cancellation.abort(new AetherError("E_TIMEOUT", reason));
     this.underWay.clear();
   }
 

@@ -1,5 +1,6 @@
 // Owns: requests of a slice to the services of its node, and the replies they wait for. Runs inside the worker.
 // Does not own: what is asked (slice-kv.ts and the other files beside this one), what the services do.
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { AetherError } from "../../base/errors.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
 import type { ServiceReply, WorkerMessage } from "../core/worker-protocol.ts";
@@ -45,7 +46,7 @@ export class ServiceClient {
   async request(request: ServiceRequest, scope: CallerScope): Promise<unknown> {
     const { what, service, op, signal: own } = request;
     const timeoutMs = Math.min(checkedTimeout(request), scope.remainingMs());
-    const signal = own === undefined ? scope.signal : AbortSignal.any([scope.signal, own]);
+    const signal = own === undefined ? scope.signal : AbortSignal.any([scope.signal.native, own]);
     if (timeoutMs <= 0) throw notDone(what, "the caller's own deadline has passed");
     if (signal.aborted) throw notDone(what, "the caller gave up before", signal.reason);
     const args = toPlain(request.args, CALL_BYTES_MAX);
@@ -57,7 +58,7 @@ export class ServiceClient {
   }
 
   private async send(
-    message: Extract<WorkerMessage, { readonly kind: "service" }>, signal: AbortSignal, request: ServiceRequest,
+    message: Extract<WorkerMessage, { readonly kind: "service" }>, signal: CancelSignal, request: ServiceRequest,
   ): Promise<ServiceReply> {
     // Here and not only at the node: requests in a loop would flood it.
     if (this.underWay >= this.requestsMax) throw overloaded(request.what, this.requestsMax);

@@ -1,5 +1,6 @@
 // Owns: `ctx.lease` inside the worker: the leases that handlers and hooks have, until they are given back or lost.
 // Does not own: who has a lease, and keeping it alive (services/lease-service.ts).
+import { Cancellation, type CancelSignal } from "../../base/cancellation.ts";
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { LeaseOptions, SliceKv, SliceLease } from "../../sdk/slice-state.ts";
@@ -14,7 +15,7 @@ const TAKE_MS_MAX = 5 * SECOND_MS;
 
 /** Nobody waits for what is given back at the end. */
 const NO_CALLER: CallerScope = {
-  signal: new AbortController().signal,
+  signal: new Cancellation(),
   remainingMs: () => Number.POSITIVE_INFINITY,
 };
 
@@ -67,7 +68,7 @@ export class WorkerLeases {
    * Gives back what the handler or hook with this signal has taken, without it everything. Who did the work is not to
    * fail because of it: a lease that nobody holds ends by itself.
    */
-  async end(owner?: AbortSignal): Promise<void> {
+  async end(owner?: CancelSignal): Promise<void> {
     const ended = [...this.held.values()].filter((lease) => owner === undefined || lease.owner === owner);
     if (ended.length > 0) await Promise.allSettled(ended.map((lease) => lease.release()));
   }
@@ -81,7 +82,7 @@ export class WorkerLeases {
 interface HeldSliceLeaseParts {
   readonly token: number;
   /** Signal of the handler or hook that took it. */
-  readonly owner: AbortSignal;
+  readonly owner: CancelSignal;
   readonly kv: SliceKv;
   release(): Promise<void>;
   forget(): void;
@@ -100,7 +101,7 @@ class HeldSliceLease implements SliceLease {
     return this.parts.token;
   }
 
-  get owner(): AbortSignal {
+  get owner(): CancelSignal {
     return this.parts.owner;
   }
 

@@ -1,6 +1,6 @@
 // Owns: calls that a slice makes: the clients in `ctx.uses`, and the replies they wait for. Runs inside the worker.
 // Does not own: choosing an endpoint, retries (invocation/).
-import { setMaxListeners } from "node:events";
+import type { Cancellation, CancelSignal } from "../../base/cancellation.ts";
 import { AetherError } from "../../base/errors.ts";
 import { withClass, type CallFailureClass } from "../core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
@@ -14,7 +14,7 @@ import type { TurnOutbox } from "../turn-outbox.ts";
 
 /** What a call made inside a handler or a hook inherits from it. */
 export interface CallerScope {
-  readonly signal: AbortSignal;
+  readonly signal: Cancellation;
   /** Infinity in hooks: only a handler has a deadline to hand down. */
   remainingMs(): number;
   readonly traceparent?: string;
@@ -60,8 +60,6 @@ export class WorkerOutgoing {
 
   /** The clients of one handler or hook, bound to its deadline, signal and trace. */
   createClients(scope: CallerScope): Clients {
-    // Each call under way waits on this one signal: that many listeners are no leak.
-    setMaxListeners(0, scope.signal);
     const clients: Record<string, Readonly<Record<string, ClientMethod>>> = {};
     for (const [alias, callee] of this.callees) clients[alias] = this.createClient(callee, scope);
     return clients;
@@ -92,14 +90,15 @@ export class WorkerOutgoing {
         details: NOT_SENT,
       });
     }
-    const signal = options.signal === undefined ? scope.signal : AbortSignal.any([scope.signal, options.signal]);
+    const { signal: own } = options;
+    const signal = own === undefined ? scope.signal : AbortSignal.any([scope.signal.native, own]);
     const reply = await this.send(outgoingCall(use, method, { input, timeoutMs, request }), signal);
     if (reply.kind === "error") throw AetherError.fromBody(reply.error);
     return await parseOutput(name, method, reply.output);
   }
 
-  private async send(call: OutgoingCall, signal: AbortSignal): Promise<CallReply> {
-    signal.throwIfAborted();
+  private async send(call: OutgoingCall, signal: CancelSignal): Promise<CallReply> {
+    if (signal.aborted) throw signal.reason;
     // Here and not only at the node: calls in a loop would flood it.
     if (this.underWay >= this.outgoingCallsMax) throw overloaded(call, this.outgoingCallsMax);
     this.underWay += 1;
@@ -108,7 +107,7 @@ export class WorkerOutgoing {
       const cancel = (): void => {
         this.waiting.delete(id);
         this.outbox.add({ kind: "outgoing-cancel", id });
-        reject(signal.reason as Error);
+        reject(signal.reason);
       };
       this.waiting.set(id, (reply) => {
         this.waiting.delete(id);

@@ -1,6 +1,8 @@
 // Owns: one slice inside its worker: loading it, its hooks, its handlers. Speaks worker-protocol.ts with the node.
 // Does not own: the thread, timers, limits (worker-host.ts enforces them from outside, where a loop cannot stop them).
+import { setMaxListeners } from "node:events";
 import { present, unreachable } from "../../base/assert.ts";
+import { Cancellation } from "../../base/cancellation.ts";
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { LeaseOptions, SliceLease, StateCallOptions } from "../../sdk/slice-state.ts";
@@ -54,10 +56,10 @@ export class WorkerRuntime {
   private readonly log: WorkerLog;
   private readonly services: ServiceClient;
   private readonly leases: WorkerLeases;
-  private readonly running = new Map<number, AbortController>();
+  private readonly running = new Map<number, Cancellation>();
   private loaded: LoadedSlice | undefined;
   /** Aborted when the instance is deactivated: what `start` left running hangs on it. */
-  private activity = new AbortController();
+  private activity = new Cancellation();
 
   constructor(boot: WorkerBoot, ports: WorkerRuntimePorts) {
     this.boot = boot;
@@ -123,8 +125,8 @@ export class WorkerRuntime {
   private async activate(): Promise<void> {
     const slice = this.requireLoaded();
     await this.step("start", async () => {
-      this.activity = new AbortController();
-      await this.runHook(slice, slice.module.start, this.activity.signal);
+      this.activity = new Cancellation();
+      await this.runHook(slice, slice.module.start, this.activity);
       return { kind: "activated" };
     });
   }
@@ -133,7 +135,7 @@ export class WorkerRuntime {
     const slice = this.requireLoaded();
     await this.step("stop", async () => {
       this.activity.abort(new AetherError("E_UNAVAILABLE", `${this.boot.instance} is stopping`));
-      await this.runHook(slice, slice.module.stop, new AbortController().signal);
+      await this.runHook(slice, slice.module.stop, new Cancellation());
       await this.leases.end();
       return { kind: "deactivated" };
     });
@@ -215,7 +217,7 @@ export class WorkerRuntime {
     return callees;
   }
 
-  private async runHook(slice: LoadedSlice, hook: Hook | undefined, signal: AbortSignal): Promise<void> {
+  private async runHook(slice: LoadedSlice, hook: Hook | undefined, signal: Cancellation): Promise<void> {
     if (hook === undefined) return;
     await hook(this.createContext(slice, { signal, remainingMs: () => Number.POSITIVE_INFINITY }));
   }
@@ -227,21 +229,27 @@ export class WorkerRuntime {
       this.leases.take(name, options, scope);
     const tell = (topic: TopicShape, payload: unknown, options: StateCallOptions = {}): Promise<void> =>
       publish(this.services, { topic, payload, options }, scope);
-    const { signal } = scope;
-    return { uses: outgoing.createClients(scope), config, kv, lease, publish: tell, log: this.log, signal };
+    const { log } = this;
+    return {
+      uses: outgoing.createClients(scope), config, kv, lease, publish: tell, log,
+      // Few handlers ask for it, and it would be the dearest part of a short call.
+      get signal() {
+        return sliceSignal(scope);
+      },
+    };
   }
 
   private async runCall(call: HandlerCall): Promise<void> {
-    const controller = new AbortController();
-    this.running.set(call.id, controller);
-    const reply = await this.handle(this.requireLoaded(), call, controller.signal);
+    const cancellation = new Cancellation();
+    this.running.set(call.id, cancellation);
+    const reply = await this.handle(this.requireLoaded(), call, cancellation);
     // Before the answer: who has it may call again, and find them free.
-    if (this.leases.isHolding) await this.leases.end(controller.signal);
+    if (this.leases.isHolding) await this.leases.end(cancellation);
     this.running.delete(call.id);
     this.outbox.add({ kind: "reply", id: call.id, reply });
   }
 
-  private async handle(slice: LoadedSlice, call: HandlerCall, signal: AbortSignal): Promise<IncomingReply> {
+  private async handle(slice: LoadedSlice, call: HandlerCall, signal: Cancellation): Promise<IncomingReply> {
     const method = slice.module.contract.methods.get(call.method);
     const handler = slice.module.handlers.get(call.method);
     if (method === undefined || handler === undefined) {
@@ -267,7 +275,7 @@ export class WorkerRuntime {
     const remainingMs = (): number => Math.max(0, deadlineMs - this.ports.clock.nowMs());
     const { traceparent, idempotencyKey } = call;
     const scope = { signal, remainingMs, ...(traceparent === undefined ? {} : { traceparent }) };
-    return { ...this.createContext(slice, scope), remainingMs, idempotencyKey, traceparent };
+    return Object.assign(this.createContext(slice, scope), { remainingMs, idempotencyKey, traceparent });
   }
 
   private async replyWith(method: MethodModule, output: unknown): Promise<IncomingReply> {
@@ -311,9 +319,15 @@ export class WorkerRuntime {
   }
 }
 
+/** `ctx.signal`. A handler may listen to it as often as it calls others: that many listeners are no leak. */
+function sliceSignal({ signal }: CallerScope): AbortSignal {
+  setMaxListeners(0, signal.native);
+  return signal.native;
+}
+
 interface RunningCall {
   readonly call: HandlerCall;
-  readonly signal: AbortSignal;
+  readonly signal: Cancellation;
   readonly deadlineMs: number;
 }
 

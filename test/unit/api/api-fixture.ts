@@ -1,4 +1,5 @@
 // Owns: a real API server on a free port, over the real store of one process and scripted services.
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
 import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
@@ -15,7 +16,7 @@ import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
 
-export type CallScript = (call: OutgoingCall, signal: AbortSignal | undefined) => Promise<CallReply>;
+export type CallScript = (call: OutgoingCall, signal: CancelSignal | undefined) => Promise<CallReply>;
 
 export interface ApiFixture {
   readonly url: string;
