@@ -8,6 +8,13 @@ export function sha256(bytes: Uint8Array | string): Digest {
   return createHash("sha256").update(bytes).digest("hex") as Digest;
 }
 
+/** The digest of all parts one after another, as bytes. */
+export function sha256Bytes(...parts: readonly (Uint8Array | string)[]): Uint8Array {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
 /** What is hashed without a pause: some milliseconds on any machine. */
 const TURN_BYTES = 4 * MiB;
 

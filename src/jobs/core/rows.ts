@@ -137,6 +137,16 @@ export interface BeatRow {
   readonly seizures: number;
 }
 
+/** The value of `job-data/…/inbox`: `last` is the number of the latest entry, 0 before the first. */
+export interface InboxCountRow {
+  readonly last: number;
+}
+
+/** The value of `job-timers/…`: which call waits for it. */
+export interface TimerRow {
+  readonly call: CallName;
+}
+
 /** The value of `job-starts/…`: the job that was started under a key. */
 export interface StartRow {
   readonly job: JobId;
@@ -217,6 +227,8 @@ const queueSchema = z.object({
 });
 const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
+const inboxCountSchema = z.object({ last: count });
+const timerSchema = z.object({ call: callNameSchema });
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
 const pinSchema = z.object({
   artifact: artifactIdSchema,
@@ -286,6 +298,16 @@ export function parseOwnedRow(value: unknown): OwnedRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseBeatRow(value: unknown): BeatRow {
   return parseStored(beatSchema, value, "the sign of life of an owner of jobs");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseInboxCount(value: unknown): InboxCountRow {
+  return parseStored(inboxCountSchema, value, "how many entries a job's inbox has had");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseTimerRow(value: unknown): TimerRow {
+  return parseStored(timerSchema, value, "a timer of a job");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

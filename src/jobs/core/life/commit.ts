@@ -1,0 +1,49 @@
+// Owns: what became of a transition: from the answer of its transaction, or from the rows that it read when refused.
+// Does not own: proposing it (job-store.ts).
+//
+// A transition whose outcome was unknown is proposed again as it is. When the second copy is refused, the head tells
+// whether it was the first one that changed it: its link names exactly these events of this job and epoch.
+import type { KvEntry, TxnResult } from "../../../kvstore/core/schema.ts";
+import type { JobView, Transition, Verdict } from "../../ports.ts";
+import { isSameLink } from "../log/chain.ts";
+import { parseInboxCount, parseJobHead, parseJobRow } from "../rows.ts";
+import { inboxCountKey, rowKey } from "./job-keys.ts";
+
+/** The job after a transition that was applied at this revision. */
+export function settle({ txn, next }: Transition, revision: number): JobView {
+  const row = rowKey(next.ref);
+  const isPhase = txn.then.some(({ kind, key }) => kind === "put" && key === row);
+  return { ...next, rowRevision: isPhase ? revision : next.rowRevision, headRevision: revision };
+}
+
+/** @throws AetherError E_DATA_CORRUPT when a row that it found does not parse */
+export function judgeCommit(transition: Transition, { succeeded, revision, results }: TxnResult): Verdict {
+  if (succeeded) return { kind: "applied", view: settle(transition, revision) };
+  const [row, head, count] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
+  const { next } = transition;
+  if (row === undefined || head === undefined) return { kind: "fenced" };
+  const found = parseJobHead(head.value);
+  if (found.run === next.head.run && isSameLink(found.link, next.head.link) && found.folded === next.head.folded) {
+    return { kind: "applied", view: viewOf(next, row, head, count) };
+  }
+  if (row.modRevision !== next.rowRevision) return { kind: "fenced" };
+  if (head.modRevision !== next.headRevision) return { kind: "corrupt" };
+  return { kind: hasInboxMoved(transition, count) ? "inbox-not-empty" : "contended" };
+}
+
+function viewOf(next: JobView, row: KvEntry, head: KvEntry, count: KvEntry | undefined): JobView {
+  return {
+    ref: next.ref,
+    row: parseJobRow(row.value),
+    rowRevision: row.modRevision,
+    head: parseJobHead(head.value),
+    headRevision: head.modRevision,
+    spec: next.spec,
+    inbox: { last: count === undefined ? 0 : parseInboxCount(count.value).last, revision: count?.modRevision ?? 0 },
+  };
+}
+
+function hasInboxMoved({ txn, next }: Transition, count: KvEntry | undefined): boolean {
+  const key = inboxCountKey(next.ref);
+  return txn.compare.some((guard) => guard.key === key) && (count?.modRevision ?? 0) !== next.inbox.revision;
+}

@@ -1,0 +1,85 @@
+// Owns: what puts entries into a job's inbox, and wakes the job when it waits for one of them.
+// Does not own: what of it becomes events: that is the owner's matter.
+// JOB9  No job waits for what its inbox already holds: an entry and the wake are one transaction, and whoever lets a
+//       job wait compares that it has seen the whole inbox.
+import type { Digest } from "../../../base/ids.ts";
+import { storable } from "../../../cluster/core/plain-value.ts";
+import { unchanged } from "../../../kvstore/core/guards.ts";
+import { formatKey } from "../../../kvstore/core/key.ts";
+import type { Op, Txn } from "../../../kvstore/core/schema.ts";
+import type { JobView } from "../../ports.ts";
+import { INBOX_UNREAD_MAX, wakeOf, type InboxEntry } from "../flow/inbox-entry.ts";
+import type { JobRow, Waiting } from "../rows.ts";
+import { queueRowOf, refuse, type Refused } from "./decide.ts";
+import { hasEnded } from "./job-life.ts";
+import { headKey, inboxCountKey, inboxKey, queueKey, rowKey } from "./job-keys.ts";
+
+/** What a writer of entries has to know of a job. */
+export interface InboxView extends Pick<JobView, "ref" | "row" | "rowRevision" | "inbox"> {
+  /** Entries that are in the log or were dropped: `head.folded`, which may be older than the rest. */
+  readonly folded: number;
+}
+
+export interface Arrival {
+  readonly entry: InboxEntry;
+  /** Digest of the idempotency key that it was sent under: it arrives once. */
+  readonly seen?: Digest;
+}
+
+export interface InboxTransition {
+  readonly kind: "transition";
+  /** Its `else` reads the job's row, the count of its inbox, its head, and then the `seen` row of each arrival. */
+  readonly txn: Txn;
+  /** The job is not waiting any more. */
+  readonly isWoken: boolean;
+}
+
+/** Entries take the numbers after `view.inbox.last`. Refused when the job has ended, or reads too slowly. */
+export function decideInbox(view: InboxView, arrivals: readonly Arrival[], atMs: number): InboxTransition | Refused {
+  const { ref, row, inbox, folded } = view;
+  if (hasEnded(row.status)) {
+    return refuse("E_CONFLICT", `the job has ${row.status === "cancelled" ? "been cancelled" : row.status}`);
+  }
+  const last = inbox.last + arrivals.length;
+  if (last - folded > INBOX_UNREAD_MAX) {
+    const details = { limit: INBOX_UNREAD_MAX };
+    return refuse("E_OVERLOADED", `${inbox.last - folded} entries wait in its inbox; send again later`, details);
+  }
+  const seen = arrivals.flatMap(({ seen: digest }) =>
+    digest === undefined ? [] : [formatKey({ kind: "job-seen", ...ref, digest })]);
+  const isWoken = row.waiting !== undefined && arrivals.some(({ entry }) => isWakeOf(row.waiting, entry));
+  return {
+    kind: "transition",
+    isWoken,
+    txn: {
+      compare: [
+        unchanged(rowKey(ref), view.rowRevision),
+        unchanged(inboxCountKey(ref), inbox.revision),
+        ...seen.map((key) => unchanged(key, 0)),
+      ],
+      then: [
+        ...arrivals.map(({ entry }, index): Op =>
+          ({ kind: "put", key: inboxKey(ref, inbox.last + 1 + index), value: storable(entry) })),
+        { kind: "put", key: inboxCountKey(ref), value: { last } },
+        ...seen.map((key): Op => ({ kind: "put", key, value: null })),
+        ...(isWoken ? wake(view, atMs) : []),
+      ],
+      else: [rowKey(ref), inboxCountKey(ref), headKey(ref), ...seen].map((key): Op => ({ kind: "get", key })),
+    },
+  };
+}
+
+/** What brings a job that waits back to the queue. */
+function wake({ ref, row }: InboxView, atMs: number): readonly Op[] {
+  const { waiting: _, ...rest } = row;
+  const next: JobRow = { ...rest, status: "pending", sinceMs: atMs };
+  return [
+    { kind: "put", key: rowKey(ref), value: next },
+    { kind: "put", key: queueKey(ref), value: queueRowOf(next, atMs) },
+  ];
+}
+
+function isWakeOf(waiting: Waiting | undefined, entry: InboxEntry): boolean {
+  const name = wakeOf(entry);
+  return name === undefined || (waiting?.on.includes(name) ?? false);
+}

@@ -1,0 +1,241 @@
+// Owns: what the owner of a job, or who is to become it, may do with the job: each transition as one transaction.
+// Does not own: how jobs begin (decide-start.ts), what reaches them from outside (decide-inbox.ts), what became of a
+// transaction (commit.ts).
+//
+// Every transaction compares the job's row, which changes with every epoch and status: what an owner proposes that is
+// none any more is refused (JOB1, JOB2). It compares the head too: a log is continued where it ends, or not at all.
+import { unreachable } from "../../../base/assert.ts";
+import type { ErrorCode } from "../../../base/error-catalog.ts";
+import type { ErrorDetails } from "../../../base/errors.ts";
+import type { NodeLife } from "../../../cluster/core/rows.ts";
+import { storable } from "../../../cluster/core/plain-value.ts";
+import { unchanged } from "../../../kvstore/core/guards.ts";
+import { formatKey } from "../../../kvstore/core/key.ts";
+import { TXN_OPS_MAX } from "../../../kvstore/core/limits.ts";
+import type { Compare, Op } from "../../../kvstore/core/schema.ts";
+import type { Decision, JobView, Transition } from "../../ports.ts";
+import type { JobEvent } from "../log/event.ts";
+import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
+import { digestOfPlain } from "../plain-digest.ts";
+import type { JobHead, JobResult, JobRow, JobStatus, QueueRow, Waiting } from "../rows.ts";
+import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
+import { NEXT, type JobStep } from "./job-life.ts";
+import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, rowKey } from "./job-keys.ts";
+
+/** Claims in a row at which the log stood still. After them the job waits for a person. */
+export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
+export const WAKES_MAX = 16;
+
+/** A decision that says no. */
+export type Refused = Exclude<Decision, Transition>;
+
+export interface Claim {
+  readonly life: NodeLife;
+  readonly atMs: number;
+  /**
+   * The owner is taken to be dead: its beat row at the revision at which it stood still, 0 when it has none. Absent for
+   * a job that waits in the queue, and for one that an earlier life of this very node had.
+   */
+  readonly takeOver?: { readonly beatRevision: number };
+}
+
+/**
+ * The job is this node's: the epoch goes up by one, so that an earlier owner is refused from now on. A job whose log
+ * stood still at five claims in a row becomes `waiting: stuck` instead; `next.row` says which of the two it is.
+ */
+export function decideClaim(view: JobView, { life, atMs, takeOver }: Claim): Decision {
+  const { ref, row, head } = view;
+  const claims = head.seq === row.claims.atSeq ? row.claims.count + 1 : 1;
+  const isStuck = claims > CLAIMS_WITHOUT_PROGRESS_MAX;
+  const step = isStuck ? "stick" : row.status === "running" ? "take-over" : "claim";
+  const refused = refuseStep(view, step) ?? refuseTakeOver(row, life, takeOver);
+  if (refused !== undefined) return refused;
+
+  const { owner: before, waiting: _, ...rest } = row;
+  const epoch = row.epoch + 1;
+  const event: JobEvent = isStuck
+    ? { type: "job.waiting", reason: "stuck", on: [] }
+    : { type: "job.claimed", node: life.node, incarnation: life.incarnation };
+  const leave: Op = before === undefined
+    ? { kind: "delete", key: queueKey(ref) }
+    : { kind: "delete", key: ownedKey(before.node, ref) };
+  const enter: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
+  const beat: readonly Compare[] = before === undefined || takeOver === undefined
+    ? []
+    : [unchanged(formatKey({ kind: "job-beat", node: before.node }), takeOver.beatRevision)];
+  return transition(view, { events: [event], atMs }, {
+    row: {
+      ...rest,
+      epoch,
+      claims: { atSeq: head.seq + 1, count: claims },
+      sinceMs: atMs,
+      ...(isStuck ? { status: "waiting", waiting: { reason: "stuck", on: [] } } : { status: "running", owner: life }),
+    },
+    then: [leave, ...enter],
+    compare: beat,
+  });
+}
+
+/** Events, with the rows that follow from them. */
+export function decideAppend(view: JobView, batch: AppendBatch): Decision {
+  const refused = refuseStep(view, "append") ?? refuseLength(view.head);
+  return refused ?? transition(view, batch, { row: view.row, then: [], compare: [] });
+}
+
+/**
+ * The job has no owner until something of `waiting.on` reaches it, or its time is over; `batch` sets the timer. Refused
+ * by the store when the inbox had something that `view.inbox` does not know (JOB9).
+ */
+export function decideWait(view: JobView, batch: AppendBatch, waiting: Waiting): Decision {
+  const { ref, row } = view;
+  const refused = refuseStep(view, "wait") ?? refuseLength(view.head) ?? refuseWakes(waiting);
+  if (refused !== undefined) return refused;
+  const { owner, ...rest } = row;
+  const event: JobEvent = { type: "job.waiting", reason: waiting.reason, on: waiting.on };
+  return transition(view, { ...batch, events: [...batch.events, event] }, {
+    row: { ...rest, status: "waiting", waiting, sinceMs: batch.atMs },
+    then: disown(owner, view),
+    compare: [unchanged(inboxCountKey(ref), view.inbox.revision)],
+  });
+}
+
+/** Any node may go on with the job; it keeps its age in the queue. */
+export function decideRelease(view: JobView, batch: AppendBatch): Decision {
+  const { ref, row } = view;
+  const refused = refuseStep(view, "release");
+  if (refused !== undefined) return refused;
+  const { owner, ...rest } = row;
+  const next: JobRow = { ...rest, status: "pending", sinceMs: batch.atMs };
+  return transition(view, { ...batch, events: [...batch.events, { type: "job.released" }] }, {
+    row: next,
+    then: [...disown(owner, view), { kind: "put", key: queueKey(ref), value: queueRowOf(next, row.createdMs) }],
+    compare: [],
+  });
+}
+
+export interface JobEnd {
+  readonly result: JobResult;
+  /** Entries of the inbox that nobody is going to read: as many of them are deleted as one transaction has room for. */
+  readonly unread?: readonly number[];
+}
+
+/** The job has ended, for ever. Refused while a call of a tool may have happened and nobody knows (JOB6). */
+export function decideFinish(view: JobView, batch: AppendBatch, { result, unread = [] }: JobEnd): Decision {
+  const { ref, row } = view;
+  const refused = refuseStep(view, "finish");
+  if (refused !== undefined) return refused;
+  const { owner, ...rest } = row;
+  const decision = transition(view, { ...batch, events: [...batch.events, endEvent(result)] }, {
+    row: { ...rest, status: endStatus(result), sinceMs: batch.atMs },
+    then: [
+      ...disown(owner, view),
+      { kind: "put", key: formatKey({ kind: "job-result", ...ref }), value: storable(result) },
+      { kind: "put", key: formatKey({ kind: "job-end", ...ref, endedMs: batch.atMs }), value: null },
+    ],
+    compare: [],
+  });
+  if (decision.kind === "refused") return decision;
+  const { txn, next: { head } } = decision;
+  if (head.openEffects > 0) {
+    return refuse("E_CONFLICT", `${head.openEffects} calls of tools have no outcome`, { open: head.openEffects });
+  }
+  const room = Math.max(0, TXN_OPS_MAX - txn.then.length - txn.else.length);
+  const swept = unread.slice(0, room).map((n): Op => ({ kind: "delete", key: inboxKey(ref, n) }));
+  return { ...decision, txn: { ...txn, then: [...txn.then, ...swept] } };
+}
+
+/** A job that waits for a node, as the queue has it. */
+export function queueRowOf({ agent, tenant, queueClass, priority }: JobRow, sinceMs: number): QueueRow {
+  return { agent, tenant, queueClass, priority, sinceMs };
+}
+
+export function refuse(code: ErrorCode, reason: string, details?: ErrorDetails): Refused {
+  return { kind: "refused", code, reason, ...(details !== undefined && { details }) };
+}
+
+/** What a transition does beside its batch. */
+interface Change {
+  readonly row: JobRow;
+  readonly then: readonly Op[];
+  readonly compare: readonly Compare[];
+}
+
+function transition(view: JobView, batch: AppendBatch, { row, then, compare }: Change): Decision {
+  const { ref } = view;
+  const appended = applyBatch({ ref, head: view.head, epoch: row.epoch }, batch);
+  if (appended.kind === "too-large") return refuseSize(appended);
+  const isPhase = row !== view.row;
+  const puts: readonly Op[] = isPhase ? [{ kind: "put", key: rowKey(ref), value: row }] : [];
+  return {
+    kind: "transition",
+    txn: {
+      compare: [unchanged(rowKey(ref), view.rowRevision), unchanged(headKey(ref), view.headRevision), ...compare],
+      then: [...puts, ...appended.then, ...then],
+      else: judgedKeys(view),
+    },
+    next: { ...view, row, head: appended.head },
+    events: batch.events,
+  };
+}
+
+/** What is read when a transition was refused, to tell why: see commit.ts, which counts on their order. */
+function judgedKeys({ ref }: JobView): readonly Op[] {
+  return [rowKey(ref), headKey(ref), inboxCountKey(ref)].map((key): Op => ({ kind: "get", key }));
+}
+
+function disown(owner: NodeLife | undefined, { ref }: JobView): readonly Op[] {
+  return owner === undefined ? [] : [{ kind: "delete", key: ownedKey(owner.node, ref) }];
+}
+
+function endEvent(result: JobResult): JobEvent {
+  switch (result.kind) {
+    case "completed":
+      return { type: "job.completed", outputDigest: digestOfPlain(result.output) };
+    case "failed":
+      return { type: "job.failed", error: result.error };
+    case "cancelled":
+      return { type: "job.cancelled" };
+    default:
+      return unreachable(result);
+  }
+}
+
+function endStatus({ kind }: JobResult): JobStatus {
+  return kind;
+}
+
+function refuseStep({ row }: JobView, step: JobStep): Refused | undefined {
+  if (NEXT[row.status][step] !== "refuse") return undefined;
+  return refuse("E_CONFLICT", `a job that is ${row.status} cannot ${step}`, { status: row.status, step });
+}
+
+function refuseTakeOver(row: JobRow, life: NodeLife, takeOver: Claim["takeOver"]): Refused | undefined {
+  const { owner } = row;
+  if (owner === undefined) return undefined;
+  if (isSameLife(owner, life)) return refuse("E_CONFLICT", "this node owns the job already");
+  const isOwnPast = owner.node === life.node && owner.uid === life.uid && owner.incarnation < life.incarnation;
+  if (isOwnPast || takeOver !== undefined) return undefined;
+  return refuse("E_CONFLICT", `node ${owner.node} owns the job`, { owner: owner.node });
+}
+
+function isSameLife(a: NodeLife, b: NodeLife): boolean {
+  return a.node === b.node && a.uid === b.uid && a.incarnation === b.incarnation;
+}
+
+function refuseLength({ seq, bytes }: JobHead): Refused | undefined {
+  if (seq < LOG_EVENTS_MAX && bytes < LOG_BYTES_MAX) return undefined;
+  return refuse("E_TOO_LARGE", `its log has ${seq} events in ${bytes} bytes`, {
+    eventsMax: LOG_EVENTS_MAX,
+    bytesMax: LOG_BYTES_MAX,
+  });
+}
+
+function refuseWakes({ on }: Waiting): Refused | undefined {
+  if (on.length <= WAKES_MAX) return undefined;
+  const details = { limit: WAKES_MAX, actual: on.length };
+  return refuse("E_TOO_LARGE", `it would wait for ${on.length} things at once`, details);
+}
+
+function refuseSize({ reason, limit, actual }: Extract<BatchResult, { readonly kind: "too-large" }>): Refused {
+  return refuse("E_TOO_LARGE", reason, { limit, actual });
+}

@@ -1,0 +1,36 @@
+// Owns: the keys of one job that its transitions touch, made in one place.
+import type { Digest, NodeId } from "../../../base/ids.ts";
+import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
+import type { JobRef } from "../../../kvstore/core/job-key.ts";
+
+export function rowKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job", ...ref });
+}
+
+export function headKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-head", ...ref });
+}
+
+export function specKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-spec", ...ref });
+}
+
+export function inboxCountKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-inbox-count", ...ref });
+}
+
+export function inboxKey(ref: JobRef, n: number): KeyText {
+  return formatKey({ kind: "job-inbox", ...ref, n });
+}
+
+export function queueKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-queue", ...ref });
+}
+
+export function ownedKey(node: NodeId, ref: JobRef): KeyText {
+  return formatKey({ kind: "job-owned", node, ...ref });
+}
+
+export function toolKey(ref: JobRef, effect: Digest): KeyText {
+  return formatKey({ kind: "job-tool", ...ref, effect });
+}

@@ -1,0 +1,81 @@
+// Owns: events as this version knows them, from the bytes of any version so far; the check that nothing is missing.
+// Does not own: the bytes (event.ts).
+import { unreachable } from "../../../base/assert.ts";
+import { AetherError } from "../../../base/errors.ts";
+import {
+  EVENT_VERSION, readRawEvent, type JobEvent, type JobEventType, type RawEvent, type StoredEvent,
+} from "./event.ts";
+
+/** `any` may be absent: a step may give nothing. `text?` and the like may be absent too. */
+type Field = "text" | "number" | "flag" | "texts" | "record" | "text?" | "any";
+
+/** What the payload of each event has. The names of calls, nodes and digests were checked when they were written. */
+const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
+  "job.created": { agent: "text", pin: "text", inputDigest: "text" },
+  "job.claimed": { node: "text", incarnation: "number" },
+  "job.waiting": { reason: "text", on: "texts" },
+  "job.released": {},
+  "job.cancel-requested": { principal: "text" },
+  "job.completed": { outputDigest: "text" },
+  "job.failed": { error: "record" },
+  "job.cancelled": {},
+  "step.completed": { call: "text", value: "any" },
+  "step.failed": { call: "text", error: "record" },
+  "value.recorded": { call: "text", value: "any" },
+  "tool.granted": {
+    call: "text", tool: "text", effect: "text", effectId: "text", attempt: "number", input: "any", inputDigest: "text",
+    timeoutMs: "number",
+  },
+  "tool.succeeded": { call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?" },
+  "tool.failed": { call: "text", effectId: "text", error: "record" },
+  "tool.unknown": { call: "text", effectId: "text", reason: "text" },
+  "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record" },
+  "timer.set": { call: "text", dueMs: "number" },
+  "timer.fired": { call: "text" },
+  "signal.received": { call: "text", signal: "text", payload: "any" },
+  "approval.requested": { call: "text", name: "text", summary: "text", shown: "text" },
+  "approval.decided": { call: "text", approved: "flag", principal: "text", data: "any" },
+  "child.started": { call: "text", job: "text" },
+  "child.completed": { call: "text", output: "any" },
+  "child.failed": { call: "text", error: "record" },
+};
+
+/** @throws AetherError E_DATA_CORRUPT for what is no event, E_VERSION for one of a later version */
+export function readEvent(bytes: Uint8Array): StoredEvent {
+  const raw = readRawEvent(bytes);
+  const { atMs, epoch, version } = raw;
+  return { event: toEvent(raw), atMs, epoch, version };
+}
+
+function toEvent({ type, version, payload }: RawEvent): JobEvent {
+  if (version !== EVENT_VERSION) throw damaged(type, `there is no version ${version}`);
+  for (const [name, field] of Object.entries(FIELDS[type])) {
+    if (!isOf(field, payload[name])) throw damaged(type, `its field "${name}" is missing or of another type`);
+  }
+  return { ...payload, type } as unknown as JobEvent;
+}
+
+function isOf(field: Field, value: unknown): boolean {
+  switch (field) {
+    case "text":
+      return typeof value === "string";
+    case "text?":
+      return value === undefined || typeof value === "string";
+    case "number":
+      return typeof value === "number";
+    case "flag":
+      return typeof value === "boolean";
+    case "texts":
+      return Array.isArray(value) && value.every((item) => typeof item === "string");
+    case "record":
+      return typeof value === "object" && value !== null && !Array.isArray(value);
+    case "any":
+      return true;
+    default:
+      return unreachable(field);
+  }
+}
+
+function damaged(type: JobEventType, reason: string): AetherError {
+  return new AetherError("E_DATA_CORRUPT", `an event "${type}" of a job cannot be read: ${reason}`);
+}
