@@ -26,6 +26,7 @@ import { callRoutes } from "./routes/call.ts";
 import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { jobRoutes } from "./routes/jobs.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
@@ -291,6 +292,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...blueprintRoutes(services),
     ...sliceRoutes(services),
     ...callRoutes(services),
+    ...(services.jobs === undefined ? [] : jobRoutes(services.jobs)),
   ];
   return [...routes, openApiRoute(routes)];
 }

@@ -6,6 +6,7 @@ import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
+import type { Jobs } from "../jobs/ports.ts";
 import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
 import type { RouteRow } from "../slices/core/route-row.ts";
@@ -149,6 +150,7 @@ export interface ApiServices {
   readonly blueprints: BlueprintService;
   readonly slices: SliceService;
   readonly calls: OutgoingCalls;
+  readonly jobs?: Jobs;
   readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;
   readonly members: MemberService;

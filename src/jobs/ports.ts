@@ -170,12 +170,6 @@ export interface Jobs {
     readonly payload: unknown;
     readonly idempotencyKey?: string;
   }, caller: Caller, options?: CallOptions): Promise<void>;
-  /** Approves or rejects. @throws AetherError E_CONFLICT when it was decided, with who and when */
-  decide(job: JobId, decision: {
-    readonly name: string;
-    readonly approved: boolean;
-    readonly data: unknown;
-  }, caller: Caller, options?: CallOptions): Promise<void>;
   cancel(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
   /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
   resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;

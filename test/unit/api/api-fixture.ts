@@ -13,6 +13,7 @@ import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
+import { scriptedJobs, type ScriptedJobs } from "../../support/scripted-jobs.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { createTestTelemetry, type LogLine } from "./test-telemetry.ts";
 
@@ -24,6 +25,7 @@ export interface ApiFixture {
   readonly local: LocalKv;
   readonly log: LogLine[];
   readonly calls: OutgoingCall[];
+  readonly jobs: ScriptedJobs;
   readonly broken: Error[];
   readonly health: { isReady: boolean };
   /** Where this node says that others are. */
@@ -54,12 +56,13 @@ export async function openApi(
   const clock = createRealClock();
   const fixture: Pick<
     ApiFixture,
-    "calls" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
+    "calls" | "jobs" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
   > = {
     changes: [],
     drains: [],
     changeScript: () => Promise.resolve(),
     calls: [],
+    jobs: scriptedJobs(),
     broken: [],
     health: { isReady: true },
     others: [],
@@ -79,6 +82,7 @@ export async function openApi(
     artifacts: scriptedArtifacts(),
     blueprints: scriptedBlueprints(),
     slices: scriptedSlices(),
+    jobs: fixture.jobs,
     backups: new BackupSource({ group: local.group, state: local.state }),
     calls: {
       call: (call, signal) => {

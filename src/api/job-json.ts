@@ -1,0 +1,50 @@
+// Owns: how jobs, their events and their tool calls look as JSON.
+import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
+import type { JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
+
+export function listedJson({ job, row }: JobListed): Readonly<Record<string, unknown>> {
+  const { agent, tenant, status, waiting, owner, epoch, run, attributes, createdMs, sinceMs } = row;
+  return {
+    job,
+    agent,
+    tenant,
+    status,
+    ...(waiting === undefined ? {} : { waiting }),
+    ...(owner === undefined ? {} : { owner: owner.node }),
+    epoch,
+    run,
+    attributes,
+    createdMs,
+    sinceMs,
+  };
+}
+
+export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
+  const { row, head, spec, tools, result } = shown;
+  return {
+    ...listedJson(shown),
+    pin: row.pin,
+    uid: spec.uid,
+    input: spec.input,
+    inputDigest: spec.inputDigest,
+    events: head.seq,
+    link: Buffer.from(head.link).toString("hex"),
+    steps: head.steps,
+    tools: tools.map(toolJson),
+    ...(result === undefined ? {} : { result }),
+  };
+}
+
+function toolJson(row: ToolRow): Readonly<Record<string, unknown>> {
+  const { state, effectId, call, tool, effect, canReconcile, epoch, attempt, timeoutMs, externalId, reason } = row;
+  return {
+    effectId, call, tool, effect, state, attempt, epoch, canReconcile, timeoutMs,
+    ...(externalId === undefined ? {} : { externalId }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+export function eventJson({ run, seq, atMs, epoch, link, event }: NumberedEvent): Readonly<Record<string, unknown>> {
+  const { type, ...data } = event;
+  return { run, seq, type, atMs, epoch, data, link };
+}

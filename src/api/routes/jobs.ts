@@ -1,0 +1,196 @@
+// Owns: /v1/jobs: starting jobs, looking at them, and telling them something.
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
+import { JOB_STATUSES } from "../../jobs/core/rows.ts";
+import type { Resolution } from "../../jobs/core/log/event.ts";
+import type { JobPageQuery, Jobs, StartJob } from "../../jobs/ports.ts";
+import { nameSchema } from "../../sdk/name.ts";
+import type { ApiRequest } from "../api-request.ts";
+import { ANYBODY } from "../caller.ts";
+import { eventJson, listedJson, shownJson } from "../job-json.ts";
+import { jsonResponse } from "../json.ts";
+import {
+  ATTRIBUTE_LENGTH_MAX, ATTRIBUTES_MAX, JOB_EVENTS_MAX, JOB_KEY_LENGTH_MAX, JOBS_MAX, REASON_LENGTH_MAX,
+  RESULT_WAIT_MS_MAX,
+} from "../limits.ts";
+import { parseInput } from "../parse-input.ts";
+import type { Route } from "../route.ts";
+
+const LIST_DEFAULT = 100;
+const EVENTS_DEFAULT = 500;
+
+const attributeName = z.string().regex(/^[A-Za-z][A-Za-z0-9._-]{0,63}$/, {
+  error: 'the name of an attribute starts with a letter and has at most 64 of letters, digits, ".", "_" and "-"',
+});
+const attributeValue = z.string().max(ATTRIBUTE_LENGTH_MAX);
+const attributes = z.record(attributeName, attributeValue)
+  .refine((all) => Object.keys(all).length <= ATTRIBUTES_MAX, `at most ${ATTRIBUTES_MAX} attributes`);
+
+const startSchema = z.strictObject({
+  agent: nameSchema,
+  input: z.unknown().optional(),
+  id: z.string().exactOptional(),
+  attributes: attributes.exactOptional(),
+});
+const listQuery = z.strictObject({
+  agent: nameSchema.exactOptional(),
+  status: z.enum(JOB_STATUSES).exactOptional(),
+  attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
+  limit: z.coerce.number().int().min(1).max(JOBS_MAX).default(LIST_DEFAULT),
+  after: z.string().exactOptional().describe("Only jobs after this one"),
+});
+const eventsQuery = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0).describe("Only events after this number"),
+  limit: z.coerce.number().int().min(1).max(JOB_EVENTS_MAX).default(EVENTS_DEFAULT),
+});
+const resultQuery = z.strictObject({ waitMs: z.coerce.number().int().min(0).max(RESULT_WAIT_MS_MAX).default(0) });
+const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("done"), result: z.unknown().default(null) }),
+  z.strictObject({ kind: z.literal("not-done") }),
+  z.strictObject({ kind: z.literal("given-up"), reason: z.string().min(1).max(REASON_LENGTH_MAX) }),
+]);
+
+const KEY_HEADER = { "Idempotency-Key": "The same key again, from whoever starts jobs of this agent, is the same job" };
+const SIGNAL_KEY_HEADER = { "Idempotency-Key": "The same key again is the same signal" };
+
+export function jobRoutes(jobs: Jobs): readonly Route[] {
+  return [
+    {
+      method: "POST",
+      path: "/v1/jobs",
+      summary: "Starts a job of an agent; 201 for a new one, 200 when the key or the id was used for the same before",
+      body: startSchema,
+      headers: KEY_HEADER,
+      answer: "{ job, status, isNew }",
+      handle: async (request) => {
+        const start = parseStart(await request.readJson(), idempotencyKey(request));
+        const started = await jobs.start(start, ANYBODY, callOptions(request));
+        return jsonResponse(started.isNew ? 201 : 200, started);
+      },
+    },
+    {
+      method: "GET",
+      path: "/v1/jobs",
+      summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
+      query: listQuery,
+      answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, attributes, createdMs, " +
+        "sinceMs }], more }",
+      handle: async (request) => {
+        const { jobs: found, more } = await jobs.list(parseListQuery(request), callOptions(request));
+        return jsonResponse(200, { jobs: found.map(listedJson), more });
+      },
+    },
+    {
+      method: "GET",
+      path: "/v1/jobs/:job",
+      summary: "One job, with its input, the calls of its tools, and its result when it has ended",
+      answer: "as in the list, and { pin, uid, input, inputDigest, events, link, steps, tools, result? }",
+      expectsMisses: true,
+      handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
+    },
+    {
+      method: "GET",
+      path: "/v1/jobs/:job/events",
+      summary: "What has happened in a job, in order",
+      query: eventsQuery,
+      answer: "{ events: [{ run, seq, type, atMs, epoch, data, link }], more }",
+      handle: async (request) => {
+        const { after: afterSeq, limit } = request.query(eventsQuery);
+        const found = await jobs.events(jobOf(request), { afterSeq, limit }, callOptions(request));
+        return jsonResponse(200, { events: found.events.map(eventJson), more: found.more });
+      },
+    },
+    {
+      method: "GET",
+      path: "/v1/jobs/:job/result",
+      summary: "The result of a job; waits for it as long as it is told to",
+      query: resultQuery,
+      answer: "{ job, result: { kind: completed, output } | { kind: failed, error } | { kind: cancelled } }; " +
+        "202 with { job } when it has not ended by then",
+      handle: async (request) => {
+        const job = jobOf(request);
+        const result = await jobs.result(job, request.query(resultQuery).waitMs, callOptions(request));
+        return result === undefined ? jsonResponse(202, { job }) : jsonResponse(200, { job, result });
+      },
+    },
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/signals/:name",
+      summary: "Sends a job a signal; it is kept until the job waits for one of this name",
+      body: "any JSON",
+      headers: SIGNAL_KEY_HEADER,
+      answer: "202 { job, signal }",
+      handle: async (request) => {
+        const job = jobOf(request);
+        const name = parseInput(nameSchema, request.param("name"), "the name of the signal");
+        const payload = (await request.readOptionalJson()) ?? null;
+        const signal = { name, payload, ...idempotencyKey(request) };
+        await jobs.signal(job, signal, ANYBODY, callOptions(request));
+        return jsonResponse(202, { job, signal: name });
+      },
+    },
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/cancel",
+      summary: "Asks a job to end; its code may still tidy up, and what became of a call is found out first",
+      answer: "202 { job }",
+      handle: async (request) => {
+        const job = jobOf(request);
+        await jobs.cancel(job, ANYBODY, callOptions(request));
+        return jsonResponse(202, { job });
+      },
+    },
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/tools/:effect/resolve",
+      summary: "Says what became of a call of a tool that nobody knows about",
+      body: resolutionSchema,
+      answer: "202 { job, effect, resolution }",
+      handle: async (request) => {
+        const job = jobOf(request);
+        const effect = parseDigest(request.param("effect"));
+        const resolution = parseInput(resolutionSchema, await request.readJson(), "the resolution");
+        await jobs.resolve(job, effect, resolution, ANYBODY, callOptions(request));
+        return jsonResponse(202, { job, effect, resolution: resolution.kind });
+      },
+    },
+  ];
+}
+
+function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): StartJob {
+  const { id, ...start } = parseInput(startSchema, body, "the start of a job");
+  return { ...start, input: start.input ?? null, ...(id === undefined ? {} : { id: parseJobId(id) }), ...key };
+}
+
+function parseListQuery(request: ApiRequest): JobPageQuery {
+  const { after, attribute: _first, ...query } = request.query(listQuery);
+  const pairs = request.queryPairs().filter(([name]) => name === "attribute").map(([, pair]) => attributePair(pair));
+  const wanted = parseInput(attributes, Object.fromEntries(pairs), "the attributes to look for");
+  return {
+    ...query,
+    ...(after === undefined ? {} : { after: parseJobId(after) }),
+    ...(pairs.length === 0 ? {} : { attributes: wanted }),
+  };
+}
+
+function attributePair(text: string): readonly [string, string] {
+  const at = text.indexOf("=");
+  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+  throw new AetherError("E_INVALID", `"${text.slice(0, 100)}" is not an attribute to look for: use NAME=VALUE`);
+}
+
+function jobOf(request: ApiRequest): JobId {
+  return parseJobId(request.param("job"));
+}
+
+function callOptions(request: ApiRequest): { readonly signal: AbortSignal } {
+  return { signal: request.signal() };
+}
+
+function idempotencyKey(request: ApiRequest): { readonly idempotencyKey?: string } {
+  const key = request.header("idempotency-key");
+  if (key === undefined) return {};
+  if (key.length >= 1 && key.length <= JOB_KEY_LENGTH_MAX) return { idempotencyKey: key };
+  throw new AetherError("E_INVALID", `Idempotency-Key has ${key.length} characters: use 1 to ${JOB_KEY_LENGTH_MAX}`);
+}

@@ -1,0 +1,167 @@
+// Owns: jobs without nodes that run them: what is asked is answered from memory, and what was told is kept. For tests
+// of the doors; the test says how a job goes on.
+import { sha256 } from "../../src/base/digest.ts";
+import { AetherError } from "../../src/base/errors.ts";
+import { parseJobId, parseNodeId, type JobId } from "../../src/base/ids.ts";
+import type { JobUid } from "../../src/jobs/core/ids.ts";
+import type { JobEvent, Resolution } from "../../src/jobs/core/log/event.ts";
+import type { JobResult, JobRow } from "../../src/jobs/core/rows.ts";
+import type { ToolRow } from "../../src/jobs/core/tools/tool-row.ts";
+import type { Caller, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
+
+/** What was told a job. */
+export type Told =
+  | {
+    readonly kind: "signal";
+    readonly job: JobId;
+    readonly name: string;
+    readonly payload: unknown;
+    readonly key?: string;
+  }
+  | { readonly kind: "cancel"; readonly job: JobId }
+  | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution };
+
+export interface ScriptedJobs extends Jobs {
+  readonly started: StartJob[];
+  readonly callers: Caller[];
+  readonly told: Told[];
+  /** The jobs go on as the test says. */
+  change(job: JobId, row: Partial<JobRow>): void;
+  addEvents(job: JobId, events: readonly JobEvent[]): void;
+  addTool(job: JobId, row: ToolRow): void;
+  end(job: JobId, result: JobResult): void;
+}
+
+interface ScriptedJob {
+  shown: JobShown;
+  readonly events: JobEvent[];
+  readonly ended: { readonly promise: Promise<void>; resolve(): void };
+}
+
+const EPOCH_MS = 1_700_000_000_000;
+
+export function scriptedJobs(): ScriptedJobs {
+  const all = new Map<JobId, ScriptedJob>();
+  const keys = new Map<string, JobId>();
+  const started: StartJob[] = [];
+  const callers: Caller[] = [];
+  const told: Told[] = [];
+  const find = (job: JobId): ScriptedJob => {
+    const found = all.get(job);
+    if (found !== undefined) return found;
+    throw new AetherError("E_NOT_FOUND", `there is no job ${job}`, { outcome: "none" });
+  };
+  const live = (job: JobId): ScriptedJob => {
+    const found = find(job);
+    if (found.shown.result === undefined) return found;
+    throw new AetherError("E_CONFLICT", `job ${job} has ended: it is ${found.shown.row.status}`);
+  };
+  const update = (job: JobId, change: (shown: JobShown) => JobShown): void => {
+    const found = find(job);
+    found.shown = change(found.shown);
+  };
+  return {
+    started,
+    callers,
+    told,
+    start: async (start, caller) => {
+      if (start.agent === "nobody") throw new AetherError("E_NOT_FOUND", `no blueprint has an agent "${start.agent}"`);
+      const before = keys.get(start.idempotencyKey ?? "") ?? start.id;
+      const existing = before === undefined ? undefined : all.get(before);
+      if (existing !== undefined) return againOf(existing, start);
+      const job = start.id ?? parseJobId(`job-${all.size + 1}`);
+      started.push(start);
+      callers.push(caller);
+      if (start.idempotencyKey !== undefined) keys.set(start.idempotencyKey, job);
+      all.set(job, scriptedJob(job, start, caller));
+      return { job, status: "pending", isNew: true };
+    },
+    show: async (job) => find(job).shown,
+    list: async ({ agent, status, attributes = {}, limit = 100, after = "" }) => {
+      const found = [...all.values()].map(({ shown }) => shown)
+        .filter(({ job, row }) => job > after && row.agent === (agent ?? row.agent) &&
+          row.status === (status ?? row.status) &&
+          Object.entries(attributes).every(([name, value]) => row.attributes[name] === value))
+        .sort((a, b) => (a.job < b.job ? -1 : 1));
+      return { jobs: found.slice(0, limit), more: found.length > limit };
+    },
+    events: async (job, { afterSeq = 0, limit = 100 }) => {
+      const numbered = find(job).events.map((event, at) => ({
+        event, seq: at + 1, run: 1, atMs: EPOCH_MS + 1_000 * at, epoch: 1, version: 1, link: sha256(`link ${at}`),
+      }));
+      const rest = numbered.slice(afterSeq);
+      return { events: rest.slice(0, limit), more: rest.length > limit };
+    },
+    result: async (job, waitMs, options) => {
+      const found = find(job);
+      const aborted = new Promise<void>((resolve) => {
+        if (waitMs === 0) resolve();
+        options?.signal?.addEventListener("abort", () => resolve(), { once: true });
+      });
+      await Promise.race([found.ended.promise, aborted]);
+      return found.shown.result;
+    },
+    signal: async (job, { name, payload, idempotencyKey }) => {
+      live(job);
+      const key = idempotencyKey === undefined ? {} : { key: idempotencyKey };
+      told.push({ kind: "signal", job, name, payload, ...key });
+    },
+    cancel: async (job) => {
+      live(job);
+      told.push({ kind: "cancel", job });
+    },
+    resolve: async (job, effect, resolution) => {
+      const tool = live(job).shown.tools.find(({ effectId }) => effectId === effect);
+      if (tool === undefined) throw new AetherError("E_NOT_FOUND", `job ${job} has no call of the effect ${effect}`);
+      if (tool.state !== "unknown") throw new AetherError("E_CONFLICT", `the call ${tool.call} is ${tool.state}`);
+      told.push({ kind: "resolve", job, effect, resolution });
+    },
+    change: (job, row) => update(job, (shown) => ({ ...shown, row: { ...shown.row, ...row } })),
+    addEvents: (job, events) => void find(job).events.push(...events),
+    addTool: (job, row) => update(job, (shown) => ({ ...shown, tools: [...shown.tools, row] })),
+    end: (job, result) => {
+      update(job, (shown) => ({ ...shown, result, row: { ...withoutPhase(shown.row), status: result.kind } }));
+      find(job).ended.resolve();
+    },
+  };
+}
+
+function againOf({ shown }: ScriptedJob, start: StartJob): Awaited<ReturnType<Jobs["start"]>> {
+  if (JSON.stringify(shown.spec.input) === JSON.stringify(start.input)) {
+    return { job: shown.job, status: shown.row.status, isNew: false };
+  }
+  throw new AetherError("E_CONFLICT", `job ${shown.job} was started with another input`);
+}
+
+function scriptedJob(job: JobId, start: StartJob, { tenant }: Caller): ScriptedJob {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((done) => (resolve = done));
+  const uid = "0".repeat(32) as JobUid;
+  return {
+    events: [],
+    ended: { promise, resolve: () => resolve() },
+    shown: {
+      job,
+      row: {
+        agent: start.agent, tenant, pin: sha256("pin"), status: "pending", epoch: 0, run: 1,
+        claims: { atSeq: 0, count: 0 }, queueClass: "default", priority: 0, attributes: start.attributes ?? {},
+        sinceMs: EPOCH_MS, createdMs: EPOCH_MS,
+      },
+      head: { run: 1, seq: 1, link: new Uint8Array(32), bytes: 10, folded: 0, openEffects: 0, steps: 0 },
+      spec: {
+        uid, effectUid: uid, input: start.input, inputDigest: sha256(JSON.stringify(start.input)), createdMs: EPOCH_MS,
+      },
+      tools: [],
+    },
+  };
+}
+
+function withoutPhase({ owner: _owner, waiting: _waiting, ...row }: JobRow): JobRow {
+  return row;
+}
+
+/** What a running job's row has besides its status. */
+export function ownedBy(node: string): Pick<JobRow, "status" | "owner" | "epoch"> {
+  const life = { node: parseNodeId(node), uid: "a".repeat(16), incarnation: 1 };
+  return { status: "running", owner: life as NonNullable<JobRow["owner"]>, epoch: 1 };
+}
