@@ -46,5 +46,7 @@ export interface WorkersPort {
    * and buffers is not counted.
    */
   memoryBytes(): number;
+  /** Monotonic milliseconds by a clock that all threads of the process share, unlike `Clock.nowMs`. */
+  threadsNowMs(): number;
   spawn(spec: WorkerSpec, handlers: WorkerHandlers): WorkerHandle;
 }

@@ -161,6 +161,11 @@ export class MembershipService {
     return gone;
   }
 
+  /** How long a majority has suspected the node; undefined while it does not. A node that was removed: for ever. */
+  suspectedForMs(node: NodeId): number | undefined {
+    return this.isMember(node) ? this.detector.suspectedForMs(node, this.clock.nowMs()) : Number.POSITIVE_INFINITY;
+  }
+
   /**
    * Resolves once each peer that can be met has applied what is applied here now, so that none sends anything more
    * because of what was before. Gossip comes after what was sent before it. @throws what `signal` aborts with

@@ -6,6 +6,7 @@ import { present } from "../../base/assert.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import { describeThrown } from "../core/thrown-text.ts";
+import { threadsNowMs } from "../threads-clock-adapter.ts";
 
 /** The compiled entries of workers; a thread cannot load TypeScript. */
 export interface ThreadWorkersOptions {
@@ -25,6 +26,7 @@ export function createThreadWorkers(options: ThreadWorkersOptions = {}): Workers
   const entries = { slice, agents: options.agentsEntry };
   return {
     memoryBytes,
+    threadsNowMs,
     spawn: (spec, handlers) => {
       const entry = present(entries[spec.role], "who runs agents says what their workers begin with");
       return spawnThread(entry, spec, handlers);

@@ -8,12 +8,15 @@ import { present } from "../../base/assert.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { MemoryReport } from "../core/memory-rule.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
+import { threadsNowMs } from "../threads-clock-adapter.ts";
 import { guardThread } from "./thread-guard-adapter.ts";
 import type { GuardedThread } from "./worker-runtime.ts";
 
 export interface WorkerThread {
   readonly boot: WorkerBoot;
   readonly clock: Pick<Clock, "nowMs" | "defer">;
+  /** By the clock that this thread shares with its node. */
+  threadsNowMs(): number;
   post(messages: readonly WorkerMessage[]): void;
   measureMemory(collect: boolean): Promise<MemoryReport>;
   guard(guarded: GuardedThread): void;
@@ -30,6 +33,7 @@ export function currentThread(): WorkerThread {
     // Start data and messages come from our own node: the same release, the same process.
     boot: workerData as WorkerBoot,
     clock: { nowMs: () => performance.now(), defer: (fire) => void setImmediate(fire) },
+    threadsNowMs,
     post: (messages) => post(messages),
     measureMemory,
     guard: (guarded) => guardThread(port, guarded),

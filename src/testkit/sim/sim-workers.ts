@@ -31,6 +31,7 @@ const SPAWN_MS_SPAN = 40;
 export function createSimWorkers(ports: SimWorkersPorts): WorkersPort {
   return {
     memoryBytes: () => 0,
+    threadsNowMs: () => ports.clock.nowMs(),
     spawn: (spec, handlers) => {
       const worker = new SimWorker(ports, spec, handlers);
       worker.start();

@@ -157,6 +157,7 @@ function countWorkers(inner: WorkersPort): { workers: WorkersPort; live: () => n
   let live = 0;
   const workers: WorkersPort = {
     memoryBytes: () => inner.memoryBytes(),
+    threadsNowMs: () => inner.threadsNowMs(),
     spawn: (spec, handlers) => {
       live += 1;
       return inner.spawn(spec, {

@@ -78,6 +78,15 @@ export class FailureDetector {
     return this.voters.filter(isInTouch).length < this.quorum;
   }
 
+  /**
+   * How long a majority of voters has suspected the node without a break; undefined while it does not. Without the
+   * grace after a full restart: enough to try what is guarded by compares, not to write a node gone.
+   */
+  suspectedForMs(node: NodeId, nowMs: number): number | undefined {
+    const sinceMs = this.peers.get(node)?.suspectedByMajoritySinceMs;
+    return sinceMs === undefined ? undefined : nowMs - sinceMs;
+  }
+
   /** When the node was last heard, by the clock of the steps. */
   heardAtMs(node: NodeId): number | undefined {
     return this.peers.get(node)?.heardAtMs;

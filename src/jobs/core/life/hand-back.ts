@@ -28,9 +28,11 @@ export function queueRowOf(row: JobRow): QueueRow {
   return { agent, tenant, queueClass, priority, sinceMs: createdMs };
 }
 
-/** `guard`: that the node is still taken for dead. Jobs that are not running on it must not be among `jobs`. */
-export function handBackTxn(from: NodeId, jobs: readonly OwnedJob[], guard: Compare, nowWallMs: number): Txn {
-  const compare: Compare[] = [guard];
+/** `guard`: that the node is still taken for dead; none for a node's own jobs. All `jobs` are running on the node. */
+export function handBackTxn(
+  from: NodeId, jobs: readonly OwnedJob[], guard: Compare | undefined, nowWallMs: number,
+): Txn {
+  const compare: Compare[] = guard === undefined ? [] : [guard];
   const then: Op[] = [];
   for (const { ref, row, rowRevision } of jobs) {
     const key = formatKey({ kind: "job", ...ref });
