@@ -1,4 +1,4 @@
-// Owns: the package entry `aether/slice`: everything needed to write slices and blueprints, and nothing else.
+// Owns: the package entry `aether/slice`: everything needed to write slices, agents and blueprints, and nothing else.
 export {
   defineContract, method,
   type CallOptions, type Client, type ClientMethod, type Contract, type Method, type MethodEffect, type MethodOptions,
@@ -15,4 +15,14 @@ export type {
 } from "./slice-state.ts";
 export type { ScheduleDefinition } from "./schedule.ts";
 export { defineTopic, type Topic, type TopicOptions } from "./topic.ts";
+export { defineAgent, type Agent, type AgentDefinition } from "./agent.ts";
+export {
+  defineTool, notDone,
+  type Reconciled, type Tool, type ToolContext, type ToolDefinition, type ToolEffect,
+} from "./tool.ts";
+export { defineSignal, type Signal } from "./signal.ts";
+export type {
+  Job, JobScope, StepContext, StepOptions, ToolCallOptions, ToolCalls, Tools, WaitOptions,
+} from "./job.ts";
+export type { Duration } from "./duration.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

@@ -1,5 +1,6 @@
 // Owns: what a slice is to the person who writes it: a contract, its handlers, and what the runtime hands to them.
 import type { z } from "zod";
+import type { Agent } from "./agent.ts";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
 import type { ScheduleDefinition } from "./schedule.ts";
@@ -91,6 +92,8 @@ export interface SliceDefinition<C extends Contract, U extends Uses, Cfg extends
    * the whole cluster. At most 20.
    */
   readonly schedules?: Readonly<Record<string, ScheduleDefinition<keyof NoInfer<C>["methods"] & string>>>;
+  /** Agents that the slice brings along: jobs of them are started by their names. At most 32. */
+  readonly agents?: readonly Agent[];
   /** Schema of what a blueprint may configure. */
   readonly config?: Cfg;
   /** Runs once before the first call. If it throws, the instance has failed. */

@@ -67,7 +67,7 @@ export function packSlice(planned: Manifest, bundle: Uint8Array): BuiltArtifact 
 }
 
 function manifestOf(slicePackage: SlicePackage, description: SliceDescription, bundle: Uint8Array): Manifest {
-  const { slice, methods, loadAfter, routes, on, schedules, config, sdkVersion } = description;
+  const { slice, methods, loadAfter, routes, on, schedules, agents, config, sdkVersion } = description;
   return {
     format: MANIFEST_FORMAT,
     artifact: slicePackage.artifact,
@@ -78,6 +78,7 @@ function manifestOf(slicePackage: SlicePackage, description: SliceDescription, b
     ...(routes === undefined ? {} : { routes }),
     ...(on === undefined ? {} : { on }),
     ...(schedules === undefined ? {} : { schedules }),
+    ...(agents === undefined ? {} : { agents }),
     ...(config === undefined ? {} : { config }),
     sdkVersion,
     digest: sha256(bundle),

@@ -4,7 +4,10 @@ import { z } from "zod";
 import { methodPolicySchema } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { scheduleSchema } from "../../sdk/schedule.ts";
-import type { JsonSchema, ManifestMethod, ManifestSchedule } from "../core/manifest.ts";
+import { sliceOfExport } from "../core/agent-package.ts";
+import type { JsonSchema, ManifestAgent, ManifestMethod, ManifestSchedule } from "../core/manifest.ts";
+import { agentSchema, describeAgents } from "./describe-agents.ts";
+import { callable, toJsonSchema, zodType } from "./json-schema.ts";
 
 /** What the code of a slice says about itself. */
 export interface SliceDescription {
@@ -19,6 +22,7 @@ export interface SliceDescription {
   /** Methods by topic. */
   readonly on?: Readonly<Record<string, string>>;
   readonly schedules?: Readonly<Record<string, ManifestSchedule>>;
+  readonly agents?: Readonly<Record<string, ManifestAgent>>;
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
 }
@@ -27,11 +31,6 @@ export type Described =
   | { readonly kind: "described"; readonly description: SliceDescription }
   | { readonly kind: "refused"; readonly reason: string };
 
-const zodType = z.custom<z.ZodType>(
-  (value) => typeof value === "object" && value !== null && "_zod" in value && "safeParse" in value,
-  { error: "not a zod 4 schema" },
-);
-const callable = z.custom<() => unknown>((value) => typeof value === "function", { error: "not a function" });
 const contractSchema = z.object({
   name: nameSchema,
   methods: z.record(nameSchema, z.object({
@@ -50,6 +49,7 @@ const sliceSchema = z.object({
   routes: z.record(z.string(), nameSchema).default({}),
   on: z.record(nameSchema, nameSchema).default({}),
   schedules: z.record(nameSchema, scheduleSchema).default({}),
+  agents: z.array(agentSchema).default([]),
   config: zodType.optional(),
   start: callable.optional(),
   stop: callable.optional(),
@@ -57,18 +57,24 @@ const sliceSchema = z.object({
 });
 
 /** Describes the default export of a slice's module, or says why it is not a slice. */
-export function describeSlice(exported: unknown): Described {
-  if (exported === undefined) return refused("it has no default export: add `export default defineSlice({ … })`");
+export function describeSlice(defaultExport: unknown): Described {
+  if (defaultExport === undefined) {
+    return refused("it has no default export: add `export default defineSlice({ … })`");
+  }
+  const exported = sliceOfExport(defaultExport);
   if (typeof exported !== "object" || exported === null || !("kind" in exported) || exported.kind !== "aether-slice") {
-    return refused("its default export was not made by `defineSlice` of aether/slice");
+    return refused("its default export was not made by `defineSlice` or `defineAgent` of aether/slice");
   }
   const parsed = sliceSchema.safeParse(exported);
   if (!parsed.success) return refused(`its default export is not a valid slice: ${z.prettifyError(parsed.error)}`);
   const { contract, methods, uses, loadAfter, routes, on, schedules, config, sdkVersion } = parsed.data;
+  const agents = describeAgents(parsed.data.agents);
   const missing = Object.keys(contract.methods).filter((name) => !Object.hasOwn(methods, name));
   if (missing.length > 0) {
     return refused(`the contract "${contract.name}" has methods without handler: ${missing.join(", ")}`);
   }
+  const twice = agentTwice(parsed.data.agents);
+  if (twice !== undefined) return refused(`it has two agents named "${twice}"`);
   const unknown = loadAfter.filter((alias) => !Object.hasOwn(uses, alias));
   if (unknown.length > 0) {
     return refused(`"loadAfter" names ${unknown.join(", ")}, which is not among its "uses"`);
@@ -90,16 +96,16 @@ export function describeSlice(exported: unknown): Described {
       ...(Object.keys(routes).length === 0 ? {} : { routes }),
       ...(Object.keys(on).length === 0 ? {} : { on }),
       ...(Object.keys(schedules).length === 0 ? {} : { schedules }),
+      ...(agents === undefined ? {} : { agents }),
       ...(config === undefined ? {} : { config: toJsonSchema(config, "input") }),
       sdkVersion,
     },
   };
 }
 
-/** Callers send what goes into an input schema and get what comes out of an output schema. */
-function toJsonSchema(schema: z.ZodType, io: "input" | "output"): JsonSchema {
-  // What JSON Schema cannot say (a transform, a Date) becomes "anything"; the slice's own schema still checks it.
-  return { ...z.toJSONSchema(schema, { io, unrepresentable: "any", cycles: "ref" }) };
+function agentTwice(agents: readonly { readonly name: string }[]): string | undefined {
+  const names = agents.map(({ name }) => name);
+  return names.find((name, at) => names.indexOf(name) !== at);
 }
 
 function refused(reason: string): Described {

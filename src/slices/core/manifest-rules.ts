@@ -5,12 +5,13 @@ import { encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { describeIssue, type SchemaIssue } from "../../base/schema-issues.ts";
 import { KiB } from "../../base/units.ts";
+import { AGENT_SIGNALS_MAX, AGENT_TOOLS_MAX, AGENTS_MAX } from "../../sdk/agent.ts";
 import { METHODS_MAX, TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
 import { parseRoute, ROUTES_MAX, type Route } from "../../sdk/route.ts";
 import { TOPICS_MAX } from "../../sdk/topic.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
 import { isDeeperThan } from "./data-depth.ts";
-import type { JsonSchema, Manifest } from "./manifest.ts";
+import type { JsonSchema, Manifest, ManifestTool } from "./manifest.ts";
 import { parseArtifactReference } from "./version.ts";
 
 /** As MessagePack. The artifact's row holds it, and is written together with the first chunk of the archive. */
@@ -36,7 +37,7 @@ export function checkNewManifest(manifest: Manifest): void {
   if (sdkIssue !== undefined) throw refusal("E_VERSION", manifest, [sdkIssue]);
   const issues = [
     ...countIssues(manifest), ...methodIssues(manifest), ...depthIssues(manifest), ...selfIssues(manifest),
-    ...referenceIssues(manifest), ...routeIssues(manifest), ...topicIssues(manifest),
+    ...referenceIssues(manifest), ...routeIssues(manifest), ...topicIssues(manifest), ...agentIssues(manifest),
   ];
   if (issues.length > 0) throw refusal("E_INVALID", manifest, issues);
 }
@@ -67,8 +68,11 @@ function countIssues({ methods, uses, loadAfter = [] }: Manifest): readonly Sche
   ];
 }
 
-function tooMany(field: string, actual: number, limit: number): readonly SchemaIssue[] {
-  return actual <= limit ? [] : [{ path: [field], message: `it has ${actual}; the limit is ${limit}` }];
+function tooMany(
+  place: string | readonly string[], actual: number, limit: number,
+): readonly SchemaIssue[] {
+  const path = typeof place === "string" ? [place] : place;
+  return actual <= limit ? [] : [{ path, message: `it has ${actual}; the limit is ${limit}` }];
 }
 
 /** What the SDK refuses where a contract is written. */
@@ -89,12 +93,18 @@ function methodIssues({ methods }: Manifest): readonly SchemaIssue[] {
   });
 }
 
-function depthIssues({ methods, config }: Manifest): readonly SchemaIssue[] {
+function depthIssues({ methods, config, agents = {} }: Manifest): readonly SchemaIssue[] {
   const schemas: [readonly string[], JsonSchema][] = Object.entries(methods).flatMap(([name, { input, output }]) => [
     [["methods", name, "input"], input],
     [["methods", name, "output"], output],
   ]);
   if (config !== undefined) schemas.push([["config"], config]);
+  for (const [name, { input, output, signals }] of Object.entries(agents)) {
+    schemas.push([["agents", name, "input"], input], [["agents", name, "output"], output]);
+    const ofSignals = Object.entries(signals);
+    schemas.push(...ofSignals.map(([signal, schema]): [readonly string[], JsonSchema] =>
+      [["agents", name, "signals", signal], schema]));
+  }
   return schemas.filter(([, schema]) => isDeeperThan(schema, SCHEMA_DEPTH_MAX))
     .map(([path]) => ({ path, message: `its JSON Schema is deeper than ${SCHEMA_DEPTH_MAX} levels: name its parts` }));
 }
@@ -166,6 +176,33 @@ function topicIssues({ methods, on = {} }: Manifest): readonly SchemaIssue[] {
     if (effect !== "read") return [];
     return [{ path, message: `the effect of "${method}" is read, but handling a message changes something` }];
   });
+}
+
+/** What the SDK refuses where an agent is written. */
+function agentIssues({ agents = {} }: Manifest): readonly SchemaIssue[] {
+  const found = Object.entries(agents);
+  // Each is looked at only when there are few.
+  if (found.length > AGENTS_MAX) return tooMany("agents", found.length, AGENTS_MAX);
+  return found.flatMap(([name, { tools, signals }]) => {
+    const path = ["agents", name];
+    const ofTools = Object.entries(tools);
+    return [
+      ...tooMany([...path, "tools"], ofTools.length, AGENT_TOOLS_MAX),
+      ...tooMany([...path, "signals"], Object.keys(signals).length, AGENT_SIGNALS_MAX),
+      ...ofTools.slice(0, AGENT_TOOLS_MAX).flatMap(([tool, facts]) => toolIssues([...path, "tools", tool], facts)),
+    ];
+  });
+}
+
+function toolIssues(path: readonly string[], { effect, timeoutMs, hasReconcile }: ManifestTool): SchemaIssue[] {
+  const issues: SchemaIssue[] = [];
+  if (timeoutMs > TIMEOUT_MS_MAX) {
+    issues.push({ path: [...path, "timeoutMs"], message: `it is ${timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}` });
+  }
+  if (hasReconcile && effect !== "once") {
+    issues.push({ path: [...path, "hasReconcile"], message: `nobody asks it of a tool whose effect is ${effect}` });
+  }
+  return issues;
 }
 
 function refusal(code: "E_VERSION" | "E_INVALID", manifest: Manifest, issues: readonly SchemaIssue[]): AetherError {

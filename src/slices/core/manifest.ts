@@ -40,6 +40,25 @@ export interface ManifestSchedule {
   readonly timeZone: string;
 }
 
+/** A tool of an agent. */
+export interface ManifestTool {
+  readonly effect: "read" | "idempotent" | "once";
+  /** Of one attempt. */
+  readonly timeoutMs: number;
+  /** Whether it can be asked what became of a call. */
+  readonly hasReconcile: boolean;
+}
+
+/** An agent, whose jobs are started by its name. */
+export interface ManifestAgent {
+  readonly input: JsonSchema;
+  readonly output: JsonSchema;
+  /** By name. */
+  readonly tools: Readonly<Record<string, ManifestTool>>;
+  /** Schemas of the payloads, by the signals' names. */
+  readonly signals: Readonly<Record<string, JsonSchema>>;
+}
+
 export interface Manifest {
   readonly format: typeof MANIFEST_FORMAT;
   readonly artifact: ArtifactId;
@@ -54,6 +73,8 @@ export interface Manifest {
   readonly on?: Readonly<Record<string, string>>;
   /** By name; absent when it has none. */
   readonly schedules?: Readonly<Record<string, ManifestSchedule>>;
+  /** By name; absent when it has none. */
+  readonly agents?: Readonly<Record<string, ManifestAgent>>;
   /** Absent when the slice takes no config. */
   readonly config?: JsonSchema;
   readonly sdkVersion: string;
@@ -80,6 +101,16 @@ const manifestSchema = z.object({
   routes: z.record(z.string(), nameSchema).exactOptional(),
   on: z.record(nameSchema, nameSchema).exactOptional(),
   schedules: z.record(nameSchema, scheduleSchema).exactOptional(),
+  agents: z.record(nameSchema, z.object({
+    input: jsonSchemaSchema,
+    output: jsonSchemaSchema,
+    tools: z.record(nameSchema, z.object({
+      effect: z.enum(["read", "idempotent", "once"]),
+      timeoutMs: z.int().min(1),
+      hasReconcile: z.boolean(),
+    })),
+    signals: z.record(nameSchema, jsonSchemaSchema),
+  })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),
   digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),

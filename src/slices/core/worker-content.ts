@@ -22,6 +22,8 @@ const ERROR_DETAILS_BYTES_MAX = 64 * KiB;
 /** Names, keys and trace headers of a call. */
 export const CALL_TEXT_LENGTH_MAX = 1_024;
 const METHODS_MAX = 1_000;
+/** Of what the code of an agent says at once: an event of its job, and a little beside it. */
+export const AGENT_PAYLOAD_BYTES_MAX = 256 * KiB;
 
 export type WorkerTurn =
   | {
@@ -103,11 +105,6 @@ function readMethodSpec(value: unknown): MethodSpec | undefined {
   return parsed.success ? { method, effect, timeoutMs, policy: parsed.data } : undefined;
 }
 
-function readAgent({ payload }: Shape): WorkerMessage | undefined {
-  const plain = toPlain(payload, CALL_BYTES_MAX);
-  return plain.kind === "plain" ? { kind: "agent", payload: plain.value } : undefined;
-}
-
 function readStepFailed(message: Shape): WorkerMessage | undefined {
   const error = readError(message["error"]);
   return error === undefined ? undefined : { kind: "step-failed", error };
@@ -175,6 +172,12 @@ function readService({ id, call }: Shape): WorkerMessage | undefined {
   const args = toPlain(call["args"], CALL_BYTES_MAX);
   if (args.kind !== "plain") return undefined;
   return { kind: "service", id, call: { service, op, args: args.value, timeoutMs } };
+}
+
+/** What it means is for whoever runs the agent's jobs to find out. */
+function readAgent({ payload }: Shape): WorkerMessage | undefined {
+  const plain = toPlain(payload, AGENT_PAYLOAD_BYTES_MAX);
+  return plain.kind === "plain" ? { kind: "agent", payload: plain.value } : undefined;
 }
 
 function readLog({ level, text, fields }: Shape): WorkerMessage | undefined {

@@ -4,6 +4,7 @@ import { AetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
+import { sliceOfExport } from "../core/agent-package.ts";
 import type { MethodSpec } from "../host/instance-host.ts";
 
 /** What we use of a zod schema. */
@@ -38,6 +39,8 @@ export type Handler = (input: unknown, ctx: unknown) => unknown;
 export type Hook = (ctx: unknown) => unknown;
 
 export interface SliceModule {
+  /** What the bundle exports, as a slice. */
+  readonly exported: unknown;
   readonly contract: ContractModule;
   readonly handlers: ReadonlyMap<string, Handler>;
   /** The contracts it calls, by alias. */
@@ -54,10 +57,11 @@ const TIMEOUT_MS_DEFAULT = 15 * SECOND_MS;
  * @throws AetherError E_INVALID naming the first thing that is missing.
  */
 export function parseSliceModule(imported: unknown): SliceModule {
-  const slice = isObject(imported) ? imported["default"] : undefined;
+  const slice = isObject(imported) ? sliceOfExport(imported["default"]) : undefined;
   if (!isObject(slice)) throw invalid("has no default export", "export default defineSlice({ … })");
   const contract = parseContract(slice["contract"], "contract");
   return {
+    exported: slice,
     contract,
     handlers: parseHandlers(contract, slice),
     uses: parseUses(slice["uses"]),

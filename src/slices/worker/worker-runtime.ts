@@ -33,6 +33,17 @@ export interface WorkerRuntimePorts {
   importBundle(url: string): Promise<unknown>;
 }
 
+/** What runs in a worker beside the slice's handlers. */
+export interface RuntimeExtension {
+  /** Called once, with the default export of the bundle. @throws AetherError E_INVALID */
+  load(slice: unknown): void;
+  /** What the node says to it. */
+  receive(payload: unknown): void;
+}
+
+/** Makes the extension; `post` tells the node. */
+export type OpenExtension = (post: (payload: unknown) => void) => RuntimeExtension;
+
 export interface GuardedThread {
   /** Whether so many lines of output may leave the thread now. */
   takeLines(lines: number): boolean;
@@ -57,11 +68,12 @@ export class WorkerRuntime {
   private readonly services: ServiceClient;
   private readonly leases: WorkerLeases;
   private readonly running = new Map<number, Cancellation>();
+  private readonly extension: RuntimeExtension | undefined;
   private loaded: LoadedSlice | undefined;
   /** Aborted when the instance is deactivated: what `start` left running hangs on it. */
   private activity = new Cancellation();
 
-  constructor(boot: WorkerBoot, ports: WorkerRuntimePorts) {
+  constructor(boot: WorkerBoot, ports: WorkerRuntimePorts, openExtension?: OpenExtension) {
     this.boot = boot;
     this.ports = ports;
     this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages));
@@ -69,6 +81,7 @@ export class WorkerRuntime {
     this.services = new ServiceClient(this.outbox, boot.limits);
     this.leases = new WorkerLeases(this.services);
     this.log = new WorkerLog({ clock: ports.clock, outbox: this.outbox, lines: this.lines });
+    this.extension = openExtension?.((payload) => this.outbox.add({ kind: "agent", payload }));
     ports.guard({
       takeLines: (lines) => this.takeLines(lines),
       noteLeftOut: (lines) => this.lines.noteLeftOut(lines),
@@ -83,6 +96,7 @@ export class WorkerRuntime {
       const config = await this.parseConfig(module);
       const outgoing = new WorkerOutgoing(this.outbox, this.resolveCallees(module), this.boot.limits);
       this.loaded = { module, config, outgoing };
+      this.extension?.load(module.exported);
       return { kind: "loaded", methods: [...module.contract.methods.values()].map(({ spec }) => spec) };
     });
   }
@@ -111,8 +125,8 @@ export class WorkerRuntime {
       case "lease-lost":
         return this.leases.receiveLost(message.token, message.error);
       case "agent":
-        // An instance has no agents.
-        return;
+        // A worker of an instance has nobody who would hear it.
+        return this.extension?.receive(message.payload);
       default:
         return unreachable(message);
     }

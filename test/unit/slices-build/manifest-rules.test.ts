@@ -8,6 +8,9 @@ import { sampleManifest } from "./sample-artifacts.ts";
 const sample = sampleManifest({ artifact: "demo:orders:1.0.0" });
 const ping = { effect: "read", timeoutMs: 1_000, input: {}, output: {} } as const;
 
+const agent = { input: {}, output: {}, tools: {}, signals: {} } as const;
+const tool = { effect: "once", timeoutMs: 1_000, hasReconcile: true } as const;
+
 function nested(levels: number): Record<string, unknown> {
   return levels === 1 ? {} : { items: nested(levels - 1) };
 }
@@ -34,6 +37,8 @@ describe("the manifest of a new artifact", () => {
     checkNewManifest(sample);
     checkNewManifest({ ...sample, methods: manyOf(100, ping), uses: manyOf(100, { slice: "pricing" }) });
     checkNewManifest({ ...sample, config: nested(32) });
+    checkNewManifest({ ...sample, agents: manyOf(32, agent) });
+    checkNewManifest({ ...sample, agents: { a: { ...agent, tools: manyOf(64, tool), signals: manyOf(64, {}) } } });
     checkNewManifest({ ...sample, routes: Object.fromEntries(routes(16)) });
   });
 
@@ -57,6 +62,15 @@ describe("the manifest of a new artifact", () => {
     ["a cache of a write", {
       methods: { ping: { ...ping, effect: "write" as const, policy: { cache: { ttlMs: 1, entriesMax: 1 } } } },
     }, ["methods", "ping", "policy", "cache"], 'only a "read"'],
+    ["agents", { agents: manyOf(33, agent) }, ["agents"], "it has 33; the limit is 32"],
+    ["tools", { agents: { a: { ...agent, tools: manyOf(65, tool) } } }, ["agents", "a", "tools"], "the limit is 64"],
+    ["signals", { agents: { a: { ...agent, signals: manyOf(65, {}) } } }, ["agents", "a", "signals"], "limit is 64"],
+    ["depth of a signal", { agents: { a: { ...agent, signals: { s: nested(33) } } } },
+      ["agents", "a", "signals", "s"], "deeper than 32 levels"],
+    ["an hour for a tool", { agents: { a: { ...agent, tools: { t: { ...tool, timeoutMs: 3_600_001 } } } } },
+      ["agents", "a", "tools", "t", "timeoutMs"], "use 1 to 3600000"],
+    ["a reconcile that nobody asks", { agents: { a: { ...agent, tools: { t: { ...tool, effect: "read" as const } } } } },
+      ["agents", "a", "tools", "t", "hasReconcile"], "nobody asks it"],
     ["slices that it waits for", { loadAfter: routes(101).map((_, at) => `s${at}`) }, ["loadAfter"], "it has 101"],
     ["itself among them", { loadAfter: ["pricing", "orders"] }, ["loadAfter"], "waits for itself"],
     ["a range that is none", { uses: { pricing: { slice: "pricing", artifact: "demo:pricing@newest" } } },

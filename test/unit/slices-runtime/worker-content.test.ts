@@ -2,7 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
 import { MiB } from "../../../src/base/units.ts";
-import { MESSAGES_PER_TURN_MAX, readWorkerTurn } from "../../../src/slices/core/worker-content.ts";
+import {
+  AGENT_PAYLOAD_BYTES_MAX, MESSAGES_PER_TURN_MAX, readWorkerTurn,
+} from "../../../src/slices/core/worker-content.ts";
 import type { WorkerMessage } from "../../../src/slices/core/worker-protocol.ts";
 
 function cycle(): Record<string, unknown> {
@@ -34,6 +36,7 @@ describe("messages of a worker", () => {
     { kind: "reply", id: 1, reply: { kind: "failed", error: { code: "E_HANDLER", message: "x", outcome: "unknown" } } },
     { kind: "outgoing", id: 1, call: { slice: "a", method: "b", input: 1, timeoutMs: 5 } },
     { kind: "outgoing-cancel", id: 1 },
+    { kind: "agent", payload: { run: 1, bytes: new Uint8Array([1]) } },
     { kind: "service", id: 3, call: { service: "kv", op: "get", args: { key: "a" }, timeoutMs: 5 } },
     { kind: "service-cancel", id: 3 },
     { kind: "log", level: "info", text: "x" },
@@ -64,6 +67,8 @@ describe("messages of a worker", () => {
       { kind: "loaded", methods: [{ method: "run", effect: "read", timeoutMs: Number.POSITIVE_INFINITY }] },
       { kind: "loaded", methods: new Array(1e9) },
       { kind: "outgoing", id: 1, call: { slice: "a", method: "b", input: cycle(), timeoutMs: 5 } },
+      { kind: "agent", payload: cycle() },
+      { kind: "agent", payload: "a".repeat(AGENT_PAYLOAD_BYTES_MAX) },
       { kind: "outgoing", id: 1, call: { slice: "a".repeat(2_000), method: "b", input: 1, timeoutMs: 5 } },
     ];
     expect(readWorkerTurn(wrong)).toEqual({ kind: "messages", messages: [], refused: wrong.length });

@@ -1,0 +1,84 @@
+// Owns: agents: durable programs. What one takes and answers, its tools, its code.
+import type { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import type { Job, Tools } from "./job.ts";
+import { nameSchema } from "./name.ts";
+import type { Signal } from "./signal.ts";
+import { SDK_VERSION } from "./version.ts";
+
+export const AGENTS_MAX = 32;
+export const AGENT_TOOLS_MAX = 64;
+export const AGENT_SIGNALS_MAX = 64;
+
+export interface AgentDefinition<N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools> {
+  readonly name: N;
+  readonly input: I;
+  readonly output: O;
+  /** Called as `job.tools.…`. */
+  readonly tools?: T;
+  /** What its jobs can be told, for whoever looks at the agent. */
+  readonly signals?: readonly Signal[];
+  /**
+   * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
+   * in the same order, until the code is where it was.
+   */
+  run(job: Job<T>, input: z.output<I>): Promise<z.input<O>> | z.input<O>;
+}
+
+/** A defined agent: among `agents` of a slice, or the default export of a package of its own. */
+export interface Agent<
+  N extends string = string, I extends z.ZodType = z.ZodType, O extends z.ZodType = z.ZodType, T extends Tools = Tools,
+> extends AgentDefinition<N, I, O, T> {
+  readonly kind: "aether-agent";
+  readonly sdkVersion: string;
+  readonly tools: T;
+  readonly signals: readonly Signal[];
+}
+
+/**
+ * Defines an agent.
+ * @throws AetherError E_INVALID for unusable names, two tools or signals of one name, or too many of them.
+ * @example
+ * export const claims = defineAgent({
+ *   name: "claims",
+ *   input: z.object({ order: z.string() }),
+ *   output: z.object({ paid: z.boolean() }),
+ *   tools: { refund },
+ *   run: async (job, { order }) => {
+ *     const cents = await job.step("load", () => loadAmount(order));
+ *     const answer = await job.waitFor(documents, { timeout: "7 days" });
+ *     if (answer === undefined) return { paid: false };
+ *     await job.tools.refund({ order, cents });
+ *     return { paid: true };
+ *   },
+ * });
+ */
+export function defineAgent<
+  const N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools = Record<never, never>,
+>(definition: AgentDefinition<N, I, O, T>): Agent<N, I, O, T> {
+  // Only a definition without tools lacks them, and then T is its default: the empty record.
+  const tools = definition.tools ?? ({} as T);
+  const { name, signals = [] } = definition;
+  checkName(name);
+  checkParts(name, "tools", Object.values(tools), AGENT_TOOLS_MAX);
+  checkParts(name, "signals", signals, AGENT_SIGNALS_MAX);
+  return { ...definition, kind: "aether-agent", sdkVersion: SDK_VERSION, tools, signals };
+}
+
+function checkName(name: string): void {
+  const checked = nameSchema.safeParse(name);
+  if (checked.success) return;
+  const reason = checked.error.issues[0]?.message ?? "";
+  throw new AetherError("E_INVALID", `"${name}" cannot be the name of an agent: ${reason}`);
+}
+
+function checkParts(agent: string, what: string, parts: readonly { readonly name: string }[], max: number): void {
+  if (parts.length > max) {
+    throw new AetherError("E_INVALID", `the agent "${agent}" has ${parts.length} ${what}; ${max} is the limit`);
+  }
+  const seen = new Set<string>();
+  for (const { name } of parts) {
+    if (seen.has(name)) throw new AetherError("E_INVALID", `the agent "${agent}" has two ${what} named "${name}"`);
+    seen.add(name);
+  }
+}

@@ -1,0 +1,78 @@
+// Owns: what the code of an agent gets to work with. Types only: the runtime is in jobs/worker.
+import type { z } from "zod";
+import type { Duration } from "./duration.ts";
+import type { Signal } from "./signal.ts";
+import type { Tool } from "./tool.ts";
+
+/** The tools of an agent, by the name it uses for each. */
+export type Tools = Readonly<Record<string, Tool>>;
+
+export interface ToolCallOptions {
+  /** Tells calls of one tool apart that run at the same time: of letters, digits and " ._:-". */
+  readonly key?: string;
+}
+
+/** How an agent calls its tools. */
+export type ToolCalls<T extends Tools> = {
+  readonly [K in keyof T]: (
+    input: z.input<T[K]["input"]>, options?: ToolCallOptions,
+  ) => Promise<z.output<T[K]["output"]>>;
+};
+
+export interface StepOptions {
+  /**
+   * `read`: the step changes nothing outside, so that it starts before everything up to it is stored. Without it a step
+   * starts only then.
+   */
+  readonly effect?: "read";
+}
+
+export interface StepContext {
+  /** Aborts when the job is cancelled, or goes on elsewhere. */
+  readonly signal: AbortSignal;
+}
+
+export interface WaitOptions {
+  /** How long to wait; then the answer is `undefined`. Without it: for ever. */
+  readonly timeout?: Duration;
+}
+
+/** Part of a job: its calls are named apart from those of other branches that run at the same time. */
+export interface JobScope<T extends Tools = Tools> {
+  readonly tools: ToolCalls<T>;
+  /**
+   * Runs a function and stores what it answers, as plain data: whoever goes on with the job gets the stored answer and
+   * does not run it again. It runs twice when its node dies before the answer is stored; what must not happen twice is
+   * a tool. What it throws is stored likewise, as name, message and code.
+   */
+  step<R>(name: string, run: (context: StepContext) => Promise<R> | R, options?: StepOptions): Promise<R>;
+  /** Goes on after this time, whatever restarts in between; costs nothing meanwhile. */
+  sleep(name: string, duration: Duration): Promise<void>;
+  /** The next signal of this kind, also one that came before. `undefined` when the time is over. */
+  waitFor<P extends z.ZodType>(signal: Signal<string, P>, options?: WaitOptions): Promise<z.output<P> | undefined>;
+  /** Wall time in milliseconds, as it was when the code first came here. Never goes back within a job. */
+  now(): number;
+  /** A UUID that is the same whenever the code comes here again. */
+  uuid(): string;
+  /**
+   * Runs branches at the same time. Each gets a scope of its own, whose calls are named after the branch.
+   * @example
+   * const { stock, price } = await job.all({
+   *   stock: (branch) => branch.step("load", loadStock),
+   *   price: (branch) => branch.step("load", loadPrice),
+   * });
+   */
+  all<R>(branches: { readonly [K in keyof R]: (branch: JobScope<T>) => Promise<R[K]> | R[K] }): Promise<R>;
+}
+
+/**
+ * What the code of an agent does durably goes through this. Between its calls code may compute what it likes, as long
+ * as it does the same each time: no clock, no chance, no waiting for anything else.
+ */
+export interface Job<T extends Tools = Tools> extends JobScope<T> {
+  readonly id: string;
+  /** Aborts when the job is cancelled, or goes on elsewhere. */
+  readonly signal: AbortSignal;
+  /** Tells whoever watches the job. Not stored; nobody may ever see it. */
+  emit(data: unknown): void;
+}

@@ -1,0 +1,110 @@
+// Owns: tools: what an agent does to the world outside, and what must be known of each so that it is done once.
+import type { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./contract.ts";
+import { nameSchema } from "./name.ts";
+
+/**
+ * What a second execution of a tool would do. `read` changes nothing and `idempotent` may be done twice: when nobody
+ * knows whether a call happened it is made again, with the same effect id. `once` is not: then `reconcile` is asked,
+ * or a person.
+ */
+export type ToolEffect = "read" | "idempotent" | "once";
+
+/** What a tool gets beside its input. */
+export interface ToolContext {
+  /** The same for every attempt at this call of this job: the idempotency key for whoever is called. */
+  readonly effectId: string;
+  /** Aborts when the tool's time is over, or the job goes on elsewhere. */
+  readonly signal: AbortSignal;
+  /**
+   * Call it right before what cannot be taken back, after anything that takes time.
+   * @throws AetherError E_FENCED when the job may belong to another node by now
+   */
+  assertOwner(): void;
+}
+
+/** What became of a call, as far as the other side can tell. */
+export type Reconciled<R> =
+  | { readonly status: "done"; readonly result: R }
+  /** `final`: it also cannot happen any more. Without it the tool is asked again later, since a request may be late. */
+  | { readonly status: "not-done"; readonly final?: boolean }
+  | { readonly status: "unknown"; readonly reason?: string };
+
+export interface ToolDefinition<N extends string, I extends z.ZodType, O extends z.ZodType> {
+  readonly name: N;
+  readonly input: I;
+  readonly output: O;
+  readonly effect: ToolEffect;
+  /** How long one attempt may take. Default 15,000 ms, an hour at most. */
+  readonly timeoutMs?: number;
+  /**
+   * Does it. What a `once` tool throws leaves unknown whether it happened, unless it is `notDone(cause)`; what the
+   * others throw is an error that the agent's code sees.
+   */
+  execute(input: z.output<I>, context: ToolContext): Promise<z.input<O>> | z.input<O>;
+  /** Asks the other side what became of a call with this effect id. For tools of effect `once`. */
+  reconcile?(
+    input: z.output<I>, context: Pick<ToolContext, "effectId" | "signal">,
+  ): Promise<Reconciled<z.input<O>>> | Reconciled<z.input<O>>;
+}
+
+/** A defined tool. */
+export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType, O extends z.ZodType = z.ZodType>
+  extends ToolDefinition<N, I, O> {
+  readonly kind: "aether-tool";
+  readonly timeoutMs: number;
+}
+
+/**
+ * Defines a tool.
+ * @throws AetherError E_INVALID for an unusable name or `timeoutMs`, and for `reconcile` where nobody would ask it.
+ * @example
+ * const refund = defineTool({
+ *   name: "refund",
+ *   input: z.object({ order: z.string(), cents: z.int() }),
+ *   output: z.object({ refund: z.string() }),
+ *   effect: "once",
+ *   execute: ({ order, cents }, { effectId, signal }) => payments.refund(order, cents, { key: effectId, signal }),
+ *   reconcile: async (_input, { effectId }) => {
+ *     const refund = await payments.find(effectId);
+ *     return refund === undefined ? { status: "not-done" } : { status: "done", result: { refund } };
+ *   },
+ * });
+ */
+export function defineTool<const N extends string, I extends z.ZodType, O extends z.ZodType>(
+  definition: ToolDefinition<N, I, O>,
+): Tool<N, I, O> {
+  const { name, effect, timeoutMs = TIMEOUT_MS_DEFAULT, reconcile } = definition;
+  const checked = nameSchema.safeParse(name);
+  if (!checked.success) {
+    const reason = checked.error.issues[0]?.message ?? "";
+    throw new AetherError("E_INVALID", `"${name}" cannot be the name of a tool: ${reason}`);
+  }
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX) {
+    throw new AetherError("E_INVALID", `the tool "${name}" has timeoutMs ${timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
+  }
+  if (reconcile !== undefined && effect !== "once") {
+    throw new AetherError("E_INVALID", `the tool "${name}" has effect "${effect}" and is made again when nobody ` +
+      'knows what became of it: leave out reconcile, or make its effect "once"');
+  }
+  return { ...definition, kind: "aether-tool", timeoutMs };
+}
+
+/** Longer texts of causes are cut: they travel to the log of the job. */
+const CAUSE_LENGTH_MAX = 2_000;
+
+class NotDoneError extends Error {
+  override readonly name = "NotDone";
+  /** What the runtime knows it by: each slice carries its own copy of this class. */
+  readonly isNotDone = true;
+}
+
+/**
+ * What a `once` tool throws when it is sure that nothing has happened outside: `throw notDone(error)`. The agent's
+ * code sees the error, and may call the tool again.
+ */
+export function notDone(cause: unknown): Error {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  return new NotDoneError(text.slice(0, CAUSE_LENGTH_MAX), { cause });
+}
