@@ -45,7 +45,7 @@ const answer = defineAgent({
 const echo = defineContract("echo", { say: method({ input: z.string(), output: z.string() }) });
 
 describe("a package whose default export is an agent", () => {
-  test("is a slice of the agent's name with no methods, and its manifest says what the agent takes and does", async () => {
+  test("is a slice without methods, and its manifest says what the agent takes and does", async () => {
     const built = await buildSlice({ directory });
     const { manifest } = decodeArchive(built.archive);
     expect(manifest).toMatchObject({ artifact: "demo:claims:1.0.0", slice: "claims", methods: {} });

@@ -69,7 +69,9 @@ describe("the manifest of a new artifact", () => {
       ["agents", "a", "signals", "s"], "deeper than 32 levels"],
     ["an hour for a tool", { agents: { a: { ...agent, tools: { t: { ...tool, timeoutMs: 3_600_001 } } } } },
       ["agents", "a", "tools", "t", "timeoutMs"], "use 1 to 3600000"],
-    ["a reconcile that nobody asks", { agents: { a: { ...agent, tools: { t: { ...tool, effect: "read" as const } } } } },
+    ["a reconcile that nobody asks", {
+      agents: { a: { ...agent, tools: { t: { ...tool, effect: "read" as const } } } },
+    },
       ["agents", "a", "tools", "t", "hasReconcile"], "nobody asks it"],
     ["slices that it waits for", { loadAfter: routes(101).map((_, at) => `s${at}`) }, ["loadAfter"], "it has 101"],
     ["itself among them", { loadAfter: ["pricing", "orders"] }, ["loadAfter"], "waits for itself"],
