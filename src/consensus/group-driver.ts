@@ -44,6 +44,8 @@ const TICK_MS_IDLE = 50;
 const LAZY_ENTRIES_MAX = 512;
 /** Nor for long: a node that nobody writes to still records what was decided. */
 const LAZY_MS_MAX = 100;
+/** A batch waits no longer than this for the vote under way: a slow disk here is no reason for the others to wait. */
+const BATCH_HELD_MS_MAX = 3;
 const DISPUTED = "the voters disagree about the state: whether this is kept will be known when they agree";
 /** The same complaint of the same peer is logged once in this time. */
 const ALARM_MS = 30_000;
@@ -71,6 +73,7 @@ export class GroupDriver implements Group, GroupMembership {
   private queuedMs = 0;
   private isQueueUrgent = false;
   private isFlushing = false;
+  private flushedMs = 0;
   /** Entries given to the journal since the start, and how many of them are durable. */
   private handedOver = 0;
   private durable = 0;
@@ -97,7 +100,9 @@ export class GroupDriver implements Group, GroupMembership {
     this.channel = ports.messaging.channel("consensus");
     this.reads = new ReadQueue((fire) => ports.clock.nextTurn(() => this.guard(fire)));
     const others = (): readonly NodeId[] => this.replica.peers.others.map((peer) => peer.node);
-    this.outgoing = new Outgoing(config.node, others, this.channel, config.observer);
+    this.outgoing = new Outgoing(config.node, others, this.channel, config.observer, (delayMs, flush) => {
+      return ports.clock.setTimer(delayMs, () => this.guard(flush));
+    });
     this.changes = new MembershipChanges(
       (batch) => this.sendBatch(batch),
       () => this.replica.sight,
@@ -314,11 +319,18 @@ export class GroupDriver implements Group, GroupMembership {
   }
 
   private sendBatches(): void {
+    if (this.isVoteComing) return;
     for (;;) {
       const commands = this.batcher.take(() => batchKeyOf(this.nextBatchId()));
       if (commands === undefined) return;
       this.sendBatch(commands);
     }
+  }
+
+  /** A vote for the convener is being written: what is handed in meanwhile leaves in its frame. */
+  private get isVoteComing(): boolean {
+    if (!this.isFlushing || this.replica.convener() === this.config.node) return false;
+    return this.ports.clock.nowMs() - this.flushedMs < BATCH_HELD_MS_MAX;
   }
 
   private nextBatchId(): BatchId {
@@ -462,7 +474,7 @@ export class GroupDriver implements Group, GroupMembership {
   }
 
   private sendLog(to: NodeId, from: number, entries: readonly LogEntry[]): void {
-    this.outgoing.add({ to, message: { kind: "log", from, entries } });
+    this.outgoing.add({ to, message: { kind: "log", from, entries }, urgency: "now" });
     this.endTurnSoon();
   }
 
@@ -479,6 +491,7 @@ export class GroupDriver implements Group, GroupMembership {
     const proposeBelow = this.replica.proposeBelow;
     const synced = this.journal.decidedSlots;
     const startedMs = this.ports.clock.nowMs();
+    this.flushedMs = startedMs;
     this.journal.append({ proposeBelow, promises: this.replica.peers.promises(), entries }, (writeNumber, failure) => {
       this.guard(() => {
         this.isFlushing = false;
@@ -595,6 +608,7 @@ export class GroupDriver implements Group, GroupMembership {
   private stop(reason: string): void {
     this.state = "stopped";
     this.ticker?.cancel();
+    this.outgoing.close();
     this.logAnswers.close();
     this.batcher.abandon(reason);
     this.changes.abandon(reason);

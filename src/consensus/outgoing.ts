@@ -1,6 +1,7 @@
 // Owns: the messages of one turn on their way out: one payload per voter, or few when they are large.
 import type { NodeId } from "../base/ids.ts";
 import { MiB } from "../base/units.ts";
+import type { Timer } from "../env/clock.ts";
 import type { Channel } from "../net/peer-messaging.ts";
 import type { Send } from "./core/effects.ts";
 import type { Message } from "./core/message.ts";
@@ -9,13 +10,18 @@ import type { ConsensusObserver } from "./observer.ts";
 
 /** A payload is closed beyond this, so that a peer's frame limit is never reached. */
 const PAYLOAD_BYTES_FULL = 1 * MiB;
+/** What nobody waits for leaves after this time, if nothing else did before. */
+const SOON_MS = 1;
 
 export class Outgoing {
   private sends: Send[] = [];
+  private isUrgent = false;
+  private timer: Timer | undefined;
   private readonly self: NodeId;
   private readonly others: () => readonly NodeId[];
   private readonly channel: Channel;
   private readonly observer: ConsensusObserver | undefined;
+  private readonly setTimer: (delayMs: number, fire: () => void) => Timer;
 
   /** `others` are all nodes that take part now, as voters or followers. */
   constructor(
@@ -23,7 +29,9 @@ export class Outgoing {
     others: () => readonly NodeId[],
     channel: Channel,
     observer: ConsensusObserver | undefined,
+    setTimer: (delayMs: number, fire: () => void) => Timer,
   ) {
+    this.setTimer = setTimer;
     this.self = self;
     this.others = others;
     this.channel = channel;
@@ -32,18 +40,32 @@ export class Outgoing {
 
   add(send: Send): void {
     this.sends.push(send);
+    this.isUrgent ||= send.urgency === "now";
+  }
+
+  /** Hands over what this turn had to say, unless all of it can wait. */
+  flush(): void {
+    if (this.isUrgent) this.sendAll();
+    else if (this.sends.length > 0) this.timer ??= this.setTimer(SOON_MS, () => this.sendAll());
+  }
+
+  close(): void {
+    this.timer?.cancel();
   }
 
   /** Hands everything to the channel. What it refuses is lost, like anything on a network: the protocol repeats it. */
-  flush(): void {
-    if (this.sends.length === 0) return;
+  private sendAll(): void {
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.isUrgent = false;
     const { sends } = this;
     this.sends = [];
     // What goes to all is encoded once.
     const shared = encodeChunks(sends.filter((send) => send.to === "others"));
     for (const node of this.others()) {
-      for (const payload of shared) this.channel.send(node, payload);
+      // Batches that are passed on come before the proposal that names them.
       for (const payload of encodeChunks(sends.filter((send) => send.to === node))) this.channel.send(node, payload);
+      for (const payload of shared) this.channel.send(node, payload);
     }
     if (this.observer !== undefined) for (const send of sends) this.note(this.observer, send);
   }

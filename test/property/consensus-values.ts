@@ -55,6 +55,12 @@ export const messages: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ kind: fc.constant("proposal"), slot: counts, value: values } as const),
   fc.record({ kind: fc.constant("ballot"), ballot: ballots, writeNumber: counts } as const),
   fc.record({ kind: fc.constant("decision"), slot: counts, outcome: outcomes } as const),
+  fc.record({
+    kind: fc.constant("decision"),
+    slot: counts,
+    outcome: outcomes,
+    heard: fc.array(fc.record({ startId: fc.string({ maxLength: 20 }), writeNumber: counts }), { maxLength: 7 }),
+  } as const),
   fc.record({ kind: fc.constant("pull-batches"), ids: fc.array(batchIds, { maxLength: 4 }) } as const),
   fc.record({ kind: fc.constant("pull-slots"), slots: fc.array(counts, { maxLength: 4 }) } as const),
   fc.record({ kind: fc.constant("pull-log"), from: counts } as const),

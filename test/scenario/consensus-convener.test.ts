@@ -31,3 +31,25 @@ test("a decision that contradicts the own one stops the node rather than let two
   expect(cluster.node("a").fatal.map(({ code }) => code)).toEqual(["E_INTERNAL"]);
   expect(cluster.node("a").fatal[0]?.message).toContain("C5");
 });
+
+test("a batch that only the convener has when it dies is told to everybody at once", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("c", "x");
+  cluster.crash("a");
+  // b convenes now, and waits for nobody's patience.
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(true);
+  expect(cluster.transcript).toContain("b -> c  proposal 0 [c1.1]");
+});
+
+test("votes that only the convener has when it dies are told to everybody at once", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.lose = ({ to, message }) => to === "a" && message.kind === "ballot";
+  cluster.put("a", "x");
+  cluster.settle();
+  expect(cluster.isAcknowledged("x")).toBe(false);
+  cluster.crash("a");
+  cluster.settle();
+  expect(cluster.applied("b")).toBe(1);
+  expect(cluster.expectAgreement()).toEqual(["x"]);
+});

@@ -8,10 +8,11 @@
 // C8  A batch that is decided twice runs once.
 // C10 Ballots for slot s are counted and cast only while s < applied + W.
 import { assert, unreachable } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
 import type { PlantedFault } from "../observer.ts";
 import type { Admission } from "./admission.ts";
 import type { BatchPool } from "./batch-pool.ts";
-import { type ConvenerView, highestDoubt, pickConvener } from "./convener.ts";
+import { type ConvenerView, countCertain, highestDoubt, pickConvener } from "./convener.ts";
 import type { JournalEntry, RunBatch } from "./effects.ts";
 import type { LogState } from "./log-state.ts";
 import type { ChangeVerdict, Voter, VoterList } from "./membership.ts";
@@ -19,6 +20,8 @@ import {
   type Ballot,
   type BatchId,
   type BatchKey,
+  type Heard,
+  type Message,
   type Outcome,
   type Value,
   batchKeyOf,
@@ -28,7 +31,7 @@ import {
 } from "./message.ts";
 import type { Pace } from "./pace.ts";
 import type { Peer, PeerView } from "./peer-view.ts";
-import { echoTargets, RELAY_VOTERS_MIN } from "./relay.ts";
+import { echoTargets, isPassedOn, RELAY_VOTERS_MIN } from "./relay.ts";
 import { batchesOf, choiceOf, missingBatches, recordOf } from "./repair.ts";
 import type { Slot } from "./slot.ts";
 import type { Parked, SlotTable } from "./slot-table.ts";
@@ -36,8 +39,8 @@ import type { Turn } from "./turn.ts";
 
 /** A slot that needs more phases than this has a broken coin; messages beyond are garbage. */
 const PHASE_MAX = 1_000;
-/** How long the proposer's own vote waits for those of the others; shorter than anybody's patience. */
-const LAZY_VOTE_MS = 4;
+
+const NOTHING_HEARD: Heard = { startId: "", writeNumber: 0 };
 
 export interface AgreementParts {
   readonly turn: Turn;
@@ -126,11 +129,44 @@ export class Agreement {
     else assert(choiceKeyOf(open.decision) === choiceKeyOf(outcome), "C5: a slot is decided differently elsewhere");
   }
 
+  /** Votes that went to one voter alone are known to the others by its word: they too would find an older disk. */
+  noteHeard({ slot, heard = [] }: Extract<Message, { kind: "decision" }>): void {
+    const { log, slots, view } = this.parts;
+    if (slot < slots.applied || slot >= slots.windowEnd) return;
+    log.membership.rulingAt(slot).voters.forEach((voter, at) => {
+      const peer = voter.uid === view.selfUid ? undefined : view.peers.ofVoter(voter);
+      const told = heard[at];
+      // A start that this node has not met is judged by its own hello.
+      if (peer === undefined || told === undefined || peer.startId !== told.startId) return;
+      peer.writeNumber = Math.max(peer.writeNumber, told.writeNumber);
+    });
+  }
+
+  /** Who was to gather votes is gone: what only it was told, everybody is. */
+  relayLost(node: NodeId): void {
+    const { admission, slots, turn } = this.parts;
+    for (const slot of slots.undecided()) {
+      if (slot.relay !== node) continue;
+      slot.relay = undefined;
+      slot.isEchoHeld = false;
+      for (const message of recordOf(slot, admission.self.startWrite)) turn.effects.send("others", message);
+    }
+  }
+
   addBatch(id: BatchId, commands: Uint8Array): void {
     const { log, pool, turn } = this.parts;
     if (log.covers(id) || !pool.add(id, commands, turn.nowMs)) return;
     this.recount(batchKeyOf(id));
     this.applyReady();
+  }
+
+  /** Adds a batch of this node's own and sends it to whoever needs it now. */
+  addOwnBatch(id: BatchId, commands: Uint8Array): void {
+    const { slots, turn } = this.parts;
+    this.addBatch(id, commands);
+    const relay = isPassedOn(commands) ? this.relayAt(slots.active) : undefined;
+    const isForRelay = relay !== undefined && relay.uid !== this.parts.view.selfUid;
+    turn.effects.send(isForRelay ? relay.node : "others", { kind: "batch", id, commands });
   }
 
   /** A write that says `proposeBelow` is fsynced. */
@@ -211,16 +247,30 @@ export class Agreement {
   /** The one proposal of this node for the slot; check `canPropose` first. */
   propose(slot: Slot, value: Value): void {
     this.countOwn(slot, value);
-    slot.isRelay = this.relayAt(slot)?.uid === this.parts.view.selfUid;
-    slot.lazyVoteUntilMs = this.parts.turn.nowMs + LAZY_VOTE_MS;
+    slot.isRelay = this.relayAt(slot.slot)?.uid === this.parts.view.selfUid;
+    if (slot.isRelay) this.passOn(value);
+    slot.lazyVoteUntilMs = this.parts.turn.nowMs + this.parts.pace.usualMs;
     this.sendProposal(slot, value);
     this.advance(slot);
+  }
+
+  /** What its origin sent to this node alone. */
+  private passOn(value: Value): void {
+    const { pool, turn, view } = this.parts;
+    for (const id of value.batches) {
+      const batch = id.origin === view.selfUid ? undefined : pool.get(batchKeyOf(id));
+      if (batch === undefined || !isPassedOn(batch.commands)) continue;
+      for (const peer of view.peers.others) {
+        if (peer.uid === id.origin) continue;
+        turn.effects.send(peer.node, { kind: "batch", id, commands: batch.commands });
+      }
+    }
   }
 
   /** Proposes what another one did. */
   private echo(slot: Slot, value: Value): void {
     this.countOwn(slot, value);
-    const relay = this.relayAt(slot);
+    const relay = this.relayAt(slot.slot);
     slot.isRelay = relay?.uid === this.parts.view.selfUid;
     if (relay === undefined || slot.isRelay) this.echoToAll(slot, value);
     else this.echoAround(slot, value, relay);
@@ -252,11 +302,13 @@ export class Agreement {
     slot.times.resendAtMs = Math.min(slot.times.resendAtMs, turn.nowMs + pace.votePatienceMs / 2);
   }
 
-  /** Who gathers the votes of this slot: the convener of a large list, while nobody is missing. */
-  private relayAt(slot: Slot): Voter | undefined {
+  /** Who gathers the votes of this slot: the convener, while nobody is missing or in doubt. */
+  private relayAt(slot: number): Voter | undefined {
     const { log, slots, turn, view } = this.parts;
-    const list = log.membership.rulingAt(slot.slot);
-    if (list.voters.length < RELAY_VOTERS_MIN || !this.areOthersEnough(list, view.peers, turn.nowMs)) return undefined;
+    const list = log.membership.rulingAt(slot);
+    // A voter in doubt votes by the proposals of others alone: it must hear them all.
+    const isNobodyMissing = countCertain(view, slot, turn.nowMs) === list.voters.length;
+    if (list.voters.length < RELAY_VOTERS_MIN || !isNobodyMissing) return undefined;
     const convener = pickConvener(view, slots.active, turn.nowMs);
     return list.voters.find(({ node }) => node === convener);
   }
@@ -377,9 +429,24 @@ export class Agreement {
     this.learnPace(slot, outcome, phase);
     this.parts.turn.effects.decisions.push({ slot: slot.slot, outcome, phase });
     if (slot.isRelay && phase !== "told") {
-      this.parts.turn.effects.send("others", { kind: "decision", slot: slot.slot, outcome });
+      const urgency = this.isAwaitedElsewhere(outcome) ? "now" : "soon";
+      const decision: Message = { kind: "decision", slot: slot.slot, outcome, heard: this.heardAt(slot.slot) };
+      this.parts.turn.effects.send("others", decision, urgency);
     }
     this.applyReady();
+  }
+
+  private heardAt(slot: number): readonly Heard[] {
+    const { log, view } = this.parts;
+    return log.membership.rulingAt(slot).voters.map((voter) => {
+      const { startId, writeNumber } = view.peers.ofVoter(voter) ?? NOTHING_HEARD;
+      return { startId, writeNumber };
+    });
+  }
+
+  /** Whether another node has callers that wait for this slot. */
+  private isAwaitedElsewhere(outcome: Outcome): boolean {
+    return batchesOf(outcome).some(({ origin }) => origin !== this.parts.view.selfUid);
   }
 
   /** Any outcome returns the batches that it does not contain to the unassigned. */

@@ -31,6 +31,8 @@ export interface Send {
   /** A voter, or all others. What is for this node itself has been counted already: only observers see it. */
   readonly to: NodeId | "others";
   readonly message: Message;
+  /** "soon": nobody waits for it, so it leaves with whatever is next, or a little later. */
+  readonly urgency: "now" | "soon";
 }
 
 export interface Apply {
@@ -85,8 +87,8 @@ export class Effects {
   /** The state here is wrong, by the word of a quorum: it must stop, and return only with the state of another. */
   diverged: string | undefined;
 
-  send(to: NodeId | "others", message: Message): void {
-    this.sends.push({ to, message });
+  send(to: NodeId | "others", message: Message, urgency: Send["urgency"] = "now"): void {
+    this.sends.push({ to, message, urgency });
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type Ballot,
   type BatchId,
   type Genesis,
+  type Heard,
   type LogEntry,
   type Message,
   type Outcome,
@@ -72,7 +73,7 @@ function toWire(message: Message): Wire {
     case "ballot":
       return [...ballotToWire(message.ballot), message.writeNumber];
     case "decision":
-      return [TAG.decision, message.slot, choiceToWire(message.outcome)];
+      return [TAG.decision, message.slot, choiceToWire(message.outcome), ...heardToWire(message.heard)];
     case "pull-batches":
       return [TAG.pullBatches, message.ids.map(idParts)];
     case "pull-slots":
@@ -120,7 +121,12 @@ function fromWire(wire: Wire): Message {
     case TAG.state:
       return { kind: "ballot", ballot: ballotFromWire(wire), writeNumber: count(wire[4]) };
     case TAG.decision:
-      return { kind: "decision", slot: count(wire[1]), outcome: outcomeFromWire(wire[2]) };
+      return {
+        kind: "decision",
+        slot: count(wire[1]),
+        outcome: outcomeFromWire(wire[2]),
+        ...(wire[3] === undefined ? {} : { heard: list(wire[3]).map(heardFromWire) }),
+      };
     case TAG.pullBatches:
       return { kind: "pull-batches", ids: list(wire[1]).map((id) => idFrom(list(id), 0)) };
     case TAG.pullSlots:
@@ -261,6 +267,15 @@ export function idParts(id: BatchId): Wire {
 
 export function idFrom(wire: Wire, at: number): BatchId {
   return { origin: text(wire[at]) as NodeUid, incarnation: count(wire[at + 1]), sequence: count(wire[at + 2]) };
+}
+
+function heardToWire(heard: readonly Heard[] | undefined): Wire {
+  return heard === undefined ? [] : [heard.map(({ startId, writeNumber }) => [startId, writeNumber])];
+}
+
+function heardFromWire(wire: unknown): Heard {
+  const [startId, writeNumber] = list(wire);
+  return { startId: text(startId), writeNumber: count(writeNumber) };
 }
 
 function list(wire: unknown): Wire {

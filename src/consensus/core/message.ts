@@ -44,15 +44,22 @@ export interface LogEntry {
   readonly contents: readonly (Uint8Array | undefined)[];
 }
 
+/** The last durable write that somebody heard of, and the start that made it; nothing is known where it is "". */
+export interface Heard {
+  readonly startId: string;
+  readonly writeNumber: number;
+}
+
 export type Message =
-  /** Content, sent by the origin to every voter as soon as the batch closes. */
+  /** Content, sent by the origin as soon as the batch closes: to every voter, or to the one that passes it on. */
   | { readonly kind: "batch"; readonly id: BatchId; readonly commands: Uint8Array }
   /** At most one per node and slot, for ever. Not fsynced. */
   | { readonly kind: "proposal"; readonly slot: number; readonly value: Value }
   /** At most one per node, slot and phase, for ever; durable before it is sent or counted. */
   | { readonly kind: "ballot"; readonly ballot: Ballot; readonly writeNumber: number }
   /** Answer to anything about a slot that is decided. */
-  | { readonly kind: "decision"; readonly slot: number; readonly outcome: Outcome }
+  /** `heard`, from who gathered the votes: what it knows of each voter, in the order of their list. */
+  | { readonly kind: "decision"; readonly slot: number; readonly outcome: Outcome; readonly heard?: readonly Heard[] }
   | { readonly kind: "pull-batches"; readonly ids: readonly BatchId[] }
   /** Asks for whatever the receiver has of these undecided slots. */
   | { readonly kind: "pull-slots"; readonly slots: readonly number[] }

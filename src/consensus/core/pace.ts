@@ -5,6 +5,9 @@ import type { Random } from "../../base/random.ts";
 
 const PATIENCE_MS_MIN = 10;
 const PATIENCE_MS_MAX = 1_000;
+/** Shorter than anybody's patience. */
+const USUAL_MS_MIN = 4;
+const USUAL_MS_MAX = 20;
 const BACKOFF_MS_BASE = 10;
 const BACKOFF_MS_MAX = 1_000;
 /** Slot durations that p99 looks back on. */
@@ -36,6 +39,11 @@ export class Pace {
   /** How long phase 0 of a slot may take before this node votes `?`. */
   get votePatienceMs(): number {
     return this.patience;
+  }
+
+  /** How long a slot takes as a rule at most: what did not come by then may not come at all. */
+  get usualMs(): number {
+    return Math.min(USUAL_MS_MAX, Math.max(USUAL_MS_MIN, this.patience / 4));
   }
 
   /** How long a batch may stay unassigned before this node proposes it itself. */

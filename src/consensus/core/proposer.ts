@@ -140,6 +140,14 @@ export class Proposer {
     this.proposeNext();
   }
 
+  /** A peer is gone, perhaps the one that was to pass them on. */
+  resendOwnBatches(): void {
+    const { pool, turn, view } = this.parts;
+    for (const { id, commands } of pool.unassignedBatches()) {
+      if (id.origin === view.selfUid) turn.effects.send("others", { kind: "batch", id, commands });
+    }
+  }
+
   private resendBatches(): void {
     const { pool, turn } = this.parts;
     if (turn.nowMs < this.batchResendAtMs) return;

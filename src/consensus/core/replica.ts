@@ -229,8 +229,7 @@ export class Replica {
         this.turn.written(event.ticket, event.writeNumber);
         break;
       case "batch":
-        this.agreement.addBatch(event.id, event.commands);
-        this.send("others", { kind: "batch", id: event.id, commands: event.commands });
+        this.agreement.addOwnBatch(event.id, event.commands);
         break;
       case "read":
         this.startReadRound();
@@ -289,6 +288,8 @@ export class Replica {
     if (state === "down") {
       this.admission.forget(node);
       this.syncPeers();
+      this.proposer.resendOwnBatches();
+      this.agreement.relayLost(node);
       return;
     }
     peer.heardMs = this.turn.nowMs;
@@ -381,6 +382,7 @@ export class Replica {
         return;
       }
       case "decision":
+        agreement.noteHeard(message);
         agreement.onDecision(message.slot, message.outcome);
         return;
       case "pull-batches":
