@@ -156,6 +156,8 @@ export interface Jobs {
   list(query: JobPageQuery, options?: CallOptions): Promise<{
     readonly jobs: readonly JobListed[];
     readonly more: boolean;
+    /** Where to go on; with a filter it may be after a job that is not among these. */
+    readonly next?: JobId;
   }>;
   /** In order, from after `afterSeq` on; at most `limit`, 1 to 1,000. */
   events(job: JobId, query: { readonly afterSeq?: number; readonly limit?: number }, options?: CallOptions): Promise<{

@@ -23,7 +23,7 @@ export interface ToolChange {
 
 /** What the owner of a job adds to it in one transaction. */
 export interface AppendBatch {
-  /** 64 at most; none when only rows change. */
+  /** 64 at most, see PAGE_EVENTS_MAX; none when only rows change. */
   readonly events: readonly JobEvent[];
   /** Wall time of the proposer; for people. */
   readonly atMs: number;
@@ -45,7 +45,13 @@ export interface AppendPlace {
 }
 
 export type BatchResult =
-  | { readonly kind: "appended"; readonly head: JobHead; readonly then: readonly Op[] }
+  | {
+    readonly kind: "appended";
+    readonly head: JobHead;
+    /** The events, as stored. */
+    readonly log: readonly Uint8Array[];
+    readonly then: readonly Op[];
+  }
   | { readonly kind: "too-large"; readonly reason: string; readonly limit: number; readonly actual: number };
 
 export function applyBatch({ ref, head, epoch }: AppendPlace, batch: AppendBatch): BatchResult {
@@ -72,7 +78,7 @@ export function applyBatch({ ref, head, epoch }: AppendPlace, batch: AppendBatch
   for (const timer of timersCleared) then.push({ kind: "delete", key: timerKey(ref, timer) });
   for (const { call, ...timer } of timersSet) then.push({ kind: "put", key: timerKey(ref, timer), value: { call } });
   then.push(...also);
-  return { kind: "appended", head: next, then };
+  return { kind: "appended", head: next, log: page.events, then };
 }
 
 function timerKey(ref: JobRef, { dueMs, name }: TimerName): Op["key"] {

@@ -6,7 +6,7 @@
 import type { KvEntry, TxnResult } from "../../../kvstore/core/schema.ts";
 import type { JobView, Transition, Verdict } from "../../ports.ts";
 import { isSameLink } from "../log/chain.ts";
-import { parseInboxCount, parseJobHead, parseJobRow } from "../rows.ts";
+import { parseInboxCount, parseJobHead, parseJobRow, type JobHead, type JobRow } from "../rows.ts";
 import { inboxCountKey, rowKey } from "./job-keys.ts";
 
 /** The job after a transition that was applied at this revision. */
@@ -22,13 +22,24 @@ export function judgeCommit(transition: Transition, { succeeded, revision, resul
   const [row, head, count] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
   const { next } = transition;
   if (row === undefined || head === undefined) return { kind: "fenced" };
-  const found = parseJobHead(head.value);
-  if (found.run === next.head.run && isSameLink(found.link, next.head.link) && found.folded === next.head.folded) {
-    return { kind: "applied", view: viewOf(next, row, head, count) };
+  if (isHeadOf(next, parseJobHead(head.value))) {
+    const view = viewOf(next, row, head, count);
+    // Applied, but meanwhile the job was taken from this owner.
+    return isOwnedAs(next.row, view.row) ? { kind: "applied", view } : { kind: "fenced" };
   }
   if (row.modRevision !== next.rowRevision) return { kind: "fenced" };
   if (head.modRevision !== next.headRevision) return { kind: "corrupt" };
   return { kind: hasInboxMoved(transition, count) ? "inbox-not-empty" : "contended" };
+}
+
+/** `folded` tells apart what appends no event. */
+function isHeadOf({ head }: JobView, found: JobHead): boolean {
+  return found.run === head.run && isSameLink(found.link, head.link) && found.folded === head.folded;
+}
+
+/** Whoever gives the job away by a transition does not mind who has it then. */
+function isOwnedAs(wanted: JobRow, found: JobRow): boolean {
+  return wanted.owner === undefined || (found.owner !== undefined && found.epoch === wanted.epoch);
 }
 
 function viewOf(next: JobView, row: KvEntry, head: KvEntry, count: KvEntry | undefined): JobView {

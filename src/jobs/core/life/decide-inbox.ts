@@ -10,7 +10,8 @@ import type { Op, Txn } from "../../../kvstore/core/schema.ts";
 import type { JobView } from "../../ports.ts";
 import { INBOX_UNREAD_MAX, wakeOf, type InboxEntry } from "../flow/inbox-entry.ts";
 import type { JobRow, Waiting } from "../rows.ts";
-import { queueRowOf, refuse, type Refused } from "./decide.ts";
+import { refuse, type Refused } from "./decide.ts";
+import { queueRowOf } from "./hand-back.ts";
 import { hasEnded } from "./job-life.ts";
 import { headKey, inboxCountKey, inboxKey, queueKey, rowKey } from "./job-keys.ts";
 
@@ -75,7 +76,7 @@ function wake({ ref, row }: InboxView, atMs: number): readonly Op[] {
   const next: JobRow = { ...rest, status: "pending", sinceMs: atMs };
   return [
     { kind: "put", key: rowKey(ref), value: next },
-    { kind: "put", key: queueKey(ref), value: queueRowOf(next, atMs) },
+    { kind: "put", key: queueKey(ref), value: queueRowOf(next) },
   ];
 }
 

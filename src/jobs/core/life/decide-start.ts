@@ -15,7 +15,8 @@ import {
   type JobHead, type JobRow, type JobSpec, type QueueClass, type StartRow,
 } from "../rows.ts";
 import { applyBatch } from "./append-batch.ts";
-import { refuse, queueRowOf, type Refused } from "./decide.ts";
+import { refuse, type Refused } from "./decide.ts";
+import { queueRowOf } from "./hand-back.ts";
 import { headKey, ownedKey, queueKey, rowKey, specKey } from "./job-keys.ts";
 
 export interface StartContext {
@@ -38,8 +39,13 @@ export interface StartContext {
 
 const FIRST_RUN = 1;
 
+export interface Start extends Transition {
+  /** The events, as stored. */
+  readonly log: readonly Uint8Array[];
+}
+
 /** The job as one transaction, which is refused when its id or its start key is taken, or its pin is gone. */
-export function decideStart(start: StartContext): Transition | Refused {
+export function decideStart(start: StartContext): Start | Refused {
   const ref = refOf(start.job);
   const { spec, row } = rowsOf(start);
   const created: JobEvent = {
@@ -51,9 +57,10 @@ export function decideStart(start: StartContext): Transition | Refused {
   };
   const appended = applyBatch({ ref, head: empty, epoch: row.epoch }, { events, atMs: start.atMs });
   if (appended.kind === "too-large") return refuse("E_TOO_LARGE", appended.reason);
+  const { head, log } = appended;
   const { compare, then, read } = startKeyParts(start);
   const place: Op = start.claim === undefined
-    ? { kind: "put", key: queueKey(ref), value: queueRowOf(row, start.atMs) }
+    ? { kind: "put", key: queueKey(ref), value: queueRowOf(row) }
     : { kind: "put", key: ownedKey(start.claim.node, ref), value: { epoch: row.epoch } };
   return {
     kind: "transition",
@@ -78,15 +85,16 @@ export function decideStart(start: StartContext): Transition | Refused {
         ...read,
       ],
     },
-    next: { ref, row, rowRevision: 0, head: appended.head, headRevision: 0, spec, inbox: { last: 0, revision: 0 } },
+    next: { ref, row, rowRevision: 0, head, headRevision: 0, spec, inbox: { last: 0, revision: 0 } },
     events,
+    log,
   };
 }
 
 export type StartVerdict =
   | { readonly kind: "started"; readonly view: JobView }
-  /** The key was used, for this job; or the id was. With the same input it is the same start. */
-  | { readonly kind: "taken"; readonly by: "key" | "id"; readonly job: JobId; readonly inputDigest: Digest }
+  /** The key was used, for this job; or the id was. `isSame`: for the same agent with the same input. */
+  | { readonly kind: "taken"; readonly by: "key" | "id"; readonly job: JobId; readonly isSame: boolean }
   | { readonly kind: "pin-gone" };
 
 /** @throws AetherError E_DATA_CORRUPT */
@@ -97,10 +105,12 @@ export function judgeStart({ next }: Transition, { succeeded, revision, results 
     const { uid, inputDigest } = parseJobSpec(spec.value);
     // An earlier copy of this very transaction was applied.
     if (uid === next.spec.uid) return { kind: "started", view: startedBefore(next, row, head) };
-    if (start === undefined) return { kind: "taken", by: "id", job: next.ref.job, inputDigest };
+    const isSame = inputDigest === next.spec.inputDigest && parseJobRow(row.value).agent === next.row.agent;
+    if (start === undefined) return { kind: "taken", by: "id", job: next.ref.job, isSame };
   }
   if (start === undefined) return { kind: "pin-gone" };
-  return { kind: "taken", by: "key", ...parseStartRow(start.value) };
+  const { job, inputDigest } = parseStartRow(start.value);
+  return { kind: "taken", by: "key", job, isSame: inputDigest === next.spec.inputDigest };
 }
 
 function startedBefore(next: JobView, row: KvEntry, head: KvEntry): JobView {

@@ -17,8 +17,9 @@ import type { Decision, JobView, Transition } from "../../ports.ts";
 import type { JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
 import { digestOfPlain } from "../plain-digest.ts";
-import type { JobHead, JobResult, JobRow, JobStatus, QueueRow, Waiting } from "../rows.ts";
+import type { JobHead, JobResult, JobRow, JobStatus, Waiting } from "../rows.ts";
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
+import { queueRowOf } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
 import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, rowKey } from "./job-keys.ts";
 
@@ -32,47 +33,34 @@ export type Refused = Exclude<Decision, Transition>;
 export interface Claim {
   readonly life: NodeLife;
   readonly atMs: number;
-  /**
-   * The owner is taken to be dead: its beat row at the revision at which it stood still, 0 when it has none. Absent for
-   * a job that waits in the queue, and for one that an earlier life of this very node had.
-   */
-  readonly takeOver?: { readonly beatRevision: number };
 }
 
 /**
- * The job is this node's: the epoch goes up by one, so that an earlier owner is refused from now on. A job whose log
- * stood still at five claims in a row becomes `waiting: stuck` instead; `next.row` says which of the two it is.
+ * The job, which waits in the queue, is this node's: the epoch goes up by one, so that an earlier owner is refused from
+ * now on. A job whose log stood still at five claims in a row becomes `waiting: stuck` instead; `next.row` says which
+ * of the two it is.
  */
-export function decideClaim(view: JobView, { life, atMs, takeOver }: Claim): Decision {
+export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
   const { ref, row, head } = view;
   const claims = head.seq === row.claims.atSeq ? row.claims.count + 1 : 1;
   const isStuck = claims > CLAIMS_WITHOUT_PROGRESS_MAX;
-  const step = isStuck ? "stick" : row.status === "running" ? "take-over" : "claim";
-  const refused = refuseStep(view, step) ?? refuseTakeOver(row, life, takeOver);
+  const refused = refuseStep(view, isStuck ? "stick" : "claim");
   if (refused !== undefined) return refused;
-
-  const { owner: before, waiting: _, ...rest } = row;
   const epoch = row.epoch + 1;
   const event: JobEvent = isStuck
     ? { type: "job.waiting", reason: "stuck", on: [] }
     : { type: "job.claimed", node: life.node, incarnation: life.incarnation };
-  const leave: Op = before === undefined
-    ? { kind: "delete", key: queueKey(ref) }
-    : { kind: "delete", key: ownedKey(before.node, ref) };
-  const enter: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
-  const beat: readonly Compare[] = before === undefined || takeOver === undefined
-    ? []
-    : [unchanged(formatKey({ kind: "job-beat", node: before.node }), takeOver.beatRevision)];
+  const owned: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
   return transition(view, { events: [event], atMs }, {
     row: {
-      ...rest,
+      ...row,
       epoch,
       claims: { atSeq: head.seq + 1, count: claims },
       sinceMs: atMs,
       ...(isStuck ? { status: "waiting", waiting: { reason: "stuck", on: [] } } : { status: "running", owner: life }),
     },
-    then: [leave, ...enter],
-    compare: beat,
+    then: [{ kind: "delete", key: queueKey(ref) }, ...owned],
+    compare: [],
   });
 }
 
@@ -108,7 +96,7 @@ export function decideRelease(view: JobView, batch: AppendBatch): Decision {
   const next: JobRow = { ...rest, status: "pending", sinceMs: batch.atMs };
   return transition(view, { ...batch, events: [...batch.events, { type: "job.released" }] }, {
     row: next,
-    then: [...disown(owner, view), { kind: "put", key: queueKey(ref), value: queueRowOf(next, row.createdMs) }],
+    then: [...disown(owner, view), { kind: "put", key: queueKey(ref), value: queueRowOf(next) }],
     compare: [],
   });
 }
@@ -142,11 +130,6 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
   const room = Math.max(0, TXN_OPS_MAX - txn.then.length - txn.else.length);
   const swept = unread.slice(0, room).map((n): Op => ({ kind: "delete", key: inboxKey(ref, n) }));
   return { ...decision, txn: { ...txn, then: [...txn.then, ...swept] } };
-}
-
-/** A job that waits for a node, as the queue has it. */
-export function queueRowOf({ agent, tenant, queueClass, priority }: JobRow, sinceMs: number): QueueRow {
-  return { agent, tenant, queueClass, priority, sinceMs };
 }
 
 export function refuse(code: ErrorCode, reason: string, details?: ErrorDetails): Refused {
@@ -207,19 +190,6 @@ function endStatus({ kind }: JobResult): JobStatus {
 function refuseStep({ row }: JobView, step: JobStep): Refused | undefined {
   if (NEXT[row.status][step] !== "refuse") return undefined;
   return refuse("E_CONFLICT", `a job that is ${row.status} cannot ${step}`, { status: row.status, step });
-}
-
-function refuseTakeOver(row: JobRow, life: NodeLife, takeOver: Claim["takeOver"]): Refused | undefined {
-  const { owner } = row;
-  if (owner === undefined) return undefined;
-  if (isSameLife(owner, life)) return refuse("E_CONFLICT", "this node owns the job already");
-  const isOwnPast = owner.node === life.node && owner.uid === life.uid && owner.incarnation < life.incarnation;
-  if (isOwnPast || takeOver !== undefined) return undefined;
-  return refuse("E_CONFLICT", `node ${owner.node} owns the job`, { owner: owner.node });
-}
-
-function isSameLife(a: NodeLife, b: NodeLife): boolean {
-  return a.node === b.node && a.uid === b.uid && a.incarnation === b.incarnation;
 }
 
 function refuseLength({ seq, bytes }: JobHead): Refused | undefined {

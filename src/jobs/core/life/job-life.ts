@@ -3,7 +3,7 @@
 import type { JobStatus } from "../rows.ts";
 
 export const JOB_STEPS = [
-  "start", "claim", "take-over", "stick", "append", "wait", "wake", "release", "finish",
+  "start", "claim", "stick", "append", "wait", "wake", "release", "hand-back", "finish",
 ] as const;
 export type JobStep = (typeof JOB_STEPS)[number];
 
@@ -13,8 +13,8 @@ export type StepResult = JobStatus | "ended" | "refuse";
 type Steps = Readonly<Record<JobStep, StepResult>>;
 
 const REFUSED = {
-  "start": "refuse", "claim": "refuse", "take-over": "refuse", "stick": "refuse", "append": "refuse", "wait": "refuse",
-  "wake": "refuse", "release": "refuse", "finish": "refuse",
+  "start": "refuse", "claim": "refuse", "stick": "refuse", "append": "refuse", "wait": "refuse", "wake": "refuse",
+  "release": "refuse", "hand-back": "refuse", "finish": "refuse",
 } as const satisfies Steps;
 
 export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
@@ -22,11 +22,10 @@ export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
   pending: { ...REFUSED, claim: "running", stick: "waiting" },
   running: {
     ...REFUSED,
-    "take-over": "running",
-    "stick": "waiting",
     "append": "running",
     "wait": "waiting",
     "release": "pending",
+    "hand-back": "pending",
     "finish": "ended",
   },
   waiting: { ...REFUSED, wake: "pending" },

@@ -8,8 +8,8 @@ import { nextLink } from "./chain.ts";
 import { encodeEvent, type EventOrigin, type JobEvent } from "./event.ts";
 import { readEvent } from "./upcast.ts";
 
-/** Events of one append. Readers count on it to find the page that an event is in. */
-export const PAGE_EVENTS_MAX = 64;
+/** Events of one append: 64 of code, and one that ends a phase. Readers find the page of an event by it. */
+export const PAGE_EVENTS_MAX = 65;
 /** Of one append: the value of one row is 512 KiB at most, keys and heads of lists included. */
 export const PAGE_EVENT_BYTES_MAX = 480 * KiB;
 /** Of one run of a job: what is longer takes too long to replay. */

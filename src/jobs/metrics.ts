@@ -1,0 +1,28 @@
+// Owns: the metrics of this area.
+import type { Counter, Histogram, Telemetry } from "../env/telemetry.ts";
+
+export interface JobsMetrics {
+  readonly started: Counter;
+  readonly transitions: Counter;
+  readonly commitSeconds: Histogram;
+}
+
+export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
+  return {
+    started: telemetry.counter({
+      name: "aether_jobs_started_total",
+      help: "Jobs that were started through this node.",
+    }),
+    transitions: telemetry.counter({
+      name: "aether_job_transitions_total",
+      help: "Transitions of jobs that this node proposed, by what became of them: applied, fenced, inbox-not-empty, " +
+        "contended or corrupt.",
+      labels: ["result"],
+    }),
+    commitSeconds: telemetry.histogram({
+      name: "aether_job_commit_duration_seconds",
+      help: "Time from proposing a transition of a job to knowing what became of it.",
+      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    }),
+  };
+}

@@ -1,0 +1,195 @@
+// Owns: starting jobs: once for each key and id, whatever becomes of the answers, and here at once when there is room.
+// Does not own: the transaction (core/life/decide-start.ts), which pin an agent has (pins.ts), running it (runner.ts).
+import { sha256 } from "../base/digest.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
+import type { Digest, JobId } from "../base/ids.ts";
+import { KiB } from "../base/units.ts";
+import type { NodeLife } from "../cluster/core/rows.ts";
+import { storable } from "../cluster/core/plain-value.ts";
+import type { CallOptions, Env } from "../env/env.ts";
+import type { TxnResult } from "../kvstore/core/schema.ts";
+import type { Kv, StoreQuota } from "../kvstore/kv.ts";
+import { plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
+import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
+import { rowKey } from "./core/life/job-keys.ts";
+import { decideStart, judgeStart, type Start, type StartVerdict } from "./core/life/decide-start.ts";
+import { digestOfPlain } from "./core/plain-digest.ts";
+import { parseJobRow } from "./core/rows.ts";
+import type { JobsConfig } from "./config.ts";
+import { unknownJob } from "./job-store.ts";
+import type { JobsMetrics } from "./metrics.ts";
+import type { Caller, LoadedJob, StartedJob, StartJob } from "./ports.ts";
+
+/** This node, which may run a job at once that is started through it. */
+export interface StartsHere {
+  /** Keeps a place for the job; undefined when there is none, or others are before it. */
+  reserve(job: JobId): NodeLife | undefined;
+  /** The job is this node's. */
+  run(job: LoadedJob): void;
+  /** It is not, or not known to be. */
+  giveUp(job: JobId): void;
+}
+
+export interface StartJobsPorts {
+  readonly kv: Pick<Kv, "get" | "transact"> & Pick<StoreQuota, "usage">;
+  readonly pins: { resolve(agent: string, options?: CallOptions & { readonly isGone?: Digest }): Promise<Digest> };
+  /** Jobs in the queue, as this node sees it. */
+  readonly queued: () => number;
+  readonly here?: StartsHere;
+  readonly metrics: Pick<JobsMetrics, "started">;
+}
+
+export const JOB_INPUT_BYTES_MAX = 256 * KiB;
+export const JOB_ATTRIBUTES_MAX = 16;
+/** Of names and values of attributes. */
+export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;
+/** Of one start whose outcome is not known; then its caller is told so. */
+const PROPOSALS_MAX = 3;
+/** Pins that were collected just before the job began. */
+const PINS_MAX = 3;
+
+export class StartJobs {
+  private readonly env: Pick<Env, "clock" | "random">;
+  private readonly ports: StartJobsPorts;
+  private readonly config: Pick<JobsConfig, "pendingMax">;
+
+  constructor(
+    env: Pick<Env, "clock" | "random">,
+    ports: StartJobsPorts,
+    config: Pick<JobsConfig, "pendingMax">,
+  ) {
+    this.env = env;
+    this.ports = ports;
+    this.config = config;
+  }
+
+  async start(start: StartJob, caller: Caller, options: CallOptions = {}): Promise<StartedJob> {
+    const input = plainInput(start);
+    checkAttributes(start.attributes ?? {});
+    if (start.maxDurationMs !== undefined) {
+      throw new AetherError("E_INVALID", "the job was not started: a longest duration cannot be set yet; leave it out");
+    }
+    this.checkRoom();
+    let isGone: Digest | undefined;
+    for (let attempt = 1; attempt <= PINS_MAX; attempt++) {
+      const pin = await this.ports.pins.resolve(start.agent, { ...options, ...(isGone !== undefined && { isGone }) });
+      const started = await this.startPinned({ ...start, input }, caller, pin, options);
+      if (started !== undefined) return started;
+      isGone = pin;
+    }
+    throw new AetherError("E_UNAVAILABLE", `the job of agent "${start.agent}" was not started, because what it runs ` +
+      "was removed again and again: start it again");
+  }
+
+  /** Undefined when the pin is not there any more. */
+  private async startPinned(
+    start: StartJob,
+    { tenant }: Caller,
+    pin: Digest,
+    options: CallOptions,
+  ): Promise<StartedJob | undefined> {
+    const { clock, random } = this.env;
+    const atMs = clock.wallMs();
+    const job = start.id ?? drawJobId(atMs, random);
+    const claim = this.ports.here?.reserve(job);
+    let isRun = false;
+    try {
+      const decision = decideStart({
+        job,
+        uid: drawUid(random) as JobUid,
+        agent: start.agent,
+        tenant,
+        pin,
+        input: start.input,
+        inputDigest: digestOfPlain(start.input),
+        ...(start.idempotencyKey !== undefined && { startKey: sha256(start.idempotencyKey) }),
+        queueClass: start.queueClass ?? "default",
+        priority: start.priority ?? 0,
+        attributes: start.attributes ?? {},
+        atMs,
+        ...(claim !== undefined && { claim }),
+      });
+      if (decision.kind === "refused") {
+        throw new AetherError(decision.code, `the job was not started: ${decision.reason}`);
+      }
+      const verdict = judgeStart(decision, await this.propose(decision, options));
+      if (verdict.kind === "pin-gone") return undefined;
+      if (verdict.kind === "taken") return await this.answerTaken(start, verdict, options);
+      this.ports.metrics.started.add(1);
+      const { view } = verdict;
+      if (claim !== undefined && view.row.status === "running" && view.row.epoch === 1) {
+        isRun = true;
+        this.ports.here?.run({ view, log: decision.log, tools: [] });
+      }
+      return { job, status: view.row.status, isNew: true };
+    } finally {
+      if (claim !== undefined && !isRun) this.ports.here?.giveUp(job);
+    }
+  }
+
+  /** The same again while its outcome is unknown: it happens once or not at all. */
+  private async propose({ txn }: Start, options: CallOptions): Promise<TxnResult> {
+    for (let proposal = 1; ; proposal++) {
+      try {
+        return await this.ports.kv.transact(txn, options);
+      } catch (thrown) {
+        const error = toAetherError(thrown);
+        // Once one of them is unknown, so is what becomes of all.
+        const mayRepeat = error.outcome === "unknown" && proposal < PROPOSALS_MAX && options.signal?.aborted !== true;
+        if (!mayRepeat) throw proposal === 1 ? error : unknownStart(error);
+      }
+    }
+  }
+
+  private async answerTaken(
+    { agent }: StartJob,
+    { by, job, isSame }: Extract<StartVerdict, { readonly kind: "taken" }>,
+    options: CallOptions,
+  ): Promise<StartedJob> {
+    if (!isSame) {
+      const what = by === "key" ? "its idempotency key was used" : `there is a job "${job}"`;
+      const message = `the job of agent "${agent}" was not started: ${what} for another input; use another ${by}`;
+      throw new AetherError("E_CONFLICT", message, { details: { job } });
+    }
+    const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
+    if (entry === undefined) throw unknownJob(job);
+    return { job, status: parseJobRow(entry.value).status, isNew: false };
+  }
+
+  /** New work is refused before the store is full, so that what is under way can end. */
+  private checkRoom(): void {
+    const { liveBytes, quotaBytes } = this.ports.kv.usage();
+    if (liveBytes >= quotaBytes) {
+      throw new AetherError("E_QUOTA", "the job was not started: the store is full; raise its quota, or delete data", {
+        details: { limit: quotaBytes, actual: liveBytes },
+      });
+    }
+    const queued = this.ports.queued();
+    const limit = this.config.pendingMax;
+    if (queued < limit) return;
+    const message = `the job was not started: ${queued} jobs wait for a node; start it later, or add nodes`;
+    throw new AetherError("E_OVERLOADED", message, { details: { limit, actual: queued } });
+  }
+}
+
+function plainInput({ input, agent }: StartJob): unknown {
+  const plain = toPlain(input, JOB_INPUT_BYTES_MAX);
+  if (plain.kind !== "plain") throw plainRefusalError(`the job of agent "${agent}" was not started`, plain);
+  return storable(plain.value);
+}
+
+function checkAttributes(attributes: Readonly<Record<string, string>>): void {
+  const entries = Object.entries(attributes);
+  const limit = JOB_ATTRIBUTES_MAX;
+  const charactersMax = JOB_ATTRIBUTE_CHARACTERS_MAX;
+  const isFine = entries.length <= limit &&
+    entries.every(([name, value]) => name.length <= charactersMax && value.length <= charactersMax);
+  if (isFine) return;
+  throw new AetherError("E_TOO_LARGE", `the job was not started: it may have ${limit} attributes, with names and ` +
+    `values of ${charactersMax} characters`, { details: { limit, actual: entries.length, charactersMax } });
+}
+
+function unknownStart(cause: AetherError): AetherError {
+  const message = "it is not known whether the job was started: start it again with the same idempotency key";
+  return new AetherError("E_TIMEOUT", message, { cause });
+}
