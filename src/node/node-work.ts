@@ -77,7 +77,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const cluster = new ClusterServices(env, { kv, messaging, group, calls, onFatal }, { ...self, ...group.origin });
   const services = {
-    kv: openKvService(kv),
+    kv: openKvService({ kv, clock: env.clock, publisher: cluster.topics.publisher }),
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),
     topics: openTopicService(cluster.topics.publisher),
   };

@@ -10,11 +10,12 @@ export {
   type SliceLog, type Uses,
 } from "./slice.ts";
 export type {
-  LeaseOptions, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp, SliceOpResult, SlicePage,
-  SliceTxn, SliceTxnResult, StateCallOptions, StateReadOptions, StateWriteOptions,
+  LeaseOptions, SliceChange, SliceChanges, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp,
+  SliceOpResult, SlicePage, SlicePutOptions, SliceTxn, SliceTxnResult, SliceWatchQuery, StateCallOptions,
+  StateReadOptions, StateWriteOptions,
 } from "./slice-state.ts";
 export type { ScheduleDefinition } from "./schedule.ts";
-export { defineTopic, type Topic, type TopicOptions } from "./topic.ts";
+export { defineTopic, messageOf, type Topic, type TopicMessage, type TopicOptions } from "./topic.ts";
 export { defineAgent, type Agent, type AgentDefinition } from "./agent.ts";
 export {
   defineTool, notDone,

@@ -1,5 +1,7 @@
 // Owns: what a handler has for state that outlives its instance: a part of the store, and leases. Types only.
 
+import type { TopicMessage } from "./topic.ts";
+
 /** One entry of a slice's part of the store. */
 export interface SliceEntry {
   /** Relative: without the slice's own prefix. */
@@ -27,6 +29,33 @@ export interface StateReadOptions extends StateCallOptions {
 export interface StateWriteOptions extends StateCallOptions {
   /** Write only if this is the entry's `modRevision`, 0 for one that does not exist. `E_CONFLICT` otherwise. */
   readonly ifRevision?: number;
+}
+
+export interface SlicePutOptions extends StateWriteOptions {
+  /**
+   * Puts the entry only while this lease is held (`E_FENCED` otherwise), and attaches it: it is deleted when the lease
+   * ends, however that comes about.
+   */
+  readonly lease?: SliceLease;
+}
+
+export interface SliceWatchQuery {
+  /** Of relative keys; default all of the slice. */
+  readonly prefix?: string;
+  /** The first revision wanted: one more than the last that was seen. Default: what comes after now. */
+  readonly fromRevision?: number;
+  /** Ends the sequence. */
+  readonly signal?: AbortSignal;
+}
+
+export type SliceChange =
+  | { readonly kind: "put"; readonly entry: SliceEntry }
+  | { readonly kind: "delete"; readonly key: string };
+
+/** What one transaction changed, in its order. */
+export interface SliceChanges {
+  readonly revision: number;
+  readonly changes: readonly SliceChange[];
 }
 
 export interface SliceListQuery {
@@ -68,6 +97,11 @@ export interface SliceTxn {
   readonly compare: readonly SliceCompare[];
   readonly then: readonly SliceOp[];
   readonly else?: readonly SliceOp[];
+  /**
+   * Made with `messageOf`: published if `then` happens, and only then; all in the same transaction. `else` may only get
+   * then. Each slice that handles a topic takes one of the 128 operations for each message.
+   */
+  readonly publish?: readonly TopicMessage[];
 }
 
 export type SliceOpResult =
@@ -90,12 +124,19 @@ export interface SliceTxnResult {
 export interface SliceKv {
   get(key: string, options?: StateReadOptions): Promise<SliceEntry | undefined>;
   list(query?: SliceListQuery, options?: StateReadOptions): Promise<SlicePage>;
-  put(key: string, value: unknown, options?: StateWriteOptions): Promise<{ readonly revision: number }>;
+  put(key: string, value: unknown, options?: SlicePutOptions): Promise<{ readonly revision: number }>;
   delete(
     key: string,
     options?: StateWriteOptions,
   ): Promise<{ readonly revision: number; readonly deleted: boolean }>;
   transact(txn: SliceTxn, options?: StateCallOptions): Promise<SliceTxnResult>;
+  /**
+   * What changes from now on, or from `fromRevision` on: ordered, each transaction once and whole. The sequence ends
+   * with the handler or the hook it was begun in; what `start` begins ends with the instance. It is asked for as it is
+   * read, so a slow reader holds up nobody; one that is behind by more than the store remembers gets `E_COMPACTED`:
+   * list, and watch from the listing's revision + 1. After any other error go on from the last revision + 1.
+   */
+  watch(query?: SliceWatchQuery): AsyncIterable<SliceChanges>;
 }
 
 export interface LeaseOptions extends StateCallOptions {
@@ -113,6 +154,7 @@ export interface LeaseOptions extends StateCallOptions {
  * handler ends with that handler; what is taken in `start`, with the instance.
  */
 export interface SliceLease {
+  readonly name: string;
   /** Grows with every holder. Give it to whatever you write to outside of the store, and refuse lower ones there. */
   readonly token: number;
   /** Aborts as soon as the lease may have ended, with the reason. Stop then: somebody else may have begun. */

@@ -17,6 +17,27 @@ export interface Topic<N extends string = string, P extends z.ZodType = z.ZodTyp
   key?(payload: z.output<P>): string;
 }
 
+/** A topic with what is said about it: what a transaction publishes. Made by `messageOf`. */
+export interface TopicMessage {
+  readonly topic: Topic;
+  readonly payload: unknown;
+}
+
+/**
+ * A message for `publish` of a transaction: it is published exactly if all of its `compare` hold.
+ * @example
+ * await ctx.kv.transact({
+ *   compare: [{ key: "orders/7", target: "exists", op: "=", value: false }],
+ *   then: [{ kind: "put", key: "orders/7", value: order }],
+ *   publish: [messageOf(orderPlaced, { order: "7", cents: 900 })],
+ * });
+ */
+export function messageOf<P extends z.ZodType>(
+  topic: Topic<string, P>, payload: NoInfer<z.input<P>>,
+): TopicMessage {
+  return { topic, payload };
+}
+
 /** Topics that one slice handles. */
 export const TOPICS_MAX = 16;
 

@@ -13,8 +13,11 @@ import { NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slic
 async function openStore(): Promise<{ readonly local: LocalKv; readonly services: SliceServices }> {
   const local = await createLocalKv();
   onTestFinished(() => local.close());
-  const lease = openLeaseService({ kv: local.kv, clock: createRealClock(), node: parseNodeId("n1") });
-  return { local, services: { kv: openKvService(local.kv), lease } };
+  const { kv } = local;
+  const clock = createRealClock();
+  const publisher = { parts: () => ({ compare: [], then: [] }) };
+  const lease = openLeaseService({ kv, clock, node: parseNodeId("n1") });
+  return { local, services: { kv: openKvService({ kv, clock, publisher }), lease } };
 }
 
 interface InvokeOptions {
@@ -37,6 +40,47 @@ function telling(body: string): string {
 }
 
 describe("ctx.kv", () => {
+  test("is watched for as long as the handler runs, and by start for as long as the instance", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      const seen = [];
+      const watching = (async () => {
+        for await (const { changes } of ctx.kv.watch({ prefix: 'w/', fromRevision: input })) {
+          for (const change of changes) seen.push(change.kind === 'put' ? change.entry.value : 'gone');
+          if (seen.length >= 3) return;
+        }
+      })();
+      await ctx.kv.put('w/1', 1);
+      const both = [{ kind: 'put', key: 'w/2', value: 2 }, { kind: 'delete', key: 'w/1' }];
+      await ctx.kv.transact({ compare: [], then: both });
+      await watching;
+      const lease = await ctx.lease('here');
+      await ctx.kv.put('present', true, { lease });
+      const before = (await ctx.kv.get('present')).value;
+      await lease.release();
+      return [seen, before, await ctx.kv.get('present') === undefined];
+    `);
+    const start = `start: (ctx) => void (async () => {
+      for await (const { changes } of ctx.kv.watch({ prefix: 'ping' })) await ctx.kv.put('pong', changes.length);
+    })()`;
+    const spec = await fixture.run(runBundle(handler, "", start));
+    expect(await invoke(fixture, spec.key, local.kv.revision + 1)).toEqual({
+      kind: "ok", output: [[1, 2, "gone"], true, true],
+    });
+    const ping = parseKeyText("data/slices/demo/ping");
+    await local.kv.transact({ compare: [], then: [{ kind: "put", key: ping, value: 1 }], else: [] });
+    let pong: unknown;
+    const watch = local.kv.watch("data/slices/demo/pong", {
+      onChanges: ({ changes: [change] }) => (pong = change?.kind === "put" ? change.entry.value : undefined),
+      onEnd: () => undefined,
+    }, { fromRevision: 1 });
+    await until(fixture.clock, () => pong === 1);
+    watch.cancel();
+    await fixture.store.close();
+    await until(fixture.clock, () => local.kv.observe().watches.open === 0);
+  });
+
   test("reads, writes, compares and lists, in handlers and in hooks", async () => {
     const { local, services } = await openStore();
     await using fixture = await openFixture({ services });

@@ -7,11 +7,12 @@ import type { NodeId } from "../../base/ids.ts";
 import { MiB } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey } from "../../kvstore/core/key.ts";
+import { formatKey, type KeyText } from "../../kvstore/core/key.ts";
+import type { Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import type { TopicMessageRow } from "../../slices/core/topic-row.ts";
 import type { ServiceScope } from "../../slices/services/slice-services.ts";
-import type { PublishedMessage, TopicPublisher } from "../../slices/services/topic-service.ts";
+import type { PublishedMessage, PublishingParts, TopicPublisher } from "../../slices/services/topic-service.ts";
 import { partitionOf } from "./core/message-share.ts";
 import type { TopicGroup, TopicView } from "./topic-view.ts";
 
@@ -41,7 +42,7 @@ export class Publisher implements TopicPublisher {
 
   async publish(message: PublishedMessage, scope: ServiceScope): Promise<void> {
     const { clock } = this.ports;
-    const id = this.prefix + String(++this.published).padStart(COUNTER_DIGITS, "0");
+    const id = this.nextId();
     const endMs = clock.nowMs() + scope.timeoutMs;
     for (;;) {
       const timeoutMs = Math.max(0, endMs - clock.nowMs());
@@ -51,29 +52,43 @@ export class Publisher implements TopicPublisher {
     }
   }
 
+  parts(messages: readonly PublishedMessage[]): PublishingParts | undefined {
+    if (!this.ports.view.isComplete) return undefined;
+    const parts = messages.map((message) => this.partsOf(message, this.nextId()));
+    // The messages of one topic compare the same row.
+    const compare = new Map(parts.flatMap((one) => one.compare).map((guard) => [guard.key, guard]));
+    return { compare: [...compare.values()], then: parts.flatMap(({ then }) => then) };
+  }
+
+  private nextId(): string {
+    return this.prefix + String(++this.published).padStart(COUNTER_DIGITS, "0");
+  }
+
   /** False when this node does not know the groups as they are now. */
   private async tryPublish(message: PublishedMessage, id: string, scope: ServiceScope): Promise<boolean> {
     const { kv, view } = this.ports;
-    const { topic } = message;
     if (!view.isComplete) return false;
-    const { modRevision, groups } = view.topic(topic);
-    const mark = formatKey({ kind: "topic", topic });
-    if (groups.length === 0) {
-      const { entry } = await kv.get(mark, scope);
-      return (entry?.modRevision ?? 0) === modRevision;
-    }
+    const { compare, then } = this.partsOf(message, id);
+    if (then.length > 0) return (await kv.transact({ compare, then, else: [] }, scope)).succeeded;
+    const { entry } = await kv.get(markOf(message), scope);
+    return (entry?.modRevision ?? 0) === view.topic(message.topic).modRevision;
+  }
+
+  private partsOf(message: PublishedMessage, id: string): PublishingParts {
+    const { topic } = message;
+    const { modRevision, groups } = this.ports.view.topic(topic);
     for (const group of groups) checkRoom(group, message);
     const key = message.key ?? id;
     const partition = partitionOf(key);
     const value: TopicMessageRow = { key, payload: message.payload, bytes: message.bytes, attempts: 0 };
-    const { succeeded } = await kv.transact({
-      compare: [unchanged(mark, modRevision)],
-      then: groups.map(({ group }) =>
-        ({ kind: "put", key: formatKey({ kind: "topic-message", topic, group, partition, id }), value })),
-      else: [],
-    }, scope);
-    return succeeded;
+    const then = groups.map(({ group }): Op =>
+      ({ kind: "put", key: formatKey({ kind: "topic-message", topic, group, partition, id }), value }));
+    return { compare: [unchanged(markOf(message), modRevision)], then };
   }
+}
+
+function markOf({ topic }: PublishedMessage): KeyText {
+  return formatKey({ kind: "topic", topic });
 }
 
 function checkRoom({ topic, group, queue }: TopicGroup, { bytes }: PublishedMessage): void {

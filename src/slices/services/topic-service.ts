@@ -2,6 +2,7 @@
 // Does not own: who gets the message (TopicPublisher).
 import { AetherError } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
+import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { toPlain } from "../core/plain-data.ts";
 import { fieldsOf, invalidArgs, optionalText, textOf, unknownOp } from "./service-args.ts";
@@ -15,8 +16,19 @@ export interface PublishedMessage {
   readonly bytes: number;
 }
 
+/** Holds while the topics are handled by those for whom it has a message. */
+export interface PublishingParts {
+  readonly compare: readonly Compare[];
+  readonly then: readonly Op[];
+}
+
 /** `cluster` implements it, `node` wires it. */
 export interface TopicPublisher {
+  /**
+   * What publishes these messages as a part of a transaction, as this node sees who handles them now; undefined when it
+   * does not know that yet. @throws AetherError E_OVERLOADED
+   */
+  parts(messages: readonly PublishedMessage[]): PublishingParts | undefined;
   /** Resolves once every group of the topic is sure to get it. @throws AetherError with its outcome */
   publish(message: PublishedMessage, scope: ServiceScope): Promise<void>;
 }
@@ -38,23 +50,28 @@ class TopicService implements SliceService {
 
   async run(op: string, args: unknown, scope: ServiceScope): Promise<undefined> {
     if (op !== "publish") throw unknownOp("topics", op);
-    const fields = fieldsOf(args);
-    const topic = textOf(fields, "topic");
-    if (!nameSchema.safeParse(topic).success) throw invalidArgs("topic", "the name of a topic");
-    const key = optionalText(fields, "key");
-    const chars = key?.length ?? 0;
-    if (chars > MESSAGE_KEY_CHARS_MAX) throw tooLarge("key", chars, MESSAGE_KEY_CHARS_MAX);
-    const payload = toPlain(fields["payload"], PAYLOAD_BYTES_MAX);
-    if (payload.kind === "too-large") throw tooLarge("payload", payload.actual, PAYLOAD_BYTES_MAX);
-    if (payload.kind === "not-plain") throw invalidArgs("payload", "plain data");
-    const { value, bytes } = payload;
-    await this.publisher.publish({ topic, key, payload: value ?? null, bytes }, scope);
+    await this.publisher.publish(readMessage(args), scope);
     return undefined;
   }
 
   close(): void {
     // It holds nothing.
   }
+}
+
+/** @throws AetherError E_INVALID, E_TOO_LARGE */
+export function readMessage(args: unknown): PublishedMessage {
+  const fields = fieldsOf(args);
+  const topic = textOf(fields, "topic");
+  if (!nameSchema.safeParse(topic).success) throw invalidArgs("topic", "the name of a topic");
+  const key = optionalText(fields, "key");
+  const chars = key?.length ?? 0;
+  if (chars > MESSAGE_KEY_CHARS_MAX) throw tooLarge("key", chars, MESSAGE_KEY_CHARS_MAX);
+  const payload = toPlain(fields["payload"], PAYLOAD_BYTES_MAX);
+  if (payload.kind === "too-large") throw tooLarge("payload", payload.actual, PAYLOAD_BYTES_MAX);
+  if (payload.kind === "not-plain") throw invalidArgs("payload", "plain data");
+  const { value, bytes } = payload;
+  return { topic, key, payload: value ?? null, bytes };
 }
 
 function tooLarge(what: string, actual: number, limit: number): AetherError {

@@ -2,16 +2,26 @@
 // Does not own: keys and what may be written (services/kv-service.ts).
 import { AetherError } from "../../base/errors.ts";
 import type {
-  SliceCompare, SliceEntry, SliceKv, SliceListQuery, SliceOp, SlicePage, SliceTxn, SliceTxnResult, StateCallOptions,
-  StateReadOptions, StateWriteOptions,
+  SliceChanges, SliceCompare, SliceEntry, SliceKv, SliceLease, SliceListQuery, SliceOp, SlicePage, SlicePutOptions,
+  SliceTxn, SliceTxnResult, SliceWatchQuery, StateCallOptions, StateReadOptions, StateWriteOptions,
 } from "../../sdk/slice-state.ts";
 import type { CallerScope } from "./worker-outgoing.ts";
 import type { ServiceClient } from "./service-client.ts";
+import { checkedMessage } from "./slice-topics.ts";
+import { watchChanges } from "./slice-watch.ts";
 
 /** Guards each write: a lease of this name is held under this token. */
 export interface FenceArgs {
   readonly name: string;
   readonly token: number;
+}
+
+/** What a node is asked to do in one transaction. */
+interface TransactParts {
+  readonly txn: Omit<SliceTxn, "publish">;
+  readonly messages?: readonly unknown[];
+  /** What is put is attached to this lease. */
+  readonly attachTo?: FenceArgs;
 }
 
 type WriteOp = Exclude<SliceOp, { readonly kind: "get" }>;
@@ -40,9 +50,15 @@ export class WorkerKv implements SliceKv {
     return await this.client.request({ ...request, args: { ...query, consistency } }, this.scope) as SlicePage;
   }
 
-  async put(key: string, value: unknown, options: StateWriteOptions = {}): Promise<{ readonly revision: number }> {
-    const { revision } = await this.write({ kind: "put", key, value }, options);
+  async put(
+    key: string, value: unknown, { lease, ...options }: SlicePutOptions = {},
+  ): Promise<{ readonly revision: number }> {
+    const { revision } = await this.write({ kind: "put", key, value }, options, lease);
     return { revision };
+  }
+
+  watch(query: SliceWatchQuery = {}): AsyncIterable<SliceChanges> {
+    return watchChanges(this.client, query, this.scope);
   }
 
   async delete(
@@ -52,16 +68,25 @@ export class WorkerKv implements SliceKv {
     return { revision, deleted: deletion?.kind === "delete" && deletion.deleted };
   }
 
-  transact(txn: SliceTxn, options: StateCallOptions = {}): Promise<SliceTxnResult> {
-    return this.send(txn, "transaction", options);
+  async transact(
+    { publish = [], ...txn }: SliceTxn, options: StateCallOptions = {},
+  ): Promise<SliceTxnResult> {
+    const messages = await Promise.all(publish.map(({ topic, payload }) => checkedMessage(topic, payload)));
+    return await this.send({ txn, ...(messages.length === 0 ? {} : { messages }) }, "transaction", options);
   }
 
-  private async write(op: WriteOp, { ifRevision, ...patience }: StateWriteOptions): Promise<SliceTxnResult> {
+  private async write(
+    op: WriteOp, { ifRevision, ...patience }: StateWriteOptions, lease?: SliceLease,
+  ): Promise<SliceTxnResult> {
     const { key } = op;
     const what = `${op.kind} of ${key}`;
-    if (ifRevision === undefined) return await this.send({ compare: [], then: [op] }, what, patience);
+    const attached = lease === undefined ? {} : { attachTo: this.attachable(lease, what) };
+    if (ifRevision === undefined) {
+      return await this.send({ txn: { compare: [], then: [op] }, ...attached }, what, patience);
+    }
     const compare: SliceCompare = { key, target: "modRevision", op: "=", value: ifRevision };
-    const result = await this.send({ compare: [compare], then: [op], else: [{ kind: "get", key }] }, what, patience);
+    const txn = { compare: [compare], then: [op], else: [{ kind: "get", key }] } as const;
+    const result = await this.send({ txn, ...attached }, what, patience);
     if (result.succeeded) return result;
     const [found] = result.results;
     const modRevision = found?.kind === "get" ? (found.entry?.modRevision ?? 0) : 0;
@@ -71,8 +96,16 @@ export class WorkerKv implements SliceKv {
     });
   }
 
-  private async send(txn: SliceTxn, what: string, options: StateCallOptions): Promise<SliceTxnResult> {
-    const args = { txn, ...(this.fence === undefined ? {} : { fence: this.fence }) };
+  /** A write is under one lease at most: that of `lease.kv`, or the one that it names. */
+  private attachable({ name, token }: SliceLease, what: string): FenceArgs {
+    if (this.fence === undefined || this.fence.token === token) return { name, token };
+    const found = `it is under the lease ${this.fence.name} and cannot be attached to ${name}`;
+    throw new AetherError("E_INVALID", `did not do the ${what}: ${found}; use ctx.kv, or that lease`);
+  }
+
+  private async send(parts: TransactParts, what: string, options: StateCallOptions): Promise<SliceTxnResult> {
+    const fence = parts.attachTo ?? this.fence;
+    const args = { ...parts, ...(fence === undefined ? {} : { fence }) };
     const request = { what, service: "kv", op: "transact", args, effect: "write", ...options } as const;
     return await this.client.request(request, this.scope) as SliceTxnResult;
   }

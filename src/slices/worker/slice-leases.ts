@@ -56,7 +56,7 @@ export class WorkerLeases {
     const kv = new WorkerKv(this.client, scope, { name, token });
     const release = (): Promise<void> => this.release(token);
     const forget = (): void => void this.held.delete(token);
-    const lease = new HeldSliceLease({ token, owner: scope.signal, kv, release, forget });
+    const lease = new HeldSliceLease({ name, token, owner: scope.signal, kv, release, forget });
     this.held.set(token, lease);
     const lost = this.lostEarly.get(token);
     this.lostEarly.delete(token);
@@ -80,6 +80,7 @@ export class WorkerLeases {
 }
 
 interface HeldSliceLeaseParts {
+  readonly name: string;
   readonly token: number;
   /** Signal of the handler or hook that took it. */
   readonly owner: CancelSignal;
@@ -95,6 +96,10 @@ class HeldSliceLease implements SliceLease {
 
   constructor(parts: HeldSliceLeaseParts) {
     this.parts = parts;
+  }
+
+  get name(): string {
+    return this.parts.name;
   }
 
   get token(): number {

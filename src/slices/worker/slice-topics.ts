@@ -20,10 +20,8 @@ export interface PublishRequest {
   readonly options: StateCallOptions;
 }
 
-/** @throws AetherError E_INVALID for a payload that the topic does not allow */
-export async function publish(
-  client: ServiceClient, { topic, payload, options }: PublishRequest, scope: CallerScope,
-): Promise<void> {
+/** A message as it goes to the node. @throws AetherError E_INVALID for a payload that the topic does not allow */
+export async function checkedMessage(topic: TopicShape, payload: unknown): Promise<Readonly<Record<string, unknown>>> {
   const checked = await checkValue(topic.payload, payload);
   if (checked.kind === "invalid") {
     const message = `did not publish to ${topic.name}: the payload is invalid: ${checked.text}`;
@@ -31,7 +29,14 @@ export async function publish(
   }
   const key = topic.key?.(checked.data);
   // The unparsed payload travels: who handles it parses it, and may be newer than the schema known here.
-  const args = { topic: topic.name, payload, ...(key === undefined ? {} : { key }) };
+  return { topic: topic.name, payload, ...(key === undefined ? {} : { key }) };
+}
+
+/** @throws AetherError E_INVALID for a payload that the topic does not allow */
+export async function publish(
+  client: ServiceClient, { topic, payload, options }: PublishRequest, scope: CallerScope,
+): Promise<void> {
+  const args = await checkedMessage(topic, payload);
   const what = `publishing to ${topic.name}`;
   await client.request({ what, service: "topics", op: "publish", args, effect: "write", ...options }, scope);
 }

@@ -1,7 +1,7 @@
 // Topics on simulated nodes: who gets what, in which order, whatever dies meanwhile.
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { defineContract, defineSlice, defineTopic, method, type SliceKv } from "../../../src/sdk/index.ts";
+import { defineContract, defineSlice, defineTopic, messageOf, method, type SliceKv } from "../../../src/sdk/index.ts";
 import { createTestCluster, inlineSlice, type TestCluster } from "../../../src/testkit/index.ts";
 
 const sold = defineTopic("sold", {
@@ -204,4 +204,62 @@ test("a payload that the topic does not allow is refused to its publisher", asyn
   const client = cluster.slice(defineContract("loose", { say: method({ input: z.any(), output: z.object({}) }) }));
   await expect(client.say({ sku: 7 })).rejects.toMatchObject({ details: { code: "E_INVALID" } });
   await expect(client.say({ sku: "x".repeat(300), n: 1 })).rejects.toMatchObject({ details: { code: "E_TOO_LARGE" } });
+});
+
+test.each([11, 12])("what a transaction publishes is heard exactly if it changed something (seed %i)", async (seed) => {
+  const shop = defineContract("shop", {
+    sellOnce: method({ input: z.object({ sku: z.string(), n: z.int() }), output: z.object({ isFirst: z.boolean() }) }),
+    sold: method({ input: z.object({ sku: z.string() }), output: z.object({ count: z.int() }), effect: "read" }),
+  });
+  const shopSlice = inlineSlice({
+    artifact: "test:shop:1.0.0",
+    create: () => defineSlice({
+      contract: shop,
+      methods: {
+        sellOnce: async ({ sku, n }, ctx) => {
+          const key = `sold/${sku}/${n}`;
+          const { succeeded } = await ctx.kv.transact({
+            compare: [{ key, target: "exists", op: "=", value: false }],
+            then: [{ kind: "put", key, value: n }],
+            publish: [messageOf(sold, { sku, n })],
+          });
+          return { isFirst: succeeded };
+        },
+        sold: async ({ sku }, ctx) => ({ count: (await ctx.kv.list({ prefix: `sold/${sku}/` })).entries.length }),
+      },
+    }),
+  });
+  const cluster = await createTestCluster({
+    nodes: 3, seed, time: "virtual", slices: [shopSlice, listener(books)],
+    blueprint: { name: "shop", slices: { shop: { artifact: "test:shop:1.0.0", instances: 2 }, books: SLICES.books } },
+  });
+  onTestFinished(() => cluster.close());
+  const sellingAll = UP_TO(10).map(async (n) => {
+    for (const _try of UP_TO(3)) {
+      try {
+        await cluster.slice(shop).sellOnce({ sku: "pen", n });
+      } catch {
+        // ignored: sold or not, it is heard accordingly.
+        await cluster.advance(50);
+      }
+    }
+  });
+  await cluster.advance(5);
+  cluster.kill("n2");
+  await Promise.all(sellingAll);
+  await cluster.start("n2");
+  const countOf = async (): Promise<number | undefined> => {
+    try {
+      return (await cluster.slice(shop).sold({ sku: "pen" })).count;
+    } catch {
+      // ignored: asked again.
+      return undefined;
+    }
+  };
+  await cluster.until(async () => {
+    const heardOf = new Set(await told(cluster, books, "pen")).size;
+    return heardOf > 0 && heardOf === await countOf();
+  });
+  await cluster.advance(5_000);
+  expect(new Set(await told(cluster, books, "pen")).size).toBe(await countOf());
 });
