@@ -8,7 +8,7 @@ import type { Telemetry } from "../env/telemetry.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { Kv } from "../kvstore/kv.ts";
-import { ArtifactRemoval } from "../slices/artifacts/artifact-removal.ts";
+import { ArtifactRemoval, type PinnedArtifacts } from "../slices/artifacts/artifact-removal.ts";
 import type { InstanceHost } from "../slices/host/instance-host.ts";
 import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import { ArtifactCollector, ArtifactsConfig } from "./leadership/artifact-collector.ts";
@@ -39,6 +39,8 @@ export interface ClusterServicesPorts {
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   /** For messages of topics; nobody calls before `start`. */
   readonly calls: OutgoingCalls;
+  /** What jobs hold artifacts by. */
+  readonly pins?: PinnedArtifacts;
   /** A broken invariant of ours: the node flushes and stops. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -70,7 +72,7 @@ export class ClusterServices {
   private nodeLoop: NodeDeploymentManager | undefined;
 
   constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
-    const { kv, group, messaging, calls, onFatal } = ports;
+    const { kv, group, messaging, calls, pins, onFatal } = ports;
     const { node, uid, incarnation } = config;
     this.env = env;
     this.ports = ports;
@@ -94,7 +96,9 @@ export class ClusterServices {
       tallies,
       onFatal,
     }, config);
-    this.removal = new ArtifactRemoval({ kv, pause: () => env.clock.sleep(0) });
+    this.removal = new ArtifactRemoval({
+      kv, pause: () => env.clock.sleep(0), ...(pins === undefined ? {} : { pins }),
+    });
     const artifacts = config.artifacts ?? ArtifactsConfig.parse({});
     const { removal, leadership } = this;
     this.collector = new ArtifactCollector(env, { removal, leadership, onFatal }, artifacts);
@@ -119,7 +123,9 @@ export class ClusterServices {
   }
 
   /** What blueprints want, as this node sees it. */
-  get blueprintViews(): Pick<ClusterViews, "isComplete" | "unreadableBlueprints" | "blueprints" | "rollouts"> {
+  get blueprintViews(): Pick<
+    ClusterViews, "isComplete" | "currentBlueprints" | "unreadableBlueprints" | "blueprints" | "rollouts"
+  > {
     return this.views;
   }
 

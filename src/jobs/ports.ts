@@ -8,7 +8,7 @@ import type { Txn } from "../kvstore/core/schema.ts";
 import type { EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
-import type { JobHead, JobResult, JobRow, JobSpec, PinRow, QueueClass } from "./core/rows.ts";
+import type { JobHead, JobResult, JobRow, JobSpec, QueueClass } from "./core/rows.ts";
 import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
 
 /** A job as its owner holds it: enough to decide what comes next without another read. */
@@ -66,8 +66,6 @@ export interface JobLog {
 
 /** A worker that runs the code of one pin. Several jobs share it. */
 export interface AgentWorker {
-  /** What agents the code has, by name. */
-  readonly agents: readonly string[];
   /** Starts a run; `onMessage` hears of nothing else. */
   start(start: RunStart, onMessage: (message: FromAgent) => void): RunNumber;
   send(message: Exclude<ToAgent, { readonly kind: "start" }>): void;
@@ -79,7 +77,7 @@ export interface AgentWorker {
 
 export interface AgentWorkers {
   /** @throws AetherError E_NOT_FOUND when the artifact is not there, E_HANDLER when the code does not load */
-  open(pin: PinRow, options?: CallOptions): Promise<AgentWorker>;
+  open(pin: Digest, options?: CallOptions): Promise<AgentWorker>;
 }
 
 /** Whether this node may still act for the jobs that it owns. */

@@ -11,6 +11,7 @@ import { createInvocation } from "../invocation/create-invocation.ts";
 import { IdempotentInstances } from "../invocation/idempotency/idempotent-instances.ts";
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
+import { PinNeeds } from "../jobs/pin-needs.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
@@ -75,7 +76,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
-  const cluster = new ClusterServices(env, { kv, messaging, group, calls, onFatal }, { ...self, ...group.origin });
+  const pins = new PinNeeds(env, kv);
+  const cluster = new ClusterServices(env, { kv, messaging, group, calls, pins, onFatal }, {
+    ...self, ...group.origin,
+  });
   const services = {
     kv: openKvService({ kv, clock: env.clock, publisher: cluster.topics.publisher }),
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),

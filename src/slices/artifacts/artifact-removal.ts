@@ -7,6 +7,8 @@
 // blueprint that comes to run it changes one of these, and its own transaction compares that the row is there. So one
 // of the two fails, in whatever order they come. (Of what a slice only uses, the artifact is a preference: calls go to
 // whatever runs. A blueprint that is applied in the very moment may come to prefer one that is gone.)
+// It is needed by pins of jobs too, see PinnedArtifacts. What nobody needs of these goes with it, compared unchanged:
+// whoever is about to start a job renews a pin that is not new.
 import { AetherError } from "../../base/errors.ts";
 import { type ArtifactId, type Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
@@ -31,6 +33,8 @@ export interface StoredArtifact {
   readonly neededBy: readonly string[];
   /** What must still be so when it is removed. */
   readonly guards: readonly Compare[];
+  /** Rows that go with it. */
+  readonly pins: readonly KeyText[];
 }
 
 /** Chunks that belong to no row: of a push that did not end, or of a removal that did not. */
@@ -41,14 +45,33 @@ export interface Leftover {
   readonly guards: readonly Compare[];
 }
 
+/** What jobs hold an artifact by. */
+export interface PinnedArtifact {
+  readonly artifact: ArtifactId;
+  readonly pin: KeyText;
+  readonly modRevision: number;
+  /** Who needs it, in words; absent when nobody does. */
+  readonly neededBy?: string;
+}
+
+/** Jobs are to the right of this area. */
+export interface PinnedArtifacts {
+  /** Every pin there is. */
+  survey(options: CallOptions): Promise<readonly PinnedArtifact[]>;
+}
+
 export interface RemovalPorts {
   readonly kv: Kv;
+  /** Absent where there are no jobs. */
+  readonly pins?: PinnedArtifacts;
   /** Called between reads of which there may be many: the thread also votes. */
   readonly pause: () => Promise<void>;
 }
 
-/** Deletes of one transaction, which has 128 operations at most. */
-const CHUNKS_PER_TRANSACTION = 100;
+/** Deletes of one transaction, which has 128 operations at most, with room for the guards and pins of a removal. */
+const CHUNKS_PER_TRANSACTION = 80;
+/** Pins that go with one artifact: with more of them it stays, until a person says that it may go. */
+const PINS_PER_REMOVAL_MAX = 20;
 /** Of the largest archive, see ARCHIVE_BYTES_MAX. */
 const CHUNKS_MAX = 256;
 const ATTEMPTS_MAX = 5;
@@ -58,9 +81,11 @@ const NEEDS_SHOWN = 10;
 export class ArtifactRemoval {
   private readonly kv: Kv;
   private readonly pause: () => Promise<void>;
+  private readonly pins: PinnedArtifacts | undefined;
 
   constructor(ports: RemovalPorts) {
     this.kv = ports.kv;
+    this.pins = ports.pins;
     this.pause = ports.pause;
   }
 
@@ -75,8 +100,11 @@ export class ArtifactRemoval {
     const owners = await this.readOwners(new Set(found.map(({ row }) => row.manifest.slice)), options);
     const blueprints = await this.readBlueprints(options);
     const instances = await listRows(this.kv, prefixOf({ kind: "slices" }), options);
+    // After the blueprints: a pin is made of what a blueprint has.
+    const pins = await this.pins?.survey(options) ?? [];
     const needs = new Map<ArtifactId, string[]>();
-    for (const { artifact, by } of [...blueprints.needs, ...instances.flatMap(needOfInstance)]) {
+    const all = [...blueprints.needs, ...instances.flatMap(needOfInstance), ...pins.flatMap(needOfPin)];
+    for (const { artifact, by } of all) {
       needs.set(artifact, [...(needs.get(artifact) ?? []), by]);
     }
     return found.map(({ entry, row }) => {
@@ -90,7 +118,10 @@ export class ArtifactRemoval {
         const current = formatKey({ kind: "blueprint-current", name: owner.blueprint });
         guards.push(unchanged(current, blueprints.currents.get(owner.blueprint) ?? 0));
       }
-      return { artifact, row, neededBy: (needs.get(artifact) ?? []).slice(0, NEEDS_SHOWN), guards };
+      const held = pins.filter((pin) => pin.artifact === artifact);
+      for (const { pin, modRevision } of held) guards.push(unchanged(pin, modRevision));
+      const neededBy = [...needs.get(artifact) ?? [], ...tooManyPins(held)].slice(0, NEEDS_SHOWN);
+      return { artifact, row, neededBy, guards, pins: held.map(({ pin }) => pin) };
     });
   }
 
@@ -114,13 +145,13 @@ export class ArtifactRemoval {
 
   /** Removes what a survey found that nobody needs. False when that, or one of `fences`, is not so any more. */
   async removeUnneeded(
-    { artifact, row, guards }: StoredArtifact,
+    { artifact, row, guards, pins }: StoredArtifact,
     fences: readonly Compare[],
     options: CallOptions = {},
   ): Promise<boolean> {
     const key = formatKey({ kind: "artifact", artifact });
     const chunks = chunkRange(row.digest, 0, Math.min(row.chunks, CHUNKS_PER_TRANSACTION));
-    const then = [key, ...chunks].map(deletion);
+    const then = [key, ...pins, ...chunks].map(deletion);
     const removed = await this.kv.transact({ compare: [...fences, ...guards], then, else: [] }, options);
     // What is left if this node ends before the rest is gone is found as chunks without a row.
     if (removed.succeeded) await this.deleteRest(row.digest, CHUNKS_PER_TRANSACTION, row.chunks, options);
@@ -246,6 +277,14 @@ function needOfInstance({ key }: KvEntry): readonly Need[] {
   if (parsed.kind !== "slice") return [];
   const { artifact, instance, node } = parsed;
   return [{ artifact, by: `instance ${instanceKeyOf(artifact, instance)} on ${node}` }];
+}
+
+function needOfPin({ artifact, neededBy: by }: PinnedArtifact): readonly Need[] {
+  return by === undefined ? [] : [{ artifact, by }];
+}
+
+function tooManyPins({ length }: readonly PinnedArtifact[]): readonly string[] {
+  return length > PINS_PER_REMOVAL_MAX ? [`${length} pins of jobs, more than one removal takes`] : [];
 }
 
 function digestOfRow({ key, value }: KvEntry): Digest {

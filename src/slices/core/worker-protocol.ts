@@ -19,6 +19,8 @@ export interface WorkerBoot {
   readonly config: unknown;
   readonly uses: Readonly<Record<string, ResolvedUse>>;
   readonly limits: WorkerShare;
+  /** Of a worker of agents: memory that it shares with its node, which says until when it may act on the world. */
+  readonly fence?: SharedArrayBuffer;
 }
 
 /** What a worker keeps to by itself, so that what goes beyond never reaches its node. */

@@ -51,7 +51,16 @@ interface Opening {
   readonly spec: InstanceSpec;
   /** Called with the host before anything can go wrong in its worker. */
   readonly keep: (host: WorkerHost) => void;
-  readonly ends: Pick<WorkerHostPorts, "onLost" | "onAgent">;
+  readonly ends: Pick<WorkerHostPorts, "onLost" | "onAgentMessage">;
+  readonly fence?: SharedArrayBuffer;
+}
+
+/** What a worker of agents has beside its package. */
+export interface AgentsSetup {
+  readonly onLost: (reason: string) => void;
+  readonly onAgentMessage: (payload: unknown) => void;
+  /** See `WorkerBoot`. */
+  readonly fence: SharedArrayBuffer;
 }
 
 export class SliceStore implements InstanceHost, HostedInstances {
@@ -176,20 +185,20 @@ export class SliceStore implements InstanceHost, HostedInstances {
    * Starts a worker for the agents of a package: it is watched and guarded as one of an instance is, and its owner ends
    * it. A failure leaves no worker behind.
    */
-  async startAgents(spec: InstanceSpec, ends: Pick<WorkerHostPorts, "onLost" | "onAgent">, signal: AbortSignal):
-    Promise<WorkerHost> {
+  async startAgents(spec: InstanceSpec, agents: AgentsSetup, signal: AbortSignal): Promise<WorkerHost> {
     if (this.isClosed) throw new AetherError("E_UNAVAILABLE", `did not load ${spec.key}: this node is stopping`);
     let started: WorkerHost | undefined;
     const onLost = (reason: string): void => {
       this.forgetAgents(started);
-      ends.onLost(reason);
+      agents.onLost(reason);
     };
     const keep = (host: WorkerHost): void => {
       started = host;
       this.agents.add(host);
     };
+    const { fence, onAgentMessage } = agents;
     try {
-      return await this.openWorker({ role: "agents", spec, keep, ends: { ...ends, onLost } }, signal);
+      return await this.openWorker({ role: "agents", spec, keep, ends: { onLost, onAgentMessage }, fence }, signal);
     } catch (error) {
       this.forgetAgents(started);
       throw error;
@@ -208,13 +217,15 @@ export class SliceStore implements InstanceHost, HostedInstances {
     await this.openWorker({ role: "slice", spec: instance.spec, keep, ends }, signal);
   }
 
-  private async openWorker({ role, spec, keep, ends }: Opening, signal: AbortSignal): Promise<WorkerHost> {
+  private async openWorker({ role, spec, keep, ends, fence }: Opening, signal: AbortSignal): Promise<WorkerHost> {
     const plan = planIsolation(spec);
     const { bundle, digest } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle, digest), signal);
     const keepLine = (line: SliceLine): void => this.lines.add(spec.slice, spec.key, line);
     const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, ...ends };
-    const host = new WorkerHost(this.env, ports, { role, spec, plan, bundle: url, config: this.config });
+    const host = new WorkerHost(this.env, ports, {
+      role, spec, plan, bundle: url, config: this.config, ...(fence !== undefined && { fence }),
+    });
     const leave = await this.gate.enter(signal);
     try {
       keep(host);

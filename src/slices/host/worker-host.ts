@@ -33,7 +33,7 @@ export interface WorkerHostPorts {
   /** The worker ended although nobody asked it to and no step was under way. Once at most. */
   onLost(reason: string): void;
   /** The agents of the worker say something; absent for a worker that has none. */
-  onAgent?(payload: unknown): void;
+  onAgentMessage?(payload: unknown): void;
 }
 
 export interface WorkerHostSetup {
@@ -43,6 +43,8 @@ export interface WorkerHostSetup {
   /** URL of the bundle file. */
   readonly bundle: string;
   readonly config: RuntimeConfig;
+  /** For agents, see `WorkerBoot`. */
+  readonly fence?: SharedArrayBuffer;
 }
 
 type StepEnd = Extract<WorkerMessage, { readonly kind: "loaded" | "activated" | "deactivated" }>;
@@ -128,7 +130,7 @@ export class WorkerHost implements GuardedWorker {
   }
 
   /** Says something to the agents of the worker, together with everything else of this turn. */
-  sendAgent(payload: unknown): void {
+  postToAgents(payload: unknown): void {
     this.post({ kind: "agent", payload });
   }
 
@@ -203,7 +205,7 @@ export class WorkerHost implements GuardedWorker {
   }
 
   private spawn(): void {
-    const { role, spec, plan, bundle } = this.setup;
+    const { role, spec, plan, bundle, fence } = this.setup;
     const { logLinesPerSecondMax, outgoingCallsMax } = this.setup.config;
     const boot: WorkerBoot = {
       instance: spec.key,
@@ -212,6 +214,7 @@ export class WorkerHost implements GuardedWorker {
       config: spec.config,
       uses: spec.uses,
       limits: { logLinesPerSecondMax, outgoingCallsMax },
+      ...(fence !== undefined && { fence }),
     };
     this.worker = this.env.workers.spawn(
       { name: spec.key, role, data: boot, limits: plan.limits, variables: plan.variables },
@@ -296,7 +299,7 @@ export class WorkerHost implements GuardedWorker {
       case "alive":
         return this.judgeMemory(message.memory);
       case "agent":
-        return this.ports.onAgent?.(message.payload);
+        return this.ports.onAgentMessage?.(message.payload);
       default:
         return unreachable(message);
     }

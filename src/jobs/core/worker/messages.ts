@@ -4,6 +4,10 @@
 // What the node offers by itself (a timer that fired, a signal, a cancel) takes its place in the log where the worker
 // says that it took it. So the order in which code saw values is the order of the log, with branches in parallel too.
 // Values are at hand at once; what waits for the commit of everything before it is what reaches the world outside.
+//
+// Code that runs again comes to calls that the log has begun and not ended: tools that were granted, timers that were
+// set. It says `want-tool` and `want-wait` for them anew, and the node, which knows them, appends nothing for it twice.
+// A tool that was resolved as not done is wanted anew as well.
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
 import type { Resolution, ToolEffect } from "../log/event.ts";

@@ -1,0 +1,196 @@
+// Owns: taking jobs from the queue for this node, as many as it has room for. Does not own: running them (runner.ts).
+//
+// Every node sees the whole queue. The one that a job's id points to claims it at once, the others a moment later if it
+// is still there: so few claims are lost, and none waits for a node that is full or away.
+import { crc32 } from "../base/digest.ts";
+import { toAetherError } from "../base/errors.ts";
+import type { JobId, NodeId } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import { TaskScope } from "../base/task-scope.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { NodeLife } from "../cluster/core/rows.ts";
+import type { MembershipService } from "../cluster/membership/membership-service.ts";
+import { RowView } from "../cluster/row-view.ts";
+import { StoreOutage } from "../cluster/store-outage.ts";
+import { Wake } from "../cluster/wake.ts";
+import type { Clock } from "../env/clock.ts";
+import type { Telemetry } from "../env/telemetry.ts";
+import type { JobRef } from "../kvstore/core/job-key.ts";
+import { prefixOf } from "../kvstore/core/key.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import { decideClaim } from "./core/life/decide.ts";
+import type { ClusterUid } from "./core/ids.ts";
+import { parseQueueRow, type QueueRow } from "./core/rows.ts";
+import type { JobLog } from "./ports.ts";
+import type { JobRunner } from "./runner.ts";
+
+export interface JobClaimerPorts {
+  readonly kv: Kv;
+  readonly log: JobLog;
+  readonly runner: Pick<JobRunner, "room" | "reserve" | "giveUp" | "run" | "onRoom" | "holds">;
+  readonly ownership: { whenValid(signal: AbortSignal): Promise<void> };
+  readonly membership: Pick<MembershipService, "nodes">;
+  /** The cluster's own uid, as soon as it has one. */
+  readonly clusterUid: (signal: AbortSignal) => Promise<ClusterUid>;
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface JobClaimerEnv {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+/** After which a node claims a job that is another one's to claim. */
+const OTHERS_AFTER_MS = 50;
+/** Claims under way: each is some reads and one transaction. */
+const CLAIMS_MAX = 32;
+/** Before a job is looked at again that could not be read. */
+const DAMAGED_MS = 30 * SECOND_MS;
+/** A look without a reason: what a lost race or an outage left. */
+const LOOK_EVERY_MS = SECOND_MS;
+
+interface Queued extends QueueRow {
+  readonly ref: JobRef;
+}
+
+export class JobClaimer {
+  private readonly clock: Clock;
+  private readonly random: Random;
+  private readonly log: Telemetry["log"];
+  private readonly ports: JobClaimerPorts;
+  private readonly self: NodeLife;
+  private readonly queue: RowView<Queued>;
+  private readonly wake: Wake;
+  private readonly outage: StoreOutage;
+  private readonly scope: TaskScope;
+  /** Not to be claimed here before this time, by this node's monotonic clock. */
+  private readonly notBefore = new Map<JobId, number>();
+  private underWay = 0;
+  private isOpen = true;
+
+  constructor(env: JobClaimerEnv, ports: JobClaimerPorts, self: NodeLife) {
+    const { clock, random, telemetry: { log } } = env;
+    this.clock = clock;
+    this.random = random;
+    this.log = log;
+    this.ports = ports;
+    this.self = self;
+    this.wake = new Wake(clock);
+    this.outage = new StoreOutage(log, "job-claims");
+    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
+    this.queue = new RowView({ clock, log }, ports.kv, prefixOf({ kind: "job-queue" }), (key, value) =>
+      key.kind === "job-queue"
+        ? { ...parseQueueRow(value), ref: { partition: key.partition, job: key.job } }
+        : undefined);
+    this.queue.subscribe(() => this.wake.notify());
+    ports.runner.onRoom(() => this.wake.notify());
+  }
+
+  start(): void {
+    this.queue.open();
+    this.scope.spawn("job-claims", (signal) => this.look(signal));
+  }
+
+  /** Claims nothing more. */
+  stop(): void {
+    this.isOpen = false;
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    await this.scope.close();
+    await this.queue.close();
+  }
+
+  private async look(signal: AbortSignal): Promise<void> {
+    const cluster = await this.ports.clusterUid(signal);
+    while (!signal.aborted) {
+      const nowMs = this.clock.nowMs();
+      this.forgetGone();
+      for (const { ref } of this.candidates()) {
+        if (!this.isOpen || this.underWay >= CLAIMS_MAX || this.ports.runner.room === 0) break;
+        if (this.dueMs(ref.job, nowMs) <= nowMs) this.beginClaim(ref, cluster);
+      }
+      await this.wake.wait(signal, this.waitMs(nowMs));
+    }
+  }
+
+  /** Higher priority first, then who waits longer. */
+  private candidates(): readonly Queued[] {
+    const waiting = [...this.queue.rows().values()].map(({ value }) => value);
+    return waiting.sort((a, b) => b.priority - a.priority || a.sinceMs - b.sinceMs);
+  }
+
+  private dueMs(job: JobId, nowMs: number): number {
+    const known = this.notBefore.get(job);
+    if (known !== undefined) return known;
+    const delayMs = this.isOurs(job) ? 0 : OTHERS_AFTER_MS + this.random.below(OTHERS_AFTER_MS);
+    this.notBefore.set(job, nowMs + delayMs);
+    return nowMs + delayMs;
+  }
+
+  private waitMs(nowMs: number): number {
+    const dues = [...this.notBefore.values()].filter((dueMs) => dueMs > nowMs);
+    return Math.max(1, Math.min(LOOK_EVERY_MS, ...dues.map((dueMs) => dueMs - nowMs)));
+  }
+
+  private forgetGone(): void {
+    const queued = new Set([...this.queue.rows().values()].map(({ value }) => value.ref.job));
+    for (const job of this.notBefore.keys()) if (!queued.has(job)) this.notBefore.delete(job);
+  }
+
+  /** The node with the highest hash of itself and the job. */
+  private isOurs(job: JobId): boolean {
+    const { node: self } = this.self;
+    const nodes = this.ports.membership.nodes.filter(({ status }) => status === "on-duty").map(({ node }) => node);
+    const score = (node: NodeId): number => crc32(Buffer.from(`${job}/${node}`));
+    const own = score(self);
+    return nodes.every((node) => node === self || score(node) < own);
+  }
+
+  private beginClaim(ref: JobRef, cluster: ClusterUid): void {
+    if (!this.ports.runner.reserve(ref.job)) return;
+    this.underWay += 1;
+    this.scope.spawn("job-claim", async (signal) => {
+      try {
+        const isClaimed = await this.claim(ref, cluster, signal);
+        this.outage.noteSuccess();
+        if (isClaimed) this.notBefore.delete(ref.job);
+        else this.putOff(ref.job, LOOK_EVERY_MS);
+      } catch (error) {
+        if (!signal.aborted) this.takeFailure(ref.job, error);
+      } finally {
+        this.underWay -= 1;
+        this.ports.runner.giveUp(ref.job);
+        this.wake.notify();
+      }
+    });
+  }
+
+  private async claim(ref: JobRef, cluster: ClusterUid, signal: AbortSignal): Promise<boolean> {
+    await this.ports.ownership.whenValid(signal);
+    const loaded = await this.ports.log.load(ref, { signal });
+    if (loaded.view.row.status !== "pending" || !this.isOpen) return false;
+    const decision = decideClaim(loaded.view, { life: this.self, atMs: this.clock.wallMs() });
+    if (decision.kind === "refused") return false;
+    const verdict = await this.ports.log.commit(decision, { signal });
+    if (verdict.kind !== "applied") return false;
+    if (verdict.view.row.status === "running") this.ports.runner.run({ ...loaded, view: verdict.view }, cluster);
+    else this.log.warn({ event: "jobs.stuck", job: ref.job });
+    return true;
+  }
+
+  private takeFailure(job: JobId, thrown: unknown): void {
+    const { code, message: reason } = toAetherError(thrown);
+    if (code === "E_DATA_CORRUPT" || code === "E_VERSION") {
+      this.log.error({ event: "jobs.unreadable", job, code, reason });
+      return this.putOff(job, DAMAGED_MS);
+    }
+    this.putOff(job, code === "E_NOT_FOUND" ? LOOK_EVERY_MS : this.outage.noteFailure(thrown));
+  }
+
+  private putOff(job: JobId, delayMs: number): void {
+    this.notBefore.set(job, this.clock.nowMs() + delayMs);
+  }
+}

@@ -1,0 +1,394 @@
+// Owns: what the operations of one run come to: events and rows of the ledger, cut into appends, in the order that the
+// worker gave them. Does not own: the appends' transactions (decide.ts), what the code waits for (run-waits.ts).
+//
+// `plan` changes nothing: only `settle` does, once the plan is in the store. A plan that was refused is made anew.
+import { unreachable } from "../../../base/assert.ts";
+import type { EffectId, CallName } from "../ids.ts";
+import type { JobEvent } from "../log/event.ts";
+import type { JobError, JobResult } from "../rows.ts";
+import {
+  applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, isOpen, type LedgerPlace, type LedgerStep,
+} from "../tools/ledger.ts";
+import { onTakeOver } from "../tools/reconcile.ts";
+import type { ToolRow, ToolState } from "../tools/tool-row.ts";
+import type { AgentOp } from "../worker/messages.ts";
+import type { Offered } from "./run-waits.ts";
+
+/** Events of one append, and calls that it may grant: each is a row beside them. */
+export const PLAN_EVENTS_MAX = 64;
+const PLAN_TOOLS_MAX = 16;
+/** A call that may be made again, and whose outcome nobody ever hears, is a person's matter in the end. */
+const GRANTS_MAX = 5;
+
+export type WantTool = Extract<AgentOp, { readonly kind: "want-tool" }>;
+
+export interface RunFacts {
+  readonly epoch: number;
+  /** The ledger as it is. */
+  readonly tools: readonly ToolRow[];
+  /** When the timers that the log has set are due, by their calls. */
+  readonly timers: ReadonlyMap<CallName, number>;
+  effectIdOf(call: CallName): EffectId;
+}
+
+/** A change that the owner makes by itself. */
+export type OwnChange =
+  | { readonly kind: "lost"; readonly effectId: EffectId; readonly reason: string }
+  /** An entry of the inbox that nobody wants. */
+  | { readonly kind: "unwanted"; readonly inbox: number };
+
+export interface Granted {
+  readonly n: number;
+  readonly row: ToolRow;
+}
+
+/** A call whose outcome is to be found out. */
+export interface Doubt {
+  readonly row: ToolRow;
+  readonly want: WantTool;
+}
+
+/** What can be appended now. */
+export interface Plan {
+  readonly events: readonly JobEvent[];
+  readonly tools: readonly { readonly row: ToolRow; readonly before: ToolState | "none" }[];
+  readonly folded: readonly number[];
+  /** Operations up to this one are in it. */
+  readonly upTo: number;
+  readonly changes: number;
+  readonly end?: JobResult;
+  readonly granted: readonly Granted[];
+  readonly refused: readonly { readonly n: number; readonly error: JobError }[];
+  readonly doubts: readonly Doubt[];
+  /** Offers that the worker took. */
+  readonly taken: readonly number[];
+}
+
+export interface PlanLimits {
+  readonly opsMax?: number;
+  /** `none`: the node is being stopped, and what it granted now it could not wait for. */
+  readonly grants?: "any" | "none";
+}
+
+interface NumberedOp {
+  readonly n: number;
+  readonly op: AgentOp;
+}
+
+interface Want {
+  readonly n: number;
+  readonly want: WantTool;
+}
+
+export class RunBatch {
+  private readonly facts: RunFacts;
+  private readonly tools: Map<EffectId, ToolRow>;
+  private readonly timers: Set<CallName>;
+  private readonly wants = new Map<EffectId, Want>();
+  private readonly offers = new Map<number, Offered>();
+  private ops: NumberedOp[] = [];
+  private changes: OwnChange[] = [];
+  private settledUpTo = 0;
+  private wantedEnd: JobResult | undefined;
+
+  constructor(facts: RunFacts) {
+    this.facts = facts;
+    this.tools = new Map(facts.tools.map((row) => [row.effectId, row]));
+    this.timers = new Set(facts.timers.keys());
+  }
+
+  /** Number of the last operation that was taken. */
+  get last(): number {
+    return this.ops.at(-1)?.n ?? this.settledUpTo;
+  }
+
+  /** Whether everything that was taken is in the store. */
+  get isSettled(): boolean {
+    return this.ops.length === 0 && this.changes.length === 0;
+  }
+
+  /** Whether the code has ended, and only calls that it left behind keep the job. */
+  get isEnding(): boolean {
+    return this.wantedEnd !== undefined;
+  }
+
+  /** Calls that were granted and have no outcome. */
+  get underWay(): number {
+    return [...this.tools.values()].filter(({ state }) => state === "granted").length;
+  }
+
+  /** False for an operation out of its order: the worker is at fault. */
+  take(n: number, op: AgentOp): boolean {
+    if (n !== this.last + 1) return false;
+    if (op.kind === "want-tool") this.wants.set(this.facts.effectIdOf(op.call), { n, want: op });
+    const result = resultOf(op);
+    if (result !== undefined) this.end(result);
+    this.ops.push({ n, op });
+    return true;
+  }
+
+  /** The job ends, whatever its code still wants, as soon as every call has an outcome. The first end counts. */
+  end(result: JobResult): void {
+    this.wantedEnd ??= result;
+  }
+
+  change(change: OwnChange): void {
+    this.changes.push(change);
+  }
+
+  offered(offer: number, offered: Offered): void {
+    this.offers.set(offer, offered);
+  }
+
+  toolOf(effectId: EffectId): ToolRow | undefined {
+    return this.tools.get(effectId);
+  }
+
+  /** The call with this effect, while nobody knows its outcome and the code waits for it. */
+  inDoubt(effectId: EffectId): CallName | undefined {
+    return this.tools.get(effectId)?.state === "unknown" ? this.wants.get(effectId)?.want.call : undefined;
+  }
+
+  /** The operation that a call was granted for, while it has no outcome. */
+  grantOf(effectId: EffectId): Granted | undefined {
+    const row = this.tools.get(effectId);
+    const want = this.wants.get(effectId);
+    return row?.state === "granted" && want !== undefined ? { n: want.n, row } : undefined;
+  }
+
+  /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
+  plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any" }: PlanLimits = {}): Plan | undefined {
+    const plan = new PlanMaker(this.facts, { seq, tools: this.tools, timers: this.timers, offers: this.offers,
+      wants: this.wants });
+    let changes = 0;
+    for (const change of this.changes) {
+      if (plan.isFull) break;
+      plan.addChange(change);
+      changes += 1;
+    }
+    let upTo = this.settledUpTo;
+    for (const { n, op } of this.ops.slice(0, opsMax)) {
+      if (plan.isFull || (op.kind === "want-tool" && grants === "none")) break;
+      plan.add(n, op);
+      upTo = n;
+    }
+    const isAll = upTo === this.last && changes === this.changes.length;
+    if (isAll && this.wantedEnd !== undefined && !plan.hasOpenCalls) return plan.finish(upTo, changes, this.wantedEnd);
+    return changes === 0 && upTo === this.settledUpTo ? undefined : plan.finish(upTo, changes);
+  }
+
+  /** The plan is in the store. */
+  settle({ upTo, changes, tools, events, taken, end }: Plan): void {
+    if (end !== undefined) this.wantedEnd = undefined;
+    this.ops = this.ops.filter(({ n }) => n > upTo);
+    this.changes = this.changes.slice(changes);
+    this.settledUpTo = upTo;
+    for (const { row } of tools) this.tools.set(row.effectId, row);
+    for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
+    for (const event of events) if (event.type === "timer.set") this.timers.add(event.call);
+    for (const offer of taken) this.offers.delete(offer);
+  }
+}
+
+interface PlanState {
+  readonly seq: number;
+  readonly tools: ReadonlyMap<EffectId, ToolRow>;
+  readonly timers: ReadonlySet<CallName>;
+  readonly offers: ReadonlyMap<number, Offered>;
+  readonly wants: ReadonlyMap<EffectId, Want>;
+}
+
+/** One plan in the making, over the state as it is in the store. */
+class PlanMaker {
+  private readonly facts: RunFacts;
+  private readonly state: PlanState;
+  private readonly events: JobEvent[] = [];
+  private readonly tools = new Map<EffectId, ToolRow>();
+  private readonly timers = new Set<CallName>();
+  private readonly folded: number[] = [];
+  private readonly granted = new Map<EffectId, Granted>();
+  private readonly refused: { n: number; error: JobError }[] = [];
+  private readonly doubts = new Map<EffectId, Doubt>();
+  private readonly taken: number[] = [];
+
+  constructor(facts: RunFacts, state: PlanState) {
+    this.facts = facts;
+    this.state = state;
+  }
+
+  /** An operation makes three events at most; one more is the end of a phase. */
+  get isFull(): boolean {
+    return this.events.length > PLAN_EVENTS_MAX - 4 || this.tools.size >= PLAN_TOOLS_MAX ||
+      this.folded.length >= PLAN_TOOLS_MAX;
+  }
+
+  get hasOpenCalls(): boolean {
+    const ids = new Set([...this.state.tools.keys(), ...this.tools.keys()]);
+    return [...ids].some((id) => {
+      const row = this.rowOf(id);
+      return row !== undefined && isOpen(row);
+    });
+  }
+
+  addChange(change: OwnChange): void {
+    switch (change.kind) {
+      case "lost":
+        return this.addLoss(change.effectId, change.reason);
+      case "unwanted":
+        this.folded.push(change.inbox);
+        return;
+      default:
+        return unreachable(change);
+    }
+  }
+
+  add(n: number, op: AgentOp): void {
+    switch (op.kind) {
+      case "step-completed":
+        return this.push({ type: "step.completed", call: op.call, value: op.value });
+      case "step-failed":
+        return this.push({ type: "step.failed", call: op.call, error: op.error });
+      case "value":
+        return this.push({ type: "value.recorded", call: op.call, value: op.value });
+      case "took":
+        return this.addTaken(op.offer);
+      case "want-tool":
+        return this.addWant(n, op);
+      case "outcome":
+        return this.addOutcome(op);
+      case "want-wait":
+        return this.addWait(n, op);
+      case "want-child":
+        return this.refuse(n, "E_INVALID", "a job cannot start others yet");
+      case "completed":
+      case "failed":
+      case "cancelled":
+        // The end comes once every call that the code left behind has an outcome.
+        return;
+      default:
+        return unreachable(op);
+    }
+  }
+
+  finish(upTo: number, changes: number, end?: JobResult): Plan {
+    const tools = [...this.tools.values()].map((row) => ({
+      row, before: this.state.tools.get(row.effectId)?.state ?? "none" as const,
+    }));
+    const { events, folded, refused, taken } = this;
+    return {
+      events, tools, folded, upTo, changes, refused, taken, ...(end !== undefined && { end }),
+      granted: [...this.granted.values()], doubts: [...this.doubts.values()],
+    };
+  }
+
+  private addWait(n: number, { call, wait }: Extract<AgentOp, { readonly kind: "want-wait" }>): void {
+    if (wait.kind === "approval") return this.refuse(n, "E_INVALID", "a job cannot ask for approvals yet");
+    const dueMs = wait.kind === "timer" ? wait.dueMs : wait.untilMs;
+    if (dueMs === undefined || this.timers.has(call) || this.state.timers.has(call)) return;
+    this.timers.add(call);
+    this.push({ type: "timer.set", call, dueMs });
+  }
+
+  private addTaken(offer: number): void {
+    const offered = this.state.offers.get(offer);
+    if (offered === undefined) return;
+    this.taken.push(offer);
+    if (offered.inbox !== undefined) this.folded.push(offered.inbox);
+    const { what } = offered;
+    switch (what.kind) {
+      case "timer":
+        return this.push({ type: "timer.fired", call: what.call });
+      case "signal":
+        return this.push({ type: "signal.received", call: what.call, signal: what.signal, payload: what.payload });
+      case "cancel":
+        return this.push({ type: "job.cancel-requested", principal: what.principal });
+      case "resolved":
+        return this.addResolution(what);
+      default:
+        return unreachable(what);
+    }
+  }
+
+  private addResolution(what: Extract<Offered["what"], { readonly kind: "resolved" }>): void {
+    const row = this.rowOf(what.effectId);
+    if (row === undefined) return;
+    const { resolution, by } = what;
+    if (by.kind === "person") return void this.takeStep(applyPerson(row, resolution, by.principal, this.place));
+    if (resolution.kind !== "given-up") this.takeStep(applyReconcile(row, resolution, this.place));
+  }
+
+  private addWant(n: number, want: WantTool): void {
+    const effectId = this.facts.effectIdOf(want.call);
+    const found = this.rowOf(effectId);
+    // Of an earlier run, whose worker is gone.
+    if (found?.state === "granted") this.addLoss(effectId, "the worker that made the call has ended");
+    const row = this.rowOf(effectId);
+    if (row !== undefined && isOpen(row)) return this.settleDoubt(row, { n, want });
+    this.grant(row, { n, want });
+  }
+
+  private settleDoubt(row: ToolRow, { n, want }: Want): void {
+    if (onTakeOver(row) === "grant-again" && row.attempt < GRANTS_MAX) return this.grant(row, { n, want });
+    this.doubts.set(row.effectId, { row, want });
+  }
+
+  private grant(row: ToolRow | undefined, { n, want }: Want): void {
+    const { kind: _kind, ...rest } = want;
+    const effectId = this.facts.effectIdOf(want.call);
+    const step = applyGrant(row, { ...rest, effectId }, this.place);
+    if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
+    this.takeStep(step);
+    this.granted.set(effectId, { n, row: step.row });
+  }
+
+  private addOutcome({ effectId, outcome }: Extract<AgentOp, { readonly kind: "outcome" }>): void {
+    const row = this.rowOf(effectId);
+    // What the ledger refuses it knows better by now.
+    if (row !== undefined && this.takeStep(applyOutcome(row, outcome, this.place))) this.look(effectId);
+  }
+
+  private addLoss(effectId: EffectId, reason: string): void {
+    const row = this.rowOf(effectId);
+    if (row !== undefined && this.takeStep(applyLoss(row, reason, this.place))) this.look(effectId);
+  }
+
+  /** What is to be done about a call that is in doubt now and that the code waits for. */
+  private look(effectId: EffectId): void {
+    this.granted.delete(effectId);
+    const row = this.rowOf(effectId);
+    const want = this.state.wants.get(effectId);
+    if (row?.state === "unknown" && want !== undefined) this.settleDoubt(row, want);
+  }
+
+  private takeStep(step: LedgerStep): boolean {
+    if (step.kind === "refused") return false;
+    this.tools.set(step.row.effectId, step.row);
+    this.doubts.delete(step.row.effectId);
+    this.push(step.event);
+    return true;
+  }
+
+  private refuse(n: number, code: "E_INVALID" | "E_NONDETERMINISM", message: string): void {
+    this.refused.push({ n, error: { name: "AetherError", code, message } });
+  }
+
+  private push(event: JobEvent): void {
+    this.events.push(event);
+  }
+
+  private rowOf(effectId: EffectId): ToolRow | undefined {
+    return this.tools.get(effectId) ?? this.state.tools.get(effectId);
+  }
+
+  /** Where the next event stands. */
+  private get place(): LedgerPlace {
+    return { seq: this.state.seq + this.events.length + 1, epoch: this.facts.epoch };
+  }
+}
+
+/** How the code ended, if it did. */
+function resultOf(op: AgentOp): JobResult | undefined {
+  if (op.kind === "completed") return { kind: "completed", output: op.output };
+  if (op.kind === "failed") return { kind: "failed", error: op.error };
+  return op.kind === "cancelled" ? { kind: "cancelled" } : undefined;
+}

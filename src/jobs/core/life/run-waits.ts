@@ -1,0 +1,241 @@
+// Owns: what the code of one run waits for, which entry of the inbox or timer ends which wait, and whether the job can
+// do without an owner meanwhile. Does not own: what becomes of an entry in the log (run-batch.ts).
+import type { CallName, EffectId } from "../ids.ts";
+import { SECOND_MS } from "../../../base/units.ts";
+import type { InboxEntry } from "../flow/inbox-entry.ts";
+import type { Resolution, Resolver } from "../log/event.ts";
+import type { Waiting } from "../rows.ts";
+import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
+
+/** Waits up to this long keep the job's owner: leaving it and coming back costs two transactions and a replay. */
+export const OWNED_WAIT_MS_MAX = 5 * SECOND_MS;
+/** What a job may wait for without an owner; more of it keeps the owner. */
+const WAKES_MAX = 16;
+
+/** What stands behind an offer to the worker: what becomes of it when it is taken. */
+export interface Offered {
+  /** The number of the entry in the inbox; absent for what its owner found by itself. */
+  readonly inbox?: number;
+  readonly what:
+    | { readonly kind: "timer"; readonly call: CallName }
+    | { readonly kind: "signal"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
+    | { readonly kind: "cancel"; readonly principal: string }
+    | {
+      readonly kind: "resolved";
+      readonly call: CallName;
+      readonly effectId: EffectId;
+      readonly resolution: Resolution;
+      readonly by: Resolver;
+    };
+}
+
+export interface NewOffer extends Offered {
+  readonly offer: number;
+  readonly call?: CallName;
+  readonly entry: OfferedEntry;
+}
+
+export interface TimerToSet {
+  readonly dueMs: number;
+  readonly name: string;
+  readonly call: CallName;
+}
+
+/** How a job is left. */
+export interface Leave {
+  readonly waiting: Waiting;
+  readonly timers: readonly TimerToSet[];
+}
+
+/** The calls of tools as far as waits are concerned. */
+export interface CallsInDoubt {
+  /** The call that has this effect, while the code waits for it and nobody knows its outcome. */
+  callOf(effect: EffectId): CallName | undefined;
+  /** Calls that only a person can settle. */
+  readonly forPeople: ReadonlySet<EffectId>;
+  /** Calls that are under way, or that their tool is asked about. */
+  readonly busy: number;
+}
+
+interface OpenWait {
+  readonly kind: "timer" | "signal";
+  readonly signal?: string;
+  readonly dueMs?: number;
+}
+
+export class RunWaits {
+  private readonly waits = new Map<CallName, OpenWait>();
+  private readonly unread = new Map<number, InboxEntry>();
+  /** Offers that the worker has not taken, and the entries they are made of. */
+  private readonly offers = new Map<number, Offered>();
+  private readonly offeredCalls = new Set<CallName>();
+  private readonly offeredEntries = new Set<number>();
+  private lastOffer = 0;
+  private isCancelling = false;
+
+  /** `dueMs` is what the log says where it has the timer already. */
+  open(call: CallName, wait: AgentWait, loggedDueMs?: number): void {
+    if (wait.kind === "approval") return;
+    const wanted = wait.kind === "timer" ? wait.dueMs : wait.untilMs;
+    const dueMs = loggedDueMs ?? wanted;
+    const due = dueMs === undefined ? {} : { dueMs };
+    const what = wait.kind === "timer" ? { kind: "timer" } as const : { kind: "signal", signal: wait.signal } as const;
+    this.waits.set(call, { ...what, ...due });
+  }
+
+  arrive(n: number, entry: InboxEntry): void {
+    this.unread.set(n, entry);
+  }
+
+  /** Numbers of the entries that nobody has taken. */
+  get unreadEntries(): readonly number[] {
+    return [...this.unread.keys()].sort((a, b) => a - b);
+  }
+
+  /** What can be given to the code now. Each is given once. */
+  offer(nowWallMs: number, calls: CallsInDoubt): readonly NewOffer[] {
+    const made: NewOffer[] = [];
+    for (const n of this.unreadEntries) {
+      const entry = this.unread.get(n);
+      if (entry === undefined || this.offeredEntries.has(n)) continue;
+      const offered = this.match(entry, calls);
+      if (offered === undefined) continue;
+      this.offeredEntries.add(n);
+      made.push(this.make({ inbox: n, what: offered }));
+    }
+    for (const [call, { dueMs }] of this.waits) {
+      if (dueMs === undefined || dueMs > nowWallMs || this.offeredCalls.has(call)) continue;
+      made.push(this.make({ what: { kind: "timer", call } }));
+    }
+    return made;
+  }
+
+  /** An answer that the owner got by itself. */
+  offerResolved(what: Extract<Offered["what"], { readonly kind: "resolved" }>): NewOffer {
+    return this.make({ what });
+  }
+
+  /** The worker has taken it: the wait is over. */
+  took(offer: number): void {
+    const offered = this.offers.get(offer);
+    if (offered === undefined) return;
+    this.offers.delete(offer);
+    if (offered.inbox !== undefined) this.unread.delete(offered.inbox);
+    const { what } = offered;
+    if (what.kind === "cancel") return;
+    this.waits.delete(what.call);
+    this.offeredCalls.delete(what.call);
+  }
+
+  /**
+   * Entries that nobody is going to want: of timers whose wait is over, of calls whose outcome is known, a second
+   * cancel. To be asked when the code cannot go on by itself. They are forgotten here.
+   */
+  takeUnwanted(calls: CallsInDoubt): readonly number[] {
+    const unwanted = this.unreadEntries.filter((n) => {
+      const entry = this.unread.get(n);
+      return entry !== undefined && !this.offeredEntries.has(n) && this.isUnwanted(entry, calls);
+    });
+    for (const n of unwanted) this.unread.delete(n);
+    return unwanted;
+  }
+
+  /** When the next timer is due, by the wall clock. */
+  get nextDueMs(): number | undefined {
+    const dues = [...this.waits].flatMap(([call, { dueMs }]) =>
+      dueMs === undefined || this.offeredCalls.has(call) ? [] : [dueMs]);
+    return dues.length === 0 ? undefined : Math.min(...dues);
+  }
+
+  /** How the job can be left; undefined when it has to keep its owner. To be asked when the code is idle. */
+  leave(nowWallMs: number, calls: CallsInDoubt): Leave | undefined {
+    const isBusy = this.offers.size > 0 || calls.busy > 0;
+    if (isBusy || this.waits.size + calls.forPeople.size === 0) return undefined;
+    const soon = this.nextDueMs;
+    if (soon !== undefined && soon - nowWallMs <= OWNED_WAIT_MS_MAX) return undefined;
+    const timers = [...this.waits].flatMap(([call, { dueMs }]) =>
+      dueMs === undefined ? [] : [{ dueMs, name: call, call }]);
+    const on = [...new Set([...this.waits].flatMap(wakesOf))];
+    if (on.length > WAKES_MAX) return undefined;
+    const isSignal = [...this.waits.values()].some(({ kind }) => kind === "signal");
+    const reason = calls.forPeople.size > 0 ? "unknown" : isSignal ? "signal" : "timer";
+    return { waiting: { reason, on, ...(soon === undefined ? {} : { untilMs: soon }) }, timers };
+  }
+
+  private match(entry: InboxEntry, calls: CallsInDoubt): Offered["what"] | undefined {
+    switch (entry.kind) {
+      case "signal": {
+        const call = this.waitFor(entry.signal);
+        return call === undefined
+          ? undefined
+          : { kind: "signal", call, signal: entry.signal, payload: entry.payload };
+      }
+      case "timer":
+        return this.waits.has(entry.call) && !this.offeredCalls.has(entry.call)
+          ? { kind: "timer", call: entry.call }
+          : undefined;
+      case "cancel":
+        if (this.isCancelling) return undefined;
+        this.isCancelling = true;
+        return { kind: "cancel", principal: entry.principal };
+      case "resolve": {
+        const call = calls.callOf(entry.effect);
+        if (call === undefined || this.offeredCalls.has(call)) return undefined;
+        const { effect: effectId, resolution, principal } = entry;
+        return { kind: "resolved", call, effectId, resolution, by: { kind: "person", principal } };
+      }
+      case "decision":
+      case "child-completed":
+      case "child-failed":
+        return undefined;
+    }
+  }
+
+  private isUnwanted(entry: InboxEntry, calls: CallsInDoubt): boolean {
+    switch (entry.kind) {
+      case "signal":
+        return false;
+      case "timer":
+        return !this.waits.has(entry.call);
+      case "cancel":
+        return this.isCancelling;
+      case "resolve":
+        return calls.callOf(entry.effect) === undefined;
+      case "decision":
+      case "child-completed":
+      case "child-failed":
+        return true;
+    }
+  }
+
+  private waitFor(signal: string): CallName | undefined {
+    for (const [call, wait] of this.waits) {
+      if (wait.kind === "signal" && wait.signal === signal && !this.offeredCalls.has(call)) return call;
+    }
+    return undefined;
+  }
+
+  private make(offered: Offered): NewOffer {
+    const offer = ++this.lastOffer;
+    this.offers.set(offer, offered);
+    const { what } = offered;
+    if (what.kind === "cancel") return { ...offered, offer, entry: { kind: "cancel" } };
+    this.offeredCalls.add(what.call);
+    return { ...offered, offer, call: what.call, entry: entryOf(what) };
+  }
+}
+
+function entryOf(what: Exclude<Offered["what"], { readonly kind: "cancel" }>): OfferedEntry {
+  switch (what.kind) {
+    case "timer":
+      return { kind: "timer-fired" };
+    case "signal":
+      return { kind: "signal", payload: what.payload };
+    case "resolved":
+      return { kind: "tool-resolved", resolution: what.resolution };
+  }
+}
+
+function wakesOf([call, { signal, dueMs }]: readonly [CallName, OpenWait]): readonly string[] {
+  return [...(signal === undefined ? [] : [`signal:${signal}`]), ...(dueMs === undefined ? [] : [`call:${call}`])];
+}

@@ -1,0 +1,403 @@
+// Owns: ONE job that this node owns, from its claim until it ends, waits or is lost: what its code says is appended,
+// and what it waits for is handed to it. Does not own: which jobs (runner.ts), what follows from what (core/life).
+//
+// One append is under way at a time; whatever the code says meanwhile goes into the next one.
+import { unreachable } from "../base/assert.ts";
+import { createDeferred } from "../base/deferred.ts";
+import { toAetherError } from "../base/errors.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { Log } from "../env/telemetry.ts";
+import type { JobRef } from "../kvstore/core/job-key.ts";
+import type { AppendBatch } from "./core/life/append-batch.ts";
+import { decideAppend, decideFinish, decideRelease, decideWait } from "./core/life/decide.ts";
+import { RunBatch, type Plan } from "./core/life/run-batch.ts";
+import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-waits.ts";
+import { effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
+import type { InboxEntry } from "./core/flow/inbox-entry.ts";
+import { readEvent } from "./core/log/upcast.ts";
+import { isOpen } from "./core/tools/ledger.ts";
+import type { JobResult, Waiting } from "./core/rows.ts";
+import type { FromAgent, RunNumber, ToAgent } from "./core/worker/messages.ts";
+import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
+import { ToolDoubts } from "./tool-doubts.ts";
+
+/** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
+export type RunEnd = "ended" | "waiting" | "released" | "fenced" | "lost";
+
+export interface InboxArrival {
+  readonly n: number;
+  readonly entry: InboxEntry;
+  /** Of the store, at which it came. */
+  readonly revision: number;
+}
+
+export interface JobRunPorts {
+  readonly log: JobLog;
+  readonly workers: AgentWorkers;
+  readonly cluster: ClusterUid;
+  readonly ownership: {
+    readonly fence: { readonly number: number };
+    whenValid(signal: AbortSignal): Promise<void>;
+  };
+  /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
+  followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
+  /** Once; nothing is done for the job any more. */
+  readonly onEnd: (run: JobRun, how: RunEnd) => void;
+}
+
+/** After its own time is over a call is given up as lost: its worker should have said so before. */
+const CALL_GRACE_MS = 5 * SECOND_MS;
+/** What code may do after a cancel before it is ended. */
+const CANCEL_MS_MAX = 30 * SECOND_MS;
+/** What a stopping node waits for calls that are under way. */
+const DRAIN_MS_MAX = 30 * SECOND_MS;
+/** A timer of the runtime takes no more than some 24 days. */
+const TIMER_MS_MAX = 86_400 * SECOND_MS;
+
+export class JobRun {
+  readonly ref: JobRef;
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly ports: JobRunPorts;
+  private readonly loaded: LoadedJob;
+  private readonly batch: RunBatch;
+  private readonly waits = new RunWaits();
+  private readonly doubts: ToolDoubts;
+  private readonly loggedTimers: ReadonlyMap<CallName, number>;
+  private readonly stop = new AbortController();
+  private readonly done = createDeferred<void>();
+  private readonly callTimers = new Map<EffectId, Timer>();
+  private view: JobView;
+  private worker: AgentWorker | undefined;
+  private run: RunNumber = 0;
+  private unfollow = (): void => undefined;
+  private dueTimer: Timer | undefined;
+  private cancelTimer: Timer | undefined;
+  private idleAfter = -1;
+  private isCommitting = false;
+  private isPumping = false;
+  private isDraining = false;
+  /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
+  private refusedAt = -1;
+  private opsMax: number | undefined;
+
+  constructor(env: { readonly clock: Clock; readonly log: Log }, ports: JobRunPorts, loaded: LoadedJob) {
+    const { view, tools } = loaded;
+    this.clock = env.clock;
+    this.log = env.log.child({ job: view.ref.job, agent: view.row.agent });
+    this.ports = ports;
+    this.loaded = loaded;
+    this.view = view;
+    this.ref = view.ref;
+    this.loggedTimers = timersOf(loaded.log);
+    this.batch = new RunBatch({
+      epoch: view.row.epoch,
+      tools,
+      timers: this.loggedTimers,
+      effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
+    });
+    this.doubts = new ToolDoubts(env, {
+      ask: ({ row, want }) => this.say({
+        kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
+      }),
+      resolve: (row, resolution) => this.offer(this.waits.offerResolved({
+        kind: "resolved", call: row.call, effectId: row.effectId, resolution, by: { kind: "reconcile" },
+      })),
+    });
+  }
+
+  /** Resolves when this node is done with the job. */
+  get whenDone(): Promise<void> {
+    return this.done.promise;
+  }
+
+  begin(): void {
+    this.unfollow = this.ports.followInbox(this.ref, (arrival) => this.arrive(arrival));
+    void this.startWorker();
+  }
+
+  /** Nothing is done for the job from this moment on. */
+  drop(how: RunEnd): void {
+    if (this.stop.signal.aborted) return;
+    this.stop.abort();
+    this.unfollow();
+    this.dueTimer?.cancel();
+    this.cancelTimer?.cancel();
+    for (const timer of this.callTimers.values()) timer.cancel();
+    this.doubts.close();
+    this.worker?.send({ kind: "drop", run: this.run });
+    this.worker?.release();
+    this.ports.onEnd(this, how);
+    this.done.resolve();
+  }
+
+  /** Grants nothing more, waits for calls under way, and leaves the job to the other nodes. */
+  async drain(): Promise<void> {
+    this.isDraining = true;
+    const limit = this.clock.setTimer(DRAIN_MS_MAX, () => void this.release());
+    this.pump();
+    await this.done.promise;
+    limit.cancel();
+  }
+
+  private async startWorker(): Promise<void> {
+    const { view, log, tools } = this.loaded;
+    const { agent, epoch, pin } = view.row;
+    try {
+      const worker = await this.ports.workers.open(pin, { signal: this.stop.signal });
+      if (this.stop.signal.aborted) return worker.release();
+      this.worker = worker;
+      worker.onLost((reason) => this.fail("jobs.worker-lost", reason));
+      const openCalls = tools.filter(isOpen).map(({ call, effectId, state }) =>
+        ({ call, effectId, state: state === "granted" ? "granted" as const : "unknown" as const }));
+      const { uid, input } = view.spec;
+      const fence = this.ports.ownership.fence.number;
+      const start = { agent, job: view.ref.job, uid, input, epoch, fence, log, openCalls };
+      this.run = worker.start(start, (message) => this.hear(message));
+    } catch (error) {
+      if (!this.stop.signal.aborted) this.fail("jobs.worker-not-started", toAetherError(error).message);
+    }
+  }
+
+  private hear(message: FromAgent): void {
+    if (this.stop.signal.aborted) return;
+    switch (message.kind) {
+      case "op":
+        return this.takeOp(message);
+      case "idle":
+        this.idleAfter = message.after;
+        return this.pump();
+      case "not-dispatched":
+        return void this.grantAgain(message.effectId);
+      case "reconciled":
+        return this.doubts.answer(message.effectId, message.answer);
+      case "diverged":
+        this.log.error({ event: "jobs.diverged", reason: message.error.message });
+        return this.stick();
+      case "emit":
+        return;
+      default:
+        return unreachable(message);
+    }
+  }
+
+  private takeOp({ n, op }: Extract<FromAgent, { readonly kind: "op" }>): void {
+    if (!this.batch.take(n, op)) return this.fail("jobs.worker-at-fault", `operation ${n} came out of its order`);
+    if (op.kind === "took") this.waits.took(op.offer);
+    if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
+    if (op.kind === "outcome") this.callTimers.get(op.effectId)?.cancel();
+    this.pump();
+  }
+
+  private arrive({ n, entry, revision }: InboxArrival): void {
+    if (this.stop.signal.aborted) return;
+    const { inbox } = this.view;
+    this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
+    this.waits.arrive(n, entry);
+    this.pump();
+  }
+
+  private setInbox(inbox: JobView["inbox"]): void {
+    this.view = { ...this.view, inbox };
+  }
+
+  /** Once per turn of the worker, however much it said: all of it goes into one append. */
+  private pump(): void {
+    if (this.isPumping) return;
+    this.isPumping = true;
+    queueMicrotask(() => {
+      this.isPumping = false;
+      if (!this.stop.signal.aborted) this.work();
+    });
+  }
+
+  private work(): void {
+    this.makeOffers();
+    if (this.isCommitting) return;
+    if (this.isDraining && this.batch.underWay === 0) return void this.release();
+    const limits = { grants: this.isDraining ? "none" : "any", ...(this.opsMax && { opsMax: this.opsMax }) } as const;
+    const plan = this.batch.plan(this.view.head.seq, limits);
+    if (plan === undefined) return this.considerLeaving();
+    const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined;
+    if (!hasRows) return this.settle(plan);
+    void this.commit(this.decide(plan), () => this.settle(plan));
+  }
+
+  private decide(plan: Plan): Decision {
+    const { events, tools, folded, end } = plan;
+    const batch: AppendBatch = { events, tools, folded, atMs: this.clock.wallMs() };
+    if (end === undefined) return decideAppend(this.view, batch);
+    const taken = new Set(folded);
+    return decideFinish(this.view, batch, {
+      result: end, unread: this.waits.unreadEntries.filter((n) => !taken.has(n)),
+    });
+  }
+
+  private async commit(decision: Decision, onApplied: () => void): Promise<void> {
+    if (decision.kind === "refused") return this.takeRefusal(decision);
+    this.isCommitting = true;
+    try {
+      const verdict = await this.ports.log.commit(decision, { signal: this.stop.signal });
+      this.isCommitting = false;
+      if (this.stop.signal.aborted) return;
+      switch (verdict.kind) {
+        case "applied": {
+          const { inbox } = this.view;
+          this.view = verdict.view;
+          // What came while it was under way is known here already.
+          if (inbox.revision > verdict.view.inbox.revision) this.setInbox(inbox);
+          this.opsMax = undefined;
+          return onApplied();
+        }
+        case "fenced":
+          return this.drop("fenced");
+        case "inbox-not-empty":
+          this.refusedAt = decision.next.inbox.revision;
+          return this.pump();
+        case "contended":
+          return this.pump();
+        case "corrupt":
+          return this.fail("jobs.corrupt", "the end of its log is not what this node wrote");
+        default:
+          return unreachable(verdict);
+      }
+    } catch (error) {
+      if (!this.stop.signal.aborted) this.fail("jobs.not-committed", toAetherError(error).message);
+    }
+  }
+
+  /** What is too much for one append goes in smaller ones; what is too much by itself ends the job. */
+  private takeRefusal({ code, reason }: Extract<Decision, { readonly kind: "refused" }>): void {
+    if (code !== "E_TOO_LARGE") return this.fail("jobs.refused", reason);
+    const opsMax = this.opsMax ?? 64;
+    if (opsMax > 1) this.opsMax = Math.floor(opsMax / 2);
+    else this.endWith({ kind: "failed", error: { name: "AetherError", code, message: reason } });
+    this.pump();
+  }
+
+  /** The plan is in the store: what waited for it may go on. */
+  private settle(plan: Plan): void {
+    this.batch.settle(plan);
+    if (plan.end !== undefined) return this.drop("ended");
+    this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
+    const fence = this.ports.ownership.fence.number;
+    for (const { n, row: { effectId, attempt, timeoutMs } } of plan.granted) {
+      this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence });
+      this.limitCall(effectId, timeoutMs);
+    }
+    for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
+    for (const { row } of plan.tools) this.doubts.forget(row.effectId);
+    for (const doubt of plan.doubts) this.doubts.add(doubt);
+    for (const event of plan.events) this.look(event);
+    this.pump();
+  }
+
+  private look(event: Plan["events"][number]): void {
+    if (event.type === "job.cancel-requested") {
+      this.cancelTimer = this.clock.setTimer(CANCEL_MS_MAX, () => this.endWith({ kind: "cancelled" }));
+    }
+    if (event.type === "tool.resolved" && event.resolution.kind === "given-up") {
+      const message = `a person gave up the call ${event.call}: ${event.resolution.reason}`;
+      this.endWith({ kind: "failed", error: { name: "AetherError", code: "E_CONFLICT", message } });
+    }
+  }
+
+  private endWith(result: JobResult): void {
+    this.batch.end(result);
+    this.pump();
+  }
+
+  private limitCall(effectId: EffectId, timeoutMs: number): void {
+    this.callTimers.get(effectId)?.cancel();
+    this.callTimers.set(effectId, this.clock.setTimer(timeoutMs + CALL_GRACE_MS, () => {
+      if (this.batch.toolOf(effectId)?.state !== "granted") return;
+      this.batch.change({ kind: "lost", effectId, reason: "its time was over" });
+      this.pump();
+    }));
+  }
+
+  /** The fence was down; the grant holds for as long as this node owns the job. */
+  private async grantAgain(effectId: EffectId): Promise<void> {
+    try {
+      await this.ports.ownership.whenValid(this.stop.signal);
+    } catch {
+      // ignored: nobody owns the job here any more.
+      return;
+    }
+    const granted = this.batch.grantOf(effectId);
+    if (granted === undefined || this.stop.signal.aborted) return;
+    const { n, row: { attempt } } = granted;
+    this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence: this.ports.ownership.fence.number });
+  }
+
+  private makeOffers(): void {
+    const nowMs = this.clock.wallMs();
+    for (const offer of this.waits.offer(nowMs, this.calls)) this.offer(offer);
+    this.dueTimer?.cancel();
+    const dueMs = this.waits.nextDueMs;
+    if (dueMs === undefined) return;
+    this.dueTimer = this.clock.setTimer(Math.min(Math.max(0, dueMs - nowMs), TIMER_MS_MAX), () => this.pump());
+  }
+
+  private offer({ offer, call, entry, ...offered }: NewOffer): void {
+    this.batch.offered(offer, offered);
+    this.say({ kind: "offer", run: this.run, offer, ...(call !== undefined && { call }), entry });
+  }
+
+  /** Asked when nothing is left to append: is the code at rest, and for how long? */
+  private considerLeaving(): void {
+    const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
+    if (!this.batch.isSettled || !isIdle || this.worker === undefined) return;
+    const unwanted = this.waits.takeUnwanted(this.calls);
+    for (const inbox of unwanted) this.batch.change({ kind: "unwanted", inbox });
+    if (unwanted.length > 0) return this.pump();
+    if (this.view.inbox.revision === this.refusedAt) return;
+    const leave = this.waits.leave(this.clock.wallMs(), this.calls);
+    if (leave === undefined) return;
+    this.leave(leave.waiting, { timersSet: leave.timers });
+  }
+
+  private leave(waiting: Waiting, rows: Pick<AppendBatch, "timersSet">): void {
+    const batch = { events: [], atMs: this.clock.wallMs(), ...rows };
+    void this.commit(decideWait(this.view, batch, waiting), () => this.drop("waiting"));
+  }
+
+  /** Its code and its log do not agree: a person has to look at it. */
+  private stick(): void {
+    if (this.isCommitting) return this.fail("jobs.diverged", "its code does not do what its log says");
+    this.leave({ reason: "stuck", on: [] }, {});
+  }
+
+  private async release(): Promise<void> {
+    if (this.isCommitting || this.stop.signal.aborted) return;
+    const decision = decideRelease(this.view, { events: [], atMs: this.clock.wallMs() });
+    await this.commit(decision, () => this.drop("released"));
+  }
+
+  private fail(event: string, reason: string): void {
+    this.log.warn({ event, reason });
+    this.drop("lost");
+  }
+
+  private say(message: Exclude<ToAgent, { readonly kind: "start" }>): void {
+    if (!this.stop.signal.aborted) this.worker?.send(message);
+  }
+
+  private get calls(): CallsInDoubt {
+    return {
+      callOf: (effect) => this.batch.inDoubt(effect),
+      forPeople: this.doubts.forPeople,
+      busy: this.batch.underWay + this.doubts.asking,
+    };
+  }
+}
+
+function timersOf(log: readonly Uint8Array[]): ReadonlyMap<CallName, number> {
+  const timers = new Map<CallName, number>();
+  for (const bytes of log) {
+    const { event } = readEvent(bytes);
+    if (event.type === "timer.set") timers.set(event.call, event.dueMs);
+  }
+  return timers;
+}

@@ -1,0 +1,198 @@
+import { describe, expect, test } from "vitest";
+import { present } from "../../../../../src/base/assert.ts";
+import { sha256 } from "../../../../../src/base/digest.ts";
+import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
+import { PLAN_EVENTS_MAX, RunBatch, type Plan } from "../../../../../src/jobs/core/life/run-batch.ts";
+import type { ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
+import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
+import type { AgentOp } from "../../../../../src/jobs/core/worker/messages.ts";
+
+function nameOf(text: string): CallName {
+  return text as CallName;
+}
+
+function effectIdOf(call: CallName): EffectId {
+  return sha256(`effect of ${call}`);
+}
+
+function openBatch(tools: readonly ToolRow[] = [], epoch = 1): RunBatch {
+  return new RunBatch({ epoch, tools, timers: new Map(), effectIdOf });
+}
+
+function step(call: string): AgentOp {
+  return { kind: "step-completed", call: nameOf(call), value: call };
+}
+
+function wantTool(call: string, effect: ToolEffect, canReconcile = false): Extract<AgentOp, { kind: "want-tool" }> {
+  return {
+    kind: "want-tool", call: nameOf(call), tool: "pay", effect, canReconcile, input: { cents: 5 },
+    inputDigest: sha256("5 cents"), timeoutMs: 1_000,
+  };
+}
+
+function outcome(call: string, result: Extract<AgentOp, { kind: "outcome" }>["outcome"]): AgentOp {
+  return { kind: "outcome", call: nameOf(call), effectId: effectIdOf(nameOf(call)), outcome: result };
+}
+
+/** All operations, from the first one on. */
+function takeAll(batch: RunBatch, ...ops: readonly AgentOp[]): void {
+  for (const op of ops) expect(batch.take(batch.last + 1, op)).toBe(true);
+}
+
+function planOf(batch: RunBatch, seq = 0): Plan {
+  return present(batch.plan(seq), "there is something to append");
+}
+
+function settled(batch: RunBatch, seq = 0): Plan {
+  const plan = planOf(batch, seq);
+  batch.settle(plan);
+  return plan;
+}
+
+function typesOf({ events }: Plan): readonly string[] {
+  return events.map(({ type }) => type);
+}
+
+describe("what the code says", () => {
+  test("is appended in its order, all that came in one go, and the end with it", () => {
+    const batch = openBatch();
+    takeAll(batch, step("a"), step("b"), { kind: "completed", output: 3 });
+    const plan = settled(batch);
+    expect(plan.events).toEqual([
+      { type: "step.completed", call: "a", value: "a" }, { type: "step.completed", call: "b", value: "b" },
+    ]);
+    expect(plan).toMatchObject({ upTo: 3, end: { kind: "completed", output: 3 } });
+    expect(batch.isSettled).toBe(true);
+    expect(batch.plan(2)).toBeUndefined();
+  });
+
+  test("is refused out of its order", () => {
+    const batch = openBatch();
+    expect(batch.take(2, step("b"))).toBe(false);
+    expect(batch.take(1, step("a"))).toBe(true);
+    expect(batch.take(1, step("a"))).toBe(false);
+  });
+
+  test("is cut where an append is full, and nothing is left out", () => {
+    const batch = openBatch();
+    const all = Array.from({ length: 150 }, (_, at) => step(`s${at}`));
+    takeAll(batch, ...all);
+    const seen: unknown[] = [];
+    while (batch.plan(seen.length) !== undefined) {
+      const { events } = settled(batch, seen.length);
+      expect(events.length).toBeLessThanOrEqual(PLAN_EVENTS_MAX);
+      seen.push(...events);
+    }
+    expect(seen).toHaveLength(150);
+  });
+
+  test("stays as it is when a plan is not settled", () => {
+    const batch = openBatch();
+    takeAll(batch, step("a"), wantTool("t", "once"));
+    expect(planOf(batch)).toEqual(planOf(batch));
+    expect(batch.isSettled).toBe(false);
+  });
+});
+
+describe("a call of a tool", () => {
+  const call = nameOf("t");
+  const effectId = effectIdOf(call);
+
+  test("is granted with what came before it, and its outcome joins the next grant", () => {
+    const batch = openBatch();
+    takeAll(batch, step("a"), wantTool("t", "once"));
+    const first = settled(batch);
+    expect(typesOf(first)).toEqual(["step.completed", "tool.granted"]);
+    expect(first.granted).toMatchObject([{ n: 2, row: { effectId, attempt: 1, state: "granted", seq: 2 } }]);
+    takeAll(batch, outcome("t", { kind: "succeeded", result: 1 }), wantTool("u", "read"));
+    const second = settled(batch, 2);
+    expect(typesOf(second)).toEqual(["tool.succeeded", "tool.granted"]);
+    expect(second.tools.map(({ row, before }) => `${before}>${row.state}`))
+      .toEqual(["granted>succeeded", "none>granted"]);
+  });
+
+  test("keeps the job from ending before it has an outcome", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    takeAll(batch, { kind: "completed", output: null });
+    expect(settled(batch, 1)).not.toHaveProperty("end");
+    expect(batch.plan(1)).toBeUndefined();
+    takeAll(batch, outcome("t", { kind: "succeeded", result: 1 }));
+    expect(settled(batch, 1)).toMatchObject({ events: [{ type: "tool.succeeded" }], end: { kind: "completed" } });
+  });
+
+  test("that an earlier owner was granted is lost, and granted again only if its effect allows it", () => {
+    const earlier = (effect: ToolEffect, canReconcile: boolean): ToolRow => ({
+      state: "granted", effectId, call, tool: "pay", effect, canReconcile, epoch: 1, attempt: 1,
+      inputDigest: sha256("5 cents"), timeoutMs: 1_000, seq: 1,
+    });
+    const idempotent = openBatch([earlier("idempotent", false)], 2);
+    takeAll(idempotent, wantTool("t", "idempotent"));
+    const again = settled(idempotent, 1);
+    expect(typesOf(again)).toEqual(["tool.unknown", "tool.granted"]);
+    expect(again.granted).toMatchObject([{ n: 1, row: { effectId, attempt: 2, epoch: 2 } }]);
+
+    for (const canReconcile of [true, false]) {
+      const once = openBatch([earlier("once", canReconcile)], 2);
+      takeAll(once, wantTool("t", "once", canReconcile));
+      const plan = settled(once, 1);
+      expect(typesOf(plan)).toEqual(["tool.unknown"]);
+      expect(plan).toMatchObject({ granted: [], doubts: [{ row: { effectId, state: "unknown" } }] });
+      expect(once.inDoubt(effectId)).toBe(call);
+    }
+  });
+
+  test("that throws is in doubt if it happens once, and may be wanted again otherwise", () => {
+    const error = { name: "Error", message: "no answer" };
+    const once = openBatch();
+    takeAll(once, wantTool("t", "once", true));
+    settled(once);
+    takeAll(once, outcome("t", { kind: "failed", error, isNotDone: false }));
+    expect(settled(once, 1)).toMatchObject({ events: [{ type: "tool.unknown" }], doubts: [{ row: { effectId } }] });
+
+    const read = openBatch();
+    takeAll(read, wantTool("t", "read"));
+    settled(read);
+    takeAll(read, outcome("t", { kind: "failed", error, isNotDone: false }), wantTool("t", "read"));
+    const plan = settled(read, 1);
+    expect(typesOf(plan)).toEqual(["tool.failed", "tool.granted"]);
+    expect(plan.granted).toMatchObject([{ n: 3, row: { attempt: 2 } }]);
+  });
+
+  test("is refused with another input than before", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "read"));
+    settled(batch);
+    const other = { ...wantTool("t", "read"), inputDigest: sha256("other") };
+    takeAll(batch, outcome("t", { kind: "failed", error: { name: "E", message: "" }, isNotDone: true }), other);
+    expect(settled(batch, 1).refused).toMatchObject([{ n: 3, error: { code: "E_NONDETERMINISM" } }]);
+  });
+
+  test("is not granted by a node that is being stopped", () => {
+    const batch = openBatch();
+    takeAll(batch, step("a"), wantTool("t", "once"));
+    const plan = present(batch.plan(0, { grants: "none" }), "the step goes in");
+    expect(typesOf(plan)).toEqual(["step.completed"]);
+    batch.settle(plan);
+    expect(batch.plan(1, { grants: "none" })).toBeUndefined();
+  });
+
+  test("in doubt puts off the end of a cancelled job until a person has answered", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    takeAll(batch, outcome("t", { kind: "unknown", reason: "no answer" }));
+    settled(batch, 1);
+    batch.end({ kind: "cancelled" });
+    expect(batch.plan(2)).toBeUndefined();
+    const by = { kind: "person", principal: "ann" } as const;
+    batch.offered(1, {
+      inbox: 4, what: { kind: "resolved", call, effectId, resolution: { kind: "not-done" }, by },
+    });
+    takeAll(batch, { kind: "took", offer: 1 });
+    expect(settled(batch, 2)).toMatchObject({
+      events: [{ type: "tool.resolved", by }], folded: [4], taken: [1], end: { kind: "cancelled" },
+    });
+  });
+});
