@@ -21,7 +21,7 @@ import type { JobHead, JobResult, JobRow, JobStatus, Waiting } from "../rows.ts"
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
-import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, rowKey } from "./job-keys.ts";
+import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, resultKey, rowKey } from "./job-keys.ts";
 
 /** Claims in a row at which the log stood still. After them the job waits for a person. */
 export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
@@ -117,7 +117,7 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
     row: { ...rest, status: endStatus(result), sinceMs: batch.atMs },
     then: [
       ...disown(owner, view),
-      { kind: "put", key: formatKey({ kind: "job-result", ...ref }), value: storable(result) },
+      { kind: "put", key: resultKey(ref), value: storable(result) },
       { kind: "put", key: formatKey({ kind: "job-end", ...ref, endedMs: batch.atMs }), value: null },
     ],
     compare: [],

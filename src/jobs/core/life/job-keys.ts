@@ -15,6 +15,10 @@ export function specKey(ref: JobRef): KeyText {
   return formatKey({ kind: "job-spec", ...ref });
 }
 
+export function resultKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-result", ...ref });
+}
+
 export function inboxCountKey(ref: JobRef): KeyText {
   return formatKey({ kind: "job-inbox-count", ...ref });
 }
