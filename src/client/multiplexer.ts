@@ -228,8 +228,14 @@ export class Multiplexer {
       this.waiting.add(request);
       return;
     }
+    const nowMs = this.ports.clock.nowMs();
+    const lastWord = request.lastWord(nowMs);
+    if (lastWord !== undefined) {
+      this.fail(request, lastWord);
+      return;
+    }
     try {
-      request.send(session, this.ports.clock.nowMs());
+      request.send(session, nowMs);
     } catch (error) {
       this.fail(request, request.answer(toAetherError(error)));
     }
@@ -314,7 +320,7 @@ export class Multiplexer {
       return;
     }
     const verdict = judgeError(error, request.context(isAlone), random);
-    request.endAttempt(error);
+    request.endAttempt(error, clock.nowMs());
     if (verdict.kind === "final" || request.deadlineMs <= clock.nowMs()) {
       this.fail(request, request.answer(error));
       return;
@@ -331,7 +337,7 @@ export class Multiplexer {
     const { ticket } = request;
     if (ticket !== undefined) this.writes.lose(ticket.session);
     const { wasLost } = request;
-    request.endAttempt(error);
+    request.endAttempt(error, this.ports.clock.nowMs());
     if (wasLost) {
       this.fail(request, error);
       return;

@@ -2,7 +2,9 @@
 import { AetherError } from "../base/errors.ts";
 import type { Timer } from "../env/clock.ts";
 import type { ClientMessage } from "../api/protocol.ts";
-import { attemptMs, finalError, type AttemptContext, type Persistence, type RequestEffect } from "./core/retry.ts";
+import {
+  attemptMs, finalError, isAnswerable, type AttemptContext, type Persistence, type RequestEffect,
+} from "./core/retry.ts";
 import type { NodeSession } from "./node-session.ts";
 
 export interface RequestSpec {
@@ -53,6 +55,8 @@ export class Request {
   private mayHaveRun = false;
   private attempts = 0;
   private refusalCount = 0;
+  private sentMs = 0;
+  private slowestRefusalMs = 0;
   private readonly settle: Settle;
 
   constructor(id: number, spec: RequestSpec, deadlineMs: number, settle: Settle) {
@@ -67,7 +71,14 @@ export class Request {
     const leftMs = Math.min(this.deadlineMs - nowMs, attemptMs(this.spec, this.attempts));
     session.send(this.spec.message(this.id, Math.max(1, Math.ceil(leftMs)), this.ticket));
     this.session = session;
+    this.sentMs = nowMs;
     this.attempts++;
+  }
+
+  /** The refusal that the caller is better told now, because another attempt would end in doubt. */
+  lastWord(nowMs: number): AetherError | undefined {
+    if (this.spec.effect === "read" || this.refusalCount === 0 || this.isInDoubt) return undefined;
+    return isAnswerable(this.deadlineMs - nowMs, this.slowestRefusalMs) ? undefined : this.refusal;
   }
 
   resolve(result: unknown): void {
@@ -112,7 +123,8 @@ export class Request {
   }
 
   /** The node answered with an error. What it refused it has not done: that attempt is as good as never sent. */
-  endAttempt(error: AetherError): void {
+  endAttempt(error: AetherError, nowMs: number): void {
+    this.slowestRefusalMs = Math.max(this.slowestRefusalMs, nowMs - this.sentMs);
     if (error.outcome === "unknown" || error.code === "E_TIMEOUT") this.mayHaveRun = true;
     this.refusalCount++;
     this.session = undefined;

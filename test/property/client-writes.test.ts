@@ -12,7 +12,7 @@ import { ManualClock } from "../support/manual-clock.ts";
 const URLS = ["ws://n1", "ws://n2", "ws://n3"];
 const FAULTS: readonly Fault[] = [
   "none", "applied-unanswered", "lost", "lost-applied-later", "timeout-applied-later", "timeout", "no-quorum",
-  "overloaded", "draining", "silent", "sessions-end", "sessions-end-lost",
+  "no-quorum-slow", "overloaded", "draining", "silent", "sessions-end", "sessions-end-lost",
 ];
 
 interface Ending {
@@ -89,6 +89,18 @@ test("a write that no node can answer for is unknown, and says so at its deadlin
   expect(await ending).toEqual({ key: "data/a", outcome: "unknown" });
   expect(world.cluster.applied.get("data/a")).toBe(1);
   world.requests.close();
+});
+
+test("a write that every node refuses is not in doubt, whenever its deadline comes", async () => {
+  const inDoubt: number[] = [];
+  for (let timeoutMs = 50; timeoutMs <= 500; timeoutMs += 10) {
+    const world = openWorld(Array.from({ length: 100 }, () => "no-quorum-slow" as const), 1);
+    const ending = put(world.kv, "data/a", timeoutMs);
+    await world.clock.advance(timeoutMs + 100);
+    if ((await ending).outcome !== "not-applied") inDoubt.push(timeoutMs);
+    world.requests.close();
+  }
+  expect(inDoubt).toEqual([]);
 });
 
 test("a write that was sent once into a session that had ended is sent again in a new one", async () => {

@@ -26,6 +26,8 @@ export type Fault =
   | "timeout-applied-later"
   | "timeout"
   | "no-quorum"
+  /** The same, of a node that takes its time. */
+  | "no-quorum-slow"
   | "overloaded"
   | "draining"
   /** Never answered. */
@@ -36,6 +38,7 @@ export type Fault =
   | "sessions-end-lost";
 
 const LATER_MS = 700;
+const SLOW_MS = 30;
 const WINDOW = 1_024;
 
 type Txn = Extract<ClientMessage, { kind: "txn" }>;
@@ -129,6 +132,11 @@ export class FlakyCluster {
         return;
       case "no-quorum":
         connection.refuse(message.id, new AetherError("E_NO_QUORUM", "no majority"));
+        return;
+      case "no-quorum-slow":
+        this.clock.setTimer(SLOW_MS, () => {
+          connection.refuse(message.id, new AetherError("E_NO_QUORUM", "no majority"));
+        });
         return;
       case "overloaded":
         connection.refuse(message.id, new AetherError("E_OVERLOADED", "full"));

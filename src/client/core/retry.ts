@@ -35,6 +35,8 @@ const HURRIED_REFUSALS = 3;
 /** First patience with one node, when another one may answer sooner; doubled with each attempt. */
 const ATTEMPT_MS = 2 * SECOND_MS;
 const ATTEMPT_MS_MAX = 60 * SECOND_MS;
+/** An attempt that was refused is not made again with less time left, nor with less than twice what a refusal took. */
+const LAST_ATTEMPT_MS_MIN = 20;
 
 const FINAL: Verdict = { kind: "final" };
 
@@ -59,6 +61,14 @@ export function mayRepeat(effect: RequestEffect): boolean {
 export function attemptMs(context: Pick<AttemptContext, "effect" | "persistence">, attempts: number): number {
   if (context.persistence === "none" || !mayRepeat(context.effect)) return Infinity;
   return Math.min(ATTEMPT_MS * 2 ** attempts, ATTEMPT_MS_MAX);
+}
+
+/**
+ * Whether another attempt of a write that was refused may still be answered in time. One that the deadline cuts off
+ * would leave the caller in doubt of what the refusal has made certain: that nothing was applied.
+ */
+export function isAnswerable(leftMs: number, slowestRefusalMs: number): boolean {
+  return leftMs >= Math.max(LAST_ATTEMPT_MS_MIN, 2 * slowestRefusalMs);
 }
 
 /**

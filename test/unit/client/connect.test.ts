@@ -340,7 +340,7 @@ describe("losing a node", () => {
     await client.kv.put("data/a", 1);
     local.group.setMode("no-quorum");
     const write = client.kv.put("data/a", 2);
-    const stuck = client.kv.put("data/b", 2, { timeoutMs: 400 });
+    const stuck = client.kv.put("data/b", 2, { timeoutMs: 1_000 });
     await expect(stuck).rejects.toMatchObject({ code: "E_NO_QUORUM", outcome: "not-applied" });
     local.group.setMode("deciding");
     expect(await write).toEqual({ revision: 2 });
