@@ -205,6 +205,8 @@ describe("a blueprint is refused at the path of what is wrong", () => {
     ({ slices: { ready: { ...slice, ...changes } } });
   const all = (names: readonly string[]): unknown => Object.fromEntries(names.map((name) => [name, slice]));
 
+  const TOO_MANY_STEPS = Array.from({ length: 100 }, (_, at) => at + 1);
+
   test.each<[path: string, document: unknown]>([
     ["", null],
     ["", []],
@@ -243,6 +245,19 @@ describe("a blueprint is refused at the path of what is wrong", () => {
     ["slices.ready.rollout.unavailable", ready({ rollout: { strategy: "rolling", unavailable: "200%" } })],
     ["slices.ready.rollout.unavailable", ready({ rollout: { strategy: "rolling", unavailable: -1 } })],
     ["slices.ready.rollout.bakeMs", ready({ rollout: { strategy: "blue-green", bakeMs: 1e12 } })],
+    ["slices.ready.rollout.steps", ready({ rollout: { strategy: "canary", steps: [] } })],
+    ["slices.ready.rollout.steps", ready({ rollout: { strategy: "canary", steps: [1, 50] } })],
+    ["slices.ready.rollout.steps", ready({ rollout: { strategy: "canary", steps: [50, 50, 100] } })],
+    ["slices.ready.rollout.steps", ready({ rollout: { strategy: "canary", steps: TOO_MANY_STEPS } })],
+    ["slices.ready.rollout.steps", ready({ rollout: { strategy: "canary", steps: [0, 100] } })],
+    ["slices.ready.rollout.stepMs", ready({ rollout: { strategy: "canary", stepMs: 999 } })],
+    ["slices.ready.rollout.stepMs", ready({ rollout: { strategy: "canary", stepMs: 1e12 } })],
+    ["slices.ready.rollout.minCalls", ready({ rollout: { strategy: "canary", minCalls: 0 } })],
+    ["slices.ready.rollout.minCalls", ready({ rollout: { strategy: "canary", minCalls: "many" } })],
+    ["slices.ready.rollout.errorRateMax", ready({ rollout: { strategy: "canary", errorRateMax: 1.5 } })],
+    ["slices.ready.rollout.errorRateMax", ready({ rollout: { strategy: "canary", errorRateMax: -0.1 } })],
+    ["slices.ready.rollout.p99MsMax", ready({ rollout: { strategy: "canary", p99MsMax: -1 } })],
+    ["slices.ready.rollout", ready({ rollout: { strategy: "canary", surge: 1 } })],
     ["slices.good", { slices: { good: { artifact: "demo:good:1.0.0" } } }],
     ["slices.first.loadAfter", {
       slices: { first: { artifact: "demo:first:1.0.0" }, second: { artifact: "demo:second:1.0.0" } },
