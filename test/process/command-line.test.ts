@@ -1,11 +1,9 @@
 // Slow. The commands that run whole clusters, as a newcomer runs them.
 import { readdir, readFile } from "node:fs/promises";
-import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { SeededRandom } from "../../src/base/random.ts";
-import { findFreePorts } from "../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "../support/test-ports.ts";
 import { type AetherProcess, ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 
 const DEMO_MS_MAX = 90_000;
@@ -101,7 +99,7 @@ async function prepareDev(): Promise<Dev> {
   const fleet = await NodeFleet.open();
   const directory = join(fleet.directory, "dev");
   endWithTest(directory);
-  const peer = await findFreePorts(6, new SeededRandom(randomInt(2 ** 31)));
+  const peer = await findTestPorts(6);
   return { fleet, directory, peer, api: peer + 3 };
 }
 

@@ -1,12 +1,10 @@
 // Slow. `aether dev DIRECTORY` as somebody works with it: save, see, break, mend, stop, begin again.
-import { randomInt } from "node:crypto";
 import { cp, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { SeededRandom } from "../../src/base/random.ts";
-import { findFreePorts } from "../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "../support/test-ports.ts";
 import { ask, eventually, NodeFleet, type AetherProcess } from "../support/node-fleet.ts";
 
 const SHOP = fileURLToPath(new URL("../../docs/examples/02-shop/", import.meta.url));
@@ -56,7 +54,7 @@ test("what is saved serves, what is broken is named and changes nothing, and the
   const fleet = await NodeFleet.open();
   const project = join(fleet.directory, "hall");
   for (const [file, text] of Object.entries(FILES)) await save(join(project, file), text);
-  const peer = await findFreePorts(6, new SeededRandom(randomInt(2 ** 31)));
+  const peer = await findTestPorts(6);
   const api = `http://127.0.0.1:${peer + 3}`;
   const args = ["dev", "hall", "--peer-port", String(peer), "--api-port", String(peer + 3)];
   const dev = fleet.run([...args, "--dir", join(fleet.directory, "data")]);
@@ -115,7 +113,7 @@ test("a slice that cannot start is told, and the version before it goes on", asy
   const fleet = await NodeFleet.open();
   const project = join(fleet.directory, "hall");
   for (const [file, text] of Object.entries(FILES)) await save(join(project, file), text);
-  const peer = await findFreePorts(2, new SeededRandom(randomInt(2 ** 31)));
+  const peer = await findTestPorts(2);
   const api = `http://127.0.0.1:${peer + 1}`;
   const dev = fleet.run(["dev", "hall", "--nodes", "1", "--dir", join(fleet.directory, "data"),
     "--peer-port", String(peer), "--api-port", String(peer + 1)]);
@@ -135,7 +133,7 @@ test("the shop of the examples is developed on three nodes, its routes and mutua
   const fleet = await NodeFleet.open();
   const project = join(fleet.directory, "shop");
   await cp(SHOP, project, { recursive: true });
-  const peer = await findFreePorts(6, new SeededRandom(randomInt(2 ** 31)));
+  const peer = await findTestPorts(6);
   const api = `http://127.0.0.1:${peer + 3}`;
   const dev = fleet.run(["dev", "shop", "--dir", join(fleet.directory, "data"),
     "--peer-port", String(peer), "--api-port", String(peer + 3)]);

@@ -1,11 +1,9 @@
 // `aether dev` as people run it: its nodes are processes of their own, and none of them outlives it.
-import { randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { SeededRandom } from "../../src/base/random.ts";
-import { findFreePorts } from "../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "../support/test-ports.ts";
 import { AetherProcess } from "../support/node-fleet.ts";
 
 const NODES = 3;
@@ -19,7 +17,7 @@ interface Dev {
 async function startDev(): Promise<Dev> {
   const directory = await mkdtemp(join(tmpdir(), "aether-dev-"));
   onTestFinished(() => rm(directory, { recursive: true }));
-  const port = await findFreePorts(2 * NODES, new SeededRandom(randomInt(2 ** 31)));
+  const port = await findTestPorts(2 * NODES);
   const ports = ["--peer-port", String(port), "--api-port", String(port + NODES)];
   const dev = new AetherProcess(["dev", "--dir", directory, ...ports]);
   const apis = Array.from({ length: NODES }, (_, at) => `http://127.0.0.1:${port + NODES + at}`);

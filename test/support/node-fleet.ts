@@ -1,7 +1,6 @@
 // Owns: real nodes as child processes on loopback, for tests: configuration files, free ports, temporary directories,
 // lines, signals, ends. Whatever a test does, no process and no file of its fleet outlives it.
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomInt } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,8 +9,7 @@ import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { createDeferred } from "../../src/base/deferred.ts";
-import { SeededRandom } from "../../src/base/random.ts";
-import { findFreePorts } from "../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "./test-ports.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const READY_LINE = /^aether node \S+ ready api=/;
@@ -195,7 +193,7 @@ export class NodeFleet {
   static async create(options: FleetOptions = {}): Promise<NodeFleet> {
     const directory = await mkdtemp(join(options.directory ?? tmpdir(), "aether-fleet-"));
     const count = 2 * (options.names?.length ?? 3);
-    const firstPort = await findFreePorts(count, new SeededRandom(randomInt(2 ** 31)));
+    const firstPort = await findTestPorts(count);
     return new NodeFleet(directory, firstPort, options);
   }
 

@@ -1,7 +1,7 @@
 // Owns: the network of a chaos run without any privilege: everything on loopback, a TCP proxy in the path of every pair
 // of nodes. It can hold back and delay; packets it does not see.
 import type { Random } from "../../../src/base/random.ts";
-import { findFreePorts } from "../../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "../../support/test-ports.ts";
 import type { LaunchOptions } from "../../support/node-fleet.ts";
 import type { ChaosNetwork, Direction } from "./chaos-network.ts";
 import { LinkProxy, type Way } from "./link-proxy.ts";
@@ -23,7 +23,7 @@ export class ProxyNetwork implements ChaosNetwork {
   }
 
   static async open(nodes: readonly string[], random: Random): Promise<ProxyNetwork> {
-    const network = new ProxyNetwork(nodes, await findFreePorts(2 * nodes.length, random), random);
+    const network = new ProxyNetwork(nodes, await findTestPorts(2 * nodes.length), random);
     for (const from of nodes) {
       for (const to of nodes) {
         if (from !== to) network.proxies.set(linkName({ from, to }), await LinkProxy.open(network.peerPort(to)));

@@ -1,12 +1,10 @@
-import { randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
 import { parseNodeId } from "../../../src/base/ids.ts";
-import { SeededRandom } from "../../../src/base/random.ts";
-import { findFreePorts } from "../../../src/cli/demo/free-ports.ts";
+import { findTestPorts } from "../../support/test-ports.ts";
 import type { Env } from "../../../src/env/env.ts";
 import { parseNodeConfig } from "../../../src/node/config.ts";
 import { startNode, type Node } from "../../../src/node/node.ts";
@@ -24,7 +22,7 @@ afterEach(async () => {
 
 /** A cluster of one in this process. */
 async function start(change: (env: Env) => Env = (env) => env): Promise<Node> {
-  const port = await findFreePorts(1, new SeededRandom(randomInt(2 ** 31)));
+  const port = await findTestPorts(1);
   const listen = `ws://127.0.0.1:${port}`;
   const config = parseNodeConfig({
     cluster: "demo", node: "n1", listen, api: "http://127.0.0.1:0", voters: { n1: listen }, dataDir,
