@@ -180,7 +180,7 @@ export class Invoker implements OutgoingCalls {
       timeoutMs,
       // Each attempt is a hop of its own.
       traceparent: formatTraceparent(this.hops.next(progress.trace)),
-      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      idempotencyKey,
     };
     if (endpoint.node === this.ports.self) return attemptResultOf(await this.ports.local.invoke(request, signal));
     const plain = toPlain(input, CALL_BYTES_MAX);

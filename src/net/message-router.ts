@@ -1,4 +1,5 @@
-// Owns: messages between nodes: typed channels, bounded queues, one frame per peer and turn, back-pressure, metering.
+// Owns: messages between nodes: typed channels, bounded queues, one frame per peer and turn (several for many
+// calls), back-pressure, metering.
 // Does not own: connections (peer-table.ts), nor what messages mean.
 import { assert } from "../base/assert.ts";
 import type { NodeId } from "../base/ids.ts";
@@ -28,6 +29,8 @@ const LANES = {
 
 /** While messages wait for a socket that is behind, it is looked at this often. */
 const BACKLOG_POLL_MS = 5;
+/** So many do not wait for the end of the turn: the peer can work on them while the others are made. */
+export const CALLS_PER_FRAME = 16;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
@@ -55,6 +58,8 @@ interface Peer {
   readonly node: NodeId;
   readonly link: PeerLink;
   readonly outbox: Outbox;
+  /** Messages of calls that have come since the last frame left. */
+  callsWaiting: number;
 }
 
 export class MessageRouter implements PeerMessaging {
@@ -159,6 +164,7 @@ export class MessageRouter implements PeerMessaging {
     if (payload.byteLength > this.payloadBytesMax) return this.refuse("too-large", channel, peer, payload);
     if (!peer.outbox.push(channel, payload)) return this.refuse("queue-full", channel, peer, payload);
     this.waiting.add(peer);
+    if (channel === CHANNELS.rpc && ++peer.callsWaiting === CALLS_PER_FRAME) this.drain(peer);
     this.scheduleFlush();
     return true;
   }
@@ -193,7 +199,9 @@ export class MessageRouter implements PeerMessaging {
     if (this.waiting.size > 0) this.awaitSockets();
   }
 
-  private drain({ link, outbox }: Peer): void {
+  private drain(peer: Peer): void {
+    const { link, outbox } = peer;
+    peer.callsWaiting = 0;
     for (let frame = outbox.take(link.bufferedBytes); frame.length > 0; frame = outbox.take(link.bufferedBytes)) {
       this.meter("sent", frame, link.send(frame));
     }
@@ -206,7 +214,7 @@ export class MessageRouter implements PeerMessaging {
   }
 
   private onUp(node: NodeId, link: PeerLink): void {
-    this.peers.set(node, { node, link, outbox: new Outbox(LANE_SPECS) });
+    this.peers.set(node, { node, link, outbox: new Outbox(LANE_SPECS), callsWaiting: 0 });
     this.connectedNodes.add(node);
     this.tell({ kind: "up", node });
   }

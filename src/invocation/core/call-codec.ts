@@ -16,8 +16,8 @@ export interface CallRequest {
   readonly method: string;
   readonly timeoutMs: number;
   readonly input: unknown;
-  readonly idempotencyKey?: string;
-  readonly traceparent?: string;
+  readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 export type CallMessage =
@@ -56,15 +56,17 @@ export function encodeCallMessage(message: CallMessage): Uint8Array {
 
 function encodeRequest(request: CallRequest): Uint8Array {
   const { id, instance, method, timeoutMs, idempotencyKey = null, traceparent = null, input } = request;
-  const head = [REQUEST, id, instance, method, timeoutMs, idempotencyKey, traceparent];
-  return encode(input === undefined ? head : [...head, input]);
+  const items: unknown[] = [REQUEST, id, instance, method, timeoutMs, idempotencyKey, traceparent];
+  if (input !== undefined) items.push(input);
+  return encode(items);
 }
 
 function encodeReply(id: number, reply: IncomingReply): Uint8Array {
   const kind = reply.kind === "ok" && reply.isReplayed === true ? "replayed" : reply.kind;
-  const head = [REPLY, id, REPLY_KINDS.indexOf(kind)];
-  if (reply.kind !== "ok") return encode([...head, reply.error]);
-  return encode(reply.output === undefined ? head : [...head, reply.output]);
+  const items: unknown[] = [REPLY, id, REPLY_KINDS.indexOf(kind)];
+  const content = reply.kind === "ok" ? reply.output : reply.error;
+  if (content !== undefined) items.push(content);
+  return encode(items);
 }
 
 /**
@@ -125,8 +127,8 @@ function parseRequest(id: number, items: readonly unknown[]): ParsedCallMessage 
     method,
     timeoutMs,
     input,
-    ...(idempotencyKey === null ? {} : { idempotencyKey }),
-    ...(traceparent === null ? {} : { traceparent }),
+    idempotencyKey: idempotencyKey ?? undefined,
+    traceparent: traceparent ?? undefined,
   };
 }
 

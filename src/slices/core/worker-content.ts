@@ -10,6 +10,7 @@ import type { OutgoingCall } from "../host/outgoing-calls.ts";
 import type { IncomingReply } from "../host/running-instances.ts";
 import { CALL_BYTES_MAX, toPlain } from "./plain-data.ts";
 import { isErrorBody, type LogLevel, type WorkerMessage } from "./worker-protocol.ts";
+import { unpackWorkerMessage } from "./worker-rows.ts";
 
 /** Messages of one turn of a worker: more than all its calls, their replies and its log together can be. */
 export const MESSAGES_PER_TURN_MAX = 32_768;
@@ -41,7 +42,8 @@ export function readWorkerTurn(received: unknown): WorkerTurn {
   if (received.length > MESSAGES_PER_TURN_MAX) return { kind: "flood", count: received.length };
   const messages: WorkerMessage[] = [];
   for (const value of received as readonly unknown[]) {
-    const message = isRecord(value) ? readMessage(value) : undefined;
+    const unpacked = unpackWorkerMessage(value);
+    const message = isRecord(unpacked) ? readMessage(unpacked) : undefined;
     if (message !== undefined) messages.push(message);
   }
   return { kind: "messages", messages, refused: received.length - messages.length };
@@ -147,8 +149,9 @@ function readOutgoing({ id, call }: Shape): WorkerMessage | undefined {
   const input = toPlain(call["input"], CALL_BYTES_MAX);
   const texts = readTexts(call);
   if (input.kind !== "plain" || texts === undefined) return undefined;
-  const time = timeoutMs === undefined ? {} : { timeoutMs };
-  return { kind: "outgoing", id, call: { slice, method, input: input.value, ...time, ...texts } };
+  const { idempotencyKey, traceparent, artifact, range } = texts;
+  const read = { slice, method, input: input.value, timeoutMs, artifact, range, idempotencyKey, traceparent };
+  return { kind: "outgoing", id, call: read };
 }
 
 type CallTexts = Pick<OutgoingCall, "idempotencyKey" | "traceparent" | "artifact" | "range">;
@@ -156,12 +159,7 @@ type CallTexts = Pick<OutgoingCall, "idempotencyKey" | "traceparent" | "artifact
 function readTexts({ idempotencyKey, traceparent, artifact, range }: Shape): CallTexts | undefined {
   if (!isOptionalText(idempotencyKey) || !isOptionalText(traceparent)) return undefined;
   if (!isOptionalText(artifact) || !isOptionalText(range)) return undefined;
-  return {
-    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-    ...(traceparent === undefined ? {} : { traceparent }),
-    ...(artifact === undefined ? {} : { artifact }),
-    ...(range === undefined ? {} : { range }),
-  };
+  return { idempotencyKey, traceparent, artifact, range };
 }
 
 /** What the arguments mean is for the service to find out. */

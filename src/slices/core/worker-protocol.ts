@@ -1,6 +1,6 @@
-// Owns: the messages between a node and one of its workers. All messages of one turn of either event loop travel as
-// one array in one postMessage. Does not own: when they are sent (turn-outbox.ts), what they cause, what a node accepts
-// of a worker (worker-content.ts).
+// Owns: the messages between a node and one of its workers. Those of one turn of either event loop travel together.
+// Does not own: when they are sent (turn-outbox.ts), how they are packed (worker-rows.ts), what they cause, what a node
+// accepts of a worker (worker-content.ts).
 import { ERRORS, type ErrorCode } from "../../base/error-catalog.ts";
 import type { ErrorBody } from "../../base/errors.ts";
 import type { MethodSpec, ResolvedUse } from "../host/instance-host.ts";
@@ -37,8 +37,8 @@ export interface HandlerCall {
   readonly method: string;
   readonly input: unknown;
   readonly timeoutMs: number;
-  readonly idempotencyKey?: string;
-  readonly traceparent?: string;
+  readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 /** Node → worker. */

@@ -171,8 +171,8 @@ export class InstanceCalls {
       method,
       input,
       timeoutMs: Math.max(0, pending.deadline.atMs - this.clock.nowMs()),
-      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      ...(traceparent === undefined ? {} : { traceparent }),
+      idempotencyKey,
+      traceparent,
     });
   }
 

@@ -7,14 +7,14 @@ export interface OutgoingCall {
   readonly method: string;
   readonly input: unknown;
   /** What is left of the caller's deadline, in milliseconds; the method's own when the caller has none. */
-  readonly timeoutMs?: number;
-  readonly idempotencyKey?: string;
+  readonly timeoutMs?: number | undefined;
+  readonly idempotencyKey?: string | undefined;
   /** W3C trace context of the caller; the callee gets one of its own in the same trace. */
-  readonly traceparent?: string;
+  readonly traceparent?: string | undefined;
   /** The exact artifact (`group:name:version`) the caller was resolved with, if it is a slice. */
-  readonly artifact?: string;
+  readonly artifact?: string | undefined;
   /** Which other versions of it will do, as a semver range, where the caller declared one. */
-  readonly range?: string;
+  readonly range?: string | undefined;
 }
 
 export type CallReply =
@@ -23,7 +23,7 @@ export type CallReply =
       readonly output: unknown;
       readonly attempts: number;
       /** An earlier call with the same idempotency key has answered this. */
-      readonly isReplayed?: true;
+      readonly isReplayed?: true | undefined;
     }
   /** `error.details.class` says which of the classes of core/call-failure.ts it is. */
   | { readonly kind: "error"; readonly error: ErrorBody; readonly attempts: number };

@@ -11,8 +11,8 @@ export interface IncomingCall {
   readonly method: string;
   readonly input: unknown;
   readonly timeoutMs: number;
-  readonly idempotencyKey?: string;
-  readonly traceparent?: string;
+  readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 export type IncomingReply =
@@ -34,7 +34,7 @@ export interface RunningInstances {
 export interface HostedMethod {
   readonly slice: string;
   readonly effect: "read" | "idempotent" | "write";
-  readonly policy?: MethodPolicy;
+  readonly policy?: MethodPolicy | undefined;
 }
 
 /** The instances themselves, for what keeps records of their calls. */

@@ -160,7 +160,8 @@ export class SliceStore implements InstanceHost, HostedInstances {
   methodOf(instance: InstanceKey, method: string): HostedMethod | undefined {
     const hosted = this.instances.get(instance);
     const spec = hosted?.host?.calls.methodOf(method);
-    return hosted === undefined || spec === undefined ? undefined : { ...spec, slice: hosted.spec.slice };
+    if (hosted === undefined || spec === undefined) return undefined;
+    return { slice: hosted.spec.slice, effect: spec.effect, policy: spec.policy };
   }
 
   inFlight(instance: InstanceKey): number {

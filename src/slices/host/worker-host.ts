@@ -11,6 +11,7 @@ import { MemoryRule, type MemoryReport } from "../core/memory-rule.ts";
 import type { SliceLine } from "../core/recent-lines.ts";
 import { readWorkerTurn } from "../core/worker-content.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
+import { packHostTurn } from "../core/worker-rows.ts";
 import { InstanceCalls } from "./instance-calls.ts";
 import type { DeactivateLimits, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import { InstanceLog } from "./instance-log.ts";
@@ -94,7 +95,7 @@ export class WorkerHost implements GuardedWorker {
     this.heapBytesMax = plan.heapBytesMax;
     this.memoryRule = new MemoryRule(plan.heapBytesMax);
     this.log = new InstanceLog(env, { log, keepLine: ports.keepLine }, config.logLinesPerSecondMax);
-    this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(messages));
+    this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(packHostTurn(messages)));
     this.bridge = new WorkerBridge({ calls: ports.calls, post }, config);
     this.services = new ServiceBridge({ services: ports.services, post }, {
       caller: { slice: spec.slice, instance: spec.key },

@@ -17,7 +17,7 @@ export interface CallerScope {
   readonly signal: Cancellation;
   /** Infinity in hooks: only a handler has a deadline to hand down. */
   remainingMs(): number;
-  readonly traceparent?: string;
+  readonly traceparent?: string | undefined;
 }
 
 /** A slice that may be called from here. */
@@ -141,9 +141,9 @@ function outgoingCall(use: ResolvedUse, method: MethodModule, prepared: Prepared
     input: prepared.input,
     timeoutMs: prepared.timeoutMs,
     artifact: use.artifact,
-    ...(use.range === undefined ? {} : { range: use.range }),
-    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-    ...(traceparent === undefined ? {} : { traceparent }),
+    range: use.range,
+    idempotencyKey,
+    traceparent,
   };
 }
 

@@ -288,7 +288,7 @@ export class WorkerRuntime {
     const { call, signal, deadlineMs } = running;
     const remainingMs = (): number => Math.max(0, deadlineMs - this.ports.clock.nowMs());
     const { traceparent, idempotencyKey } = call;
-    const scope = { signal, remainingMs, ...(traceparent === undefined ? {} : { traceparent }) };
+    const scope = { signal, remainingMs, traceparent };
     return Object.assign(this.createContext(slice, scope), { remainingMs, idempotencyKey, traceparent });
   }
 

@@ -8,6 +8,7 @@ import { present } from "../../base/assert.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { MemoryReport } from "../core/memory-rule.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
+import { packWorkerTurn, unpackHostTurn } from "../core/worker-rows.ts";
 import { threadsNowMs } from "../threads-clock-adapter.ts";
 import { guardThread } from "./thread-guard-adapter.ts";
 import type { GuardedThread } from "./worker-runtime.ts";
@@ -34,10 +35,10 @@ export function currentThread(): WorkerThread {
     boot: workerData as WorkerBoot,
     clock: { nowMs: () => performance.now(), defer: (fire) => void setImmediate(fire) },
     threadsNowMs,
-    post: (messages) => post(messages),
+    post: (messages) => post(packWorkerTurn(messages)),
     measureMemory,
     guard: (guarded) => guardThread(port, guarded),
-    onMessages: (receive) => port.on("message", receive),
+    onMessages: (receive) => port.on("message", (packed) => receive(unpackHostTurn(packed))),
     importBundle: (url) => import(url),
   };
 }

@@ -6,6 +6,7 @@ import type { Random } from "../../base/random.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../../slices/core/worker-protocol.ts";
+import { packWorkerTurn, unpackHostTurn } from "../../slices/core/worker-rows.ts";
 import { WorkerRuntime } from "../../slices/worker/worker-runtime.ts";
 import type { SliceSurroundings, TestSlice } from "../test-slice.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -78,7 +79,7 @@ class SimWorker implements WorkerHandle {
   }
 
   post(message: unknown): void {
-    const copy = structuredClone(message) as readonly HostMessage[];
+    const copy = unpackHostTurn(structuredClone(message));
     this.deliver("inward", () => {
       if (!this.isAlive) return;
       for (const one of copy) this.watchInward(one);
@@ -103,8 +104,8 @@ class SimWorker implements WorkerHandle {
 
   private postOutward(messages: readonly WorkerMessage[]): void {
     if (!this.isAlive) return;
-    const copy = structuredClone(messages);
-    for (const one of copy) {
+    const copy = structuredClone(packWorkerTurn(messages));
+    for (const one of messages) {
       if (one.kind === "outgoing" || one.kind === "service") this.alarms.requests.add(`${one.kind} ${one.id}`);
     }
     this.deliver("outward", () => this.handlers.onMessage(copy));

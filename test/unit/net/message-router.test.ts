@@ -6,6 +6,7 @@ import { parseNodeId } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { encodeFrame } from "../../../src/net/core/frame.ts";
 import { encodeHandshake } from "../../../src/net/core/handshake-codec.ts";
+import { CALLS_PER_FRAME } from "../../../src/net/message-router.ts";
 import type { Channel } from "../../../src/net/peer-messaging.ts";
 import { SocketCluster, startMesh, type TestNode } from "./support/socket-routers.ts";
 import { VirtualCluster } from "./support/virtual-routers.ts";
@@ -65,17 +66,28 @@ describe("routers over sockets", () => {
   test("send the messages of one turn to one peer in one frame", async () => {
     await using cluster = new SocketCluster();
     const [a, b] = [await cluster.open("n1"), await cluster.open("n2")];
-    const rpc = received(b.router.channel("rpc"), 100);
+    const others = received(b.router.channel("cluster"), 100);
     const consensus = received(b.router.channel("consensus"), 1);
     await startMesh([a, b]);
     const before = sentFrames(a);
-    for (let i = 0; i < 100; i += 1) a.router.channel("rpc").send(n2, bytes(`m${i}`));
+    for (let i = 0; i < 100; i += 1) a.router.channel("cluster").send(n2, bytes(`m${i}`));
     a.router.channel("consensus").send(n2, bytes("first"));
-    expect((await rpc).at(-1)).toBe("n1: m99");
+    expect((await others).at(-1)).toBe("n1: m99");
     await consensus;
     expect(sentFrames(a) - before).toBe(1);
-    expect(a.telemetry.count("aether_net_messages_total", { direction: "sent", channel: "rpc" })).toBe(100);
+    expect(a.telemetry.count("aether_net_messages_total", { direction: "sent", channel: "cluster" })).toBe(100);
     expect(b.telemetry.count("aether_net_messages_total", { direction: "received" })).toBe(101);
+  });
+
+  test("send many calls of one turn in several frames, in order, so that the peer can begin", async () => {
+    await using cluster = new SocketCluster();
+    const [a, b] = [await cluster.open("n1"), await cluster.open("n2")];
+    const rpc = received(b.router.channel("rpc"), 100);
+    await startMesh([a, b]);
+    const before = sentFrames(a);
+    for (let i = 0; i < 100; i += 1) a.router.channel("rpc").send(n2, bytes(`m${i}`));
+    expect(await rpc).toEqual(Array.from({ length: 100 }, (_, i) => `n1: m${i}`));
+    expect(sentFrames(a) - before).toBe(Math.ceil(100 / CALLS_PER_FRAME));
   });
 
   test("lose no message that a listener sends as soon as the peer is up", async () => {

@@ -6,6 +6,7 @@ import {
   AGENT_PAYLOAD_BYTES_MAX, MESSAGES_PER_TURN_MAX, readWorkerTurn,
 } from "../../../src/slices/core/worker-content.ts";
 import type { WorkerMessage } from "../../../src/slices/core/worker-protocol.ts";
+import { packWorkerTurn } from "../../../src/slices/core/worker-rows.ts";
 
 function cycle(): Record<string, unknown> {
   const value: Record<string, unknown> = {};
@@ -45,6 +46,22 @@ describe("messages of a worker", () => {
 
   test("every kind is understood", () => {
     expect(readWorkerTurn(messages)).toEqual({ kind: "messages", messages, refused: 0 });
+  });
+
+  test("so are those of calls as rows, which say the same", () => {
+    const call = { slice: "a", method: "b", input: [1], timeoutMs: 5, artifact: "g:a:1.0.0", range: "^1.0.0" };
+    const full = { ...call, idempotencyKey: "k", traceparent: "t" };
+    const all: readonly WorkerMessage[] = [...messages, { kind: "outgoing", id: 2, call: full }];
+    const packed = packWorkerTurn(all);
+    expect(packed.filter(Array.isArray)).toHaveLength(4);
+    expect(readWorkerTurn(structuredClone(packed))).toEqual({ kind: "messages", messages: all, refused: 0 });
+  });
+
+  test("rows of other kinds, too short or of wrong types are refused", () => {
+    const replies = [[], [0], [0, "1", {}], ["0", 1], [2, 1, {}]];
+    const calls = [[1, 1, "a"], [1, 1, "a", 2, {}, 5], [1, 1, "a", "b", cycle(), 5]];
+    const rows = [...replies, ...calls];
+    expect(readWorkerTurn(rows)).toEqual({ kind: "messages", messages: [], refused: rows.length });
   });
 
   test("anything else is refused and counted, and what stands beside it is still understood", () => {
