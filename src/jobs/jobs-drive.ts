@@ -1,0 +1,100 @@
+// Owns: what is told to jobs from outside: signals, cancels, and what became of calls that nobody knows about. All of
+// it goes through their inboxes; the owners do the rest. Does not own: starting jobs and looking at them
+// (jobs-service.ts).
+import { encode } from "../base/codec.ts";
+import { sha256 } from "../base/digest.ts";
+import { AetherError } from "../base/errors.ts";
+import type { Digest, JobId } from "../base/ids.ts";
+import { KiB } from "../base/units.ts";
+import type { CallOptions } from "../env/env.ts";
+import type { Kv } from "../kvstore/kv.ts";
+import type { InboxEntry } from "./core/flow/inbox-entry.ts";
+import { refOf, type EffectId } from "./core/ids.ts";
+import { rowKey, toolKey } from "./core/life/job-keys.ts";
+import type { Resolution } from "./core/log/event.ts";
+import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
+import type { InboxWriter } from "./inbox-writer.ts";
+import type { Caller, Jobs } from "./ports.ts";
+
+export interface JobsDrivePorts {
+  readonly kv: Pick<Kv, "get">;
+  readonly inbox: Pick<InboxWriter, "put">;
+}
+
+/** The payload of a signal, and what a person says that a tool has answered; encoded. */
+export const TOLD_BYTES_MAX = 64 * KiB;
+
+export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "resolve"> {
+  private readonly ports: JobsDrivePorts;
+
+  constructor(ports: JobsDrivePorts) {
+    this.ports = ports;
+  }
+
+  async signal(
+    job: JobId,
+    { name, payload, idempotencyKey }: Parameters<Jobs["signal"]>[1],
+    { principal, tenant }: Caller,
+    options?: CallOptions,
+  ): Promise<void> {
+    checkSize(`the payload of the signal "${name}"`, payload);
+    const key = idempotencyKey === undefined ? undefined : seenOf("signal", tenant, name, idempotencyKey);
+    await this.put(job, { kind: "signal", signal: name, payload, principal }, key, options);
+  }
+
+  /** Asked for again it is the same cancel. */
+  async cancel(job: JobId, { principal }: Caller, options?: CallOptions): Promise<void> {
+    await this.put(job, { kind: "cancel", principal }, seenOf("cancel"), options);
+  }
+
+  async resolve(
+    job: JobId,
+    effect: EffectId,
+    resolution: Resolution,
+    { principal }: Caller,
+    options?: CallOptions,
+  ): Promise<void> {
+    if (resolution.kind === "done") checkSize("the result of the call", resolution.result);
+    const row = await this.callInDoubt(job, effect, options);
+    // One answer for each doubt: whoever comes second hears that.
+    const seen = seenOf("resolve", effect, String(row.attempt));
+    const put = await this.put(job, { kind: "resolve", effect, resolution, principal }, seen, options);
+    if (put === "stored") return;
+    throw new AetherError("E_CONFLICT", `job ${job} was told already what became of the call ${row.call}`);
+  }
+
+  /** @throws AetherError E_NOT_FOUND, E_CONFLICT */
+  private async callInDoubt(job: JobId, effect: EffectId, options: CallOptions = {}): Promise<ToolRow> {
+    const { kv } = this.ports;
+    const ref = refOf(job);
+    const [jobRow, tool] = await Promise.all([rowKey(ref), toolKey(ref, effect)].map((key) => kv.get(key, options)));
+    if (jobRow?.entry === undefined) throw new AetherError("E_NOT_FOUND", `there is no job ${job}`);
+    if (tool?.entry === undefined) {
+      throw new AetherError("E_NOT_FOUND", `job ${job} has no call with the effect id ${effect}; its tools list them`);
+    }
+    const row = parseToolRow(tool.entry.value);
+    if (row.state === "unknown") return row;
+    throw new AetherError("E_CONFLICT", `the call ${row.call} of job ${job} is ${row.state}, not unknown`, {
+      details: { state: row.state },
+    });
+  }
+
+  private put(
+    job: JobId, entry: InboxEntry, seen: Digest | undefined, options?: CallOptions,
+  ): ReturnType<InboxWriter["put"]> {
+    return this.ports.inbox.put(refOf(job), seen === undefined ? { entry } : { entry, seen }, options);
+  }
+}
+
+/** Names are told apart by their lengths, so that no two things have one text. */
+function seenOf(...parts: readonly string[]): Digest {
+  return sha256(parts.map((part) => `${part.length}:${part}`).join(""));
+}
+
+function checkSize(what: string, value: unknown): void {
+  const actual = encode(value).byteLength;
+  if (actual <= TOLD_BYTES_MAX) return;
+  throw new AetherError("E_TOO_LARGE", `${what} has ${actual} bytes, ${TOLD_BYTES_MAX} is the limit`, {
+    details: { limit: TOLD_BYTES_MAX, actual },
+  });
+}

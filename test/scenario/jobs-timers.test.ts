@@ -1,0 +1,188 @@
+// Timers of jobs over the real store: fired once, not before they are due, by whoever leads.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { parseJobId, type JobId } from "../../src/base/ids.ts";
+import { dueNow } from "../../src/jobs/core/flow/due-timers.ts";
+import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
+import { TimerDriver } from "../../src/jobs/timer-driver.ts";
+import { unchanged } from "../../src/kvstore/core/guards.ts";
+import { formatKey, LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
+import type { Compare } from "../../src/kvstore/core/schema.ts";
+import type { Kv } from "../../src/kvstore/kv.ts";
+import { endedJob, inboxOf, rowOf, sleepingJob } from "../support/job-rows.ts";
+import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { createTestTelemetry } from "../unit/api/test-telemetry.ts";
+
+const QUIET_READS = 5;
+const FIRED = { kind: "timer", call: "/nap#1" };
+
+let clock: ManualClock;
+let local: LocalKv;
+let drivers: TimerDriver[];
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  local = await createLocalKv();
+  drivers = [];
+});
+
+afterEach(async () => {
+  for (const driver of drivers) await driver.close();
+  await local.close();
+});
+
+/** Lets time pass for the driver, and it do what it then has to do: the store's time is real. */
+async function pass(durationMs: number): Promise<void> {
+  await clock.advance(durationMs);
+  for (let quiet = 0, revision = local.kv.revision; quiet < QUIET_READS; quiet++) {
+    await local.kv.get(LEADER_KEY);
+    await clock.settle();
+    if (local.kv.revision !== revision) quiet = 0;
+    ({ revision } = local.kv);
+  }
+}
+
+interface Leading {
+  /** Undefined while this node does not lead. */
+  fence: Compare | undefined;
+  changed(): void;
+}
+
+function openDriver(kv: Kv = local.kv, fence: Compare | undefined = unchanged(LEADER_KEY, 0)): Leading {
+  const listeners: (() => void)[] = [];
+  const leading: Leading = { fence, changed: () => listeners.forEach((listener) => listener()) };
+  const driver = new TimerDriver({ clock, telemetry: createTestTelemetry([]) }, {
+    kv,
+    leadership: { fence: () => leading.fence, onChange: (listener) => listeners.push(listener) },
+    onFatal: (error) => expect.unreachable(String(error)),
+  });
+  drivers.push(driver);
+  driver.start();
+  return leading;
+}
+
+async function timersLeft(): Promise<number> {
+  return (await local.kv.list({ prefix: prefixOf({ kind: "job-timers" }) })).entries.length;
+}
+
+function jobs(count: number): readonly JobId[] {
+  return Array.from({ length: count }, (_, at) => parseJobId(`job-${at}`));
+}
+
+describe("which are due", () => {
+  test("those up to this millisecond, and then it is known when the next one is", () => {
+    const timers = [1, 5, 5, 9].map((dueMs) => ({ dueMs }));
+    expect(dueNow(timers, 5)).toEqual({ fire: timers.slice(0, 3), nextDueMs: 9 });
+    expect(dueNow(timers, 0)).toEqual({ fire: [], nextDueMs: 1 });
+    expect(dueNow(timers, 9)).toEqual({ fire: timers, nextDueMs: undefined });
+  });
+});
+
+describe("the leader", () => {
+  test("wakes a job when its time has come, and not before (JOB10)", async () => {
+    const job = parseJobId("job-1");
+    openDriver();
+    await pass(0);
+    await sleepingJob(local.kv, job, clock.wallMs() + 60_000);
+    await pass(59_999);
+    expect([await inboxOf(local.kv, job), (await rowOf(local.kv, job)).status]).toEqual([[], "waiting"]);
+    await pass(1);
+    expect([await inboxOf(local.kv, job), (await rowOf(local.kv, job)).status]).toEqual([[FIRED], "pending"]);
+    expect(await timersLeft()).toBe(0);
+  });
+
+  test("hears of a timer that is set for earlier than all others", async () => {
+    const [late, early] = [parseJobId("late"), parseJobId("early")];
+    await sleepingJob(local.kv, late, clock.wallMs() + 8_000);
+    openDriver();
+    await pass(0);
+    await sleepingJob(local.kv, early, clock.wallMs() + 50);
+    await pass(50);
+    expect(await inboxOf(local.kv, early)).toEqual([FIRED]);
+    expect(await inboxOf(local.kv, late)).toEqual([]);
+  });
+
+  test("fires many at once, each once, and reads pages of them, not jobs", async () => {
+    const all = jobs(300);
+    for (const job of all) await sleepingJob(local.kv, job, clock.wallMs() + 1_000);
+    const sleeper = parseJobId("sleeper");
+    await sleepingJob(local.kv, sleeper, clock.wallMs() + 3_600_000);
+    let lists = 0;
+    const list: Kv["list"] = (query, options) => {
+      lists++;
+      return local.kv.list(query, options);
+    };
+    openDriver({ ...storeOf(local.kv), list });
+    await pass(1_000);
+    for (const job of all) expect(await inboxOf(local.kv, job)).toEqual([FIRED]);
+    expect(await timersLeft()).toBe(1);
+    lists = 0;
+    await pass(600_000);
+    expect(await inboxOf(local.kv, sleeper)).toEqual([]);
+    // A look every 10 s, whatever sleeps.
+    expect(lists).toBeLessThanOrEqual(61);
+  });
+
+  test("and another one that thinks it leads fire a timer once", async () => {
+    for (const job of jobs(20)) await sleepingJob(local.kv, job, clock.wallMs() + 1_000);
+    openDriver();
+    openDriver();
+    await pass(2_000);
+    for (const job of jobs(20)) expect(await inboxOf(local.kv, job)).toEqual([FIRED]);
+  });
+
+  test("that was deposed fires nothing; the next one begins at once", async () => {
+    const job = parseJobId("job-1");
+    await sleepingJob(local.kv, job, clock.wallMs() + 1_000);
+    openDriver(local.kv, unchanged(LEADER_KEY, 7));
+    const next = openDriver(local.kv);
+    next.fence = undefined;
+    await pass(5_000);
+    expect(await inboxOf(local.kv, job)).toEqual([]);
+    next.fence = unchanged(LEADER_KEY, 0);
+    next.changed();
+    await pass(0);
+    expect(await inboxOf(local.kv, job)).toEqual([FIRED]);
+  });
+
+  test("drops the timers of jobs that have ended or are gone", async () => {
+    await endedJob(local.kv, "job-1");
+    const value = { call: "/nap#1" as CallName };
+    for (const job of ["job-1", "gone"]) {
+      const key = timerKey(parseJobId(job));
+      await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+    }
+    openDriver();
+    await pass(0);
+    expect(await timersLeft()).toBe(0);
+  });
+
+  test("passes over a damaged row", async () => {
+    const job = parseJobId("job-1");
+    const key = timerKey(parseJobId("job-0"));
+    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: 7 }], else: [] });
+    await sleepingJob(local.kv, job, clock.wallMs());
+    openDriver();
+    await pass(0);
+    expect(await inboxOf(local.kv, job)).toEqual([FIRED]);
+  });
+});
+
+function timerKey(job: JobId): ReturnType<typeof formatKey> {
+  return formatKey({ kind: "job-timer", ...refOf(job), dueMs: 1, name: "/nap#1" });
+}
+
+function storeOf(kv: Kv): Kv {
+  return {
+    get: (key, options) => kv.get(key, options),
+    list: (query, options) => kv.list(query, options),
+    transact: (txn, options) => kv.transact(txn, options),
+    watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
+    get revision() {
+      return kv.revision;
+    },
+    get oldestRevision() {
+      return kv.oldestRevision;
+    },
+  };
+}
