@@ -41,8 +41,8 @@ export class HttpApi {
     this.url = url.replace(/\/+$/, "");
   }
 
-  get<T>(schema: z.ZodType<T>, path: string): Promise<T> {
-    return this.request(schema, "GET", path);
+  get<T>(schema: z.ZodType<T>, path: string, options: ApiRequestOptions = {}): Promise<T> {
+    return this.request(schema, "GET", path, options);
   }
 
   /** Sends one request and parses its answer. @throws AetherError as the node says, or E_UNAVAILABLE, E_TIMEOUT. */
@@ -62,9 +62,10 @@ export class HttpApi {
   }
 
   private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
-    const { timeoutMs = TIMEOUT_MS_DEFAULT } = options;
+    const { timeoutMs = TIMEOUT_MS_DEFAULT, signal } = options;
     const timeout = AbortSignal.timeout(timeoutMs);
-    return this.fetch(method, path, { ...options, signal: timeout });
+    const ends = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
+    return this.fetch(method, path, { ...options, signal: ends });
   }
 
   private fetch(method: string, path: string, options: ApiRequestOptions): Promise<Response> {

@@ -12,6 +12,8 @@ export interface CommonOptions {
 export interface Session {
   readonly io: CliIo;
   readonly api: HttpApi;
+  /** Results are for scripts. */
+  readonly isJson: boolean;
   /** Prints `data` as JSON, or what `forPeople` makes of it. */
   show<T>(data: T, forPeople: (data: T) => string): void;
 }
@@ -21,6 +23,7 @@ export function openSession(command: Command, io: CliIo): Session {
   return {
     io,
     api: new HttpApi(io, api),
+    isJson: json === true,
     show: (data, forPeople) => io.print(json === true ? JSON.stringify(data) : forPeople(data)),
   };
 }

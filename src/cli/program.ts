@@ -9,6 +9,7 @@ import { addCallCommand } from "./commands/call.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
+import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
 import { addNodeCommands } from "./commands/node.ts";
@@ -56,6 +57,7 @@ export function createProgram(io: CliIo): Command {
   addSliceCommands(program, io);
   addBlueprintCommands(program, io);
   addCallCommand(program, io);
+  addJobCommands(program, io);
   return program;
 }
 

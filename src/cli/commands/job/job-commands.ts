@@ -1,0 +1,20 @@
+// Owns: the group of all commands of jobs.
+import type { Command } from "commander";
+import type { CliIo } from "../../cli-io.ts";
+import { addListCommand } from "./list.ts";
+import { addShowCommand } from "./show.ts";
+import { addStartCommand, addWaitCommand } from "./start.ts";
+import { addCancelCommand, addResolveCommand, addSignalCommand } from "./tell.ts";
+import { addTraceCommand } from "./trace.ts";
+
+export function addJobCommands(program: Command, io: CliIo): void {
+  const job = program.command("job").description("start jobs of agents, look at them, tell them something");
+  addStartCommand(job, io);
+  addWaitCommand(job, io);
+  addListCommand(job, io);
+  addShowCommand(job, io);
+  addTraceCommand(job, io);
+  addSignalCommand(job, io);
+  addCancelCommand(job, io);
+  addResolveCommand(job, io);
+}

@@ -1,0 +1,59 @@
+// Owns: `aether job show`.
+import type { Command } from "commander";
+import type { CliIo } from "../../cli-io.ts";
+import { errorLine, JOBS, jobSchema, statusText, type ShownJob, type ShownTool } from "../../job-answers.ts";
+import { apiPath, openSession } from "../../options.ts";
+import { printable } from "../../printable.ts";
+import { table } from "../../table.ts";
+
+const HELP = `
+A call of a tool that is UNKNOWN may have happened: find out, then say so with aether job resolve.
+
+Example:
+  $ aether job show claim-17`;
+
+export function addShowCommand(group: Command, io: CliIo): void {
+  group
+    .command("show")
+    .description("one job: what it does or waits for, the calls of its tools, its result")
+    .argument("<job>", "id of the job")
+    .addHelpText("after", HELP)
+    .action(async (id: string, _flags: unknown, command: Command) => {
+      const session = openSession(command, io);
+      session.show(await session.api.get(jobSchema, apiPath(JOBS, id)), showText);
+    });
+}
+
+function showText(job: ShownJob): string {
+  const attributes = Object.entries(job.attributes).map(([name, value]) => `${name}=${value}`);
+  const lines = [
+    ["job", job.job],
+    ["agent", job.agent],
+    ["status", statusText(job)],
+    ["since", new Date(job.sinceMs).toISOString()],
+    ["created", new Date(job.createdMs).toISOString()],
+    ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
+    ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
+    ["input", JSON.stringify(job.input ?? null)],
+    ...resultLines(job),
+  ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
+  if (job.tools.length === 0) return lines.join("\n");
+  const tools = table(["CALL", "EFFECT", "STATE", "ATTEMPT", "EFFECT ID", ""], job.tools.map(toolRow));
+  return [...lines, "", tools].join("\n");
+}
+
+function resultLines({ result }: ShownJob): readonly (readonly string[])[] {
+  switch (result?.kind) {
+    case "completed":
+      return [["output", JSON.stringify(result.output ?? null)]];
+    case "failed":
+      return [["error", errorLine(result.error)]];
+    default:
+      return [];
+  }
+}
+
+function toolRow({ call, effect, state, attempt, effectId, externalId, reason }: ShownTool): readonly string[] {
+  const shownState = state === "unknown" ? "UNKNOWN" : state;
+  return [call, effect, shownState, String(attempt), effectId.slice(0, 16), printable(reason ?? externalId ?? "")];
+}

@@ -1,0 +1,71 @@
+// Owns: jobs as a node's API tells of them, and the short texts about them that several commands print.
+import { z } from "zod";
+
+export const JOBS = "/v1/jobs";
+
+const errorSchema = z.object({ name: z.string(), message: z.string(), code: z.string().optional() });
+const resultSchema = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("failed"), error: errorSchema }),
+  z.object({ kind: z.literal("cancelled") }),
+]);
+const toolSchema = z.object({
+  effectId: z.string(),
+  call: z.string(),
+  tool: z.string(),
+  effect: z.string(),
+  state: z.string(),
+  attempt: z.number(),
+  externalId: z.string().optional(),
+  reason: z.string().optional(),
+});
+const listedSchema = z.object({
+  job: z.string(),
+  agent: z.string(),
+  status: z.string(),
+  waiting: z.object({ reason: z.string(), on: z.array(z.string()), untilMs: z.number().optional() }).optional(),
+  owner: z.string().optional(),
+  epoch: z.number(),
+  attributes: z.record(z.string(), z.string()),
+  createdMs: z.number(),
+  sinceMs: z.number(),
+});
+const eventSchema = z.object({
+  run: z.number(),
+  seq: z.number(),
+  type: z.string(),
+  atMs: z.number(),
+  epoch: z.number(),
+  data: z.record(z.string(), z.unknown()),
+  link: z.string(),
+});
+
+export const startedSchema = z.object({ job: z.string(), status: z.string(), isNew: z.boolean() });
+export const jobListSchema = z.object({ jobs: z.array(listedSchema), more: z.boolean() });
+export const jobSchema = listedSchema.extend({
+  input: z.unknown(),
+  events: z.number(),
+  steps: z.number(),
+  tools: z.array(toolSchema),
+  result: resultSchema.optional(),
+});
+export const eventsSchema = z.object({ events: z.array(eventSchema), more: z.boolean() });
+export const resultAnswerSchema = z.object({ job: z.string(), result: resultSchema.optional() });
+
+export type ListedJob = z.output<typeof listedSchema>;
+export type ShownJob = z.output<typeof jobSchema>;
+export type ShownTool = z.output<typeof toolSchema>;
+export type ShownEvent = z.output<typeof eventSchema>;
+export type ShownResult = z.output<typeof resultSchema>;
+
+/** Status with what a person wants to know besides: where it runs, what it waits for. */
+export function statusText({ status, waiting, owner }: ListedJob): string {
+  if (owner !== undefined) return `${status} on ${owner}`;
+  if (waiting === undefined) return status;
+  const until = waiting.untilMs === undefined ? "" : ` until ${new Date(waiting.untilMs).toISOString()}`;
+  return `${status}: ${waiting.reason}${waiting.on.length === 0 ? "" : ` (${waiting.on.join(", ")})`}${until}`;
+}
+
+export function errorLine({ name, message, code }: z.output<typeof errorSchema>): string {
+  return `${code ?? name}: ${message}`;
+}

@@ -1,0 +1,101 @@
+// Owns: the events of a job as a timeline for people: one line each, with the time since the job began.
+import { errorLine, type ShownEvent } from "./job-answers.ts";
+import { printable } from "./printable.ts";
+
+export interface TraceLine {
+  readonly seq: number;
+  /** Since the first event. The times are those of different nodes, so that one may be before the one above it. */
+  readonly offsetMs: number;
+  readonly text: string;
+}
+
+type Data = ShownEvent["data"];
+
+const VALUE_LENGTH_MAX = 100;
+
+/** What is said of each kind of event; one that is not known here is shown as it is. */
+const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
+  "job.created": ({ agent }) => `created, agent ${text(agent)}`,
+  "job.claimed": ({ node }, epoch) => `claimed by ${text(node)}, epoch ${epoch}`,
+  "job.waiting": ({ reason, on }) => `waits: ${text(reason)}${onText(on)}`,
+  "job.released": () => "released: its node stops",
+  "job.cancel-requested": ({ principal }) => `cancel asked for by ${text(principal)}`,
+  "job.completed": () => "completed",
+  "job.failed": ({ error }) => `failed: ${errorText(error)}`,
+  "job.cancelled": () => "cancelled",
+  "step.completed": ({ call, value }) => `step ${text(call)} = ${short(value)}`,
+  "step.failed": ({ call, error }) => `step ${text(call)} failed: ${errorText(error)}`,
+  "value.recorded": ({ call, value }) => `value ${text(call)} = ${short(value)}`,
+  "tool.granted": ({ call, effect, attempt, input }) =>
+    `tool ${text(call)} granted (${text(effect)}, attempt ${text(attempt)}) with ${short(input)}`,
+  "tool.succeeded": ({ call, result, externalId, problem }) =>
+    `tool ${text(call)} = ${short(result)}${also("as", externalId)}${also("but", problem)}`,
+  "tool.failed": ({ call, error }) => `tool ${text(call)} failed: ${errorText(error)}`,
+  "tool.unknown": ({ call, reason }) => `tool ${text(call)} UNKNOWN: ${text(reason)}`,
+  "tool.resolved": ({ call, by, resolution }) =>
+    `tool ${text(call)} resolved by ${resolverText(by)}: ${resolutionText(resolution)}`,
+  "timer.set": ({ call, dueMs }) => `timer ${text(call)} set for ${timeText(dueMs)}`,
+  "timer.fired": ({ call }) => `timer ${text(call)} fired`,
+  "signal.received": ({ call, signal, payload }) => `signal ${text(signal)} for ${text(call)}: ${short(payload)}`,
+};
+
+export function traceOf(events: readonly ShownEvent[]): readonly TraceLine[] {
+  const startMs = events[0]?.atMs ?? 0;
+  return events.map(({ seq, atMs, type, data, epoch }) => ({
+    seq,
+    offsetMs: atMs - startMs,
+    text: printable(TEXTS[type]?.(data, epoch) ?? `${type} ${short(data)}`),
+  }));
+}
+
+/** Columns: number, time since the beginning, what happened. */
+export function traceText(lines: readonly TraceLine[]): string {
+  return lines.map(({ seq, offsetMs, text: what }) =>
+    `${String(seq).padStart(5)}  ${offsetText(offsetMs).padStart(12)}  ${what}`).join("\n");
+}
+
+function offsetText(offsetMs: number): string {
+  return `${offsetMs < 0 ? "-" : "+"}${(Math.abs(offsetMs) / 1_000).toFixed(3)} s`;
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : short(value);
+}
+
+function short(value: unknown): string {
+  const json = JSON.stringify(value) ?? "null";
+  return json.length <= VALUE_LENGTH_MAX ? json : `${json.slice(0, VALUE_LENGTH_MAX - 1)}…`;
+}
+
+function also(word: string, value: unknown): string {
+  return value === undefined ? "" : `, ${word} ${text(value)}`;
+}
+
+function onText(on: unknown): string {
+  return Array.isArray(on) && on.length > 0 ? ` (${on.map(text).join(", ")})` : "";
+}
+
+function timeText(ms: unknown): string {
+  return typeof ms === "number" ? new Date(ms).toISOString() : short(ms);
+}
+
+function errorText(error: unknown): string {
+  const { name, message, code } = fields(error);
+  return typeof name === "string" && typeof message === "string"
+    ? errorLine({ name, message, ...(typeof code === "string" ? { code } : {}) })
+    : short(error);
+}
+
+function resolverText(by: unknown): string {
+  const { kind, principal } = fields(by);
+  return kind === "late" ? "its own late answer" : kind === "person" ? text(principal) : text(kind);
+}
+
+function resolutionText(resolution: unknown): string {
+  const { kind, result, reason } = fields(resolution);
+  return `${text(kind)}${also("with", result)}${also("because", reason)}`;
+}
+
+function fields(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? { ...value } : {};
+}
