@@ -66,6 +66,12 @@ export const ERRORS = {
     http: 500,
     doc: "A bug in Aether: please report it with the node's log.",
   },
+  E_NONDETERMINISM: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 500,
+    doc: "The code of a job does not do what its log says it did; `details` has the call, and what is expected and found.",
+  },
   E_HANDLER: {
     outcome: "unknown",
     retry: "never",

@@ -15,7 +15,7 @@ import type { GuardedThread } from "./worker-runtime.ts";
 
 export interface WorkerThread {
   readonly boot: WorkerBoot;
-  readonly clock: Pick<Clock, "nowMs" | "defer">;
+  readonly clock: Omit<Clock, "sleep">;
   /** By the clock that this thread shares with its node. */
   threadsNowMs(): number;
   post(messages: readonly WorkerMessage[]): void;
@@ -33,13 +33,29 @@ export function currentThread(): WorkerThread {
   return {
     // Start data and messages come from our own node: the same release, the same process.
     boot: workerData as WorkerBoot,
-    clock: { nowMs: () => performance.now(), defer: (fire) => void setImmediate(fire) },
+    clock: createClock(),
     threadsNowMs,
     post: (messages) => post(packWorkerTurn(messages)),
     measureMemory,
     guard: (guarded) => guardThread(port, guarded),
     onMessages: (receive) => port.on("message", (packed) => receive(unpackHostTurn(packed))),
     importBundle: (url) => import(url),
+  };
+}
+
+/** What `setTimeout` can count; anything above would fire at once. */
+const DELAY_MS_MAX = 2 ** 31 - 1;
+
+function createClock(): Omit<Clock, "sleep"> {
+  return {
+    nowMs: () => performance.now(),
+    wallMs: () => Date.now(),
+    setTimer: (delayMs, fire) => {
+      const timer = setTimeout(fire, Math.min(delayMs, DELAY_MS_MAX));
+      return { cancel: () => clearTimeout(timer) };
+    },
+    defer: (fire) => void setImmediate(fire),
+    nextTurn: (fire) => void setImmediate(fire),
   };
 }
 

@@ -1,0 +1,216 @@
+// Owns: what a log says the code of an agent was given, in which order, and whether the code does now what it did then.
+// Does not own: giving it to the code (worker/agent-run.ts).
+//
+// Code gets one value after the other, in the order of the log, as it did when the log was written: with the same
+// values in the same order it makes the same calls.
+import { unreachable } from "../../../base/assert.ts";
+import { AetherError } from "../../../base/errors.ts";
+import type { Digest } from "../../../base/ids.ts";
+import type { CallName } from "../ids.ts";
+import type { JobEvent } from "../log/event.ts";
+import type { JobError } from "../rows.ts";
+
+export type CallKind = "step" | "tool" | "sleep" | "signal" | "value";
+
+/** What the code of an agent is given: each is one of the log's events, also when it is new. */
+export type Delivery =
+  | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
+  | { readonly kind: "error"; readonly call: CallName; readonly error: JobError }
+  | { readonly kind: "result"; readonly call: CallName; readonly result: unknown; readonly problem?: string }
+  | { readonly kind: "signal"; readonly call: CallName; readonly payload: unknown }
+  | { readonly kind: "timer"; readonly call: CallName }
+  /** A person has said that the job is to fail. */
+  | { readonly kind: "given-up"; readonly call: CallName; readonly reason: string }
+  | { readonly kind: "cancel" };
+
+export interface MadeCall {
+  readonly call: CallName;
+  readonly kind: CallKind;
+  /** Of a tool's input. */
+  readonly inputDigest?: Digest;
+}
+
+/** What the log has of a call that the code makes. */
+export type Found =
+  /** It gets a value in its turn, or is to be begun once all of the log was given. */
+  | { readonly kind: "same" }
+  | { readonly kind: "diverged"; readonly error: AetherError };
+
+interface Recorded {
+  readonly what: string;
+  /** Kinds of calls that it can be of. */
+  readonly kinds: readonly CallKind[];
+  readonly inputDigest?: Digest;
+}
+
+export class ReplayMatch {
+  private readonly deliveries: readonly Delivery[];
+  private readonly recorded = new Map<CallName, Recorded>();
+  private readonly values = new Map<CallName, unknown>();
+  private readonly dueTimes = new Map<CallName, number>();
+  private readonly made = new Set<CallName>();
+  private given = 0;
+
+  /** @throws AetherError E_VERSION for events that this version gives to nobody */
+  constructor(events: readonly JobEvent[]) {
+    for (const event of events) this.note(event);
+    this.deliveries = events.flatMap(deliveryOf);
+  }
+
+  /** Everything that the log says was given is given: what comes from now on is new. */
+  get isOver(): boolean {
+    return this.given === this.deliveries.length;
+  }
+
+  call({ call, kind, inputDigest }: MadeCall): Found {
+    const recorded = this.recorded.get(call);
+    this.made.add(call);
+    if (recorded === undefined) return SAME;
+    if (!recorded.kinds.includes(kind)) {
+      return { kind: "diverged", error: divergence(call, recorded.what, `made it a ${kind}`) };
+    }
+    if (inputDigest === undefined || recorded.inputDigest === undefined) return SAME;
+    if (inputDigest === recorded.inputDigest) return SAME;
+    const found = `called it with another input, of digest ${inputDigest}`;
+    const expected = `${recorded.what} with an input of digest ${recorded.inputDigest}`;
+    return { kind: "diverged", error: divergence(call, expected, found) };
+  }
+
+  /** The value that code got at once; undefined when the log has none and all that it has is given. */
+  value(call: CallName): { readonly kind: "recorded"; readonly value: unknown } | Found {
+    const found = this.call({ call, kind: "value" });
+    if (found.kind === "diverged") return found;
+    if (this.values.has(call)) return { kind: "recorded", value: this.values.get(call) };
+    if (this.isOver) return SAME;
+    return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it") };
+  }
+
+  /** When a wait ends, if the log says so. */
+  dueMs(call: CallName): number | undefined {
+    return this.dueTimes.get(call);
+  }
+
+  /** Takes what the code is given next; undefined when that is over, or the code is not there yet. */
+  next(): Delivery | undefined {
+    const delivery = this.deliveries[this.given];
+    if (delivery === undefined || !this.isWanted(delivery)) return undefined;
+    this.given += 1;
+    return delivery;
+  }
+
+  /**
+   * What the code should have asked for and has not, now that it does nothing more by itself: the next value, or a call
+   * that the log says was begun.
+   */
+  missing(): CallName | undefined {
+    const delivery = this.deliveries[this.given];
+    if (delivery !== undefined) {
+      return delivery.kind === "cancel" || this.isWanted(delivery) ? undefined : delivery.call;
+    }
+    for (const call of this.recorded.keys()) if (!this.made.has(call)) return call;
+    return undefined;
+  }
+
+  /** The error for a call that is missing; `found` says what the code does instead. */
+  missed(call: CallName, found: string): AetherError {
+    return divergence(call, this.recorded.get(call)?.what ?? "a call", found);
+  }
+
+  private isWanted(delivery: Delivery): boolean {
+    return delivery.kind === "cancel" || this.made.has(delivery.call);
+  }
+
+  private note(event: JobEvent): void {
+    const recorded = recordedOf(event);
+    if (recorded === undefined) return;
+    const { call, ...rest } = recorded;
+    // The first says most: a wait's timer is of either kind, what became of a tool follows its grant.
+    const before = this.recorded.get(call);
+    if (before === undefined || before.kinds.length > rest.kinds.length) this.recorded.set(call, rest);
+    if (event.type === "value.recorded") this.values.set(call, event.value);
+    if (event.type === "timer.set") this.dueTimes.set(call, event.dueMs);
+  }
+}
+
+const SAME = { kind: "same" } as const;
+const WAITS: readonly CallKind[] = ["sleep", "signal"];
+const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal"];
+
+function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) | undefined {
+  switch (event.type) {
+    case "step.completed":
+      return { call: event.call, what: "a step", kinds: ["step"] };
+    case "step.failed":
+      // What the node refuses of any call is recorded so.
+      return { call: event.call, what: "a call that failed", kinds: CALLS };
+    case "value.recorded":
+      return { call: event.call, what: "a time", kinds: ["value"] };
+    case "tool.granted":
+      return { call: event.call, what: `the tool ${event.tool}`, kinds: ["tool"], inputDigest: event.inputDigest };
+    case "tool.succeeded":
+    case "tool.failed":
+    case "tool.unknown":
+    case "tool.resolved":
+      return { call: event.call, what: "a tool", kinds: ["tool"] };
+    case "timer.set":
+    case "timer.fired":
+      return { call: event.call, what: "a wait", kinds: WAITS };
+    case "signal.received":
+      return { call: event.call, what: `the signal ${event.signal}`, kinds: ["signal"] };
+    case "approval.requested":
+    case "approval.decided":
+    case "child.started":
+    case "child.completed":
+    case "child.failed":
+      throw new AetherError("E_VERSION", `the log has "${event.type}", which the code of agents cannot do in this ` +
+        "version: run the job on nodes that have the version that wrote it");
+    default:
+      return undefined;
+  }
+}
+
+function deliveryOf(event: JobEvent): readonly Delivery[] {
+  switch (event.type) {
+    case "step.completed":
+      return [{ kind: "value", call: event.call, value: event.value }];
+    case "step.failed":
+    case "tool.failed":
+      return [{ kind: "error", call: event.call, error: event.error }];
+    case "tool.succeeded": {
+      const { call, result, problem } = event;
+      return [{ kind: "result", call, result, ...(problem === undefined ? {} : { problem }) }];
+    }
+    case "tool.resolved":
+      return resolutionOf(event);
+    case "timer.fired":
+      return [{ kind: "timer", call: event.call }];
+    case "signal.received":
+      return [{ kind: "signal", call: event.call, payload: event.payload }];
+    case "job.cancel-requested":
+      return [{ kind: "cancel" }];
+    default:
+      return [];
+  }
+}
+
+function resolutionOf(
+  { call, resolution }: Extract<JobEvent, { readonly type: "tool.resolved" }>,
+): readonly Delivery[] {
+  switch (resolution.kind) {
+    case "done":
+      return [{ kind: "result", call, result: resolution.result }];
+    case "given-up":
+      return [{ kind: "given-up", call, reason: resolution.reason }];
+    case "not-done":
+      // It is made again.
+      return [];
+    default:
+      return unreachable(resolution);
+  }
+}
+
+function divergence(call: CallName, expected: string, found: string): AetherError {
+  const message = `the code of the agent does not do what its log says: the log has ${expected} as "${call}", the ` +
+    `code ${found}; let its code depend on nothing but its input and what job.… answers`;
+  return new AetherError("E_NONDETERMINISM", message, { details: { call, expected, found }, outcome: "not-applied" });
+}

@@ -1,0 +1,86 @@
+// Owns: recognizing the agents of an imported slice. Each bundle carries its own copy of the SDK and of zod, so that
+// they are known by their shape. Runs inside the worker.
+import { AetherError } from "../../base/errors.ts";
+import { TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
+import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { ToolEffect } from "../core/log/event.ts";
+
+export interface ToolModule {
+  readonly name: string;
+  readonly effect: ToolEffect;
+  readonly timeoutMs: number;
+  readonly input: SchemaShape;
+  readonly output: SchemaShape;
+  readonly execute: (input: unknown, context: unknown) => unknown;
+  readonly reconcile: ((input: unknown, context: unknown) => unknown) | undefined;
+}
+
+export interface AgentModule {
+  readonly name: string;
+  readonly input: SchemaShape;
+  readonly output: SchemaShape;
+  /** By the name that the agent's code has for each. */
+  readonly tools: ReadonlyMap<string, ToolModule>;
+  readonly run: (job: unknown, input: unknown) => unknown;
+}
+
+/** The agents of a slice, by name. @throws AetherError E_INVALID naming the first thing that is wrong */
+export function parseAgents(slice: unknown): ReadonlyMap<string, AgentModule> {
+  const agents = isObject(slice) ? (slice["agents"] ?? []) : [];
+  if (!Array.isArray(agents)) throw invalid("its `agents` are no list", "list what defineAgent gave");
+  const parsed = (agents as readonly unknown[]).map(parseAgent);
+  return new Map(parsed.map((agent) => [agent.name, agent]));
+}
+
+function parseAgent(agent: unknown): AgentModule {
+  if (!isObject(agent) || typeof agent["name"] !== "string") {
+    throw invalid("one of its agents has no name", "make agents with defineAgent");
+  }
+  const { name, input, output, tools, run } = agent;
+  const place = `its agent "${name}"`;
+  if (!isSchema(input) || !isSchema(output)) throw invalid(`${place} lacks a schema`, "give it an input and an output");
+  if (!isFunction(run)) throw invalid(`${place} has no run(job, input)`, "give it one");
+  if (!isObject(tools)) throw invalid(`${place} has unusable tools`, "make agents with defineAgent");
+  const byAlias = Object.entries(tools).map(([alias, tool]): [string, ToolModule] => [alias, parseTool(place, tool)]);
+  return { name, input, output, tools: new Map(byAlias), run: (job, value) => run.call(agent, job, value) };
+}
+
+function parseTool(place: string, tool: unknown): ToolModule {
+  if (!isObject(tool) || typeof tool["name"] !== "string") {
+    throw invalid(`a tool of ${place} has no name`, "make tools with defineTool");
+  }
+  const { name, effect, timeoutMs, input, output, execute, reconcile } = tool;
+  if (!isSchema(input) || !isSchema(output) || !isFunction(execute)) {
+    throw invalid(`the tool "${name}" of ${place} lacks a schema or execute`, "make tools with defineTool");
+  }
+  if (effect !== "read" && effect !== "idempotent" && effect !== "once") {
+    throw invalid(`the tool "${name}" of ${place} has an unknown effect`, "use read, idempotent or once");
+  }
+  if (typeof timeoutMs !== "number" || !(timeoutMs >= 1 && timeoutMs <= TIMEOUT_MS_MAX)) {
+    throw invalid(`the tool "${name}" of ${place} has an unusable timeoutMs`, `use 1 to ${TIMEOUT_MS_MAX} ms`);
+  }
+  return {
+    name, effect, timeoutMs, input, output,
+    execute: (value, context) => execute.call(tool, value, context),
+    reconcile: isFunction(reconcile) ? (value, context) => reconcile.call(tool, value, context) : undefined,
+  };
+}
+
+type Shape = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is Shape {
+  return typeof value === "object" && value !== null;
+}
+
+function isFunction(value: unknown): value is (this: unknown, ...args: readonly unknown[]) => unknown {
+  return typeof value === "function";
+}
+
+/** Whether it is a zod schema, of whatever copy. */
+export function isSchema(value: unknown): value is SchemaShape {
+  return isObject(value) && isFunction(value["safeParse"]) && isFunction(value["safeParseAsync"]);
+}
+
+function invalid(found: string, advice: string): AetherError {
+  return new AetherError("E_INVALID", `this bundle has agents that cannot run: ${found}; ${advice}`);
+}

@@ -1,0 +1,534 @@
+// Owns: ONE run of the code of one job: what it asks for, what it is given and in which order, what of it the node is
+// told. Does not own: what a job looks like to its code (job-api.ts), which runs there are (agent-runtime.ts).
+//
+// Code is given one value per turn of the event loop, in a fresh run as in replay, and what it is given is numbered
+// when it gets it. So all that code does on hearing it (promises that settle, races, counters) is done before the
+// next one, and the order in which it saw values is the order of its log.
+import { unreachable } from "../../base/assert.ts";
+import { createDeferred, type Deferred } from "../../base/deferred.ts";
+import { AetherError } from "../../base/errors.ts";
+import { SECOND_MS } from "../../base/units.ts";
+import type { Clock, Timer } from "../../env/clock.ts";
+import type { CallName } from "../core/ids.ts";
+import { readEvent } from "../core/log/upcast.ts";
+import type { JobError } from "../core/rows.ts";
+import type {
+  AgentOp, AgentWait, FromAgent, OfferedEntry, RunNumber, RunStart, ToAgent, ToolOutcome,
+} from "../core/worker/messages.ts";
+import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
+import type { AgentModule } from "./agent-module.ts";
+import {
+  completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle, signalFor,
+  type Asked, type CodeEnd, type Ready,
+} from "./given.ts";
+import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
+import { dispatch, type RunningTool } from "./tool-runner.ts";
+
+export interface AgentRunPorts {
+  readonly clock: Pick<Clock, "wallMs" | "setTimer" | "nextTurn">;
+  /** Whether what was granted under this fence may be done at this very moment. */
+  readonly mayAct: (fence: number) => boolean;
+  readonly post: (message: FromAgent) => void;
+}
+
+interface PendingCall {
+  readonly asked: Asked;
+  readonly settled: Deferred<unknown>;
+  /** The operation by which the node was asked for it. */
+  wanted: number | undefined;
+}
+
+interface GatedStep {
+  readonly asked: Extract<Asked, { readonly kind: "step" }>;
+  /** Begins once everything up to this operation is committed. */
+  readonly needs: number;
+}
+
+/** Operations that steps with effect `read` may be ahead of what is committed. */
+export const AHEAD_MAX = 64;
+/** Code that is not where its log says it was, this long after the last value, waits for something else. */
+export const REPLAY_STALL_MS = 5 * SECOND_MS;
+
+export class AgentRun {
+  readonly signal: AbortSignal;
+  /** Whether what calls right now is a step: none of its calls would be there in replay. */
+  isInsideStep = false;
+  private readonly ports: AgentRunPorts;
+  private readonly agent: AgentModule;
+  private readonly run: RunNumber;
+  private readonly start: RunStart;
+  private readonly onOver: () => void;
+  private readonly stop = new AbortController();
+  private readonly replay: ReplayMatch;
+  private readonly pending = new Map<CallName, PendingCall>();
+  /** Asked for while it is open whether the code does what its log says it did: nothing new is begun meanwhile. */
+  private readonly held = new Set<PendingCall>();
+  private readonly ready: Ready[] = [];
+  private gated: GatedStep[] = [];
+  private readonly wanted = new Map<number, CallName>();
+  private readonly tools = new Map<CallName, RunningTool>();
+  private stepsRunning = 0;
+  /** Number of the last operation, and of the last one that is committed. */
+  private last = 0;
+  private committed = 0;
+  private lastNowMs = 0;
+  private isTurnDue = false;
+  private isMatched = false;
+  private isIdleSaid = false;
+  private isOver = false;
+  private stall: Timer | undefined;
+  private end: CodeEnd | undefined;
+  private cancelled: Error | undefined;
+  /** A cancel that hit no wait and no step: the next call fails with it. */
+  private isCancelOwed = false;
+  private givenUp: JobError | undefined;
+
+  /** @throws AetherError E_VERSION, E_DATA_CORRUPT for a log that cannot be read */
+  constructor(
+    ports: AgentRunPorts,
+    { agent, run, start, onOver }: {
+      readonly agent: AgentModule; readonly run: RunNumber; readonly start: RunStart; readonly onOver: () => void;
+    },
+  ) {
+    this.ports = ports;
+    this.agent = agent;
+    this.run = run;
+    this.start = start;
+    this.onOver = onOver;
+    this.signal = this.stop.signal;
+    this.replay = new ReplayMatch(start.log.map((bytes) => readEvent(bytes).event));
+    this.isMatched = this.replay.isOver && this.replay.missing() === undefined;
+  }
+
+  /** Whether the code gets what a log has. */
+  get isReplaying(): boolean {
+    return !this.replay.isOver;
+  }
+
+  /** Begins the code; `job` is what it gets beside its input. */
+  begin(job: unknown): void {
+    void this.runCode(job);
+    this.wake();
+  }
+
+  receive(message: Exclude<ToAgent, { readonly kind: "start" | "reconcile" }>): void {
+    if (this.isOver) return;
+    switch (message.kind) {
+      case "committed":
+        this.committed = Math.max(this.committed, message.upTo);
+        return this.openGates();
+      case "granted":
+        return this.dispatch(message);
+      case "refused":
+        return this.takeRefusal(message.n, message.error);
+      case "offer":
+        return this.takeOffer(message.offer, message.call, message.entry);
+      case "drop":
+        return this.drop(new AetherError("E_FENCED", "the job goes on elsewhere, or has ended"));
+      default:
+        return unreachable(message);
+    }
+  }
+
+  /** What the code gets for a call. Never settles once the run is over. */
+  ask(asked: Asked): Promise<unknown> {
+    const settled = createDeferred<unknown>();
+    // ignored: code that does not wait for its own call does not hear of it, and the worker lives on.
+    settled.promise.catch(() => undefined);
+    if (this.isDeaf) return settled.promise;
+    const cancelled = this.refusalByCancel(asked);
+    if (cancelled !== undefined) {
+      settled.reject(cancelled);
+      return settled.promise;
+    }
+    const found = this.replay.call(asked);
+    if (found.kind === "diverged") {
+      this.diverge(found.error);
+      return settled.promise;
+    }
+    const pending: PendingCall = { asked, settled, wanted: undefined };
+    this.pending.set(asked.call, pending);
+    if (this.isMatched) this.beginCall(pending);
+    else this.held.add(pending);
+    this.wake();
+    return settled.promise;
+  }
+
+  /** The time, as code sees it. @throws AetherError E_NONDETERMINISM */
+  now(call: CallName): number {
+    const found = this.isDeaf ? SAME : this.replay.value(call);
+    if (found.kind === "diverged") {
+      this.diverge(found.error);
+      throw found.error;
+    }
+    const isRecorded = found.kind === "recorded";
+    const nowMs = isRecorded ? Number(found.value) : Math.max(this.lastNowMs, Math.floor(this.ports.clock.wallMs()));
+    this.lastNowMs = Math.max(this.lastNowMs, nowMs);
+    if (!isRecorded && !this.isDeaf) this.tell({ kind: "value", call, value: nowMs });
+    return nowMs;
+  }
+
+  emit(data: unknown): void {
+    if (this.isOver || this.isReplaying) return;
+    const payload = payloadOf(data);
+    if (payload.kind === "refused") throw new AetherError(payload.code, `did not emit: the data are ${payload.text}`);
+    this.ports.post({ kind: "emit", run: this.run, data: payload.value });
+  }
+
+  /** What asks now is heard by nobody any more. */
+  private get isDeaf(): boolean {
+    return this.isOver || this.end !== undefined;
+  }
+
+  private async runCode(job: unknown): Promise<void> {
+    const end = await this.codeEnd(job);
+    if (this.isOver) return;
+    this.end = this.givenUp === undefined ? end : { kind: "failed", error: this.givenUp };
+    this.gated = [];
+    for (const pending of this.pending.values()) if (pending.asked.kind !== "tool") this.close(pending);
+    if (this.isMatched) this.finishWhenSettled();
+    this.wake();
+  }
+
+  private async codeEnd(job: unknown): Promise<CodeEnd> {
+    const input = checkNow(this.agent.input, this.start.input);
+    if (input.kind === "invalid") {
+      return failedWith("E_INVALID", `the input of the agent ${this.agent.name} is invalid: ${input.text}`);
+    }
+    try {
+      return completedWith(this.agent, await this.agent.run(job, input.data));
+    } catch (thrown) {
+      return thrown === this.cancelled ? { kind: "cancelled" } : { kind: "failed", error: jobErrorOf(thrown) };
+    }
+  }
+
+  private refusalByCancel({ kind }: Asked): Error | undefined {
+    if (this.cancelled === undefined) return undefined;
+    const isWait = kind === "sleep" || kind === "signal";
+    if (!isWait && !this.isCancelOwed) return undefined;
+    this.isCancelOwed = false;
+    return this.cancelled;
+  }
+
+  // Turns.
+
+  private wake(): void {
+    if (this.isOver || this.isTurnDue) return;
+    this.isTurnDue = true;
+    this.ports.clock.nextTurn(() => {
+      this.isTurnDue = false;
+      this.turn();
+    });
+  }
+
+  private turn(): void {
+    if (this.isOver) return;
+    if (!this.giveNext()) return this.rest();
+    this.stall?.cancel();
+    this.stall = undefined;
+    this.wake();
+  }
+
+  private giveNext(): boolean {
+    const recorded = this.replay.next();
+    if (recorded !== undefined) {
+      this.give(recorded);
+      return true;
+    }
+    if (!this.isMatched) return false;
+    for (;;) {
+      const ready = this.ready.shift();
+      if (ready === undefined) return false;
+      if (this.isWanted(ready)) {
+        this.tell(ready.op);
+        if (ready.delivery.kind === "again") this.wantAgain(ready.delivery.call);
+        else this.give(ready.delivery);
+        return true;
+      }
+    }
+  }
+
+  private isWanted({ delivery }: Ready): boolean {
+    if (delivery.kind === "cancel") return this.cancelled === undefined && this.end === undefined;
+    return this.pending.has(delivery.call);
+  }
+
+  /** The code does nothing more by itself, and there is nothing that it could be given now. */
+  private rest(): void {
+    if (!this.isMatched) return this.match();
+    this.finishWhenSettled();
+    const isBusy = this.stepsRunning > 0 || this.gated.length > 0 || this.tools.size > 0;
+    if (this.isOver || isBusy || this.pending.size === 0 || this.isIdleSaid) return;
+    this.isIdleSaid = true;
+    this.ports.post({ kind: "idle", run: this.run, after: this.last });
+  }
+
+  /** Goes on from where the log ends, if the code is there. */
+  private match(): void {
+    const missing = this.replay.missing();
+    if (missing !== undefined) {
+      if (this.end !== undefined) return this.diverge(this.replay.missed(missing, "has ended"));
+      this.stall ??= this.ports.clock.setTimer(REPLAY_STALL_MS, () => this.giveUpMatching());
+      return;
+    }
+    this.stall?.cancel();
+    this.isMatched = true;
+    for (const pending of [...this.held]) this.beginCall(pending);
+    this.held.clear();
+    this.wake();
+  }
+
+  private giveUpMatching(): void {
+    const missing = this.replay.missing();
+    if (this.isOver || missing === undefined) return;
+    const waiting = [...this.pending.keys()].map((call) => `"${call}"`).join(", ");
+    const found = waiting === "" ? "waits for something outside of job.…" : `waits for ${waiting}`;
+    this.diverge(this.replay.missed(missing, found));
+  }
+
+  private finishWhenSettled(): void {
+    // What became of a call that went out belongs into the log before its end.
+    if (this.end === undefined || this.pending.size > 0) return;
+    this.tell(this.end);
+    this.leave();
+  }
+
+  private diverge(error: AetherError): void {
+    this.ports.post({ kind: "diverged", run: this.run, error: jobErrorOf(error) });
+    this.drop(error);
+  }
+
+  private drop(reason: AetherError): void {
+    for (const tool of this.tools.values()) tool.abandon(reason);
+    this.stop.abort(reason);
+    this.leave();
+  }
+
+  private leave(): void {
+    this.isOver = true;
+    this.stall?.cancel();
+    this.pending.clear();
+    this.onOver();
+  }
+
+  private tell(op: AgentOp): number {
+    this.last += 1;
+    this.isIdleSaid = false;
+    this.ports.post({ kind: "op", run: this.run, n: this.last, op });
+    return this.last;
+  }
+
+  // What code is given.
+
+  private give(delivery: Delivery): void {
+    if (delivery.kind === "cancel") return this.cancel();
+    const pending = this.pending.get(delivery.call);
+    // Of a call that nobody waits for since a cancel, or since the code has ended.
+    if (pending === undefined) return;
+    this.close(pending);
+    const { asked, settled } = pending;
+    switch (delivery.kind) {
+      case "value":
+        return settled.resolve(delivery.value);
+      case "error":
+        return settled.reject(errorFor(delivery.error));
+      case "result":
+        return settle(settled, resultFor(asked, delivery));
+      case "signal":
+        return settle(settled, signalFor(asked, delivery.payload));
+      case "timer":
+        return settled.resolve(undefined);
+      case "given-up":
+        this.givenUp = { name: "AetherError", message: `given up on "${delivery.call}": ${delivery.reason}` };
+        return settled.reject(errorFor(this.givenUp));
+      default:
+        return unreachable(delivery);
+    }
+  }
+
+  private close(pending: PendingCall): void {
+    this.pending.delete(pending.asked.call);
+    this.held.delete(pending);
+    if (pending.wanted !== undefined) this.wanted.delete(pending.wanted);
+  }
+
+  private cancel(): void {
+    const cancelled = errorFor({ name: "JobCancelled", message: "the job was cancelled" });
+    this.cancelled = cancelled;
+    this.isCancelOwed = true;
+    this.stop.abort(cancelled);
+    for (const pending of [...this.pending.values()]) {
+      // What became of a call that may have gone out is to be known.
+      if (pending.asked.kind === "tool") continue;
+      this.isCancelOwed = false;
+      this.close(pending);
+      pending.settled.reject(cancelled);
+    }
+    this.gated = this.gated.filter(({ asked }) => this.pending.has(asked.call));
+  }
+
+  // What code asks for.
+
+  private beginCall(pending: PendingCall): void {
+    const { asked } = pending;
+    switch (asked.kind) {
+      case "step":
+        this.gated.push({ asked, needs: asked.isRead ? this.last - AHEAD_MAX + 1 : this.last });
+        return this.openGates();
+      case "tool":
+        return this.wantTool(pending, asked);
+      case "sleep":
+        return this.wantWait(pending, { kind: "timer", dueMs: this.dueMs(asked.call, asked.durationMs) });
+      case "signal": {
+        const { call, signal, timeoutMs } = asked;
+        const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
+        return this.wantWait(pending, { kind: "signal", signal, ...until });
+      }
+      default:
+        return unreachable(asked);
+    }
+  }
+
+  /** A wait that the log knows ends when it was to end then. */
+  private dueMs(call: CallName, durationMs: number): number {
+    return this.replay.dueMs(call) ?? Math.floor(this.ports.clock.wallMs()) + durationMs;
+  }
+
+  private wantWait(pending: PendingCall, wait: AgentWait): void {
+    this.want(pending, { kind: "want-wait", call: pending.asked.call, wait });
+  }
+
+  private wantTool(pending: PendingCall, asked: Extract<Asked, { readonly kind: "tool" }>): void {
+    const { call, tool, input, inputDigest } = asked;
+    this.want(pending, {
+      kind: "want-tool",
+      call,
+      tool: tool.name,
+      effect: tool.effect,
+      canReconcile: tool.reconcile !== undefined,
+      input,
+      inputDigest,
+      timeoutMs: tool.timeoutMs,
+    });
+  }
+
+  private want(pending: PendingCall, op: AgentOp): void {
+    if (pending.wanted !== undefined) this.wanted.delete(pending.wanted);
+    pending.wanted = this.tell(op);
+    this.wanted.set(pending.wanted, pending.asked.call);
+  }
+
+  /** It is known that it has not happened. */
+  private wantAgain(call: CallName): void {
+    const pending = this.pending.get(call);
+    if (pending?.asked.kind === "tool") this.wantTool(pending, pending.asked);
+  }
+
+  private openGates(): void {
+    const open = this.gated.filter(({ needs }) => needs <= this.committed);
+    if (open.length === 0) return;
+    this.gated = this.gated.filter(({ needs }) => needs > this.committed);
+    for (const { asked } of open) void this.runStep(asked);
+  }
+
+  private async runStep({ call, run }: Extract<Asked, { readonly kind: "step" }>): Promise<void> {
+    this.stepsRunning += 1;
+    let ready: Ready;
+    try {
+      ready = completedStep(call, await this.enterStep(run));
+    } catch (thrown) {
+      ready = failedCall(call, jobErrorOf(thrown));
+    }
+    this.stepsRunning -= 1;
+    this.add(ready);
+  }
+
+  private enterStep(run: (context: { readonly signal: AbortSignal }) => unknown): unknown {
+    this.isInsideStep = true;
+    try {
+      return run({ signal: this.signal });
+    } finally {
+      this.isInsideStep = false;
+    }
+  }
+
+  // What the node says.
+
+  private dispatch({ n, effectId, fence }: Extract<ToAgent, { readonly kind: "granted" }>): void {
+    const call = this.wanted.get(n);
+    const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
+    if (asked?.kind !== "tool") return;
+    const mayAct = (): boolean => !this.isOver && this.ports.mayAct(fence);
+    const onOutcome = (outcome: ToolOutcome): void => this.takeOutcome(asked.call, { effectId, outcome });
+    const running = dispatch({ tool: asked.tool, input: asked.data, effectId, mayAct, onOutcome }, this.ports.clock);
+    if (running !== undefined) {
+      this.tools.set(asked.call, running);
+      this.isIdleSaid = false;
+    } else this.ports.post({ kind: "not-dispatched", run: this.run, call: asked.call, effectId });
+  }
+
+  private takeOutcome(
+    call: CallName, { effectId, outcome }: Omit<Extract<AgentOp, { readonly kind: "outcome" }>, "kind" | "call">,
+  ): void {
+    if (this.isOver) return;
+    const op: AgentOp = { kind: "outcome", call, effectId, outcome };
+    this.tools.delete(call);
+    switch (outcome.kind) {
+      case "unknown":
+        // The call is not over: the tool may still answer, or somebody else may know.
+        this.tell(op);
+        return this.wake();
+      case "failed":
+        return this.add({ op, delivery: { kind: "error", call, error: outcome.error } });
+      case "succeeded": {
+        const { result, problem } = outcome;
+        const told = problem === undefined ? {} : { problem };
+        return this.add({ op, delivery: { kind: "result", call, result: copyOf(result), ...told } });
+      }
+      default:
+        return unreachable(outcome);
+    }
+  }
+
+  private takeRefusal(n: number, error: JobError): void {
+    const call = this.wanted.get(n);
+    // Recorded as what the call came to: code goes on from it, in replay too.
+    if (call !== undefined) this.add(failedCall(call, error));
+  }
+
+  private takeOffer(offer: number, call: CallName | undefined, entry: OfferedEntry): void {
+    const delivery = this.deliveryOf(call, entry);
+    if (delivery !== undefined) this.add({ op: { kind: "took", offer }, delivery });
+  }
+
+  /** Undefined for what this call does not wait for. */
+  private deliveryOf(call: CallName | undefined, entry: OfferedEntry): Ready["delivery"] | undefined {
+    if (entry.kind === "cancel") return { kind: "cancel" };
+    const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
+    if (asked === undefined || call === undefined) return undefined;
+    const isWait = asked.kind === "sleep" || asked.kind === "signal";
+    switch (entry.kind) {
+      case "timer-fired":
+        return isWait ? { kind: "timer", call } : undefined;
+      case "signal":
+        return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload } : undefined;
+      case "tool-resolved":
+        return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
+      case "decided":
+      case "child-completed":
+      case "child-failed":
+        // Code of this version has no call that waits for it.
+        return undefined;
+      default:
+        return unreachable(entry);
+    }
+  }
+
+  private add(ready: Ready): void {
+    if (this.isOver) return;
+    this.ready.push(ready);
+    this.wake();
+  }
+}
+
+const SAME = { kind: "same" } as const;

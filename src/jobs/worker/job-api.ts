@@ -1,0 +1,156 @@
+// Owns: the `job` that the code of an agent gets: the names of its calls, and what may go into one.
+// Does not own: what becomes of a call (agent-run.ts).
+import { encode } from "../../base/codec.ts";
+import { sha256 } from "../../base/digest.ts";
+import { AetherError } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
+import { parseDuration, type Duration } from "../../sdk/duration.ts";
+import type { StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
+import { toCanonical } from "../../slices/core/canonical.ts";
+import type { CallName } from "../core/ids.ts";
+import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
+import { uuidOf } from "../core/worker/derived-values.ts";
+import type { RunStart } from "../core/worker/messages.ts";
+import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
+import type { AgentRun } from "./agent-run.ts";
+import type { Asked } from "./given.ts";
+import { checkNow, payloadFor } from "./payload.ts";
+
+type Branches = Readonly<Record<string, (branch: unknown) => unknown>>;
+
+export class JobApi {
+  private readonly run: AgentRun;
+  private readonly agent: AgentModule;
+  private readonly start: RunStart;
+  private readonly names = new CallNames();
+
+  constructor(run: AgentRun, agent: AgentModule, start: RunStart) {
+    this.run = run;
+    this.agent = agent;
+    this.start = start;
+  }
+
+  /** What `run` of the agent gets. */
+  createJob(): Readonly<Record<string, unknown>> {
+    const { run } = this;
+    return { ...this.createScope(""), id: this.start.job, signal: run.signal, emit: (data: unknown) => run.emit(data) };
+  }
+
+  private createScope(scope: string): Readonly<Record<string, unknown>> {
+    const tools = [...this.agent.tools].map(([alias, tool]): [string, unknown] =>
+      [alias, (input: unknown, options: ToolCallOptions = {}) => this.callTool(scope, tool, { input, options })]);
+    return {
+      tools: Object.fromEntries(tools),
+      step: (name: string, body: unknown, options: StepOptions = {}) => this.step({ scope, name }, body, options),
+      sleep: (name: string, duration: Duration) => this.sleep({ scope, name }, duration),
+      waitFor: (signal: unknown, options: WaitOptions = {}) => this.waitFor(scope, signal, options),
+      now: () => this.run.now(this.pass({ scope, name: "now" })),
+      uuid: () => uuidOf(this.start.uid, this.pass({ scope, name: "uuid" })),
+      all: (branches: Branches) => this.all(scope, branches),
+    };
+  }
+
+  private step(place: CallPlace, body: unknown, { effect }: StepOptions): Promise<unknown> {
+    return this.ask(place, () => {
+      if (!isStepBody(body)) throw refused(`the step "${place.name}" has no function`);
+      if (effect !== undefined && effect !== "read") {
+        throw refused(`the step "${place.name}" has the effect "${String(effect)}": leave it out, make it "read", or ` +
+          "make it a tool");
+      }
+      return (call) => ({ kind: "step", call, isRead: effect === "read", run: body });
+    });
+  }
+
+  private sleep(place: CallPlace, duration: Duration): Promise<unknown> {
+    return this.ask(place, () => {
+      const durationMs = parseDuration(duration);
+      return (call) => ({ kind: "sleep", call, durationMs });
+    });
+  }
+
+  private waitFor(scope: string, signal: unknown, { timeout }: WaitOptions): Promise<unknown> {
+    const { name, payload } = signalOf(signal);
+    return this.ask({ scope, name }, () => {
+      if (!isSchema(payload)) throw refused("it waits for what is no signal: make signals with defineSignal");
+      const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+      return (call) => ({ kind: "signal", call, signal: name, payload, timeoutMs });
+    });
+  }
+
+  private callTool(
+    scope: string, tool: ToolModule,
+    { input: raw, options }: { readonly input: unknown; readonly options: ToolCallOptions },
+  ): Promise<unknown> {
+    return this.ask({ scope, name: tool.name, key: options.key }, () => {
+      const checked = checkNow(tool.input, raw);
+      if (checked.kind === "invalid") throw refused(`the input of the tool ${tool.name} is invalid: ${checked.text}`);
+      const { data } = checked;
+      const payload = payloadFor(tool.input, data, raw);
+      if (payload.kind === "refused") {
+        throw new AetherError(payload.code, `the input of the tool ${tool.name} is ${payload.text}`);
+      }
+      const input = payload.value;
+      const inputDigest = digestOf(input);
+      return (call) => ({ kind: "tool", call, tool, data, input, inputDigest });
+    });
+  }
+
+  private async all(scope: string, branches: Branches): Promise<Readonly<Record<string, unknown>>> {
+    this.requireOutside();
+    const named = Object.entries(branches).map(([name, branch]): readonly [string, CallName, typeof branch] =>
+      [name, this.names.begin({ scope, name }), branch]);
+    const ended = await Promise.all(named.map(async ([name, call, branch]): Promise<[string, unknown]> => {
+      try {
+        return [name, await branch(this.createScope(call))];
+      } finally {
+        this.names.end(call);
+      }
+    }));
+    return Object.fromEntries(ended);
+  }
+
+  /** Never throws: what is wrong with a call its promise says. */
+  private ask(place: CallPlace, check: () => (call: CallName) => Asked): Promise<unknown> {
+    try {
+      this.requireOutside();
+      const createAsked = check();
+      const call = this.names.begin(place);
+      const given = this.run.ask(createAsked(call));
+      const end = (): void => this.names.end(call);
+      given.then(end, end);
+      return given;
+    } catch (error) {
+      const failed = Promise.reject(error);
+      // ignored: code that does not wait for its own call does not hear of it, and the worker lives on.
+      failed.catch(() => undefined);
+      return failed;
+    }
+  }
+
+  private pass(place: CallPlace): CallName {
+    this.requireOutside();
+    return this.names.pass(place);
+  }
+
+  private requireOutside(): void {
+    if (this.run.isInsideStep) throw refused("it calls job.… inside of a step: steps run once, and what they call too");
+  }
+}
+
+function isStepBody(body: unknown): body is (context: StepContext) => unknown {
+  return typeof body === "function";
+}
+
+function signalOf(signal: unknown): { readonly name: string; readonly payload: unknown } {
+  const shape = typeof signal === "object" && signal !== null ? (signal as Readonly<Record<string, unknown>>) : {};
+  return { name: typeof shape["name"] === "string" ? shape["name"] : "signal", payload: shape["payload"] };
+}
+
+/** The same for the same data, in whatever order their fields were written. */
+function digestOf(input: unknown): Digest {
+  return sha256(encode(toCanonical(input)));
+}
+
+function refused(reason: string): AetherError {
+  return new AetherError("E_INVALID", `the code of the agent cannot go on: ${reason}`);
+}

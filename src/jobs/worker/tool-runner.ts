@@ -1,0 +1,137 @@
+// Owns: one dispatch of a tool: the last look at the fence, its time, what its end means. Asking a tool what became of
+// a call. Does not own: whether it may be called (the node grants it), what follows (the ledger).
+import { AetherError } from "../../base/errors.ts";
+import type { Clock } from "../../env/clock.ts";
+import { describeThrown } from "../../slices/core/thrown-text.ts";
+import type { EffectId } from "../core/ids.ts";
+import type { ReconcileAnswer, ToolOutcome } from "../core/worker/messages.ts";
+import type { ToolModule } from "./agent-module.ts";
+import { checkNow, jobErrorOf, payloadFor, payloadOf, saysNotDone } from "./payload.ts";
+
+export interface Dispatch {
+  readonly tool: ToolModule;
+  /** As its schema gave it. */
+  readonly input: unknown;
+  readonly effectId: EffectId;
+  /** Whether the job is this node's, at this very moment. */
+  readonly mayAct: () => boolean;
+  /**
+   * Once, and once more when a `once` tool answers after its time was over: then what became of it was unknown, and it
+   * is done after all.
+   */
+  readonly onOutcome: (outcome: ToolOutcome) => void;
+}
+
+export interface RunningTool {
+  /** Tells the tool to stop; nobody hears of it any more. */
+  abandon(reason: AetherError): void;
+}
+
+/** Dispatches a call; undefined when the fence is down: nothing was done. */
+export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): RunningTool | undefined {
+  if (!call.mayAct()) return undefined;
+  const { tool, input, effectId, onOutcome } = call;
+  const controller = new AbortController();
+  let state: "running" | "late" | "over" = "running";
+  const timer = clock.setTimer(tool.timeoutMs, () => {
+    state = tool.effect === "once" ? "late" : "over";
+    const expiry = new AetherError("E_TIMEOUT", `the tool ${tool.name} did not end within ${tool.timeoutMs} ms`);
+    controller.abort(expiry);
+    onOutcome(failureOf(tool, expiry));
+  });
+  const end = (outcome: ToolOutcome): void => {
+    timer.cancel();
+    const isHeard = state === "running" || (state === "late" && outcome.kind === "succeeded");
+    state = "over";
+    if (isHeard) onOutcome(outcome);
+  };
+  const context = { effectId, signal: controller.signal, assertOwner: () => assertOwner(call) };
+  void attempt(() => tool.execute(input, context)).then((ended) =>
+    end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown)));
+  return {
+    abandon: (reason) => {
+      timer.cancel();
+      state = "over";
+      controller.abort(reason);
+    },
+  };
+}
+
+/** Asks a tool what became of a call; `input` is what the log has of it. Never rejects. */
+export async function reconcile(
+  tool: ToolModule, { input, effectId }: { readonly input: unknown; readonly effectId: EffectId },
+  clock: Pick<Clock, "setTimer">,
+): Promise<ReconcileAnswer> {
+  const ask = tool.reconcile;
+  if (ask === undefined) return { kind: "unknown", reason: `the tool ${tool.name} has no reconcile` };
+  const checked = checkNow(tool.input, input);
+  if (checked.kind === "invalid") return { kind: "unknown", reason: `its input is invalid: ${checked.text}` };
+  const controller = new AbortController();
+  const expired = new Promise<ReconcileAnswer>((resolve) => {
+    const timer = clock.setTimer(tool.timeoutMs, () => {
+      const reason = `reconcile of the tool ${tool.name} did not end within ${tool.timeoutMs} ms`;
+      resolve({ kind: "unknown", reason });
+      controller.abort(new AetherError("E_TIMEOUT", reason));
+    });
+    controller.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+  });
+  const ended = await Promise.race([
+    attempt(() => ask(checked.data, { effectId, signal: controller.signal })), expired,
+  ]);
+  controller.abort();
+  if (!("value" in ended) && !("thrown" in ended)) return ended;
+  if (ended.kind === "answered") return answerOf(tool, ended.value);
+  const { name, message } = describeThrown(ended.thrown);
+  return { kind: "unknown", reason: `reconcile of the tool ${tool.name} threw ${name}: ${message}` };
+}
+
+type Ended =
+  { readonly kind: "answered"; readonly value: unknown } | { readonly kind: "threw"; readonly thrown: unknown };
+
+async function attempt(run: () => unknown): Promise<Ended> {
+  try {
+    return { kind: "answered", value: await run() };
+  } catch (thrown) {
+    return { kind: "threw", thrown };
+  }
+}
+
+function assertOwner({ tool, mayAct }: Dispatch): void {
+  if (mayAct()) return;
+  throw new AetherError("E_FENCED", `the tool ${tool.name} stops: its job may belong to another node by now`);
+}
+
+/** Whatever it answers, it has happened. */
+function successOf(tool: ToolModule, value: unknown): ToolOutcome {
+  const checked = checkNow(tool.output, value);
+  const payload = checked.kind === "valid" ? payloadFor(tool.output, checked.data, value) : payloadOf(value);
+  const result = payload.kind === "plain" ? payload.value : undefined;
+  if (payload.kind === "refused") return { kind: "succeeded", result, problem: `what it answered is ${payload.text}` };
+  if (checked.kind === "valid") return { kind: "succeeded", result };
+  return { kind: "succeeded", result, problem: `what it answered is not what its schema says: ${checked.text}` };
+}
+
+function failureOf(tool: ToolModule, thrown: unknown): ToolOutcome {
+  const error = jobErrorOf(thrown);
+  const isNotDone = saysNotDone(thrown);
+  if (tool.effect !== "once" || isNotDone) return { kind: "failed", error, isNotDone };
+  return { kind: "unknown", reason: `the tool ${tool.name} threw ${error.name}: ${error.message}` };
+}
+
+function answerOf(tool: ToolModule, value: unknown): ReconcileAnswer {
+  const answer = typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+  const { status, result, final, reason } = answer;
+  if (status === "not-done") return { kind: "not-done", isFinal: final === true };
+  if (status === "unknown") {
+    return { kind: "unknown", reason: typeof reason === "string" ? reason.slice(0, REASON_LENGTH_MAX) : "no reason" };
+  }
+  if (status !== "done") {
+    return { kind: "unknown", reason: `reconcile of the tool ${tool.name} answered no status that there is` };
+  }
+  const outcome = successOf(tool, result);
+  if (outcome.kind === "succeeded" && outcome.problem === undefined) return { kind: "done", result: outcome.result };
+  const problem = outcome.kind === "succeeded" ? outcome.problem : undefined;
+  return { kind: "unknown", reason: `reconcile of the tool ${tool.name} says done, but ${problem ?? "not how"}` };
+}
+
+const REASON_LENGTH_MAX = 1_000;
