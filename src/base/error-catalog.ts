@@ -70,7 +70,7 @@ export const ERRORS = {
     outcome: "not-applied",
     retry: "never",
     http: 500,
-    doc: "The code of a job does not do what its log says it did; `details` has the call, and what is expected and found.",
+    doc: "The code of a job does not do what its log says; `details` has the call, what is expected and what is found.",
   },
   E_HANDLER: {
     outcome: "unknown",

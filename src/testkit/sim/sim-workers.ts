@@ -5,6 +5,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
+import { openAgents } from "../../jobs/worker/agent-runtime.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../../slices/core/worker-protocol.ts";
 import { packWorkerTurn, unpackHostTurn } from "../../slices/core/worker-rows.ts";
 import { WorkerRuntime } from "../../slices/worker/worker-runtime.ts";
@@ -68,7 +69,7 @@ class SimWorker implements WorkerHandle {
       // There is no thread with a port or an output of its own.
       guard: () => undefined,
       importBundle: (url) => this.evaluate(url, clock),
-    });
+    }, spec.role === "agents" ? openAgents({ boot, clock, threadsNowMs: () => clock.nowMs() }) : undefined);
   }
 
   start(): void {

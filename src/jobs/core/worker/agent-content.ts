@@ -1,0 +1,80 @@
+// Owns: what a node accepts of the code of an agent. What arrives is plain and of bounded size already (worker-content
+// of slices); here it gets its form, so that nothing of another one reaches the log.
+import { z } from "zod";
+import { parseDigest } from "../../../base/ids.ts";
+import type { CallName } from "../ids.ts";
+import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
+import type { AgentOp, FromAgent } from "./messages.ts";
+
+const TEXT_LENGTH_MAX = 4_096;
+
+const text = z.string().max(TEXT_LENGTH_MAX);
+const call = z.string().min(1).max(CALL_NAME_LENGTH_MAX).transform((name): CallName => name as CallName);
+const digest = z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest);
+const count = z.int().min(0);
+const timeMs = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
+const error = z.object({
+  name: text,
+  message: text,
+  code: text.exactOptional(),
+  details: z.record(z.string(), z.unknown()).exactOptional(),
+});
+
+const wait = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("timer"), dueMs: timeMs }),
+  z.object({ kind: z.literal("signal"), signal: text, untilMs: timeMs.exactOptional() }),
+]);
+
+const outcome = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("succeeded"),
+    result: z.unknown(),
+    externalId: text.exactOptional(),
+    problem: text.exactOptional(),
+  }),
+  z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean() }),
+  z.object({ kind: z.literal("unknown"), reason: text }),
+]);
+
+const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("step-completed"), call, value: z.unknown() }),
+  z.object({ kind: z.literal("step-failed"), call, error }),
+  z.object({ kind: z.literal("value"), call, value: z.unknown() }),
+  z.object({ kind: z.literal("took"), offer: count }),
+  z.object({
+    kind: z.literal("want-tool"),
+    call,
+    tool: text,
+    effect: z.enum(["read", "idempotent", "once"]),
+    canReconcile: z.boolean(),
+    input: z.unknown(),
+    inputDigest: digest,
+    timeoutMs: z.number().min(1),
+  }),
+  z.object({ kind: z.literal("outcome"), call, effectId: digest, outcome }),
+  z.object({ kind: z.literal("want-wait"), call, wait }),
+  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("failed"), error }),
+  z.object({ kind: z.literal("cancelled") }),
+]);
+
+const run = count;
+const answer = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("done"), result: z.unknown() }),
+  z.object({ kind: z.literal("not-done"), isFinal: z.boolean() }),
+  z.object({ kind: z.literal("unknown"), reason: text }),
+]);
+
+const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("op"), run, n: count, op }),
+  z.object({ kind: z.literal("idle"), run, after: count }),
+  z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digest }),
+  z.object({ kind: z.literal("reconciled"), run, call, effectId: digest, answer }),
+  z.object({ kind: z.literal("diverged"), run, error }),
+  z.object({ kind: z.literal("emit"), run, data: z.unknown() }),
+]);
+
+/** The message, made anew; undefined when it is none of ours, which a worker of ours never sends. */
+export function readFromAgent(payload: unknown): FromAgent | undefined {
+  return message.safeParse(payload).data;
+}
