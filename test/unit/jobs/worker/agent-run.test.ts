@@ -4,7 +4,7 @@ import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
 import { REPLAY_STALL_MS } from "../../../../src/jobs/worker/agent-run.ts";
 import { defineAgent, type Agent } from "../../../../src/sdk/agent.ts";
-import type { Job } from "../../../../src/sdk/job.ts";
+import type { Job, JobScope } from "../../../../src/sdk/job.ts";
 import { defineSignal } from "../../../../src/sdk/signal.ts";
 import { defineTool, notDone, type Tool } from "../../../../src/sdk/tool.ts";
 import { AgentHost } from "../../../support/agent-host.ts";
@@ -104,7 +104,7 @@ describe("steps", () => {
     ["a function inside", () => ({ list: [() => 1] }), "E_INVALID", /a function at list\[0\], no plain data/],
     ["too much", () => "x".repeat(65_536), "E_TOO_LARGE", /above 65536 bytes/],
   ])("that answer %s have failed with the reason", async (_what, body, code, message) => {
-    expect(await endOf((job) => job.step("a", body))).toMatchObject({
+    expect(await endOf((job) => job.step<unknown>("a", body))).toMatchObject({
       kind: "failed", error: { code, message: expect.stringMatching(message) as unknown },
     });
   });
@@ -115,8 +115,8 @@ describe("steps", () => {
       (job: Job) => Promise.all([job.step("a", () => 1), job.step("a", () => 2)]), /the call "a" is not over/],
     ["calls inside", (job: Job) => job.step("a", () => job.step("b", () => 1)), /inside of a step/],
     ["names that grow too long", async (job: Job) => {
-      const deep = async (scope: Parameters<Parameters<typeof job.all>[0][string]>[0], n: number): Promise<unknown> =>
-        n === 0 ? 1 : await scope.all({ ["x".repeat(40)]: (branch) => deep(branch, n - 1) });
+      const deep = async (scope: JobScope, n: number): Promise<unknown> =>
+        n === 0 ? 1 : await scope.all({ ["x".repeat(40)]: (branch: JobScope) => deep(branch, n - 1) });
       await deep(job, 9);
     }, /200 is the limit/],
   ])("with %s are refused", async (_what, run, message) => {
