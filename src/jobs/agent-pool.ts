@@ -9,6 +9,7 @@ import type { SliceStore } from "../slices/host/slice-store.ts";
 import type { WorkerHost } from "../slices/host/worker-host.ts";
 import type { InstanceSpec } from "../slices/host/instance-host.ts";
 import type { PinRow } from "./core/rows.ts";
+import { readFromAgent } from "./core/worker/agent-content.ts";
 import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
 import type { FenceCell } from "./fence-cell.ts";
 import type { Pins } from "./pins.ts";
@@ -141,8 +142,9 @@ class PinWorker {
   }
 
   private hear(payload: unknown): void {
-    const message = payload as FromAgent;
-    this.listeners.get(message.run)?.(message);
+    const message = readFromAgent(payload);
+    if (message === undefined) this.host?.recycle("it said what no worker of agents says");
+    else this.listeners.get(message.run)?.(message);
   }
 
   private lose(reason: string): void {

@@ -186,7 +186,10 @@ export class JobRun {
     if (!this.batch.take(n, op)) return this.fail("jobs.worker-at-fault", `operation ${n} came out of its order`);
     if (op.kind === "took") this.waits.took(op.offer);
     if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
-    if (op.kind === "outcome") this.callTimers.get(op.effectId)?.cancel();
+    if (op.kind === "outcome") {
+      this.callTimers.get(op.effectId)?.cancel();
+      if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
+    }
     this.pump();
   }
 

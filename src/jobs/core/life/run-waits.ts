@@ -122,7 +122,7 @@ export class RunWaits {
     this.offers.delete(offer);
     if (offered.inbox !== undefined) this.unread.delete(offered.inbox);
     const { what } = offered;
-    if (what.kind === "cancel") return;
+    if (what.kind === "cancel") return this.endWaits();
     this.waits.delete(what.call);
     this.offeredCalls.delete(what.call);
   }
@@ -160,6 +160,26 @@ export class RunWaits {
     const isSignal = [...this.waits.values()].some(({ kind }) => kind === "signal");
     const reason = calls.forPeople.size > 0 ? "unknown" : isSignal ? "signal" : "timer";
     return { waiting: { reason, on, ...(soon === undefined ? {} : { untilMs: soon }) }, timers };
+  }
+
+  /** The call is over by itself: what was offered to it is taken by nobody. */
+  callEnded(call: CallName): void {
+    this.withdraw((what) => what.kind !== "cancel" && what.call === call);
+  }
+
+  /** A cancel fails every wait of the code. */
+  private endWaits(): void {
+    this.withdraw(({ kind }) => kind === "timer" || kind === "signal");
+    this.waits.clear();
+  }
+
+  private withdraw(isVoid: (what: Offered["what"]) => boolean): void {
+    for (const [offer, { inbox, what }] of this.offers) {
+      if (what.kind === "cancel" || !isVoid(what)) continue;
+      this.offers.delete(offer);
+      this.offeredCalls.delete(what.call);
+      if (inbox !== undefined) this.offeredEntries.delete(inbox);
+    }
   }
 
   private match(entry: InboxEntry, calls: CallsInDoubt): Offered["what"] | undefined {
