@@ -143,6 +143,27 @@ test("the promise of a voter is remembered across the restart of the one who hea
   expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
 });
 
+test("what others say of a start that a voter has not met is no promise of the start before it", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.crash("c");
+  cluster.pass(10);
+  cluster.cut("b", "c");
+  await cluster.start("c");
+  cluster.pass(100);
+  // Until nobody is in doubt: from then on c votes to a alone, and b hears of it from a.
+  for (let at = 0; at < 300; at++) {
+    cluster.put("a", `w${at}`);
+    cluster.pass(2);
+  }
+  const told = cluster.sent.filter(({ to, message }) => to === "b" && message.kind === "decision" && message.heard);
+  expect(told.length).toBeGreaterThan(0);
+  cluster.heal();
+  cluster.joinLink("b", "c");
+  cluster.pass(2_000);
+  expect(cluster.node("c").fatal).toEqual([]);
+  cluster.expectAgreement();
+});
+
 test("the data directory of a node of another cluster of the same name is refused with E_DATA_FOREIGN", async () => {
   const other = await HandCluster.formed(["a", "b", "c"], { seed: 2 });
   const cluster = await HandCluster.formed(["a", "b", "c"]);
