@@ -103,7 +103,7 @@ class JobData {
     const row = parseJobRow(value);
     const pages = this.pages.filter(({ run }) => run === row.run);
     const verdict = verifyLog({ uid: spec.uid, run: row.run, head: head.row }, pages);
-    if (verdict.kind === "broken") throw damagedJob(ref.job, `its log at event ${verdict.seq}: ${verdict.reason}`);
+    if (verdict.kind === "broken") throw damagedJob(ref.job, `from event ${verdict.seq} on, ${verdict.reason}`);
     const view = { ref, row, rowRevision: modRevision, head: head.row, headRevision: head.revision, spec, inbox };
     return { view, tools, log: pages.flatMap(({ page }) => page.events) };
   }

@@ -1,5 +1,5 @@
-// Owns: what people and programs see of jobs, and where they start them.
-// Does not own: what reaches a running job from outside (jobs-drive.ts), how a job is started (start-jobs.ts).
+// Owns: what people and programs see of jobs.
+// Does not own: how jobs are started (start-jobs.ts), what reaches a running job from outside (jobs-drive.ts).
 import { present } from "../base/assert.ts";
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
@@ -20,15 +20,11 @@ import {
 import { parseToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobWatch } from "./job-watch.ts";
-import type {
-  Caller, JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent, StartedJob, StartJob,
-} from "./ports.ts";
-import type { StartJobs } from "./start-jobs.ts";
+import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "./ports.ts";
 
 export interface JobsServicePorts {
   readonly kv: Kv;
   readonly watch: Pick<JobWatch, "listen">;
-  readonly starts: Pick<StartJobs, "start">;
 }
 
 export const JOBS_PAGE_MAX = 1_000;
@@ -37,17 +33,13 @@ const JOBS_PAGE_DEFAULT = 100;
 export const JOBS_SCANNED_MAX = 10_000;
 const RESULT_WAIT_MS_MAX = 60_000;
 
-export class JobsService implements Pick<Jobs, "start" | "show" | "list" | "events" | "result"> {
+export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "result"> {
   private readonly clock: Env["clock"];
   private readonly ports: JobsServicePorts;
 
   constructor({ clock }: Pick<Env, "clock">, ports: JobsServicePorts) {
     this.clock = clock;
     this.ports = ports;
-  }
-
-  start(start: StartJob, caller: Caller, options?: CallOptions): Promise<StartedJob> {
-    return this.ports.starts.start(start, caller, options);
   }
 
   /** All of it as of one revision. */

@@ -52,7 +52,16 @@ function toEvent({ type, version, payload }: RawEvent): JobEvent {
   for (const [name, field] of Object.entries(FIELDS[type])) {
     if (!isOf(field, payload[name])) throw damaged(type, `its field "${name}" is missing or of another type`);
   }
-  return { ...payload, type } as unknown as JobEvent;
+  return { ...withPlainBytes(payload), type } as unknown as JobEvent;
+}
+
+/** In place: bytes are decoded as a Buffer, but code that is replayed has to get what it got first. */
+function withPlainBytes<T extends object>(container: T): T {
+  for (const [key, value] of Object.entries(container)) {
+    if (value instanceof Uint8Array) Object.assign(container, { [key]: Uint8Array.from(value) });
+    else if (typeof value === "object" && value !== null) withPlainBytes(value);
+  }
+  return container;
 }
 
 function isOf(field: Field, value: unknown): boolean {

@@ -13,28 +13,31 @@ export interface LogOwner {
 
 export type LogVerdict =
   | { readonly kind: "whole" }
-  /** `seq`: the first event that cannot be trusted. */
+  /**
+   * `seq`: from this event on the log cannot be trusted. It is the first one of a page that is wrong, or is followed by
+   * what does not fit.
+   */
   | { readonly kind: "broken"; readonly seq: number; readonly reason: string };
 
-/** `pages` in the order of their keys. What was changed within a page shows at the next page's first event. */
+/** `pages` in the order of their keys. Each is vouched for by what follows: the next page, or the head. */
 export function verifyLog({ uid, run, head }: LogOwner, pages: Iterable<PlacedPage>): LogVerdict {
   let seq = 0;
   let link = firstLink(uid, run);
-  /** Where the page begins that was read last: its events are vouched for by what follows it. */
+  /** The first event of the page that was read last. */
   let unproved = 1;
   for (const { seq: first, page } of pages) {
-    if (first > seq + 1) return broken(seq + 1, `events ${seq + 1} to ${first - 1} are missing`);
-    if (first <= seq) return broken(first, "it is there twice");
-    if (!isSameLink(page.prev, link)) return broken(unproved, `it, or one up to ${seq}, is not as it was appended`);
+    if (first > seq + 1) return broken(unproved, `${first - seq - 1} events before ${first} are missing`);
+    if (first <= seq) return broken(unproved, `there are too many events before ${first}`);
+    if (!isSameLink(page.prev, link)) return broken(unproved, `an event before ${first} is not as it was appended`);
     unproved = first;
     for (const bytes of page.events) {
       seq += 1;
       link = nextLink(link, seq, bytes);
     }
   }
-  if (seq < head.seq) return broken(seq + 1, `events ${seq + 1} to ${head.seq} are missing`);
-  if (seq > head.seq) return broken(head.seq + 1, `the job's head ends the log at ${head.seq}`);
-  if (!isSameLink(link, head.link)) return broken(unproved, `it, or one up to ${seq}, is not as it was appended`);
+  if (seq < head.seq) return broken(unproved, `${head.seq - seq} events up to ${head.seq} are missing`);
+  if (seq > head.seq) return broken(unproved, `the job's head ends the log at ${head.seq}`);
+  if (!isSameLink(link, head.link)) return broken(unproved, `an event up to ${seq} is not as it was appended`);
   return { kind: "whole" };
 }
 
