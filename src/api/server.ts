@@ -34,6 +34,7 @@ import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { quotaRoutes } from "./routes/quota.ts";
 import { sliceRoutes } from "./routes/slices.ts";
+import { topicRoutes } from "./routes/topics.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
 import { findSliceRoute } from "./slice-routes.ts";
 import { SocketConnection } from "./socket-adapter.ts";
@@ -291,6 +292,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...artifactRoutes(services),
     ...blueprintRoutes(services),
     ...sliceRoutes(services),
+    ...topicRoutes(services),
     ...callRoutes(services),
     ...(services.jobs === undefined ? [] : jobRoutes(services.jobs)),
   ];

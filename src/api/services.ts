@@ -5,7 +5,7 @@ import type { MembershipChange } from "../consensus/group.ts";
 import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
-import type { Kv, Leases, StoreQuota } from "../kvstore/kv.ts";
+import type { Kv, KvCallOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { Jobs } from "../jobs/ports.ts";
 import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
@@ -138,6 +138,33 @@ export interface BackupService {
   begin(): Promise<SnapshotReader>;
 }
 
+export interface TopicAdministration {
+  /** @throws AetherError E_UNAVAILABLE while this node has not read them */
+  list(): readonly TopicView[];
+  dead(topic: string, choice: DeadChoice, options: KvCallOptions): Promise<readonly unknown[]>;
+  /** How many are handed out again. @throws AetherError E_NOT_FOUND when nobody handles them, E_CONFLICT */
+  retry(topic: string, choice: DeadChoice, options: KvCallOptions): Promise<number>;
+  /** How many are deleted. @throws AetherError E_CONFLICT */
+  drop(topic: string, choice: DeadChoice, options: KvCallOptions): Promise<number>;
+}
+
+export interface TopicView {
+  readonly topic: string;
+  readonly groups: readonly {
+    readonly group: string;
+    readonly method: string | undefined;
+    readonly waiting: number;
+    readonly waitingBytes: number;
+    readonly dead: number;
+  }[];
+}
+
+/** Which of the messages that were put aside; all of the topic where nothing is said. */
+export interface DeadChoice {
+  readonly group?: string;
+  readonly id?: string;
+}
+
 /** The HTTP routes that slices declare. */
 export interface SliceRoutes {
   /** `path` as it was sent, without query. @throws AetherError E_UNAVAILABLE while they are not known here */
@@ -149,6 +176,7 @@ export interface ApiServices {
   readonly artifacts: ArtifactService;
   readonly blueprints: BlueprintService;
   readonly slices: SliceService;
+  readonly topics: TopicAdministration;
   readonly calls: OutgoingCalls;
   readonly jobs?: Jobs;
   readonly sliceRoutes: SliceRoutes;

@@ -14,6 +14,7 @@ import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addSliceCommands } from "./commands/slice.ts";
+import { addTopicCommands } from "./commands/topic.ts";
 import { EXIT } from "./exit.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -56,6 +57,7 @@ export function createProgram(io: CliIo): Command {
   addLeaseCommands(program, io);
   addSliceCommands(program, io);
   addBlueprintCommands(program, io);
+  addTopicCommands(program, io);
   addCallCommand(program, io);
   addJobCommands(program, io);
   return program;

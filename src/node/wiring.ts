@@ -241,6 +241,7 @@ function apiServices(parts: {
       readLines: (slice, query) => work.slices.readLines(slice, query),
       life: group.origin.incarnation,
     }),
+    topics: work.cluster.topics.admin,
     calls: work.invoker,
     sliceRoutes: work.cluster.routes,
     health: {

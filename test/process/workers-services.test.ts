@@ -15,7 +15,7 @@ async function openStore(): Promise<{ readonly local: LocalKv; readonly services
   onTestFinished(() => local.close());
   const { kv } = local;
   const clock = createRealClock();
-  const publisher = { parts: () => ({ compare: [], then: [] }) };
+  const publisher = { parts: () => ({ compare: [], then: [] }), notePublished: () => undefined };
   const lease = openLeaseService({ kv, clock, node: parseNodeId("n1") });
   return { local, services: { kv: openKvService({ kv, clock, publisher }), lease } };
 }

@@ -13,6 +13,7 @@ import type { Kv } from "../../kvstore/kv.ts";
 import type { TopicMessageRow } from "../../slices/core/topic-row.ts";
 import type { ServiceScope } from "../../slices/services/slice-services.ts";
 import type { PublishedMessage, PublishingParts, TopicPublisher } from "../../slices/services/topic-service.ts";
+import type { TopicMetrics } from "./metrics.ts";
 import { partitionOf } from "./core/message-share.ts";
 import type { TopicGroup, TopicView } from "./topic-view.ts";
 
@@ -20,6 +21,7 @@ export interface PublisherPorts {
   readonly kv: Pick<Kv, "get" | "transact">;
   readonly clock: Clock;
   readonly view: Pick<TopicView, "isComplete" | "topic">;
+  readonly metrics: Pick<TopicMetrics, "published">;
 }
 
 /** Of one group, as the publisher's node sees it. */
@@ -46,7 +48,7 @@ export class Publisher implements TopicPublisher {
     const endMs = clock.nowMs() + scope.timeoutMs;
     for (;;) {
       const timeoutMs = Math.max(0, endMs - clock.nowMs());
-      if (await this.tryPublish(message, id, { ...scope, timeoutMs })) return;
+      if (await this.tryPublish(message, id, { ...scope, timeoutMs })) return this.notePublished([message]);
       if (clock.nowMs() + BEHIND_MS >= endMs) throw behind(message.topic);
       await clock.sleep(BEHIND_MS, scope.signal);
     }
@@ -60,7 +62,12 @@ export class Publisher implements TopicPublisher {
     return { compare: [...compare.values()], then: parts.flatMap(({ then }) => then) };
   }
 
-  private nextId(): string {
+  notePublished(messages: readonly PublishedMessage[]): void {
+    for (const { topic } of messages) this.ports.metrics.published.add(1, { topic });
+  }
+
+  /** Of a message that is published through this node; each once. */
+  nextId(): string {
     return this.prefix + String(++this.published).padStart(COUNTER_DIGITS, "0");
   }
 

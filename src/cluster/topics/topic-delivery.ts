@@ -18,6 +18,7 @@ import { classOf } from "../../slices/core/call-failure.ts";
 import type { DeadMessageRow, TopicMessageRow } from "../../slices/core/topic-row.ts";
 import type { OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
 import { ownerOf } from "./core/message-share.ts";
+import type { TopicMetrics } from "./metrics.ts";
 import type { QueuedMessage } from "./core/topic-queue.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
 import { Wake } from "../wake.ts";
@@ -26,6 +27,7 @@ import type { TopicGroup, TopicView } from "./topic-view.ts";
 export interface TopicDeliveryPorts {
   readonly kv: Pick<Kv, "transact">;
   readonly view: TopicView;
+  readonly metrics: TopicMetrics;
   readonly membership: Pick<MembershipService, "nodes" | "onChange">;
   readonly calls: OutgoingCalls;
   readonly onFatal: (error: unknown) => void;
@@ -104,6 +106,7 @@ export class TopicDelivery {
   private look(): void {
     const groups = this.ports.view.groups();
     this.share(groups);
+    this.ports.metrics.tell(groups);
     for (const group of groups) {
       if (group.row === undefined) this.sweep(group);
       else this.handOut(group, group.row.method);
@@ -165,6 +168,7 @@ export class TopicDelivery {
     }, signal);
     if (reply.kind === "ok") {
       await this.write([{ kind: "delete", key: message.text }]);
+      this.ports.metrics.delivered.add(1, labelsOf(group));
       return "none";
     }
     if (signal.aborted || !hasReachedHandler(reply.error)) return "group";
@@ -176,6 +180,7 @@ export class TopicDelivery {
     const row: TopicMessageRow = { key, payload, bytes, attempts: message.attempts + 1 };
     if (row.attempts < ATTEMPTS_MAX) {
       await this.write([{ kind: "put", key: message.text, value: row }], message);
+      this.ports.metrics.retried.add(1, labelsOf(group));
       return "message";
     }
     const { topic, group: name } = group;
@@ -184,6 +189,7 @@ export class TopicDelivery {
     const oldest = group.dead.size >= DEAD_MESSAGES_MAX ? [...group.dead].slice(0, 1) : [];
     const gone = [message.text, ...oldest].map((text): Op => ({ kind: "delete", key: text }));
     if (!(await this.write([{ kind: "put", key: dead, value }, ...gone], message))) return "message";
+    this.ports.metrics.givenUp.add(1, labelsOf(group));
     this.log.error({ event: "topic.message-given-up", key: dead, code: error.code, reason: error.message });
     return "none";
   }
@@ -247,6 +253,10 @@ export class TopicDelivery {
     this.work.set(label, work);
     return work;
   }
+}
+
+function labelsOf({ topic, group }: TopicGroup): Readonly<Record<string, string>> {
+  return { topic, group };
 }
 
 /** What has to rest after an attempt: nothing, the messages with this key, or the whole group. */

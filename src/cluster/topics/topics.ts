@@ -6,7 +6,9 @@ import type { Kv } from "../../kvstore/kv.ts";
 import type { OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
 import type { TopicPublisher } from "../../slices/services/topic-service.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
+import { TopicMetrics } from "./metrics.ts";
 import { Publisher } from "./publisher.ts";
+import { TopicAdmin } from "./topic-admin.ts";
 import { TopicDelivery } from "./topic-delivery.ts";
 import { TopicView } from "./topic-view.ts";
 
@@ -19,6 +21,7 @@ export interface TopicsPorts {
 
 export class Topics {
   readonly publisher: TopicPublisher;
+  readonly admin: TopicAdmin;
   private readonly view: TopicView;
   private readonly delivery: TopicDelivery;
 
@@ -27,10 +30,15 @@ export class Topics {
     { kv, membership, calls, onFatal }: TopicsPorts,
     life: { readonly node: NodeId; readonly incarnation: number },
   ) {
-    const { clock, telemetry: { log } } = env;
+    const { clock, telemetry } = env;
+    const { log } = telemetry;
+    const metrics = new TopicMetrics(telemetry);
     this.view = new TopicView({ clock, log }, kv);
-    this.publisher = new Publisher({ kv, clock, view: this.view }, life);
-    this.delivery = new TopicDelivery({ clock, log }, { kv, view: this.view, membership, calls, onFatal }, life.node);
+    const { view } = this;
+    const publisher = new Publisher({ kv, clock, view, metrics }, life);
+    this.publisher = publisher;
+    this.admin = new TopicAdmin({ kv, view, nextId: () => publisher.nextId() });
+    this.delivery = new TopicDelivery({ clock, log }, { kv, view, metrics, membership, calls, onFatal }, life.node);
   }
 
   start(): void {

@@ -39,6 +39,8 @@ const messageSchema = z.object({
   key: z.string(), payload: z.unknown(), bytes: z.int().min(0), attempts: z.int().min(0),
 });
 
+const deadSchema = messageSchema.extend({ error: z.object({ code: z.string(), message: z.string() }) });
+
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseTopicGroupRow(value: unknown): TopicGroupRow {
   return parse(groupSchema, value);
@@ -47,6 +49,11 @@ export function parseTopicGroupRow(value: unknown): TopicGroupRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseTopicMessageRow(value: unknown): TopicMessageRow {
   return parse(messageSchema, value);
+}
+
+/** Undefined for a row that is damaged. */
+export function parseDeadMessageRow(value: unknown): DeadMessageRow | undefined {
+  return deadSchema.safeParse(value).data;
 }
 
 /** The topics of a manifest in one order; a manifest without topics has none. */

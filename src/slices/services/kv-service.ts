@@ -21,7 +21,7 @@ import { readMessage, type PublishedMessage, type PublishingParts, type TopicPub
 export interface KvServicePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact" | "watch" | "revision">;
   readonly clock: Clock;
-  readonly publisher: Pick<TopicPublisher, "parts">;
+  readonly publisher: Pick<TopicPublisher, "parts" | "notePublished">;
 }
 
 /** Guards a write: the lease is still held under this token. */
@@ -158,7 +158,10 @@ class KvService implements SliceService {
       // The last results of `else` say whether it was one of ours that did not hold.
       else: [...txn.else, ...guards.map(({ key }): Op => ({ kind: "get", key }))],
     }, scope);
-    if (result.succeeded) return { ...result, results: result.results.slice(0, txn.then.length) };
+    if (result.succeeded) {
+      if (messages.length > 0) this.ports.publisher.notePublished(messages);
+      return { ...result, results: result.results.slice(0, txn.then.length) };
+    }
     const seen = result.results.slice(txn.else.length).map(revisionOf);
     if (fence !== undefined && seen[0] !== fence.token) throw fencedOut(fence, seen[0] ?? 0);
     const isAsSeen = guards.every(({ value }, at) => seen[at] === value);

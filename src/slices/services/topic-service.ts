@@ -29,6 +29,8 @@ export interface TopicPublisher {
    * does not know that yet. @throws AetherError E_OVERLOADED
    */
   parts(messages: readonly PublishedMessage[]): PublishingParts | undefined;
+  /** They were published as a part of a transaction. */
+  notePublished(messages: readonly PublishedMessage[]): void;
   /** Resolves once every group of the topic is sure to get it. @throws AetherError with its outcome */
   publish(message: PublishedMessage, scope: ServiceScope): Promise<void>;
 }

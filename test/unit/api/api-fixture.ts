@@ -7,6 +7,8 @@ import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
 import { ClusterViews } from "../../../src/cluster/cluster-views.ts";
+import { TopicAdmin } from "../../../src/cluster/topics/topic-admin.ts";
+import { TopicView } from "../../../src/cluster/topics/topic-view.ts";
 import { LeadingVersions } from "../../../src/cluster/rollouts/leading-versions.ts";
 import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
@@ -74,10 +76,15 @@ export async function openApi(
   const viewEnv = { clock, log: createTestTelemetry(log).log };
   const clusterViews = new ClusterViews(viewEnv, local.kv);
   const sliceRoutes = new RouteTable(viewEnv, local.kv, new LeadingVersions(clusterViews));
+  const topicView = new TopicView(viewEnv, local.kv);
+  let ids = 0;
+  const topics = new TopicAdmin({ kv: local.kv, view: topicView, nextId: () => `new${++ids}` });
+  topicView.open();
   clusterViews.open();
   sliceRoutes.open();
   const services: ApiServices = {
     sliceRoutes,
+    topics,
     kv: local.kv,
     artifacts: scriptedArtifacts(),
     blueprints: scriptedBlueprints(),
@@ -135,6 +142,7 @@ export async function openApi(
     sendClientsAway: () => server.sendClientsAway(),
     close: async () => {
       await server.close();
+      await topicView.close();
       await sliceRoutes.close();
       await clusterViews.close();
       if (shared === undefined) await local.close();

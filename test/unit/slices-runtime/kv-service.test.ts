@@ -23,7 +23,7 @@ beforeEach(async () => {
   onTestFinished(() => local.close());
   kv = local.kv;
   known = [];
-  const publisher = { parts: (messages: readonly PublishedMessage[]) => partsOf(messages) };
+  const publisher = { parts: partsOf, notePublished: () => undefined };
   const open = openKvService({ kv, clock: createRealClock(), publisher });
   service = open({ slice: "orders", instance: "demo:orders:1.0.0/0" }, () => undefined);
 });
