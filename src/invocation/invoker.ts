@@ -10,7 +10,7 @@ import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
 import { formatKey } from "../kvstore/core/key.ts";
-import { TIMEOUT_MS_DEFAULT } from "../sdk/contract.ts";
+import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";

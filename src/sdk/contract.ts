@@ -1,7 +1,7 @@
 // Owns: contracts: the typed interface of a slice, shared by the slice and its callers. Data and types, no behaviour.
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
-import { HOUR_MS, SECOND_MS } from "../base/units.ts";
+import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { parsePolicy, type MethodPolicy, type PolicyOptions } from "./method-policy.ts";
 import { nameSchema } from "./name.ts";
 
@@ -61,8 +61,6 @@ export type ClientMethod<M extends Method> =
 /** How callers see a contract. */
 export type Client<C extends Contract> = { readonly [K in keyof C["methods"]]: ClientMethod<C["methods"][K]> };
 
-export const TIMEOUT_MS_DEFAULT = 15 * SECOND_MS;
-export const TIMEOUT_MS_MAX = HOUR_MS;
 export const METHODS_MAX = 100;
 
 /**

@@ -1,7 +1,7 @@
 // Owns: tools: what an agent does to the world outside, and what must be known of each so that it is done once.
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
-import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./contract.ts";
+import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { nameSchema } from "./name.ts";
 
 /**

@@ -1,7 +1,7 @@
 // Owns: recognizing the agents of an imported slice. Each bundle carries its own copy of the SDK and of zod, so that
 // they are known by their shape. Runs inside the worker.
 import { AetherError } from "../../base/errors.ts";
-import { TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
+import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { ToolEffect } from "../core/log/event.ts";
 

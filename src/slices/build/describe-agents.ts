@@ -1,6 +1,6 @@
 // Owns: what the manifest says about the agents of a slice. As describe-slice.ts, it only duck-types.
 import { z } from "zod";
-import { TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
+import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { JsonSchema, ManifestAgent, ManifestTool } from "../core/manifest.ts";
 import { callable, toJsonSchema, zodType } from "./json-schema.ts";

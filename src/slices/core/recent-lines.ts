@@ -1,7 +1,7 @@
 // Owns: the last lines of every instance of one node, in memory, for a while also of those that have ended.
 // Does not own: the node's log, into which every line goes as well.
 import { KiB, MiB } from "../../base/units.ts";
-import { LOG_FIELDS_BYTES_MAX } from "./worker-content.ts";
+import { LOG_FIELDS_BYTES_MAX } from "./worker-limits.ts";
 import { toPlain } from "./plain-data.ts";
 import type { LogLevel } from "./worker-protocol.ts";
 

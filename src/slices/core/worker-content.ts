@@ -9,19 +9,15 @@ import type { MethodSpec } from "../host/instance-host.ts";
 import type { OutgoingCall } from "../host/outgoing-calls.ts";
 import type { IncomingReply } from "../host/running-instances.ts";
 import { CALL_BYTES_MAX, toPlain } from "./plain-data.ts";
+import { CALL_TEXT_LENGTH_MAX, LOG_FIELDS_BYTES_MAX, LOG_TEXT_LENGTH_MAX } from "./worker-limits.ts";
 import { isErrorBody, type LogLevel, type WorkerMessage } from "./worker-protocol.ts";
 import { unpackWorkerMessage } from "./worker-rows.ts";
 
 /** Messages of one turn of a worker: more than all its calls, their replies and its log together can be. */
 export const MESSAGES_PER_TURN_MAX = 32_768;
-/** Longest line and largest fields of a line in the log; what is longer is cut, or left out. */
-export const LOG_TEXT_LENGTH_MAX = 8 * KiB;
-export const LOG_FIELDS_BYTES_MAX = 8 * KiB;
 /** Of an error: its text, and its details. */
 const ERROR_TEXT_LENGTH_MAX = 8 * KiB;
 const ERROR_DETAILS_BYTES_MAX = 64 * KiB;
-/** Names, keys and trace headers of a call. */
-export const CALL_TEXT_LENGTH_MAX = 1_024;
 const METHODS_MAX = 1_000;
 /** Of what the code of an agent says at once: an event of its job, and a little beside it. */
 export const AGENT_PAYLOAD_BYTES_MAX = 256 * KiB;
@@ -92,8 +88,26 @@ function readAlive({ memory }: Shape): WorkerMessage | undefined {
 
 function readLoaded({ methods }: Shape): WorkerMessage | undefined {
   if (!Array.isArray(methods) || methods.length > METHODS_MAX) return undefined;
+  const unusable = (methods as readonly unknown[]).find(hasUnusablePolicy);
+  if (unusable !== undefined) return { kind: "step-failed", error: unusablePolicy(unusable.method).toBody() };
   const specs = (methods as readonly unknown[]).map(readMethodSpec);
   return specs.every((spec) => spec !== undefined) ? { kind: "loaded", methods: specs } : undefined;
+}
+
+interface MethodClaim {
+  readonly method: string;
+  readonly policy: unknown;
+}
+
+/** Checked here only: the schemas of policies would cost each worker a third of its start. */
+function hasUnusablePolicy(value: unknown): value is MethodClaim {
+  if (!isRecord(value) || typeof value["method"] !== "string" || value["policy"] === undefined) return false;
+  return !methodPolicySchema.safeParse(value["policy"]).success;
+}
+
+function unusablePolicy(method: string): AetherError {
+  const found = `it has a contract whose method "${method.slice(0, CALL_TEXT_LENGTH_MAX)}" has an unusable policy`;
+  return new AetherError("E_INVALID", `this bundle is not a slice: ${found}; make it with method({ … })`);
 }
 
 function readMethodSpec(value: unknown): MethodSpec | undefined {

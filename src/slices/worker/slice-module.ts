@@ -1,10 +1,10 @@
 // Owns: recognizing a slice in an imported bundle. Each bundle carries its own copy of the SDK and of zod, so that a
 // slice is known by its shape, never by `instanceof`. Runs inside the worker.
 import { AetherError } from "../../base/errors.ts";
-import { SECOND_MS } from "../../base/units.ts";
-import { TIMEOUT_MS_MAX } from "../../sdk/contract.ts";
-import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
+import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
+import type { MethodPolicy } from "../../sdk/method-policy.ts";
 import { sliceOfExport } from "../core/agent-package.ts";
+import { CALL_BYTES_MAX, toPlain } from "../core/plain-data.ts";
 import type { MethodSpec } from "../host/instance-host.ts";
 
 /** What we use of a zod schema. */
@@ -49,8 +49,6 @@ export interface SliceModule {
   readonly start: Hook | undefined;
   readonly stop: Hook | undefined;
 }
-
-const TIMEOUT_MS_DEFAULT = 15 * SECOND_MS;
 
 /**
  * Reads the default export of a bundle.
@@ -100,10 +98,11 @@ function parseMethod(name: string, method: unknown, place: string): MethodModule
   return { spec, input: method["input"], output: method["output"] };
 }
 
+/** The node checks what it says (worker-content.ts): here it only has to be something that reaches the node. */
 function parsePolicy(name: string, policy: unknown, place: string): MethodPolicy | undefined {
   if (policy === undefined) return undefined;
-  const parsed = methodPolicySchema.safeParse(policy);
-  if (parsed.success) return parsed.data;
+  const plain = toPlain(policy, CALL_BYTES_MAX);
+  if (plain.kind === "plain") return plain.value as MethodPolicy;
   throw invalid(`has a ${place} whose method "${name}" has an unusable policy`, "make it with method({ … })");
 }
 

@@ -3,7 +3,7 @@
 import type { Clock } from "../../env/clock.ts";
 import type { LineBudget } from "../core/line-budget.ts";
 import { toPlain } from "../core/plain-data.ts";
-import { LOG_FIELDS_BYTES_MAX, LOG_TEXT_LENGTH_MAX } from "../core/worker-content.ts";
+import { LOG_FIELDS_BYTES_MAX, LOG_TEXT_LENGTH_MAX } from "../core/worker-limits.ts";
 import type { LogLevel, WorkerMessage } from "../core/worker-protocol.ts";
 import type { TurnOutbox } from "../turn-outbox.ts";
 

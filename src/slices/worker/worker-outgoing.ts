@@ -4,7 +4,7 @@ import type { Cancellation, CancelSignal } from "../../base/cancellation.ts";
 import { AetherError } from "../../base/errors.ts";
 import { withClass, type CallFailureClass } from "../core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
-import { CALL_TEXT_LENGTH_MAX } from "../core/worker-content.ts";
+import { CALL_TEXT_LENGTH_MAX } from "../core/worker-limits.ts";
 import type { WorkerMessage } from "../core/worker-protocol.ts";
 import type { ResolvedUse } from "../host/instance-host.ts";
 import type { CallReply, OutgoingCall } from "../host/outgoing-calls.ts";

@@ -57,6 +57,15 @@ describe("messages of a worker", () => {
     expect(readWorkerTurn(structuredClone(packed))).toEqual({ kind: "messages", messages: all, refused: 0 });
   });
 
+  test("a method with a policy that nobody can keep to is why its slice is not loaded", () => {
+    const spec = { method: "run", effect: "read", timeoutMs: 1 } as const;
+    const policy = { rateLimit: { perSecond: 5, burst: 5 } };
+    expect(read({ kind: "loaded", methods: [{ ...spec, policy }] })).toMatchObject([{ methods: [{ policy }] }]);
+    const [refusal] = read({ kind: "loaded", methods: [spec, { ...spec, policy: { rateLimit: { perSecond: -1 } } }] });
+    const message = expect.stringMatching(/^this bundle is not a slice: .*"run" has an unusable policy/);
+    expect(refusal).toMatchObject({ kind: "step-failed", error: { code: "E_INVALID", message } });
+  });
+
   test("rows of other kinds, too short or of wrong types are refused", () => {
     const replies = [[], [0], [0, "1", {}], ["0", 1], [2, 1, {}]];
     const calls = [[1, 1, "a"], [1, 1, "a", 2, {}, 5], [1, 1, "a", "b", cycle(), 5]];
