@@ -1,0 +1,195 @@
+// The commands of jobs as people run them: a child process of the compiled package against a real API server.
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { sha256 } from "../../../src/base/digest.ts";
+import { parseJobId } from "../../../src/base/ids.ts";
+import type { CallName } from "../../../src/jobs/core/ids.ts";
+import type { ToolRow } from "../../../src/jobs/core/tools/tool-row.ts";
+import { traceOf } from "../../../src/cli/job-trace.ts";
+import { ownedBy } from "../../support/scripted-jobs.ts";
+import { openApi, type ApiFixture } from "../api/api-fixture.ts";
+
+const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
+const JOB = parseJobId("claim-17");
+const EFFECT = sha256("effect");
+
+let api: ApiFixture;
+
+beforeEach(async () => {
+  api = await openApi();
+});
+
+afterEach(async () => {
+  await api.close();
+});
+
+interface Ended {
+  readonly exitCode: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs `aether job …`; `onErr` hears what it reports, and may have it interrupted. */
+function job(args: readonly string[], onErr: (err: string, interrupt: () => void) => void = () => undefined):
+Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env["PATH"], AETHER_API: api.url };
+    const child = spawn(process.execPath, [MAIN, "job", ...args], { env });
+    let out = "";
+    let err = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      err += text;
+      onErr(err, () => child.kill("SIGINT"));
+    });
+    child.on("error", reject);
+    child.on("close", (exitCode) => resolve({ exitCode, out, err }));
+    child.stdin.end();
+  });
+}
+
+function startJob(): Promise<Ended> {
+  return job(["start", "claims", '{"order": "o-1"}', "--id", JOB]);
+}
+
+function unknownTool(): ToolRow {
+  return {
+    state: "unknown", effectId: EFFECT, call: "/charge#1" as CallName, tool: "charge", effect: "once",
+    canReconcile: false, epoch: 1, attempt: 1, inputDigest: sha256("input"), timeoutMs: 1_000, seq: 3,
+    reason: "the node died",
+  };
+}
+
+describe("start", () => {
+  test("prints the id, and says when the job was there before", async () => {
+    expect(await startJob()).toEqual({ exitCode: 0, out: `${JOB}\n`, err: "" });
+    expect((await startJob()).out).toBe(`${JOB} (started before)\n`);
+    const json = await job(["start", "claims", "--key", "k1", "--attribute", "region=eu", "--json"]);
+    expect(JSON.parse(json.out)).toEqual({ job: "job-2", status: "pending", isNew: true });
+    expect(api.jobs.started).toEqual([
+      { agent: "claims", input: { order: "o-1" }, id: JOB },
+      { agent: "claims", input: null, attributes: { region: "eu" }, idempotencyKey: "k1" },
+    ]);
+  });
+
+  test("waits, tells how the job goes on, and prints its output", async () => {
+    const ended = await job(["start", "claims", "--id", JOB, "--wait"], (err) => {
+      if (err.includes("is pending")) api.jobs.change(JOB, ownedBy("n2"));
+      if (err.includes("is running on n2")) api.jobs.end(JOB, { kind: "completed", output: { paid: true } });
+    });
+    expect(ended).toEqual({
+      exitCode: 0,
+      out: '{\n  "paid": true\n}\n',
+      err: `job ${JOB}\njob ${JOB} is pending\njob ${JOB} is running on n2\n`,
+    });
+  });
+
+  test("fails as the job does", async () => {
+    await startJob();
+    api.jobs.end(JOB, { kind: "failed", error: { name: "Error", message: "no such order" } });
+    const ended = await job(["wait", JOB]);
+    expect(ended).toEqual({ exitCode: 1, out: "", err: `job ${JOB} failed: Error: no such order\n` });
+    const json = await job(["wait", JOB, "--json"]);
+    expect([json.exitCode, JSON.parse(json.out).result.kind]).toEqual([1, "failed"]);
+  });
+
+  test("leaves the job alone at Ctrl-C, and says so", async () => {
+    const ended = await job(["start", "claims", "--id", JOB, "--wait"], (err, interrupt) => {
+      if (err.includes("is pending")) interrupt();
+    });
+    expect([ended.exitCode, ended.out]).toEqual([1, ""]);
+    expect(ended.err).toContain(`job ${JOB} goes on; aether job wait ${JOB} waits for it again\n`);
+    expect(api.jobs.told).toEqual([]);
+  });
+});
+
+describe("list, show, trace", () => {
+  test("list says what jobs do or wait for", async () => {
+    expect((await job(["list"])).out).toBe("no jobs\n");
+    await startJob();
+    api.jobs.change(JOB, { status: "waiting", waiting: { reason: "signal", on: ["signal:go"] } });
+    const { out } = await job(["list"]);
+    expect(out).toMatch(/^JOB +AGENT +CREATED +STATUS\nclaim-17 +claims .*waiting: signal \(signal:go\)\n$/);
+    expect((await job(["list", "--status", "running"])).out).toBe("no jobs\n");
+  });
+
+  test("show has the calls of tools", async () => {
+    await startJob();
+    api.jobs.addTool(JOB, unknownTool());
+    const { out } = await job(["show", JOB]);
+    expect(out).toContain('input      {"order":"o-1"}');
+    expect(out).toMatch(/\/charge#1 +once +UNKNOWN +1 +[0-9a-f]{16} +the node died/);
+  });
+
+  test("trace is a timeline", async () => {
+    await startJob();
+    api.jobs.addEvents(JOB, [
+      { type: "job.created", agent: "claims", pin: sha256("pin"), inputDigest: sha256("x") },
+      { type: "step.completed", call: "/load#1" as CallName, value: { cents: 5 } },
+      { type: "tool.unknown", call: "/charge#1" as CallName, effectId: EFFECT, reason: "the node died" },
+    ]);
+    expect((await job(["trace", JOB])).out.split("\n")).toEqual([
+      "    1      +0.000 s  created, agent claims",
+      '    2      +1.000 s  step /load#1 = {"cents":5}',
+      "    3      +2.000 s  tool /charge#1 UNKNOWN: the node died",
+      "",
+    ]);
+    expect((await job(["trace", JOB, "--json"])).out.trim().split("\n")).toHaveLength(3);
+  });
+
+  test("trace shows events that it does not know, and nothing of them commands the terminal", () => {
+    const event = { run: 1, seq: 1, atMs: 5, epoch: 1, link: "", type: "future.event", data: { a: 1 } };
+    const odd = { ...event, type: "job.created", data: { agent: "\u001b[31m" } };
+    const texts = traceOf([event, odd]).map(({ text }) => text);
+    expect(texts).toEqual(['future.event {"a":1}', "created, agent \uFFFD[31m"]);
+  });
+});
+
+describe("signal, cancel, resolve", () => {
+  test("tell the job", async () => {
+    await startJob();
+    api.jobs.addTool(JOB, unknownTool());
+    expect((await job(["signal", JOB, "go", "5", "--key", "k"])).out).toBe(`signal go is stored for job ${JOB}\n`);
+    expect((await job(["cancel", JOB])).out).toBe(`job ${JOB} is asked to end\n`);
+    expect((await job(["resolve", JOB, "charge#1", "--done", '{"id": 1}'])).exitCode).toBe(0);
+    expect((await job(["resolve", JOB, EFFECT.slice(0, 6), "--not-done"])).exitCode).toBe(0);
+    expect((await job(["resolve", JOB, "charge#1", "--fail", "closed"])).exitCode).toBe(0);
+    const call = { kind: "resolve", job: JOB, effect: EFFECT };
+    expect(api.jobs.told).toEqual([
+      { kind: "signal", job: JOB, name: "go", payload: 5, key: "k" },
+      { kind: "cancel", job: JOB },
+      { ...call, resolution: { kind: "done", result: { id: 1 } } },
+      { ...call, resolution: { kind: "not-done" } },
+      { ...call, resolution: { kind: "given-up", reason: "closed" } },
+    ]);
+  });
+});
+
+describe("what is wrong is said", () => {
+  test.each<readonly [string, readonly string[], number, RegExp]>([
+    ["an agent that nobody has", ["start", "nobody"], 1, /^E_NOT_FOUND: /],
+    ["an agent that is no name", ["start", "a/b"], 1, /^E_INVALID: /],
+    ["an input that is no JSON", ["start", "claims", "{"], 2, /^aether: INPUT is not JSON/],
+    ["an attribute without value", ["start", "claims", "--attribute", "x"], 2, /NAME=VALUE/],
+    ["another input under one id", ["start", "claims", "2", "--id", JOB], 1, /^E_CONFLICT: /],
+    ["a status that is none", ["list", "--status", "done"], 2, /use one of pending/],
+    ["too long a list", ["list", "--limit", "5000"], 2, /use 1 to 1000/],
+    ["a job that is not there", ["show", "none"], 1, /^E_NOT_FOUND: /],
+    ["a wait for one", ["wait", "none"], 1, /^E_NOT_FOUND: /],
+    ["a trace of one", ["trace", "none"], 1, /^E_NOT_FOUND: /],
+    ["a signal for one", ["signal", "none", "go"], 1, /^E_NOT_FOUND: /],
+    ["a payload that is no JSON", ["signal", JOB, "go", "{"], 2, /^aether: PAYLOAD is not JSON/],
+    ["a cancel of one", ["cancel", "none"], 1, /^E_NOT_FOUND: /],
+    ["a call that is not there", ["resolve", JOB, "refund#1", "--not-done"], 1, /^E_NOT_FOUND: .*"refund#1"/],
+    ["no resolution", ["resolve", JOB, "charge#1"], 2, /^aether: say one of --done/],
+    ["two resolutions", ["resolve", JOB, "charge#1", "--not-done", "--fail", "x"], 2, /^aether: say one of --done/],
+    ["no command", [], 2, /Usage: aether job/],
+  ])("%s", async (_what, args, exitCode, err) => {
+    await startJob();
+    const ended = await job(args);
+    expect([ended.exitCode, ended.out]).toEqual([exitCode, ""]);
+    expect(ended.err).toMatch(err);
+    expect(api.jobs.told).toEqual([]);
+  });
+});
