@@ -41,7 +41,11 @@ const eventSchema = z.object({
 });
 
 export const startedSchema = z.object({ job: z.string(), status: z.string(), isNew: z.boolean() });
-export const jobListSchema = z.object({ jobs: z.array(listedSchema), more: z.boolean() });
+export const jobListSchema = z.object({
+  jobs: z.array(listedSchema),
+  more: z.boolean(),
+  next: z.string().optional(),
+});
 export const jobSchema = listedSchema.extend({
   input: z.unknown(),
   events: z.number(),

@@ -75,10 +75,10 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
       query: listQuery,
       answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, attributes, createdMs, " +
-        "sinceMs }], more }",
+        "sinceMs }], more, next? }",
       handle: async (request) => {
-        const { jobs: found, more } = await jobs.list(parseListQuery(request), callOptions(request));
-        return jsonResponse(200, { jobs: found.map(listedJson), more });
+        const { jobs: found, ...rest } = await jobs.list(parseListQuery(request), callOptions(request));
+        return jsonResponse(200, { jobs: found.map(listedJson), ...rest });
       },
     },
     {

@@ -40,10 +40,10 @@ export function addListCommand(group: Command, io: CliIo): void {
       const query = new URLSearchParams({ limit: String(limit), ...given(filter) });
       for (const [name, value] of Object.entries(attribute)) query.append("attribute", `${name}=${value}`);
       const page = await session.api.get(jobListSchema, `${JOBS}?${query.toString()}`);
-      session.show(page, ({ jobs, more }) => {
-        if (jobs.length === 0) return "no jobs";
+      session.show(page, ({ jobs, more, next = jobs.at(-1)?.job ?? "" }) => {
+        const rest = more ? `\n… and more: --after ${next}` : "";
+        if (jobs.length === 0) return `no jobs${rest}`;
         const rows = jobs.map((job) => [job.job, job.agent, new Date(job.createdMs).toISOString(), statusText(job)]);
-        const rest = more ? `\n… and more: --after ${jobs.at(-1)?.job ?? ""}` : "";
         return `${table(["JOB", "AGENT", "CREATED", "STATUS"], rows)}${rest}`;
       });
     });
