@@ -113,9 +113,11 @@ function alter(original: unknown, changes: readonly Alteration[]): unknown {
   for (const { at, by } of changes) {
     const places = placesOf(altered);
     const place = places[at % Math.max(1, places.length)];
-    if (place === undefined) altered = by?.value;
+    // A copy: what stands there is altered by the next change, and must not become a part of itself.
+    const value: unknown = structuredClone(by?.value);
+    if (place === undefined) altered = value;
     else if (by === undefined) Reflect.deleteProperty(place.holder, place.name);
-    else Reflect.set(place.holder, place.name, by.value);
+    else Reflect.set(place.holder, place.name, value);
   }
   return altered;
 }
