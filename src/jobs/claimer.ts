@@ -87,6 +87,11 @@ export class JobClaimer {
     ports.runner.onRoom(() => this.wake.notify());
   }
 
+  /** Jobs that wait for a node, as this one sees it. */
+  get queued(): number {
+    return this.queue.rows().size;
+  }
+
   start(): void {
     this.queue.open();
     this.scope.spawn("job-claims", (signal) => this.look(signal));

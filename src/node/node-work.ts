@@ -11,7 +11,9 @@ import { createInvocation } from "../invocation/create-invocation.ts";
 import { IdempotentInstances } from "../invocation/idempotency/idempotent-instances.ts";
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
+import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/pin-needs.ts";
+import type { Jobs } from "../jobs/ports.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
@@ -51,6 +53,7 @@ export interface NodeWork {
   readonly invoker: OutgoingCalls;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
+  readonly jobs: Jobs;
   /** Begins to take part, and to run slices. */
   start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -96,13 +99,17 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
+  const jobs = openJobs(env, { kv, group, cluster, slices, onFatal }, life);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();
+    jobs.start();
   };
   const drainAndStop = async (): Promise<void> => {
     // Another leader goes on with them.
     await schedules.close();
+    // Before the slices that tools call.
+    await jobs.drain();
     await cluster.drainAndStop();
     const late = createDeferred<void>();
     const limit = env.clock.setTimer(LAST_RECORDS_MS_MAX, () => late.resolve());
@@ -111,9 +118,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   const close = async (): Promise<void> => {
     await schedules.close();
+    await jobs.close();
     await cluster.close();
     await slices.close();
     await local.close();
   };
-  return { cluster, slices, invoker, artifacts, blueprints, start, drainAndStop, close };
+  return { cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, start, drainAndStop, close };
 }

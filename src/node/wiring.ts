@@ -243,6 +243,7 @@ function apiServices(parts: {
     }),
     topics: work.cluster.topics.admin,
     calls: work.invoker,
+    jobs: work.jobs,
     sliceRoutes: work.cluster.routes,
     health: {
       isLive: () => true,

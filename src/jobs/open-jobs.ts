@@ -1,0 +1,147 @@
+// Owns: how the parts of the job runtime of one node are put together, and in which order they begin and end.
+import { present } from "../base/assert.ts";
+import type { NodeLife } from "../cluster/core/rows.ts";
+import type { ClusterServices } from "../cluster/cluster-services.ts";
+import { StoreOutage } from "../cluster/store-outage.ts";
+import type { Group } from "../consensus/group.ts";
+import type { Env } from "../env/env.ts";
+import type { Kv, StoreQuota } from "../kvstore/kv.ts";
+import type { SliceStore } from "../slices/host/slice-store.ts";
+import { AgentPool } from "./agent-pool.ts";
+import { JobClaimer } from "./claimer.ts";
+import { clusterUid as readClusterUid } from "./cluster-uid.ts";
+import type { ClusterUid } from "./core/ids.ts";
+import { followInbox } from "./inbox-feed.ts";
+import { InboxWriter } from "./inbox-writer.ts";
+import { JobStore } from "./job-store.ts";
+import { JobWatch } from "./job-watch.ts";
+import { JobsDrive } from "./jobs-drive.ts";
+import { StartJobs, type StartsHere } from "./start-jobs.ts";
+import { JobsConfig } from "./config.ts";
+import { JobsService } from "./jobs-service.ts";
+import { createJobsMetrics } from "./metrics.ts";
+import { OwnershipService } from "./ownership-service.ts";
+import { Pins } from "./pins.ts";
+import type { Jobs } from "./ports.ts";
+import { JobRunner } from "./runner.ts";
+import { TakeOver } from "./take-over.ts";
+import { TimerDriver } from "./timer-driver.ts";
+
+export type JobsEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
+
+export interface JobsPorts {
+  readonly kv: Kv & Pick<StoreQuota, "usage">;
+  readonly group: Pick<Group, "status">;
+  readonly cluster: Pick<ClusterServices, "membership" | "leadership" | "blueprintViews">;
+  readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface NodeJobs {
+  readonly jobs: Jobs;
+  start(): void;
+  /** Hands over what this node owns; calls of tools under way may end before. */
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Jobs that one node runs at once. */
+export const RUNNING_JOBS_MAX = 256;
+
+export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife): NodeJobs {
+  const { kv, group, cluster, slices, onFatal } = ports;
+  const { clock, telemetry } = env;
+  const log = telemetry.log;
+  const metrics = createJobsMetrics(telemetry);
+  const store = new JobStore(env, { kv, metrics });
+  const watch = new JobWatch(env, kv);
+  const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
+  const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
+  const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence });
+  let uid: ClusterUid | undefined;
+  const runner = new JobRunner({ clock, log }, {
+    log: store,
+    workers,
+    ownership,
+    followInbox: (ref, onArrival) => followInbox({ log }, { kv, watch }, ref, onArrival),
+    onLost: () => takeOver.lookForOwn(),
+  }, { runningMax: RUNNING_JOBS_MAX });
+  const { membership, leadership } = cluster;
+  const takeOver = new TakeOver(env, {
+    kv, ownership, membership, holds: (job) => runner.holds(job), onFatal,
+  }, self);
+  const clusterUid = async (signal: AbortSignal): Promise<ClusterUid> => (uid ??= await readUid(env, kv, signal));
+  const claimer = new JobClaimer(env, {
+    kv, log: store, runner, ownership, membership, clusterUid, onFatal,
+  }, self);
+  const here: StartsHere = {
+    // Others are before it while any wait.
+    reserve: (job) => uid !== undefined && ownership.isValid && claimer.queued === 0 && runner.reserve(job)
+      ? self
+      : undefined,
+    run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),
+    giveUp: (job) => runner.giveUp(job),
+  };
+  const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, JobsConfig.parse({}));
+  const timers = new TimerDriver(env, { kv, leadership, onFatal });
+  const inbox = new InboxWriter({ clock }, { kv, onFatal });
+  ownership.onSeized(() => {
+    runner.dropAll("fenced");
+    takeOver.lookForOwn();
+  });
+  return {
+    jobs: combine(new JobsService(env, { kv, watch, starts }), new JobsDrive({ kv, inbox })),
+    start: () => {
+      watch.open();
+      ownership.start();
+      takeOver.start();
+      claimer.start();
+      timers.start();
+    },
+    drain: async () => {
+      claimer.stop();
+      await runner.drain();
+    },
+    close: async () => {
+      await timers.close();
+      await claimer.close();
+      runner.close();
+      await takeOver.close();
+      await ownership.close();
+      await inbox.close();
+      watch.close();
+      await workers.close();
+    },
+  };
+}
+
+/** Until the store tells: nothing runs before. */
+async function readUid(env: JobsEnv, kv: Kv, signal: AbortSignal): Promise<ClusterUid> {
+  const outage = new StoreOutage(env.telemetry.log, "job-uid");
+  for (;;) {
+    try {
+      const uid = await readClusterUid(env.random.fork("cluster uid"), kv, { signal });
+      outage.noteSuccess();
+      return uid;
+    } catch (error) {
+      signal.throwIfAborted();
+      await env.clock.sleep(outage.noteFailure(error), signal);
+    }
+  }
+}
+
+function combine(
+  service: Pick<Jobs, "start" | "show" | "list" | "events" | "result">,
+  drive: Pick<Jobs, "signal" | "cancel" | "resolve">,
+): Jobs {
+  return {
+    start: (...args) => service.start(...args),
+    show: (...args) => service.show(...args),
+    list: (...args) => service.list(...args),
+    events: (...args) => service.events(...args),
+    result: (...args) => service.result(...args),
+    signal: (...args) => drive.signal(...args),
+    cancel: (...args) => drive.cancel(...args),
+    resolve: (...args) => drive.resolve(...args),
+  };
+}
