@@ -1,6 +1,9 @@
 // Slow. Jobs on real nodes: an agent is pushed, its jobs are started through any node and answer through any other.
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 
@@ -8,6 +11,7 @@ const PACKAGE = fileURLToPath(new URL("./slices/agents", import.meta.url));
 
 const startedSchema = z.object({ job: z.string(), status: z.string(), isNew: z.boolean() });
 const eventsSchema = z.object({ events: z.array(z.object({ type: z.string() })) });
+const shownSchema = z.object({ owner: z.string() });
 const endedSchema = z.object({ result: z.unknown() });
 
 let fleet: NodeFleet;
@@ -57,3 +61,64 @@ test("a job that sleeps and waits for a signal goes on, and costs no owner meanw
   expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
   expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { by: "ann" } });
 });
+
+/** A payment service: what it was asked to do, and how it behaves. */
+interface Outside {
+  readonly url: string;
+  readonly counts: Map<string, number>;
+  /** Effect ids of requests that are held open. */
+  readonly held: string[];
+  close(): void;
+}
+
+/** `acts`: holds every first request, having done what it asks for or not. */
+async function openOutside(acts: "before it hangs" | "never at first"): Promise<Outside> {
+  const counts = new Map<string, number>();
+  const held: string[] = [];
+  const server = createServer((request, response) => {
+    const [, verb = "", effect = ""] = (request.url ?? "").split("/");
+    if (verb === "paid") {
+      response.statusCode = counts.has(effect) ? 200 : 404;
+      return response.end(`receipt of ${effect}`);
+    }
+    const isFirst = !held.includes(effect);
+    if (!isFirst || acts === "before it hangs") counts.set(effect, (counts.get(effect) ?? 0) + 1);
+    if (isFirst) held.push(effect);
+    else response.end(`receipt of ${effect}`);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, counts, held, close: () => server.closeAllConnections() };
+}
+
+test.each(["before it hangs", "never at first"] as const)(
+  "the owner is killed while a payment is under way that acts %s: it is done once", async (acts) => {
+    const outside = await openOutside(acts);
+    onTestFinished(() => outside.close());
+    const { job } = await start("n2", "paying", { url: outside.url });
+    await eventually("the payment is under way", () => outside.held[0]);
+    const owner = await ownerOf("n2", job);
+    await fleet.kill(owner);
+    const killedAtMs = Date.now();
+    const via = fleet.names.find((name) => name !== owner) ?? "";
+    expect(await resultOf(via, job)).toMatchObject({
+      kind: "completed", output: { paid: `receipt of ${outside.held[0]}` },
+    });
+    console.log(`went on ${Date.now() - killedAtMs} ms after the kill`);
+    expect([...outside.counts]).toEqual([[outside.held[0], 1]]);
+    const { body } = await ask(`${fleet.api(via)}/v1/jobs/${job}/events`);
+    const types = eventsSchema.parse(body).events.map(({ type }) => type);
+    expect(types.filter((type) => type === "step.completed")).toHaveLength(2);
+    expect(types).toContain("tool.unknown");
+    expect(types).toContain("tool.resolved");
+    await fleet.start(owner);
+  },
+);
+
+async function ownerOf(via: string, job: string): Promise<string> {
+  return await eventually("somebody owns the job", async () => {
+    const { body } = await ask(`${fleet.api(via)}/v1/jobs/${job}`);
+    return shownSchema.safeParse(body).data?.owner;
+  });
+}
