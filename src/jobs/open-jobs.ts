@@ -90,7 +90,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife): NodeJo
     takeOver.lookForOwn();
   });
   return {
-    jobs: combine(new JobsService(env, { kv, watch, starts }), new JobsDrive({ kv, inbox })),
+    jobs: combine(starts, new JobsService(env, { kv, watch }), new JobsDrive({ kv, inbox })),
     start: () => {
       watch.open();
       ownership.start();
@@ -131,11 +131,12 @@ async function readUid(env: JobsEnv, kv: Kv, signal: AbortSignal): Promise<Clust
 }
 
 function combine(
-  service: Pick<Jobs, "start" | "show" | "list" | "events" | "result">,
+  starts: Pick<Jobs, "start">,
+  service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "resolve">,
 ): Jobs {
   return {
-    start: (...args) => service.start(...args),
+    start: (...args) => starts.start(...args),
     show: (...args) => service.show(...args),
     list: (...args) => service.list(...args),
     events: (...args) => service.events(...args),
