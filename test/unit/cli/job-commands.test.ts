@@ -96,7 +96,7 @@ describe("start", () => {
 
   test("leaves the job alone at Ctrl-C, and says so", async () => {
     const ended = await job(["start", "claims", "--id", JOB, "--wait"], (err, interrupt) => {
-      if (err.includes("is pending")) interrupt();
+      if (err.endsWith("is pending\n")) interrupt();
     });
     expect([ended.exitCode, ended.out]).toEqual([1, ""]);
     expect(ended.err).toContain(`job ${JOB} goes on; aether job wait ${JOB} waits for it again\n`);

@@ -1,0 +1,119 @@
+// Slow. Jobs on real nodes as people drive them with the command line: signals, cancels, and calls that nobody knows
+// about. Each command asks another node.
+import { createServer, type Server } from "node:http";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+
+const PACKAGE = fileURLToPath(new URL("./slices/doubtful", import.meta.url));
+
+const shownSchema = z.object({
+  status: z.string(),
+  waiting: z.object({ reason: z.string() }).optional(),
+  tools: z.array(z.object({ call: z.string(), state: z.string() })),
+});
+
+/** A shop that keeps to itself what it did the first time that it hears of an effect. */
+interface Shop {
+  readonly server: Server;
+  readonly url: string;
+  readonly heard: string[];
+}
+
+let fleet: NodeFleet;
+let shop: Shop;
+
+beforeAll(async () => {
+  shop = await openShop();
+  fleet = await NodeFleet.create();
+  await fleet.startAll();
+  await aether("n1", "slice", "push", PACKAGE);
+  const slices = { doubtful: { artifact: "test:doubtful@^1.0.0", instances: 0 } };
+  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/doubtful`, { method: "PUT", body: { slices } });
+  expect(applied).toMatchObject({ status: 200 });
+});
+
+afterAll(async () => {
+  await fleet.close();
+  shop.server.close();
+});
+
+async function openShop(): Promise<Shop> {
+  const heard: string[] = [];
+  const server = createServer((request, response) => {
+    const effect = request.url ?? "";
+    response.statusCode = heard.includes(effect) ? 200 : 500;
+    heard.push(effect);
+    response.end(`receipt ${heard.length}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return { server, url: `http://127.0.0.1:${port}`, heard };
+}
+
+/** Runs a command that has to work, and gives what it printed. */
+async function aether(via: string, ...args: readonly string[]): Promise<string> {
+  const run = fleet.run(["--api", fleet.api(via), ...args]);
+  expect((await run.waitForEnd()).code, run.transcript()).toBe(0);
+  return run.transcript();
+}
+
+async function shownAs(job: string, what: string, holds: (shown: z.output<typeof shownSchema>) => boolean):
+Promise<void> {
+  await eventually(`job ${job} is ${what}`, async () => {
+    const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+    return holds(shownSchema.parse(body)) || undefined;
+  });
+}
+
+async function resultOf(job: string): Promise<unknown> {
+  return await eventually(`job ${job} has ended`, async () => {
+    const { status, body } = await ask(`${fleet.api("n3")}/v1/jobs/${job}/result?waitMs=5000`);
+    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
+  });
+}
+
+async function startJob(job: string): Promise<void> {
+  await aether("n1", "job", "start", "doubtful", JSON.stringify({ url: shop.url }), "--id", job);
+}
+
+/** Up to where its tool threw, and nobody knows what has happened. */
+async function startDoubtful(job: string): Promise<void> {
+  await startJob(job);
+  await aether("n2", "job", "signal", job, "go", '{"by": "ann"}');
+  await shownAs(job, "in doubt", ({ tools }) => tools.some(({ state }) => state === "unknown"));
+}
+
+test("a call that a person says was done is not made again", async () => {
+  await startDoubtful("done-1");
+  const heard = shop.heard.length;
+  await aether("n3", "job", "resolve", "done-1", "charge#1", "--done", '{"receipt": "by hand"}');
+  expect(await resultOf("done-1")).toEqual({ kind: "completed", output: { receipt: "by hand", by: "ann" } });
+  expect(shop.heard).toHaveLength(heard);
+  expect(await aether("n2", "job", "trace", "done-1")).toMatch(/tool \S*charge#1 resolved by anonymous: done/);
+});
+
+test("a call that a person says was not done is made again, with the same effect id", async () => {
+  await startDoubtful("again-1");
+  await aether("n3", "job", "resolve", "again-1", "charge#1", "--not-done");
+  expect(await resultOf("again-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
+});
+
+test("a call that a person gives up fails its job", async () => {
+  await startDoubtful("fail-1");
+  await aether("n3", "job", "resolve", "fail-1", "charge#1", "--fail", "the shop is closed");
+  expect(await resultOf("fail-1")).toMatchObject({ kind: "failed" });
+});
+
+test("a job that waits is cancelled", async () => {
+  await startJob("cancel-1");
+  await shownAs("cancel-1", "waiting", ({ status }) => status === "waiting");
+  await aether("n2", "job", "cancel", "cancel-1");
+  expect(await resultOf("cancel-1")).toEqual({ kind: "cancelled" });
+  const again = fleet.run(["--api", fleet.api("n1"), "job", "cancel", "cancel-1"]);
+  expect((await again.waitForEnd()).code).toBe(1);
+  expect(again.transcript()).toContain("E_CONFLICT");
+});
