@@ -294,7 +294,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...sliceRoutes(services),
     ...topicRoutes(services),
     ...callRoutes(services),
-    ...(services.jobs === undefined ? [] : jobRoutes(services.jobs)),
+    ...jobRoutes(services.jobs),
   ];
   return [...routes, openApiRoute(routes)];
 }

@@ -178,7 +178,7 @@ export interface ApiServices {
   readonly slices: SliceService;
   readonly topics: TopicAdministration;
   readonly calls: OutgoingCalls;
-  readonly jobs?: Jobs;
+  readonly jobs: Jobs;
   readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;
   readonly members: MemberService;
