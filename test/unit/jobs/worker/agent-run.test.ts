@@ -246,7 +246,7 @@ describe("waits", () => {
 
   test("the node refuses are an error, which is in the log", async () => {
     const run = async (job: Job): Promise<unknown> => {
-      await job.sleep("a", 1).catch(() => undefined);
+      await job.sleep("a", 1).catch((error: unknown) => String(error));
       return await job.step("b", () => 2);
     };
     const host = hostOf(run);
