@@ -155,6 +155,7 @@ export class JobRun {
       const fence = this.ports.ownership.fence.number;
       const start = { agent, job: view.ref.job, uid, input, epoch, fence, log, openCalls };
       this.run = worker.start(start, (message) => this.hear(message));
+      this.pump();
     } catch (error) {
       if (!this.stop.signal.aborted) this.fail("jobs.worker-not-started", toAetherError(error).message);
     }
@@ -216,7 +217,8 @@ export class JobRun {
   }
 
   private work(): void {
-    this.makeOffers();
+    // What is offered to nobody is lost: a cancel may be there before the worker is.
+    if (this.worker !== undefined) this.makeOffers();
     if (this.isCommitting) return;
     if (this.isDraining && this.batch.underWay === 0) return void this.release();
     const limits = { grants: this.isDraining ? "none" : "any", ...(this.opsMax && { opsMax: this.opsMax }) } as const;

@@ -12,6 +12,8 @@ const text = z.string().max(TEXT_LENGTH_MAX);
 const call = z.string().min(1).max(CALL_NAME_LENGTH_MAX).transform((name): CallName => name as CallName);
 const digest = z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest);
 const count = z.int().min(0);
+/** A step may answer nothing, and a field without value does not travel. */
+const value = z.unknown().default(undefined);
 const timeMs = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 const error = z.object({
   name: text,
@@ -28,7 +30,7 @@ const wait = z.discriminatedUnion("kind", [
 const outcome = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("succeeded"),
-    result: z.unknown(),
+    result: value,
     externalId: text.exactOptional(),
     problem: text.exactOptional(),
   }),
@@ -37,9 +39,9 @@ const outcome = z.discriminatedUnion("kind", [
 ]);
 
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("step-completed"), call, value: z.unknown() }),
+  z.object({ kind: z.literal("step-completed"), call, value }),
   z.object({ kind: z.literal("step-failed"), call, error }),
-  z.object({ kind: z.literal("value"), call, value: z.unknown() }),
+  z.object({ kind: z.literal("value"), call, value }),
   z.object({ kind: z.literal("took"), offer: count }),
   z.object({
     kind: z.literal("want-tool"),
@@ -47,20 +49,20 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     tool: text,
     effect: z.enum(["read", "idempotent", "once"]),
     canReconcile: z.boolean(),
-    input: z.unknown(),
+    input: value,
     inputDigest: digest,
     timeoutMs: z.number().min(1),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digest, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),
-  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("completed"), output: value }),
   z.object({ kind: z.literal("failed"), error }),
   z.object({ kind: z.literal("cancelled") }),
 ]);
 
 const run = count;
 const answer = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("done"), result: z.unknown() }),
+  z.object({ kind: z.literal("done"), result: value }),
   z.object({ kind: z.literal("not-done"), isFinal: z.boolean() }),
   z.object({ kind: z.literal("unknown"), reason: text }),
 ]);
@@ -71,7 +73,7 @@ const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digest }),
   z.object({ kind: z.literal("reconciled"), run, call, effectId: digest, answer }),
   z.object({ kind: z.literal("diverged"), run, error }),
-  z.object({ kind: z.literal("emit"), run, data: z.unknown() }),
+  z.object({ kind: z.literal("emit"), run, data: value }),
 ]);
 
 /** The message, made anew; undefined when it is none of ours, which a worker of ours never sends. */
