@@ -51,6 +51,27 @@ test.each(["n1", "n2", "n3"])("instances of %s are up elsewhere ten seconds afte
   expectRowsAndWorkersAgree();
 });
 
+test("an instance that ends node after node keeps its attempts, and waits longer before each next node", async () => {
+  await world.close();
+  const names = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+  world = await ClusterWorld.open(names);
+  const killer = "demo:orders:1.0.0/0";
+  for (const { host } of world.nodes.values()) host.script("load", killer, "hang");
+  await world.apply(blueprintOf({ orders: sliceOf("orders", 1) }));
+  const attempts: unknown[] = [];
+  for (let count = 0; count < 3; count++) {
+    const found = (): string | undefined => names.find((name) => world.row(name, "orders")?.state === "LOADING");
+    await world.until(() => found() !== undefined && world.rows().length === 1, 60_000);
+    const victim = present(found(), "it comes up on some node");
+    attempts.push(world.row(victim, "orders")?.attempt);
+    await world.kill(victim);
+    await world.until(() => world.row(victim, "orders") === undefined || world.dutyOf("gone").includes(victim), 20_000);
+  }
+  expect(attempts).toEqual([1, 2, 3]);
+  await world.until(() => names.some((name) => world.row(name, "orders")?.attempt === 4), 60_000);
+  expect(world.rows()).toHaveLength(1);
+});
+
 test("endpoints of a dead node are skipped before their rows are gone", async () => {
   await world.kill("n3");
   await world.clock.advance(50);

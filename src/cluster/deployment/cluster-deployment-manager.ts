@@ -288,7 +288,7 @@ export class ClusterDeploymentManager {
   }
 
   private async load(term: Term, command: LoadCommand, signal: AbortSignal): Promise<void> {
-    const { kind: _, node, artifact, index, error, modRevision, rolloutRevision, ...wanted } = command;
+    const { kind: _, node, artifact, index, error, instead, modRevision, rolloutRevision, ...wanted } = command;
     const rollout = formatKey({ kind: "rollout", blueprint: wanted.blueprint, slice: wanted.slice });
     const key = formatKey({ kind: "slice", node, artifact, instance: index });
     const row: InstanceRow = {
@@ -297,14 +297,16 @@ export class ClusterDeploymentManager {
       sinceMs: this.clock.wallMs(),
       ...(error === undefined ? {} : { error }),
     };
+    const forgotten = instead === undefined ? { compare: [], then: [] } : this.forgetting(instead);
     const isWritten = await this.write(term, signal, {
       compare: [
+        ...forgotten.compare,
         unchanged(key, modRevision),
         ...this.nodeGuards(node),
         ...this.blueprintGuards(wanted.blueprint),
         unchanged(rollout, rolloutRevision),
       ],
-      then: [{ kind: "put", key, value: storable(row) }],
+      then: [{ kind: "put", key, value: storable(row) }, ...forgotten.then],
     });
     const { attempt } = wanted;
     if (isWritten) this.log.info({ event: "instance.command", state: "LOAD", node, instance: key, attempt });
@@ -327,13 +329,17 @@ export class ClusterDeploymentManager {
 
   /** The row of an instance on a node that is gone, with its endpoints. The node's row must still say so. */
   private async forget(term: Term, instance: PlanPlace, signal: AbortSignal): Promise<void> {
+    const isWritten = await this.write(term, signal, this.forgetting(instance));
+    if (isWritten) this.log.info({ event: "instance.forgotten", node: instance.node, instance: keyOf(instance) });
+  }
+
+  private forgetting(instance: PlanPlace): { readonly compare: readonly Compare[]; readonly then: readonly Op[] } {
     const key = keyOf(instance);
     const endpoints = this.ports.views.endpointsOf(instance.node, instance.artifact, instance.index);
-    const isWritten = await this.write(term, signal, {
+    return {
       compare: [unchanged(key, instance.modRevision), ...this.nodeGuards(instance.node)],
       then: [key, ...endpoints.slice(0, ENDPOINTS_PER_TXN)].map((gone): Op => ({ kind: "delete", key: gone })),
-    });
-    if (isWritten) this.log.info({ event: "instance.forgotten", node: instance.node, instance: key });
+    };
   }
 
   /** Endpoints of nodes that are gone whose row is not there: nobody else would ever remove them. */

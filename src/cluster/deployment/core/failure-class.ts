@@ -38,6 +38,21 @@ export function attemptAfterCrash(row: InstanceRow, nowWallMs: number): number {
   return isComingUp || isNew ? row.attempt : 0;
 }
 
+/**
+ * Whether an instance may be what ended its node, as the leader sees its row, which has not changed for so long. It may
+ * have waited for its next attempt since.
+ */
+export function mayHaveEndedItsNode({ state, attempt }: InstanceRow, unchangedForMs: number): boolean {
+  if (state === "LOADING" || state === "ACTIVATING") return true;
+  return state === "ACTIVE" && unchangedForMs < STABLE_AFTER_MS + backOffMs(attempt);
+}
+
+/** Why an instance is loaded again that was on a node that is gone. */
+export function lostWithNode({ node, state }: { readonly node: string; readonly state: string }): InstanceFailure {
+  const message = `its node ${node} ended while it was ${state}: it may be what ended it`;
+  return { code: "E_UNAVAILABLE", message, fatal: false };
+}
+
 export interface FailedAttempt {
   /** For people: the leader waits by its own clock. */
   readonly nowWallMs: number;

@@ -75,6 +75,8 @@ export interface LoadCommand {
   readonly error?: InstanceFailure;
   /** The row to overwrite; 0: there must be none. */
   readonly modRevision: number;
+  /** An instance of a node that is gone, whose place this one takes: its row goes with the same write. */
+  readonly instead?: PlanInstance;
   /** The row of the slice's rollout as the plan saw it; 0: there must be none. */
   readonly rolloutRevision: number;
 }

@@ -15,7 +15,7 @@ import { isTransitional, nextState } from "../../../slices/core/lifecycle.ts";
 import { surgeMax, unavailableMax } from "../../../sdk/rollout.ts";
 import { chooseKept } from "./choose-kept.ts";
 import { wouldEvenOut } from "./even-out.ts";
-import { backOffMs } from "./failure-class.ts";
+import { backOffMs, lostWithNode, mayHaveEndedItsNode } from "./failure-class.ts";
 import { chooseLeavers } from "./make-room.ts";
 import { Board, pickNode, Spread, type PlanNode } from "./placement.ts";
 import type {
@@ -33,6 +33,7 @@ export function plan(input: PlanInput): Plan {
   const planning = new Planning(input);
   planning.forgetGone();
   for (const wanted of wantedSlices(input.blueprints)) planning.reconcileSlice(wanted);
+  planning.forgetSuspects();
   planning.retireUnwanted();
   planning.forgetRollouts();
   return planning.result();
@@ -46,6 +47,8 @@ class Planning {
   private readonly rowsBySlice: Map<string, PlanInstance[]>;
   private readonly unreadable: readonly PlanPlace[];
   private readonly forgotten: readonly PlanPlace[];
+  /** Of those, instances that may have ended their nodes, by slice: who takes their place has their attempts. */
+  private readonly suspects: ReadonlyMap<string, PlanInstance[]>;
   private readonly frozen: PlanInput["frozen"];
   private readonly revisionOf: PlanInput["revisionOf"];
   private readonly rolloutBySlice: Map<string, PlanRollout>;
@@ -56,6 +59,8 @@ class Planning {
   /** Slices of which an instance serves. */
   private readonly serving: ReadonlySet<string>;
   private againInMs: number | undefined;
+  /** Suspects whose place is taken in this plan, or later: once they have waited long enough, or there is a node. */
+  private readonly keptSuspects = new Set<PlanInstance>();
 
   constructor(input: PlanInput) {
     const nodes = [...input.nodes].sort((a, b) => compareText(a.node, b.node));
@@ -67,7 +72,11 @@ class Planning {
     this.rolloutBySlice = new Map(input.rollouts.map((rollout) => [nameOf(rollout.blueprint, rollout.slice), rollout]));
     const instances = [...input.instances].sort(compareInstances);
     const unreadable = [...input.unreadable].sort(comparePlaces);
-    this.forgotten = [...instances, ...unreadable].filter((place) => this.isGone(place));
+    const suspects = instances.filter((one) =>
+      this.isGone(one) && mayHaveEndedItsNode(one.row, one.unchangedForMs));
+    this.suspects = groupBySlice(suspects);
+    this.forgotten = [...instances, ...unreadable].filter((place) =>
+      this.isGone(place) && !suspects.some((one) => one === place));
     this.unreadable = unreadable.filter((place) => !this.isGone(place));
     const present = instances.filter((place) => !this.isGone(place));
     for (const place of this.unreadable) this.board.add(place.node, place, 0);
@@ -79,6 +88,13 @@ class Planning {
 
   forgetGone(): void {
     for (const instance of this.forgotten) this.commands.push({ kind: "forget", instance });
+  }
+
+  /** Those whose place nobody takes: the slice is not wanted so any more, or has enough instances. */
+  forgetSuspects(): void {
+    for (const instance of [...this.suspects.values()].flat()) {
+      if (!this.keptSuspects.has(instance)) this.commands.push({ kind: "forget", instance });
+    }
   }
 
   reconcileSlice(wanted: Wanted): void {
@@ -226,9 +242,14 @@ class Planning {
     const occupied = [...kept, ...unreadable].map(({ node }) => node);
     const spread = new Spread(this.board, occupied);
     const missing = resolved.instances - occupied.length;
-    for (let count = missing; count > Math.max(0, missing - room); count--) {
+    const suspects = this.suspectsOf(wanted);
+    const waiting = suspects.filter((one) => this.isWaiting(one)).slice(0, Math.max(0, missing));
+    for (const one of waiting) this.keptSuspects.add(one);
+    for (let count = missing - waiting.length; count > Math.max(0, missing - room); count--) {
+      const instead = suspects.find((one) => !this.keptSuspects.has(one));
       const picked = pickNode(this.board, resolved, spread);
       if (picked.kind === "none") {
+        if (instead !== undefined) this.keptSuspects.add(instead);
         const unplaced = { blueprint: blueprint.name, slice, count, reason: picked.reason };
         this.unplaced.push(unplaced);
         return unplaced;
@@ -236,9 +257,27 @@ class Planning {
       const index = this.board.freeIndex(resolved.artifact);
       this.board.add(picked.node, { artifact: resolved.artifact, index }, resolved.heapBytesMax);
       spread.add(picked.node);
-      this.commands.push(loadCommand(wanted, picked.node, index));
+      this.commands.push({ ...loadCommand(wanted, picked.node, index), ...this.inherit(instead) });
     }
     return undefined;
+  }
+
+  private suspectsOf({ slice, specDigest }: Wanted): readonly PlanInstance[] {
+    return (this.suspects.get(slice) ?? []).filter(({ row }) => row.specDigest === specDigest);
+  }
+
+  /** Elsewhere, too, it waits longer after each attempt: it may end the next node as well. */
+  private isWaiting({ row, unchangedForMs }: PlanInstance): boolean {
+    const waitMs = backOffMs(row.attempt) - unchangedForMs;
+    if (waitMs > 0) this.lookAgainIn(waitMs);
+    return waitMs > 0;
+  }
+
+  private inherit(instead: PlanInstance | undefined): Partial<LoadCommand> {
+    if (instead === undefined) return {};
+    this.keptSuspects.add(instead);
+    const { node, row: { state, attempt } } = instead;
+    return { instead, attempt: attempt + 1, error: lostWithNode({ node, state }) };
   }
 
   /**

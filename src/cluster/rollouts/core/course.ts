@@ -231,8 +231,10 @@ function servingVersions({ wanted, rows }: SliceState): readonly RolloutVersion[
 }
 
 function isFailure({ row }: PlanInstance, { target }: RolloutRow): boolean {
-  if (row.specDigest !== target.specDigest || row.revision < target.revision || row.state !== "FAILED") return false;
-  return row.error?.fatal === true || row.attempt >= ATTEMPTS_MAX;
+  if (row.specDigest !== target.specDigest || row.revision < target.revision) return false;
+  // Attempts that ended with their nodes leave no row in FAILED.
+  if (row.attempt > ATTEMPTS_MAX) return true;
+  return row.state === "FAILED" && (row.error?.fatal === true || row.attempt >= ATTEMPTS_MAX);
 }
 
 function reasonOf({ node, artifact, index, row }: PlanInstance): string {

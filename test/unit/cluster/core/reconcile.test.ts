@@ -62,7 +62,7 @@ test("what is loaded is activated", () => {
 });
 
 test("instances of a gone node are forgotten and placed again; the others stay", () => {
-  const instances = [ON_N1, ON_N2];
+  const instances = [{ ...ON_N1, unchangedForMs: 3_600_000 }, ON_N2];
   const nodes = [nodeOf("n1", "gone"), nodeOf("n2"), nodeOf("n3")];
   expect(texts({ instances, nodes })).toEqual(["forget orders/0 on n1", "load orders/0 on n3"]);
 });
@@ -268,6 +268,50 @@ describe("what a blueprint says of a slice changes something", () => {
   test.each(Object.entries(changes))("%s", (_field, compare) => {
     const [before, after] = compare();
     expect(after).not.toEqual(before);
+  });
+});
+
+describe("an instance that may have ended its node", () => {
+  const shop = blueprintOf({ orders: sliceOf("orders", 1) });
+  const nodes = [nodeOf("n1", "gone"), nodeOf("n2"), nodeOf("n3")];
+  const at = (state: "LOADING" | "ACTIVATING" | "ACTIVE" | "LOAD", attempt: number, unchangedForMs: number) =>
+    ({ ...instanceOf(shop, "orders", { node: "n1", index: 0 }, { state, attempt }), unchangedForMs });
+  const planned = (instance: PlanInstance, input: Partial<PlanInput> = {}) =>
+    made({ blueprints: [shop], nodes, instances: [instance], ...input });
+
+  test("is placed elsewhere with its attempts counted on, and its row goes with that write", () => {
+    for (const state of ["LOADING", "ACTIVATING", "ACTIVE"] as const) {
+      const instance = at(state, 2, 5_000);
+      const { commands } = planned(instance);
+      expect(commands).toMatchObject([{ kind: "load", node: "n2", attempt: 3, instead: instance, modRevision: 0 }]);
+      expect(commands[0]?.kind === "load" && commands[0].error?.message).toMatch(`n1 ended while it was ${state}`);
+    }
+  });
+
+  test("waits longer after each attempt, wherever it is to come up next", () => {
+    const { commands, againInMs } = planned(at("LOADING", 5, 6_000));
+    expect(commands).toEqual([]);
+    expect(againInMs).toBe(10_000);
+    expect(planned(at("LOADING", 5, 16_000)).commands).toMatchObject([{ kind: "load", attempt: 6 }]);
+  });
+
+  test("counts anew when it had served for a while, or was not begun", () => {
+    for (const instance of [at("ACTIVE", 1, 62_000), at("LOAD", 4, 20_000)]) {
+      expect(planned(instance).commands).toMatchObject([{ kind: "forget" }, { kind: "load", node: "n2", attempt: 1 }]);
+    }
+  });
+
+  test("is forgotten when nobody is to take its place", () => {
+    const other = blueprintOf({ orders: sliceOf("orders", 1, { config: { currency: "EUR" } }) }, 2);
+    const textsFor = (blueprints: readonly ResolvedBlueprint[]) =>
+      planned(at("LOADING", 2, 5_000), { blueprints }).commands.map(textOf);
+    expect(textsFor([])).toEqual(["forget orders/0 on n1"]);
+    expect(textsFor([other])).toEqual(["load orders/0 on n2", "forget orders/0 on n1"]);
+  });
+
+  test("keeps its row, and so its attempts, while there is no node for it", () => {
+    const { commands, unplaced } = planned(at("LOADING", 2, 5_000), { nodes: [nodeOf("n1", "gone")] });
+    expect([commands, unplaced.length]).toEqual([[], 1]);
   });
 });
 
