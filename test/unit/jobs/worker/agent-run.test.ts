@@ -246,7 +246,7 @@ describe("waits", () => {
 
   test("the node refuses are an error, which is in the log", async () => {
     const run = async (job: Job): Promise<unknown> => {
-      await job.sleep("a", 1).catch((error: unknown) => String(error));
+      await expect(job.sleep("a", 1)).rejects.toBeInstanceOf(Error);
       return await job.step("b", () => 2);
     };
     const host = hostOf(run);
