@@ -55,7 +55,7 @@ function startJob(): Promise<Ended> {
 
 function unknownTool(): ToolRow {
   return {
-    state: "unknown", effectId: EFFECT, call: "/charge#1" as CallName, tool: "charge", effect: "once",
+    state: "unknown", effectId: EFFECT, call: "charge#1" as CallName, tool: "charge", effect: "once",
     canReconcile: false, epoch: 1, attempt: 1, inputDigest: sha256("input"), timeoutMs: 1_000, seq: 3,
     reason: "the node died",
   };
@@ -119,20 +119,20 @@ describe("list, show, trace", () => {
     api.jobs.addTool(JOB, unknownTool());
     const { out } = await job(["show", JOB]);
     expect(out).toContain('input      {"order":"o-1"}');
-    expect(out).toMatch(/\/charge#1 +once +UNKNOWN +1 +[0-9a-f]{16} +the node died/);
+    expect(out).toMatch(/charge#1 +once +UNKNOWN +1 +[0-9a-f]{16} +the node died/);
   });
 
   test("trace is a timeline", async () => {
     await startJob();
     api.jobs.addEvents(JOB, [
       { type: "job.created", agent: "claims", pin: sha256("pin"), inputDigest: sha256("x") },
-      { type: "step.completed", call: "/load#1" as CallName, value: { cents: 5 } },
-      { type: "tool.unknown", call: "/charge#1" as CallName, effectId: EFFECT, reason: "the node died" },
+      { type: "step.completed", call: "load#1" as CallName, value: { cents: 5 } },
+      { type: "tool.unknown", call: "charge#1" as CallName, effectId: EFFECT, reason: "the node died" },
     ]);
     expect((await job(["trace", JOB])).out.split("\n")).toEqual([
       "    1      +0.000 s  created, agent claims",
-      '    2      +1.000 s  step /load#1 = {"cents":5}',
-      "    3      +2.000 s  tool /charge#1 UNKNOWN: the node died",
+      '    2      +1.000 s  step load#1 = {"cents":5}',
+      "    3      +2.000 s  tool charge#1 UNKNOWN: the node died",
       "",
     ]);
     expect((await job(["trace", JOB, "--json"])).out.trim().split("\n")).toHaveLength(3);

@@ -102,7 +102,7 @@ async function resolutionOf(
 
 async function findCall({ api }: Session, job: string, call: string): Promise<ShownTool> {
   const { tools } = await api.get(jobSchema, apiPath(JOBS, job));
-  const named = tools.filter((tool) => tool.call === call || tool.call === `/${call}`);
+  const named = tools.filter((tool) => tool.call === call);
   const found = named.length > 0 ? named : tools.filter(({ effectId }) => effectId.startsWith(call.toLowerCase()));
   const [first, ...others] = found;
   if (first === undefined) {
