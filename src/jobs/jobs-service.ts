@@ -9,9 +9,9 @@ import type { JobRef } from "../kvstore/core/job-key.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv, KvPage } from "../kvstore/kv.ts";
+import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { listRows } from "../slices/list-rows.ts";
 import { refOf } from "./core/ids.ts";
-import { hasEnded } from "./core/life/job-life.ts";
 import { headKey, resultKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import { numberedEvents, PAGE_EVENTS_MAX } from "./core/log/page.ts";
 import {
@@ -75,8 +75,8 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       consistency = "local";
       for (const { key, value } of page.rows) {
         after = jobOf(key);
-        const row = parseJobRow(value);
-        if (matches(row, query)) jobs.push({ job: after, row });
+        const row = readUndamaged(() => parseJobRow(value));
+        if (row !== undefined && matches(row, query)) jobs.push({ job: after, row });
         if (jobs.length === limit) return { jobs, more: true, next: after };
       }
       if (!page.more) return { jobs, more: false };
@@ -123,9 +123,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       changed.resolve();
     };
     const unlisten = this.ports.watch.listen(job, {
-      onRow: (value) => {
-        if (value === undefined || hasEnded(parseJobRow(value).status)) changed.resolve();
-      },
+      onRow: () => changed.resolve(),
       onGap: () => changed.resolve(),
     });
     const timer = this.clock.setTimer(Math.min(waitMs, RESULT_WAIT_MS_MAX), end);

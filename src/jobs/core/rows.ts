@@ -5,6 +5,7 @@
 // compares the job's row, which stands still while the job runs; the owner compares the head too, which changes with
 // every append. So a signal never loses against a busy owner, and an owner never against a signal.
 import { z } from "zod";
+import { decode, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import { parseDigest, parseJobId, type ArtifactId, type Digest, type JobId } from "../../base/ids.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
@@ -280,9 +281,24 @@ export function parseJobSpec(value: unknown): JobSpec {
   return parseStored(specSchema, value, "what was started as a job");
 }
 
+/** As bytes: what code answers may be more than the store's plain values are, and a job has to be able to end. */
+export function resultValue(result: JobResult): Uint8Array {
+  return encode(result);
+}
+
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseJobResult(value: unknown): JobResult {
-  return parseStored(resultSchema, value, "the result of a job");
+  if (!(value instanceof Uint8Array)) throw damaged("the result of a job", "it is not bytes");
+  return parseStored(resultSchema, decodeResult(value), "the result of a job");
+}
+
+function decodeResult(bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes, bytes.byteLength);
+  } catch {
+    // ignored: what it is instead is said where it is parsed
+    return undefined;
+  }
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

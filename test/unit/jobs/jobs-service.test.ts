@@ -7,6 +7,7 @@ import { JobsService } from "../../../src/jobs/jobs-service.ts";
 import { JobWatch } from "../../../src/jobs/job-watch.ts";
 import type { JobResult } from "../../../src/jobs/core/rows.ts";
 import type { JobView } from "../../../src/jobs/ports.ts";
+import { formatKey } from "../../../src/kvstore/core/key.ts";
 import type { KvWatchHandlers } from "../../../src/kvstore/kv.ts";
 import { AetherError } from "../../../src/base/errors.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
@@ -87,6 +88,14 @@ describe("the result of a job", () => {
     expect(await service.result(JOB, 60_000)).toEqual(DONE);
   });
 
+  test("is what the code answered, also what is no plain value of the store", async () => {
+    const deep = Array.from({ length: 80 }).reduce<unknown>((inner) => [inner], "inside");
+    const result: JobResult = { kind: "completed", output: { none: undefined, ratio: Number.NaN, deep } };
+    const decision = decideFinish(await runningJob(clock, local.kv), { events: [], ...AT }, { result });
+    viewOf(await jobStore(clock, local.kv).commit(transitionOf(decision)));
+    expect(await service.result(JOB, 0)).toEqual(result);
+  });
+
   test("is not waited for longer than said, or than its caller lives", async () => {
     await runningJob(clock, local.kv);
     expect(await service.result(JOB, 5)).toBeUndefined();
@@ -145,6 +154,13 @@ describe("a listing", () => {
     [{ agent: "refunds", attributes: { third: "true" } }, "2"],
   ])("with the filter %o has %s, whatever the page", async (filter, expected) => {
     for (const limit of [1, 2, 5, 100]) expect((await ids({ ...filter, limit })).join(" ")).toBe(expected);
+  });
+
+  test("leaves out a job whose row is damaged", async () => {
+    const key = formatKey({ kind: "job", partition: 0, job: parseJobId("job-2") });
+    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: "?" }], else: [] });
+    expect(await ids({})).toEqual(["0", "1", "3", "4"]);
+    expect(await ids({ agent: "refunds", limit: 1 })).toEqual(["0", "4"]);
   });
 
   test("of a size that is none is refused", async () => {

@@ -8,7 +8,6 @@ import { unreachable } from "../../../base/assert.ts";
 import type { ErrorCode } from "../../../base/error-catalog.ts";
 import type { ErrorDetails } from "../../../base/errors.ts";
 import type { NodeLife } from "../../../cluster/core/rows.ts";
-import { storable } from "../../../cluster/core/plain-value.ts";
 import { unchanged } from "../../../kvstore/core/guards.ts";
 import { formatKey } from "../../../kvstore/core/key.ts";
 import { TXN_OPS_MAX } from "../../../kvstore/core/limits.ts";
@@ -17,7 +16,7 @@ import type { Decision, JobView, Transition } from "../../ports.ts";
 import type { JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
 import { digestOfPlain } from "../plain-digest.ts";
-import type { JobHead, JobResult, JobRow, JobStatus, Waiting } from "../rows.ts";
+import { resultValue, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting } from "../rows.ts";
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
@@ -117,7 +116,7 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
     row: { ...rest, status: endStatus(result), sinceMs: batch.atMs },
     then: [
       ...disown(owner, view),
-      { kind: "put", key: resultKey(ref), value: storable(result) },
+      { kind: "put", key: resultKey(ref), value: resultValue(result) },
       { kind: "put", key: formatKey({ kind: "job-end", ...ref, endedMs: batch.atMs }), value: null },
     ],
     compare: [],
