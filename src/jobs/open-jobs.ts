@@ -17,7 +17,7 @@ import { JobStore } from "./job-store.ts";
 import { JobWatch } from "./job-watch.ts";
 import { JobsDrive } from "./jobs-drive.ts";
 import { StartJobs, type StartsHere } from "./start-jobs.ts";
-import { JobsConfig } from "./config.ts";
+import type { JobsConfig } from "./config.ts";
 import { JobsService } from "./jobs-service.ts";
 import { createJobsMetrics } from "./metrics.ts";
 import { OwnershipService } from "./ownership-service.ts";
@@ -48,7 +48,7 @@ export interface NodeJobs {
 /** Jobs that one node runs at once. */
 export const RUNNING_JOBS_MAX = 256;
 
-export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife): NodeJobs {
+export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config: JobsConfig): NodeJobs {
   const { kv, group, cluster, slices, onFatal } = ports;
   const { clock, telemetry } = env;
   const log = telemetry.log;
@@ -82,7 +82,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife): NodeJo
     run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),
     giveUp: (job) => runner.giveUp(job),
   };
-  const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, JobsConfig.parse({}));
+  const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const inbox = new InboxWriter({ clock }, { kv, onFatal });
   ownership.onSeized(() => {

@@ -11,6 +11,7 @@ import { DeploymentConfig } from "../cluster/deployment/deployment-config.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
 import { ArtifactsConfig } from "../cluster/leadership/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
+import { JobsConfig } from "../jobs/config.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { SourcesConfig } from "../slices/sources/sources-config.ts";
 import { checkTimeLimits } from "./time-limits.ts";
@@ -84,6 +85,7 @@ export const NodeConfigSchema = z.strictObject({
   runtime: RuntimeConfig.prefault({}),
   artifacts: ArtifactsConfig.extend({ sources: SourcesConfig }).prefault({}),
   deployment: DeploymentConfig.prefault({}),
+  jobs: JobsConfig.prefault({}),
 });
 
 export type NodeConfig = Readonly<z.output<typeof NodeConfigSchema>>;

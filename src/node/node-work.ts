@@ -11,6 +11,7 @@ import { createInvocation } from "../invocation/create-invocation.ts";
 import { IdempotentInstances } from "../invocation/idempotency/idempotent-instances.ts";
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
+import type { JobsConfig } from "../jobs/config.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/pin-needs.ts";
 import type { Jobs } from "../jobs/ports.ts";
@@ -45,6 +46,7 @@ export interface NodeWorkConfig {
   readonly self: Omit<ClusterServicesConfig, "uid" | "incarnation">;
   readonly runtime: RuntimeConfig;
   readonly invocation: InvocationConfig;
+  readonly jobs: JobsConfig;
 }
 
 export interface NodeWork {
@@ -99,7 +101,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
-  const jobs = openJobs(env, { kv, group, cluster, slices, onFatal }, life);
+  const jobs = openJobs(env, { kv, group, cluster, slices, onFatal }, life, config.jobs);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();

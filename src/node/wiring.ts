@@ -188,10 +188,10 @@ function openWork(parts: {
     settings: sharedSettings(config),
     artifacts: config.artifacts,
   };
-  const { runtime, invocation } = config;
+  const { runtime, invocation, jobs } = config;
   const sources = openSources(config.artifacts.sources);
   const ports = { messaging: router, group, kv, bundles, cache, sources, onFatal };
-  const work = openNodeWork(env, ports, { self, runtime, invocation });
+  const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
 }

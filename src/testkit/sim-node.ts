@@ -6,6 +6,7 @@ import { ConsensusConfig } from "../consensus/config.ts";
 import { GroupDriver } from "../consensus/group-driver.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
+import { JobsConfig } from "../jobs/config.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
@@ -106,6 +107,7 @@ function openWork(
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),
+    jobs: JobsConfig.parse({}),
   });
 }
 
