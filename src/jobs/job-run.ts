@@ -156,6 +156,7 @@ export class JobRun {
       const start = { agent, job: view.ref.job, uid, input, epoch, fence, log, openCalls };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
+      this.pump();
     } catch (error) {
       if (!this.stop.signal.aborted) this.fail("jobs.worker-not-started", toAetherError(error).message);
     }
@@ -337,6 +338,8 @@ export class JobRun {
   }
 
   private makeOffers(): void {
+    // A cancel may be there before the worker is: what is said to nobody is lost.
+    if (this.worker === undefined) return;
     const nowMs = this.clock.wallMs();
     for (const offer of this.waits.offer(nowMs, this.calls)) this.offer(offer);
     this.dueTimer?.cancel();

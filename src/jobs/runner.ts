@@ -77,6 +77,8 @@ export class JobRunner {
     this.runs.set(job, run);
     this.tellOwning();
     run.begin();
+    // It was claimed while the node began to stop.
+    if (!this.isOpen) void run.drain();
   }
 
   /** Others took this node for dead, or it closes: nothing is done for its jobs from this moment on. */

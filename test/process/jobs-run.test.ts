@@ -121,3 +121,14 @@ async function ownerOf(via: string, job: string): Promise<string> {
     return shownSchema.safeParse(body).data?.owner;
   });
 }
+
+test("a job that waits without an owner is cancelled", async () => {
+  const { job } = await start("n1", "waiting", { sleepMs: 60_000 });
+  await eventually("it waits without an owner", async () => {
+    const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+    return JSON.stringify(body).includes('"timer"') || undefined;
+  });
+  const told = await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
+  expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
+  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+});
