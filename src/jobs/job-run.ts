@@ -16,7 +16,6 @@ import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-wait
 import { effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import { readEvent } from "./core/log/upcast.ts";
-import { isOpen } from "./core/tools/ledger.ts";
 import type { JobResult, Waiting } from "./core/rows.ts";
 import type { FromAgent, RunNumber, ToAgent } from "./core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
@@ -142,18 +141,15 @@ export class JobRun {
   }
 
   private async startWorker(): Promise<void> {
-    const { view, log, tools } = this.loaded;
+    const { view, log } = this.loaded;
     const { agent, epoch, pin } = view.row;
     try {
       const worker = await this.ports.workers.open(pin, { signal: this.stop.signal });
       if (this.stop.signal.aborted) return worker.release();
       this.worker = worker;
       worker.onLost((reason) => this.fail("jobs.worker-lost", reason));
-      const openCalls = tools.filter(isOpen).map(({ call, effectId, state }) =>
-        ({ call, effectId, state: state === "granted" ? "granted" as const : "unknown" as const }));
       const { uid, input } = view.spec;
-      const fence = this.ports.ownership.fence.number;
-      const start = { agent, job: view.ref.job, uid, input, epoch, fence, log, openCalls };
+      const start = { agent, job: view.ref.job, uid, input, epoch, log };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
       this.pump();

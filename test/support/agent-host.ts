@@ -69,7 +69,7 @@ export class AgentHost {
     this.runtime.load({ agents: [agent] });
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));
     const start = {
-      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, fence: 1, log: bytes, openCalls: [],
+      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, log: bytes,
     };
     this.send({ kind: "start", run: RUN, start });
   }

@@ -23,19 +23,8 @@ export interface RunStart {
   readonly uid: JobUid;
   readonly input: unknown;
   readonly epoch: number;
-  /** As in `granted`: for what is dispatched again without another grant. */
-  readonly fence: number;
   /** The log so far, as stored: what it records is not done again. */
   readonly log: readonly Uint8Array[];
-  /** Calls of tools that were granted and have no outcome in the log. */
-  readonly openCalls: readonly OpenCall[];
-}
-
-/** A call of a tool that somebody dispatched, or may have, and whose outcome nobody has recorded. */
-export interface OpenCall {
-  readonly call: CallName;
-  readonly effectId: EffectId;
-  readonly state: "granted" | "unknown";
 }
 
 /** What the node gives to code that waits for it. */

@@ -67,7 +67,7 @@ test("an agent of a built package runs in a thread of its own, and acts only whi
     if (message.kind === "loaded") {
       return send({ kind: "start", run: 1, start: {
         agent: "claims", job: "j" as JobId, uid: "a".repeat(32) as JobUid, input: { order: "seven" },
-        epoch: 1, fence: 0, log: [], openCalls: [],
+        epoch: 1, log: [],
       } });
     }
     if (message.kind !== "agent") return;
