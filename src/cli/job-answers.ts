@@ -23,7 +23,9 @@ const listedSchema = z.object({
   job: z.string(),
   agent: z.string(),
   status: z.string(),
-  waiting: z.object({ reason: z.string(), on: z.array(z.string()), untilMs: z.number().optional() }).optional(),
+  waiting: z.object({
+    reason: z.string(), on: z.array(z.string()), untilMs: z.number().optional(), why: z.string().optional(),
+  }).optional(),
   owner: z.string().optional(),
   epoch: z.number(),
   attributes: z.record(z.string(), z.string()),
@@ -67,7 +69,8 @@ export function statusText({ status, waiting, owner }: ListedJob): string {
   if (owner !== undefined) return `${status} on ${owner}`;
   if (waiting === undefined) return status;
   const until = waiting.untilMs === undefined ? "" : ` until ${new Date(waiting.untilMs).toISOString()}`;
-  return `${status}: ${waiting.reason}${waiting.on.length === 0 ? "" : ` (${waiting.on.join(", ")})`}${until}`;
+  const why = waiting.why === undefined ? "" : `: ${waiting.why}`;
+  return `${status}: ${waiting.reason}${waiting.on.length === 0 ? "" : ` (${waiting.on.join(", ")})`}${until}${why}`;
 }
 
 export function errorLine({ name, message, code }: z.output<typeof errorSchema>): string {

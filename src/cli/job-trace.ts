@@ -17,7 +17,7 @@ const VALUE_LENGTH_MAX = 100;
 const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.created": ({ agent }) => `created, agent ${text(agent)}`,
   "job.claimed": ({ node }, epoch) => `claimed by ${text(node)}, epoch ${epoch}`,
-  "job.waiting": ({ reason, on }) => `waits: ${text(reason)}${onText(on)}`,
+  "job.waiting": ({ reason, on, why }) => `waits: ${text(reason)}${onText(on)}${whyText(why)}`,
   "job.released": () => "released: its node stops",
   "job.cancel-requested": ({ principal }) => `cancel asked for by ${text(principal)}`,
   "job.completed": () => "completed",
@@ -69,6 +69,10 @@ function short(value: unknown): string {
 
 function also(word: string, value: unknown): string {
   return value === undefined ? "" : `, ${word} ${text(value)}`;
+}
+
+function whyText(why: unknown): string {
+  return why === undefined ? "" : `: ${text(why)}`;
 }
 
 function onText(on: unknown): string {

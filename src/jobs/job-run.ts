@@ -16,7 +16,7 @@ import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-wait
 import { effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import { readEvent } from "./core/log/upcast.ts";
-import type { JobResult, Waiting } from "./core/rows.ts";
+import type { JobError, JobResult, Waiting } from "./core/rows.ts";
 import type { FromAgent, RunNumber, ToAgent } from "./core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
@@ -51,6 +51,8 @@ const CALL_GRACE_MS = 5 * SECOND_MS;
 const CANCEL_MS_MAX = 30 * SECOND_MS;
 /** What a stopping node waits for calls that are under way. */
 const DRAIN_MS_MAX = 30 * SECOND_MS;
+/** Of what a person is told about a job that is stuck. */
+const WHY_LENGTH_MAX = 1_000;
 /** A timer of the runtime takes no more than some 24 days. */
 const TIMER_MS_MAX = 86_400 * SECOND_MS;
 
@@ -77,6 +79,8 @@ export class JobRun {
   private isCommitting = false;
   private isPumping = false;
   private isDraining = false;
+  /** A person wants the job to end: where its code cannot be run, it ends without it. */
+  private isCancelAsked = false;
   /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
   private refusedAt = -1;
   private opsMax: number | undefined;
@@ -147,14 +151,14 @@ export class JobRun {
       const worker = await this.ports.workers.open(pin, { signal: this.stop.signal });
       if (this.stop.signal.aborted) return worker.release();
       this.worker = worker;
-      worker.onLost((reason) => this.fail("jobs.worker-lost", reason));
+      worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
       const { uid, input } = view.spec;
       const start = { agent, job: view.ref.job, uid, input, epoch, log };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
       this.pump();
     } catch (error) {
-      if (!this.stop.signal.aborted) this.fail("jobs.worker-not-started", toAetherError(error).message);
+      if (!this.stop.signal.aborted) this.giveUpCode("jobs.worker-not-started", toAetherError(error).message);
     }
   }
 
@@ -172,7 +176,7 @@ export class JobRun {
         return this.doubts.answer(message.effectId, message.answer);
       case "diverged":
         this.log.error({ event: "jobs.diverged", reason: message.error.message });
-        return this.stick();
+        return this.stick(message.error);
       case "emit":
         return;
       default:
@@ -196,6 +200,7 @@ export class JobRun {
     const { inbox } = this.view;
     this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
     this.waits.arrive(n, entry);
+    if (entry.kind === "cancel") this.isCancelAsked = true;
     this.pump();
   }
 
@@ -368,15 +373,29 @@ export class JobRun {
   }
 
   /** Its code and its log do not agree: a person has to look at it. */
-  private stick(): void {
+  private stick({ code, message }: JobError): void {
+    if (this.mayEndWithoutCode) return this.endWith({ kind: "cancelled" });
     if (this.isCommitting) return this.fail("jobs.diverged", "its code does not do what its log says");
-    this.leave({ reason: "stuck", on: [] }, {});
+    const why = `${code === undefined ? "" : `${code}: `}${message}`.slice(0, WHY_LENGTH_MAX);
+    this.leave({ reason: "stuck", on: [], why }, {});
   }
 
   private async release(): Promise<void> {
     if (this.isCommitting || this.stop.signal.aborted) return;
     const decision = decideRelease(this.view, { events: [], atMs: this.clock.wallMs() });
     await this.commit(decision, () => this.drop("released"));
+  }
+
+  /** It was cancelled, and there is no call that its end would have to wait for. */
+  private get mayEndWithoutCode(): boolean {
+    return this.isCancelAsked && this.view.head.openEffects === 0;
+  }
+
+  /** Nothing runs the code any more, here and now. */
+  private giveUpCode(event: string, reason: string): void {
+    if (!this.mayEndWithoutCode || this.stop.signal.aborted) return this.fail(event, reason);
+    this.worker = undefined;
+    this.endWith({ kind: "cancelled" });
   }
 
   private fail(event: string, reason: string): void {

@@ -267,6 +267,8 @@ describe("the version that answers", () => {
     await applySlices(fleet, { versioned: { artifact: "demo:versioned:1.0.0" } }, "versions");
     await untilServed(fleet, "versioned/old");
     await applySlices(fleet, { versioned: { artifact: "demo:versioned:2.0.0" } }, "versions");
+    // Whoever asks a node for it in time has it there: other nodes learn of a revision a moment after the answer.
+    await Promise.all(fleet.names.map((name) => ask(`${fleet.api(name)}/v1/blueprints/versions`)));
     const young = await Promise.all(fleet.names.map((name) => callOver(fleet, name, "versioned/young", {}, 10_000)));
     expect(young.map(({ output }) => output)).toEqual(["young", "young", "young"]);
     expect((await callOver(fleet, "n3", "versioned/nothing")).error).toMatchObject({

@@ -132,3 +132,19 @@ test("a job that waits without an owner is cancelled", async () => {
   expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
   expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
 });
+
+test("a job whose code does not do what its log says is stuck, says why, and can be cancelled", async () => {
+  const { job } = await start("n1", "fickle", {});
+  const until = (status: string): Promise<true> => eventually(`it is ${status}`, async () => {
+    const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+    return JSON.stringify(body).includes(status) || undefined;
+  });
+  await until('"signal:go"');
+  await ask(`${fleet.api("n3")}/v1/jobs/${job}/signals/go`, { method: "POST", body: { by: "ann" } });
+  await until('"stuck"');
+  const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+  expect(JSON.stringify(body)).toContain("E_NONDETERMINISM");
+  const told = await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
+  expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
+  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+});

@@ -30,6 +30,8 @@ export interface Waiting {
   readonly on: readonly string[];
   /** Wall time at which it goes on by itself. */
   readonly untilMs?: number;
+  /** In `stuck`: what a person has to know. */
+  readonly why?: string;
 }
 
 /** The value of `jobs/{partition}/{job}`: changes only when the job enters another phase of its life. */
@@ -194,6 +196,7 @@ const jobRowSchema: z.ZodType<JobRow> = z.object({
     reason: z.enum(WAIT_REASONS),
     on: z.array(z.string()).max(WAKES_MAX),
     untilMs: z.number().exactOptional(),
+    why: z.string().exactOptional(),
   }).exactOptional(),
   owner: nodeLifeSchema.exactOptional(),
   epoch: count,

@@ -33,7 +33,7 @@ export class WorkerLog {
     if (!lines.take(clock.nowMs())) return;
     const plain = plainFields(fields, lines.takeLeftOut());
     const text = String(message).slice(0, LOG_TEXT_LENGTH_MAX);
-    outbox.add(plain === undefined ? { kind: "log", level, text } : { kind: "log", level, text, fields: plain });
+    outbox.addLater(plain === undefined ? { kind: "log", level, text } : { kind: "log", level, text, fields: plain });
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PIECE_MESSAGES, TurnOutbox } from "../../../src/slices/turn-outbox.ts";
+import { PIECE_MESSAGES, PIECES_PER_TURN_MAX, TurnOutbox } from "../../../src/slices/turn-outbox.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 function open() {
@@ -27,4 +27,23 @@ test("of much, whole pieces leave at once and the rest at the end of the turn, a
   await clock.settle();
   expect(posted.map(({ length }) => length)).toEqual([PIECE_MESSAGES, PIECE_MESSAGES, 3]);
   expect(posted.flat()).toEqual(all);
+});
+
+test("a turn that does not end sends so many pieces and then nothing, so that it does not look alive", async () => {
+  const { clock, posted, outbox } = open();
+  for (let n = 0; n < 10 * PIECES_PER_TURN_MAX * PIECE_MESSAGES; n++) outbox.add(n);
+  expect(posted).toHaveLength(PIECES_PER_TURN_MAX);
+  await clock.settle();
+  expect(posted).toHaveLength(PIECES_PER_TURN_MAX + 1);
+  expect(posted.flat()).toEqual(Array.from({ length: 10 * PIECES_PER_TURN_MAX * PIECE_MESSAGES }, (_, n) => n));
+  for (let n = 0; n < PIECE_MESSAGES; n++) outbox.add(n);
+  expect(posted).toHaveLength(PIECES_PER_TURN_MAX + 2);
+});
+
+test("what nobody waits for makes no piece, and leaves with the next one or at the end of the turn", async () => {
+  const { clock, posted, outbox } = open();
+  for (let n = 0; n < 3 * PIECE_MESSAGES; n++) outbox.addLater(n);
+  expect(posted).toEqual([]);
+  await clock.settle();
+  expect(posted.flat()).toHaveLength(3 * PIECE_MESSAGES);
 });

@@ -72,8 +72,10 @@ export function decideInbox(view: InboxView, arrivals: readonly Arrival[], atMs:
 
 /** What brings a job that waits back to the queue. */
 function wake({ ref, row }: InboxView, atMs: number): readonly Op[] {
-  const { waiting: _, ...rest } = row;
-  const next: JobRow = { ...rest, status: "pending", sinceMs: atMs };
+  const { waiting, ...rest } = row;
+  // A person has seen to it: it is tried as often as at first.
+  const claims = waiting?.reason === "stuck" ? { atSeq: 0, count: 0 } : row.claims;
+  const next: JobRow = { ...rest, claims, status: "pending", sinceMs: atMs };
   return [
     { kind: "put", key: rowKey(ref), value: next },
     { kind: "put", key: queueKey(ref), value: queueRowOf(next) },

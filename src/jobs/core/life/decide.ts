@@ -26,6 +26,11 @@ import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, resultKey, rowKey
 export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
 export const WAKES_MAX = 16;
 
+const STANDS_STILL: Waiting = {
+  reason: "stuck", on: [],
+  why: `it was taken ${CLAIMS_WITHOUT_PROGRESS_MAX} times in a row and got nowhere: the logs of the nodes say more`,
+};
+
 /** A decision that says no. */
 export type Refused = Exclude<Decision, Transition>;
 
@@ -47,7 +52,7 @@ export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
   if (refused !== undefined) return refused;
   const epoch = row.epoch + 1;
   const event: JobEvent = isStuck
-    ? { type: "job.waiting", reason: "stuck", on: [] }
+    ? waitEvent(STANDS_STILL)
     : { type: "job.claimed", node: life.node, incarnation: life.incarnation };
   const owned: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
   return transition(view, { events: [event], atMs }, {
@@ -56,7 +61,7 @@ export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
       epoch,
       claims: { atSeq: head.seq + 1, count: claims },
       sinceMs: atMs,
-      ...(isStuck ? { status: "waiting", waiting: { reason: "stuck", on: [] } } : { status: "running", owner: life }),
+      ...(isStuck ? { status: "waiting", waiting: STANDS_STILL } : { status: "running", owner: life }),
     },
     then: [{ kind: "delete", key: queueKey(ref) }, ...owned],
     compare: [],
@@ -78,7 +83,7 @@ export function decideWait(view: JobView, batch: AppendBatch, waiting: Waiting):
   const refused = refuseStep(view, "wait") ?? refuseLength(view.head) ?? refuseWakes(waiting);
   if (refused !== undefined) return refused;
   const { owner, ...rest } = row;
-  const event: JobEvent = { type: "job.waiting", reason: waiting.reason, on: waiting.on };
+  const event = waitEvent(waiting);
   return transition(view, { ...batch, events: [...batch.events, event] }, {
     row: { ...rest, status: "waiting", waiting, sinceMs: batch.atMs },
     then: disown(owner, view),
@@ -167,6 +172,10 @@ function judgedKeys({ ref }: JobView): readonly Op[] {
 
 function disown(owner: NodeLife | undefined, { ref }: JobView): readonly Op[] {
   return owner === undefined ? [] : [{ kind: "delete", key: ownedKey(owner.node, ref) }];
+}
+
+function waitEvent({ reason, on, why }: Waiting): JobEvent {
+  return { type: "job.waiting", reason, on, ...(why !== undefined && { why }) };
 }
 
 function endEvent(result: JobResult): JobEvent {

@@ -30,7 +30,13 @@ export type Resolution =
 export type JobEvent =
   | { readonly type: "job.created"; readonly agent: string; readonly pin: Digest; readonly inputDigest: Digest }
   | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
-  | { readonly type: "job.waiting"; readonly reason: WaitReason; readonly on: readonly string[] }
+  | {
+    readonly type: "job.waiting";
+    readonly reason: WaitReason;
+    readonly on: readonly string[];
+    /** In `stuck`: what a person has to know. */
+    readonly why?: string;
+  }
   /** Its owner's node is being stopped: any other may go on. */
   | { readonly type: "job.released" }
   | { readonly type: "job.cancel-requested"; readonly principal: string }

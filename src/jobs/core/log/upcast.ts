@@ -13,7 +13,7 @@ type Field = "text" | "number" | "flag" | "texts" | "record" | "text?" | "any";
 const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
   "job.created": { agent: "text", pin: "text", inputDigest: "text" },
   "job.claimed": { node: "text", incarnation: "number" },
-  "job.waiting": { reason: "text", on: "texts" },
+  "job.waiting": { reason: "text", on: "texts", why: "text?" },
   "job.released": {},
   "job.cancel-requested": { principal: "text" },
   "job.completed": { outputDigest: "text" },

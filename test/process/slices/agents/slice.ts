@@ -65,8 +65,21 @@ const waiting = defineAgent({
   },
 });
 
+// Does something else each time it runs: it may not.
+const fickle = defineAgent({
+  name: "fickle",
+  input: z.object({}),
+  output: z.object({}),
+  signals: [go],
+  run: async (job) => {
+    await job.step(`step ${performance.now()}`, () => process.pid);
+    await job.waitFor(go);
+    return {};
+  },
+});
+
 export default defineSlice({
   contract: defineContract("agents", {}),
-  agents: [counting, paying, waiting],
+  agents: [counting, paying, waiting, fickle],
   methods: {},
 });
