@@ -26,8 +26,8 @@ const GROUPS: readonly Group[] = [
     workers: 2,
   },
   { name: "sim", order: 1, include: ["test/sim/**/*.test.ts"], timeoutMs: 15 * MINUTE_MS, workers: 2 },
-  // They wait half of their time, for processes that start and for time limits of nodes: two fill two cores.
-  { name: "process", order: 2, include: ["test/process/**/*.test.ts"], timeoutMs: 3 * MINUTE_MS, workers: 2 },
+  // Each has up to three nodes at work, with limits in time that are the product's own.
+  { name: "process", order: 2, include: ["test/process/**/*.test.ts"], timeoutMs: 3 * MINUTE_MS, workers: 1 },
 ];
 
 export default defineConfig({
