@@ -30,7 +30,7 @@ export interface PinsPorts {
 /** Half of the time for which a pin that no live job has keeps its artifact. */
 const RENEW_AFTER_MS = 30 * MINUTE_MS;
 const ATTEMPTS_MAX = 5;
-/** Pins that are remembered: of the agents that are in use. */
+/** Pins that are remembered, and artifacts: of the agents that are in use. */
 const REMEMBERED_MAX = 1_000;
 
 interface FoundAgent {
@@ -47,6 +47,7 @@ export class Pins {
   private readonly ports: PinsPorts;
   private readonly renewed = new Map<Digest, number>();
   private readonly rows = new Map<Digest, PinRow>();
+  private readonly artifacts = new Map<ArtifactId, Pick<FoundAgent, "row" | "modRevision">>();
 
   constructor(env: { readonly clock: Pick<Clock, "wallMs"> }, ports: PinsPorts) {
     this.clock = env.clock;
@@ -137,7 +138,14 @@ export class Pins {
     Promise<Pick<FoundAgent, "row" | "modRevision"> | undefined> {
     const { entry } = await this.ports.kv.get(formatKey({ kind: "artifact", artifact }), options);
     if (entry === undefined) return undefined;
-    return { row: parseArtifactRow(entry.key, entry.value), modRevision: entry.modRevision };
+    const { modRevision } = entry;
+    const known = this.artifacts.get(artifact);
+    // A manifest is large: it is parsed once, not at every start.
+    if (known?.modRevision === modRevision) return known;
+    const found = { row: parseArtifactRow(entry.key, entry.value), modRevision };
+    if (this.artifacts.size >= REMEMBERED_MAX) this.artifacts.clear();
+    this.artifacts.set(artifact, found);
+    return found;
   }
 
   private async readBlueprints(options: CallOptions): Promise<readonly ResolvedBlueprint[]> {
