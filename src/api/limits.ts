@@ -35,15 +35,6 @@ export const CALL_TIMEOUT_MS = 15 * SECOND_MS;
 /** Longest deadline a caller may ask for. */
 export const TIMEOUT_MS_MAX = HOUR_MS;
 
-/** Jobs in one answer of a listing. */
-export const JOBS_MAX = 1_000;
-/** Events of a job in one answer. */
-export const JOB_EVENTS_MAX = 1_000;
-/** Longest wait for the result of a job in one request; who wants to wait longer asks again. */
-export const RESULT_WAIT_MS_MAX = 60 * SECOND_MS;
-/** Attributes of one job: how many, and how long a value may be. Listings look at them. */
-export const ATTRIBUTES_MAX = 16;
-export const ATTRIBUTE_LENGTH_MAX = 256;
 /** Characters of an idempotency key of a job or a signal. */
 export const JOB_KEY_LENGTH_MAX = 256;
 /** Characters of the reason why a person gives a call of a tool up. */

@@ -113,12 +113,17 @@ export class JobClaimer {
     while (!signal.aborted) {
       const nowMs = this.clock.nowMs();
       this.forgetGone();
-      for (const { ref } of this.candidates()) {
-        if (!this.isOpen || this.underWay >= CLAIMS_MAX || this.ports.runner.room === 0) break;
+      for (const { ref } of this.mayClaim ? this.candidates() : []) {
+        if (!this.mayClaim) break;
         if (this.dueMs(ref.job, nowMs) <= nowMs) this.beginClaim(ref, cluster);
       }
       await this.wake.wait(signal, this.waitMs(nowMs));
     }
+  }
+
+  /** Asked before the queue is put in order: it may be long. */
+  private get mayClaim(): boolean {
+    return this.isOpen && this.underWay < CLAIMS_MAX && this.ports.runner.room > 0;
   }
 
   /** Higher priority first, then who waits longer. */

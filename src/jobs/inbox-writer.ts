@@ -13,6 +13,7 @@ import type { Kv } from "../kvstore/kv.ts";
 import { INBOX_UNREAD_MAX } from "./core/flow/inbox-entry.ts";
 import { decideInbox, type Arrival, type InboxView } from "./core/life/decide-inbox.ts";
 import { inboxViewOf, readInboxView } from "./inbox-view.ts";
+import { unknownJob } from "./job-store.ts";
 
 export interface InboxWriterPorts {
   readonly kv: Pick<Kv, "get" | "transact">;
@@ -158,7 +159,7 @@ function arrivalOf({ arrival }: Waiting): Arrival {
 function refusalOf(
   { job }: JobRef, decision: Extract<ReturnType<typeof decideInbox>, { readonly kind: "refused" }> | undefined,
 ): AetherError {
-  if (decision === undefined) return new AetherError("E_NOT_FOUND", `there is no job ${job}`);
+  if (decision === undefined) return unknownJob(job);
   const { code, reason, details = {} } = decision;
   return new AetherError(code, `job ${job}: ${reason}`, { details });
 }

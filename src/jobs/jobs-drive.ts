@@ -13,6 +13,7 @@ import { refOf, type EffectId } from "./core/ids.ts";
 import { rowKey, toolKey } from "./core/life/job-keys.ts";
 import type { Resolution } from "./core/log/event.ts";
 import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
+import { unknownJob } from "./job-store.ts";
 import type { InboxWriter } from "./inbox-writer.ts";
 import type { Caller, Jobs } from "./ports.ts";
 
@@ -68,7 +69,7 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "resolve"> {
     const { kv } = this.ports;
     const ref = refOf(job);
     const [jobRow, tool] = await Promise.all([rowKey(ref), toolKey(ref, effect)].map((key) => kv.get(key, options)));
-    if (jobRow?.entry === undefined) throw new AetherError("E_NOT_FOUND", `there is no job ${job}`);
+    if (jobRow?.entry === undefined) throw unknownJob(job);
     if (tool?.entry === undefined) {
       throw new AetherError("E_NOT_FOUND", `job ${job} has no call with the effect id ${effect}; its tools list them`);
     }

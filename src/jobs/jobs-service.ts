@@ -20,6 +20,7 @@ import {
 import { parseToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobWatch } from "./job-watch.ts";
+import { JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "./limits.ts";
 import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "./ports.ts";
 
 export interface JobsServicePorts {
@@ -27,11 +28,7 @@ export interface JobsServicePorts {
   readonly watch: Pick<JobWatch, "listen">;
 }
 
-export const JOBS_PAGE_MAX = 1_000;
 const JOBS_PAGE_DEFAULT = 100;
-/** Jobs that one request looks at for those that its filter wants; then it says where to go on. */
-export const JOBS_SCANNED_MAX = 10_000;
-const RESULT_WAIT_MS_MAX = 60_000;
 
 export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "result"> {
   private readonly clock: Env["clock"];

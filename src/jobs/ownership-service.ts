@@ -99,11 +99,6 @@ export class OwnershipService {
     this.wake.notify();
   }
 
-  /** On this node's monotonic clock: until then it may act for its jobs. */
-  validUntilMs(): number {
-    return this.core.validUntilMs();
-  }
-
   get isValid(): boolean {
     return this.env.clock.nowMs() < this.core.validUntilMs();
   }

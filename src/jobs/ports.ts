@@ -1,6 +1,6 @@
 // Ports only: no code here. What the parts of the job runtime see of each other, so that each is tested apart.
 import type { CallOptions } from "../env/env.ts";
-import type { Digest, JobId, NodeId } from "../base/ids.ts";
+import type { Digest, JobId } from "../base/ids.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
@@ -78,14 +78,6 @@ export interface AgentWorker {
 export interface AgentWorkers {
   /** @throws AetherError E_NOT_FOUND when the artifact is not there, E_HANDLER when the code does not load */
   open(pin: Digest, options?: CallOptions): Promise<AgentWorker>;
-}
-
-/** Whether this node may still act for the jobs that it owns. */
-export interface OwnershipView {
-  /** On this node's monotonic clock: until then no other node claims its jobs. */
-  validUntilMs(): number;
-  /** Whether the jobs of a node may be claimed, as far as this node can tell. */
-  mayClaim(node: NodeId): boolean;
 }
 
 /** Who asks: from credentials, never from what was sent. */

@@ -3,7 +3,6 @@
 import { sha256 } from "../base/digest.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Digest, JobId } from "../base/ids.ts";
-import { KiB } from "../base/units.ts";
 import type { NodeLife } from "../cluster/core/rows.ts";
 import { storable } from "../cluster/core/plain-value.ts";
 import type { CallOptions, Env } from "../env/env.ts";
@@ -16,6 +15,7 @@ import { decideStart, judgeStart, type Start, type StartVerdict } from "./core/l
 import { digestOfPlain } from "./core/plain-digest.ts";
 import { parseJobRow } from "./core/rows.ts";
 import type { JobsConfig } from "./config.ts";
+import { JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_INPUT_BYTES_MAX } from "./limits.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobsMetrics } from "./metrics.ts";
 import type { Caller, LoadedJob, StartedJob, StartJob } from "./ports.ts";
@@ -39,10 +39,6 @@ export interface StartJobsPorts {
   readonly metrics: Pick<JobsMetrics, "started">;
 }
 
-export const JOB_INPUT_BYTES_MAX = 256 * KiB;
-export const JOB_ATTRIBUTES_MAX = 16;
-/** Of names and values of attributes. */
-export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;
 /** Of one start whose outcome is not known; then its caller is told so. */
 const PROPOSALS_MAX = 3;
 /** Pins that were collected just before the job began. */

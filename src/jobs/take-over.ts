@@ -12,11 +12,12 @@ import { storable } from "../cluster/core/plain-value.ts";
 import type { MembershipService } from "../cluster/membership/membership-service.ts";
 import type { Env } from "../env/env.ts";
 import { unchanged } from "../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { HAND_BACK_JOBS_MAX, handBackTxn, type OwnedJob } from "./core/life/hand-back.ts";
+import { rowKey } from "./core/life/job-keys.ts";
 import { parseJobRow, type BeatRow } from "./core/rows.ts";
 import type { OwnershipService, SeenBeat } from "./ownership-service.ts";
 
@@ -155,7 +156,7 @@ export class TakeOver {
       const key = parseKey(text);
       if (key.kind !== "job-owned" || (node === this.self.node && this.ports.holds(key.job))) continue;
       const ref = { partition: key.partition, job: key.job };
-      const { entry } = await this.ports.kv.get(formatKey({ kind: "job", ...ref }), { signal, consistency: "local" });
+      const { entry } = await this.ports.kv.get(rowKey(ref), { signal, consistency: "local" });
       const row = entry === undefined ? undefined : readUndamaged(() => parseJobRow(entry.value));
       if (entry !== undefined && row?.owner?.node === node) jobs.push({ ref, row, rowRevision: entry.modRevision });
     }

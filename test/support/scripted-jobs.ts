@@ -1,6 +1,6 @@
 // Owns: jobs without nodes that run them: what is asked is answered from memory, and what was told is kept. For tests
 // of the doors; the test says how a job goes on.
-import { RESULT_WAIT_MS_MAX } from "../../src/api/limits.ts";
+import { RESULT_WAIT_MS_MAX } from "../../src/jobs/limits.ts";
 import { sha256 } from "../../src/base/digest.ts";
 import { AetherError } from "../../src/base/errors.ts";
 import { parseJobId, parseNodeId, type JobId } from "../../src/base/ids.ts";

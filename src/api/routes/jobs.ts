@@ -4,16 +4,16 @@ import { AetherError } from "../../base/errors.ts";
 import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
 import { JOB_STATUSES } from "../../jobs/core/rows.ts";
 import type { Resolution } from "../../jobs/core/log/event.ts";
+import {
+  JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOBS_PAGE_MAX, RESULT_WAIT_MS_MAX,
+} from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, StartJob } from "../../jobs/ports.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
 import { eventJson, listedJson, shownJson } from "../job-json.ts";
 import { jsonResponse } from "../json.ts";
-import {
-  ATTRIBUTE_LENGTH_MAX, ATTRIBUTES_MAX, JOB_EVENTS_MAX, JOB_KEY_LENGTH_MAX, JOBS_MAX, REASON_LENGTH_MAX,
-  RESULT_WAIT_MS_MAX,
-} from "../limits.ts";
+import { JOB_KEY_LENGTH_MAX, REASON_LENGTH_MAX } from "../limits.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
 
@@ -23,9 +23,9 @@ const EVENTS_DEFAULT = 500;
 const attributeName = z.string().regex(/^[A-Za-z][A-Za-z0-9._-]{0,63}$/, {
   error: 'the name of an attribute starts with a letter and has at most 64 of letters, digits, ".", "_" and "-"',
 });
-const attributeValue = z.string().max(ATTRIBUTE_LENGTH_MAX);
+const attributeValue = z.string().max(JOB_ATTRIBUTE_CHARACTERS_MAX);
 const attributes = z.record(attributeName, attributeValue)
-  .refine((all) => Object.keys(all).length <= ATTRIBUTES_MAX, `at most ${ATTRIBUTES_MAX} attributes`);
+  .refine((all) => Object.keys(all).length <= JOB_ATTRIBUTES_MAX, `at most ${JOB_ATTRIBUTES_MAX} attributes`);
 
 const startSchema = z.strictObject({
   agent: nameSchema,
@@ -37,12 +37,12 @@ const listQuery = z.strictObject({
   agent: nameSchema.exactOptional(),
   status: z.enum(JOB_STATUSES).exactOptional(),
   attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
-  limit: z.coerce.number().int().min(1).max(JOBS_MAX).default(LIST_DEFAULT),
+  limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
   after: z.string().exactOptional().describe("Only jobs after this one"),
 });
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).default(0).describe("Only events after this number"),
-  limit: z.coerce.number().int().min(1).max(JOB_EVENTS_MAX).default(EVENTS_DEFAULT),
+  limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(EVENTS_DEFAULT),
 });
 const resultQuery = z.strictObject({ waitMs: z.coerce.number().int().min(0).max(RESULT_WAIT_MS_MAX).default(0) });
 const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [

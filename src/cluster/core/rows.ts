@@ -2,9 +2,9 @@
 // their parsing.
 // Does not own: the rows of instances (slices/core/instance-row.ts) and who may write what (the services).
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
+import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
-import { parseDigest, parseNodeId, parseNodeUid, type Digest, type NodeId, type NodeUid } from "../../base/ids.ts";
+import { parseNodeId, parseNodeUid, type Digest, type NodeId, type NodeUid } from "../../base/ids.ts";
 
 const nodeIdSchema = z.string().transform((text): NodeId => parseNodeId(text));
 const nodeUidSchema = z.string().transform((text): NodeUid => parseNodeUid(text));
@@ -94,8 +94,6 @@ export interface EndpointRow {
   readonly specDigest?: Digest;
 }
 
-const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
-
 const endpointRowSchema = z.object({
   effect: z.enum(["read", "idempotent", "write"]),
   timeoutMs: z.number().min(1),
@@ -105,31 +103,25 @@ const endpointRowSchema = z.object({
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseNodeStateRow(value: unknown): NodeStateRow {
-  return parseStored(nodeStateRowSchema, value, "a node's state");
+  return parseStored(nodeStateRowSchema, value, "the row of a node's state");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseNodeIntentRow(value: unknown): NodeIntentRow {
-  return parseStored(nodeIntentRowSchema, value, "what is wanted of a node");
+  return parseStored(nodeIntentRowSchema, value, "the row of what is wanted of a node");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseLeaderRow(value: unknown): LeaderRow {
-  return parseStored(leaderRowSchema, value, "the leader");
+  return parseStored(leaderRowSchema, value, "the row of the leader");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseLeaderBeatRow(value: unknown): LeaderBeatRow {
-  return parseStored(leaderBeatRowSchema, value, "the leader's beat");
+  return parseStored(leaderBeatRowSchema, value, "the row of the leader's beat");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseEndpointRow(value: unknown): EndpointRow {
-  return parseStored(endpointRowSchema, value, "an endpoint");
-}
-
-function parseStored<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `the row of ${what} does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(endpointRowSchema, value, "the row of an endpoint");
 }

@@ -9,7 +9,8 @@ import { decode, encode } from "../../base/codec.ts";
 import { sha256 } from "../../base/digest.ts";
 import { unreachable } from "../../base/assert.ts";
 import { AetherError, type ErrorBody } from "../../base/errors.ts";
-import { parseDigest, parseNodeId, parseNodeUid, type Digest } from "../../base/ids.ts";
+import { parseNodeId, parseNodeUid, type Digest } from "../../base/ids.ts";
+import { digestSchema } from "../../base/stored-row.ts";
 import { KiB } from "../../base/units.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import { toCanonical } from "../../slices/core/canonical.ts";
@@ -147,7 +148,6 @@ const claimantSchema = z.object({
   incarnation: z.int().min(0),
   claim: z.int().min(0),
 });
-const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest);
 const recordSchema = z.discriminatedUnion("state", [
   z.object({ state: z.literal("claimed"), by: claimantSchema, input: digestSchema }),
   z.object({ state: z.literal("open"), by: claimantSchema }),

@@ -7,7 +7,8 @@
 import { z } from "zod";
 import { decode, encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
-import { parseDigest, parseJobId, type ArtifactId, type Digest, type JobId } from "../../base/ids.ts";
+import { parseJobId, type ArtifactId, type Digest, type JobId } from "../../base/ids.ts";
+import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
 import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../slices/core/instance-spec.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
@@ -172,15 +173,15 @@ export interface PinRow {
 
 const PAGE_FORMAT = 1;
 const HEAD_FORMAT = 1;
-const WAKES_MAX = 16;
+/** What a job may wait for at once. */
+export const WAKES_MAX = 16;
 const LINK_BYTES = 32;
 
-const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
 const uidSchema = z.string().transform((text): JobUid => parseUid(text) as JobUid);
 const jobIdSchema = z.string().transform((text): JobId => parseJobId(text));
-const callNameSchema = z.string().transform((text): CallName => text as CallName);
+export const callNameSchema = z.string().transform((text): CallName => text as CallName);
 const count = z.int().min(0);
-const errorSchema = z.object({
+export const jobErrorSchema: z.ZodType<JobError> = z.object({
   name: z.string(),
   message: z.string(),
   code: z.string().exactOptional(),
@@ -222,7 +223,7 @@ const specSchema: z.ZodType<JobSpec> = z.object({
 
 const resultSchema: z.ZodType<JobResult> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("completed"), output: z.unknown() }),
-  z.object({ kind: z.literal("failed"), error: errorSchema }),
+  z.object({ kind: z.literal("failed"), error: jobErrorSchema }),
   z.object({ kind: z.literal("cancelled") }),
 ]);
 
@@ -337,12 +338,6 @@ export function parseStartRow(value: unknown): StartRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parsePinRow(value: unknown): PinRow {
   return parseStored(pinSchema, value, "what jobs are pinned to");
-}
-
-function parseStored<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw damaged(what, z.prettifyError(parsed.error));
 }
 
 function damaged(what: string, reason: string): AetherError {

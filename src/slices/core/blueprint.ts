@@ -1,9 +1,9 @@
 // Owns: a blueprint as it is stored, every range resolved to an exact artifact, and the instances it asks for.
 // Does not own: what people write (sdk/blueprint.ts), the resolving (resolve-dependencies.ts), the rows' writing.
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
 import { present } from "../../base/assert.ts";
 import type { ArtifactId } from "../../base/ids.ts";
+import { parseStored } from "../../base/stored-row.ts";
 import {
   concurrencySchema, heapBytesSchema, INSTANCES_MAX, labelsSchema, variablesSchema,
 } from "../../sdk/blueprint.ts";
@@ -85,17 +85,17 @@ const currentBlueprintSchema = z.object({ revision: z.int().min(1) });
 
 /** Parses the value of `blueprints/{name}/{revision}`. @throws AetherError E_DATA_CORRUPT */
 export function parseResolvedBlueprint(value: unknown): ResolvedBlueprint {
-  return parseStored(resolvedBlueprintSchema, value);
+  return parseStored(resolvedBlueprintSchema, value, "a stored blueprint");
 }
 
 /** Parses the value of `blueprints/{name}/current`. @throws AetherError E_DATA_CORRUPT */
 export function parseCurrentBlueprint(value: unknown): CurrentBlueprint {
-  return parseStored(currentBlueprintSchema, value);
+  return parseStored(currentBlueprintSchema, value, "a stored blueprint");
 }
 
 /** Parses the value of `slice-owners/{slice}`: the blueprint that has the slice. @throws AetherError E_DATA_CORRUPT */
 export function parseSliceOwner(value: unknown): SliceOwner {
-  return parseStored(sliceOwnerSchema, value, "owner of a slice");
+  return parseStored(sliceOwnerSchema, value, "a stored owner of a slice");
 }
 
 /** Each artifact that the slices are, or are resolved to use, once. */
@@ -119,10 +119,4 @@ export function instanceSpecOf(blueprint: ResolvedBlueprint, slice: string, inde
     concurrency: resolved.concurrency,
     variables: resolved.variables,
   };
-}
-
-function parseStored<T>(schema: z.ZodType<T>, value: unknown, what = "blueprint"): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a stored ${what} does not parse: ${z.prettifyError(parsed.error)}`);
 }

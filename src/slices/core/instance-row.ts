@@ -2,8 +2,8 @@
 // What it runs is not repeated in it: that stands in the revision of the blueprint that it names, which is kept for as
 // long. The leader writes the commands (LOAD, ACTIVATE, DEACTIVATE, UNLOAD), the node everything else.
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
-import { parseDigest, type Digest } from "../../base/ids.ts";
+import type { Digest } from "../../base/ids.ts";
+import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { nameSchema } from "../../sdk/name.ts";
 
 export const INSTANCE_STATES = [
@@ -42,8 +42,6 @@ export interface InstanceRow {
   readonly error?: InstanceFailure;
 }
 
-const digestSchema = z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text));
-
 export const instanceRowSchema = z.object({
   state: z.enum(INSTANCE_STATES),
   slice: nameSchema,
@@ -63,7 +61,5 @@ export const instanceRowSchema = z.object({
 
 /** Parses a stored row. @throws AetherError E_DATA_CORRUPT naming the place that is wrong. */
 export function parseInstanceRow(value: unknown): InstanceRow {
-  const parsed = instanceRowSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a row of an instance does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(instanceRowSchema, value, "a row of an instance");
 }

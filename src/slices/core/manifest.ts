@@ -3,8 +3,8 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
-import { parseDigest } from "../../base/ids.ts";
 import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
+import { digestSchema } from "../../base/stored-row.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { scheduleSchema } from "../../sdk/schedule.ts";
@@ -113,7 +113,7 @@ const manifestSchema = z.object({
   })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),
-  digest: z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest),
+  digest: digestSchema,
   bundleBytes: z.int().min(1),
 });
 

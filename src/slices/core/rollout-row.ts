@@ -4,8 +4,8 @@
 // (cluster/deployment/core/reconcile.ts).
 // A version is what instances are made from (`specDigestOf`): another config is another version of the same artifact.
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
-import { parseDigest, type ArtifactId, type Digest } from "../../base/ids.ts";
+import type { ArtifactId, Digest } from "../../base/ids.ts";
+import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { ROLLOUT_STRATEGIES, type RolloutStrategy } from "../../sdk/rollout.ts";
 import { artifactIdSchema } from "./instance-spec.ts";
 
@@ -56,7 +56,7 @@ export const ALL_CALLS = 10_000;
 
 const versionSchema = z.object({
   artifact: artifactIdSchema,
-  specDigest: z.string().regex(/^[0-9a-f]{64}$/).transform((text): Digest => parseDigest(text)),
+  specDigest: digestSchema,
   revision: z.int().min(1),
 });
 
@@ -74,9 +74,7 @@ const rolloutRowSchema = z.object({
 
 /** Parses a stored row. @throws AetherError E_DATA_CORRUPT naming the place that is wrong. */
 export function parseRolloutRow(value: unknown): RolloutRow {
-  const parsed = rolloutRowSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a row of a rollout does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(rolloutRowSchema, value, "a row of a rollout");
 }
 
 /** Whether instances are still to come or to go because of it. */

@@ -1,7 +1,7 @@
 // Owns: the HTTP routes of a resolved slice, the value of `routes/…`, and which texts of a request become numbers.
 // Does not own: what a route looks like (sdk/route.ts), who takes one (route-rows.ts), matching requests (cluster).
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
+import { parseStored } from "../../base/stored-row.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { parseRoute } from "../../sdk/route.ts";
 import type { JsonSchema, Manifest } from "./manifest.ts";
@@ -33,9 +33,7 @@ const routeRowSchema = resolvedRouteSchema.extend({ blueprint: nameSchema, slice
 
 /** Parses the value of `routes/…`. @throws AetherError E_DATA_CORRUPT */
 export function parseRouteRow(value: unknown): RouteRow {
-  const parsed = routeRowSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a stored route does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(routeRowSchema, value, "a stored route");
 }
 
 /** The routes of a manifest in one order; a manifest without routes has none. */

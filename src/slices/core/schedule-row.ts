@@ -1,7 +1,7 @@
 // Owns: the schedules of a resolved slice, and the value of `schedules/{slice}/{name}`: how far one of them has come.
 // Does not own: when they are due, and writing the row (cluster/schedules).
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
+import { parseStored } from "../../base/stored-row.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { scheduleSchema } from "../../sdk/schedule.ts";
 import type { Manifest, ManifestSchedule } from "./manifest.ts";
@@ -33,9 +33,7 @@ const scheduleRowSchema = scheduleSchema.extend({
 
 /** Parses the value of `schedules/…`. @throws AetherError E_DATA_CORRUPT */
 export function parseScheduleRow(value: unknown): ScheduleRow {
-  const parsed = scheduleRowSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a stored schedule does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(scheduleRowSchema, value, "a stored schedule");
 }
 
 /** The schedules of a manifest in one order. */

@@ -1,7 +1,7 @@
 // Owns: the rows of topics as they are stored: groups, messages that wait, messages that were given up.
 // Does not own: who writes them (topic-groups.ts, and cluster/topics).
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
+import { parseStored } from "../../base/stored-row.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { Manifest } from "./manifest.ts";
 
@@ -33,6 +33,8 @@ export interface DeadMessageRow extends TopicMessageRow {
   readonly error: { readonly code: string; readonly message: string };
 }
 
+const WHAT = "a stored row of a topic";
+
 export const resolvedTopicSchema = z.object({ topic: nameSchema, method: nameSchema });
 const groupSchema = z.object({ blueprint: nameSchema, method: nameSchema });
 const messageSchema = z.object({
@@ -43,12 +45,12 @@ const deadSchema = messageSchema.extend({ error: z.object({ code: z.string(), me
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseTopicGroupRow(value: unknown): TopicGroupRow {
-  return parse(groupSchema, value);
+  return parseStored(groupSchema, value, WHAT);
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseTopicMessageRow(value: unknown): TopicMessageRow {
-  return parse(messageSchema, value);
+  return parseStored(messageSchema, value, WHAT);
 }
 
 /** Undefined for a row that is damaged. */
@@ -59,10 +61,4 @@ export function parseDeadMessageRow(value: unknown): DeadMessageRow | undefined 
 /** The topics of a manifest in one order; a manifest without topics has none. */
 export function resolveTopics({ on = {} }: Pick<Manifest, "on">): readonly ResolvedTopic[] {
   return Object.entries(on).sort(([a], [b]) => (a < b ? -1 : 1)).map(([topic, method]) => ({ topic, method }));
-}
-
-function parse<T>(schema: z.ZodType<T>, value: unknown): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a stored row of a topic does not parse: ${z.prettifyError(parsed.error)}`);
 }

@@ -56,10 +56,13 @@ function aether(args: readonly string[], options: RunOptions = {}): Promise<Ende
     });
     let out = "";
     let err = "";
+    // One Ctrl-C: a second one ends a process that is still clearing up.
+    let isStopped = false;
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       out += text;
       options.onOutput?.(out);
-      if (options.stopWhen !== undefined && out.includes(options.stopWhen)) child.kill("SIGINT");
+      if (isStopped || options.stopWhen === undefined || !out.includes(options.stopWhen)) return;
+      isStopped = child.kill("SIGINT");
     });
     child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
     child.on("error", reject);

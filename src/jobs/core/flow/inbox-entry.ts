@@ -2,11 +2,11 @@
 // outside is an entry; only the job's owner makes events of them.
 import { z } from "zod";
 import { unreachable } from "../../../base/assert.ts";
-import { AetherError } from "../../../base/errors.ts";
-import { parseDigest, type Digest } from "../../../base/ids.ts";
+import type { Digest } from "../../../base/ids.ts";
+import { digestSchema, parseStored } from "../../../base/stored-row.ts";
 import type { CallName } from "../ids.ts";
 import type { Resolution } from "../log/event.ts";
-import type { JobError } from "../rows.ts";
+import { callNameSchema, jobErrorSchema, type JobError } from "../rows.ts";
 
 /** The value of `job-inbox/…/{n}`. */
 export type InboxEntry =
@@ -46,13 +46,8 @@ export function wakeOf(entry: InboxEntry): string | undefined {
   }
 }
 
-const call = z.string().transform((text): CallName => text as CallName);
-const error = z.object({
-  name: z.string(),
-  message: z.string(),
-  code: z.string().exactOptional(),
-  details: z.record(z.string(), z.unknown()).exactOptional(),
-});
+const call = callNameSchema;
+const error = jobErrorSchema;
 const principal = z.string();
 const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("done"), result: z.unknown() }),
@@ -66,7 +61,7 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("decision"), name: z.string(), approved: z.boolean(), data: z.unknown(), principal }),
   z.object({ kind: z.literal("cancel"), principal }),
   z.object({
-    kind: z.literal("resolve"), effect: z.string().transform(parseDigest), resolution: resolutionSchema, principal,
+    kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,
   }),
   z.object({ kind: z.literal("child-completed"), call, output: z.unknown() }),
   z.object({ kind: z.literal("child-failed"), call, error }),
@@ -74,7 +69,5 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseInboxEntry(value: unknown): InboxEntry {
-  const parsed = entrySchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `an entry of a job's inbox does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(entrySchema, value, "an entry of a job's inbox");
 }

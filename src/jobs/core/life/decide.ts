@@ -16,7 +16,9 @@ import type { Decision, JobView, Transition } from "../../ports.ts";
 import type { JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
 import { digestOfPlain } from "../plain-digest.ts";
-import { resultValue, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting } from "../rows.ts";
+import {
+  resultValue, WAKES_MAX, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting,
+} from "../rows.ts";
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
@@ -24,7 +26,6 @@ import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, resultKey, rowKey
 
 /** Claims in a row at which the log stood still. After them the job waits for a person. */
 export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
-export const WAKES_MAX = 16;
 
 const STANDS_STILL: Waiting = {
   reason: "stuck", on: [],

@@ -3,9 +3,9 @@
 import type { NodeId } from "../../../base/ids.ts";
 import { unchanged } from "../../../kvstore/core/guards.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
-import { formatKey } from "../../../kvstore/core/key.ts";
 import type { Compare, Op, Txn } from "../../../kvstore/core/schema.ts";
 import type { JobRow, QueueRow } from "../rows.ts";
+import { ownedKey, queueKey, rowKey } from "./job-keys.ts";
 
 /** Jobs of one transaction: three changes and a guard for each, 128 operations at most. */
 export const HAND_BACK_JOBS_MAX = 30;
@@ -35,12 +35,12 @@ export function handBackTxn(
   const compare: Compare[] = guard === undefined ? [] : [guard];
   const then: Op[] = [];
   for (const { ref, row, rowRevision } of jobs) {
-    const key = formatKey({ kind: "job", ...ref });
+    const key = rowKey(ref);
     compare.push(unchanged(key, rowRevision));
     then.push(
       { kind: "put", key, value: handedBack(row, nowWallMs) },
-      { kind: "put", key: formatKey({ kind: "job-queue", ...ref }), value: queueRowOf(row) },
-      { kind: "delete", key: formatKey({ kind: "job-owned", node: from, ...ref }) },
+      { kind: "put", key: queueKey(ref), value: queueRowOf(row) },
+      { kind: "delete", key: ownedKey(from, ref) },
     );
   }
   return { compare, then, else: [] };

@@ -67,10 +67,6 @@ export class Ownership {
     this.seen.set(node, { modRevision, stillSinceMs: nowMs });
   }
 
-  forget(node: NodeId): void {
-    this.seen.delete(node);
-  }
-
   /** Whether a node's jobs may go to others. `extraMs`: so that not all nodes do it at once. */
   mayTakeFrom(node: NodeId, suspectedForMs: number | undefined, nowMs: number, extraMs: number): boolean {
     const beat = this.seen.get(node);

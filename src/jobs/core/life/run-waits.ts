@@ -4,13 +4,11 @@ import type { CallName, EffectId } from "../ids.ts";
 import { SECOND_MS } from "../../../base/units.ts";
 import type { InboxEntry } from "../flow/inbox-entry.ts";
 import type { Resolution, Resolver } from "../log/event.ts";
-import type { Waiting } from "../rows.ts";
+import { WAKES_MAX, type Waiting } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
 
 /** Waits up to this long keep the job's owner: leaving it and coming back costs two transactions and a replay. */
 export const OWNED_WAIT_MS_MAX = 5 * SECOND_MS;
-/** What a job may wait for without an owner; more of it keeps the owner. */
-const WAKES_MAX = 16;
 
 /** What stands behind an offer to the worker: what becomes of it when it is taken. */
 export interface Offered {
@@ -156,6 +154,7 @@ export class RunWaits {
     const timers = [...this.waits].flatMap(([call, { dueMs }]) =>
       dueMs === undefined ? [] : [{ dueMs, name: call, call }]);
     const on = [...new Set([...this.waits].flatMap(wakesOf))];
+    // More of it keeps the owner.
     if (on.length > WAKES_MAX) return undefined;
     const isSignal = [...this.waits.values()].some(({ kind }) => kind === "signal");
     const reason = calls.forPeople.size > 0 ? "unknown" : isSignal ? "signal" : "timer";

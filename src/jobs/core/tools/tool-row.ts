@@ -1,9 +1,10 @@
 // Owns: the rows of the ledger: what is known of each call of a tool. Does not own: what may follow what (ledger.ts).
 import { z } from "zod";
-import { AetherError } from "../../../base/errors.ts";
-import { parseDigest, type Digest } from "../../../base/ids.ts";
+import type { Digest } from "../../../base/ids.ts";
+import { digestSchema, parseStored } from "../../../base/stored-row.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { ToolEffect } from "../log/event.ts";
+import { callNameSchema } from "../rows.ts";
 
 export const TOOL_STATES = ["granted", "succeeded", "failed", "unknown"] as const;
 
@@ -37,14 +38,14 @@ export interface ToolRow {
 
 const schema: z.ZodType<ToolRow> = z.object({
   state: z.enum(TOOL_STATES),
-  effectId: z.string().transform(parseDigest),
-  call: z.string().transform((text): CallName => text as CallName),
+  effectId: digestSchema,
+  call: callNameSchema,
   tool: z.string(),
   effect: z.enum(["read", "idempotent", "once"]),
   canReconcile: z.boolean(),
   epoch: z.int().min(1),
   attempt: z.int().min(1),
-  inputDigest: z.string().transform(parseDigest),
+  inputDigest: digestSchema,
   timeoutMs: z.number(),
   seq: z.int().min(1),
   externalId: z.string().exactOptional(),
@@ -53,7 +54,5 @@ const schema: z.ZodType<ToolRow> = z.object({
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseToolRow(value: unknown): ToolRow {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new AetherError("E_DATA_CORRUPT", `a row of a job's tools does not parse: ${z.prettifyError(parsed.error)}`);
+  return parseStored(schema, value, "a row of a job's tools");
 }

@@ -1,7 +1,7 @@
 // Owns: what a node accepts of the code of an agent. What arrives is plain and of bounded size already (worker-content
 // of slices); here it gets its form, so that nothing of another one reaches the log.
 import { z } from "zod";
-import { parseDigest } from "../../../base/ids.ts";
+import { digestSchema } from "../../../base/stored-row.ts";
 import type { CallName } from "../ids.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
 import type { AgentOp, FromAgent } from "./messages.ts";
@@ -10,7 +10,6 @@ const TEXT_LENGTH_MAX = 4_096;
 
 const text = z.string().max(TEXT_LENGTH_MAX);
 const call = z.string().min(1).max(CALL_NAME_LENGTH_MAX).transform((name): CallName => name as CallName);
-const digest = z.string().regex(/^[0-9a-f]{64}$/).transform(parseDigest);
 const count = z.int().min(0);
 /** A step may answer nothing, and a field without value does not travel. */
 const value = z.unknown().default(undefined);
@@ -50,10 +49,10 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     effect: z.enum(["read", "idempotent", "once"]),
     canReconcile: z.boolean(),
     input: value,
-    inputDigest: digest,
+    inputDigest: digestSchema,
     timeoutMs: z.number().min(1),
   }),
-  z.object({ kind: z.literal("outcome"), call, effectId: digest, outcome }),
+  z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),
   z.object({ kind: z.literal("completed"), output: value }),
   z.object({ kind: z.literal("failed"), error }),
@@ -70,8 +69,8 @@ const answer = z.discriminatedUnion("kind", [
 const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("op"), run, n: count, op }),
   z.object({ kind: z.literal("idle"), run, after: count }),
-  z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digest }),
-  z.object({ kind: z.literal("reconciled"), run, call, effectId: digest, answer }),
+  z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digestSchema }),
+  z.object({ kind: z.literal("reconciled"), run, call, effectId: digestSchema, answer }),
   z.object({ kind: z.literal("diverged"), run, error }),
   z.object({ kind: z.literal("emit"), run, data: value }),
 ]);

@@ -1,0 +1,13 @@
+// Owns: the limits of jobs as their doors and services keep them.
+import { KiB, SECOND_MS } from "../base/units.ts";
+
+export const JOB_INPUT_BYTES_MAX = 256 * KiB;
+/** Attributes of one job: how many, and the characters of a name or value. Listings look at them. */
+export const JOB_ATTRIBUTES_MAX = 16;
+export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;
+/** Jobs, or events of a job, in one answer. */
+export const JOBS_PAGE_MAX = 1_000;
+/** Jobs that one request looks at for those that its filter wants; then it says where to go on. */
+export const JOBS_SCANNED_MAX = 10_000;
+/** Longest wait for the result of a job in one request; who wants to wait longer asks again. */
+export const RESULT_WAIT_MS_MAX = 60 * SECOND_MS;
