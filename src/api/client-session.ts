@@ -25,6 +25,7 @@ import {
   type ClientHello, type ClientMessage, type NodeHello, type NodeMessage,
 } from "./protocol.ts";
 import { ReadGate } from "./read-gate.ts";
+import type { SessionRequests } from "./session-requests.ts";
 import {
   changeFields, grantFields, membersFields, pageFields, readFields, txnResultFields, type Members,
 } from "./results.ts";
@@ -40,6 +41,7 @@ export interface SessionPorts {
     cluster(): { readonly nodes: readonly Pick<ClusterNodeView, "status" | "address">[] };
   };
   readonly clock: Clock;
+  readonly requests: SessionRequests;
   /** Shared by all sessions of the node. */
   readonly turns: ClientTurns;
   readonly log: Log;
@@ -205,6 +207,7 @@ export class ClientSession implements ClientWork {
       case "txn":
       case "watch":
       case "call":
+      case "api":
       case "grant":
       case "renew":
       case "revoke":
@@ -266,6 +269,9 @@ export class ClientSession implements ClientWork {
         return;
       case "call":
         this.beginCall(message);
+        return;
+      case "api":
+        this.beginApi(message);
         return;
       case "grant": {
         const { ttlMs, requests } = message;
@@ -342,6 +348,15 @@ export class ClientSession implements ClientWork {
       return [reply.output, reply.attempts, reply.isReplayed ?? false];
     });
     this.settle(id, answered.finally(() => this.calls.delete(id)), (fields) => fields);
+  }
+
+  private beginApi(message: Sent<"api">): void {
+    const { id, timeoutMs } = message;
+    const cancelled = new AbortController();
+    this.calls.set(id, cancelled);
+    const request = { ...message, timeoutMs: boundedTimeout(timeoutMs) };
+    const answered = this.ports.requests.answer(request, cancelled.signal);
+    this.settle(id, answered.finally(() => this.calls.delete(id)), ({ status, body }) => [status, body]);
   }
 
   /** Answers `id` with what the promise becomes; `onSettled` hears when the answer is on its way. */

@@ -10,12 +10,14 @@ import type { Consistency } from "../kvstore/kv.ts";
 import { boolean, bytes, count, list, malformed, text } from "./core/message-fields.ts";
 
 /**
- * What this build's nodes speak. Version 2 added `members`, leases, sessions and reading the past, version 3 `leaving`;
- * each has all of those before it.
+ * What this build's nodes speak. Version 2 added `members`, leases, sessions and reading the past, version 3 `leaving`,
+ * version 4 `api`; each has all of those before it.
  */
-export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 3 };
+export const NODE_VERSIONS: ClientHello = { versionMin: 1, versionMax: 4 };
 /** What this build's clients speak: they rely on what version 2 added. */
-export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 3 };
+export const CLIENT_VERSIONS: ClientHello = { versionMin: 2, versionMax: 4 };
+/** From this version on nodes answer `api`. */
+export const API_SINCE = 4;
 /** Requests count from 1: this id is of messages that answer none. */
 export const NO_REQUEST = 0;
 export const SESSION_PATH = "/v1/ws";
@@ -71,7 +73,22 @@ export type ClientMessage =
       readonly idempotencyKey: string | undefined;
       readonly traceparent: string | undefined;
     }
-  /** Ends the watch or cancels the call `id`. Not answered. */
+  /**
+   * A request of the HTTP API over this connection, JSON in and out. Answered with `ok` and `[status, body]`, or with
+   * the error that the API's answer is. Since version 4.
+   */
+  | {
+      readonly kind: "api";
+      readonly id: number;
+      readonly timeoutMs: number;
+      readonly method: string;
+      /** From `/v1/` on, with its query. */
+      readonly path: string;
+      /** JSON. */
+      readonly body: string | undefined;
+      readonly idempotencyKey: string | undefined;
+    }
+  /** Ends the watch, or cancels the call or request `id`. Not answered. */
   | { readonly kind: "cancel"; readonly id: number }
   /** Answered with `ok`: shows that the other end lives. */
   | { readonly kind: "ping"; readonly id: number }
@@ -105,7 +122,7 @@ const CLIENT_GREETING = "aether-client";
 const NODE_GREETING = "aether-node";
 const CLIENT_TAGS = {
   get: 1, list: 2, txn: 3, watch: 4, call: 5, cancel: 6, ping: 7, members: 8, progress: 9, grant: 10, renew: 11,
-  revoke: 12,
+  revoke: 12, api: 13,
 } as const;
 const NODE_TAGS = { ok: 1, error: 2, changes: 3, ended: 4, progress: 5, leaving: 6 } as const;
 const CONSISTENCY: readonly Consistency[] = ["linearizable", "local"];
@@ -162,6 +179,10 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
     case "call": {
       const { timeoutMs, slice, method, input, idempotencyKey, traceparent } = message;
       return [tag, id, timeoutMs, slice, method, input, idempotencyKey ?? null, traceparent ?? null];
+    }
+    case "api": {
+      const { timeoutMs, method, path, body, idempotencyKey } = message;
+      return [tag, id, timeoutMs, method, path, body ?? null, idempotencyKey ?? null];
     }
     case "grant":
       return [tag, id, message.timeoutMs, message.ttlMs, message.requests];
@@ -228,6 +249,16 @@ export function parseClientMessage(value: unknown): ClientMessage {
         input: fields[5],
         idempotencyKey: optionalText(fields[6], "call.idempotencyKey"),
         traceparent: optionalText(fields[7], "call.traceparent"),
+      };
+    case CLIENT_TAGS.api:
+      return {
+        kind: "api",
+        id,
+        timeoutMs: count(fields[2], "api.timeoutMs"),
+        method: text(fields[3], "api.method"),
+        path: text(fields[4], "api.path"),
+        body: optionalText(fields[5], "api.body"),
+        idempotencyKey: optionalText(fields[6], "api.idempotencyKey"),
       };
     case CLIENT_TAGS.cancel:
       return { kind: "cancel", id };

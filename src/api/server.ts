@@ -36,6 +36,7 @@ import { quotaRoutes } from "./routes/quota.ts";
 import { sliceRoutes } from "./routes/slices.ts";
 import { topicRoutes } from "./routes/topics.ts";
 import type { ApiEnv, ApiServices } from "./services.ts";
+import { SessionRequests } from "./session-requests.ts";
 import { findSliceRoute } from "./slice-routes.ts";
 import { SocketConnection } from "./socket-adapter.ts";
 
@@ -100,7 +101,6 @@ export class ApiServer implements AsyncCloseable {
   serve(services: ApiServices): void {
     const { clock } = this.env;
     const { log, metrics, turns } = this;
-    this.sessionPorts = { services, clock, turns, log, metrics, node: services.cluster().node };
     const app = createHttpApp(apiRoutes(services, this.closing.signal), {
       clock,
       log,
@@ -108,6 +108,8 @@ export class ApiServer implements AsyncCloseable {
       onBroken: (failure) => services.onBroken(failure),
       elsewhere: (method, path) => findSliceRoute(services, method, path),
     });
+    const requests = new SessionRequests(app.fetch);
+    this.sessionPorts = { services, clock, requests, turns, log, metrics, node: services.cluster().node };
     this.answer = app.fetch;
   }
 

@@ -1,6 +1,8 @@
 // Owns: the client library's entry: one connection to one node of a cluster, and to the next one when that is lost.
 import { AetherError } from "../base/errors.ts";
+import type { Agent } from "../sdk/agent.ts";
 import type { Client as SliceClient, Contract } from "../sdk/contract.ts";
+import { createAgentClient, createJobHandle, type AgentClient, type JobHandle } from "./agent-client.ts";
 import { createClientKv, type ClientKv } from "./client-kv.ts";
 import { createClientClock } from "./clock-adapter.ts";
 import { createClientRandom } from "./random-adapter.ts";
@@ -27,6 +29,10 @@ export interface Client {
   slice<C extends Contract>(contract: C): SliceClient<C>;
   /** Calls a method by name. */
   call(call: SliceCall): Promise<SliceAnswer>;
+  /** Jobs of an agent, typed by it. */
+  agent<A extends Agent>(agent: A): AgentClient<A>;
+  /** A job by its id, of whatever agent. Nothing is asked yet. */
+  job(id: string): JobHandle;
   /** The name of the node that is asked now; undefined while there is no connection. */
   readonly node: string | undefined;
   /** Rejects what is under way and closes the connection. Idempotent. */
@@ -60,6 +66,8 @@ export function connect(options: ConnectOptions): Client {
     kv: createClientKv({ requests, clock, random }),
     slice: (contract) => createSliceClient(requests, contract),
     call: (call) => callSlice(requests, call),
+    agent: (agent) => createAgentClient({ requests, clock }, agent),
+    job: (id) => createJobHandle({ requests, clock }, id),
     get node() {
       return requests.node;
     },

@@ -228,6 +228,10 @@ export class Multiplexer {
       this.waiting.add(request);
       return;
     }
+    if (session.version < (request.spec.versionMin ?? 0)) {
+      this.fail(request, tooOld(request.spec.what, session));
+      return;
+    }
     const nowMs = this.ports.clock.nowMs();
     const lastWord = request.lastWord(nowMs);
     if (lastWord !== undefined) {
@@ -500,6 +504,12 @@ function isSessionEnd({ code, details }: AetherError, ticket: Ticket | undefined
 function fullClient(what: string, unit: string, limit: number): AetherError {
   const message = `${what}: this client has ${limit} ${unit} under way, its limit; wait for some to end`;
   return new AetherError("E_OVERLOADED", message, { details: { limit } });
+}
+
+function tooOld(what: string, { node, url, version }: NodeSession): AetherError {
+  const message = `${what}: node ${node ?? url} speaks version ${version} of the protocol, ` +
+    "which has no such request; update that node";
+  return new AetherError("E_VERSION", message, { outcome: "not-applied" });
 }
 
 function closedClient(): AetherError {

@@ -47,6 +47,7 @@ export class NodeSession {
   private silence: Timer;
   private silentTicks = 0;
   private nodeName: string | undefined;
+  private protocolVersion = 0;
 
   constructor(clock: Clock, connection: Connection, options: NodeSessionOptions, handlers: NodeSessionHandlers) {
     this.clock = clock;
@@ -65,6 +66,11 @@ export class NodeSession {
   /** What the node calls itself, once it has said so. */
   get node(): string | undefined {
     return this.nodeName;
+  }
+
+  /** Of the protocol, once both have said hello. */
+  get version(): number {
+    return this.protocolVersion;
   }
 
   get isOpen(): boolean {
@@ -116,6 +122,7 @@ export class NodeSession {
     const hello = parseNodeHello(decodeFrame(frame));
     if (hello.kind === "refused") throw AetherError.fromBody(hello.error);
     this.nodeName = hello.node;
+    this.protocolVersion = hello.version;
     if (!hello.isReady && this.accept === "ready") {
       throw new AetherError("E_UNAVAILABLE", `node ${hello.node} at ${this.url} is up but not ready`);
     }

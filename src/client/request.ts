@@ -16,6 +16,8 @@ export interface RequestSpec {
   readonly isOwn?: boolean;
   /** A question whose answer does not prove that the node serves. */
   readonly isProbe?: boolean;
+  /** The protocol's version that has it; default: any. */
+  readonly versionMin?: number;
   /** What it holds in memory until it ends, as far as that is much. */
   readonly bytes?: number;
   readonly timeoutMs: number;

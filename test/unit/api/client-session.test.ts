@@ -1,8 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
 import type { ConnectionHandlers } from "../../../src/env/network.ts";
 import { ClientSession } from "../../../src/api/client-session.ts";
 import { ClientTurns } from "../../../src/api/client-turns.ts";
+import { jsonResponse } from "../../../src/api/json.ts";
+import { SessionRequests } from "../../../src/api/session-requests.ts";
 import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
 import { SESSION_READS_MAX, SESSION_REQUESTS_MAX, TURN_REQUESTS_MAX } from "../../../src/api/limits.ts";
 import {
@@ -96,7 +98,8 @@ beforeEach(async () => {
     },
   };
   const shared = { turns: new ClientTurns(clock), metrics: declareApiMetrics(telemetry) };
-  const ports = { services, clock, ...shared, log: telemetry.log, node: "n1" };
+  const requests = new SessionRequests(() => jsonResponse(200, { seen: true }));
+  const ports = { services, clock, ...shared, log: telemetry.log, node: "n1", requests };
   openSession = () => (session = new ClientSession(connection, ports, () => (isOpen = false)));
   openSession();
 });
@@ -130,11 +133,11 @@ describe("the hello", () => {
   test("tells the version, the node and whether it is ready", () => {
     connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 9 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
-    expect(hello).toEqual({ kind: "welcome", version: 3, node: "n1", isReady: true });
+    expect(hello).toEqual({ kind: "welcome", version: 4, node: "n1", isReady: true });
   });
 
   test("a client from the future is refused with what to do", () => {
-    connection.deliver(encode(clientHelloFields({ versionMin: 4, versionMax: 5 })));
+    connection.deliver(encode(clientHelloFields({ versionMin: 5, versionMax: 5 })));
     const hello = parseNodeHello(decodeFrame(connection.frames[0] ?? new Uint8Array()));
     expect(hello).toMatchObject({ kind: "refused", error: { code: "E_VERSION" } });
     expect(isOpen).toBe(false);
@@ -149,6 +152,19 @@ describe("the hello", () => {
   test("who says nothing is not waited for", async () => {
     await clock.advance(10_000);
     expect(isOpen).toBe(false);
+  });
+});
+
+describe("a request of the API", () => {
+  test("is answered with its status and JSON; one that is none is refused", async () => {
+    greet();
+    const request = { kind: "api", timeoutMs: 50, method: "GET", body: undefined, idempotencyKey: undefined } as const;
+    deliver({ ...request, id: 1, path: "/v1/seen" }, { ...request, id: 2, path: "/elsewhere" });
+    let heard: readonly NodeMessage[] = [];
+    await vi.waitFor(async () => expect((heard = [...heard, ...await answers()])).toHaveLength(2));
+    const byId = [...heard].sort((a, b) => a.id - b.id);
+    expect(byId[0]).toEqual({ kind: "ok", id: 1, result: [200, '{"seen":true}'] });
+    expect(byId[1]).toMatchObject({ kind: "error", id: 2, error: { code: "E_INVALID" } });
   });
 });
 
