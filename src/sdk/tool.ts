@@ -39,6 +39,11 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   /** How long one attempt may take. Default 15,000 ms, an hour at most. */
   readonly timeoutMs?: number;
   /**
+   * For tools with `reconcile`: how long after its time limit a call that was lost may still arrive at the other side.
+   * A "not done" that is not final is believed only then. Default 60,000 ms, an hour at most.
+   */
+  readonly settleMs?: number;
+  /**
    * Does it. What a `once` tool throws leaves unknown whether it happened, unless it is `notDone(cause)`; what the
    * others throw is an error that the agent's code sees.
    */
@@ -75,7 +80,7 @@ export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType
 export function defineTool<const N extends string, I extends z.ZodType, O extends z.ZodType>(
   definition: ToolDefinition<N, I, O>,
 ): Tool<N, I, O> {
-  const { name, effect, timeoutMs = TIMEOUT_MS_DEFAULT, reconcile } = definition;
+  const { name, effect, timeoutMs = TIMEOUT_MS_DEFAULT, settleMs, reconcile } = definition;
   const checked = nameSchema.safeParse(name);
   if (!checked.success) {
     const reason = checked.error.issues[0]?.message ?? "";
@@ -83,6 +88,13 @@ export function defineTool<const N extends string, I extends z.ZodType, O extend
   }
   if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX) {
     throw new AetherError("E_INVALID", `the tool "${name}" has timeoutMs ${timeoutMs}; use 1 to ${TIMEOUT_MS_MAX}`);
+  }
+  if (settleMs !== undefined && !(Number.isInteger(settleMs) && settleMs >= 0 && settleMs <= TIMEOUT_MS_MAX)) {
+    throw new AetherError("E_INVALID", `the tool "${name}" has settleMs ${settleMs}; use 0 to ${TIMEOUT_MS_MAX}`);
+  }
+  if (settleMs !== undefined && reconcile === undefined) {
+    throw new AetherError("E_INVALID", `the tool "${name}" has settleMs and no reconcile that it could be for: ` +
+      "leave it out, or add reconcile");
   }
   if (reconcile !== undefined && effect !== "once") {
     throw new AetherError("E_INVALID", `the tool "${name}" has effect "${effect}" and is made again when nobody ` +

@@ -9,6 +9,7 @@ export interface ToolModule {
   readonly name: string;
   readonly effect: ToolEffect;
   readonly timeoutMs: number;
+  readonly settleMs?: number;
   readonly input: SchemaShape;
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
@@ -49,7 +50,7 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (!isObject(tool) || typeof tool["name"] !== "string") {
     throw invalid(`a tool of ${place} has no name`, "make tools with defineTool");
   }
-  const { name, effect, timeoutMs, input, output, execute, reconcile } = tool;
+  const { name, effect, timeoutMs, settleMs, input, output, execute, reconcile } = tool;
   if (!isSchema(input) || !isSchema(output) || !isFunction(execute)) {
     throw invalid(`the tool "${name}" of ${place} lacks a schema or execute`, "make tools with defineTool");
   }
@@ -59,8 +60,11 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (typeof timeoutMs !== "number" || !(timeoutMs >= 1 && timeoutMs <= TIMEOUT_MS_MAX)) {
     throw invalid(`the tool "${name}" of ${place} has an unusable timeoutMs`, `use 1 to ${TIMEOUT_MS_MAX} ms`);
   }
+  if (settleMs !== undefined && !(typeof settleMs === "number" && settleMs >= 0 && settleMs <= TIMEOUT_MS_MAX)) {
+    throw invalid(`the tool "${name}" of ${place} has an unusable settleMs`, `use 0 to ${TIMEOUT_MS_MAX} ms`);
+  }
   return {
-    name, effect, timeoutMs, input, output,
+    name, effect, timeoutMs, input, output, ...(settleMs !== undefined && { settleMs }),
     execute: (value, context) => execute.call(tool, value, context),
     reconcile: isFunction(reconcile) ? (value, context) => reconcile.call(tool, value, context) : undefined,
   };

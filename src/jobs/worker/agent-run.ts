@@ -409,6 +409,7 @@ export class AgentRun {
       input,
       inputDigest,
       timeoutMs: tool.timeoutMs,
+      ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
     });
   }
 

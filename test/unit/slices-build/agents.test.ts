@@ -89,6 +89,10 @@ describe("what cannot be defined", () => {
     ["a tool without time", () => defineTool({ ...tool, effect: "read", timeoutMs: 0 }), /timeoutMs 0; use 1 to/],
     ["a tool that is asked for nothing",
       () => defineTool({ ...tool, effect: "read", reconcile: () => ({ status: "unknown" }) }), /leave out reconcile/],
+    ["a settle time that is none", () => defineTool({
+      ...tool, effect: "once", settleMs: -1, reconcile: () => ({ status: "unknown" }),
+    }), /settleMs -1/],
+    ["a settle time without a reconcile", () => defineTool({ ...tool, effect: "once", settleMs: 1 }), /add reconcile/],
     ["a signal whose name is no name", () => defineSignal("", z.string()), /name of a signal/],
     ["an agent whose name is no name", () => defineAgent({ ...answer, name: "1" }), /name of an agent/],
     ["an agent with one tool twice", () => {

@@ -65,6 +65,7 @@ export interface ToolGrant {
   readonly input: unknown;
   readonly inputDigest: Digest;
   readonly timeoutMs: number;
+  readonly settleMs?: number;
 }
 
 /** While a job has any of these it does not end. */

@@ -7,7 +7,10 @@ import type { ReconcileAnswer } from "../worker/messages.ts";
 import { isOpen } from "./ledger.ts";
 import type { ToolRow } from "./tool-row.ts";
 
-/** A request that left before its sender died is taken to arrive within this time after the call's own deadline. */
+/**
+ * A request that left before its sender died is taken to arrive within this time after the call's own deadline, unless
+ * its tool says otherwise.
+ */
 export const SETTLE_MS = MINUTE_MS;
 
 const ASK_AGAIN_FIRST_MS = SECOND_MS;
@@ -35,8 +38,6 @@ export interface Asked {
    * the job or saw the call lost, whichever is later.
    */
   readonly sinceLostMs: number;
-  /** Default `SETTLE_MS`. */
-  readonly settleMs?: number;
   /** How often the question was put, this time included. */
   readonly times: number;
 }
@@ -52,7 +53,7 @@ export function onReconcile(row: ToolRow, answer: ReconcileAnswer, asked: Asked)
     case "done":
       return { kind: "resolved", resolution: { kind: "done", result: answer.result } };
     case "not-done": {
-      const leftMs = row.timeoutMs + (asked.settleMs ?? SETTLE_MS) - asked.sinceLostMs;
+      const leftMs = row.timeoutMs + (row.settleMs ?? SETTLE_MS) - asked.sinceLostMs;
       if (answer.isFinal || leftMs <= 0) return { kind: "resolved", resolution: { kind: "not-done" } };
       return { kind: "ask-again", inMs: Math.min(againMs, leftMs) };
     }

@@ -29,6 +29,8 @@ export interface ToolRow {
   readonly attempt: number;
   readonly inputDigest: Digest;
   readonly timeoutMs: number;
+  /** How long after its time limit a lost call may still arrive; absent: the default. */
+  readonly settleMs?: number;
   /** Sequence number of the event that made it as it is. */
   readonly seq: number;
   readonly externalId?: string;
@@ -47,6 +49,7 @@ const schema: z.ZodType<ToolRow> = z.object({
   attempt: z.int().min(1),
   inputDigest: digestSchema,
   timeoutMs: z.number(),
+  settleMs: z.number().exactOptional(),
   seq: z.int().min(1),
   externalId: z.string().exactOptional(),
   reason: z.string().exactOptional(),

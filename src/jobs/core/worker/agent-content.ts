@@ -51,6 +51,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     input: value,
     inputDigest: digestSchema,
     timeoutMs: z.number().min(1),
+    settleMs: z.number().min(0).exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),

@@ -116,6 +116,7 @@ export type AgentOp =
     readonly input: unknown;
     readonly inputDigest: Digest;
     readonly timeoutMs: number;
+    readonly settleMs?: number;
   }
   | {
     readonly kind: "outcome";

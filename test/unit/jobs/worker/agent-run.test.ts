@@ -338,7 +338,7 @@ function toolAgent(
         settle = { end: (value) => resolve(value as number), fail: reject };
       });
     },
-    ...(effect === "once" ? { reconcile: () => ({ status: "done" as const, result: 7 }) } : {}),
+    ...(effect === "once" ? { settleMs: 700, reconcile: () => ({ status: "done" as const, result: 7 }) } : {}),
   });
   const agent = defineAgent({ name: "test", input: z.any(), output: z.any(), tools: { pay }, run });
   return [agent, { calls, end: (value) => settle?.end(value), fail: (error) => settle?.fail(error) }];
@@ -356,7 +356,8 @@ describe("tools", () => {
     const [agent, world] = toolAgent("once", payOnce);
     const host = new AgentHost({ agent });
     await host.clock.settle();
-    expect(host.told).toMatchObject([{ kind: "want-tool", call: "pay#1", input: { n: 3 }, canReconcile: true }]);
+    const want = { kind: "want-tool", call: "pay#1", input: { n: 3 }, canReconcile: true, settleMs: 700 };
+    expect(host.told).toMatchObject([want]);
     expect(world.calls).toEqual([]);
     host.mayAct = false;
     await host.goOn();

@@ -60,7 +60,10 @@ describe("what reconcile says", () => {
     expect(step.kind).toBe("ask-again");
   });
 
-  test("a shorter settling is heeded", () => {
-    expect(onReconcile(row, notDone, { sinceLostMs: TIMEOUT_MS + 500, settleMs: 500, times: 1 }).kind).toBe("resolved");
+  test("the settling that its tool names is heeded", () => {
+    const own = { ...row, settleMs: 500 };
+    const kindAfter = (sinceLostMs: number): string => onReconcile(own, notDone, { sinceLostMs, times: 1 }).kind;
+    expect(kindAfter(TIMEOUT_MS + 499)).toBe("ask-again");
+    expect(kindAfter(TIMEOUT_MS + 500)).toBe("resolved");
   });
 });
