@@ -33,7 +33,7 @@ test.each(NUMBERS)("the defaults and the range of $variable are those of a node"
 
 test("the three example configurations form one cluster", () => {
   const configs = ["n1", "n2", "n3"].map((node) => {
-    const file = fileURLToPath(new URL(`../../docs/examples/03-three-nodes/${node}.yaml`, import.meta.url));
+    const file = fileURLToPath(new URL(`../../docs/examples/04-three-nodes/${node}.yaml`, import.meta.url));
     return loadNodeConfig({ file, variables: {} });
   });
   expect(configs.map(({ node }) => node)).toEqual(["n1", "n2", "n3"]);
