@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet, type Answer } from "../support/node-fleet.ts";
+import { shellLinesOf } from "./support/readme-commands.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const README = `${ROOT}docs/examples/02-shop/README.md`;
@@ -18,21 +19,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => fleet.close());
-
-interface Line {
-  readonly program: string;
-  readonly words: readonly string[];
-}
-
-/** The commands of all shell blocks, split into words as a shell does it. */
-async function readmeLines(): Promise<readonly Line[]> {
-  const page = await readFile(README, "utf8");
-  return [...page.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block = ""]) => block.trimEnd().split("\n"))
-    .map((line) => {
-      const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? "");
-      return { program: words[0] ?? "", words: words.slice(1) };
-    });
-}
 
 /** What the command printed. */
 async function aether(...words: readonly string[]): Promise<string> {
@@ -58,7 +44,7 @@ const placed = z.object({ status: z.literal("placed"), id: z.string() });
 test("every command of its README does what the page says", { timeout: 300_000 }, async () => {
   const printed = new Map<string, string[]>();
   const answers: Answer[] = [];
-  for (const { program, words } of await readmeLines()) {
+  for (const { program, words } of shellLinesOf(await readFile(README, "utf8"))) {
     if (program === "curl") answers.push(await curl(words));
     else {
       expect([program, words[0]]).toEqual(["npx", "aether"]);
