@@ -3,7 +3,9 @@ import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
 import type { JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
 
 export function listedJson({ job, row }: JobListed): Readonly<Record<string, unknown>> {
-  const { agent, tenant, status, waiting, owner, epoch, run, attributes, createdMs, sinceMs } = row;
+  const {
+    agent, tenant, status, waiting, owner, epoch, run, queueClass, priority, attributes, createdMs, sinceMs,
+  } = row;
   return {
     job,
     agent,
@@ -13,6 +15,8 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
     ...(owner === undefined ? {} : { owner: owner.node }),
     epoch,
     run,
+    queueClass,
+    priority,
     attributes,
     createdMs,
     sinceMs,

@@ -28,6 +28,8 @@ const listedSchema = z.object({
   }).optional(),
   owner: z.string().optional(),
   epoch: z.number(),
+  queueClass: z.string(),
+  priority: z.number(),
   attributes: z.record(z.string(), z.string()),
   createdMs: z.number(),
   sinceMs: z.number(),
@@ -71,6 +73,11 @@ export function statusText({ status, waiting, owner }: ListedJob): string {
   const until = waiting.untilMs === undefined ? "" : ` until ${new Date(waiting.untilMs).toISOString()}`;
   const why = waiting.why === undefined ? "" : `: ${waiting.why}`;
   return `${status}: ${waiting.reason}${waiting.on.length === 0 ? "" : ` (${waiting.on.join(", ")})`}${until}${why}`;
+}
+
+/** The class with the priority, if it has one. */
+export function queueText({ queueClass, priority }: ListedJob): string {
+  return priority === 0 ? queueClass : `${queueClass}, priority ${priority}`;
 }
 
 export function errorLine({ name, message, code }: z.output<typeof errorSchema>): string {

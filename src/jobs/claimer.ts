@@ -1,7 +1,8 @@
 // Owns: taking jobs from the queue for this node, as many as it has room for. Does not own: running them (runner.ts).
 //
 // Every node sees the whole queue. The one that a job's id points to claims it at once, the others a moment later if it
-// is still there: so few claims are lost, and none waits for a node that is full or away.
+// is still there: so few claims are lost, and none waits for a node that is full or away. What a change of the queue
+// costs a node does not depend on how long it is.
 import { crc32 } from "../base/digest.ts";
 import { toAetherError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
@@ -16,9 +17,11 @@ import { Wake } from "../cluster/wake.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
-import { prefixOf } from "../kvstore/core/key.ts";
+import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { ClaimQueue } from "./core/flow/claim-queue.ts";
 import { decideClaim } from "./core/life/decide.ts";
+import { queueKey } from "./core/life/job-keys.ts";
 import type { ClusterUid } from "./core/ids.ts";
 import { parseQueueRow, type QueueRow } from "./core/rows.ts";
 import type { JobLog } from "./ports.ts";
@@ -51,6 +54,7 @@ const DAMAGED_MS = 30 * SECOND_MS;
 const LOOK_EVERY_MS = SECOND_MS;
 
 interface Queued extends QueueRow {
+  readonly job: JobId;
   readonly ref: JobRef;
 }
 
@@ -64,8 +68,9 @@ export class JobClaimer {
   private readonly wake: Wake;
   private readonly outage: StoreOutage;
   private readonly scope: TaskScope;
-  /** Not to be claimed here before this time, by this node's monotonic clock. */
-  private readonly notBefore = new Map<JobId, number>();
+  private readonly waiting = new ClaimQueue<Queued>();
+  /** Jobs of the queue that this node has not let go of yet: it claims them once it has. */
+  private readonly held = new Map<JobId, Queued>();
   private underWay = 0;
   private isOpen = true;
 
@@ -81,10 +86,10 @@ export class JobClaimer {
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));
     this.queue = new RowView({ clock, log }, ports.kv, prefixOf({ kind: "job-queue" }), (key, value) =>
       key.kind === "job-queue"
-        ? { ...parseQueueRow(value), ref: { partition: key.partition, job: key.job } }
+        ? { ...parseQueueRow(value), job: key.job, ref: { partition: key.partition, job: key.job } }
         : undefined);
-    this.queue.subscribe(() => this.wake.notify());
-    ports.runner.onRoom(() => this.wake.notify());
+    this.queue.subscribe((changed) => this.take(changed));
+    ports.runner.onRoom(() => this.takeBack());
   }
 
   /** Jobs that wait for a node, as this one sees it. */
@@ -108,46 +113,58 @@ export class JobClaimer {
     await this.queue.close();
   }
 
+  /** Whether a job that this node could run waits for a place. */
+  get hasWaiting(): boolean {
+    return this.queued > 0 && this.waiting.hasOne(this.clock.nowMs(), mayRun);
+  }
+
   private async look(signal: AbortSignal): Promise<void> {
     const cluster = await this.ports.clusterUid(signal);
     while (!signal.aborted) {
-      const nowMs = this.clock.nowMs();
-      this.forgetGone();
-      for (const { ref } of this.mayClaim ? this.candidates() : []) {
-        if (!this.mayClaim) break;
-        if (this.dueMs(ref.job, nowMs) <= nowMs) this.beginClaim(ref, cluster);
+      while (this.mayClaim) {
+        const next = this.waiting.take(this.clock.nowMs(), mayRun);
+        if (next === undefined) break;
+        this.beginClaim(next, cluster);
       }
-      await this.wake.wait(signal, this.waitMs(nowMs));
+      await this.wake.wait(signal, this.waitMs());
     }
   }
 
-  /** Asked before the queue is put in order: it may be long. */
   private get mayClaim(): boolean {
     return this.isOpen && this.underWay < CLAIMS_MAX && this.ports.runner.room > 0;
   }
 
-  /** Higher priority first, then who waits longer. */
-  private candidates(): readonly Queued[] {
-    const waiting = [...this.queue.rows().values()].map(({ value }) => value);
-    return waiting.sort((a, b) => b.priority - a.priority || a.sinceMs - b.sinceMs);
+  /** A place or an end of a claim wakes it, so that a full node has no reason to look. */
+  private waitMs(): number {
+    const dueMs = this.mayClaim ? this.waiting.nextDueMs : undefined;
+    if (dueMs === undefined) return LOOK_EVERY_MS;
+    return Math.max(1, Math.min(LOOK_EVERY_MS, dueMs - this.clock.nowMs()));
   }
 
-  private dueMs(job: JobId, nowMs: number): number {
-    const known = this.notBefore.get(job);
-    if (known !== undefined) return known;
-    const delayMs = this.isOurs(job) ? 0 : OTHERS_AFTER_MS + this.random.below(OTHERS_AFTER_MS);
-    this.notBefore.set(job, nowMs + delayMs);
-    return nowMs + delayMs;
+  private take(changed: readonly KeyText[]): void {
+    const nowMs = this.clock.nowMs();
+    for (const text of changed) {
+      const key = parseKey(text);
+      if (key.kind !== "job-queue") continue;
+      const queued = this.queue.get(text)?.value;
+      this.held.delete(key.job);
+      if (queued === undefined) this.waiting.remove(key.job);
+      else this.waiting.put(queued, nowMs + this.firstDelayMs(key.job));
+    }
+    this.wake.notify();
   }
 
-  private waitMs(nowMs: number): number {
-    const dues = [...this.notBefore.values()].filter((dueMs) => dueMs > nowMs);
-    return Math.max(1, Math.min(LOOK_EVERY_MS, ...dues.map((dueMs) => dueMs - nowMs)));
+  private firstDelayMs(job: JobId): number {
+    return this.isOurs(job) ? 0 : OTHERS_AFTER_MS + this.random.below(OTHERS_AFTER_MS);
   }
 
-  private forgetGone(): void {
-    const queued = new Set([...this.queue.rows().values()].map(({ value }) => value.ref.job));
-    for (const job of this.notBefore.keys()) if (!queued.has(job)) this.notBefore.delete(job);
+  private takeBack(): void {
+    for (const [job, queued] of this.held) {
+      if (this.ports.runner.holds(job)) continue;
+      this.held.delete(job);
+      this.waiting.put(queued, this.clock.nowMs());
+    }
+    this.wake.notify();
   }
 
   /** The node with the highest hash of itself and the job. */
@@ -159,20 +176,22 @@ export class JobClaimer {
     return nodes.every((node) => node === self || score(node) < own);
   }
 
-  private beginClaim(ref: JobRef, cluster: ClusterUid): void {
-    if (!this.ports.runner.reserve(ref.job)) return;
+  private beginClaim(queued: Queued, cluster: ClusterUid): void {
+    if (!this.ports.runner.reserve(queued.job)) {
+      this.held.set(queued.job, queued);
+      return;
+    }
     this.underWay += 1;
     this.scope.spawn("job-claim", async (signal) => {
       try {
-        const isClaimed = await this.claim(ref, cluster, signal);
+        const isClaimed = await this.claim(queued.ref, cluster, signal);
         this.outage.noteSuccess();
-        if (isClaimed) this.notBefore.delete(ref.job);
-        else this.putOff(ref.job, LOOK_EVERY_MS);
+        if (!isClaimed) this.putOff(queued, LOOK_EVERY_MS);
       } catch (error) {
-        if (!signal.aborted) this.takeFailure(ref.job, error);
+        if (!signal.aborted) this.takeFailure(queued, error);
       } finally {
         this.underWay -= 1;
-        this.ports.runner.giveUp(ref.job);
+        this.ports.runner.giveUp(queued.job);
         this.wake.notify();
       }
     });
@@ -191,16 +210,23 @@ export class JobClaimer {
     return true;
   }
 
-  private takeFailure(job: JobId, thrown: unknown): void {
+  private takeFailure(queued: Queued, thrown: unknown): void {
     const { code, message: reason } = toAetherError(thrown);
     if (code === "E_DATA_CORRUPT" || code === "E_VERSION") {
-      this.log.error({ event: "jobs.unreadable", job, code, reason });
-      return this.putOff(job, DAMAGED_MS);
+      this.log.error({ event: "jobs.unreadable", job: queued.job, code, reason });
+      return this.putOff(queued, DAMAGED_MS);
     }
-    this.putOff(job, code === "E_NOT_FOUND" ? LOOK_EVERY_MS : this.outage.noteFailure(thrown));
+    this.putOff(queued, code === "E_NOT_FOUND" ? LOOK_EVERY_MS : this.outage.noteFailure(thrown));
   }
 
-  private putOff(job: JobId, delayMs: number): void {
-    this.notBefore.set(job, this.clock.nowMs() + delayMs);
+  /** Unless it is not there any more, or there anew. */
+  private putOff(queued: Queued, delayMs: number): void {
+    if (this.queue.get(queueKey(queued.ref))?.value !== queued) return;
+    this.waiting.put(queued, this.clock.nowMs() + delayMs);
   }
+}
+
+/** Nothing keeps the jobs of an agent or a tenant from running, but room. */
+function mayRun(): boolean {
+  return true;
 }

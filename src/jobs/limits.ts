@@ -5,6 +5,8 @@ export const JOB_INPUT_BYTES_MAX = 256 * KiB;
 /** Attributes of one job: how many, and the characters of a name or value. Listings look at them. */
 export const JOB_ATTRIBUTES_MAX = 16;
 export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;
+/** Priorities are from minus this to this. */
+export const JOB_PRIORITY_MAX = 1_000;
 /** Jobs, or events of a job, in one answer. */
 export const JOBS_PAGE_MAX = 1_000;
 /** Jobs that one request looks at for those that its filter wants; then it says where to go on. */

@@ -76,7 +76,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   }, self);
   const here: StartsHere = {
     // Others are before it while any wait.
-    reserve: (job) => uid !== undefined && ownership.isValid && claimer.queued === 0 && runner.reserve(job)
+    reserve: (job) => uid !== undefined && ownership.isValid && !claimer.hasWaiting && runner.reserve(job)
       ? self
       : undefined,
     run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),

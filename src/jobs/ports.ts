@@ -92,7 +92,9 @@ export interface StartJob {
   readonly id?: JobId;
   /** The same key again is the same job; with another input it is refused. */
   readonly idempotencyKey?: string;
+  /** Its share of the places, see core/flow/fair-queue.ts. Default: `default`. */
   readonly queueClass?: QueueClass;
+  /** Among the jobs of its tenant and class. Higher goes first; default 0. */
   readonly priority?: number;
   readonly attributes?: Readonly<Record<string, string>>;
   readonly maxDurationMs?: number;

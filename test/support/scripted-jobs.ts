@@ -146,7 +146,8 @@ function scriptedJob(job: JobId, start: StartJob, { tenant }: Caller): ScriptedJ
       job,
       row: {
         agent: start.agent, tenant, pin: sha256("pin"), status: "pending", epoch: 0, run: 1,
-        claims: { atSeq: 0, count: 0 }, queueClass: "default", priority: 0, attributes: start.attributes ?? {},
+        claims: { atSeq: 0, count: 0 }, queueClass: start.queueClass ?? "default", priority: start.priority ?? 0,
+        attributes: start.attributes ?? {},
         sinceMs: EPOCH_MS, createdMs: EPOCH_MS,
       },
       head: { run: 1, seq: 1, link: new Uint8Array(32), bytes: 10, folded: 0, openEffects: 0, steps: 0 },

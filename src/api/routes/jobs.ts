@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
-import { JOB_STATUSES } from "../../jobs/core/rows.ts";
+import { JOB_STATUSES, QUEUE_CLASSES } from "../../jobs/core/rows.ts";
 import type { Resolution } from "../../jobs/core/log/event.ts";
 import {
-  JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOBS_PAGE_MAX, RESULT_WAIT_MS_MAX,
+  JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_PRIORITY_MAX, JOBS_PAGE_MAX, RESULT_WAIT_MS_MAX,
 } from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, StartJob } from "../../jobs/ports.ts";
 import { nameSchema } from "../../sdk/name.ts";
@@ -32,6 +32,9 @@ const startSchema = z.strictObject({
   input: z.unknown().optional(),
   id: z.string().exactOptional(),
   attributes: attributes.exactOptional(),
+  queueClass: z.enum(QUEUE_CLASSES).exactOptional(),
+  priority: z.int().min(-JOB_PRIORITY_MAX).max(JOB_PRIORITY_MAX).exactOptional()
+    .describe("Among the jobs of its tenant and class: higher goes first"),
 });
 const listQuery = z.strictObject({
   agent: nameSchema.exactOptional(),
@@ -74,8 +77,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs",
       summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
       query: listQuery,
-      answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, attributes, createdMs, " +
-        "sinceMs }], more, next? }",
+      answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, queueClass, priority, " +
+        "attributes, createdMs, sinceMs }], more, next? }",
       handle: async (request) => {
         const { jobs: found, ...rest } = await jobs.list(parseListQuery(request), callOptions(request));
         return jsonResponse(200, { jobs: found.map(listedJson), ...rest });

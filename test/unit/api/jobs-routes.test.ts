@@ -62,6 +62,11 @@ describe("starting", () => {
     expect(api.jobs.started).toEqual([{ ...body, input: null, idempotencyKey: "k1" }]);
     expect(api.jobs.callers).toEqual([{ principal: "anonymous", tenant: "default" }]);
   });
+
+  test("gives a job its place in the queue", async () => {
+    await send("POST", "/v1/jobs", { agent: "claims", id: JOB, queueClass: "background", priority: -3 });
+    expect((await send("GET", `/v1/jobs/${JOB}`)).body).toMatchObject({ queueClass: "background", priority: -3 });
+  });
 });
 
 describe("looking at jobs", () => {
@@ -171,6 +176,8 @@ describe("bad input is refused, and nothing is changed", () => {
     ["another input under one id", "POST", "/v1/jobs", { agent: "claims", input: 2, id: JOB }, 409, "E_CONFLICT"],
     ["an attribute that is no text", "POST", "/v1/jobs", { agent: "a", attributes: { n: 1 } }, 400, "E_INVALID"],
     ["an attribute's bad name", "POST", "/v1/jobs", { agent: "a", attributes: { "a b": "" } }, 400, "E_INVALID"],
+    ["a class that is none", "POST", "/v1/jobs", { agent: "a", queueClass: "fast" }, 400, "E_INVALID"],
+    ["too high a priority", "POST", "/v1/jobs", { agent: "a", priority: 1_001 }, 400, "E_INVALID"],
     ["too many attributes", "POST", "/v1/jobs", { agent: "a", attributes: many }, 400, "E_INVALID"],
     ["too large a body", "POST", "/v1/jobs", { agent: "a", input: "x".repeat(1_100_000) }, 413, "E_TOO_LARGE"],
     ["a status that is none", "GET", "/v1/jobs?status=done", undefined, 400, "E_INVALID"],

@@ -67,9 +67,11 @@ describe("start", () => {
     expect((await startJob()).out).toBe(`${JOB} (started before)\n`);
     const json = await job(["start", "claims", "--key", "k1", "--attribute", "region=eu", "--json"]);
     expect(JSON.parse(json.out)).toEqual({ job: "job-2", status: "pending", isNew: true });
+    await job(["start", "claims", "--class", "heavy", "--priority", "-2"]);
     expect(api.jobs.started).toEqual([
       { agent: "claims", input: { order: "o-1" }, id: JOB },
       { agent: "claims", input: null, attributes: { region: "eu" }, idempotencyKey: "k1" },
+      { agent: "claims", input: null, queueClass: "heavy", priority: -2 },
     ]);
   });
 
@@ -110,7 +112,7 @@ describe("list, show, trace", () => {
     await startJob();
     api.jobs.change(JOB, { status: "waiting", waiting: { reason: "signal", on: ["signal:go"] } });
     const { out } = await job(["list"]);
-    expect(out).toMatch(/^JOB +AGENT +CREATED +STATUS\nclaim-17 +claims .*waiting: signal \(signal:go\)\n$/);
+    expect(out).toMatch(/^JOB +AGENT +CLASS +CREATED +STATUS\nclaim-17 +claims +default .*waiting: signal \(signal:go\)\n$/);
     expect((await job(["list", "--status", "running"])).out).toBe("no jobs\n");
   });
 

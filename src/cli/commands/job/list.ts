@@ -1,7 +1,7 @@
 // Owns: `aether job list`.
 import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
-import { JOBS, jobListSchema, statusText } from "../../job-answers.ts";
+import { JOBS, jobListSchema, queueText, statusText } from "../../job-answers.ts";
 import { openSession } from "../../options.ts";
 import { table } from "../../table.ts";
 import { addAttribute } from "./attribute.ts";
@@ -43,8 +43,9 @@ export function addListCommand(group: Command, io: CliIo): void {
       session.show(page, ({ jobs, more, next = jobs.at(-1)?.job ?? "" }) => {
         const rest = more ? `\n… and more: --after ${next}` : "";
         if (jobs.length === 0) return `no jobs${rest}`;
-        const rows = jobs.map((job) => [job.job, job.agent, new Date(job.createdMs).toISOString(), statusText(job)]);
-        return `${table(["JOB", "AGENT", "CREATED", "STATUS"], rows)}${rest}`;
+        const rows = jobs.map((job) =>
+          [job.job, job.agent, queueText(job), new Date(job.createdMs).toISOString(), statusText(job)]);
+        return `${table(["JOB", "AGENT", "CLASS", "CREATED", "STATUS"], rows)}${rest}`;
       });
     });
 }

@@ -1,7 +1,7 @@
 // Owns: `aether job show`.
 import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
-import { errorLine, JOBS, jobSchema, statusText, type ShownJob, type ShownTool } from "../../job-answers.ts";
+import { errorLine, JOBS, jobSchema, queueText, statusText, type ShownJob, type ShownTool } from "../../job-answers.ts";
 import { apiPath, openSession } from "../../options.ts";
 import { printable } from "../../printable.ts";
 import { table } from "../../table.ts";
@@ -30,6 +30,7 @@ function showText(job: ShownJob): string {
     ["job", job.job],
     ["agent", job.agent],
     ["status", statusText(job)],
+    ["class", queueText(job)],
     ["since", new Date(job.sinceMs).toISOString()],
     ["created", new Date(job.createdMs).toISOString()],
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),

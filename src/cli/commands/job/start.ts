@@ -1,5 +1,5 @@
 // Owns: `aether job start | wait`: starting a job, and waiting for how one ends.
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import { AetherError, toAetherError } from "../../../base/errors.ts";
 import type { ErrorCode } from "../../../base/error-catalog.ts";
 import type { CliIo } from "../../cli-io.ts";
@@ -17,6 +17,7 @@ import { addAttribute } from "./attribute.ts";
 const ROUND_MS = 1_000;
 /** A node that does not answer is asked again for so long: the job goes on meanwhile. */
 const SILENCE_MS_MAX = 60_000;
+const QUEUE_CLASSES: readonly string[] = ["realtime", "default", "background", "heavy"];
 const PASSING: ReadonlySet<ErrorCode> =
   new Set<ErrorCode>(["E_UNAVAILABLE", "E_TIMEOUT", "E_NO_QUORUM", "E_OVERLOADED"]);
 
@@ -27,12 +28,15 @@ repeated. With --wait the output of the job is printed, and progress told on std
 Examples:
   $ aether job start claims '{"order": "o-17"}' --wait
   $ aether job start claims @claim.json --id claim-17
-  $ aether job start claims @claim.json --key mail-4711 --attribute region=eu`;
+  $ aether job start claims @claim.json --key mail-4711 --attribute region=eu
+  $ aether job start report --class background`;
 
 interface StartFlags {
   readonly id?: string;
   readonly key?: string;
   readonly attribute?: Readonly<Record<string, string>>;
+  readonly class?: string;
+  readonly priority?: number;
   readonly wait?: boolean;
 }
 
@@ -45,14 +49,16 @@ export function addStartCommand(group: Command, io: CliIo): void {
     .option("--id <id>", "id of the job; default: one that sorts by time")
     .option("--key <key>", "idempotency key: starts with the same one are one job")
     .option("--attribute <name=value>", "text to find the job by, may be repeated", addAttribute)
+    .option("--class <class>", `its share of the places: ${QUEUE_CLASSES.join(", ")}`, parseClass)
+    .option("--priority <n>", "among jobs of its class, higher goes first", parsePriority)
     .option("--wait", "wait until the job has ended, and print its output")
     .addHelpText("after", START_HELP)
     .action(async (agent: string, input: string | undefined, flags: StartFlags, command: Command) => {
       const session = openSession(command, io);
-      const { id, key, attribute: attributes } = flags;
+      const { id, key, attribute: attributes, class: queueClass, priority } = flags;
       const given = input === undefined ? {} : { input: parseJsonArgument(await readArgument(io, input), "INPUT") };
       const started = await session.api.request(startedSchema, "POST", JOBS, {
-        body: JSON.stringify({ agent, ...given, id, attributes }),
+        body: JSON.stringify({ agent, ...given, id, attributes, queueClass, priority }),
         headers: {
           "content-type": "application/json",
           ...(key === undefined ? {} : { "idempotency-key": key }),
@@ -119,6 +125,17 @@ async function waitForEnd(session: Session, job: string, signal: AbortSignal): P
       await io.sleep(ROUND_MS, signal);
     }
   }
+}
+
+function parseClass(text: string): string {
+  if (QUEUE_CLASSES.includes(text)) return text;
+  throw new InvalidArgumentError(`use one of ${QUEUE_CLASSES.join(", ")}`);
+}
+
+function parsePriority(text: string): number {
+  const value = Number(text);
+  if (text !== "" && Number.isInteger(value)) return value;
+  throw new InvalidArgumentError("use a whole number");
 }
 
 function goesOn(job: string, { code, message }: AetherError): AetherError {
