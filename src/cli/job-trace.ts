@@ -20,6 +20,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.waiting": ({ reason, on, why }) => `waits: ${text(reason)}${onText(on)}${whyText(why)}`,
   "job.released": () => "released: its node stops",
   "job.cancel-requested": ({ principal }) => `cancel asked for by ${text(principal)}`,
+  "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
   "job.completed": () => "completed",
   "job.failed": ({ error }) => `failed: ${errorText(error)}`,
   "job.cancelled": () => "cancelled",
@@ -31,6 +32,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "tool.succeeded": ({ call, result, externalId, problem }) =>
     `tool ${text(call)} = ${short(result)}${also("as", externalId)}${also("but", problem)}`,
   "tool.failed": ({ call, error }) => `tool ${text(call)} failed: ${errorText(error)}`,
+  "tool.doubted": ({ call, reason, input }) => `tool ${text(call)} UNKNOWN with ${short(input)}: ${text(reason)}`,
   "tool.unknown": ({ call, reason }) => `tool ${text(call)} UNKNOWN: ${text(reason)}`,
   "tool.resolved": ({ call, by, resolution }) =>
     `tool ${text(call)} resolved by ${resolverText(by)}: ${resolutionText(resolution)}`,

@@ -98,6 +98,7 @@ export class JobRun {
       epoch: view.row.epoch,
       tools,
       timers: this.loggedTimers,
+      ...(view.row.restored !== undefined && { restored: view.row.restored }),
       effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
     });
     this.doubts = new ToolDoubts(env, {
@@ -199,7 +200,8 @@ export class JobRun {
     if (this.stop.signal.aborted) return;
     const { inbox } = this.view;
     this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
-    this.waits.arrive(n, entry);
+    if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
+    else this.waits.arrive(n, entry);
     if (entry.kind === "cancel") this.isCancelAsked = true;
     this.pump();
   }

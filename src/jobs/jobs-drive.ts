@@ -12,6 +12,7 @@ import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import { refOf, type EffectId } from "./core/ids.ts";
 import { rowKey, toolKey } from "./core/life/job-keys.ts";
 import type { Resolution } from "./core/log/event.ts";
+import { parseJobRow } from "./core/rows.ts";
 import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { InboxWriter } from "./inbox-writer.ts";
@@ -25,7 +26,7 @@ export interface JobsDrivePorts {
 /** The payload of a signal, and what a person says that a tool has answered; encoded. */
 export const TOLD_BYTES_MAX = 64 * KiB;
 
-export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "resolve"> {
+export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "resolve"> {
   private readonly ports: JobsDrivePorts;
 
   constructor(ports: JobsDrivePorts) {
@@ -46,6 +47,17 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "resolve"> {
   /** Asked for again it is the same cancel. */
   async cancel(job: JobId, { principal }: Caller, options?: CallOptions): Promise<void> {
     await this.put(job, { kind: "cancel", principal }, seenOf("cancel"), options);
+  }
+
+  async release(job: JobId, { principal }: Caller, options: CallOptions = {}): Promise<void> {
+    const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
+    if (entry === undefined) throw unknownJob(job);
+    const { status, waiting } = parseJobRow(entry.value);
+    if (waiting?.reason !== "restored") {
+      const message = `job ${job} is ${status} and not held: only what comes from a backup is to be released`;
+      throw new AetherError("E_CONFLICT", message, { details: { status } });
+    }
+    await this.put(job, { kind: "release", principal }, undefined, options);
   }
 
   async resolve(

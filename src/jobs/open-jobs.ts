@@ -133,7 +133,7 @@ async function readUid(env: JobsEnv, kv: Kv, signal: AbortSignal): Promise<Clust
 function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
-  drive: Pick<Jobs, "signal" | "cancel" | "resolve">,
+  drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),
@@ -143,6 +143,7 @@ function combine(
     result: (...args) => service.result(...args),
     signal: (...args) => drive.signal(...args),
     cancel: (...args) => drive.cancel(...args),
+    release: (...args) => drive.release(...args),
     resolve: (...args) => drive.resolve(...args),
   };
 }

@@ -165,6 +165,8 @@ export interface Jobs {
     readonly idempotencyKey?: string;
   }, caller: Caller, options?: CallOptions): Promise<void>;
   cancel(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
+  /** Lets a job go on that is held since a restore. @throws AetherError E_CONFLICT for any other */
+  release(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
   /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
   resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;
 }

@@ -1,27 +1,54 @@
 // Owns: making the first state of a new cluster from the chunks of a backup or of a node's state: what belonged to the
-// processes of the old cluster is deleted, everything else stays as it was, its revisions included. Offline: no node
-// runs on these stores.
-// Does not own: where chunks come from (cli).
+// processes of the old cluster is deleted, what others have a rule for becomes as it says, everything else stays as it
+// was, its revisions included. Offline: no node runs on these stores.
+// Does not own: where chunks come from (cli), rules for rows of which the store knows nothing.
 import { decode } from "../base/codec.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
+import { MiB } from "../base/units.ts";
 import type { OrderedStore, StoreOp, StorePort } from "../env/store.ts";
 import { CHECKPOINT_ROW, encodeCheckpoint, NO_SLOT } from "./core/checkpoint.ts";
 import { type KeyText, prefixOf } from "./core/key.ts";
-import { TXN_OPS_MAX } from "./core/limits.ts";
+import type { KvEntry, Op } from "./core/schema.ts";
 import { SnapshotCheck, type SnapshotEnd } from "./core/snapshot-check.ts";
 import { KvStateMachine } from "./core/state-machine.ts";
+import { toKvEntry } from "./core/stored-entry.ts";
 import { encodeTxn } from "./core/txn.ts";
 import { LayeredEntries } from "./layered-entries.ts";
+
+/** What becomes of a row. */
+export type RowFate =
+  | { readonly kind: "keep" }
+  | { readonly kind: "delete" }
+  | { readonly kind: "put"; readonly value: unknown };
+
+/**
+ * What becomes of the rows whose keys begin with `prefix`. A rule knows nothing but rows: every first voter applies it,
+ * and all have to come to the same state.
+ */
+export interface SeedRule {
+  readonly prefix: string;
+  /** `read` gives the value of another row, undefined when there is none. */
+  fateOf(row: KvEntry, read: (key: KeyText) => unknown): RowFate;
+}
+
+/** The rows are not taken over. */
+export function leaveOut(prefix: string): SeedRule {
+  return { prefix, fateOf: () => ({ kind: "delete" }) };
+}
 
 /**
  * Written by nodes and by the leader about processes that are gone: new ones write their own. The leader's epoch stays,
  * so that nothing from before is taken for current.
  */
-const PROCESS_ROWS: readonly string[] = [
-  prefixOf({ kind: "nodes" }),
-  prefixOf({ kind: "slices" }),
-  prefixOf({ kind: "endpoints" }),
+const PROCESS_RULES: readonly SeedRule[] = [
+  leaveOut(prefixOf({ kind: "nodes" })),
+  leaveOut(prefixOf({ kind: "slices" })),
+  leaveOut(prefixOf({ kind: "endpoints" })),
 ];
+/** Of one transaction: rows are some KiB at most, so that it stays well below its limit in bytes. */
+const CHANGES_MAX = 32;
+/** Changes that are held in memory before they are written. */
+const HELD_BYTES_MAX = 8 * MiB;
 
 export interface Seed {
   /** Of the backup, and of the new state: some later. */
@@ -69,21 +96,17 @@ export class StateSeed {
 
   /**
    * After the last chunk: from now on the stores hold a state. So many revisions are left out before its next one.
+   * Each row is of one rule at most.
    * @throws AetherError E_DATA_CORRUPT, E_DISK
    */
-  async finish(revisionGap = 0): Promise<Seed> {
+  async finish(revisionGap = 0, rules: readonly SeedRule[] = []): Promise<Seed> {
     const { end } = this.check;
     if (end === undefined) throw new AetherError("E_DATA_CORRUPT", "the backup ends before its last chunk");
     const entries = new LayeredEntries(this.store);
     const { checkpoint: old } = end;
     const machine = new KvStateMachine(entries, { ...old, revision: old.revision + revisionGap });
-    const keys = await this.processRows();
-    for (let at = 0; at < keys.length; at += TXN_OPS_MAX) {
-      const ops = keys.slice(at, at + TXN_OPS_MAX).map((key) => ({ kind: "delete" as const, key }));
-      const command = encodeTxn({ compare: [], then: ops, else: [] });
-      const result = machine.apply(decode(command, command.byteLength));
-      if (result.kind === "refused") throw new AetherError("E_INTERNAL", `cannot clear old rows: ${result.reason}`);
-    }
+    // What goes makes room for what changes.
+    for (const rule of [...PROCESS_RULES, ...rules]) await this.applyRule(rule, machine, entries);
     // First the record: making it puts what the machine holds back into the entries.
     const record = this.record(machine, end);
     await this.write([...changesOf(entries), { kind: "put", key: CHECKPOINT_ROW, value: record }]);
@@ -108,15 +131,24 @@ export class StateSeed {
     });
   }
 
-  private async processRows(): Promise<readonly KeyText[]> {
-    const keys: KeyText[] = [];
-    for (const prefix of PROCESS_ROWS) {
-      const from = Buffer.from(prefix);
-      for await (const [key] of this.store.entries({ from, to: Buffer.concat([from, Uint8Array.from([0xff])]) })) {
-        keys.push(Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString() as KeyText);
-      }
+  private async applyRule(rule: SeedRule, machine: KvStateMachine, entries: LayeredEntries): Promise<void> {
+    const from = Buffer.from(rule.prefix);
+    const read = (key: KeyText): unknown => entryOf(entries, key)?.value;
+    let ops: Op[] = [];
+    for await (const [bytes] of this.store.entries({ from, to: Buffer.concat([from, Uint8Array.from([0xff])]) })) {
+      const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString() as KeyText;
+      const row = entryOf(entries, key);
+      const fate = row === undefined ? KEEP : rule.fateOf(row, read);
+      if (fate.kind === "delete") ops.push({ kind: "delete", key });
+      if (fate.kind === "put") ops.push({ kind: "put", key, value: fate.value });
+      if (ops.length < CHANGES_MAX) continue;
+      change(machine, ops);
+      ops = [];
+      if (entries.changedBytes < HELD_BYTES_MAX) continue;
+      await this.write(changesOf(entries));
+      entries.thaw();
     }
-    return keys;
+    if (ops.length > 0) change(machine, ops);
   }
 
   private write(ops: readonly StoreOp[]): Promise<void> {
@@ -127,6 +159,19 @@ export class StateSeed {
       });
     });
   }
+}
+
+const KEEP: RowFate = { kind: "keep" };
+
+function entryOf(entries: LayeredEntries, key: KeyText): KvEntry | undefined {
+  const entry = entries.read(key);
+  return entry === undefined ? undefined : toKvEntry(key, entry);
+}
+
+function change(machine: KvStateMachine, then: readonly Op[]): void {
+  const command = encodeTxn({ compare: [], then, else: [] });
+  const result = machine.apply(decode(command, command.byteLength));
+  if (result.kind === "refused") throw new AetherError("E_INTERNAL", `cannot change old rows: ${result.reason}`);
 }
 
 function changesOf(entries: LayeredEntries): readonly StoreOp[] {

@@ -20,6 +20,7 @@ export type Told =
     readonly key?: string;
   }
   | { readonly kind: "cancel"; readonly job: JobId }
+  | { readonly kind: "release"; readonly job: JobId }
   | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution };
 
 export interface ScriptedJobs extends Jobs {
@@ -111,6 +112,12 @@ export function scriptedJobs(): ScriptedJobs {
     cancel: async (job) => {
       live(job);
       told.push({ kind: "cancel", job });
+    },
+    release: async (job) => {
+      if (live(job).shown.row.waiting?.reason !== "restored") {
+        throw new AetherError("E_CONFLICT", `job ${job} is not held`);
+      }
+      told.push({ kind: "release", job });
     },
     resolve: async (job, effect, resolution) => {
       const tool = live(job).shown.tools.find(({ effectId }) => effectId === effect);

@@ -146,6 +146,17 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     },
     {
       method: "POST",
+      path: "/v1/jobs/:job/release",
+      summary: "Lets a job go on that is held because its cluster began from a backup",
+      answer: "202 { job }",
+      handle: async (request) => {
+        const job = jobOf(request);
+        await jobs.release(job, ANYBODY, callOptions(request));
+        return jsonResponse(202, { job });
+      },
+    },
+    {
+      method: "POST",
       path: "/v1/jobs/:job/tools/:effect/resolve",
       summary: "Says what became of a call of a tool that nobody knows about",
       body: resolutionSchema,

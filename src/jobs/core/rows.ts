@@ -31,7 +31,7 @@ export interface Waiting {
   readonly on: readonly string[];
   /** Wall time at which it goes on by itself. */
   readonly untilMs?: number;
-  /** In `stuck`: what a person has to know. */
+  /** In `stuck` and `restored`: what a person has to know. */
   readonly why?: string;
 }
 
@@ -59,6 +59,18 @@ export interface JobRow {
   /** Wall time at which `status` was entered; for people. */
   readonly sinceMs: number;
   readonly createdMs: number;
+  readonly restored?: RestoredPoint;
+}
+
+/**
+ * Where the job was in the backup that its cluster began with. Since then it may have gone on in the old cluster: what
+ * comes after this point may have happened.
+ */
+export interface RestoredPoint {
+  /** Number of the last event. */
+  readonly seq: number;
+  /** Number of the last entry of the inbox. */
+  readonly inbox: number;
 }
 
 /** The value of `job-data/…/head`: how far the log is. */
@@ -208,6 +220,7 @@ const jobRowSchema: z.ZodType<JobRow> = z.object({
   attributes: z.record(z.string(), z.string()),
   sinceMs: z.number(),
   createdMs: z.number(),
+  restored: z.object({ seq: count, inbox: count }).exactOptional(),
 });
 
 const specSchema: z.ZodType<JobSpec> = z.object({

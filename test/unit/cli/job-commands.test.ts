@@ -168,6 +168,22 @@ describe("signal, cancel, resolve", () => {
   });
 });
 
+describe("release", () => {
+  const held = { status: "waiting", waiting: { reason: "restored", on: [], why: "it comes from a backup" } } as const;
+
+  test("lets one job go on, or all that are held, of an agent", async () => {
+    const agents = { [JOB]: "claims", "job-b": "claims", "job-c": "other", "job-d": "claims" };
+    for (const [id, agent] of Object.entries(agents)) await job(["start", agent, "1", "--id", id]);
+    for (const id of [JOB, "job-b", "job-c"]) api.jobs.change(parseJobId(id), held);
+    expect((await job(["show", JOB])).out).toContain("waiting: restored: it comes from a backup");
+    expect((await job(["release", JOB])).out).toBe(`job ${JOB} goes on\n`);
+    api.jobs.change(JOB, { status: "pending", waiting: { reason: "timer", on: [] } });
+    expect((await job(["release", "--all", "--agent", "claims"])).out).toBe("1 jobs go on: job-b\n");
+    expect(api.jobs.told).toEqual([{ kind: "release", job: JOB }, { kind: "release", job: "job-b" }]);
+    expect(JSON.parse((await job(["release", "--all", "--agent", "none", "--json"])).out)).toEqual({ released: [] });
+  });
+});
+
 describe("what is wrong is said", () => {
   test.each<readonly [string, readonly string[], number, RegExp]>([
     ["an agent that nobody has", ["start", "nobody"], 1, /^E_NOT_FOUND: /],
@@ -186,6 +202,9 @@ describe("what is wrong is said", () => {
     ["a call that is not there", ["resolve", JOB, "refund#1", "--not-done"], 1, /^E_NOT_FOUND: .*"refund#1"/],
     ["no resolution", ["resolve", JOB, "charge#1"], 2, /^aether: say one of --done/],
     ["two resolutions", ["resolve", JOB, "charge#1", "--not-done", "--fail", "x"], 2, /^aether: say one of --done/],
+    ["a release of a job that is not held", ["release", JOB], 1, /^E_CONFLICT: /],
+    ["a release of nothing", ["release"], 2, /^aether: give the id of a job, or --all/],
+    ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: give the id of a job, or --all/],
     ["no command", [], 2, /Usage: aether job/],
   ])("%s", async (_what, args, exitCode, err) => {
     await startJob();

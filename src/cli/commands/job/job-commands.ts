@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
 import { addListCommand } from "./list.ts";
+import { addReleaseCommand } from "./release.ts";
 import { addShowCommand } from "./show.ts";
 import { addStartCommand, addWaitCommand } from "./start.ts";
 import { addCancelCommand, addResolveCommand, addSignalCommand } from "./tell.ts";
@@ -17,4 +18,5 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addSignalCommand(job, io);
   addCancelCommand(job, io);
   addResolveCommand(job, io);
+  addReleaseCommand(job, io);
 }

@@ -20,6 +20,8 @@ export type InboxEntry =
     readonly principal: string;
   }
   | { readonly kind: "cancel"; readonly principal: string }
+  /** A job that was held since a restore may go on. */
+  | { readonly kind: "release"; readonly principal: string }
   | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
   | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
   | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError };
@@ -39,6 +41,7 @@ export function wakeOf(entry: InboxEntry): string | undefined {
     case "decision":
       return `approval:${entry.name}`;
     case "cancel":
+    case "release":
     case "resolve":
       return undefined;
     default:
@@ -60,6 +63,7 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("timer"), call }),
   z.object({ kind: z.literal("decision"), name: z.string(), approved: z.boolean(), data: z.unknown(), principal }),
   z.object({ kind: z.literal("cancel"), principal }),
+  z.object({ kind: z.literal("release"), principal }),
   z.object({
     kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,
   }),

@@ -83,6 +83,8 @@ function wake({ ref, row }: InboxView, atMs: number): readonly Op[] {
 }
 
 function isWakeOf(waiting: Waiting | undefined, entry: InboxEntry): boolean {
+  // Whatever else comes is kept until a person lets the job go on: timers, and programs that know nothing of a restore.
+  if (waiting?.reason === "restored") return entry.kind === "release";
   const name = wakeOf(entry);
   return name === undefined || (waiting?.on.includes(name) ?? false);
 }

@@ -5,9 +5,10 @@
 import { unreachable } from "../../../base/assert.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
-import type { JobError, JobResult } from "../rows.ts";
+import type { JobError, JobResult, RestoredPoint } from "../rows.ts";
 import {
-  applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, isOpen, type LedgerPlace, type LedgerStep,
+  applyDoubt, applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, effectOf, isOpen, type LedgerPlace,
+  type LedgerStep,
 } from "../tools/ledger.ts";
 import { onTakeOver } from "../tools/reconcile.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
@@ -28,6 +29,8 @@ export interface RunFacts {
   readonly tools: readonly ToolRow[];
   /** When the timers that the log has set are due, by their calls. */
   readonly timers: ReadonlyMap<CallName, number>;
+  /** Of a job that comes from a backup. */
+  readonly restored?: RestoredPoint;
   effectIdOf(call: CallName): EffectId;
 }
 
@@ -35,7 +38,9 @@ export interface RunFacts {
 export type OwnChange =
   | { readonly kind: "lost"; readonly effectId: EffectId; readonly reason: string }
   /** An entry of the inbox that nobody wants. */
-  | { readonly kind: "unwanted"; readonly inbox: number };
+  | { readonly kind: "unwanted"; readonly inbox: number }
+  /** A person has let the job go on that was held since a restore. */
+  | { readonly kind: "let-go"; readonly inbox: number; readonly principal: string };
 
 export interface Granted {
   readonly n: number;
@@ -237,6 +242,9 @@ class PlanMaker {
       case "unwanted":
         this.folded.push(change.inbox);
         return;
+      case "let-go":
+        this.folded.push(change.inbox);
+        return this.push({ type: "job.let-go", principal: change.principal });
       default:
         return unreachable(change);
     }
@@ -303,7 +311,7 @@ class PlanMaker {
       case "cancel":
         return this.push({ type: "job.cancel-requested", principal: what.principal });
       case "resolved":
-        return this.addResolution(what);
+        return this.isOutdated(offered) ? this.doubtAgain(what.effectId) : this.addResolution(what);
       default:
         return unreachable(what);
     }
@@ -324,7 +332,36 @@ class PlanMaker {
     if (found?.state === "granted") this.addLoss(effectId, "the worker that made the call has ended");
     const row = this.rowOf(effectId);
     if (row !== undefined && isOpen(row)) return this.settleDoubt(row, { n, want });
-    this.grant(row, { n, want });
+    if (this.mayBeLost(row, want)) this.doubt(row, { n, want });
+    else this.grant(row, { n, want });
+  }
+
+  /** Whether the job may have made the call in a time that the backup it comes from knows nothing of. */
+  private mayBeLost(row: ToolRow | undefined, want: WantTool): boolean {
+    const { restored } = this.facts;
+    if (restored === undefined || effectOf(row, want) !== "once") return false;
+    return row === undefined || row.seq <= restored.seq;
+  }
+
+  /** A person said "not done" before the backup: the call may have been made since. */
+  private isOutdated({ inbox, what }: Offered): boolean {
+    const { restored } = this.facts;
+    if (restored === undefined || inbox === undefined || inbox > restored.inbox) return false;
+    return what.kind === "resolved" && what.resolution.kind === "not-done";
+  }
+
+  /** What was said is no answer; the next one is another one's. */
+  private doubtAgain(effectId: EffectId): void {
+    const want = this.state.wants.get(effectId);
+    if (want !== undefined) this.doubt(this.rowOf(effectId), want);
+  }
+
+  private doubt(row: ToolRow | undefined, { n, want }: Want): void {
+    const { kind: _kind, ...rest } = want;
+    const step = applyDoubt(row, { ...rest, effectId: this.facts.effectIdOf(want.call) }, this.place);
+    if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
+    this.takeStep(step);
+    this.settleDoubt(step.row, { n, want });
   }
 
   private settleDoubt(row: ToolRow, { n, want }: Want): void {

@@ -204,6 +204,7 @@ export class RunWaits {
         return { kind: "resolved", call, effectId, resolution, by: { kind: "person", principal } };
       }
       case "decision":
+      case "release":
       case "child-completed":
       case "child-failed":
         return undefined;
@@ -221,6 +222,7 @@ export class RunWaits {
       case "resolve":
         return calls.callOf(entry.effect) === undefined;
       case "decision":
+      case "release":
       case "child-completed":
       case "child-failed":
         return true;

@@ -40,6 +40,8 @@ export type JobEvent =
   /** Its owner's node is being stopped: any other may go on. */
   | { readonly type: "job.released" }
   | { readonly type: "job.cancel-requested"; readonly principal: string }
+  /** It was held since its cluster began from a backup, and a person has let it go on. */
+  | { readonly type: "job.let-go"; readonly principal: string }
   | { readonly type: "job.completed"; readonly outputDigest: Digest }
   | { readonly type: "job.failed"; readonly error: JobError }
   | { readonly type: "job.cancelled" }
@@ -69,6 +71,19 @@ export type JobEvent =
     readonly problem?: string;
   }
   | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
+  /** It may have been made after the backup that the job was restored from: `attempt` counts that one. */
+  | {
+    readonly type: "tool.doubted";
+    readonly call: CallName;
+    readonly tool: string;
+    readonly effect: ToolEffect;
+    readonly effectId: EffectId;
+    readonly attempt: number;
+    readonly input: unknown;
+    readonly inputDigest: Digest;
+    readonly timeoutMs: number;
+    readonly reason: string;
+  }
   | { readonly type: "tool.unknown"; readonly call: CallName; readonly effectId: EffectId; readonly reason: string }
   | {
     readonly type: "tool.resolved";
@@ -137,6 +152,8 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "child.started": 48,
   "child.completed": 49,
   "child.failed": 50,
+  "job.let-go": 64,
+  "tool.doubted": 65,
 };
 const TYPES: ReadonlyMap<number, JobEventType> =
   new Map(Object.entries(NUMBERS).map(([type, number]) => [number, type as JobEventType]));

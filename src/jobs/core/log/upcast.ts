@@ -16,6 +16,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "job.waiting": { reason: "text", on: "texts", why: "text?" },
   "job.released": {},
   "job.cancel-requested": { principal: "text" },
+  "job.let-go": { principal: "text" },
   "job.completed": { outputDigest: "text" },
   "job.failed": { error: "record" },
   "job.cancelled": {},
@@ -28,6 +29,10 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   },
   "tool.succeeded": { call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?" },
   "tool.failed": { call: "text", effectId: "text", error: "record" },
+  "tool.doubted": {
+    call: "text", tool: "text", effect: "text", effectId: "text", attempt: "number", input: "any", inputDigest: "text",
+    timeoutMs: "number", reason: "text",
+  },
   "tool.unknown": { call: "text", effectId: "text", reason: "text" },
   "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record" },
   "timer.set": { call: "text", dueMs: "number" },

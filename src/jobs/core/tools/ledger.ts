@@ -10,18 +10,22 @@ import type { ToolOutcome } from "../worker/messages.ts";
 import type { ToolRow, ToolState } from "./tool-row.ts";
 
 /**
- * `lose`: its worker ended, its time was over, or its owner's epoch did. `done`, `not-done`: its reconcile or a person
- * says so. `give-up`: a person ends the question without an answer, and the job fails.
+ * `lose`: its worker ended, its time was over, or its owner's epoch did. `doubt`: the job was restored from a backup,
+ * after which the call may have been made. `done`, `not-done`: its reconcile or a person says so. `give-up`: a person
+ * ends the question without an answer, and the job fails.
  */
-export type ToolStep = "grant" | "succeed" | "throw" | "throw-not-done" | "lose" | "done" | "not-done" | "give-up";
+export type ToolStep =
+  "grant" | "succeed" | "throw" | "throw-not-done" | "lose" | "doubt" | "done" | "not-done" | "give-up";
 
 type NextOf = Readonly<Record<ToolStep, ToolState | "refuse">>;
 
 const NOTHING: NextOf = {
   "grant": "refuse", "succeed": "refuse", "throw": "refuse", "throw-not-done": "refuse", "lose": "refuse",
-  "done": "refuse", "not-done": "refuse", "give-up": "refuse",
+  "doubt": "refuse", "done": "refuse", "not-done": "refuse", "give-up": "refuse",
 };
 const GRANT_ONLY: NextOf = { ...NOTHING, grant: "granted" };
+/** What may be made again needs no doubt. */
+const GRANT_ONCE: NextOf = { ...GRANT_ONLY, doubt: "unknown" };
 const UNDER_WAY: NextOf = { ...NOTHING, "succeed": "succeeded", "throw-not-done": "failed", "lose": "unknown" };
 /** An answer of the tool itself may come after its time was over. */
 const IN_DOUBT: NextOf = {
@@ -31,23 +35,28 @@ const IN_DOUBT: NextOf = {
 
 /** What a call becomes; `none` while it was never granted. */
 export const NEXT_TOOL: Readonly<Record<ToolState | "none", Readonly<Record<ToolEffect, NextOf>>>> = {
-  none: { read: GRANT_ONLY, idempotent: GRANT_ONLY, once: GRANT_ONLY },
+  none: { read: GRANT_ONLY, idempotent: GRANT_ONLY, once: GRANT_ONCE },
   granted: {
     read: { ...UNDER_WAY, throw: "failed" },
     idempotent: { ...UNDER_WAY, throw: "failed" },
     once: { ...UNDER_WAY, throw: "unknown" },
   },
-  failed: { read: GRANT_ONLY, idempotent: GRANT_ONLY, once: GRANT_ONLY },
+  failed: { read: GRANT_ONLY, idempotent: GRANT_ONLY, once: GRANT_ONCE },
   unknown: {
     read: { ...IN_DOUBT, grant: "granted" },
     idempotent: { ...IN_DOUBT, grant: "granted" },
-    once: IN_DOUBT,
+    once: { ...IN_DOUBT, doubt: "unknown" },
   },
   succeeded: { read: NOTHING, idempotent: NOTHING, once: NOTHING },
 };
 
+interface Refusal {
+  readonly kind: "refused";
+  readonly reason: string;
+}
+
 export type LedgerStep =
-  | { readonly kind: "refused"; readonly reason: string }
+  | Refusal
   | { readonly kind: "changed"; readonly row: ToolRow; readonly event: JobEvent };
 
 /** Where in the log a change stands: the number that its event will have, and the epoch of the job's owner. */
@@ -75,20 +84,49 @@ export function isOpen({ state }: Pick<ToolRow, "state">): boolean {
 
 /** The call may be dispatched once this is committed. `row` is what is known of it, undefined for the first time. */
 export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, epoch }: LedgerPlace): LedgerStep {
-  // What it was granted as decides, not what newer code says it is.
-  const effect = row?.effect ?? grant.effect;
-  if (NEXT_TOOL[row?.state ?? "none"][effect].grant === "refuse") return refusal(row, "granted");
-  if (row !== undefined && row.inputDigest !== grant.inputDigest) {
-    return { kind: "refused", reason: `the call ${grant.call} was granted with another input before` };
-  }
+  const next = nextAttempt(row, grant, "grant");
+  if (next.kind === "refused") return next;
   const { input, ...kept } = grant;
-  const attempt = (row?.attempt ?? 0) + 1;
+  const { effect, attempt } = next;
   const { effectId, call, tool, inputDigest, timeoutMs } = kept;
   return {
     kind: "changed",
     row: { ...kept, effect, state: "granted", epoch, attempt, seq },
     event: { type: "tool.granted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs },
   };
+}
+
+/** Before it is granted it is to be found out whether it was made after the backup that the job comes from. */
+export function applyDoubt(row: ToolRow | undefined, grant: ToolGrant, { seq, epoch }: LedgerPlace): LedgerStep {
+  const next = nextAttempt(row, grant, "doubt");
+  if (next.kind === "refused") return next;
+  const { input, ...kept } = grant;
+  const { effect, attempt } = next;
+  const { effectId, call, tool, inputDigest, timeoutMs } = kept;
+  const reason = "its job comes from a backup, after which it may have been made";
+  return {
+    kind: "changed",
+    row: { ...kept, effect, state: "unknown", epoch, attempt, seq, reason },
+    event: { type: "tool.doubted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs, reason },
+  };
+}
+
+/** The effect of a call is what it was granted as, not what newer code says it is. */
+export function effectOf(row: ToolRow | undefined, grant: Pick<ToolGrant, "effect">): ToolEffect {
+  return row?.effect ?? grant.effect;
+}
+
+type NextAttempt =
+  | Refusal
+  | { readonly kind: "next"; readonly effect: ToolEffect; readonly attempt: number };
+
+function nextAttempt(row: ToolRow | undefined, grant: ToolGrant, step: "grant" | "doubt"): NextAttempt {
+  const effect = effectOf(row, grant);
+  if (NEXT_TOOL[row?.state ?? "none"][effect][step] === "refuse") return refusal(row, `${step}ed`);
+  if (row !== undefined && row.inputDigest !== grant.inputDigest) {
+    return { kind: "refused", reason: `the call ${grant.call} was granted with another input before` };
+  }
+  return { kind: "next", effect, attempt: (row?.attempt ?? 0) + 1 };
 }
 
 /** What the tool itself came to. An outcome of an earlier epoch is refused: that call was given up as lost. */
@@ -229,7 +267,7 @@ function stepOfResolution(resolution: Resolution): ToolStep {
   }
 }
 
-function refusal(row: ToolRow | undefined, what: string): LedgerStep {
+function refusal(row: ToolRow | undefined, what: string): Refusal {
   const call = row === undefined ? "a call that was never granted" : `the call ${row.call}`;
   return { kind: "refused", reason: `${call} is ${row?.state ?? "not known"} and cannot be ${what}` };
 }

@@ -146,6 +146,7 @@ function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) |
     case "value.recorded":
       return { call: event.call, what: "a time", kinds: ["value"] };
     case "tool.granted":
+    case "tool.doubted":
       return { call: event.call, what: `the tool ${event.tool}`, kinds: ["tool"], inputDigest: event.inputDigest };
     case "tool.succeeded":
     case "tool.failed":

@@ -143,6 +143,57 @@ describe("a call of a tool", () => {
     }
   });
 
+  describe("of a job that comes from a backup", () => {
+    const restored = { seq: 5, inbox: 3 };
+    const before = (state: ToolRow["state"], seq: number): ToolRow => ({
+      state, effectId, call, tool: "pay", effect: "once", canReconcile: false, epoch: 1, attempt: 1,
+      inputDigest: sha256("5 cents"), timeoutMs: 1_000, seq,
+    });
+    const open = (tools: readonly ToolRow[]): RunBatch =>
+      new RunBatch({ epoch: 2, tools, timers: new Map(), restored, effectIdOf });
+    const notDone = (batch: RunBatch, inbox: number): void => batch.offered(1, {
+      inbox, what: {
+        kind: "resolved", call, effectId, resolution: { kind: "not-done" }, by: { kind: "person", principal: "ann" },
+      },
+    });
+
+    test("is not made before it is known what became of it, if it happens once", () => {
+      for (const tools of [[], [before("failed", 5)]]) {
+        const batch = open(tools);
+        takeAll(batch, wantTool("t", "once"));
+        const plan = settled(batch, 6);
+        expect(plan).toMatchObject({
+          events: [{ type: "tool.doubted", attempt: tools.length + 1 }], granted: [],
+          tools: [{ row: { state: "unknown" }, before: tools[0]?.state ?? "none" }], doubts: [{ row: { effectId } }],
+        });
+        // Only once: what is said since the restore counts.
+        notDone(batch, 4);
+        takeAll(batch, { kind: "took", offer: 1 }, wantTool("t", "once"));
+        expect(typesOf(settled(batch, 7))).toEqual(["tool.resolved", "tool.granted"]);
+      }
+    });
+
+    test("is made where it may be made twice, or was found out about since", () => {
+      const read = open([]);
+      takeAll(read, wantTool("t", "read"), wantTool("u", "idempotent"));
+      expect(typesOf(settled(read, 6))).toEqual(["tool.granted", "tool.granted"]);
+      const known = open([before("failed", 6)]);
+      takeAll(known, wantTool("t", "once"));
+      expect(typesOf(settled(known, 6))).toEqual(["tool.granted"]);
+    });
+
+    test("is not made again because a person said so before the backup; the next answer is another one's", () => {
+      const batch = open([before("unknown", 5)]);
+      takeAll(batch, wantTool("t", "once"));
+      settled(batch, 6);
+      notDone(batch, 3);
+      takeAll(batch, { kind: "took", offer: 1 }, wantTool("t", "once"));
+      const plan = settled(batch, 6);
+      expect(plan).toMatchObject({ events: [{ type: "tool.doubted", attempt: 2 }], folded: [3], granted: [] });
+      expect(plan.doubts).toMatchObject([{ row: { state: "unknown", attempt: 2 } }]);
+    });
+  });
+
   test("that throws is in doubt if it happens once, and may be wanted again otherwise", () => {
     const error = { name: "Error", message: "no answer" };
     const once = openBatch();

@@ -3,7 +3,7 @@ import { sha256 } from "../../../../../src/base/digest.ts";
 import type { CallName } from "../../../../../src/jobs/core/ids.ts";
 import type { ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
 import {
-  applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, isOpen, NEXT_TOOL, type LedgerPlace,
+  applyDoubt, applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, isOpen, NEXT_TOOL, type LedgerPlace,
   type LedgerStep, type ToolGrant, type ToolStep,
 } from "../../../../../src/jobs/core/tools/ledger.ts";
 import {
@@ -42,6 +42,8 @@ function oracle(state: ToolState | "none", effect: ToolEffect, step: ToolStep): 
     // A person or its reconcile has to speak before a once effect goes out again.
     return state === "unknown" && mayRepeat ? "granted" : "refuse";
   }
+  // Of what is granted its owner hears, and what was done is done.
+  if (step === "doubt") return mayRepeat || state === "granted" || state === "succeeded" ? "refuse" : "unknown";
   if (!isPossible) return "refuse";
   if (step === "succeed") return "succeeded";
   if (step === "throw-not-done") return "failed";
@@ -54,8 +56,9 @@ function oracle(state: ToolState | "none", effect: ToolEffect, step: ToolStep): 
 }
 
 function apply(state: ToolState | "none", effect: ToolEffect, step: ToolStep): LedgerStep | undefined {
-  if (step === "grant") {
-    return applyGrant(state === "none" ? undefined : rowIn(state, effect), { ...GRANT, effect }, PLACE);
+  if (step === "grant" || step === "doubt") {
+    const row = state === "none" ? undefined : rowIn(state, effect);
+    return (step === "grant" ? applyGrant : applyDoubt)(row, { ...GRANT, effect }, PLACE);
   }
   if (state === "none") return undefined;
   const row = rowIn(state, effect);
@@ -75,7 +78,7 @@ const CELLS = STATES.flatMap((state) => EFFECTS.flatMap((effect) => STEPS.map((s
 
 describe("the table of calls of tools", () => {
   test("has every cell", () => {
-    expect(CELLS).toHaveLength(5 * 3 * 8);
+    expect(CELLS).toHaveLength(5 * 3 * 9);
   });
 
   test.each(CELLS)("$state, $effect: $step is as the rules say", ({ state, effect, step }) => {
@@ -95,7 +98,7 @@ describe("the table of calls of tools", () => {
   });
 
   test("time alone never makes an unknown outcome known: only answers leave it (JOB5)", () => {
-    const leaving = STEPS.filter((step) => NEXT_TOOL.unknown.once[step] !== "refuse");
+    const leaving = STEPS.filter((step) => !["refuse", "unknown"].includes(NEXT_TOOL.unknown.once[step]));
     expect(leaving).toEqual(["succeed", "throw-not-done", "done", "not-done", "give-up"]);
   });
 
@@ -128,6 +131,18 @@ describe("grants", () => {
   test("another input under the same name is refused", () => {
     const other = { ...GRANT, inputDigest: sha256("other") };
     expect(applyGrant(rowIn("failed", "once"), other, PLACE)).toMatchObject({ kind: "refused" });
+  });
+
+  test("a doubt counts the attempt that nobody knows of, and says what was called with what", () => {
+    const { effectId, call, input, inputDigest } = GRANT;
+    const first = applyDoubt(undefined, GRANT, PLACE);
+    expect(first).toMatchObject({
+      row: { state: "unknown", attempt: 1, epoch: 3, seq: 9 },
+      event: { type: "tool.doubted", effectId, call, attempt: 1, input, inputDigest, effect: "once" },
+    });
+    expect(applyDoubt(rowIn("failed", "once"), GRANT, PLACE)).toMatchObject({ row: { attempt: 2 } });
+    const other = { ...GRANT, inputDigest: sha256("other") };
+    expect(applyDoubt(rowIn("failed", "once"), other, PLACE)).toMatchObject({ kind: "refused" });
   });
 
   test("code that calls a once effect a read by now does not make it repeatable", () => {

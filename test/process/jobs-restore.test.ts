@@ -1,0 +1,127 @@
+// Slow. A backup is taken, jobs go on and pay, then all nodes are lost and another cluster begins with the backup: what
+// was paid is not paid again, and nothing runs before a person says so.
+import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+
+const PACKAGE = fileURLToPath(new URL("./slices/settling", import.meta.url));
+
+const toolSchema = z.object({ call: z.string(), state: z.string(), effectId: z.string(), attempt: z.number() });
+const shownSchema = z.object({
+  status: z.string(),
+  waiting: z.object({ reason: z.string() }).optional(),
+  tools: z.array(toolSchema),
+});
+type Shown = z.output<typeof shownSchema>;
+
+/** Does what it is asked to, and counts how often for each path. */
+interface Shop {
+  readonly server: Server;
+  readonly url: string;
+  readonly done: Map<string, number>;
+  readonly asked: string[];
+}
+
+let shop: Shop;
+
+beforeAll(async () => {
+  const done = new Map<string, number>();
+  const asked: string[] = [];
+  const server = createServer(({ method, url = "" }, response) => {
+    if (method === "POST") done.set(url, (done.get(url) ?? 0) + 1);
+    else asked.push(url);
+    response.statusCode = done.has(url) ? 200 : 404;
+    response.end(`of ${url.split("/")[1] ?? ""}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  shop = { server, url: `http://127.0.0.1:${port}`, done, asked };
+});
+
+afterAll(() => void shop.server.close());
+
+async function shown(fleet: NodeFleet, job: string): Promise<Shown> {
+  return shownSchema.parse((await ask(`${fleet.api("n1")}/v1/jobs/${job}`)).body);
+}
+
+async function shownAs(fleet: NodeFleet, job: string, what: string, holds: (shown: Shown) => boolean): Promise<Shown> {
+  return await eventually(`job ${job} is ${what}`, async () => {
+    const found = await shown(fleet, job);
+    return holds(found) ? found : undefined;
+  });
+}
+
+async function startWaiting(fleet: NodeFleet, job: string): Promise<void> {
+  await fleet.command("n1", "job", "start", "settling", JSON.stringify({ url: shop.url }), "--id", job);
+  await shownAs(fleet, job, "waiting", ({ waiting }) => waiting?.reason === "signal");
+}
+
+async function resultOf(fleet: NodeFleet, job: string): Promise<unknown> {
+  return await eventually(`job ${job} has ended`, async () => {
+    const { status, body } = await ask(`${fleet.api("n1")}/v1/jobs/${job}/result?waitMs=5000`);
+    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
+  });
+}
+
+test("what a job did after the backup is not done again, and nothing goes on unasked", async () => {
+  const old = await NodeFleet.open({ names: ["n1"], cluster: "old" });
+  await old.startAll();
+  await old.command("n1", "slice", "push", PACKAGE);
+  const slices = { settling: { artifact: "test:settling@^1.0.0", instances: 0 } };
+  const applied = await ask(`${old.api("n1")}/v1/blueprints/settling`, { method: "PUT", body: { slices } });
+  expect(applied).toMatchObject({ status: 200 });
+  await startWaiting(old, "lost-1");
+  await startWaiting(old, "kept-1");
+  const folder = join(old.directory, "backup");
+  await old.command("n1", "cluster", "backup", folder);
+
+  await old.command("n1", "job", "signal", "lost-1", "go", "{}");
+  const output = { receipt: "of pay", parcel: "of ship" };
+  expect(await resultOf(old, "lost-1")).toEqual({ kind: "completed", output });
+  const before = await shown(old, "lost-1");
+  await old.kill("n1");
+
+  const fresh = await NodeFleet.open({ names: ["n1"], cluster: "fresh" });
+  const restore = fresh.run([
+    "cluster", "restore", folder, "--data-dir", fresh.dataDir("n1"), "--cluster", "fresh",
+  ]);
+  expect((await restore.waitForEnd()).code, restore.transcript()).toBe(0);
+  await fresh.startAll();
+  // Signals are kept, and a job that is started now runs: these do not.
+  await fresh.command("n1", "job", "signal", "lost-1", "go", "{}");
+  await fresh.command("n1", "job", "signal", "kept-1", "go", "{}");
+  await startWaiting(fresh, "new-1");
+  for (const job of ["lost-1", "kept-1"]) {
+    expect(await shown(fresh, job)).toMatchObject({ status: "waiting", waiting: { reason: "restored" }, tools: [] });
+  }
+  expect(shop.asked).toEqual([]);
+
+  const released = await fresh.command("n1", "job", "release", "--all");
+  expect(released.transcript()).toContain("2 jobs go on: kept-1, lost-1");
+  // The shop knows of the one payment, and not of the other, which is made now.
+  const inDoubt = ({ tools }: Shown): boolean =>
+    tools.some(({ call, state }) => call.includes("ship") && state === "unknown");
+  const lost = await shownAs(fresh, "lost-1", "in doubt", inDoubt);
+  expect(lost.tools.map(({ effectId }) => effectId)).toEqual(before.tools.map(({ effectId }) => effectId));
+  const kept = await shownAs(fresh, "kept-1", "in doubt", inDoubt);
+  const [lostPay, lostShip, keptPay, keptShip] = [...lost.tools, ...kept.tools].map(({ call, effectId }) =>
+    `/${call.includes("pay") ? "pay" : "ship"}/${effectId}`);
+  expect([...shop.asked].sort()).toEqual([lostPay, keptPay].sort());
+  expect(Object.fromEntries(shop.done)).toEqual({ [`${lostPay}`]: 1, [`${lostShip}`]: 1, [`${keptPay}`]: 1 });
+
+  await fresh.command("n1", "job", "resolve", "lost-1", "ship#1", "--done", '{"parcel": "found in the hall"}');
+  await fresh.command("n1", "job", "resolve", "kept-1", "ship#1", "--not-done");
+  expect(await resultOf(fresh, "lost-1")).toMatchObject({ output: { parcel: "found in the hall" } });
+  expect(await resultOf(fresh, "kept-1")).toEqual({ kind: "completed", output });
+  expect(shop.done.get(`${lostShip}`)).toBe(1);
+  expect(shop.done.get(`${keptShip}`)).toBe(1);
+  const trace = await fresh.command("n1", "job", "trace", "lost-1");
+  expect(trace.transcript()).toMatch(/let go on after a restore by anonymous/);
+  const again = fresh.run(["--api", fresh.api("n1"), "job", "release", "kept-1"]);
+  expect((await again.waitForEnd()).code).toBe(1);
+  expect(again.transcript()).toContain("E_CONFLICT");
+});
