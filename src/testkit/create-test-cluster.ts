@@ -1,6 +1,7 @@
 // Owns: making a test cluster: its options and their checks, forming it, starting its slices.
 import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
+import { HOUR_MS } from "../base/units.ts";
 import { labelsSchema } from "../sdk/blueprint.ts";
 import { nameNodes } from "./sim-node.ts";
 import { TestCluster, type NamedBlueprint } from "./test-cluster.ts";
@@ -19,8 +20,13 @@ export interface TestClusterOptions {
   readonly blueprint: NamedBlueprint;
   /** Labels of nodes, by their names. */
   readonly labels?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** How wrong the wall clock of each node may be, in milliseconds either way: the seed draws it. Default 200. */
+  readonly wallSkewMs?: number;
 }
 
+/** As far as clocks that are kept in time are off. */
+const WALL_SKEW_MS = 200;
+const WALL_SKEW_MS_MAX = 24 * HOUR_MS;
 /** More voters than anybody runs; each costs real time. */
 export const TEST_NODES_MAX = 9;
 
@@ -29,6 +35,7 @@ const optionsSchema = z.object({
   seed: z.int().min(0).max(0xffffffff).default(1),
   time: z.literal("virtual"),
   labels: z.record(z.string(), labelsSchema).default({}),
+  wallSkewMs: z.number().min(0).max(WALL_SKEW_MS_MAX).default(WALL_SKEW_MS),
 });
 
 /**
@@ -46,10 +53,10 @@ export async function createTestCluster(options: TestClusterOptions): Promise<Te
   if (!parsed.success) {
     throw new AetherError("E_INVALID", `createTestCluster was given wrong options: ${z.prettifyError(parsed.error)}`);
   }
-  const { nodes: count, seed, labels } = parsed.data;
+  const { nodes: count, seed, labels, wallSkewMs } = parsed.data;
   const nodes = nameNodes(count);
   checkLabels(nodes, labels);
-  const cluster = await TestCluster.form({ nodes, seed, labels });
+  const cluster = await TestCluster.form({ nodes, seed, labels, wallSkewMs });
   try {
     for (const slice of options.slices) await cluster.push(slice);
     await cluster.apply(options.blueprint);

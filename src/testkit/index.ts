@@ -3,4 +3,9 @@ export { buildSlices } from "./build-slices-adapter.ts";
 export { createTestCluster, type TestClusterOptions } from "./create-test-cluster.ts";
 export { inlineSlice, type AnySlice, type InlineSliceOptions, type InstanceTime } from "./inline-slice.ts";
 export type { NamedBlueprint, TestClientOptions, TestCluster, TestInstance } from "./test-cluster.ts";
+export type { RequestState, OutsideRequest } from "./sim/outside.ts";
+export type {
+  AnyAgent, StartOptions, TestAgent, TestJob, TestJobResult, TestJobStatus, TestToolCall,
+} from "./test-agents.ts";
+export type { MockContext, MockOptions, MockTool, ToolMock } from "./tool-mock.ts";
 export type { TestSlice } from "./test-slice.ts";

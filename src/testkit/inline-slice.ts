@@ -6,6 +6,7 @@ import type { Slice } from "../sdk/slice.ts";
 import { describeSlice } from "../slices/build/describe-slice.ts";
 import { encodeArchive } from "../slices/core/archive.ts";
 import { MANIFEST_FORMAT, type Manifest } from "../slices/core/manifest.ts";
+import type { AnyAgent } from "./test-agents.ts";
 import type { TestSlice } from "./test-slice.ts";
 
 /** The time of the world that an inline slice runs in. */
@@ -16,8 +17,8 @@ export interface InstanceTime {
   sleep(delayMs: number): Promise<void>;
 }
 
-/** A slice of whatever contract. */
-export type AnySlice = Pick<Slice, "kind" | "contract">;
+/** A slice of whatever contract, or an agent, which is a slice without methods. */
+export type AnySlice = Pick<Slice, "kind" | "contract"> | AnyAgent;
 
 export interface InlineSliceOptions {
   /** Its coordinates, `group:name:version`. */

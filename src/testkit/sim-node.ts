@@ -16,11 +16,13 @@ import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { openNodeWork, type NodeWork } from "../node/node-work.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import type { ProcessEnv } from "./sim/machine.ts";
+import type { Outside } from "./sim/outside.ts";
 import { createSimTelemetry } from "./sim/sim-telemetry.ts";
 import { createSimWorkers } from "./sim/sim-workers.ts";
 import type { SimProcess } from "./sim/sim-process.ts";
 import type { World } from "./sim/world.ts";
 import type { TestSlice } from "./test-slice.ts";
+import type { KnownMock } from "./tool-mock.ts";
 
 /** A node whose process has opened its disks and runs. */
 export interface SimNode extends NodeWork {
@@ -37,6 +39,9 @@ export interface SimNodePorts {
   readonly labels: Readonly<Record<string, string>>;
   /** The slices there are, by the digests of their bundles. */
   readonly slices: ReadonlyMap<string, TestSlice>;
+  /** What tools of agents reach. */
+  readonly outside: Outside;
+  findMock(tool: string): KnownMock | undefined;
   /** The node must not go on. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -96,13 +101,14 @@ async function openFoundation(
 function openWork(
   env: ProcessEnv,
   { telemetry, group, kv }: { readonly telemetry: Telemetry; readonly group: GroupDriver; readonly kv: KvStore },
-  { world, labels, slices: known, onFatal }: SimNodePorts,
+  { world, labels, slices: known, outside, findMock, onFatal }: SimNodePorts,
 ): NodeWork {
   const { process, clock, messaging, random } = env;
   const { node } = process;
   const bundles = { put: (_bundle: Uint8Array, digest: Digest) => Promise.resolve(digest) };
   const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
-  const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice });
+  const mocks = { outside, sender: process, findMock };
+  const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice, mocks });
   return openNodeWork({ clock, random, workers, telemetry }, { messaging, group, kv, bundles, onFatal }, {
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),

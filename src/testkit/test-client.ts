@@ -5,14 +5,12 @@ import { AetherError } from "../base/errors.ts";
 import type { CallOptions, Client, Contract, Method } from "../sdk/contract.ts";
 import type { CallFailureClass } from "../slices/core/call-failure.ts";
 import type { CallReply, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
+import type { JobsEntry } from "./ask-jobs.ts";
 import type { World } from "./sim/world.ts";
 import type { WorldPump } from "./world-pump.ts";
 
 /** A node that clients can reach. */
-export interface EntryNode extends OutgoingCalls {
-  /** Resolves when its process is gone. */
-  readonly ended: Promise<void>;
-}
+export interface EntryNode extends OutgoingCalls, JobsEntry {}
 
 export interface TestClientPorts {
   readonly world: World;

@@ -8,18 +8,23 @@ import { MINUTE_MS, SECOND_MS } from "../base/units.ts";
 import { parseKey, prefixOf } from "../kvstore/core/key.ts";
 import type { BlueprintInput } from "../sdk/blueprint.ts";
 import type { Client, Contract } from "../sdk/contract.ts";
+import { parseDuration, type Duration } from "../sdk/duration.ts";
+import type { Tool } from "../sdk/tool.ts";
 import { decodeArchive } from "../slices/core/archive.ts";
 import type { BlueprintStatus } from "../slices/core/blueprint-status.ts";
 import { parseInstanceRow, type InstanceRowState } from "../slices/core/instance-row.ts";
 import type { BlueprintRevision } from "../slices/blueprints/blueprint-store.ts";
 import { listRows } from "../slices/list-rows.ts";
 import { Machine, type ProcessEnv } from "./sim/machine.ts";
+import { Outside } from "./sim/outside.ts";
 import { SimNetwork } from "./sim/sim-network.ts";
 import { formatTraceLine, type TraceLine } from "./sim/trace.ts";
 import { World } from "./sim/world.ts";
 import { openSimNode, type SimNode } from "./sim-node.ts";
+import { testAgent, type AnyAgent, type TestAgent } from "./test-agents.ts";
 import { createTestClient, type EntryNode } from "./test-client.ts";
 import type { TestSlice } from "./test-slice.ts";
+import { knownMock, toolMockOf, type KnownMock, type MockOptions, type MockTool, type ToolMock } from "./tool-mock.ts";
 import { WorldPump } from "./world-pump.ts";
 
 /** One instance, as the store says. */
@@ -42,6 +47,8 @@ export interface TestClusterSetup {
   readonly seed: number;
   readonly nodes: readonly NodeId[];
   readonly labels: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** How wrong the wall clock of a node may be, either way. */
+  readonly wallSkewMs: number;
 }
 
 interface Running {
@@ -63,6 +70,9 @@ const CLIENT_CALLS_MS_MAX = 3 * SECOND_MS;
 /** What the log of a test keeps. */
 const LOG_LINES_MAX = 500;
 const LINES_SHOWN = 15;
+/** Within this the leader looks at its wall clock again. */
+const SKIP_SEEN_MS = 11 * SECOND_MS;
+const REST_MS_MAX = 10 * SECOND_MS;
 
 export class TestCluster implements AsyncDisposable {
   /** Names of the nodes: `n1`, `n2`, … */
@@ -76,16 +86,20 @@ export class TestCluster implements AsyncDisposable {
   /** By the digests of their bundles. */
   private readonly slices = new Map<string, TestSlice>();
   private readonly lines: TraceLine[] = [];
+  private readonly outside: Outside;
+  private readonly mocks = new Map<string, KnownMock>();
+  private lastId = 0;
 
-  private constructor({ seed, nodes, labels }: TestClusterSetup) {
+  private constructor({ seed, nodes, labels, wallSkewMs }: TestClusterSetup) {
     this.nodes = nodes;
     this.seed = seed;
     this.world = new World(seed, { onTraceLine: (line) => this.keepLine(line) });
     this.network = new SimNetwork(this.world);
     this.pump = new WorldPump(this.world);
+    this.outside = new Outside(this.world);
     this.machines = new Map(nodes.map((node) => {
       const boot = (env: ProcessEnv): Promise<void> => this.boot(env, labels[node] ?? {});
-      return [node, new Machine(this.world, this.network, node, boot)];
+      return [node, new Machine(this.world, this.network, node, boot, wallSkewMs)];
     }));
   }
 
@@ -117,6 +131,39 @@ export class TestCluster implements AsyncDisposable {
       pump: this.pump,
       findEntry: () => this.findEntry(entry),
     });
+  }
+
+  /** Jobs of an agent, started and asked about from outside of the cluster. */
+  agent<A extends AnyAgent>(agent: A, { via }: TestClientOptions = {}): TestAgent<A> {
+    const entry = via === undefined ? undefined : this.machine(via).node;
+    return testAgent(agent, {
+      world: this.world,
+      pump: this.pump,
+      findEntry: () => this.findEntry(entry),
+      drawId: () => `job-${(this.lastId += 1)}`,
+    });
+  }
+
+  /**
+   * Plays the other side of a tool, in all agents that have a tool of this name: from now on its calls go there
+   * instead of to its `execute`, and its `reconcile`, if it has one, answers what became of them.
+   */
+  mockTool<T extends Tool>(tool: T, behave: MockTool<T>, options: MockOptions = {}): ToolMock {
+    this.mocks.set(tool.name, knownMock(tool, this.outside, behave, options));
+    return toolMockOf(this.outside, tool.name);
+  }
+
+  /**
+   * Lets jobs go on until they wait for something, for 10 s at most; then the wall clocks of all nodes jump, and jobs
+   * that sleep until then go on. Only some seconds of virtual time pass: a week costs no more than a minute does.
+   */
+  async skip(duration: Duration): Promise<void> {
+    const byMs = parseDuration(duration);
+    for (const endMs = this.nowMs + REST_MS_MAX; this.nowMs < endMs && !(await this.areJobsAtRest());) {
+      await this.advance(POLL_MS);
+    }
+    for (const { hardwareClock } of this.machines.values()) hardwareClock.jumpWall(byMs);
+    await this.advance(SKIP_SEEN_MS);
   }
 
   /** Lets so many milliseconds of virtual time pass. */
@@ -244,12 +291,20 @@ export class TestCluster implements AsyncDisposable {
       voters: [...this.machines.keys()],
       labels,
       slices: this.slices,
+      outside: this.outside,
+      findMock: (tool) => this.mocks.get(tool),
       onFatal: (error) => {
         if (process.isAlive) this.world.fail(error);
       },
     });
     if (node === undefined) return;
     this.running.set(process.node, { node, ended: createDeferred(), clientCalls: 0, isStopping: false });
+  }
+
+  private async areJobsAtRest(): Promise<boolean> {
+    const busy = await Promise.all((["pending", "running"] as const).map((status) =>
+      this.ask("looking at jobs", (node) => node.jobs.list({ status, limit: 1 }))));
+    return busy.every(({ jobs }) => jobs.length === 0);
   }
 
   private machine(node: string): Machine {
@@ -314,7 +369,7 @@ function entryOf(running: Running): EntryNode {
       running.clientCalls -= 1;
     }
   };
-  return { call, ended: running.ended.promise };
+  return { call, jobs: running.node.jobs, ended: running.ended.promise };
 }
 
 function hasFailedForGood({ slices }: BlueprintStatus): boolean {

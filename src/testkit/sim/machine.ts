@@ -34,7 +34,7 @@ export type BootProcess = (env: ProcessEnv) => Promise<void>;
 /** The store whose writes are records in a file. */
 const JOURNAL = "wal";
 const CLOCK_ORIGIN_MS_MAX = 1_000_000;
-const WALL_SKEW_MS_MAX = 3_600_000;
+const WALL_SKEW_MS_MAX = 1_800_000;
 
 /** Content of the disks of one machine, by name. */
 export type DiskCopies = ReadonlyMap<string, ReadonlyMap<string, StoreEntry>>;
@@ -53,13 +53,16 @@ export class Machine {
   private lives = 0;
   private current: SimProcess | undefined;
 
-  constructor(world: World, network: SimNetwork, node: NodeId, bootProcess: BootProcess) {
+  /** `wallSkewMsMax`: how wrong its wall clock may be, either way. Default half an hour. */
+  constructor(
+    world: World, network: SimNetwork, node: NodeId, bootProcess: BootProcess, wallSkewMsMax = WALL_SKEW_MS_MAX,
+  ) {
     this.world = world;
     this.network = network;
     this.node = node;
     this.bootProcess = bootProcess;
     this.random = world.random.fork(`machine ${node}`);
-    const wallSkewMs = Math.floor((this.random.next() - 0.5) * WALL_SKEW_MS_MAX);
+    const wallSkewMs = Math.floor((this.random.next() - 0.5) * 2 * wallSkewMsMax);
     this.hardwareClock = new HardwareClock(() => world.nowMs, wallSkewMs);
   }
 

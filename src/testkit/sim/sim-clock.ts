@@ -22,7 +22,8 @@ export class SimClock implements Clock {
   }
 
   wallMs(): number {
-    return this.hardware.wallMs;
+    // Whole milliseconds, as an operating system's.
+    return Math.floor(this.hardware.wallMs);
   }
 
   setTimer(delayMs: number, fire: () => void): Timer {

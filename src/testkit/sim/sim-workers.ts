@@ -10,6 +10,7 @@ import type { HostMessage, WorkerBoot, WorkerMessage } from "../../slices/core/w
 import { packWorkerTurn, unpackHostTurn } from "../../slices/core/worker-rows.ts";
 import { WorkerRuntime } from "../../slices/worker/worker-runtime.ts";
 import type { SliceSurroundings, TestSlice } from "../test-slice.ts";
+import { withMocks, type MockPorts } from "../tool-mock.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
 
@@ -20,6 +21,7 @@ export interface SimWorkersPorts {
   readonly random: Random;
   /** The slice of a bundle, by the URL that the node gave it. */
   findSlice(url: string): TestSlice | undefined;
+  readonly mocks: MockPorts;
 }
 
 /** A message between two threads, at most; the least is the world's tick. */
@@ -131,7 +133,8 @@ class SimWorker implements WorkerHandle {
     if (slice === undefined) {
       throw new AetherError("E_NOT_FOUND", `this test cluster was given no slice for ${this.spec.name}: push it first`);
     }
-    return slice.evaluate(this.createSurroundings(clock));
+    const module = slice.evaluate(this.createSurroundings(clock));
+    return this.spec.role === "agents" ? withMocks(module, this.ports.mocks) : module;
   }
 
   private createSurroundings(clock: Clock): SliceSurroundings {

@@ -1,0 +1,150 @@
+// Owns: jobs as a test sees them: starting agents, what can be asked and told of a job, from outside of the cluster.
+// Does not own: what the nodes do with it (jobs), one attempt at asking a node (ask-jobs.ts).
+import type { z } from "zod";
+import { AetherError } from "../base/errors.ts";
+import { parseJobId, type JobId } from "../base/ids.ts";
+import { MINUTE_MS } from "../base/units.ts";
+import type { Resolution } from "../jobs/core/log/event.ts";
+import type { JobError, JobStatus, Waiting } from "../jobs/core/rows.ts";
+import type { ToolState } from "../jobs/core/tools/tool-row.ts";
+import type { Jobs, NumberedEvent } from "../jobs/ports.ts";
+import type { Agent } from "../sdk/agent.ts";
+import type { Signal } from "../sdk/signal.ts";
+import { askJobs, TESTER, type JobsPorts } from "./ask-jobs.ts";
+
+/** An agent of whatever input, output and tools. */
+export type AnyAgent = Pick<Agent, "kind" | "name" | "input" | "output">;
+
+/** How a job ended. */
+export type TestJobResult<O> =
+  | { readonly kind: "completed"; readonly output: O }
+  | { readonly kind: "failed"; readonly error: JobError }
+  | { readonly kind: "cancelled" };
+
+export interface TestJobStatus {
+  readonly status: JobStatus;
+  /** What it waits for, in `waiting`. */
+  readonly waiting: Waiting | undefined;
+  /** The node that runs it, in `running`. */
+  readonly node: string | undefined;
+  /** How often a node has taken it. */
+  readonly epoch: number;
+  /** Calls of its tools, in the order of their latest change. */
+  readonly calls: readonly TestToolCall[];
+}
+
+export interface TestToolCall {
+  /** As `refund#1`. */
+  readonly call: string;
+  readonly tool: string;
+  readonly effectId: string;
+  readonly state: ToolState;
+  readonly attempt: number;
+}
+
+export interface StartOptions {
+  /** Default: one that no job has yet. The same id again with the same input is the same job. */
+  readonly id?: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+export interface TestAgent<A extends AnyAgent> {
+  /** Resolves once the start is stored. Asked again through other nodes for as long as that may help. */
+  start(input: z.input<A["input"]>, options?: StartOptions): Promise<TestJob<z.output<A["output"]>>>;
+  /** A job that was started before. */
+  job(id: string): TestJob<z.output<A["output"]>>;
+}
+
+export interface TestJob<O = unknown> {
+  readonly id: string;
+  /** Lets time pass until the job has ended. @throws AetherError E_TIMEOUT after `limitMs` of virtual time */
+  result(limitMs?: number): Promise<TestJobResult<O>>;
+  status(): Promise<TestJobStatus>;
+  /** Its log. */
+  events(): Promise<readonly NumberedEvent[]>;
+  /** Told once, however often it has to be sent. */
+  signal<P extends z.ZodType>(signal: Signal<string, P>, payload: z.input<P>): Promise<void>;
+  cancel(): Promise<void>;
+  /** What a person found out about a call of which nobody knows whether it happened, by its name as `refund#1`. */
+  resolve(call: string, resolution: Resolution): Promise<void>;
+}
+
+/** Longest wait for the end of a job if the test says nothing else. */
+const RESULT_MS_MAX = 10 * MINUTE_MS;
+/** A node is asked again after so long. */
+const RESULT_ASK_MS = 500;
+
+export function testAgent<A extends AnyAgent>({ name }: A, ports: JobsPorts): TestAgent<A> {
+  const job = (id: string): TestJob<z.output<A["output"]>> => testJob(parseJobId(id), ports);
+  return {
+    start: async (input, { id = ports.drawId(), attributes = {} } = {}) => {
+      const start = { agent: name, input, id: parseJobId(id), attributes };
+      await askJobs(ports, `starting ${name}`, (jobs) => jobs.start(start, TESTER));
+      return job(id);
+    },
+    job,
+  };
+}
+
+function testJob<O>(id: JobId, ports: JobsPorts): TestJob<O> {
+  const ask = <T>(what: string, act: (jobs: Jobs) => Promise<T>): Promise<T> =>
+    askJobs(ports, `${what} job ${id}`, act);
+  return {
+    id,
+    result: (limitMs = RESULT_MS_MAX) => resultOf(id, ports, limitMs),
+    status: () => ask("asking for", (jobs) => statusOf(jobs, id)),
+    events: () => ask("reading the log of", (jobs) => allEvents(jobs, id)),
+    signal: ({ name }, payload) => {
+      const idempotencyKey = ports.drawId();
+      return ask("telling", (jobs) => jobs.signal(id, { name, payload, idempotencyKey }, TESTER));
+    },
+    cancel: () => ask("cancelling", (jobs) => jobs.cancel(id, TESTER)),
+    resolve: (call, resolution) => ask("resolving a call of", async (jobs) => {
+      const { tools } = await jobs.show(id);
+      const found = tools.find((row) => row.call === call);
+      if (found === undefined) throw noCall(id, call, tools.map((row) => row.call));
+      return await jobs.resolve(id, found.effectId, resolution, TESTER);
+    }),
+  };
+}
+
+async function resultOf<O>(id: JobId, ports: JobsPorts, limitMs: number): Promise<TestJobResult<O>> {
+  const endMs = ports.world.nowMs + limitMs;
+  for (;;) {
+    const ask = (jobs: Jobs): ReturnType<Jobs["result"]> => jobs.result(id, RESULT_ASK_MS);
+    const result = await askJobs(ports, `waiting for job ${id}`, ask, limitMs);
+    // The one place where the agent's type is put on what was stored.
+    if (result !== undefined) return result as TestJobResult<O>;
+    if (ports.world.nowMs >= endMs) throw await notEnded(id, ports, limitMs);
+  }
+}
+
+async function notEnded(id: JobId, ports: JobsPorts, limitMs: number): Promise<AetherError> {
+  const { status, waiting, calls } = await askJobs(ports, `asking for job ${id}`, (jobs) => statusOf(jobs, id));
+  const why = waiting === undefined ? "" : `: ${waiting.reason} ${waiting.why ?? waiting.on.join(", ")}`;
+  const open = calls.filter(({ state }) => state !== "succeeded" && state !== "failed");
+  const shown = open.map(({ call, state }) => `; ${call} is ${state}`).join("");
+  const message = `job ${id} has not ended within ${limitMs} ms of virtual time: it is ${status}${why}${shown}`;
+  return new AetherError("E_TIMEOUT", message, { outcome: "none", details: { status } });
+}
+
+async function statusOf(jobs: Jobs, id: JobId): Promise<TestJobStatus> {
+  const { row, tools } = await jobs.show(id);
+  const { status, waiting, owner, epoch } = row;
+  const calls = tools.map(({ call, tool, effectId, state, attempt }) => ({ call, tool, effectId, state, attempt }));
+  return { status, waiting, node: owner?.node, epoch, calls };
+}
+
+async function allEvents(jobs: Jobs, id: JobId): Promise<readonly NumberedEvent[]> {
+  const all: NumberedEvent[] = [];
+  for (;;) {
+    const { events, more } = await jobs.events(id, { afterSeq: all.at(-1)?.seq ?? 0 });
+    all.push(...events);
+    if (!more) return all;
+  }
+}
+
+function noCall(id: JobId, call: string, known: readonly string[]): AetherError {
+  const text = known.length === 0 ? "none" : known.join(", ");
+  return new AetherError("E_NOT_FOUND", `job ${id} has no call ${call} of a tool: it has ${text}`);
+}
