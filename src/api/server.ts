@@ -8,6 +8,7 @@ import { createDeferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { AsyncCloseable } from "../base/resource-stack.ts";
 import { SECOND_MS } from "../base/units.ts";
+import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import { ClientSession, type SessionPorts } from "./client-session.ts";
 import { ClientTurns } from "./client-turns.ts";
@@ -27,6 +28,7 @@ import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobRoutes } from "./routes/jobs.ts";
+import { jobStreamRoute } from "./routes/job-stream.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
@@ -101,7 +103,7 @@ export class ApiServer implements AsyncCloseable {
   serve(services: ApiServices): void {
     const { clock } = this.env;
     const { log, metrics, turns } = this;
-    const app = createHttpApp(apiRoutes(services, this.closing.signal), {
+    const app = createHttpApp(apiRoutes(services, clock, this.closing.signal), {
       clock,
       log,
       metrics,
@@ -281,7 +283,7 @@ export class ApiServer implements AsyncCloseable {
 }
 
 // Fixed paths come before the patterns that would match them too.
-function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[] {
+function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): readonly Route[] {
   const routes = [
     ...healthRoutes(services),
     ...clusterRoutes(services),
@@ -297,6 +299,7 @@ function apiRoutes(services: ApiServices, closing: AbortSignal): readonly Route[
     ...topicRoutes(services),
     ...callRoutes(services),
     ...jobRoutes(services.jobs),
+    jobStreamRoute({ jobs: services.jobs, clock }, closing),
   ];
   return [...routes, openApiRoute(routes)];
 }

@@ -19,7 +19,7 @@ const toolSchema = z.object({
   externalId: z.string().optional(),
   reason: z.string().optional(),
 });
-const listedSchema = z.object({
+export const listedJobSchema = z.object({
   job: z.string(),
   agent: z.string(),
   status: z.string(),
@@ -46,11 +46,11 @@ const eventSchema = z.object({
 
 export const startedSchema = z.object({ job: z.string(), status: z.string(), isNew: z.boolean() });
 export const jobListSchema = z.object({
-  jobs: z.array(listedSchema),
+  jobs: z.array(listedJobSchema),
   more: z.boolean(),
   next: z.string().optional(),
 });
-export const jobSchema = listedSchema.extend({
+export const jobSchema = listedJobSchema.extend({
   input: z.unknown(),
   events: z.number(),
   steps: z.number(),
@@ -60,7 +60,7 @@ export const jobSchema = listedSchema.extend({
 export const eventsSchema = z.object({ events: z.array(eventSchema), more: z.boolean() });
 export const resultAnswerSchema = z.object({ job: z.string(), result: resultSchema.optional() });
 
-export type ListedJob = z.output<typeof listedSchema>;
+export type ListedJob = z.output<typeof listedJobSchema>;
 export type ShownJob = z.output<typeof jobSchema>;
 export type ShownTool = z.output<typeof toolSchema>;
 export type ShownEvent = z.output<typeof eventSchema>;
@@ -78,6 +78,18 @@ export function statusText({ status, waiting, owner }: ListedJob): string {
 /** The class with the priority, if it has one. */
 export function queueText({ queueClass, priority }: ListedJob): string {
   return priority === 0 ? queueClass : `${queueClass}, priority ${priority}`;
+}
+
+/** How a job ended. */
+export function resultLine(result: ShownResult): string {
+  switch (result.kind) {
+    case "completed":
+      return `completed: ${JSON.stringify(result.output ?? null)}`;
+    case "failed":
+      return `failed: ${errorLine(result.error)}`;
+    case "cancelled":
+      return "was cancelled";
+  }
 }
 
 export function errorLine({ name, message, code }: z.output<typeof errorSchema>): string {

@@ -42,6 +42,8 @@ export interface JobRunPorts {
   /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
   followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
   /** Once; nothing is done for the job any more. */
+  /** What its code says of its progress; of a run that goes on. */
+  readonly onEmit: (item: unknown) => void;
   readonly onEnd: (run: JobRun, how: RunEnd) => void;
 }
 
@@ -179,7 +181,7 @@ export class JobRun {
         this.log.error({ event: "jobs.diverged", reason: message.error.message });
         return this.stick(message.error);
       case "emit":
-        return;
+        return this.ports.onEmit(message.data);
       default:
         return unreachable(message);
     }

@@ -6,6 +6,7 @@ import { StoreOutage } from "../cluster/store-outage.ts";
 import type { Group } from "../consensus/group.ts";
 import type { Env } from "../env/env.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
+import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
 import { AgentPool } from "./agent-pool.ts";
 import { JobClaimer } from "./claimer.ts";
@@ -23,6 +24,8 @@ import { createJobsMetrics } from "./metrics.ts";
 import { OwnershipService } from "./ownership-service.ts";
 import { Pins } from "./pins.ts";
 import type { Jobs } from "./ports.ts";
+import { followJob } from "./progress/job-follow.ts";
+import { ProgressHub } from "./progress/progress-hub.ts";
 import { JobRunner } from "./runner.ts";
 import { TakeOver } from "./take-over.ts";
 import { TimerDriver } from "./timer-driver.ts";
@@ -31,6 +34,7 @@ export type JobsEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
 
 export interface JobsPorts {
   readonly kv: Kv & Pick<StoreQuota, "usage">;
+  readonly messaging: PeerMessaging;
   readonly group: Pick<Group, "status">;
   readonly cluster: Pick<ClusterServices, "membership" | "leadership" | "blueprintViews">;
   readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
@@ -49,7 +53,7 @@ export interface NodeJobs {
 export const RUNNING_JOBS_MAX = 256;
 
 export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config: JobsConfig): NodeJobs {
-  const { kv, group, cluster, slices, onFatal } = ports;
+  const { kv, messaging, group, cluster, slices, onFatal } = ports;
   const { clock, telemetry } = env;
   const log = telemetry.log;
   const metrics = createJobsMetrics(telemetry);
@@ -59,11 +63,13 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
   const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence });
   let uid: ClusterUid | undefined;
+  const progress = new ProgressHub(env, { messaging }, self.node);
   const runner = new JobRunner({ clock, log }, {
     log: store,
     workers,
     ownership,
     followInbox: (ref, onArrival) => followInbox({ log }, { kv, watch }, ref, onArrival),
+    onEmit: (job, item) => progress.publish(job, item),
     onLost: () => takeOver.lookForOwn(),
   }, { runningMax: RUNNING_JOBS_MAX });
   const { membership, leadership } = cluster;
@@ -90,7 +96,9 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
     takeOver.lookForOwn();
   });
   return {
-    jobs: combine(starts, new JobsService(env, { kv, watch }), new JobsDrive({ kv, inbox })),
+    jobs: combine(starts, new JobsService(env, { kv, watch }), new JobsDrive({ kv, inbox }), {
+      follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
+    }),
     start: () => {
       watch.open();
       ownership.start();
@@ -106,6 +114,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
       await timers.close();
       await claimer.close();
       runner.close();
+      progress.close();
       await takeOver.close();
       await ownership.close();
       await inbox.close();
@@ -134,6 +143,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
+  { follow }: Pick<Jobs, "follow">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),
@@ -141,6 +151,7 @@ function combine(
     list: (...args) => service.list(...args),
     events: (...args) => service.events(...args),
     result: (...args) => service.result(...args),
+    follow,
     signal: (...args) => drive.signal(...args),
     cancel: (...args) => drive.cancel(...args),
     release: (...args) => drive.release(...args),

@@ -2,7 +2,7 @@
 import type { CallOptions } from "../env/env.ts";
 import type { Digest, JobId } from "../base/ids.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
-import type { ErrorDetails } from "../base/errors.ts";
+import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { Txn } from "../kvstore/core/schema.ts";
 import type { EffectId } from "./core/ids.ts";
@@ -140,6 +140,20 @@ export interface NumberedEvent extends StoredEvent {
   readonly link: Digest;
 }
 
+/** Hears of one job. Must not throw; nothing comes after `onEnd` or `onError`. */
+export interface JobFollower {
+  /** The job's row, at first as it is and then whenever it has changed. */
+  onState(row: JobRow): void;
+  /** What its code emits while it runs. Some of it may be left out. */
+  onProgress(item: unknown): void;
+  onEnd(result: JobResult): void;
+  onError(error: AetherError): void;
+}
+
+export interface Following {
+  close(): void;
+}
+
 /** What people and programs do with jobs; all throw E_NOT_FOUND for a job that is not there. */
 export interface Jobs {
   /** @throws AetherError E_NOT_FOUND for an agent nobody has, E_CONFLICT, E_OVERLOADED, E_QUOTA, E_TOO_LARGE */
@@ -158,6 +172,8 @@ export interface Jobs {
   }>;
   /** The result as soon as there is one; undefined when it has not ended within the time. */
   result(job: JobId, waitMs: number, options?: CallOptions): Promise<JobResult | undefined>;
+  /** From now on, until it has ended or is closed; the first state is told before this resolves. */
+  follow(job: JobId, follower: JobFollower, options?: CallOptions): Promise<Following>;
   /** @throws AetherError E_CONFLICT when the job has ended, E_OVERLOADED above 1,000 entries that were not read */
   signal(job: JobId, signal: {
     readonly name: string;

@@ -12,6 +12,8 @@ export interface JobRunnerPorts extends Pick<JobRunPorts, "log" | "workers" | "f
     /** How many jobs this node owns or is about to own. */
     setOwning(count: number): void;
   };
+  /** The code of a job that runs here says how far it is. */
+  readonly onEmit: (job: JobId, item: unknown) => void;
   /** A job of this node runs nowhere: it is to go back into the queue. */
   readonly onLost: () => void;
 }
@@ -72,7 +74,8 @@ export class JobRunner {
     const { log, workers, followInbox, ownership } = this.ports;
     const { job } = loaded.view.ref;
     const onEnd = (run: JobRun, how: RunEnd): void => this.end(run, how);
-    const run = new JobRun(this.env, { log, workers, followInbox, ownership, cluster, onEnd }, loaded);
+    const onEmit = (item: unknown): void => this.ports.onEmit(job, item);
+    const run = new JobRun(this.env, { log, workers, followInbox, ownership, cluster, onEmit, onEnd }, loaded);
     this.claims.delete(job);
     this.runs.set(job, run);
     this.tellOwning();

@@ -25,6 +25,7 @@ const LANES = {
   rpc: { queueBytesMax: 16 * MiB, heldAboveBytes: 16 * MiB },
   bulk: { queueBytesMax: 16 * MiB, heldAboveBytes: 1 * MiB },
   leases: { queueBytesMax: 1 * MiB, heldAboveBytes: 16 * MiB },
+  jobs: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
 } as const satisfies Record<ChannelName, Omit<LaneSpec, "channel">>;
 
 /** While messages wait for a socket that is behind, it is looked at this often. */
@@ -34,7 +35,7 @@ export const CALLS_PER_FRAME = 16;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
-const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases"];
+const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases", "jobs"];
 const LANE_SPECS: readonly LaneSpec[] = CHANNEL_NAMES.map((name) => ({ channel: CHANNELS[name], ...LANES[name] }));
 const NAME_OF: ReadonlyMap<number, ChannelName> = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name], name]));
 

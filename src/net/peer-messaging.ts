@@ -3,7 +3,7 @@
 import type { NodeId } from "../base/ids.ts";
 
 /** The channels of this protocol version; the number is on the wire. Lower numbers leave first. */
-export const CHANNELS = { consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5 } as const;
+export const CHANNELS = { consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5, jobs: 6 } as const;
 export type ChannelName = keyof typeof CHANNELS;
 
 /**

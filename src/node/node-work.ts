@@ -101,7 +101,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
-  const jobs = openJobs(env, { kv, group, cluster, slices, onFatal }, life, config.jobs);
+  const jobs = openJobs(env, { kv, messaging, group, cluster, slices, onFatal }, life, config.jobs);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();

@@ -62,6 +62,27 @@ test("a job that sleeps and waits for a signal goes on, and costs no owner meanw
   expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { by: "ann" } });
 });
 
+test("what a job emits is followed through any node, also after its owner was killed", async () => {
+  const { job } = await start("n1", "telling", {});
+  const reader = fleet.run(["--api", fleet.api("n3"), "job", "stream", job, "--json"]);
+  const has = (text: string): true | undefined => reader.transcript().includes(text) || undefined;
+  const go = async (via: string): Promise<void> => {
+    const told = await ask(`${fleet.api(via)}/v1/jobs/${job}/signals/go`, { method: "POST", body: { by: "ann" } });
+    expect(told.status, JSON.stringify(told.body)).toBe(202);
+  };
+  await eventually("the reader follows", () => has('"state"'));
+  await go("n2");
+  await eventually("progress of the first part arrives", () => has('"part":"first"'));
+  const owner = await ownerOf("n2", job);
+  // It may be the reader's own node: then that goes on with another one.
+  await fleet.kill(owner);
+  await go(fleet.names.find((name) => name !== owner) ?? "");
+  await eventually("progress of the second part arrives", () => has('"part":"second"'));
+  expect((await reader.waitForEnd()).code, reader.transcript()).toBe(0);
+  expect(reader.transcript()).toContain('{"event":"end"');
+  await fleet.start(owner);
+});
+
 /** A payment service: what it was asked to do, and how it behaves. */
 interface Outside {
   readonly url: string;

@@ -8,7 +8,7 @@ import type { JobUid } from "../../src/jobs/core/ids.ts";
 import type { JobEvent, Resolution } from "../../src/jobs/core/log/event.ts";
 import type { JobResult, JobRow } from "../../src/jobs/core/rows.ts";
 import type { ToolRow } from "../../src/jobs/core/tools/tool-row.ts";
-import type { Caller, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
+import type { Caller, JobFollower, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
 
 /** What was told a job. */
 export type Told =
@@ -29,6 +29,9 @@ export interface ScriptedJobs extends Jobs {
   readonly told: Told[];
   /** The jobs go on as the test says. */
   change(job: JobId, row: Partial<JobRow>): void;
+  emit(job: JobId, item: unknown): void;
+  /** How many follow the job now. */
+  followed(job: JobId): number;
   addEvents(job: JobId, events: readonly JobEvent[]): void;
   addTool(job: JobId, row: ToolRow): void;
   end(job: JobId, result: JobResult): void;
@@ -48,6 +51,8 @@ export function scriptedJobs(): ScriptedJobs {
   const started: StartJob[] = [];
   const callers: Caller[] = [];
   const told: Told[] = [];
+  const followers = new Map<JobId, readonly JobFollower[]>();
+  const followersOf = (job: JobId): readonly JobFollower[] => followers.get(job) ?? [];
   const find = (job: JobId): ScriptedJob => {
     const found = all.get(job);
     if (found !== undefined) return found;
@@ -104,6 +109,13 @@ export function scriptedJobs(): ScriptedJobs {
       await Promise.race([found.ended.promise, aborted]);
       return found.shown.result;
     },
+    follow: async (job, follower) => {
+      const { shown } = find(job);
+      followers.set(job, [...followers.get(job) ?? [], follower]);
+      follower.onState(shown.row);
+      if (shown.result !== undefined) follower.onEnd(shown.result);
+      return { close: () => void followers.set(job, (followers.get(job) ?? []).filter((one) => one !== follower)) };
+    },
     signal: async (job, { name, payload, idempotencyKey }) => {
       live(job);
       const key = idempotencyKey === undefined ? {} : { key: idempotencyKey };
@@ -125,12 +137,23 @@ export function scriptedJobs(): ScriptedJobs {
       if (tool.state !== "unknown") throw new AetherError("E_CONFLICT", `the call ${tool.call} is ${tool.state}`);
       told.push({ kind: "resolve", job, effect, resolution });
     },
-    change: (job, row) => update(job, (shown) => ({ ...shown, row: { ...shown.row, ...row } })),
+    change: (job, row) => {
+      update(job, (shown) => ({ ...shown, row: { ...shown.row, ...row } }));
+      for (const follower of followersOf(job)) follower.onState(find(job).shown.row);
+    },
+    emit: (job, item) => {
+      for (const follower of followersOf(job)) follower.onProgress(item);
+    },
+    followed: (job) => followersOf(job).length,
     addEvents: (job, events) => void find(job).events.push(...events),
     addTool: (job, row) => update(job, (shown) => ({ ...shown, tools: [...shown.tools, row] })),
     end: (job, result) => {
       update(job, (shown) => ({ ...shown, result, row: { ...withoutPhase(shown.row), status: result.kind } }));
       find(job).ended.resolve();
+      for (const follower of followersOf(job)) {
+        follower.onState(find(job).shown.row);
+        follower.onEnd(result);
+      }
     },
   };
 }

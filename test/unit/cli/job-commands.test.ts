@@ -1,7 +1,7 @@
 // The commands of jobs as people run them: a child process of the compiled package against a real API server.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
 import { parseJobId } from "../../../src/base/ids.ts";
 import type { CallName } from "../../../src/jobs/core/ids.ts";
@@ -212,5 +212,31 @@ describe("what is wrong is said", () => {
     expect([ended.exitCode, ended.out]).toEqual([exitCode, ""]);
     expect(ended.err).toMatch(err);
     expect(api.jobs.told).toEqual([]);
+  });
+});
+
+describe("stream", () => {
+  test("shows how a job goes on until it has ended", async () => {
+    await api.jobs.start({ agent: "claims", input: {}, id: JOB }, { principal: "ann", tenant: "t" });
+    const streaming = job(["stream", JOB]);
+    await vi.waitFor(() => expect(api.jobs.followed(JOB)).toBe(1), { timeout: 20_000 });
+    api.jobs.change(JOB, ownedBy("n2"));
+    api.jobs.emit(JOB, { done: 0.5 });
+    api.jobs.emit(JOB, "half of it");
+    api.jobs.end(JOB, { kind: "completed", output: { paid: true } });
+    expect(await streaming).toEqual({
+      exitCode: 0,
+      out: 'pending\nrunning on n2\n{"done":0.5}\nhalf of it\ncompleted\ncompleted: {"paid":true}\n',
+      err: "",
+    });
+  });
+
+  test("gives events to scripts, and a job that is not there is an error", async () => {
+    await api.jobs.start({ agent: "claims", input: {}, id: JOB }, { principal: "ann", tenant: "t" });
+    api.jobs.end(JOB, { kind: "cancelled" });
+    const { out } = await job(["stream", JOB, "--json"]);
+    const events = out.trim().split("\n").map((line) => (JSON.parse(line) as { event: string }).event);
+    expect(events).toEqual(["state", "end"]);
+    expect(await job(["stream", "none"])).toMatchObject({ exitCode: 1, err: expect.stringContaining("E_NOT_FOUND") });
   });
 });

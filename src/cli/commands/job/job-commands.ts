@@ -5,6 +5,7 @@ import { addListCommand } from "./list.ts";
 import { addReleaseCommand } from "./release.ts";
 import { addShowCommand } from "./show.ts";
 import { addStartCommand, addWaitCommand } from "./start.ts";
+import { addStreamCommand } from "./stream.ts";
 import { addCancelCommand, addResolveCommand, addSignalCommand } from "./tell.ts";
 import { addTraceCommand } from "./trace.ts";
 
@@ -15,6 +16,7 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addListCommand(job, io);
   addShowCommand(job, io);
   addTraceCommand(job, io);
+  addStreamCommand(job, io);
   addSignalCommand(job, io);
   addCancelCommand(job, io);
   addResolveCommand(job, io);

@@ -7,7 +7,7 @@ import { CommandExit } from "../../command-exit.ts";
 import { EXIT } from "../../exit.ts";
 import { untilInterrupt } from "../../interrupt.ts";
 import {
-  errorLine, JOBS, jobSchema, resultAnswerSchema, startedSchema, statusText, type ShownResult,
+  JOBS, jobSchema, resultAnswerSchema, resultLine, startedSchema, statusText, type ShownResult,
 } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
@@ -99,7 +99,7 @@ async function waitAndShow(session: Session, job: string): Promise<void> {
     case "failed":
     case "cancelled":
       if (session.isJson) io.print(JSON.stringify({ job, result }));
-      io.report(`job ${job} ${result.kind === "failed" ? `failed: ${errorLine(result.error)}` : "was cancelled"}`);
+      io.report(`job ${job} ${resultLine(result)}`);
       throw new CommandExit(EXIT.failed);
   }
 }

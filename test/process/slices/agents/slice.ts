@@ -65,6 +65,26 @@ const waiting = defineAgent({
   },
 });
 
+// Says how far it is while it works.
+const telling = defineAgent({
+  name: "telling",
+  input: z.object({}),
+  output: z.object({}),
+  signals: [go],
+  run: async (job) => {
+    for (const part of ["first", "second"]) {
+      await job.waitFor(go);
+      await job.step(part, async () => {
+        for (let at = 1; at <= 40; at++) {
+          job.emit({ part, at });
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      });
+    }
+    return {};
+  },
+});
+
 // Does something else each time it runs: it may not.
 const fickle = defineAgent({
   name: "fickle",
@@ -80,6 +100,6 @@ const fickle = defineAgent({
 
 export default defineSlice({
   contract: defineContract("agents", {}),
-  agents: [counting, paying, waiting, fickle],
+  agents: [counting, paying, waiting, telling, fickle],
   methods: {},
 });
