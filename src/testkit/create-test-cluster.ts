@@ -3,6 +3,7 @@ import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { HOUR_MS } from "../base/units.ts";
 import { labelsSchema } from "../sdk/blueprint.ts";
+import type { NodeSeams } from "./node-seams.ts";
 import { nameNodes } from "./sim-node.ts";
 import { TestCluster, type NamedBlueprint } from "./test-cluster.ts";
 import type { TestSlice } from "./test-slice.ts";
@@ -48,7 +49,12 @@ const optionsSchema = z.object({
  * cluster.kill("n1");
  * await placing;
  */
-export async function createTestCluster(options: TestClusterOptions): Promise<TestCluster> {
+export function createTestCluster(options: TestClusterOptions): Promise<TestCluster> {
+  return openTestCluster(options, {});
+}
+
+/** The same, with something between the parts of its nodes. */
+export async function openTestCluster(options: TestClusterOptions, seams: NodeSeams): Promise<TestCluster> {
   const parsed = optionsSchema.safeParse(options);
   if (!parsed.success) {
     throw new AetherError("E_INVALID", `createTestCluster was given wrong options: ${z.prettifyError(parsed.error)}`);
@@ -56,7 +62,7 @@ export async function createTestCluster(options: TestClusterOptions): Promise<Te
   const { nodes: count, seed, labels, wallSkewMs } = parsed.data;
   const nodes = nameNodes(count);
   checkLabels(nodes, labels);
-  const cluster = await TestCluster.form({ nodes, seed, labels, wallSkewMs });
+  const cluster = await TestCluster.form({ nodes, seed, labels, wallSkewMs, seams });
   try {
     for (const slice of options.slices) await cluster.push(slice);
     await cluster.apply(options.blueprint);

@@ -15,6 +15,7 @@ import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
 import { openNodeWork, type NodeWork } from "../node/node-work.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
+import type { NodeSeams } from "./node-seams.ts";
 import type { ProcessEnv } from "./sim/machine.ts";
 import type { Outside } from "./sim/outside.ts";
 import { createSimTelemetry } from "./sim/sim-telemetry.ts";
@@ -42,6 +43,7 @@ export interface SimNodePorts {
   /** What tools of agents reach. */
   readonly outside: Outside;
   findMock(tool: string): KnownMock | undefined;
+  readonly seams: NodeSeams;
   /** The node must not go on. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -101,7 +103,7 @@ async function openFoundation(
 function openWork(
   env: ProcessEnv,
   { telemetry, group, kv }: { readonly telemetry: Telemetry; readonly group: GroupDriver; readonly kv: KvStore },
-  { world, labels, slices: known, outside, findMock, onFatal }: SimNodePorts,
+  { world, labels, slices: known, outside, findMock, seams, onFatal }: SimNodePorts,
 ): NodeWork {
   const { process, clock, messaging, random } = env;
   const { node } = process;
@@ -109,7 +111,9 @@ function openWork(
   const findSlice = (digest: string): TestSlice | undefined => known.get(digest);
   const mocks = { outside, sender: process, findMock };
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice, mocks });
-  return openNodeWork({ clock, random, workers, telemetry }, { messaging, group, kv, bundles, onFatal }, {
+  const seen = { kv: seams.kv?.(kv, process) ?? kv, workers: seams.workers?.(workers, process) ?? workers };
+  const workEnv = { clock, random, workers: seen.workers, telemetry };
+  return openNodeWork(workEnv, { messaging, group, kv: seen.kv, bundles, onFatal }, {
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),

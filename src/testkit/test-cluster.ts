@@ -20,6 +20,7 @@ import { Outside } from "./sim/outside.ts";
 import { SimNetwork } from "./sim/sim-network.ts";
 import { formatTraceLine, type TraceLine } from "./sim/trace.ts";
 import { World } from "./sim/world.ts";
+import type { NodeSeams } from "./node-seams.ts";
 import { openSimNode, type SimNode } from "./sim-node.ts";
 import { testAgent, type AnyAgent, type TestAgent } from "./test-agents.ts";
 import { createTestClient, type EntryNode } from "./test-client.ts";
@@ -49,6 +50,7 @@ export interface TestClusterSetup {
   readonly labels: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** How wrong the wall clock of a node may be, either way. */
   readonly wallSkewMs: number;
+  readonly seams: NodeSeams;
 }
 
 interface Running {
@@ -88,11 +90,13 @@ export class TestCluster implements AsyncDisposable {
   private readonly lines: TraceLine[] = [];
   private readonly outside: Outside;
   private readonly mocks = new Map<string, KnownMock>();
+  private readonly seams: NodeSeams;
   private lastId = 0;
 
-  private constructor({ seed, nodes, labels, wallSkewMs }: TestClusterSetup) {
+  private constructor({ seed, nodes, labels, wallSkewMs, seams }: TestClusterSetup) {
     this.nodes = nodes;
     this.seed = seed;
+    this.seams = seams;
     this.world = new World(seed, { onTraceLine: (line) => this.keepLine(line) });
     this.network = new SimNetwork(this.world);
     this.pump = new WorldPump(this.world);
@@ -151,6 +155,11 @@ export class TestCluster implements AsyncDisposable {
   mockTool<T extends Tool>(tool: T, behave: MockTool<T>, options: MockOptions = {}): ToolMock {
     this.mocks.set(tool.name, knownMock(tool, this.outside, behave, options));
     return toolMockOf(this.outside, tool.name);
+  }
+
+  /** What has come about at the other sides of tools, other than reads: one text for each time that it has. */
+  get effects(): readonly string[] {
+    return this.outside.effects;
   }
 
   /**
@@ -293,6 +302,7 @@ export class TestCluster implements AsyncDisposable {
       slices: this.slices,
       outside: this.outside,
       findMock: (tool) => this.mocks.get(tool),
+      seams: this.seams,
       onFatal: (error) => {
         if (process.isAlive) this.world.fail(error);
       },

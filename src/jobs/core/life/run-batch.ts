@@ -328,12 +328,11 @@ class PlanMaker {
   private addWant(n: number, want: WantTool): void {
     const effectId = this.facts.effectIdOf(want.call);
     const found = this.rowOf(effectId);
-    // Of an earlier run, whose worker is gone.
-    if (found?.state === "granted") this.addLoss(effectId, "the worker that made the call has ended");
-    const row = this.rowOf(effectId);
-    if (row !== undefined && isOpen(row)) return this.settleDoubt(row, { n, want });
-    if (this.mayBeLost(row, want)) this.doubt(row, { n, want });
-    else this.grant(row, { n, want });
+    // Of an earlier run, whose worker is gone. What follows from it is this want, which is known already.
+    if (found?.state === "granted") return this.addLoss(effectId, "the worker that made the call has ended");
+    if (found !== undefined && isOpen(found)) return this.settleDoubt(found, { n, want });
+    if (this.mayBeLost(found, want)) this.doubt(found, { n, want });
+    else this.grant(found, { n, want });
   }
 
   /** Whether the job may have made the call in a time that the backup it comes from knows nothing of. */

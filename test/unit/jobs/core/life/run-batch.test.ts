@@ -132,6 +132,7 @@ describe("a call of a tool", () => {
     const again = settled(idempotent, 1);
     expect(typesOf(again)).toEqual(["tool.unknown", "tool.granted"]);
     expect(again.granted).toMatchObject([{ n: 1, row: { effectId, attempt: 2, epoch: 2 } }]);
+    expect(again.refused).toEqual([]);
 
     for (const canReconcile of [true, false]) {
       const once = openBatch([earlier("once", canReconcile)], 2);

@@ -1,0 +1,101 @@
+// Crashes before and after every transaction of a job: of an agent that is right, and of two that are wrong.
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { defineAgent, defineSignal, defineTool } from "../../src/sdk/index.ts";
+import { crashEverywhere, type CrashReport, type TestCluster } from "../../src/testkit/index.ts";
+
+const nobody = (): never => {
+  throw new Error("the test plays the other side");
+};
+const order = z.object({ order: z.string() });
+const refund = defineTool({
+  name: "refund", input: order, output: z.object({ refund: z.string() }), effect: "once",
+  timeoutMs: 2_000, settleMs: 2_000, execute: nobody, reconcile: nobody,
+});
+const mail = defineTool({
+  name: "mail", input: z.object({ to: z.string() }), output: z.object({}), effect: "idempotent", execute: nobody,
+});
+const go = defineSignal("go", z.object({ to: z.string() }));
+
+function playBoth(cluster: TestCluster, honoursEffectIds: boolean): void {
+  cluster.mockTool(refund, ({ order }) => ({ refund: `re-${order}` }));
+  cluster.mockTool(mail, () => ({}), { honoursEffectIds });
+}
+
+const right = defineAgent({
+  name: "right", input: order, output: z.object({ refund: z.string() }), tools: { refund, mail }, signals: [go],
+  run: async (job, { order }) => {
+    await job.step("load", () => 1);
+    await job.sleep("rest", "1 day");
+    const told = await job.waitFor(go);
+    const { refund } = await job.tools.refund({ order });
+    await job.tools.mail({ to: told?.to ?? "" });
+    return { refund };
+  },
+});
+
+test("a right agent has each effect once, wherever its nodes die", async () => {
+  const report = await crashEverywhere(right, {
+    input: { order: "o-1" },
+    outside: (cluster) => playBoth(cluster, true),
+    script: async ({ cluster, job }) => {
+      await job.signal(go, { to: "ada" });
+      await cluster.until(async () => (await job.status()).waiting?.reason === "timer");
+      await cluster.skip("1 day");
+    },
+  });
+  expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
+  expect(report.points).toBeGreaterThanOrEqual(8);
+  expect(report.crashes).toBe(4 * report.points);
+  expect(report.message).toContain("no effect is repeated, none is lost");
+});
+
+test("a tool that is called idempotent and is not is found", async () => {
+  const wrong = defineAgent({
+    name: "wrong-tool", input: order, output: z.object({}), tools: { mail },
+    run: async (job) => await job.tools.mail({ to: "ada" }),
+  });
+  const report = await crashEverywhere(wrong, {
+    input: { order: "o" }, outside: (cluster) => playBoth(cluster, false),
+  });
+  expect(report.repeated[0]).toMatchObject({ effect: 'mail {"to":"ada"}', times: 2, expected: 1, when: "before" });
+  expect(report.message).toMatch(/mail \{"to":"ada"\} happened 2 times instead of 1 when its node died before point \d/);
+  expect(report.lost).toEqual([]);
+});
+
+test("an effect that is no tool is found", async () => {
+  let sent: string[] = [];
+  const wrong = defineAgent({
+    name: "wrong-code", input: order, output: z.object({}),
+    run: async (job, { order }) => {
+      await job.step("load", () => 1);
+      sent.push(`letter about ${order}`);
+      await job.step("note", () => 2);
+      return {};
+    },
+  });
+  const report = await crashEverywhere(wrong, {
+    input: { order: "o-1" },
+    outside: () => {
+      sent = [];
+      return () => sent;
+    },
+  });
+  expect(effectsOf(report)).toEqual(["letter about o-1"]);
+  expect(report).toMatchObject({ lost: [], otherEnds: [] });
+});
+
+test("equal seeds give equal reports", async () => {
+  const small = defineAgent({
+    name: "small", input: order, output: z.object({}), tools: { mail },
+    run: async (job) => await job.tools.mail({ to: "ada" }),
+  });
+  const run = (): Promise<CrashReport> => crashEverywhere(small, {
+    input: { order: "o" }, seed: 5, nodes: 1, outside: (cluster) => playBoth(cluster, false),
+  });
+  expect(await run()).toEqual(await run());
+});
+
+function effectsOf({ repeated }: CrashReport): readonly string[] {
+  return [...new Set(repeated.map(({ effect }) => effect))];
+}
