@@ -20,11 +20,12 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
     attributes,
     createdMs,
     sinceMs,
+    ...(row.parent === undefined ? {} : { parent: row.parent }),
   };
 }
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
-  const { row, head, spec, tools, result } = shown;
+  const { row, head, spec, tools, children, result } = shown;
   return {
     ...listedJson(shown),
     pin: row.pin,
@@ -35,6 +36,8 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     link: Buffer.from(head.link).toString("hex"),
     steps: head.steps,
     tools: tools.map(toolJson),
+    ...(spec.parent === undefined ? {} : { parentCall: spec.parent.call, isDetached: spec.parent.isDetached }),
+    children: children.map(({ job, row: { agent, status } }) => ({ job, agent, status })),
     ...(result === undefined ? {} : { result }),
   };
 }

@@ -33,6 +33,7 @@ export const listedJobSchema = z.object({
   attributes: z.record(z.string(), z.string()),
   createdMs: z.number(),
   sinceMs: z.number(),
+  parent: z.string().optional(),
 });
 const eventSchema = z.object({
   run: z.number(),
@@ -55,6 +56,8 @@ export const jobSchema = listedJobSchema.extend({
   events: z.number(),
   steps: z.number(),
   tools: z.array(toolSchema),
+  parentCall: z.string().optional(),
+  children: z.array(z.object({ job: z.string(), agent: z.string(), status: z.string() })).default([]),
   result: resultSchema.optional(),
 });
 export const eventsSchema = z.object({ events: z.array(eventSchema), more: z.boolean() });

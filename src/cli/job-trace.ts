@@ -38,6 +38,11 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
     `tool ${text(call)} resolved by ${resolverText(by)}: ${resolutionText(resolution)}`,
   "timer.set": ({ call, dueMs }) => `timer ${text(call)} set for ${timeText(dueMs)}`,
   "timer.fired": ({ call }) => `timer ${text(call)} fired`,
+  "child.started": ({ call, agent, job, isDetached }) =>
+    `child ${text(call)} of ${text(agent)} started as ${text(job)}${isDetached === true ? ", detached" : ""}`,
+  "child.completed": ({ call, output }) => `child ${text(call)} = ${short(output)}`,
+  "child.failed": ({ call, error }) => `child ${text(call)} failed: ${errorText(error)}`,
+  "child.detached": ({ call, job }) => `child ${text(call)} goes on by itself as ${text(job)}`,
   "signal.received": ({ call, signal, payload }) => `signal ${text(signal)} for ${text(call)}: ${short(payload)}`,
 };
 

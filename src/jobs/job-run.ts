@@ -8,17 +8,20 @@ import { toAetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
+import type { JobId } from "../base/ids.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { AppendBatch } from "./core/life/append-batch.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "./core/life/decide.ts";
 import { RunBatch, type Plan } from "./core/life/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-waits.ts";
-import { effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
+import { besideAppend, hasToTell } from "./core/life/children.ts";
+import { logFactsOf } from "./core/life/log-facts.ts";
+import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
-import { readEvent } from "./core/log/upcast.ts";
 import type { JobError, JobResult, Waiting } from "./core/rows.ts";
 import type { FromAgent, RunNumber, ToAgent } from "./core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
+import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
 /** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
@@ -41,6 +44,9 @@ export interface JobRunPorts {
   };
   /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
   followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
+  readonly children: Pick<RunChildrenPorts, "answer">;
+  /** The job's outbox has something for other jobs. */
+  readonly onOutbox: (ref: JobRef) => void;
   /** Once; nothing is done for the job any more. */
   /** What its code says of its progress; of a run that goes on. */
   readonly onEmit: (item: unknown) => void;
@@ -67,6 +73,7 @@ export class JobRun {
   private readonly batch: RunBatch;
   private readonly waits = new RunWaits();
   private readonly doubts: ToolDoubts;
+  private readonly children: RunChildren;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
@@ -95,14 +102,24 @@ export class JobRun {
     this.loaded = loaded;
     this.view = view;
     this.ref = view.ref;
-    this.loggedTimers = timersOf(loaded.log);
+    const facts = logFactsOf(loaded.log);
+    const idOfChild = (call: CallName): JobId => childIdOf(ports.cluster, view.spec, call);
+    this.loggedTimers = facts.timers;
     this.batch = new RunBatch({
       epoch: view.row.epoch,
       tools,
-      timers: this.loggedTimers,
+      ...facts,
       ...(view.row.restored !== undefined && { restored: view.row.restored }),
       effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
+      childIdOf: idOfChild,
     });
+    this.children = new RunChildren(env.clock, {
+      answer: (question, signal) => ports.children.answer(question, signal),
+      childIdOf: idOfChild,
+      view: () => this.view,
+      onAnswer: () => this.pump(),
+      signal: this.stop.signal,
+    }, { batch: this.batch, waits: this.waits });
     this.doubts = new ToolDoubts(env, {
       ask: ({ row, want }) => this.say({
         kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
@@ -191,6 +208,7 @@ export class JobRun {
     if (!this.batch.take(n, op)) return this.fail("jobs.worker-at-fault", `operation ${n} came out of its order`);
     if (op.kind === "took") this.waits.took(op.offer);
     if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
+    if (op.kind === "want-child") this.children.want(n, op, this.loggedTimers.get(op.call));
     if (op.kind === "outcome") {
       this.callTimers.get(op.effectId)?.cancel();
       if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
@@ -237,7 +255,10 @@ export class JobRun {
 
   private decide(plan: Plan): Decision {
     const { events, tools, folded, end } = plan;
-    const batch: AppendBatch = { events, tools, folded, atMs: this.clock.wallMs() };
+    const atMs = this.clock.wallMs();
+    const beside = besideAppend(this.view, plan, atMs);
+    if ("kind" in beside) return beside;
+    const batch: AppendBatch = { events, tools, folded, atMs, ...beside };
     if (end === undefined) return decideAppend(this.view, batch);
     const taken = new Set(folded);
     return decideFinish(this.view, batch, {
@@ -267,6 +288,7 @@ export class JobRun {
           this.refusedAt = decision.next.inbox.revision;
           return this.pump();
         case "contended":
+          this.children.reconsider();
           return this.pump();
         case "corrupt":
           return this.fail("jobs.corrupt", "the end of its log is not what this node wrote");
@@ -290,6 +312,8 @@ export class JobRun {
   /** The plan is in the store: what waited for it may go on. */
   private settle(plan: Plan): void {
     this.batch.settle(plan);
+    if (hasToTell(this.view, plan)) this.ports.onOutbox(this.ref);
+    this.children.started(plan);
     if (plan.end !== undefined) return this.drop("ended");
     this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
     const fence = this.ports.ownership.fence.number;
@@ -348,7 +372,7 @@ export class JobRun {
     const nowMs = this.clock.wallMs();
     for (const offer of this.waits.offer(nowMs, this.calls)) this.offer(offer);
     this.dueTimer?.cancel();
-    const dueMs = this.waits.nextDueMs;
+    const dueMs = this.waits.nextLookMs(nowMs);
     if (dueMs === undefined) return;
     this.dueTimer = this.clock.setTimer(Math.min(Math.max(0, dueMs - nowMs), TIMER_MS_MAX), () => this.pump());
   }
@@ -418,13 +442,4 @@ export class JobRun {
       busy: this.batch.underWay + this.doubts.asking,
     };
   }
-}
-
-function timersOf(log: readonly Uint8Array[]): ReadonlyMap<CallName, number> {
-  const timers = new Map<CallName, number>();
-  for (const bytes of log) {
-    const { event } = readEvent(bytes);
-    if (event.type === "timer.set") timers.set(event.call, event.dueMs);
-  }
-  return timers;
 }

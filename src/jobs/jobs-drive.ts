@@ -2,13 +2,13 @@
 // it goes through their inboxes; the owners do the rest. Does not own: starting jobs and looking at them
 // (jobs-service.ts).
 import { encode } from "../base/codec.ts";
-import { sha256 } from "../base/digest.ts";
 import { AetherError } from "../base/errors.ts";
 import type { Digest, JobId } from "../base/ids.ts";
 import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
+import { cancelSeen, seenOf } from "./core/flow/seen.ts";
 import { refOf, type EffectId } from "./core/ids.ts";
 import { rowKey, toolKey } from "./core/life/job-keys.ts";
 import type { Resolution } from "./core/log/event.ts";
@@ -46,7 +46,7 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
 
   /** Asked for again it is the same cancel. */
   async cancel(job: JobId, { principal }: Caller, options?: CallOptions): Promise<void> {
-    await this.put(job, { kind: "cancel", principal }, seenOf("cancel"), options);
+    await this.put(job, { kind: "cancel", principal }, cancelSeen(), options);
   }
 
   async release(job: JobId, { principal }: Caller, options: CallOptions = {}): Promise<void> {
@@ -97,11 +97,6 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
   ): ReturnType<InboxWriter["put"]> {
     return this.ports.inbox.put(refOf(job), seen === undefined ? { entry } : { entry, seen }, options);
   }
-}
-
-/** Names are told apart by their lengths, so that no two things have one text. */
-function seenOf(...parts: readonly string[]): Digest {
-  return sha256(parts.map((part) => `${part.length}:${part}`).join(""));
 }
 
 function checkSize(what: string, value: unknown): void {

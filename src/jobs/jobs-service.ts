@@ -8,7 +8,7 @@ import type { CallOptions, Env } from "../env/env.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
-import type { Kv, KvPage } from "../kvstore/kv.ts";
+import type { Kv, KvListQuery, KvPage } from "../kvstore/kv.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { listRows } from "../slices/list-rows.ts";
 import { refOf } from "./core/ids.ts";
@@ -20,7 +20,7 @@ import {
 import { parseToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobWatch } from "./job-watch.ts";
-import { JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "./limits.ts";
+import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "./limits.ts";
 import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "./ports.ts";
 
 export interface JobsServicePorts {
@@ -55,6 +55,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       head: parseJobHead(present(head?.entry, "a job has a head").value),
       spec: parseJobSpec(present(spec?.entry, "of a job is known what was started").value),
       tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),
+      children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
       ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
     };
   }
@@ -156,20 +157,33 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     return { entry, revision };
   }
 
-  /** Rows of jobs in the order of their ids: of one agent by its index, else of all. */
+  /** Rows of jobs in the order of their ids: of one agent or parent by its index, else of all. */
   private async page(
-    { agent }: JobFilter,
+    { agent, parent }: JobFilter,
     after: JobId | undefined,
     options: CallOptions & { readonly consistency: "linearizable" | "local" },
   ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
     const { kv } = this.ports;
     const from = after === undefined ? undefined : refOf(after);
+    if (parent !== undefined) {
+      const of = refOf(parent);
+      const key = after && formatKey({ kind: "job-child", ...of, child: after });
+      return await this.indexed({ prefix: prefixOf({ kind: "job-children", ...of }), ...afterKey(key) }, options);
+    }
     if (agent === undefined) {
       const page = await kv.list({ prefix: prefixOf({ kind: "jobs" }), ...afterKey(from && rowKey(from)) }, options);
       return { rows: page.entries, more: page.more };
     }
     const key = from && formatKey({ kind: "job-agent", agent, ...from });
-    const page: KvPage = await kv.list({ prefix: prefixOf({ kind: "job-agents", agent }), ...afterKey(key) }, options);
+    return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), ...afterKey(key) }, options);
+  }
+
+  /** The rows of jobs that an index names. */
+  private async indexed(
+    query: KvListQuery, options: CallOptions & { readonly consistency: "linearizable" | "local" },
+  ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
+    const { kv } = this.ports;
+    const page: KvPage = await kv.list(query, options);
     const reads = await Promise.all(page.entries.map((entry) =>
       kv.get(rowKey(refOf(jobOf(entry.key))), { ...options, consistency: "local" })));
     return { rows: reads.flatMap(({ entry }) => (entry === undefined ? [] : [entry])), more: page.more };
@@ -184,10 +198,11 @@ function afterKey(after: KeyText | undefined): { readonly after?: KeyText } {
 function jobOf(text: KeyText): JobId {
   const key = parseKey(text);
   if (key.kind === "job" || key.kind === "job-agent") return key.job;
+  if (key.kind === "job-child") return key.child;
   throw new AetherError("E_DATA_CORRUPT", `"${text}" is not the key of a job`);
 }
 
-function matches(row: JobRow, { agent, status, attributes = {} }: JobFilter): boolean {
+function matches(row: JobRow, { agent, status, attributes = {} }: Omit<JobFilter, "parent">): boolean {
   return (agent === undefined || row.agent === agent) && (status === undefined || row.status === status) &&
     Object.entries(attributes).every(([name, value]) => row.attributes[name] === value);
 }

@@ -11,5 +11,7 @@ export const JOB_PRIORITY_MAX = 1_000;
 export const JOBS_PAGE_MAX = 1_000;
 /** Jobs that one request looks at for those that its filter wants; then it says where to go on. */
 export const JOBS_SCANNED_MAX = 10_000;
+/** Children that are shown with their parent. */
+export const CHILDREN_SHOWN_MAX = 100;
 /** Longest wait for the result of a job in one request; who wants to wait longer asks again. */
 export const RESULT_WAIT_MS_MAX = 60 * SECOND_MS;

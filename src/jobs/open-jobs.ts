@@ -9,6 +9,7 @@ import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
 import { AgentPool } from "./agent-pool.ts";
+import { ChildStarts } from "./child-starts.ts";
 import { JobClaimer } from "./claimer.ts";
 import { clusterUid as readClusterUid } from "./cluster-uid.ts";
 import type { ClusterUid } from "./core/ids.ts";
@@ -21,6 +22,7 @@ import { StartJobs, type StartsHere } from "./start-jobs.ts";
 import type { JobsConfig } from "./config.ts";
 import { JobsService } from "./jobs-service.ts";
 import { createJobsMetrics } from "./metrics.ts";
+import { Outbox } from "./outbox.ts";
 import { OwnershipService } from "./ownership-service.ts";
 import { Pins } from "./pins.ts";
 import type { Jobs } from "./ports.ts";
@@ -64,12 +66,17 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence });
   let uid: ClusterUid | undefined;
   const progress = new ProgressHub(env, { messaging }, self.node);
+  const inbox = new InboxWriter({ clock }, { kv, onFatal });
+  const outbox = new Outbox(env, { kv, inbox, leadership: cluster.leadership, onFatal });
+  const childStarts = new ChildStarts(env, { kv, pins, checkRoom: () => starts.checkRoom() });
   const runner = new JobRunner({ clock, log }, {
     log: store,
     workers,
     ownership,
     followInbox: (ref, onArrival) => followInbox({ log }, { kv, watch }, ref, onArrival),
     onEmit: (job, item) => progress.publish(job, item),
+    children: childStarts,
+    onOutbox: (ref) => outbox.tell(ref),
     onLost: () => takeOver.lookForOwn(),
   }, { runningMax: RUNNING_JOBS_MAX });
   const { membership, leadership } = cluster;
@@ -90,7 +97,6 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   };
   const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
-  const inbox = new InboxWriter({ clock }, { kv, onFatal });
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
@@ -105,6 +111,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
       takeOver.start();
       claimer.start();
       timers.start();
+      outbox.start();
     },
     drain: async () => {
       claimer.stop();
@@ -117,6 +124,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
       progress.close();
       await takeOver.close();
       await ownership.close();
+      await outbox.close();
       await inbox.close();
       watch.close();
       await workers.close();

@@ -81,6 +81,13 @@ export class Pins {
     return row;
   }
 
+  /** Whether what the pin runs has the agent too; it is there while a live job has it. */
+  async hasAgent(digest: Digest, agent: string, options: CallOptions = {}): Promise<boolean> {
+    const { artifact, archive } = await this.read(digest, options);
+    const stored = await this.readArtifact(artifact, { ...options, consistency: "local" });
+    return stored?.row.digest === archive && Object.hasOwn(stored.row.manifest.agents ?? {}, agent);
+  }
+
   private isFresh(digest: Digest): boolean {
     const renewedMs = this.renewed.get(digest);
     return renewedMs !== undefined && this.clock.wallMs() - renewedMs < RENEW_AFTER_MS;

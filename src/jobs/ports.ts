@@ -113,6 +113,8 @@ export interface JobShown {
   readonly head: JobHead;
   readonly spec: JobSpec;
   readonly tools: readonly ToolRow[];
+  /** Jobs that it has started: the first 100; a listing has all of them. */
+  readonly children: readonly JobListed[];
   readonly result?: JobResult;
 }
 
@@ -124,6 +126,8 @@ export interface JobListed {
 export interface JobFilter {
   readonly agent?: string;
   readonly status?: JobRow["status"];
+  /** Jobs that this one has started. */
+  readonly parent?: JobId;
   readonly attributes?: Readonly<Record<string, string>>;
 }
 

@@ -7,7 +7,7 @@ import { JobRun, type JobRunPorts, type RunEnd } from "./job-run.ts";
 import type { ClusterUid } from "./core/ids.ts";
 import type { LoadedJob } from "./ports.ts";
 
-export interface JobRunnerPorts extends Pick<JobRunPorts, "log" | "workers" | "followInbox"> {
+export interface JobRunnerPorts extends Pick<JobRunPorts, "log" | "workers" | "followInbox" | "children" | "onOutbox"> {
   readonly ownership: JobRunPorts["ownership"] & {
     /** How many jobs this node owns or is about to own. */
     setOwning(count: number): void;
@@ -71,11 +71,11 @@ export class JobRunner {
 
   /** The job is this node's, and has a place here. */
   run(loaded: LoadedJob, cluster: ClusterUid): void {
-    const { log, workers, followInbox, ownership } = this.ports;
+    const { ports } = this;
     const { job } = loaded.view.ref;
     const onEnd = (run: JobRun, how: RunEnd): void => this.end(run, how);
-    const onEmit = (item: unknown): void => this.ports.onEmit(job, item);
-    const run = new JobRun(this.env, { log, workers, followInbox, ownership, cluster, onEmit, onEnd }, loaded);
+    const onEmit = (item: unknown): void => ports.onEmit(job, item);
+    const run = new JobRun(this.env, { ...ports, cluster, onEmit, onEnd }, loaded);
     this.claims.delete(job);
     this.runs.set(job, run);
     this.tellOwning();

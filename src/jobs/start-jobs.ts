@@ -152,8 +152,11 @@ export class StartJobs {
     return { job, status: parseJobRow(entry.value).status, isNew: false };
   }
 
-  /** New work is refused before the store is full, so that what is under way can end. */
-  private checkRoom(): void {
+  /**
+   * New work is refused before the store is full, so that what is under way can end.
+   * @throws AetherError E_QUOTA, E_OVERLOADED
+   */
+  checkRoom(): void {
     const { liveBytes, quotaBytes } = this.ports.kv.usage();
     if (liveBytes >= quotaBytes) {
       throw new AetherError("E_QUOTA", "the job was not started: the store is full; raise its quota, or delete data", {

@@ -22,8 +22,11 @@ export {
   type Reconciled, type Tool, type ToolContext, type ToolDefinition, type ToolEffect,
 } from "./tool.ts";
 export { defineSignal, type Signal } from "./signal.ts";
+export {
+  isChildFailed, type ChildFailed, type ChildOptions, type DetachedChildOptions, type StartedChild,
+} from "./child.ts";
 export type {
-  Job, JobScope, StepContext, StepOptions, ToolCallOptions, ToolCalls, Tools, WaitOptions,
+  ChildAgent, Job, JobScope, StartChild, StepContext, StepOptions, ToolCallOptions, ToolCalls, Tools, WaitOptions,
 } from "./job.ts";
 export type { Duration } from "./duration.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

@@ -1,5 +1,6 @@
 // Owns: what the code of an agent gets to work with. Types only: the runtime is in jobs/worker.
 import type { z } from "zod";
+import type { ChildOptions, DetachedChildOptions, StartedChild } from "./child.ts";
 import type { Duration } from "./duration.ts";
 import type { Signal } from "./signal.ts";
 import type { Tool } from "./tool.ts";
@@ -37,6 +38,32 @@ export interface WaitOptions {
   readonly timeout?: Duration;
 }
 
+/** What `job.child` has to know of an agent: what `defineAgent` gave. */
+export interface ChildAgent<I extends z.ZodType = z.ZodType, O extends z.ZodType = z.ZodType> {
+  readonly kind: "aether-agent";
+  readonly name: string;
+  readonly input: I;
+  readonly output: O;
+}
+
+/** How an agent starts jobs of agents. */
+export interface StartChild {
+  /**
+   * Starts a job of another agent, once, and gives what it answers. It is cancelled when this job is cancelled or ends.
+   * When it does not complete the code gets an error that `isChildFailed` knows.
+   */
+  <I extends z.ZodType, O extends z.ZodType>(
+    agent: ChildAgent<I, O>, input: z.input<I>, options?: ChildOptions & { readonly detached?: false },
+  ): Promise<z.output<O>>;
+  /** Starts a job that goes on by itself. */
+  <I extends z.ZodType>(
+    agent: ChildAgent<I>, input: z.input<I>, options: DetachedChildOptions,
+  ): Promise<StartedChild>;
+  /** The same of an agent of which only the name is known here. */
+  (agent: string, input: unknown, options?: ChildOptions & { readonly detached?: false }): Promise<unknown>;
+  (agent: string, input: unknown, options: DetachedChildOptions): Promise<StartedChild>;
+}
+
 /** Part of a job: its calls are named apart from those of other branches that run at the same time. */
 export interface JobScope<T extends Tools = Tools> {
   readonly tools: ToolCalls<T>;
@@ -50,6 +77,7 @@ export interface JobScope<T extends Tools = Tools> {
   sleep(name: string, duration: Duration): Promise<void>;
   /** The next signal of this kind, also one that came before. `undefined` when the time is over. */
   waitFor<P extends z.ZodType>(signal: Signal<string, P>, options?: WaitOptions): Promise<z.output<P> | undefined>;
+  readonly child: StartChild;
   /** Wall time in milliseconds, as it was when the code first came here. Never goes back within a job. */
   now(): number;
   /** A UUID that is the same whenever the code comes here again. */

@@ -66,6 +66,8 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-beat": fc.record({ kind: fc.constant("job-beat"), node }),
   "job-start": fc.record({ kind: fc.constant("job-start"), tenant: name, agent: name, digest }),
   "job-pin": fc.record({ kind: fc.constant("job-pin"), digest }),
+  "job-child": fc.record({ kind: fc.constant("job-child"), partition, job, child: job }),
+  "job-outbox": fc.record({ kind: fc.constant("job-outbox"), partition, job, n: fc.nat(999_999) }),
   data: fc.record({ kind: fc.constant("data"), path }),
 };
 

@@ -14,6 +14,8 @@ import { ManualClock } from "./manual-clock.ts";
 const CLUSTER = "c".repeat(32) as ClusterUid;
 const JOB_UID = "a".repeat(32) as JobUid;
 const RUN = 1;
+/** What each child is called. */
+const CHILD = "child-1" as JobId;
 
 export interface AgentHostOptions {
   readonly agent: Agent;
@@ -23,6 +25,7 @@ export interface AgentHostOptions {
   readonly clock?: ManualClock;
 }
 
+type WantChild = Extract<AgentOp, { readonly kind: "want-child" }>;
 type WantTool = Extract<AgentOp, { readonly kind: "want-tool" }>;
 
 interface LedgerRow {
@@ -39,6 +42,8 @@ export class AgentHost {
   readonly heard: FromAgent[] = [];
   /** What the code waits for. */
   readonly waits = new Map<CallName, AgentWait>();
+  /** Children that the code has asked for. */
+  readonly children = new Map<CallName, WantChild>();
   /** Calls that nobody knows about and that the code waits for. */
   readonly unknown = new Set<CallName>();
   readonly emitted: unknown[] = [];
@@ -165,6 +170,7 @@ export class AgentHost {
     this.lastOp = n;
     this.ops.push({ n, op });
     if (op.kind === "want-wait") this.waits.set(op.call, op.wait);
+    if (op.kind === "want-child") this.children.set(op.call, op);
     if (op.kind === "took") this.forget(op.offer);
     const isKnown = (op.kind === "outcome" && op.outcome.kind !== "unknown") || op.kind === "step-failed";
     if (isKnown) this.unknown.delete(op.call);
@@ -191,6 +197,8 @@ export class AgentHost {
         const isSet = this.log.some((event) => event.type === "timer.set" && event.call === call);
         return dueMs === undefined || isSet ? [] : this.push({ type: "timer.set", call, dueMs });
       }
+      case "want-child":
+        return this.wantChild(op);
       case "want-tool":
         return this.want(n, op);
       case "outcome":
@@ -216,6 +224,12 @@ export class AgentHost {
     this.push({ type: "tool.granted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs });
     this.ledger.set(effectId, { state: "granted", attempt, n, call });
     return [{ kind: "granted", run: RUN, n, effectId, attempt, fence: 1 }];
+  }
+
+  private wantChild({ call, agent, inputDigest, isDetached, untilMs }: WantChild): [] {
+    if (this.log.some((event) => event.type === "child.started" && event.call === call)) return [];
+    this.push({ type: "child.started", call, job: CHILD, agent, inputDigest, isDetached });
+    return untilMs === undefined ? [] : this.push({ type: "timer.set", call, dueMs: untilMs });
   }
 
   private pushOutcome({ call, effectId, outcome }: Extract<AgentOp, { readonly kind: "outcome" }>): [] {
@@ -244,6 +258,12 @@ export class AgentHost {
         return this.push({ type: "timer.fired", call });
       case "signal":
         return this.push({ type: "signal.received", call, signal: "s", payload: entry.payload });
+      case "child-completed":
+        return this.push({ type: "child.completed", call, output: entry.output });
+      case "child-failed":
+        return this.push({ type: "child.failed", call, error: entry.error });
+      case "child-detached":
+        return this.push({ type: "child.detached", call, job: entry.job });
       case "tool-resolved": {
         const effectId = effectIdOf(CLUSTER, JOB_UID, call);
         const by = { kind: "person", principal: "p" } as const;

@@ -185,6 +185,7 @@ function scriptedJob(job: JobId, start: StartJob, { tenant }: Caller): ScriptedJ
         uid, effectUid: uid, input: start.input, inputDigest: sha256(JSON.stringify(start.input)), createdMs: EPOCH_MS,
       },
       tools: [],
+      children: [],
     },
   };
 }

@@ -25,6 +25,13 @@ const lookup = defineTool({
 });
 const documents = defineSignal("documents", z.object({ url: z.string() }));
 
+const audit = defineAgent({
+  name: "audit",
+  input: z.object({ order: z.string(), depth: z.number().default(1) }),
+  output: z.object({ by: z.string().default("nobody") }),
+  run: (job, { depth }) => ({ by: `${job.id} ${depth}` }),
+});
+
 export const claims = defineAgent({
   name: "claims",
   input: z.object({ order: z.string(), retries: z.number().default(3) }),
@@ -45,6 +52,16 @@ export const claims = defineAgent({
       a: (branch) => branch.tools.lookup(url),
       b: async (branch) => `${await branch.step("b", () => branch.uuid())} ${job.now() + length + retries}`,
     });
+    const audited = await job.child(audit, { order }, { name: "audit it", key: order, timeout: "1 day" });
+    const by: string = audited.by;
+    const started = await job.child(audit, { order, depth: 2 }, { detached: true });
+    const child: string = started.id;
+    const unknown: unknown = await job.child("audit", { order });
+    job.emit({ by, child, unknown });
+    // @ts-expect-error what the agent takes is known
+    await job.child(audit, { order: 1 });
+    // @ts-expect-error nobody waits for a detached child
+    await job.child(audit, { order }, { detached: true, timeout: 5 });
     const sum: number = a;
     const text: string = b;
     job.emit({ text, sum, job: job.id });

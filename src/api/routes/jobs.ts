@@ -39,6 +39,7 @@ const startSchema = z.strictObject({
 const listQuery = z.strictObject({
   agent: nameSchema.exactOptional(),
   status: z.enum(JOB_STATUSES).exactOptional(),
+  parent: z.string().exactOptional().describe("Jobs that this one has started"),
   attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
   after: z.string().exactOptional().describe("Only jobs after this one"),
@@ -78,7 +79,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
       query: listQuery,
       answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, queueClass, priority, " +
-        "attributes, createdMs, sinceMs }], more, next? }",
+        "attributes, createdMs, sinceMs, parent? }], more, next? }",
       handle: async (request) => {
         const { jobs: found, ...rest } = await jobs.list(parseListQuery(request), callOptions(request));
         return jsonResponse(200, { jobs: found.map(listedJson), ...rest });
@@ -88,7 +89,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       method: "GET",
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
-      answer: "as in the list, and { pin, uid, input, inputDigest, events, link, steps, tools, result? }",
+      answer: "as in the list, and { pin, uid, input, inputDigest, events, link, steps, tools, parentCall?, " +
+        "isDetached?, children: [{ job, agent, status }], result? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
     },
@@ -178,12 +180,13 @@ function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): S
 }
 
 function parseListQuery(request: ApiRequest): JobPageQuery {
-  const { after, attribute: _first, ...query } = request.query(listQuery);
+  const { after, parent, attribute: _first, ...query } = request.query(listQuery);
   const pairs = request.queryPairs().filter(([name]) => name === "attribute").map(([, pair]) => attributePair(pair));
   const wanted = parseInput(attributes, Object.fromEntries(pairs), "the attributes to look for");
   return {
     ...query,
     ...(after === undefined ? {} : { after: parseJobId(after) }),
+    ...(parent === undefined ? {} : { parent: parseJobId(parent) }),
     ...(pairs.length === 0 ? {} : { attributes: wanted }),
   };
 }

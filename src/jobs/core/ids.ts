@@ -44,14 +44,32 @@ export function drawUid(random: Random): string {
 
 /** An id that sorts by the time of its making: 48 bits of milliseconds, then 80 random ones. */
 export function drawJobId(wallMs: number, random: Random): JobId {
+  let text = timeText(wallMs);
+  for (let at = 0; at < RANDOM_LETTERS; at++) text += LETTERS.charAt(random.below(LETTERS.length));
+  return parseJobId(text);
+}
+
+function timeText(wallMs: number): string {
   let text = "";
-  let rest = wallMs;
+  let rest = Math.floor(wallMs);
   for (let at = 0; at < TIME_LETTERS; at++) {
     text = LETTERS.charAt(rest % LETTERS.length) + text;
     rest = Math.floor(rest / LETTERS.length);
   }
-  for (let at = 0; at < RANDOM_LETTERS; at++) text += LETTERS.charAt(random.below(LETTERS.length));
-  return parseJobId(text);
+  return text;
+}
+
+/** The same whenever the call is come to, so that a child is started once; sorts after jobs older than its parent. */
+export function childIdOf(cluster: ClusterUid, parent: { readonly uid: JobUid; readonly createdMs: number },
+  call: CallName): JobId {
+  const random = Buffer.from(sha256(`aether-child\n${effectIdOf(cluster, parent.uid, call)}`), "hex");
+  const letters = [...random.subarray(0, RANDOM_LETTERS)].map((byte) => LETTERS.charAt(byte % LETTERS.length));
+  return parseJobId(timeText(parent.createdMs) + letters.join(""));
+}
+
+/** Of the uid that the parent's own one, or that of its effects, gives the child for this call. */
+export function childUidOf(uid: JobUid, call: CallName): JobUid {
+  return sha256(`aether-child-uid\n${uid}\n${call}`).slice(0, 2 * UID_BYTES) as JobUid;
 }
 
 /** Never of the attempt: what is tried again is the same effect. `uid` is the original's for retries and forks. */

@@ -60,6 +60,8 @@ export interface JobRow {
   readonly sinceMs: number;
   readonly createdMs: number;
   readonly restored?: RestoredPoint;
+  /** The job that has started it. */
+  readonly parent?: JobId;
 }
 
 /**
@@ -89,10 +91,14 @@ export interface JobHead {
   readonly steps: number;
 }
 
-/** Who waits for the end of a job. */
+/** The job that has started another one, and the call in its code. */
 export interface ParentRef {
   readonly job: JobId;
   readonly call: CallName;
+  /** The parent does not wait for it, and does not take it with it when it ends. */
+  readonly isDetached: boolean;
+  /** How many jobs are above it: 1 for the child of a job that nobody's code has started. */
+  readonly depth: number;
 }
 
 /** The value of `job-data/…/spec`: what was started. */
@@ -158,6 +164,14 @@ export interface InboxCountRow {
   readonly last: number;
 }
 
+/** The value of `job-outbox/…`: goes as soon as all of it has been told. */
+export interface OutboxRow {
+  /** Its end is told to the call that waits for it. */
+  readonly ended?: Pick<ParentRef, "job" | "call">;
+  /** Jobs that are to be cancelled. */
+  readonly cancel?: readonly JobId[];
+}
+
 /** The value of `job-timers/…`: which call waits for it. */
 export interface TimerRow {
   readonly call: CallName;
@@ -221,6 +235,7 @@ const jobRowSchema: z.ZodType<JobRow> = z.object({
   sinceMs: z.number(),
   createdMs: z.number(),
   restored: z.object({ seq: count, inbox: count }).exactOptional(),
+  parent: jobIdSchema.exactOptional(),
 });
 
 const specSchema: z.ZodType<JobSpec> = z.object({
@@ -229,7 +244,7 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   input: z.unknown(),
   inputDigest: digestSchema,
   startKey: digestSchema.exactOptional(),
-  parent: z.object({ job: jobIdSchema, call: callNameSchema }).exactOptional(),
+  parent: z.object({ job: jobIdSchema, call: callNameSchema, isDetached: z.boolean(), depth: count }).exactOptional(),
   maxDurationMs: z.number().exactOptional(),
   createdMs: z.number(),
 });
@@ -246,6 +261,10 @@ const queueSchema = z.object({
 const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
 const inboxCountSchema = z.object({ last: count });
+const outboxSchema: z.ZodType<OutboxRow> = z.object({
+  ended: z.object({ job: jobIdSchema, call: callNameSchema }).exactOptional(),
+  cancel: z.array(jobIdSchema).exactOptional(),
+});
 const timerSchema = z.object({ call: callNameSchema });
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
 const pinSchema = z.object({
@@ -336,6 +355,11 @@ export function parseBeatRow(value: unknown): BeatRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseInboxCount(value: unknown): InboxCountRow {
   return parseStored(inboxCountSchema, value, "how many entries a job's inbox has had");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseOutboxRow(value: unknown): OutboxRow {
+  return parseStored(outboxSchema, value, "what a job has to tell others");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

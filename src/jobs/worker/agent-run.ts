@@ -18,7 +18,7 @@ import type {
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule } from "./agent-module.ts";
 import {
-  completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle, signalFor,
+  childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle, signalFor, timedOut,
   type Asked, type CodeEnd, type Ready,
 } from "./given.ts";
 import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
@@ -204,8 +204,7 @@ export class AgentRun {
 
   private refusalByCancel({ kind }: Asked): Error | undefined {
     if (this.cancelled === undefined) return undefined;
-    const isWait = kind === "sleep" || kind === "signal";
-    if (!isWait && !this.isCancelOwed) return undefined;
+    if (!isWait(kind) && !this.isCancelOwed) return undefined;
     this.isCancelOwed = false;
     return this.cancelled;
   }
@@ -336,8 +335,10 @@ export class AgentRun {
         return settle(settled, resultFor(asked, delivery));
       case "signal":
         return settle(settled, signalFor(asked, delivery.payload));
+      case "child":
+        return settle(settled, childFor(asked, delivery.output));
       case "timer":
-        return settled.resolve(undefined);
+        return settle(settled, timedOut(asked));
       case "given-up":
         this.givenUp = { name: "AetherError", message: `given up on "${delivery.call}": ${delivery.reason}` };
         return settled.reject(errorFor(this.givenUp));
@@ -384,9 +385,17 @@ export class AgentRun {
         const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
         return this.wantWait(pending, { kind: "signal", signal, ...until });
       }
+      case "child":
+        return this.wantChild(pending, asked);
       default:
         return unreachable(asked);
     }
+  }
+
+  private wantChild(pending: PendingCall, asked: Extract<Asked, { readonly kind: "child" }>): void {
+    const { call, agent, input, inputDigest, isDetached, timeoutMs } = asked;
+    const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
+    this.want(pending, { kind: "want-child", call, agent, input, inputDigest, isDetached, ...until });
   }
 
   /** A wait that the log knows ends when it was to end then. */
@@ -507,17 +516,20 @@ export class AgentRun {
     if (entry.kind === "cancel") return { kind: "cancel" };
     const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
     if (asked === undefined || call === undefined) return undefined;
-    const isWait = asked.kind === "sleep" || asked.kind === "signal";
     switch (entry.kind) {
       case "timer-fired":
-        return isWait ? { kind: "timer", call } : undefined;
+        return isWait(asked.kind) ? { kind: "timer", call } : undefined;
       case "signal":
         return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload } : undefined;
       case "tool-resolved":
         return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
-      case "decided":
       case "child-completed":
+        return asked.kind === "child" ? { kind: "child", call, output: copyOf(entry.output) } : undefined;
       case "child-failed":
+        return asked.kind === "child" ? { kind: "error", call, error: entry.error } : undefined;
+      case "child-detached":
+        return asked.kind === "child" ? { kind: "child", call, output: { id: entry.job } } : undefined;
+      case "decided":
         // Code of this version has no call that waits for it.
         return undefined;
       default:
@@ -533,3 +545,8 @@ export class AgentRun {
 }
 
 const SAME = { kind: "same" } as const;
+
+/** What a cancel fails at once, and what a timer may end. */
+function isWait(kind: Asked["kind"]): boolean {
+  return kind === "sleep" || kind === "signal" || kind === "child";
+}

@@ -36,6 +36,17 @@ export type Asked =
     readonly signal: string;
     readonly payload: SchemaShape;
     readonly timeoutMs: number | undefined;
+  }
+  | {
+    readonly kind: "child";
+    readonly call: CallName;
+    readonly agent: string;
+    /** What the child answers; absent when the code knows the agent by its name only. */
+    readonly output: SchemaShape | undefined;
+    readonly input: unknown;
+    readonly inputDigest: Digest;
+    readonly isDetached: boolean;
+    readonly timeoutMs: number | undefined;
   };
 
 /** What code can be given now, and what the node is told when it is. */
@@ -102,6 +113,26 @@ export function signalFor(asked: Asked, payload: unknown): Settlement {
   const checked = checkNow(asked.payload, payload);
   if (checked.kind === "valid") return { kind: "value", value: checked.data };
   return fault("E_INVALID", `the payload of the signal "${asked.signal}" is invalid: ${checked.text}`);
+}
+
+export function childFor(asked: Asked, output: unknown): Settlement {
+  if (asked.kind !== "child") return fault("E_INVALID", `"${asked.call}" waits for no child`);
+  if (asked.output === undefined || asked.isDetached) return { kind: "value", value: output };
+  const checked = checkNow(asked.output, output);
+  if (checked.kind === "valid") return { kind: "value", value: checked.data };
+  return fault("E_INVALID", `what the child of the agent "${asked.agent}" answered is not what its definition here ` +
+    `says: ${checked.text}`);
+}
+
+/** What a wait comes to whose time is over. */
+export function timedOut(asked: Asked): Settlement {
+  if (asked.kind !== "child") return { kind: "value", value: undefined };
+  const { agent } = asked;
+  const message = `the child of the agent "${agent}" has not ended in time and is being cancelled`;
+  return {
+    kind: "error",
+    error: { name: "ChildFailed", code: "E_TIMEOUT", message, details: { agent, status: "timed-out" } },
+  };
 }
 
 function fault(code: "E_INVALID" | "E_HANDLER", message: string): Settlement {

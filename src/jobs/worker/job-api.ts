@@ -4,8 +4,11 @@ import { encode } from "../../base/codec.ts";
 import { sha256 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
+import type { ChildOptions } from "../../sdk/child.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import type { StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
+import { nameSchema } from "../../sdk/name.ts";
+import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import { toCanonical } from "../../slices/core/canonical.ts";
 import type { CallName } from "../core/ids.ts";
 import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
@@ -14,8 +17,9 @@ import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
 import type { AgentRun } from "./agent-run.ts";
 import type { Asked } from "./given.ts";
-import { checkNow, payloadFor } from "./payload.ts";
+import { checkNow, payloadFor, payloadOf } from "./payload.ts";
 
+type AnyChildOptions = ChildOptions & { readonly detached?: boolean };
 type Branches = Readonly<Record<string, (branch: unknown) => unknown>>;
 
 export class JobApi {
@@ -44,6 +48,8 @@ export class JobApi {
       step: (name: string, body: unknown, options: StepOptions = {}) => this.step({ scope, name }, body, options),
       sleep: (name: string, duration: Duration) => this.sleep({ scope, name }, duration),
       waitFor: (signal: unknown, options: WaitOptions = {}) => this.waitFor(scope, signal, options),
+      child: (agent: unknown, input: unknown, options: AnyChildOptions = {}) =>
+        this.child(scope, { agent, input, options }),
       now: () => this.run.now(this.pass({ scope, name: "now" })),
       uuid: () => uuidOf(this.start.uid, this.pass({ scope, name: "uuid" })),
       all: (branches: Branches) => this.all(scope, branches),
@@ -75,6 +81,41 @@ export class JobApi {
       const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
       return (call) => ({ kind: "signal", call, signal: name, payload, timeoutMs });
     });
+  }
+
+  private child(
+    scope: string,
+    { agent: wanted, input: raw, options: { name, key, timeout, detached } }: {
+      readonly agent: unknown; readonly input: unknown; readonly options: AnyChildOptions;
+    },
+  ): Promise<unknown> {
+    const { name: agent, input: schema, output } = agentOf(wanted);
+    return this.ask({ scope, name: name ?? agent, key }, () => {
+      if (!nameSchema.safeParse(agent).success) {
+        throw refused("it starts a child of no agent: give what defineAgent gave, or the agent's name");
+      }
+      const isDetached = detached === true;
+      if (isDetached && timeout !== undefined) {
+        throw refused(`it does not wait for the child of "${agent}": leave out the timeout, or detached`);
+      }
+      const payload = this.childInput(agent, schema, raw);
+      const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+      const inputDigest = digestOf(payload);
+      return (call) => ({ kind: "child", call, agent, output, input: payload, inputDigest, isDetached, timeoutMs });
+    });
+  }
+
+  /** As the child gets it. */
+  private childInput(agent: string, schema: SchemaShape | undefined, raw: unknown): unknown {
+    const what = `the input of the child of the agent "${agent}" is`;
+    const checked = schema === undefined ? undefined : checkNow(schema, raw);
+    if (checked?.kind === "invalid") throw refused(`${what} invalid: ${checked.text}`);
+    const payload = schema === undefined || checked === undefined
+      ? payloadOf(raw)
+      : payloadFor(schema, checked.data, raw);
+    if (payload.kind === "refused") throw new AetherError(payload.code, `${what} ${payload.text}`);
+    // A job has some input.
+    return payload.value ?? null;
   }
 
   private callTool(
@@ -139,6 +180,20 @@ export class JobApi {
 
 function isStepBody(body: unknown): body is (context: StepContext) => unknown {
   return typeof body === "function";
+}
+
+/** A definition, or a name. */
+function agentOf(agent: unknown): {
+  readonly name: string; readonly input: SchemaShape | undefined; readonly output: SchemaShape | undefined;
+} {
+  if (typeof agent === "string") return { name: agent, input: undefined, output: undefined };
+  const shape = typeof agent === "object" && agent !== null ? (agent as Readonly<Record<string, unknown>>) : {};
+  const { name, input, output } = shape;
+  return {
+    name: typeof name === "string" ? name : "",
+    input: isSchema(input) ? input : undefined,
+    output: isSchema(output) ? output : undefined,
+  };
 }
 
 function signalOf(signal: unknown): { readonly name: string; readonly payload: unknown } {

@@ -34,7 +34,11 @@ type KeyOfJob =
   | { readonly kind: "job-owned"; readonly node: NodeId }
   | { readonly kind: "job-agent"; readonly agent: string }
   | { readonly kind: "job-end"; readonly endedMs: number }
-  | { readonly kind: "job-approval"; readonly name: string };
+  | { readonly kind: "job-approval"; readonly name: string }
+  /** A job that this one has started. */
+  | { readonly kind: "job-child"; readonly child: JobId }
+  /** What other jobs are to be told of this one; `n` is the number of the first event of its append. */
+  | { readonly kind: "job-outbox"; readonly n: number };
 
 export type JobKey =
   | (KeyOfJob & JobRef)
@@ -60,6 +64,8 @@ export type JobKeyPrefix =
   | { readonly kind: "job-agents"; readonly agent?: string }
   | { readonly kind: "job-ends" }
   | { readonly kind: "job-approvals" }
+  | ({ readonly kind: "job-children" } & Partial<JobRef>)
+  | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
   | { readonly kind: "job-pins" };
 
 const PARTITION_DIGITS = 3;
@@ -71,12 +77,12 @@ const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-approval": true, "job-beat": true, "job-start": true,
-  "job-pin": true,
+  "job-pin": true, "job-child": true, "job-outbox": true,
 };
 const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
-  "job-ends": true, "job-approvals": true, "job-pins": true,
+  "job-ends": true, "job-approvals": true, "job-pins": true, "job-children": true, "job-outboxes": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -112,6 +118,10 @@ export function jobKeyText(key: JobKey): string {
       return `job-ends/${partitionText(key)}/${padded(key.endedMs, TIME_DIGITS)}/${key.job}`;
     case "job-approval":
       return `job-approvals/${refText(key)}/${escapeName(key.name)}`;
+    case "job-child":
+      return `job-children/${refText(key)}/${key.child}`;
+    case "job-outbox":
+      return `job-outbox/${refText(key)}/${padded(key.n, SEQ_DIGITS)}`;
     case "job-head":
     case "job-spec":
     case "job-page":
@@ -177,6 +187,10 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-end", ...refOf(text, a, c), endedMs: numberOf(text, b) };
     case "job-approvals/4":
       return { kind: "job-approval", ...refOf(text, a, b), name: nameOf(text, c) };
+    case "job-children/4":
+      return { kind: "job-child", ...refOf(text, a, b), child: parseJobId(c) };
+    case "job-outbox/4":
+      return { kind: "job-outbox", ...refOf(text, a, b), n: numberOf(text, c) };
     case "job-data/4":
     case "job-data/5":
     case "job-data/6": {
@@ -227,6 +241,10 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
       return `job-data/${partialRef(prefix)}`;
     case "job-inboxes":
       return `job-inbox/${partialRef(prefix)}`;
+    case "job-children":
+      return `job-children/${partialRef(prefix)}`;
+    case "job-outboxes":
+      return `job-outbox/${partialRef(prefix)}`;
     case "job-log":
       return `job-data/${refText(prefix)}/log/${padded(prefix.run, RUN_DIGITS)}/`;
     case "job-tools":

@@ -20,6 +20,7 @@ Examples:
 interface ListFlags {
   readonly agent?: string;
   readonly status?: string;
+  readonly parent?: string;
   readonly attribute?: Readonly<Record<string, string>>;
   readonly limit: number;
   readonly after?: string;
@@ -31,6 +32,7 @@ export function addListCommand(group: Command, io: CliIo): void {
     .description("jobs, with what they do or wait for")
     .option("--agent <name>", "of this agent only")
     .option("--status <status>", `one of ${STATUSES.join(", ")}`, parseStatus)
+    .option("--parent <id>", "started by this job")
     .option("--attribute <name=value>", "with this attribute, may be repeated", addAttribute)
     .option("--limit <n>", `at most so many, 1 to ${LIMIT_MAX}`, parseLimit, LIMIT_DEFAULT)
     .option("--after <id>", "only jobs after this one")

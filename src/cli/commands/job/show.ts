@@ -35,12 +35,11 @@ function showText(job: ShownJob): string {
     ["created", new Date(job.createdMs).toISOString()],
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
     ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
+    ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
     ["input", JSON.stringify(job.input ?? null)],
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
-  if (job.tools.length === 0) return lines.join("\n");
-  const tools = table(["CALL", "EFFECT", "STATE", "ATTEMPT", "EFFECT ID", ""], job.tools.map(toolRow));
-  return [...lines, "", tools].join("\n");
+  return [...lines, ...toolLines(job), ...childLines(job)].join("\n");
 }
 
 function resultLines({ result }: ShownJob): readonly (readonly string[])[] {
@@ -52,6 +51,16 @@ function resultLines({ result }: ShownJob): readonly (readonly string[])[] {
     default:
       return [];
   }
+}
+
+function toolLines({ tools }: ShownJob): readonly string[] {
+  if (tools.length === 0) return [];
+  return ["", table(["CALL", "EFFECT", "STATE", "ATTEMPT", "EFFECT ID", ""], tools.map(toolRow))];
+}
+
+function childLines({ children }: ShownJob): readonly string[] {
+  if (children.length === 0) return [];
+  return ["", table(["CHILD", "AGENT", "STATUS"], children.map(({ job, agent, status }) => [job, agent, status]))];
 }
 
 function toolRow({ call, effect, state, attempt, effectId, externalId, reason }: ShownTool): readonly string[] {

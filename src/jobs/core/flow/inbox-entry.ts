@@ -23,11 +23,15 @@ export type InboxEntry =
   /** A job that was held since a restore may go on. */
   | { readonly kind: "release"; readonly principal: string }
   | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
-  | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
+  /** `output` is encoded: code may answer more than the store's plain values are. */
+  | { readonly kind: "child-completed"; readonly call: CallName; readonly output: Uint8Array }
   | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError };
 
 /** Entries that were not read yet, of one job. */
 export const INBOX_UNREAD_MAX = 1_000;
+
+/** Whichever child it is: a job may have more of them than it can name. */
+export const CHILD_WAKE = "child";
 
 /** What of `waiting.on` an entry ends; undefined for those that wake a job whatever it waits for. */
 export function wakeOf(entry: InboxEntry): string | undefined {
@@ -35,9 +39,10 @@ export function wakeOf(entry: InboxEntry): string | undefined {
     case "signal":
       return `signal:${entry.signal}`;
     case "timer":
+      return `call:${entry.call}`;
     case "child-completed":
     case "child-failed":
-      return `call:${entry.call}`;
+      return CHILD_WAKE;
     case "decision":
       return `approval:${entry.name}`;
     case "cancel":
@@ -67,7 +72,7 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,
   }),
-  z.object({ kind: z.literal("child-completed"), call, output: z.unknown() }),
+  z.object({ kind: z.literal("child-completed"), call, output: z.instanceof(Uint8Array) }),
   z.object({ kind: z.literal("child-failed"), call, error }),
 ]);
 

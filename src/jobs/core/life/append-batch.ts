@@ -2,7 +2,7 @@
 // Does not own: whether the job may be appended to, and what becomes of its status (decide.ts).
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import { formatKey } from "../../../kvstore/core/key.ts";
-import type { Op } from "../../../kvstore/core/schema.ts";
+import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import { appendToLog, PAGE_EVENTS_MAX, PAGE_EVENT_BYTES_MAX } from "../log/page.ts";
 import type { JobEvent } from "../log/event.ts";
 import { headValue, pageValue, type JobHead, type TimerRow } from "../rows.ts";
@@ -35,6 +35,8 @@ export interface AppendBatch {
   readonly timersCleared?: readonly TimerName[];
   /** Index rows that follow from the events. */
   readonly also?: readonly Op[];
+  /** What has to hold besides; when it does not, the append is `contended`. */
+  readonly guards?: readonly Compare[];
 }
 
 /** Where a batch is appended: the log's end, and the epoch of who does it. */

@@ -12,7 +12,7 @@ import { firstLink } from "../log/chain.ts";
 import type { JobEvent } from "../log/event.ts";
 import {
   parseJobHead, parseJobRow, parseJobSpec, parseStartRow,
-  type JobHead, type JobRow, type JobSpec, type QueueClass, type StartRow,
+  type JobHead, type JobRow, type JobSpec, type ParentRef, type QueueClass, type StartRow,
 } from "../rows.ts";
 import { applyBatch } from "./append-batch.ts";
 import { refuse, type Refused } from "./decide.ts";
@@ -22,6 +22,8 @@ import { headKey, ownedKey, queueKey, rowKey, specKey } from "./job-keys.ts";
 export interface StartContext {
   readonly job: JobId;
   readonly uid: JobUid;
+  /** Its own uid, unless given. */
+  readonly effectUid?: JobUid;
   readonly agent: string;
   readonly tenant: string;
   readonly pin: Digest;
@@ -32,6 +34,8 @@ export interface StartContext {
   readonly queueClass: QueueClass;
   readonly priority: number;
   readonly attributes: Readonly<Record<string, string>>;
+  /** The job whose code starts it. */
+  readonly parent?: ParentRef;
   readonly atMs: number;
   /** The node that runs it at once: created and claimed in one transaction. */
   readonly claim?: NodeLife;
@@ -124,7 +128,8 @@ function startedBefore(next: JobView, row: KvEntry, head: KvEntry): JobView {
 }
 
 function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: JobSpec } {
-  const { agent, tenant, pin, queueClass, priority, attributes, atMs, claim, uid, inputDigest, startKey } = start;
+  const { agent, tenant, pin, queueClass, priority, attributes, atMs, claim, uid, inputDigest, startKey, parent } =
+    start;
   const isClaimed = claim !== undefined;
   return {
     row: {
@@ -141,14 +146,16 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       attributes,
       sinceMs: atMs,
       createdMs: atMs,
+      ...(parent !== undefined && { parent: parent.job }),
     },
     spec: {
       uid,
-      effectUid: uid,
+      effectUid: start.effectUid ?? uid,
       // As it comes back from the store: whoever runs it at once sees what a later owner sees.
       input: storable(start.input),
       inputDigest,
       ...(startKey !== undefined && { startKey }),
+      ...(parent !== undefined && { parent }),
       createdMs: atMs,
     },
   };

@@ -157,7 +157,12 @@ function transition(view: JobView, batch: AppendBatch, { row, then, compare }: C
   return {
     kind: "transition",
     txn: {
-      compare: [unchanged(rowKey(ref), view.rowRevision), unchanged(headKey(ref), view.headRevision), ...compare],
+      compare: [
+        unchanged(rowKey(ref), view.rowRevision),
+        unchanged(headKey(ref), view.headRevision),
+        ...compare,
+        ...(batch.guards ?? []),
+      ],
       then: [...puts, ...appended.then, ...then],
       else: judgedKeys(view),
     },

@@ -35,6 +35,10 @@ export function ownedKey(node: NodeId, ref: JobRef): KeyText {
   return formatKey({ kind: "job-owned", node, ...ref });
 }
 
+export function outboxKey(ref: JobRef, n: number): KeyText {
+  return formatKey({ kind: "job-outbox", ...ref, n });
+}
+
 export function toolKey(ref: JobRef, effect: Digest): KeyText {
   return formatKey({ kind: "job-tool", ...ref, effect });
 }

@@ -3,6 +3,7 @@
 //
 // `plan` changes nothing: only `settle` does, once the plan is in the store. A plan that was refused is made anew.
 import { unreachable } from "../../../base/assert.ts";
+import type { Digest, JobId } from "../../../base/ids.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
 import type { JobError, JobResult, RestoredPoint } from "../rows.ts";
@@ -13,6 +14,9 @@ import {
 import { onTakeOver } from "../tools/reconcile.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
 import type { AgentOp } from "../worker/messages.ts";
+import {
+  attachedOf, CHILDREN_PER_APPEND_MAX, noteChild, type Child, type Children, type ChildStart, type WantChild,
+} from "./children.ts";
 import type { Offered } from "./run-waits.ts";
 
 /** Events of one append, and calls that it may grant: each is a row beside them. */
@@ -23,6 +27,11 @@ const GRANTS_MAX = 5;
 
 export type WantTool = Extract<AgentOp, { readonly kind: "want-tool" }>;
 
+/** What is found out before a child is started. */
+export type ChildAnswer =
+  | { readonly kind: "ready"; readonly pin: Digest }
+  | { readonly kind: "refused"; readonly error: JobError };
+
 export interface RunFacts {
   readonly epoch: number;
   /** The ledger as it is. */
@@ -31,7 +40,11 @@ export interface RunFacts {
   readonly timers: ReadonlyMap<CallName, number>;
   /** Of a job that comes from a backup. */
   readonly restored?: RestoredPoint;
+  readonly children: Children;
+  /** A cancel is in the log: no child is started any more. */
+  readonly isCancelled: boolean;
   effectIdOf(call: CallName): EffectId;
+  childIdOf(call: CallName): JobId;
 }
 
 /** A change that the owner makes by itself. */
@@ -65,6 +78,9 @@ export interface Plan {
   readonly granted: readonly Granted[];
   readonly refused: readonly { readonly n: number; readonly error: JobError }[];
   readonly doubts: readonly Doubt[];
+  readonly childStarts: readonly ChildStart[];
+  /** Children that are to be cancelled. */
+  readonly childCancels: readonly JobId[];
   /** Offers that the worker took. */
   readonly taken: readonly number[];
 }
@@ -93,6 +109,9 @@ export class RunBatch {
   private readonly offers = new Map<number, Offered>();
   private ops: NumberedOp[] = [];
   private changes: OwnChange[] = [];
+  private readonly children: Map<CallName, Child>;
+  private readonly childAnswers = new Map<number, ChildAnswer>();
+  private isCancelled: boolean;
   private settledUpTo = 0;
   private wantedEnd: JobResult | undefined;
 
@@ -100,6 +119,8 @@ export class RunBatch {
     this.facts = facts;
     this.tools = new Map(facts.tools.map((row) => [row.effectId, row]));
     this.timers = new Set(facts.timers.keys());
+    this.children = new Map(facts.children);
+    this.isCancelled = facts.isCancelled;
   }
 
   /** Number of the last operation that was taken. */
@@ -141,6 +162,33 @@ export class RunBatch {
     this.changes.push(change);
   }
 
+  /** The child of this call, if the log has it. */
+  childOf(call: CallName): Child | undefined {
+    return this.children.get(call);
+  }
+
+  /** Children that the log has, and those that are wanted before operation `n`. */
+  childrenBefore(n: number): number {
+    const wanted = this.ops.filter((one) => one.op.kind === "want-child" && one.n < n && !this.children.has(one.op.call));
+    return this.children.size + wanted.length;
+  }
+
+  /** Calls for children that nobody has an answer to; what came after them waits. */
+  get childrenWanted(): readonly { readonly n: number; readonly want: WantChild }[] {
+    return this.ops.flatMap(({ n, op }) =>
+      op.kind === "want-child" && !this.children.has(op.call) && !this.childAnswers.has(n) ? [{ n, want: op }] : []);
+  }
+
+  /** Whether and how the child that operation `n` wants can be started. */
+  answerChild(n: number, answer: ChildAnswer): void {
+    this.childAnswers.set(n, answer);
+  }
+
+  /** The store did not take the children as they were to be started: they are asked about once more. */
+  forgetChildAnswers(): void {
+    this.childAnswers.clear();
+  }
+
   offered(offer: number, offered: Offered): void {
     this.offers.set(offer, offered);
   }
@@ -164,7 +212,7 @@ export class RunBatch {
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
   plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any" }: PlanLimits = {}): Plan | undefined {
     const plan = new PlanMaker(this.facts, { seq, tools: this.tools, timers: this.timers, offers: this.offers,
-      wants: this.wants });
+      wants: this.wants, children: this.children, childAnswers: this.childAnswers, isCancelled: this.isCancelled });
     let changes = 0;
     for (const change of this.changes) {
       if (plan.isFull) break;
@@ -173,7 +221,7 @@ export class RunBatch {
     }
     let upTo = this.settledUpTo;
     for (const { n, op } of this.ops.slice(0, opsMax)) {
-      if (plan.isFull || (op.kind === "want-tool" && grants === "none")) break;
+      if (plan.isFull || (op.kind === "want-tool" && grants === "none") || plan.isWaitingFor(n, op)) break;
       plan.add(n, op);
       upTo = n;
     }
@@ -191,6 +239,9 @@ export class RunBatch {
     for (const { row } of tools) this.tools.set(row.effectId, row);
     for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
     for (const event of events) if (event.type === "timer.set") this.timers.add(event.call);
+    for (const event of events) noteChild(this.children, event);
+    if (events.some(({ type }) => type === "job.cancel-requested")) this.isCancelled = true;
+    for (const n of this.childAnswers.keys()) if (n <= upTo) this.childAnswers.delete(n);
     for (const offer of taken) this.offers.delete(offer);
   }
 }
@@ -201,6 +252,9 @@ interface PlanState {
   readonly timers: ReadonlySet<CallName>;
   readonly offers: ReadonlyMap<number, Offered>;
   readonly wants: ReadonlyMap<EffectId, Want>;
+  readonly children: Children;
+  readonly childAnswers: ReadonlyMap<number, ChildAnswer>;
+  readonly isCancelled: boolean;
 }
 
 /** One plan in the making, over the state as it is in the store. */
@@ -215,16 +269,28 @@ class PlanMaker {
   private readonly refused: { n: number; error: JobError }[] = [];
   private readonly doubts = new Map<EffectId, Doubt>();
   private readonly taken: number[] = [];
+  private readonly children: Map<CallName, Child>;
+  private readonly childStarts: ChildStart[] = [];
+  private readonly childCancels = new Set<JobId>();
+  private isCancelled: boolean;
 
   constructor(facts: RunFacts, state: PlanState) {
     this.facts = facts;
     this.state = state;
+    this.children = new Map(state.children);
+    this.isCancelled = state.isCancelled;
   }
 
   /** An operation makes three events at most; one more is the end of a phase. */
   get isFull(): boolean {
     return this.events.length > PLAN_EVENTS_MAX - 4 || this.tools.size >= PLAN_TOOLS_MAX ||
-      this.folded.length >= PLAN_TOOLS_MAX;
+      this.folded.length >= PLAN_TOOLS_MAX || this.childStarts.length >= CHILDREN_PER_APPEND_MAX;
+  }
+
+  /** Whether it is not known yet if and how the child can be started that this operation wants. */
+  isWaitingFor(n: number, op: AgentOp): boolean {
+    return op.kind === "want-child" && !this.isCancelled && !this.children.has(op.call) &&
+      !this.state.childAnswers.has(n);
   }
 
   get hasOpenCalls(): boolean {
@@ -267,7 +333,7 @@ class PlanMaker {
       case "want-wait":
         return this.addWait(n, op);
       case "want-child":
-        return this.refuse(n, "E_INVALID", "a job cannot start others yet");
+        return this.addChild(n, op);
       case "completed":
       case "failed":
       case "cancelled":
@@ -282,9 +348,11 @@ class PlanMaker {
     const tools = [...this.tools.values()].map((row) => ({
       row, before: this.state.tools.get(row.effectId)?.state ?? "none" as const,
     }));
-    const { events, folded, refused, taken } = this;
+    const { events, folded, refused, taken, childStarts } = this;
+    if (end !== undefined) this.cancelChildren();
     return {
       events, tools, folded, upTo, changes, refused, taken, ...(end !== undefined && { end }),
+      childStarts, childCancels: [...this.childCancels],
       granted: [...this.granted.values()], doubts: [...this.doubts.values()],
     };
   }
@@ -305,16 +373,48 @@ class PlanMaker {
     const { what } = offered;
     switch (what.kind) {
       case "timer":
-        return this.push({ type: "timer.fired", call: what.call });
+        return this.addTimer(what.call);
+      case "child-detached":
+        return this.push({ type: "child.detached", call: what.call, job: what.job });
+      case "child-completed":
+        return this.push({ type: "child.completed", call: what.call, output: what.output });
+      case "child-failed":
+        return this.push({ type: "child.failed", call: what.call, error: what.error });
       case "signal":
         return this.push({ type: "signal.received", call: what.call, signal: what.signal, payload: what.payload });
       case "cancel":
+        this.cancelChildren();
+        this.isCancelled = true;
         return this.push({ type: "job.cancel-requested", principal: what.principal });
       case "resolved":
         return this.isOutdated(offered) ? this.doubtAgain(what.effectId) : this.addResolution(what);
       default:
         return unreachable(what);
     }
+  }
+
+  private addChild(n: number, want: WantChild): void {
+    // Since it was cancelled the code does not wait for it any more.
+    if (this.isCancelled || this.children.has(want.call)) return;
+    const answer = this.state.childAnswers.get(n);
+    if (answer === undefined) return;
+    if (answer.kind === "refused") return void this.refused.push({ n, error: answer.error });
+    const { call, agent, inputDigest, isDetached, untilMs } = want;
+    const job = this.facts.childIdOf(call);
+    this.childStarts.push({ want, job, pin: answer.pin });
+    this.push({ type: "child.started", call, job, agent, inputDigest, isDetached });
+    if (untilMs !== undefined) this.push({ type: "timer.set", call, dueMs: untilMs });
+  }
+
+  /** The time for a child is over: nobody waits for it any more. */
+  private addTimer(call: CallName): void {
+    const child = this.children.get(call);
+    if (child !== undefined && !child.isDetached) this.childCancels.add(child.job);
+    this.push({ type: "timer.fired", call });
+  }
+
+  private cancelChildren(): void {
+    for (const job of attachedOf(this.children)) this.childCancels.add(job);
   }
 
   private addResolution(what: Extract<Offered["what"], { readonly kind: "resolved" }>): void {
@@ -410,6 +510,7 @@ class PlanMaker {
 
   private push(event: JobEvent): void {
     this.events.push(event);
+    noteChild(this.children, event);
   }
 
   private rowOf(effectId: EffectId): ToolRow | undefined {

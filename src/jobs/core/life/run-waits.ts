@@ -1,14 +1,20 @@
 // Owns: what the code of one run waits for, which entry of the inbox or timer ends which wait, and whether the job can
 // do without an owner meanwhile. Does not own: what becomes of an entry in the log (run-batch.ts).
 import type { CallName, EffectId } from "../ids.ts";
+import { decode } from "../../../base/codec.ts";
+import type { JobId } from "../../../base/ids.ts";
 import { SECOND_MS } from "../../../base/units.ts";
-import type { InboxEntry } from "../flow/inbox-entry.ts";
+import { CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
 import type { Resolution, Resolver } from "../log/event.ts";
-import { WAKES_MAX, type Waiting } from "../rows.ts";
+import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
+import type { Child } from "./children.ts";
 
 /** Waits up to this long keep the job's owner: leaving it and coming back costs two transactions and a replay. */
 export const OWNED_WAIT_MS_MAX = 5 * SECOND_MS;
+
+/** The end of a child that is quick enough finds its parent where it was. */
+export const CHILD_WAIT_MS_MAX = SECOND_MS;
 
 /** What stands behind an offer to the worker: what becomes of it when it is taken. */
 export interface Offered {
@@ -17,6 +23,9 @@ export interface Offered {
   readonly what:
     | { readonly kind: "timer"; readonly call: CallName }
     | { readonly kind: "signal"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
+    | { readonly kind: "child-detached"; readonly call: CallName; readonly job: JobId }
+    | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
+    | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError }
     | { readonly kind: "cancel"; readonly principal: string }
     | {
       readonly kind: "resolved";
@@ -56,8 +65,17 @@ export interface CallsInDoubt {
 }
 
 interface OpenWait {
-  readonly kind: "timer" | "signal";
+  readonly kind: "timer" | "signal" | "child";
   readonly signal?: string;
+  readonly dueMs?: number;
+  /** Of a child that nobody waits for: the code is told this id. */
+  readonly detached?: JobId;
+  /** Until then the job keeps its owner. */
+  readonly staysUntilMs?: number;
+}
+
+/** A child that was started. */
+export interface StartedWait extends Pick<Child, "job" | "isDetached"> {
   readonly dueMs?: number;
 }
 
@@ -81,6 +99,15 @@ export class RunWaits {
     this.waits.set(call, { ...what, ...due });
   }
 
+  /** The child of this call has been started, now or before. */
+  openChild(call: CallName, { job, isDetached, dueMs }: StartedWait, nowWallMs: number): void {
+    this.waits.set(call, {
+      kind: "child",
+      ...(dueMs !== undefined && { dueMs }),
+      ...(isDetached ? { detached: job } : { staysUntilMs: nowWallMs + CHILD_WAIT_MS_MAX }),
+    });
+  }
+
   arrive(n: number, entry: InboxEntry): void {
     this.unread.set(n, entry);
   }
@@ -100,6 +127,10 @@ export class RunWaits {
       if (offered === undefined) continue;
       this.offeredEntries.add(n);
       made.push(this.make({ inbox: n, what: offered }));
+    }
+    for (const [call, { detached: job }] of this.waits) {
+      if (job === undefined || this.offeredCalls.has(call)) continue;
+      made.push(this.make({ what: { kind: "child-detached", call, job } }));
     }
     for (const [call, { dueMs }] of this.waits) {
       if (dueMs === undefined || dueMs > nowWallMs || this.offeredCalls.has(call)) continue;
@@ -145,19 +176,27 @@ export class RunWaits {
     return dues.length === 0 ? undefined : Math.min(...dues);
   }
 
+  /** When a timer is due, or the job may be left that keeps its owner for now; by the wall clock. */
+  nextLookMs(nowWallMs: number): number | undefined {
+    const soonest = [...this.waits.values()].reduce((least, { staysUntilMs = 0 }) =>
+      staysUntilMs > nowWallMs ? Math.min(least, staysUntilMs) : least, this.nextDueMs ?? Number.POSITIVE_INFINITY);
+    return Number.isFinite(soonest) ? soonest : undefined;
+  }
+
   /** How the job can be left; undefined when it has to keep its owner. To be asked when the code is idle. */
   leave(nowWallMs: number, calls: CallsInDoubt): Leave | undefined {
     const isBusy = this.offers.size > 0 || calls.busy > 0;
     if (isBusy || this.waits.size + calls.forPeople.size === 0) return undefined;
     const soon = this.nextDueMs;
     if (soon !== undefined && soon - nowWallMs <= OWNED_WAIT_MS_MAX) return undefined;
+    if ([...this.waits.values()].some(({ staysUntilMs = 0 }) => staysUntilMs > nowWallMs)) return undefined;
     const timers = [...this.waits].flatMap(([call, { dueMs }]) =>
       dueMs === undefined ? [] : [{ dueMs, name: call, call }]);
     const on = [...new Set([...this.waits].flatMap(wakesOf))];
     // More of it keeps the owner.
     if (on.length > WAKES_MAX) return undefined;
-    const isSignal = [...this.waits.values()].some(({ kind }) => kind === "signal");
-    const reason = calls.forPeople.size > 0 ? "unknown" : isSignal ? "signal" : "timer";
+    const kinds = new Set([...this.waits.values()].map(({ kind }) => kind));
+    const reason = calls.forPeople.size > 0 ? "unknown" : reasonOf(kinds);
     return { waiting: { reason, on, ...(soon === undefined ? {} : { untilMs: soon }) }, timers };
   }
 
@@ -168,7 +207,7 @@ export class RunWaits {
 
   /** A cancel fails every wait of the code. */
   private endWaits(): void {
-    this.withdraw(({ kind }) => kind === "timer" || kind === "signal");
+    this.withdraw(({ kind }) => kind !== "resolved");
     this.waits.clear();
   }
 
@@ -203,12 +242,18 @@ export class RunWaits {
         const { effect: effectId, resolution, principal } = entry;
         return { kind: "resolved", call, effectId, resolution, by: { kind: "person", principal } };
       }
-      case "decision":
       case "release":
       case "child-completed":
+        return this.isChild(entry.call) ? { ...entry, output: decode(entry.output, entry.output.byteLength) } : undefined;
       case "child-failed":
+        return this.isChild(entry.call) ? entry : undefined;
+      case "decision":
         return undefined;
     }
+  }
+
+  private isChild(call: CallName): boolean {
+    return this.waits.get(call)?.kind === "child" && !this.offeredCalls.has(call);
   }
 
   private isUnwanted(entry: InboxEntry, calls: CallsInDoubt): boolean {
@@ -216,6 +261,8 @@ export class RunWaits {
       case "signal":
         return false;
       case "timer":
+      case "child-completed":
+      case "child-failed":
         return !this.waits.has(entry.call);
       case "cancel":
         return this.isCancelling;
@@ -223,8 +270,6 @@ export class RunWaits {
         return calls.callOf(entry.effect) === undefined;
       case "decision":
       case "release":
-      case "child-completed":
-      case "child-failed":
         return true;
     }
   }
@@ -250,6 +295,12 @@ function entryOf(what: Exclude<Offered["what"], { readonly kind: "cancel" }>): O
   switch (what.kind) {
     case "timer":
       return { kind: "timer-fired" };
+    case "child-detached":
+      return { kind: "child-detached", job: what.job };
+    case "child-completed":
+      return { kind: "child-completed", output: what.output };
+    case "child-failed":
+      return { kind: "child-failed", error: what.error };
     case "signal":
       return { kind: "signal", payload: what.payload };
     case "resolved":
@@ -257,6 +308,15 @@ function entryOf(what: Exclude<Offered["what"], { readonly kind: "cancel" }>): O
   }
 }
 
-function wakesOf([call, { signal, dueMs }]: readonly [CallName, OpenWait]): readonly string[] {
-  return [...(signal === undefined ? [] : [`signal:${signal}`]), ...(dueMs === undefined ? [] : [`call:${call}`])];
+function wakesOf([call, { kind, signal, dueMs }]: readonly [CallName, OpenWait]): readonly string[] {
+  return [
+    ...(signal === undefined ? [] : [`signal:${signal}`]),
+    ...(kind === "child" ? [CHILD_WAKE] : []),
+    ...(dueMs === undefined ? [] : [`call:${call}`]),
+  ];
+}
+
+/** What is most worth knowing of several waits. */
+function reasonOf(kinds: ReadonlySet<OpenWait["kind"]>): WaitReason {
+  return kinds.has("signal") ? "signal" : kinds.has("child") ? "child" : "timer";
 }

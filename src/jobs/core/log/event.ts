@@ -110,9 +110,18 @@ export type JobEvent =
     readonly principal: string;
     readonly data: unknown;
   }
-  | { readonly type: "child.started"; readonly call: CallName; readonly job: JobId }
+  | {
+    readonly type: "child.started";
+    readonly call: CallName;
+    readonly job: JobId;
+    readonly agent: string;
+    readonly inputDigest: Digest;
+    readonly isDetached: boolean;
+  }
   | { readonly type: "child.completed"; readonly call: CallName; readonly output: unknown }
-  | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError };
+  | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError }
+  /** The code was told the id of a child that it does not wait for. */
+  | { readonly type: "child.detached"; readonly call: CallName; readonly job: JobId };
 
 export type JobEventType = JobEvent["type"];
 
@@ -152,6 +161,7 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "child.started": 48,
   "child.completed": 49,
   "child.failed": 50,
+  "child.detached": 51,
   "job.let-go": 64,
   "tool.doubted": 65,
 };

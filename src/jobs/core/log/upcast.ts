@@ -40,9 +40,10 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "signal.received": { call: "text", signal: "text", payload: "any" },
   "approval.requested": { call: "text", name: "text", summary: "text", shown: "text" },
   "approval.decided": { call: "text", approved: "flag", principal: "text", data: "any" },
-  "child.started": { call: "text", job: "text" },
+  "child.started": { call: "text", job: "text", agent: "text", inputDigest: "text", isDetached: "flag" },
   "child.completed": { call: "text", output: "any" },
   "child.failed": { call: "text", error: "record" },
+  "child.detached": { call: "text", job: "text" },
 };
 
 /** @throws AetherError E_DATA_CORRUPT for what is no event, E_VERSION for one of a later version */

@@ -32,6 +32,8 @@ export type OfferedEntry =
   | { readonly kind: "timer-fired" }
   | { readonly kind: "signal"; readonly payload: unknown }
   | { readonly kind: "decided"; readonly approved: boolean; readonly principal: string; readonly data: unknown }
+  /** For a child that the code does not wait for. */
+  | { readonly kind: "child-detached"; readonly job: JobId }
   | { readonly kind: "child-completed"; readonly output: unknown }
   | { readonly kind: "child-failed"; readonly error: JobError }
   | { readonly kind: "tool-resolved"; readonly resolution: Resolution }
@@ -130,7 +132,10 @@ export type AgentOp =
     readonly call: CallName;
     readonly agent: string;
     readonly input: unknown;
+    readonly inputDigest: Digest;
     readonly isDetached: boolean;
+    /** When the code stops waiting for it, and it is cancelled. */
+    readonly untilMs?: number;
   }
   | { readonly kind: "completed"; readonly output: unknown }
   | { readonly kind: "failed"; readonly error: JobError }

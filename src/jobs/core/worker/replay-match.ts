@@ -10,7 +10,7 @@ import type { CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 
-export type CallKind = "step" | "tool" | "sleep" | "signal" | "value";
+export type CallKind = "step" | "tool" | "sleep" | "signal" | "child" | "value";
 
 /** What the code of an agent is given: each is one of the log's events, also when it is new. */
 export type Delivery =
@@ -19,6 +19,7 @@ export type Delivery =
   | { readonly kind: "result"; readonly call: CallName; readonly result: unknown; readonly problem?: string }
   | { readonly kind: "signal"; readonly call: CallName; readonly payload: unknown }
   | { readonly kind: "timer"; readonly call: CallName }
+  | { readonly kind: "child"; readonly call: CallName; readonly output: unknown }
   /** A person has said that the job is to fail. */
   | { readonly kind: "given-up"; readonly call: CallName; readonly reason: string }
   | { readonly kind: "cancel" };
@@ -26,7 +27,7 @@ export type Delivery =
 export interface MadeCall {
   readonly call: CallName;
   readonly kind: CallKind;
-  /** Of a tool's input. */
+  /** Of the input of a tool or of a child. */
   readonly inputDigest?: Digest;
 }
 
@@ -133,8 +134,8 @@ export class ReplayMatch {
 }
 
 const SAME = { kind: "same" } as const;
-const WAITS: readonly CallKind[] = ["sleep", "signal"];
-const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal"];
+const WAITS: readonly CallKind[] = ["sleep", "signal", "child"];
+const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal", "child"];
 
 function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) | undefined {
   switch (event.type) {
@@ -158,11 +159,16 @@ function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) |
       return { call: event.call, what: "a wait", kinds: WAITS };
     case "signal.received":
       return { call: event.call, what: `the signal ${event.signal}`, kinds: ["signal"] };
-    case "approval.requested":
-    case "approval.decided":
-    case "child.started":
+    case "child.started": {
+      const { call, agent, inputDigest } = event;
+      return { call, what: `a child of the agent ${agent}`, kinds: ["child"], inputDigest };
+    }
     case "child.completed":
     case "child.failed":
+    case "child.detached":
+      return { call: event.call, what: "a child", kinds: ["child"] };
+    case "approval.requested":
+    case "approval.decided":
       throw new AetherError("E_VERSION", `the log has "${event.type}", which the code of agents cannot do in this ` +
         "version: run the job on nodes that have the version that wrote it");
     default:
@@ -174,8 +180,13 @@ function deliveryOf(event: JobEvent): readonly Delivery[] {
   switch (event.type) {
     case "step.completed":
       return [{ kind: "value", call: event.call, value: event.value }];
+    case "child.completed":
+      return [{ kind: "child", call: event.call, output: event.output }];
+    case "child.detached":
+      return [{ kind: "child", call: event.call, output: { id: event.job } }];
     case "step.failed":
     case "tool.failed":
+    case "child.failed":
       return [{ kind: "error", call: event.call, error: event.error }];
     case "tool.succeeded": {
       const { call, result, problem } = event;

@@ -557,7 +557,9 @@ describe("code that does not do what its log says", () => {
   });
 
   test("does not run at all when its log has what this version cannot do", async () => {
-    const host = hostOf(() => 1, [{ type: "child.completed", call: CALL("c#1"), output: 1 }]);
+    const host = hostOf(() => 1, [
+      { type: "approval.decided", call: CALL("c#1"), approved: true, principal: "p", data: 1 },
+    ]);
     await host.clock.settle();
     expect(host.diverged).toMatchObject({ code: "E_VERSION" });
   });

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { present } from "../../../../../src/base/assert.ts";
 import { sha256 } from "../../../../../src/base/digest.ts";
+import { parseJobId, type JobId } from "../../../../../src/base/ids.ts";
 import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
 import { PLAN_EVENTS_MAX, RunBatch, type Plan } from "../../../../../src/jobs/core/life/run-batch.ts";
-import type { ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
+import type { JobEvent, ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
 import type { AgentOp } from "../../../../../src/jobs/core/worker/messages.ts";
 
@@ -15,8 +16,14 @@ function effectIdOf(call: CallName): EffectId {
   return sha256(`effect of ${call}`);
 }
 
+function childIdOf(call: CallName): JobId {
+  return parseJobId(`child-of-${call.replace("#", ".")}`);
+}
+
 function openBatch(tools: readonly ToolRow[] = [], epoch = 1): RunBatch {
-  return new RunBatch({ epoch, tools, timers: new Map(), effectIdOf });
+  return new RunBatch({
+    epoch, tools, timers: new Map(), children: new Map(), isCancelled: false, effectIdOf, childIdOf,
+  });
 }
 
 function step(call: string): AgentOp {
@@ -246,5 +253,75 @@ describe("a call of a tool", () => {
     expect(settled(batch, 2)).toMatchObject({
       events: [{ type: "tool.resolved", by }], folded: [4], taken: [1], end: { kind: "cancelled" },
     });
+  });
+});
+
+describe("children", () => {
+  const want = (call: string, isDetached = false): Extract<AgentOp, { kind: "want-child" }> => ({
+    kind: "want-child", call: nameOf(call), agent: "audit", input: 1, inputDigest: sha256("1"), isDetached,
+  });
+  const started = (call: string): JobEvent => ({
+    type: "child.started", call: nameOf(call), job: childIdOf(nameOf(call)), agent: "audit", inputDigest: sha256("1"),
+    isDetached: false,
+  });
+  const ready = { kind: "ready", pin: sha256("pin") } as const;
+
+  test("are started in their place, once it is known what they run", () => {
+    const batch = openBatch();
+    takeAll(batch, step("a"), want("c#1"), step("b"));
+    expect(batch.childrenWanted.map(({ n }) => n)).toEqual([2]);
+    expect(typesOf(settled(batch))).toEqual(["step.completed"]);
+    expect(batch.plan(1)).toBeUndefined();
+    batch.answerChild(2, ready);
+    const plan = settled(batch, 1);
+    expect(plan.events).toEqual([started("c#1"), { type: "step.completed", call: "b", value: "b" }]);
+    expect(plan.childStarts).toMatchObject([{ job: childIdOf(nameOf("c#1")), pin: ready.pin }]);
+    // The code runs again.
+    takeAll(batch, want("c#1"));
+    expect(settled(batch, 3)).toMatchObject({ events: [], childStarts: [] });
+  });
+
+  test("are four of one append at most, and none is left out", () => {
+    const batch = openBatch();
+    takeAll(batch, ...Array.from({ length: 9 }, (_, at) => want(`c${at}#1`)));
+    for (const { n } of batch.childrenWanted) batch.answerChild(n, ready);
+    expect([settled(batch), settled(batch, 4), settled(batch, 8)].map(({ childStarts }) => childStarts.length))
+      .toEqual([4, 4, 1]);
+  });
+
+  test("that cannot be started are refused, and the log has nothing of them", () => {
+    const batch = openBatch();
+    takeAll(batch, want("c#1"));
+    const error = { name: "AetherError", code: "E_NOT_FOUND", message: "no" };
+    batch.answerChild(1, { kind: "refused", error });
+    expect(settled(batch)).toMatchObject({ events: [], childStarts: [], refused: [{ n: 1, error }] });
+  });
+
+  test("that are not over are cancelled when their parent ends, and when it is cancelled", () => {
+    const children = new Map([
+      [nameOf("over#1"), { job: parseJobId("over"), isDetached: false, isOver: true }],
+      [nameOf("open#1"), { job: parseJobId("open"), isDetached: false, isOver: false }],
+      [nameOf("away#1"), { job: parseJobId("away"), isDetached: true, isOver: false }],
+    ]);
+    const facts = { epoch: 1, tools: [], timers: new Map<CallName, number>(), isCancelled: false, effectIdOf, childIdOf };
+    const ending = new RunBatch({ ...facts, children });
+    takeAll(ending, { kind: "completed", output: 1 });
+    expect(settled(ending).childCancels).toEqual(["open"]);
+    const cancelled = new RunBatch({ ...facts, children });
+    cancelled.offered(1, { inbox: 1, what: { kind: "cancel", principal: "p" } });
+    takeAll(cancelled, { kind: "took", offer: 1 }, want("late#1"));
+    expect(settled(cancelled)).toMatchObject({ childCancels: ["open"], childStarts: [], upTo: 2 });
+  });
+
+  test("are cancelled when the time for them is over", () => {
+    const batch = openBatch();
+    takeAll(batch, { ...want("c#1"), untilMs: 50 });
+    batch.answerChild(1, ready);
+    expect(typesOf(settled(batch))).toEqual(["child.started", "timer.set"]);
+    batch.offered(1, { what: { kind: "timer", call: nameOf("c#1") } });
+    takeAll(batch, { kind: "took", offer: 1 });
+    expect(settled(batch, 2).childCancels).toEqual([childIdOf(nameOf("c#1"))]);
+    takeAll(batch, { kind: "completed", output: 1 });
+    expect(settled(batch, 3).childCancels).toEqual([]);
   });
 });

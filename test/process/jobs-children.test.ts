@@ -1,0 +1,156 @@
+// Slow. Jobs that start jobs, on real nodes: the node of the parent or that of the child is killed while both are in the
+// middle of something, and what the child does outside is done once.
+import { once } from "node:events";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+
+const PACKAGE = fileURLToPath(new URL("./slices/families", import.meta.url));
+
+const childSchema = z.object({ job: z.string(), agent: z.string(), status: z.string() });
+const shownSchema = z.object({
+  status: z.string(),
+  owner: z.string().optional(),
+  parent: z.string().optional(),
+  waiting: z.object({ reason: z.string() }).optional(),
+  children: z.array(childSchema),
+});
+
+let fleet: NodeFleet;
+
+beforeAll(async () => {
+  fleet = await NodeFleet.create();
+  await fleet.startAll();
+  const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
+  expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
+  const slices = { families: { artifact: "test:families@^1.0.0", instances: 0 } };
+  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/families`, { method: "PUT", body: { slices } });
+  expect(applied).toMatchObject({ status: 200 });
+});
+
+afterAll(() => fleet.close());
+
+/** The world outside: holds steps until it lets them go, and counts what was to be counted. */
+interface Outside {
+  readonly url: string;
+  /** `parent/ID`, `child/ID`: whoever asked, in order. */
+  readonly asked: string[];
+  readonly counted: string[];
+  letGo(): void;
+}
+
+async function openOutside(): Promise<Outside> {
+  const [asked, counted, held]: [string[], string[], ServerResponse[]] = [[], [], []];
+  let isOpen = false;
+  const server = createServer((request, response) => {
+    const path = (request.url ?? "/").slice(1);
+    if (path.startsWith("asked/")) {
+      const effect = path.split("/").at(-1) ?? "";
+      response.statusCode = counted.includes(effect) ? 200 : 404;
+      response.end(effect);
+    } else if (path.startsWith("count/")) {
+      const effect = path.slice("count/".length);
+      counted.push(effect);
+      response.end(effect);
+    } else {
+      asked.push(path);
+      if (isOpen) response.end("go");
+      else held.push(response);
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const letGo = (): void => {
+    isOpen = true;
+    for (const response of held) response.end("go");
+  };
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, asked, counted, letGo };
+}
+
+async function start(agent: string, input: unknown): Promise<string> {
+  const answer = await ask(`${fleet.api("n1")}/v1/jobs`, { method: "POST", body: { agent, input } });
+  expect(answer.status, JSON.stringify(answer.body)).toBe(201);
+  return z.object({ job: z.string() }).parse(answer.body).job;
+}
+
+async function shown(via: string, job: string): Promise<z.output<typeof shownSchema>> {
+  return shownSchema.parse((await ask(`${fleet.api(via)}/v1/jobs/${job}`)).body);
+}
+
+async function resultOf(via: string, job: string): Promise<unknown> {
+  return await eventually(`job ${job} has ended`, async () => {
+    const { status, body } = await ask(`${fleet.api(via)}/v1/jobs/${job}/result?waitMs=5000`);
+    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
+  });
+}
+
+async function childOf(via: string, job: string): Promise<string> {
+  return await eventually("the child is started", async () => (await shown(via, job)).children[0]?.job);
+}
+
+async function ownerOf(via: string, job: string): Promise<string> {
+  return await eventually("somebody owns the job", async () => (await shown(via, job)).owner);
+}
+
+test.each(["parent", "child"] as const)("the node of the %s is killed: the child runs once, its parent gets its result",
+  async (victim) => {
+    const outside = await openOutside();
+    const job = await start("parent", { url: outside.url });
+    const child = await childOf("n1", job);
+    await eventually("both are in the middle of something", () =>
+      (outside.asked.includes(`parent/${job}`) && outside.asked.includes(`child/${child}`)) || undefined);
+    const owner = await ownerOf("n1", victim === "parent" ? job : child);
+    await fleet.kill(owner);
+    const via = fleet.names.find((name) => name !== owner) ?? "";
+    outside.letGo();
+    const output = { counted: outside.counted[0], note: "none", held: "go" };
+    const result = await resultOf(via, job);
+    expect(outside.counted).toHaveLength(1);
+    expect(result).toEqual({ kind: "completed", output: { ...output, counted: outside.counted[0] } });
+    expect((await shown(via, job)).children).toEqual([{ job: child, agent: "worker", status: "completed" }]);
+    expect((await shown(via, child)).parent).toBe(job);
+    await fleet.start(owner);
+  });
+
+test("a parent that only waits costs no owner, and hears of a child that fails", async () => {
+  const outside = await openOutside();
+  const job = await start("patient", { url: outside.url, agent: "worker", fails: true, isDetached: false });
+  await eventually("it waits without an owner", async () =>
+    (await shown("n2", job)).waiting?.reason === "child" || undefined);
+  outside.letGo();
+  expect(await resultOf("n3", job)).toEqual({ kind: "completed", output: { code: "E_LUCK", status: "failed" } });
+  const trace = fleet.run(["--api", fleet.api("n2"), "job", "trace", job]);
+  expect((await trace.waitForEnd()).code).toBe(0);
+  expect(trace.transcript()).toMatch(/child the child#1 of worker started as \w+/);
+  expect(trace.transcript()).toMatch(/child the child#1 failed: E_LUCK: the child job \w+ of the agent "worker" failed/);
+});
+
+test("an agent that nobody has is an error in the parent's code", async () => {
+  const job = await start("patient", { url: "", agent: "nobody", fails: false, isDetached: false });
+  expect(await resultOf("n3", job)).toMatchObject({ kind: "completed", output: { code: "E_NOT_FOUND" } });
+  expect((await shown("n2", job)).children).toEqual([]);
+});
+
+test("a child is cancelled with its parent, and one that is detached is not", async () => {
+  const outside = await openOutside();
+  const waits = await start("patient", { url: outside.url, agent: "worker", fails: false, isDetached: false });
+  const leaves = await start("patient", { url: outside.url, agent: "worker", fails: false, isDetached: true });
+  const [attached, detached] = [await childOf("n2", waits), await childOf("n2", leaves)];
+  expect(await resultOf("n3", leaves)).toEqual({ kind: "completed", output: { id: detached } });
+  await eventually("both children hold", () =>
+    [attached, detached].every((child) => outside.asked.includes(`child/${child}`)) || undefined);
+  await ask(`${fleet.api("n2")}/v1/jobs/${waits}/cancel`, { method: "POST" });
+  expect(await resultOf("n1", waits)).toEqual({ kind: "cancelled" });
+  expect(await resultOf("n1", attached)).toEqual({ kind: "cancelled" });
+  outside.letGo();
+  expect(await resultOf("n2", detached)).toMatchObject({ kind: "completed" });
+  expect(outside.counted).toHaveLength(1);
+});
