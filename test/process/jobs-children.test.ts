@@ -1,5 +1,5 @@
-// Slow. Jobs that start jobs, on real nodes: the node of the parent or that of the child is killed while both are in the
-// middle of something, and what the child does outside is done once.
+// Slow. Jobs that start jobs, on real nodes: the node of the parent or that of the child is killed while both are in
+// the middle of something, and what the child does outside is done once.
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -100,7 +100,7 @@ async function ownerOf(via: string, job: string): Promise<string> {
   return await eventually("somebody owns the job", async () => (await shown(via, job)).owner);
 }
 
-test.each(["parent", "child"] as const)("the node of the %s is killed: the child runs once, its parent gets its result",
+test.each(["parent", "child"] as const)("the node of the %s is killed: the child runs once, its end is told once (JOB14)",
   async (victim) => {
     const outside = await openOutside();
     const job = await start("parent", { url: outside.url });

@@ -97,6 +97,8 @@ function childParts(parent: JobView, { want, job, pin }: ChildStart, atMs: numbe
     priority: row.priority,
     attributes: {},
     parent: parentRef,
+    // It may have been started in the old cluster too, and have done all that it does.
+    ...(row.restored !== undefined && { restored: { seq: 0, inbox: 0 } }),
     atMs,
   });
   if (start.kind === "refused") return start;

@@ -12,7 +12,8 @@ import { firstLink } from "../log/chain.ts";
 import type { JobEvent } from "../log/event.ts";
 import {
   parseJobHead, parseJobRow, parseJobSpec, parseStartRow,
-  type JobHead, type JobRow, type JobSpec, type ParentRef, type QueueClass, type StartRow,
+  type JobHead, type JobRow, type JobSpec, type ParentRef, type QueueClass, type RestoredPoint,
+  type StartRow,
 } from "../rows.ts";
 import { applyBatch } from "./append-batch.ts";
 import { refuse, type Refused } from "./decide.ts";
@@ -36,6 +37,7 @@ export interface StartContext {
   readonly attributes: Readonly<Record<string, string>>;
   /** The job whose code starts it. */
   readonly parent?: ParentRef;
+  readonly restored?: RestoredPoint;
   readonly atMs: number;
   /** The node that runs it at once: created and claimed in one transaction. */
   readonly claim?: NodeLife;
@@ -146,6 +148,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       attributes,
       sinceMs: atMs,
       createdMs: atMs,
+      ...(start.restored !== undefined && { restored: start.restored }),
       ...(parent !== undefined && { parent: parent.job }),
     },
     spec: {

@@ -169,7 +169,8 @@ export class RunBatch {
 
   /** Children that the log has, and those that are wanted before operation `n`. */
   childrenBefore(n: number): number {
-    const wanted = this.ops.filter((one) => one.op.kind === "want-child" && one.n < n && !this.children.has(one.op.call));
+    const wanted = this.ops.filter(({ n: other, op }) =>
+      op.kind === "want-child" && other < n && !this.children.has(op.call));
     return this.children.size + wanted.length;
   }
 

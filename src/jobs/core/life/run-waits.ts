@@ -242,12 +242,14 @@ export class RunWaits {
         const { effect: effectId, resolution, principal } = entry;
         return { kind: "resolved", call, effectId, resolution, by: { kind: "person", principal } };
       }
-      case "release":
       case "child-completed":
-        return this.isChild(entry.call) ? { ...entry, output: decode(entry.output, entry.output.byteLength) } : undefined;
+        return this.isChild(entry.call)
+          ? { ...entry, output: decode(entry.output, entry.output.byteLength) }
+          : undefined;
       case "child-failed":
         return this.isChild(entry.call) ? entry : undefined;
       case "decision":
+      case "release":
         return undefined;
     }
   }

@@ -65,7 +65,8 @@ describe("a child", () => {
     };
     const host = await hostOf(run);
     const details = { agent: "audit", job: CHILD, status: "failed", error: { name: "Error", message: "no" } };
-    host.offer({ kind: "child-failed", error: { name: "ChildFailed", message: "it failed", code: "E_NO", details } }, CALL);
+    const error = { name: "ChildFailed", message: "it failed", code: "E_NO", details };
+    host.offer({ kind: "child-failed", error }, CALL);
     const end = { kind: "completed", output: ["E_NO", details] };
     expect(await endsOf(run, host)).toEqual([end, end]);
   });

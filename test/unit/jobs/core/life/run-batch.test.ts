@@ -158,7 +158,9 @@ describe("a call of a tool", () => {
       inputDigest: sha256("5 cents"), timeoutMs: 1_000, seq,
     });
     const open = (tools: readonly ToolRow[]): RunBatch =>
-      new RunBatch({ epoch: 2, tools, timers: new Map(), restored, effectIdOf });
+      new RunBatch({
+        epoch: 2, tools, timers: new Map(), children: new Map(), isCancelled: false, restored, effectIdOf, childIdOf,
+      });
     const notDone = (batch: RunBatch, inbox: number): void => batch.offered(1, {
       inbox, what: {
         kind: "resolved", call, effectId, resolution: { kind: "not-done" }, by: { kind: "person", principal: "ann" },
@@ -303,7 +305,8 @@ describe("children", () => {
       [nameOf("open#1"), { job: parseJobId("open"), isDetached: false, isOver: false }],
       [nameOf("away#1"), { job: parseJobId("away"), isDetached: true, isOver: false }],
     ]);
-    const facts = { epoch: 1, tools: [], timers: new Map<CallName, number>(), isCancelled: false, effectIdOf, childIdOf };
+    const timers = new Map<CallName, number>();
+    const facts = { epoch: 1, tools: [], timers, isCancelled: false, effectIdOf, childIdOf };
     const ending = new RunBatch({ ...facts, children });
     takeAll(ending, { kind: "completed", output: 1 });
     expect(settled(ending).childCancels).toEqual(["open"]);
