@@ -100,7 +100,8 @@ async function ownerOf(via: string, job: string): Promise<string> {
   return await eventually("somebody owns the job", async () => (await shown(via, job)).owner);
 }
 
-test.each(["parent", "child"] as const)("the node of the %s is killed: the child runs once, its end is told once (JOB14)",
+test.each(["parent", "child"] as const)(
+  "the node of the %s is killed: the child runs once, and its end is told once (JOB14)",
   async (victim) => {
     const outside = await openOutside();
     const job = await start("parent", { url: outside.url });
