@@ -1,4 +1,5 @@
-// Owns: how stored values look as JSON, and how JSON answers are made.
+// Owns: how stored entries look as JSON, and how JSON answers are made.
+import { jsonText } from "../base/json-text.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 
 /** A KV entry as the HTTP API shows it. */
@@ -15,18 +16,6 @@ export interface EntryJson {
 export function entryJson(entry: KvEntry): EntryJson {
   const { key, value, modRevision, createRevision, version, lease } = entry;
   return { key, value, modRevision, createRevision, version, ...(lease === undefined ? {} : { lease }) };
-}
-
-/** JSON text of `value`; bytes, which JSON does not have, become `{ "$base64": "…" }`. Undefined becomes null. */
-export function jsonText(value: unknown): string {
-  return JSON.stringify(value, replaceBytes) ?? "null";
-}
-
-// `this[key]` is the value before `toJSON`, which would turn a Buffer into an array of numbers.
-function replaceBytes(this: unknown, key: string, value: unknown): unknown {
-  const original: unknown = typeof this === "object" && this !== null ? Reflect.get(this, key) : value;
-  if (original instanceof Uint8Array) return { $base64: Buffer.from(original).toString("base64") };
-  return value;
 }
 
 export function jsonResponse(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Response {

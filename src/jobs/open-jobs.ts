@@ -15,6 +15,7 @@ import { clusterUid as readClusterUid } from "./cluster-uid.ts";
 import type { ClusterUid } from "./core/ids.ts";
 import { followInbox } from "./inbox-feed.ts";
 import { InboxWriter } from "./inbox-writer.ts";
+import { JobExport } from "./job-export.ts";
 import { JobStore } from "./job-store.ts";
 import { JobWatch } from "./job-watch.ts";
 import { JobsDrive } from "./jobs-drive.ts";
@@ -104,6 +105,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   return {
     jobs: combine(starts, new JobsService(env, { kv, watch }), new JobsDrive({ kv, inbox }), {
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
+      export: (job, options) => new JobExport(kv).open(job, options),
     }),
     start: () => {
       watch.open();
@@ -151,7 +153,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
-  { follow }: Pick<Jobs, "follow">,
+  reading: Pick<Jobs, "follow" | "export">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),
@@ -159,7 +161,7 @@ function combine(
     list: (...args) => service.list(...args),
     events: (...args) => service.events(...args),
     result: (...args) => service.result(...args),
-    follow,
+    ...reading,
     signal: (...args) => drive.signal(...args),
     cancel: (...args) => drive.cancel(...args),
     release: (...args) => drive.release(...args),

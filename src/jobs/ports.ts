@@ -174,6 +174,8 @@ export interface Jobs {
     readonly events: readonly NumberedEvent[];
     readonly more: boolean;
   }>;
+  /** The job as lines of text, each with its end, see core/explain; checked by whoever reads them. */
+  export(job: JobId, options?: CallOptions): Promise<AsyncIterable<string>>;
   /** The result as soon as there is one; undefined when it has not ended within the time. */
   result(job: JobId, waitMs: number, options?: CallOptions): Promise<JobResult | undefined>;
   /** From now on, until it has ended or is closed; the first state is told before this resolves. */

@@ -1,5 +1,6 @@
 // Slow. A backup is taken, jobs go on and pay, then all nodes are lost and another cluster begins with the backup: what
 // was paid is not paid again, and nothing runs before a person says so.
+import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -67,6 +68,22 @@ async function resultOf(fleet: NodeFleet, job: string): Promise<unknown> {
   });
 }
 
+/** The job is whole in the cluster and in a file; the file needs no cluster, and shows where it was changed. */
+async function checksEvidence(fleet: NodeFleet, job: string): Promise<void> {
+  const whole = await fleet.command("n1", "job", "verify", job);
+  expect(whole.transcript()).toMatch(/job lost-1 is whole, \d+ events, link [0-9a-f]{64}/);
+  await fleet.command("n1", "job", "export", job, "--out", `${fleet.directory}/evidence.jsonl`);
+  const verify = async (text: string): Promise<string> => {
+    await writeFile(join(fleet.directory, "changed.jsonl"), text);
+    const run = fleet.run(["job", "verify", `${fleet.directory}/changed.jsonl`, "--api", "http://127.0.0.1:1"]);
+    return `${(await run.waitForEnd()).code}: ${run.transcript()}`;
+  };
+  const text = await readFile(`${fleet.directory}/evidence.jsonl`, "utf8");
+  expect(await verify(text)).toMatch(/^0: .*job lost-1 is whole/s);
+  expect(await verify(text.replace("found in the hall", "lost in the hall"))).toMatch(/^1: .*BROKEN from event \d+ on/s);
+  expect(await verify(text.split("\n").slice(0, 3).join("\n"))).toMatch(/^1: .*E_INVALID: .*cut off/s);
+}
+
 test("what a job did after the backup is not done again, and nothing goes on unasked", async () => {
   const old = await NodeFleet.open({ names: ["n1"], cluster: "old" });
   await old.startAll();
@@ -121,6 +138,7 @@ test("what a job did after the backup is not done again, and nothing goes on una
   expect(shop.done.get(`${keptShip}`)).toBe(1);
   const trace = await fresh.command("n1", "job", "trace", "lost-1");
   expect(trace.transcript()).toMatch(/let go on after a restore by anonymous/);
+  await checksEvidence(fresh, "lost-1");
   const again = fresh.run(["--api", fresh.api("n1"), "job", "release", "kept-1"]);
   expect((await again.waitForEnd()).code).toBe(1);
   expect(again.transcript()).toContain("E_CONFLICT");

@@ -27,6 +27,8 @@ export interface ScriptedJobs extends Jobs {
   readonly started: StartJob[];
   readonly callers: Caller[];
   readonly told: Told[];
+  /** What an export of any job is. */
+  readonly exported: string[];
   /** The jobs go on as the test says. */
   change(job: JobId, row: Partial<JobRow>): void;
   emit(job: JobId, item: unknown): void;
@@ -53,6 +55,7 @@ export function scriptedJobs(): ScriptedJobs {
   const told: Told[] = [];
   const followers = new Map<JobId, readonly JobFollower[]>();
   const followersOf = (job: JobId): readonly JobFollower[] => followers.get(job) ?? [];
+  const exported: string[] = [];
   const find = (job: JobId): ScriptedJob => {
     const found = all.get(job);
     if (found !== undefined) return found;
@@ -71,6 +74,14 @@ export function scriptedJobs(): ScriptedJobs {
     started,
     callers,
     told,
+    exported,
+    export: async (job) => {
+      find(job);
+      async function* lines(): AsyncGenerator<string> {
+        yield* exported;
+      }
+      return lines();
+    },
     start: async (start, caller) => {
       if (start.agent === "nobody") throw new AetherError("E_NOT_FOUND", `no blueprint has an agent "${start.agent}"`);
       const before = keys.get(start.idempotencyKey ?? "") ?? start.id;

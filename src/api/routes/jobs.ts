@@ -121,6 +121,13 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     },
     {
       method: "POST",
+      path: "/v1/jobs/:job/export",
+      summary: "The job as of one revision, with the bytes of its events and rows; `aether job verify` checks it",
+      answer: "application/x-ndjson: lines of JSON, the last one of kind end",
+      handle: async (request) => textResponse(await jobs.export(jobOf(request), callOptions(request))),
+    },
+    {
+      method: "POST",
       path: "/v1/jobs/:job/signals/:name",
       summary: "Sends a job a signal; it is kept until the job waits for one of this name",
       body: "any JSON",
@@ -172,6 +179,20 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       },
     },
   ];
+}
+
+/** A throw on the way breaks the connection: lines without their last one are no export. */
+function textResponse(lines: AsyncIterable<string>): Response {
+  const reading = lines[Symbol.asyncIterator]();
+  const body = new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      const next = await reading.next();
+      if (next.done === true) controller.close();
+      else controller.enqueue(Buffer.from(next.value));
+    },
+    cancel: async () => void (await reading.return?.()),
+  }, { highWaterMark: 1 });
+  return new Response(body, { status: 200, headers: { "content-type": "application/x-ndjson" } });
 }
 
 function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): StartJob {

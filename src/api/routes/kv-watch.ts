@@ -2,13 +2,14 @@
 // A revision's `id:` is on the last event of its transaction, so that who resumes never starts inside one.
 import { z } from "zod";
 import { AetherError, toAetherError } from "../../base/errors.ts";
+import { jsonText } from "../../base/json-text.ts";
 import type { KvChange, KvChangeSet } from "../../kvstore/core/schema.ts";
 import { compacted } from "../../kvstore/kv-history.ts";
 import type { KvWatch, KvWatchHandlers, KvWatchOptions } from "../../kvstore/kv.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { parsePrefix } from "../core/kv-keys.ts";
 import { EventStream, type ServerSentEvent } from "../event-stream.ts";
-import { entryJson, jsonText } from "../json.ts";
+import { entryJson } from "../json.ts";
 import { KV_TIMEOUT_MS } from "../limits.ts";
 import type { Route } from "../route.ts";
 import type { ApiServices } from "../services.ts";

@@ -1,5 +1,8 @@
 // The commands of jobs as people run them: a child process of the compiled package against a real API server.
 import { spawn } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
@@ -7,6 +10,7 @@ import { parseJobId } from "../../../src/base/ids.ts";
 import type { CallName } from "../../../src/jobs/core/ids.ts";
 import type { ToolRow } from "../../../src/jobs/core/tools/tool-row.ts";
 import { traceOf } from "../../../src/cli/job-trace.ts";
+import { endedJob, linesOf } from "../../support/exported-job.ts";
 import { ownedBy } from "../../support/scripted-jobs.ts";
 import { openApi, type ApiFixture } from "../api/api-fixture.ts";
 
@@ -184,6 +188,46 @@ describe("release", () => {
   });
 });
 
+describe("export, verify", () => {
+  let directory: string;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "aether-job-commands-"));
+    await endedJob(api.local.kv);
+    api.jobs.exported.push(...(await linesOf(api.local.kv)).map((line) => `${line}\n`));
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  test("a job is written to a new file and checked there, or in the cluster", async () => {
+    await startJob();
+    const file = join(directory, "job.jsonl");
+    expect((await job(["export", JOB, "--out", file])).out).toMatch(/job.jsonl has job claim-17: whole, 15 events/);
+    expect((await readFile(file, "utf8")).split("\n")).toHaveLength(api.jobs.exported.length + 1);
+    for (const name of [file, JOB]) {
+      expect(JSON.parse((await job(["verify", name, "--json"])).out)).toMatchObject({ events: 15, problems: [] });
+    }
+    expect(await job(["export", JOB, "--out", file])).toMatchObject({ exitCode: 1, err: expect.stringMatching(/E_CONFLICT/) });
+  });
+
+  test("what is not whole is named, and leaves a file; what is no export leaves none", async () => {
+    await startJob();
+    const at = api.jobs.exported.findIndex((line) => line.includes('"seq":4,'));
+    api.jobs.exported.splice(at, 1);
+    const file = join(directory, "job.jsonl");
+    const ended = await job(["export", JOB, "--out", file]);
+    expect([ended.exitCode, ended.out]).toEqual([1, expect.stringContaining("BROKEN from event 4 on")]);
+    expect(ended.err).toContain("BROKEN from event 4 on: 1 events are missing from here");
+    expect((await job(["verify", file])).exitCode).toBe(1);
+    api.jobs.exported.pop();
+    const cut = await job(["export", JOB, "--out", join(directory, "cut.jsonl")]);
+    expect([cut.exitCode, cut.err]).toEqual([1, expect.stringMatching(/E_INVALID: .*cut off/)]);
+    await writeFile(join(directory, "image.png"), Uint8Array.of(0x89, 0x50, 0x4e, 0x47));
+    const image = await job(["verify", join(directory, "image.png")]);
+    expect([image.exitCode, image.err]).toEqual([1, expect.stringMatching(/^E_INVALID: /)]);
+    expect((await readdir(directory)).sort()).toEqual(["image.png", "job.jsonl"]);
+  });
+});
+
 describe("what is wrong is said", () => {
   test.each<readonly [string, readonly string[], number, RegExp]>([
     ["an agent that nobody has", ["start", "nobody"], 1, /^E_NOT_FOUND: /],
@@ -205,6 +249,8 @@ describe("what is wrong is said", () => {
     ["a release of a job that is not held", ["release", JOB], 1, /^E_CONFLICT: /],
     ["a release of nothing", ["release"], 2, /^aether: give the id of a job, or --all/],
     ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: give the id of a job, or --all/],
+    ["an export of a job that is not there", ["export", "none"], 1, /^E_NOT_FOUND: /],
+    ["a check of one", ["verify", "none"], 1, /^E_NOT_FOUND: /],
     ["no command", [], 2, /Usage: aether job/],
   ])("%s", async (_what, args, exitCode, err) => {
     await startJob();

@@ -8,6 +8,7 @@ import { addStartCommand, addWaitCommand } from "./start.ts";
 import { addStreamCommand } from "./stream.ts";
 import { addCancelCommand, addResolveCommand, addSignalCommand } from "./tell.ts";
 import { addTraceCommand } from "./trace.ts";
+import { addExportCommand, addVerifyCommand } from "./verify.ts";
 
 export function addJobCommands(program: Command, io: CliIo): void {
   const job = program.command("job").description("start jobs of agents, look at them, tell them something");
@@ -21,4 +22,6 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addCancelCommand(job, io);
   addResolveCommand(job, io);
   addReleaseCommand(job, io);
+  addExportCommand(job, io);
+  addVerifyCommand(job, io);
 }

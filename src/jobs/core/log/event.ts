@@ -54,6 +54,8 @@ export type JobEvent =
     readonly call: CallName;
     readonly tool: string;
     readonly effect: ToolEffect;
+    /** Whether it can be asked what became of a call; absent in logs of earlier builds. */
+    readonly canReconcile?: boolean;
     readonly effectId: EffectId;
     readonly attempt: number;
     readonly input: unknown;
@@ -77,6 +79,7 @@ export type JobEvent =
     readonly call: CallName;
     readonly tool: string;
     readonly effect: ToolEffect;
+    readonly canReconcile: boolean;
     readonly effectId: EffectId;
     readonly attempt: number;
     readonly input: unknown;

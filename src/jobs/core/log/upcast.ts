@@ -7,7 +7,7 @@ import {
 } from "./event.ts";
 
 /** `any` may be absent: a step may give nothing. `text?` and the like may be absent too. */
-type Field = "text" | "number" | "flag" | "texts" | "record" | "text?" | "any";
+type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "text?" | "any";
 
 /** What the payload of each event has. The names of calls, nodes and digests were checked when they were written. */
 const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
@@ -24,14 +24,14 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "step.failed": { call: "text", error: "record" },
   "value.recorded": { call: "text", value: "any" },
   "tool.granted": {
-    call: "text", tool: "text", effect: "text", effectId: "text", attempt: "number", input: "any", inputDigest: "text",
-    timeoutMs: "number",
+    call: "text", tool: "text", effect: "text", canReconcile: "flag?", effectId: "text", attempt: "number",
+    input: "any", inputDigest: "text", timeoutMs: "number",
   },
   "tool.succeeded": { call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?" },
   "tool.failed": { call: "text", effectId: "text", error: "record" },
   "tool.doubted": {
-    call: "text", tool: "text", effect: "text", effectId: "text", attempt: "number", input: "any", inputDigest: "text",
-    timeoutMs: "number", reason: "text",
+    call: "text", tool: "text", effect: "text", canReconcile: "flag", effectId: "text", attempt: "number",
+    input: "any", inputDigest: "text", timeoutMs: "number", reason: "text",
   },
   "tool.unknown": { call: "text", effectId: "text", reason: "text" },
   "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record" },
@@ -78,6 +78,8 @@ function isOf(field: Field, value: unknown): boolean {
       return value === undefined || typeof value === "string";
     case "number":
       return typeof value === "number";
+    case "flag?":
+      return value === undefined || typeof value === "boolean";
     case "flag":
       return typeof value === "boolean";
     case "texts":

@@ -88,11 +88,11 @@ export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
   if (next.kind === "refused") return next;
   const { input, ...kept } = grant;
   const { effect, attempt } = next;
-  const { effectId, call, tool, inputDigest, timeoutMs } = kept;
+  const { effectId, call, tool, canReconcile, inputDigest, timeoutMs } = kept;
   return {
     kind: "changed",
     row: { ...kept, effect, state: "granted", epoch, attempt, seq },
-    event: { type: "tool.granted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs },
+    event: { type: "tool.granted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs },
   };
 }
 
@@ -102,12 +102,14 @@ export function applyDoubt(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
   if (next.kind === "refused") return next;
   const { input, ...kept } = grant;
   const { effect, attempt } = next;
-  const { effectId, call, tool, inputDigest, timeoutMs } = kept;
+  const { effectId, call, tool, canReconcile, inputDigest, timeoutMs } = kept;
   const reason = "its job comes from a backup, after which it may have been made";
   return {
     kind: "changed",
     row: { ...kept, effect, state: "unknown", epoch, attempt, seq, reason },
-    event: { type: "tool.doubted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs, reason },
+    event: {
+      type: "tool.doubted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs, reason,
+    },
   };
 }
 

@@ -118,7 +118,8 @@ describe("grants", () => {
         timeoutMs, seq: 9,
       },
       event: {
-        type: "tool.granted", call, tool, effect: "once", effectId, attempt: 1, input, inputDigest, timeoutMs,
+        type: "tool.granted", call, tool, effect: "once", canReconcile: true, effectId, attempt: 1, input, inputDigest,
+        timeoutMs,
       },
     });
   });
