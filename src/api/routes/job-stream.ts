@@ -8,7 +8,7 @@ import type { JobResult, JobRow } from "../../jobs/core/rows.ts";
 import type { Following, JobFollower, Jobs } from "../../jobs/ports.ts";
 import { EventStream } from "../event-stream.ts";
 import { listedJson } from "../job-json.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../../base/json-text.ts";
 import type { Route } from "../route.ts";
 
 export interface JobStreamPorts {
