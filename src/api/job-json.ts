@@ -43,11 +43,13 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
 }
 
 function toolJson(row: ToolRow): Readonly<Record<string, unknown>> {
-  const { state, effectId, call, tool, effect, canReconcile, epoch, attempt, timeoutMs, externalId, reason } = row;
+  const { state, effectId, call, tool, effect, canReconcile, epoch, attempt, timeoutMs } = row;
+  const { externalId, reason, usage } = row;
   return {
     effectId, call, tool, effect, state, attempt, epoch, canReconcile, timeoutMs,
     ...(externalId === undefined ? {} : { externalId }),
     ...(reason === undefined ? {} : { reason }),
+    ...(usage === undefined ? {} : { usage }),
   };
 }
 

@@ -72,6 +72,12 @@ export const ERRORS = {
     http: 500,
     doc: "The code of a job does not do what its log says; `details` has the call, what is expected and what is found.",
   },
+  E_LLM_ANSWER: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 502,
+    doc: "A model answered in another form than the one that was asked for; `details` has its text.",
+  },
   E_HANDLER: {
     outcome: "unknown",
     retry: "never",

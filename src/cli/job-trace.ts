@@ -29,8 +29,9 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "value.recorded": ({ call, value }) => `value ${text(call)} = ${short(value)}`,
   "tool.granted": ({ call, effect, attempt, input }) =>
     `tool ${text(call)} granted (${text(effect)}, attempt ${text(attempt)}) with ${short(input)}`,
-  "tool.succeeded": ({ call, result, externalId, problem }) =>
-    `tool ${text(call)} = ${short(result)}${also("as", externalId)}${also("but", problem)}`,
+  "tool.succeeded": ({ call, result, externalId, problem, usage }) =>
+    `tool ${text(call)} = ${short(usage === undefined ? result : saidIn(result))}${also("as", externalId)}` +
+    `${also("but", problem)}${usageText(usage)}`,
   "tool.failed": ({ call, error }) => `tool ${text(call)} failed: ${errorText(error)}`,
   "tool.doubted": ({ call, reason, input }) => `tool ${text(call)} UNKNOWN with ${short(input)}: ${text(reason)}`,
   "tool.unknown": ({ call, reason }) => `tool ${text(call)} UNKNOWN: ${text(reason)}`,
@@ -80,6 +81,19 @@ function also(word: string, value: unknown): string {
 
 function whyText(why: unknown): string {
   return why === undefined ? "" : `: ${text(why)}`;
+}
+
+/** Of what a model answers the rest is said otherwise. */
+function saidIn(result: unknown): unknown {
+  const { text: said, toolCalls } = fields(result);
+  return Array.isArray(toolCalls) && toolCalls.length > 0 ? toolCalls : said;
+}
+
+function usageText(usage: unknown): string {
+  if (usage === undefined) return "";
+  const { model, inputTokens, outputTokens, isEstimated } = fields(usage);
+  const about = isEstimated === true ? "about " : "";
+  return ` (${text(model)}, ${about}${short(inputTokens)} tokens in, ${short(outputTokens)} out)`;
 }
 
 function onText(on: unknown): string {

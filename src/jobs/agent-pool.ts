@@ -9,8 +9,9 @@ import type { SliceStore } from "../slices/host/slice-store.ts";
 import type { WorkerHost } from "../slices/host/worker-host.ts";
 import type { InstanceSpec } from "../slices/host/instance-host.ts";
 import type { PinRow } from "./core/rows.ts";
+import { redactText } from "./core/tools/redact.ts";
 import { readFromAgent } from "./core/worker/agent-content.ts";
-import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
+import type { FromAgent, RunNumber, RunStart, SecretValues, ToAgent } from "./core/worker/messages.ts";
 import type { FenceCell } from "./fence-cell.ts";
 import type { Pins } from "./pins.ts";
 import type { AgentWorker, AgentWorkers } from "./ports.ts";
@@ -20,6 +21,8 @@ export interface AgentPoolPorts {
   readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
   /** What workers look at before they act on the world. */
   readonly fence: Pick<FenceCell, "shared">;
+  /** Kept out of what workers say, wherever it goes. */
+  readonly secrets: SecretValues;
 }
 
 /** Starting a worker costs some 100 ms and a heap: the next job of the agent should find it there. */
@@ -115,6 +118,7 @@ class PinWorker {
         fence: this.ports.fence.shared,
         onLost: (reason: string): void => this.lose(reason),
         onAgentMessage: (payload: unknown): void => this.hear(payload),
+        cleanText: (text: string): string => redactText(text, this.ports.secrets),
       };
       return await this.ports.slices.startAgents(specOf(row), agents, limit.signal);
     } catch (error) {
@@ -150,7 +154,8 @@ class PinWorker {
   private lose(reason: string): void {
     this.onEnd();
     this.listeners.clear();
-    for (const tell of [...this.shares]) tell(reason);
+    const clean = redactText(reason, this.ports.secrets);
+    for (const tell of [...this.shares]) tell(clean);
   }
 
   private leave(tell: (reason: string) => void): void {

@@ -19,7 +19,8 @@ import { logFactsOf } from "./core/life/log-facts.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "./core/rows.ts";
-import type { FromAgent, RunNumber, ToAgent } from "./core/worker/messages.ts";
+import { missingSecrets, pickSecrets } from "./core/tools/secrets.ts";
+import type { FromAgent, RunNumber, SecretValues, ToAgent } from "./core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
@@ -42,6 +43,8 @@ export interface JobRunPorts {
     readonly fence: { readonly number: number };
     whenValid(signal: AbortSignal): Promise<void>;
   };
+  /** The secrets that calls may be given. */
+  readonly secrets: SecretValues;
   /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
   followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
   readonly children: Pick<RunChildrenPorts, "answer">;
@@ -112,6 +115,7 @@ export class JobRun {
       ...(view.row.restored !== undefined && { restored: view.row.restored }),
       effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
       childIdOf: idOfChild,
+      missingSecrets: (names) => missingSecrets(names, ports.secrets),
     });
     this.children = new RunChildren(env.clock, {
       answer: (question, signal) => ports.children.answer(question, signal),
@@ -123,6 +127,7 @@ export class JobRun {
     this.doubts = new ToolDoubts(env, {
       ask: ({ row, want }) => this.say({
         kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
+        ...this.secretsFor(want.secrets ?? []),
       }),
       resolve: (row, resolution) => this.offer(this.waits.offerResolved({
         kind: "resolved", call: row.call, effectId: row.effectId, resolution, by: { kind: "reconcile" },
@@ -317,8 +322,8 @@ export class JobRun {
     if (plan.end !== undefined) return this.drop("ended");
     this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
     const fence = this.ports.ownership.fence.number;
-    for (const { n, row: { effectId, attempt, timeoutMs } } of plan.granted) {
-      this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence });
+    for (const { n, row: { effectId, attempt, timeoutMs }, secrets } of plan.granted) {
+      this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
       this.limitCall(effectId, timeoutMs);
     }
     for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
@@ -362,8 +367,13 @@ export class JobRun {
     }
     const granted = this.batch.grantOf(effectId);
     if (granted === undefined || this.stop.signal.aborted) return;
-    const { n, row: { attempt } } = granted;
-    this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence: this.ports.ownership.fence.number });
+    const { n, row: { attempt }, secrets } = granted;
+    const fence = this.ports.ownership.fence.number;
+    this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
+  }
+
+  private secretsFor(names: readonly string[]): { readonly secrets?: SecretValues } {
+    return names.length === 0 ? {} : { secrets: pickSecrets(names, this.ports.secrets) };
   }
 
   private makeOffers(): void {

@@ -13,6 +13,7 @@ import { ChildStarts } from "./child-starts.ts";
 import { JobClaimer } from "./claimer.ts";
 import { clusterUid as readClusterUid } from "./cluster-uid.ts";
 import type { ClusterUid } from "./core/ids.ts";
+import type { SecretValues } from "./core/worker/messages.ts";
 import { followInbox } from "./inbox-feed.ts";
 import { InboxWriter } from "./inbox-writer.ts";
 import { JobExport } from "./job-export.ts";
@@ -41,6 +42,8 @@ export interface JobsPorts {
   readonly group: Pick<Group, "status">;
   readonly cluster: Pick<ClusterServices, "membership" | "leadership" | "blueprintViews">;
   readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
+  /** What tools and models of agents may be given, by name. */
+  readonly secrets?: SecretValues;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -56,7 +59,7 @@ export interface NodeJobs {
 export const RUNNING_JOBS_MAX = 256;
 
 export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config: JobsConfig): NodeJobs {
-  const { kv, messaging, group, cluster, slices, onFatal } = ports;
+  const { kv, messaging, group, cluster, slices, secrets = {}, onFatal } = ports;
   const { clock, telemetry } = env;
   const log = telemetry.log;
   const metrics = createJobsMetrics(telemetry);
@@ -64,7 +67,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   const watch = new JobWatch(env, kv);
   const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
-  const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence });
+  const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence, secrets });
   let uid: ClusterUid | undefined;
   const progress = new ProgressHub(env, { messaging }, self.node);
   const inbox = new InboxWriter({ clock }, { kv, onFatal });
@@ -74,6 +77,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
     log: store,
     workers,
     ownership,
+    secrets,
     followInbox: (ref, onArrival) => followInbox({ log }, { kv, watch }, ref, onArrival),
     onEmit: (job, item) => progress.publish(job, item),
     children: childStarts,

@@ -11,7 +11,10 @@ import { DeploymentConfig } from "../cluster/deployment/deployment-config.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
 import { ArtifactsConfig } from "../cluster/leadership/artifact-collector.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
+import type { Log } from "../env/telemetry.ts";
 import { JobsConfig } from "../jobs/config.ts";
+import { SECRET_LENGTH_MIN } from "../jobs/core/tools/redact.ts";
+import { nameSchema } from "../sdk/name.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { SourcesConfig } from "../slices/sources/sources-config.ts";
 import { checkTimeLimits } from "./time-limits.ts";
@@ -20,6 +23,7 @@ const VOTERS_MAX = 7;
 /** Addresses that are asked at once. */
 const JOIN_MAX = 16;
 const NUMBER = /^-?\d+(\.\d+)?$/;
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const LABEL = /^[a-z0-9][a-z0-9._/-]{0,62}$/;
 
 const nodeId = z.string().transform((text, context): NodeId => {
@@ -86,6 +90,11 @@ export const NodeConfigSchema = z.strictObject({
   artifacts: ArtifactsConfig.extend({ sources: SourcesConfig }).prefault({}),
   deployment: DeploymentConfig.prefault({}),
   jobs: JobsConfig.prefault({}),
+  secrets: z
+    .record(nameSchema, z.strictObject({ variable: z.string().regex(VARIABLE, "use the name of a variable") }))
+    .default({})
+    .describe("Secrets that tools and models of agents may ask for, each with the variable of this node's " +
+      "environment that has it."),
 });
 
 export type NodeConfig = Readonly<z.output<typeof NodeConfigSchema>>;
@@ -116,6 +125,25 @@ export function parseNodeConfig(input: unknown, origin = "the configuration"): N
   }
   checkRelations(parsed.data);
   return Object.freeze(parsed.data);
+}
+
+/**
+ * The values of this node's secrets, by name. One without a usable value is left out, with a line in the log: whoever
+ * asks for it is told that the node does not have it.
+ */
+export function readSecrets(
+  { secrets }: Pick<NodeConfig, "secrets">,
+  log: Pick<Log, "warn">,
+  variables: Readonly<Record<string, string | undefined>> = process.env,
+): Readonly<Record<string, string>> {
+  const usable = Object.entries(secrets).flatMap(([name, { variable }]): [string, string][] => {
+    const value = variables[variable] ?? "";
+    if (value.length >= SECRET_LENGTH_MIN) return [[name, value]];
+    const reason = value === "" ? "the variable is not set" : `it has less than ${SECRET_LENGTH_MIN} characters`;
+    log.warn({ event: "node.secret-unusable", secret: name, variable, reason });
+    return [];
+  });
+  return Object.fromEntries(usable);
 }
 
 /** Voters in the one order that all nodes use. */
@@ -220,7 +248,7 @@ function variableName(path: readonly string[]): string {
 
 /** Maps are `a=b,c=d`, lists `a,b`; everything else is a text, or a number where the field wants one. */
 function parseVariable(field: string, schema: z.core.$ZodType, text: string): unknown {
-  if (field === "voters" || field === "labels") {
+  if (field === "voters" || field === "labels" || field === "secrets") {
     const pairs = text
       .split(",")
       .filter((part) => part !== "")
@@ -228,6 +256,7 @@ function parseVariable(field: string, schema: z.core.$ZodType, text: string): un
         const at = part.indexOf("=");
         return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
       });
+    if (field === "secrets") return Object.fromEntries(pairs.map(([name, variable]) => [name, { variable }]));
     return Object.fromEntries(pairs);
   }
   if (field === "join") return text.split(",");

@@ -39,6 +39,8 @@ export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | 
   readonly cache?: BlobCache;
   /** Where artifacts are looked for that the cluster does not hold. */
   readonly sources?: readonly ArtifactSource[];
+  /** What tools and models of agents may be given, by name. */
+  readonly secrets?: Readonly<Record<string, string>>;
 }
 
 export interface NodeWorkConfig {
@@ -68,7 +70,7 @@ export const LAST_RECORDS_MS_MAX = 2 * SECOND_MS;
 
 /** Slices call each other through the invoker, which hands calls to slices: each sees the other through a port. */
 export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: NodeWorkConfig): NodeWork {
-  const { messaging, group, kv, bundles, cache, sources = [], onFatal } = ports;
+  const { messaging, group, kv, bundles, cache, sources = [], secrets = {}, onFatal } = ports;
   const { self } = config;
   const artifacts = new ArtifactRepository({
     kv, clock: env.clock, pause: () => env.clock.sleep(0), ...(cache === undefined ? {} : { cache }),
@@ -101,7 +103,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
-  const jobs = openJobs(env, { kv, messaging, group, cluster, slices, onFatal }, life, config.jobs);
+  const jobs = openJobs(env, { kv, messaging, group, cluster, slices, secrets, onFatal }, life, config.jobs);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();

@@ -27,7 +27,7 @@ import { createBundleFiles } from "../slices/host/bundle-files-adapter.ts";
 import { openSources } from "../slices/sources/open-sources.ts";
 import { LocalCopies } from "../slices/artifacts/local-copies.ts";
 import { SliceService } from "../slices/host/slice-service.ts";
-import { type NodeConfig, voterOrder } from "./config.ts";
+import { type NodeConfig, readSecrets, voterOrder } from "./config.ts";
 import type { SharedSettings } from "../cluster/membership/core/setting-differences.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
@@ -190,7 +190,8 @@ function openWork(parts: {
   };
   const { runtime, invocation, jobs } = config;
   const sources = openSources(config.artifacts.sources);
-  const ports = { messaging: router, group, kv, bundles, cache, sources, onFatal };
+  const secrets = readSecrets(config, env.telemetry.log);
+  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, onFatal };
   const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import type { Job, Tools } from "./job.ts";
+import type { Models } from "./llm.ts";
 import { nameSchema } from "./name.ts";
 import type { Signal } from "./signal.ts";
 import { SDK_VERSION } from "./version.ts";
@@ -9,29 +10,36 @@ import { SDK_VERSION } from "./version.ts";
 export const AGENTS_MAX = 32;
 export const AGENT_TOOLS_MAX = 64;
 export const AGENT_SIGNALS_MAX = 64;
+export const AGENT_MODELS_MAX = 16;
 
-export interface AgentDefinition<N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools> {
+export interface AgentDefinition<
+  N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools, M extends Models = Models,
+> {
   readonly name: N;
   readonly input: I;
   readonly output: O;
   /** Called as `job.tools.…`. */
   readonly tools?: T;
+  /** Asked as `job.llm(name, …)`. */
+  readonly models?: M;
   /** What its jobs can be told, for whoever looks at the agent. */
   readonly signals?: readonly Signal[];
   /**
    * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
    * in the same order, until the code is where it was.
    */
-  run(job: Job<T>, input: z.output<I>): Promise<z.input<O>> | z.input<O>;
+  run(job: Job<T, keyof M & string>, input: z.output<I>): Promise<z.input<O>> | z.input<O>;
 }
 
 /** A defined agent: among `agents` of a slice, or the default export of a package of its own. */
 export interface Agent<
   N extends string = string, I extends z.ZodType = z.ZodType, O extends z.ZodType = z.ZodType, T extends Tools = Tools,
-> extends AgentDefinition<N, I, O, T> {
+  M extends Models = Models,
+> extends AgentDefinition<N, I, O, T, M> {
   readonly kind: "aether-agent";
   readonly sdkVersion: string;
   readonly tools: T;
+  readonly models: M;
   readonly signals: readonly Signal[];
 }
 
@@ -55,21 +63,25 @@ export interface Agent<
  */
 export function defineAgent<
   const N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools = Record<never, never>,
->(definition: AgentDefinition<N, I, O, T>): Agent<N, I, O, T> {
-  // Only a definition without tools lacks them, and then T is its default: the empty record.
+  M extends Models = Record<never, never>,
+>(definition: AgentDefinition<N, I, O, T, M>): Agent<N, I, O, T, M> {
+  // Only a definition without tools lacks them, and then T is its default: the empty record. So with models.
   const tools = definition.tools ?? ({} as T);
+  const models = definition.models ?? ({} as M);
   const { name, signals = [] } = definition;
   checkName(name);
   checkParts(name, "tools", Object.values(tools), AGENT_TOOLS_MAX);
   checkParts(name, "signals", signals, AGENT_SIGNALS_MAX);
-  return { ...definition, kind: "aether-agent", sdkVersion: SDK_VERSION, tools, signals };
+  checkParts(name, "models", Object.keys(models).map((model) => ({ name: model })), AGENT_MODELS_MAX);
+  for (const model of Object.keys(models)) checkName(model, `a model of the agent "${name}"`);
+  return { ...definition, kind: "aether-agent", sdkVersion: SDK_VERSION, tools, models, signals };
 }
 
-function checkName(name: string): void {
+function checkName(name: string, what = "an agent"): void {
   const checked = nameSchema.safeParse(name);
   if (checked.success) return;
   const reason = checked.error.issues[0]?.message ?? "";
-  throw new AetherError("E_INVALID", `"${name}" cannot be the name of an agent: ${reason}`);
+  throw new AetherError("E_INVALID", `"${name}" cannot be the name of ${what}: ${reason}`);
 }
 
 function checkParts(agent: string, what: string, parts: readonly { readonly name: string }[], max: number): void {

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { ChildOptions, DetachedChildOptions, StartedChild } from "./child.ts";
 import type { Duration } from "./duration.ts";
+import type { LlmCalls } from "./llm.ts";
 import type { Signal } from "./signal.ts";
 import type { Tool } from "./tool.ts";
 
@@ -65,8 +66,16 @@ export interface StartChild {
 }
 
 /** Part of a job: its calls are named apart from those of other branches that run at the same time. */
-export interface JobScope<T extends Tools = Tools> {
+export interface JobScope<T extends Tools = Tools, M extends string = string> {
   readonly tools: ToolCalls<T>;
+  /**
+   * Asks one of the agent's models. Its answer is stored and never asked for again; when the job's node dies before,
+   * it is asked again, and charged again. Requests that were refused for now or lost are made again `retries` times,
+   * answers of another form than `output` are sent back `repairs` times: each is a call of its own in the log.
+   * @throws (as error.code) E_LLM_ANSWER for an answer of another form; E_OVERLOADED, E_UNAVAILABLE, E_TIMEOUT,
+   *   E_UNAUTHENTICATED and others as the provider answered, with `details.status` and `details.retryAfterMs`
+   */
+  readonly llm: LlmCalls<M>;
   /**
    * Runs a function and stores what it answers, as plain data: whoever goes on with the job gets the stored answer and
    * does not run it again. It runs twice when its node dies before the answer is stored; what must not happen twice is
@@ -90,14 +99,14 @@ export interface JobScope<T extends Tools = Tools> {
    *   price: (branch) => branch.step("load", loadPrice),
    * });
    */
-  all<R>(branches: { readonly [K in keyof R]: (branch: JobScope<T>) => Promise<R[K]> | R[K] }): Promise<R>;
+  all<R>(branches: { readonly [K in keyof R]: (branch: JobScope<T, M>) => Promise<R[K]> | R[K] }): Promise<R>;
 }
 
 /**
  * What the code of an agent does durably goes through this. Between its calls code may compute what it likes, as long
  * as it does the same each time: no clock, no chance, no waiting for anything else.
  */
-export interface Job<T extends Tools = Tools> extends JobScope<T> {
+export interface Job<T extends Tools = Tools, M extends string = string> extends JobScope<T, M> {
   readonly id: string;
   /** Aborts when the job is cancelled, or goes on elsewhere. */
   readonly signal: AbortSignal;

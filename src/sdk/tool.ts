@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { nameSchema } from "./name.ts";
+import { SECRETS_MAX, type Secret } from "./secret.ts";
 
 /**
  * What a second execution of a tool would do. `read` changes nothing and `idempotent` may be done twice: when nobody
@@ -22,6 +23,11 @@ export interface ToolContext {
    * @throws AetherError E_FENCED when the job may belong to another node by now
    */
   assertOwner(): void;
+  /**
+   * The value of a secret that the tool lists.
+   * @throws AetherError E_CONFIG for another one, and when the node does not have it any more
+   */
+  secret(reference: Secret): string;
 }
 
 /** What became of a call, as far as the other side can tell. */
@@ -33,11 +39,15 @@ export type Reconciled<R> =
 
 export interface ToolDefinition<N extends string, I extends z.ZodType, O extends z.ZodType> {
   readonly name: N;
+  /** What it does, for models that are told of it. */
+  readonly description?: string;
   readonly input: I;
   readonly output: O;
   readonly effect: ToolEffect;
   /** How long one attempt may take. Default 15,000 ms, an hour at most. */
   readonly timeoutMs?: number;
+  /** What `secret` of its context may be asked for. */
+  readonly secrets?: readonly Secret[];
   /**
    * For tools with `reconcile`: how long after its time limit a call that was lost may still arrive at the other side.
    * A "not done" that is not final is believed only then. Default 60,000 ms, an hour at most.
@@ -50,7 +60,7 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   execute(input: z.output<I>, context: ToolContext): Promise<z.input<O>> | z.input<O>;
   /** Asks the other side what became of a call with this effect id. For tools of effect `once`. */
   reconcile?(
-    input: z.output<I>, context: Pick<ToolContext, "effectId" | "signal">,
+    input: z.output<I>, context: Pick<ToolContext, "effectId" | "signal" | "secret">,
   ): Promise<Reconciled<z.input<O>>> | Reconciled<z.input<O>>;
 }
 
@@ -80,7 +90,7 @@ export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType
 export function defineTool<const N extends string, I extends z.ZodType, O extends z.ZodType>(
   definition: ToolDefinition<N, I, O>,
 ): Tool<N, I, O> {
-  const { name, effect, timeoutMs = TIMEOUT_MS_DEFAULT, settleMs, reconcile } = definition;
+  const { name, effect, timeoutMs = TIMEOUT_MS_DEFAULT, settleMs, secrets = [], reconcile } = definition;
   const checked = nameSchema.safeParse(name);
   if (!checked.success) {
     const reason = checked.error.issues[0]?.message ?? "";
@@ -95,6 +105,10 @@ export function defineTool<const N extends string, I extends z.ZodType, O extend
   if (settleMs !== undefined && reconcile === undefined) {
     throw new AetherError("E_INVALID", `the tool "${name}" has settleMs and no reconcile that it could be for: ` +
       "leave it out, or add reconcile");
+  }
+  if (secrets.length > SECRETS_MAX) {
+    const found = `the tool "${name}" lists ${secrets.length} secrets`;
+    throw new AetherError("E_INVALID", `${found}; ${SECRETS_MAX} is the limit`);
   }
   if (reconcile !== undefined && effect !== "once") {
     throw new AetherError("E_INVALID", `the tool "${name}" has effect "${effect}" and is made again when nobody ` +

@@ -111,7 +111,7 @@ function mockedTool(tool: Tool, { outside, sender, findMock }: MockPorts): Tool 
     return outside.ask(sender, request, mock, signal);
   };
   const ask = async (
-    input: unknown, context: Pick<ToolContext, "effectId" | "signal">,
+    input: unknown, context: Omit<ToolContext, "assertOwner">,
   ): Promise<Reconciled<unknown>> => {
     if (findMock(name) === undefined) return await (reconcile?.(input, context) ?? { status: "unknown" });
     const { effectId: key, signal } = context;

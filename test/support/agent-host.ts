@@ -23,6 +23,8 @@ export interface AgentHostOptions {
   /** What happened before; empty for a job that has just been claimed for the first time. */
   readonly log?: readonly JobEvent[];
   readonly clock?: ManualClock;
+  /** What each call that lists secrets is given. */
+  readonly secrets?: Readonly<Record<string, string>>;
 }
 
 type WantChild = Extract<AgentOp, { readonly kind: "want-child" }>;
@@ -52,14 +54,16 @@ export class AgentHost {
   /** What a fence says that is asked now. */
   mayAct = true;
   private readonly runtime: AgentRuntime;
+  private readonly secrets: AgentHostOptions["secrets"];
   private readonly ledger = new Map<EffectId, LedgerRow>();
   private readonly offers = new Map<number, { readonly call?: CallName; readonly entry: OfferedEntry }>();
   private ops: { readonly n: number; readonly op: AgentOp }[] = [];
   private lastOp = 0;
   private lastOffer = 0;
 
-  constructor({ agent, input, log = [], clock = new ManualClock() }: AgentHostOptions) {
+  constructor({ agent, input, log = [], clock = new ManualClock(), secrets }: AgentHostOptions) {
     this.clock = clock;
+    this.secrets = secrets;
     this.log = [...log];
     for (const event of log) this.note(event);
     for (const [effectId, row] of this.ledger) {
@@ -152,7 +156,9 @@ export class AgentHost {
   }
 
   reconcile(call: CallName, tool: string, input: unknown): void {
-    this.send({ kind: "reconcile", run: RUN, call, tool, effectId: effectIdOf(CLUSTER, JOB_UID, call), input });
+    const effectId = effectIdOf(CLUSTER, JOB_UID, call);
+    const given = this.secrets === undefined ? {} : { secrets: this.secrets };
+    this.send({ kind: "reconcile", run: RUN, call, tool, effectId, input, ...given });
   }
 
   drop(): void {
@@ -223,7 +229,8 @@ export class AgentHost {
     const attempt = (row?.attempt ?? 0) + 1;
     this.push({ type: "tool.granted", call, tool, effect, effectId, attempt, input, inputDigest, timeoutMs });
     this.ledger.set(effectId, { state: "granted", attempt, n, call });
-    return [{ kind: "granted", run: RUN, n, effectId, attempt, fence: 1 }];
+    const secrets = want.secrets === undefined || this.secrets === undefined ? {} : { secrets: this.secrets };
+    return [{ kind: "granted", run: RUN, n, effectId, attempt, fence: 1, ...secrets }];
   }
 
   private wantChild({ call, agent, inputDigest, isDetached, untilMs }: WantChild): [] {

@@ -1,7 +1,8 @@
 // Owns: what must and must not compile for people who write agents. Never executed: `tsc` is the test.
 import { z } from "zod";
 import {
-  defineAgent, defineContract, defineSignal, defineSlice, defineTool, method, notDone, type Agent, type Job, type Tool,
+  defineAgent, defineContract, defineSignal, defineSlice, defineTool, method, notDone, openAi, scripted, secret,
+  type Agent, type Job, type LlmMessage, type Tool,
 } from "../../src/sdk/index.ts";
 
 const refund = defineTool({
@@ -131,5 +132,33 @@ defineAgent({
     // @ts-expect-error the only other kind of step
     await job.step("x", () => 1, { effect: "once" });
     return {};
+  },
+});
+
+export const asking = defineAgent({
+  name: "asking",
+  input: z.object({}),
+  output: z.string(),
+  tools: { refund, lookup },
+  models: { fast: openAi({ model: "small", apiKey: secret("key") }), slow: scripted(["yes"]) },
+  run: async (job) => {
+    const plain = await job.llm("slow", { prompt: "how many?" });
+    const nothing: undefined = plain.output;
+    const none: readonly never[] = plain.toolCalls;
+    const judged = await job.llm("fast", { prompt: "refund?", output: z.object({ cents: z.int().default(0) }) });
+    const cents: number = judged.output.cents;
+    const messages: LlmMessage[] = [{ role: "user", text: `${String(nothing)} ${none.length} ${cents}` }];
+    const asked = await job.llm("fast", { messages, tools: [refund, lookup] });
+    for (const call of asked.toolCalls) {
+      if (call.name === "refund") await job.tools.refund(call.input, { key: call.id });
+      else await job.tools.lookup(call.input);
+      // @ts-expect-error there is no such tool
+      void (call.name === "charge");
+    }
+    // @ts-expect-error a model that it does not have
+    await job.llm("other", { prompt: "x" });
+    // @ts-expect-error a key is a reference, no text
+    openAi({ model: "small", apiKey: "sk-1" });
+    return asked.text;
   },
 });

@@ -2,8 +2,9 @@
 // they are known by their shape. Runs inside the worker.
 import { AetherError } from "../../base/errors.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
+import { SECRETS_MAX } from "../../sdk/secret.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
-import type { ToolEffect } from "../core/log/event.ts";
+import type { ModelUsage, ToolEffect } from "../core/log/event.ts";
 
 export interface ToolModule {
   readonly name: string;
@@ -14,6 +15,16 @@ export interface ToolModule {
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
   readonly reconcile: ((input: unknown, context: unknown) => unknown) | undefined;
+  /** Names of the secrets that it may ask for. */
+  readonly secrets: readonly string[];
+  /** What an answer of it says of the tokens that it cost; of models only. */
+  readonly usageOf?: (result: unknown) => ModelUsage | undefined;
+}
+
+export interface ModelModule {
+  readonly model: string;
+  readonly secrets: readonly string[];
+  readonly complete: (request: unknown, context: unknown) => unknown;
 }
 
 export interface AgentModule {
@@ -22,6 +33,8 @@ export interface AgentModule {
   readonly output: SchemaShape;
   /** By the name that the agent's code has for each. */
   readonly tools: ReadonlyMap<string, ToolModule>;
+  /** By the name that the agent's code has for each. */
+  readonly models: ReadonlyMap<string, ModelModule>;
   readonly run: (job: unknown, input: unknown) => unknown;
 }
 
@@ -37,13 +50,45 @@ function parseAgent(agent: unknown): AgentModule {
   if (!isObject(agent) || typeof agent["name"] !== "string") {
     throw invalid("one of its agents has no name", "make agents with defineAgent");
   }
-  const { name, input, output, tools, run } = agent;
+  // Those of earlier versions know no models.
+  const { name, input, output, tools, models = {}, run } = agent;
   const place = `its agent "${name}"`;
   if (!isSchema(input) || !isSchema(output)) throw invalid(`${place} lacks a schema`, "give it an input and an output");
   if (!isFunction(run)) throw invalid(`${place} has no run(job, input)`, "give it one");
   if (!isObject(tools)) throw invalid(`${place} has unusable tools`, "make agents with defineAgent");
   const byAlias = Object.entries(tools).map(([alias, tool]): [string, ToolModule] => [alias, parseTool(place, tool)]);
-  return { name, input, output, tools: new Map(byAlias), run: (job, value) => run.call(agent, job, value) };
+  return {
+    name, input, output, tools: new Map(byAlias), models: parseModels(place, models),
+    run: (job, value) => run.call(agent, job, value),
+  };
+}
+
+function parseModels(place: string, models: unknown): ReadonlyMap<string, ModelModule> {
+  if (!isObject(models)) throw invalid(`${place} has unusable models`, "name each: models: { fast: openAi({ … }) }");
+  return new Map(Object.entries(models).map(([alias, provider]): [string, ModelModule] => {
+    const what = `the model "${alias}" of ${place}`;
+    if (!isObject(provider) || typeof provider["model"] !== "string" || !isFunction(provider["complete"])) {
+      throw invalid(`${what} is no provider`, "give it openAi(…), or an object with model and complete(…)");
+    }
+    const { model, complete } = provider;
+    return [alias, {
+      model, secrets: parseSecrets(what, provider["secrets"]),
+      complete: (request, context) => complete.call(provider, request, context),
+    }];
+  }));
+}
+
+function parseSecrets(place: string, secrets: unknown): readonly string[] {
+  if (secrets === undefined) return [];
+  const names = Array.isArray(secrets) ? (secrets as readonly unknown[]).map(secretNameOf) : [undefined];
+  if (names.length <= SECRETS_MAX && names.every((name) => name !== undefined)) return names;
+  throw invalid(`the secrets of ${place} are unusable`, `list up to ${SECRETS_MAX} of what secret("…") gave`);
+}
+
+/** Undefined for what is no reference to a secret. */
+export function secretNameOf(reference: unknown): string | undefined {
+  if (!isObject(reference) || reference["kind"] !== "aether-secret") return undefined;
+  return typeof reference["name"] === "string" ? reference["name"] : undefined;
 }
 
 function parseTool(place: string, tool: unknown): ToolModule {
@@ -65,6 +110,7 @@ function parseTool(place: string, tool: unknown): ToolModule {
   }
   return {
     name, effect, timeoutMs, input, output, ...(settleMs !== undefined && { settleMs }),
+    secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
     execute: (value, context) => execute.call(tool, value, context),
     reconcile: isFunction(reconcile) ? (value, context) => reconcile.call(tool, value, context) : undefined,
   };

@@ -29,6 +29,8 @@ export interface AgentRunPorts {
   /** Whether what was granted under this fence may be done at this very moment. */
   readonly mayAct: (fence: number) => boolean;
   readonly post: (message: FromAgent) => void;
+  /** The value without the secrets that calls were given. */
+  readonly redact: <T>(value: T) => T;
 }
 
 interface PendingCall {
@@ -173,6 +175,10 @@ export class AgentRun {
     const payload = payloadOf(data);
     if (payload.kind === "refused") throw new AetherError(payload.code, `did not emit: the data are ${payload.text}`);
     this.ports.post({ kind: "emit", run: this.run, data: payload.value });
+  }
+
+  private tellToken(call: CallName, text: string): void {
+    if (!this.isOver) this.ports.post({ kind: "emit", run: this.run, data: { kind: "llm-token", call, text } });
   }
 
   /** What asks now is heard by nobody any more. */
@@ -419,6 +425,7 @@ export class AgentRun {
       inputDigest,
       timeoutMs: tool.timeoutMs,
       ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
+      ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
     });
   }
 
@@ -450,7 +457,7 @@ export class AgentRun {
       ready = failedCall(call, jobErrorOf(thrown));
     }
     this.stepsRunning -= 1;
-    this.add(ready);
+    this.addOwn(ready);
   }
 
   private enterStep(run: (context: { readonly signal: AbortSignal }) => unknown): unknown {
@@ -464,13 +471,15 @@ export class AgentRun {
 
   // What the node says.
 
-  private dispatch({ n, effectId, fence }: Extract<ToAgent, { readonly kind: "granted" }>): void {
+  private dispatch({ n, effectId, fence, secrets = {} }: Extract<ToAgent, { readonly kind: "granted" }>): void {
     const call = this.wanted.get(n);
     const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
     if (asked?.kind !== "tool") return;
     const mayAct = (): boolean => !this.isOver && this.ports.mayAct(fence);
     const onOutcome = (outcome: ToolOutcome): void => this.takeOutcome(asked.call, { effectId, outcome });
-    const running = dispatch({ tool: asked.tool, input: asked.data, effectId, mayAct, onOutcome }, this.ports.clock);
+    const onToken = (text: string): void => this.tellToken(asked.call, text);
+    const { tool, data: input } = asked;
+    const running = dispatch({ tool, input, effectId, mayAct, onOutcome, secrets, onToken }, this.ports.clock);
     if (running !== undefined) {
       this.tools.set(asked.call, running);
       this.isIdleSaid = false;
@@ -489,11 +498,11 @@ export class AgentRun {
         this.tell(op);
         return this.wake();
       case "failed":
-        return this.add({ op, delivery: { kind: "error", call, error: outcome.error } });
+        return this.addOwn({ op, delivery: { kind: "error", call, error: outcome.error } });
       case "succeeded": {
         const { result, problem } = outcome;
         const told = problem === undefined ? {} : { problem };
-        return this.add({ op, delivery: { kind: "result", call, result: copyOf(result), ...told } });
+        return this.addOwn({ op, delivery: { kind: "result", call, result: copyOf(result), ...told } });
       }
       default:
         return unreachable(outcome);
@@ -535,6 +544,11 @@ export class AgentRun {
       default:
         return unreachable(entry);
     }
+  }
+
+  /** What came to be in this worker: the code gets it as the log has it. */
+  private addOwn(ready: Ready): void {
+    this.add(this.ports.redact(ready));
   }
 
   private add(ready: Ready): void {

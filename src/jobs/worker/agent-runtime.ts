@@ -3,7 +3,8 @@ import { AetherError } from "../../base/errors.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { OpenExtension, RuntimeExtension } from "../../slices/worker/worker-runtime.ts";
 import { FenceReader, type ThreadsClock } from "../fence-cell.ts";
-import type { FromAgent, RunNumber, RunStart, ToAgent } from "../core/worker/messages.ts";
+import { redactValue } from "../core/tools/redact.ts";
+import type { FromAgent, RunNumber, RunStart, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import type { WorkerBoot } from "../../slices/core/worker-protocol.ts";
 import { parseAgents, type AgentModule } from "./agent-module.ts";
 import { AgentRun, type AgentRunPorts } from "./agent-run.ts";
@@ -34,9 +35,13 @@ export class AgentRuntime implements RuntimeExtension {
   private readonly ports: AgentRunPorts;
   private readonly runs = new Map<RunNumber, Running>();
   private agents: ReadonlyMap<string, AgentModule> = new Map();
+  /** All that calls were given so far. */
+  private secrets: SecretValues = {};
 
-  constructor(ports: AgentRunPorts) {
-    this.ports = ports;
+  constructor(ports: Omit<AgentRunPorts, "redact">) {
+    const redact = <T>(value: T): T => redactValue(value, this.secrets);
+    // Whatever leaves the worker is free of the secrets that came in.
+    this.ports = { ...ports, redact, post: (message) => ports.post(redact(message)) };
   }
 
   load(slice: unknown): void {
@@ -47,6 +52,7 @@ export class AgentRuntime implements RuntimeExtension {
     // Our own node says so.
     const message = payload as ToAgent;
     if (message.kind === "start") return this.start(message.run, message.start);
+    if ("secrets" in message) this.secrets = { ...this.secrets, ...message.secrets };
     const running = this.runs.get(message.run);
     // It has ended, which the node does not know yet.
     if (running === undefined) return;
@@ -67,12 +73,13 @@ export class AgentRuntime implements RuntimeExtension {
   }
 
   private async reconcile(
-    { agent }: Running, { run, call, tool: name, effectId, input }: Extract<ToAgent, { readonly kind: "reconcile" }>,
+    { agent }: Running,
+    { run, call, tool: name, effectId, input, secrets = {} }: Extract<ToAgent, { readonly kind: "reconcile" }>,
   ): Promise<void> {
     const tool = [...agent.tools.values()].find((one) => one.name === name);
     const answer = tool === undefined
       ? { kind: "unknown", reason: `the agent ${agent.name} has no tool ${name}` } as const
-      : await reconcile(tool, { input, effectId }, this.ports.clock);
+      : await reconcile(tool, { input, effectId, secrets }, this.ports.clock);
     const message: FromAgent = { kind: "reconciled", run, call, effectId, answer };
     if (this.runs.has(run)) this.ports.post(message);
   }

@@ -1,22 +1,20 @@
 // Owns: the `job` that the code of an agent gets: the names of its calls, and what may go into one.
 // Does not own: what becomes of a call (agent-run.ts).
-import { encode } from "../../base/codec.ts";
-import { sha256 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
-import type { Digest } from "../../base/ids.ts";
 import type { ChildOptions } from "../../sdk/child.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import type { StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
-import { toCanonical } from "../../slices/core/canonical.ts";
 import type { CallName } from "../core/ids.ts";
+import { digestOfPlain } from "../core/plain-digest.ts";
 import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
 import { uuidOf } from "../core/worker/derived-values.ts";
 import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
 import type { AgentRun } from "./agent-run.ts";
 import type { Asked } from "./given.ts";
+import { askModel, type LlmPorts } from "./llm-call.ts";
 import { checkNow, payloadFor, payloadOf } from "./payload.ts";
 
 type AnyChildOptions = ChildOptions & { readonly detached?: boolean };
@@ -45,6 +43,7 @@ export class JobApi {
       [alias, (input: unknown, options: ToolCallOptions = {}) => this.callTool(scope, tool, { input, options })]);
     return {
       tools: Object.fromEntries(tools),
+      llm: (model: unknown, call: unknown) => askModel(this.llmPorts(scope), this.agent, { model, call }),
       step: (name: string, body: unknown, options: StepOptions = {}) => this.step({ scope, name }, body, options),
       sleep: (name: string, duration: Duration) => this.sleep({ scope, name }, duration),
       waitFor: (signal: unknown, options: WaitOptions = {}) => this.waitFor(scope, signal, options),
@@ -100,7 +99,7 @@ export class JobApi {
       }
       const payload = this.childInput(agent, schema, raw);
       const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
-      const inputDigest = digestOf(payload);
+      const inputDigest = digestOfPlain(payload);
       return (call) => ({ kind: "child", call, agent, output, input: payload, inputDigest, isDetached, timeoutMs });
     });
   }
@@ -131,9 +130,16 @@ export class JobApi {
         throw new AetherError(payload.code, `the input of the tool ${tool.name} is ${payload.text}`);
       }
       const input = payload.value;
-      const inputDigest = digestOf(input);
+      const inputDigest = digestOfPlain(input);
       return (call) => ({ kind: "tool", call, tool, data, input, inputDigest });
     });
+  }
+
+  private llmPorts(scope: string): LlmPorts {
+    return {
+      ask: (place, createAsked) => this.ask({ scope, ...place }, () => createAsked),
+      askLater: (first, name, createAsked) => this.ask({ scope: first, name }, () => createAsked),
+    };
   }
 
   private async all(scope: string, branches: Branches): Promise<Readonly<Record<string, unknown>>> {
@@ -199,11 +205,6 @@ function agentOf(agent: unknown): {
 function signalOf(signal: unknown): { readonly name: string; readonly payload: unknown } {
   const shape = typeof signal === "object" && signal !== null ? (signal as Readonly<Record<string, unknown>>) : {};
   return { name: typeof shape["name"] === "string" ? shape["name"] : "signal", payload: shape["payload"] };
-}
-
-/** The same for the same data, in whatever order their fields were written. */
-function digestOf(input: unknown): Digest {
-  return sha256(encode(toCanonical(input)));
 }
 
 function refused(reason: string): AetherError {

@@ -63,13 +63,22 @@ function refusal(refused: PlainRefusal): Payload {
 export function jobErrorOf(thrown: unknown): JobError {
   const { name, message } = describeThrown(thrown);
   const code = textField(thrown, "code");
-  const details = thrown instanceof AetherError ? toPlain(thrown.details, ERROR_DETAILS_BYTES_MAX) : undefined;
+  const details = detailsOf(thrown);
   const isTold = details?.kind === "plain" && Object.keys(details.value as object).length > 0;
   return {
     name, message,
     ...(code === undefined ? {} : { code: code.slice(0, ERROR_CODE_LENGTH_MAX) }),
     ...(isTold ? { details: details.value as Readonly<Record<string, unknown>> } : {}),
   };
+}
+
+/** Of our errors; each package carries its own copy of their class. */
+function detailsOf(thrown: unknown): ReturnType<typeof toPlain> | undefined {
+  if (thrown instanceof AetherError) return toPlain(thrown.details, ERROR_DETAILS_BYTES_MAX);
+  if (textField(thrown, "name") !== "AetherError") return undefined;
+  const details: unknown = Reflect.get(thrown as object, "details");
+  const isFields = typeof details === "object" && details !== null && !Array.isArray(details);
+  return isFields ? toPlain(details, ERROR_DETAILS_BYTES_MAX) : undefined;
 }
 
 /** The error that code gets for one in the log: the same in every run, so it knows no stack of another one. */

@@ -4,8 +4,8 @@ import { AetherError } from "../../base/errors.ts";
 import type { Clock } from "../../env/clock.ts";
 import { describeThrown } from "../../slices/core/thrown-text.ts";
 import type { EffectId } from "../core/ids.ts";
-import type { ReconcileAnswer, ToolOutcome } from "../core/worker/messages.ts";
-import type { ToolModule } from "./agent-module.ts";
+import type { ReconcileAnswer, SecretValues, ToolOutcome } from "../core/worker/messages.ts";
+import { secretNameOf, type ToolModule } from "./agent-module.ts";
 import { checkNow, jobErrorOf, payloadFor, payloadOf, saysNotDone } from "./payload.ts";
 
 export interface Dispatch {
@@ -20,6 +20,10 @@ export interface Dispatch {
    * is done after all.
    */
   readonly onOutcome: (outcome: ToolOutcome) => void;
+  /** Of the secrets that the tool lists, those that the node has. */
+  readonly secrets: SecretValues;
+  /** Tells whoever watches a piece of what a model says. */
+  readonly onToken: (text: string) => void;
 }
 
 export interface RunningTool {
@@ -45,7 +49,10 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
     state = "over";
     if (isHeard) onOutcome(outcome);
   };
-  const context = { effectId, signal: controller.signal, assertOwner: () => assertOwner(call) };
+  const context = {
+    effectId, signal: controller.signal, assertOwner: () => assertOwner(call), secret: secretOf(tool, call.secrets),
+    onToken: (text: string) => call.onToken(text),
+  };
   void attempt(() => tool.execute(input, context)).then((ended) =>
     end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown)));
   return {
@@ -59,7 +66,10 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
 
 /** Asks a tool what became of a call; `input` is what the log has of it. Never rejects. */
 export async function reconcile(
-  tool: ToolModule, { input, effectId }: { readonly input: unknown; readonly effectId: EffectId },
+  tool: ToolModule,
+  { input, effectId, secrets }: {
+    readonly input: unknown; readonly effectId: EffectId; readonly secrets: SecretValues;
+  },
   clock: Pick<Clock, "setTimer">,
 ): Promise<ReconcileAnswer> {
   const ask = tool.reconcile;
@@ -76,7 +86,7 @@ export async function reconcile(
     controller.signal.addEventListener("abort", () => timer.cancel(), { once: true });
   });
   const ended = await Promise.race([
-    attempt(() => ask(checked.data, { effectId, signal: controller.signal })), expired,
+    attempt(() => ask(checked.data, { effectId, signal: controller.signal, secret: secretOf(tool, secrets) })), expired,
   ]);
   controller.abort();
   if (!("value" in ended) && !("thrown" in ended)) return ended;
@@ -101,13 +111,28 @@ function assertOwner({ tool, mayAct }: Dispatch): void {
   throw new AetherError("E_FENCED", `the tool ${tool.name} stops: its job may belong to another node by now`);
 }
 
+function secretOf(tool: ToolModule, secrets: SecretValues): (reference: unknown) => string {
+  return (reference) => {
+    const name = secretNameOf(reference);
+    if (name === undefined || !tool.secrets.includes(name)) {
+      throw new AetherError("E_CONFIG", `${tool.name} asks for the secret "${name ?? String(reference)}", which it ` +
+        "does not list: add it to its `secrets`");
+    }
+    const value = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
+    if (value !== undefined) return value;
+    throw new AetherError("E_CONFIG", `the node that runs the job has no secret "${name}": give it one in its ` +
+      "configuration, under `secrets`");
+  };
+}
+
 /** Whatever it answers, it has happened. */
 function successOf(tool: ToolModule, value: unknown): ToolOutcome {
   const checked = checkNow(tool.output, value);
   const payload = checked.kind === "valid" ? payloadFor(tool.output, checked.data, value) : payloadOf(value);
   const result = payload.kind === "plain" ? payload.value : undefined;
   if (payload.kind === "refused") return { kind: "succeeded", result, problem: `what it answered is ${payload.text}` };
-  if (checked.kind === "valid") return { kind: "succeeded", result };
+  const usage = tool.usageOf?.(result);
+  if (checked.kind === "valid") return { kind: "succeeded", result, ...(usage === undefined ? {} : { usage }) };
   return { kind: "succeeded", result, problem: `what it answered is not what its schema says: ${checked.text}` };
 }
 

@@ -10,6 +10,8 @@ export interface InstanceLogPorts {
   readonly log: Log;
   /** Kept for those who ask later. */
   keepLine(line: SliceLine): void;
+  /** Takes out of each text what nobody may read. */
+  readonly cleanText?: ((text: string) => string) | undefined;
 }
 
 export class InstanceLog {
@@ -25,8 +27,9 @@ export class InstanceLog {
     this.budget = new LineBudget(linesPerSecondMax);
   }
 
-  write(level: LogLevel, text: string, fields: Readonly<Record<string, unknown>> = {}): void {
+  write(level: LogLevel, said: string, saidFields: Readonly<Record<string, unknown>> = {}): void {
     if (!this.budget.take(this.clock.nowMs())) return;
+    const { text, fields } = this.clean(said, saidFields);
     const linesLeftOut = this.budget.takeLeftOut();
     const { log } = this.ports;
     if (linesLeftOut > 0) {
@@ -35,6 +38,16 @@ export class InstanceLog {
     }
     log[level]({ ...fields, event: "slice.log", text });
     this.keep(level, text, fields);
+  }
+
+  private clean(
+    text: string, fields: Readonly<Record<string, unknown>>,
+  ): { readonly text: string; readonly fields: Readonly<Record<string, unknown>> } {
+    const { cleanText } = this.ports;
+    if (cleanText === undefined) return { text, fields };
+    // Fields are plain data: as text they can be searched whole.
+    const cleanFields = JSON.parse(cleanText(JSON.stringify(fields))) as Readonly<Record<string, unknown>>;
+    return { text: cleanText(text), fields: cleanFields };
   }
 
   private keep(level: LogLevel, text: string, fields: Readonly<Record<string, unknown>> = {}): void {

@@ -53,6 +53,7 @@ interface Opening {
   readonly keep: (host: WorkerHost) => void;
   readonly ends: Pick<WorkerHostPorts, "onLost" | "onAgentMessage">;
   readonly fence?: SharedArrayBuffer;
+  readonly cleanText?: (text: string) => string;
 }
 
 /** What a worker of agents has beside its package. */
@@ -61,6 +62,8 @@ export interface AgentsSetup {
   readonly onAgentMessage: (payload: unknown) => void;
   /** See `WorkerBoot`. */
   readonly fence: SharedArrayBuffer;
+  /** Takes out of what the worker prints what nobody may read. */
+  readonly cleanText: (text: string) => string;
 }
 
 export class SliceStore implements InstanceHost, HostedInstances {
@@ -197,9 +200,10 @@ export class SliceStore implements InstanceHost, HostedInstances {
       started = host;
       this.agents.add(host);
     };
-    const { fence, onAgentMessage } = agents;
+    const { fence, cleanText, onAgentMessage } = agents;
     try {
-      return await this.openWorker({ role: "agents", spec, keep, ends: { onLost, onAgentMessage }, fence }, signal);
+      const ends = { onLost, onAgentMessage };
+      return await this.openWorker({ role: "agents", spec, keep, ends, fence, cleanText }, signal);
     } catch (error) {
       this.forgetAgents(started);
       throw error;
@@ -218,7 +222,9 @@ export class SliceStore implements InstanceHost, HostedInstances {
     await this.openWorker({ role: "slice", spec: instance.spec, keep, ends }, signal);
   }
 
-  private async openWorker({ role, spec, keep, ends, fence }: Opening, signal: AbortSignal): Promise<WorkerHost> {
+  private async openWorker(
+    { role, spec, keep, ends, fence, cleanText }: Opening, signal: AbortSignal,
+  ): Promise<WorkerHost> {
     const plan = planIsolation(spec);
     const { bundle, digest } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle, digest), signal);
@@ -226,6 +232,7 @@ export class SliceStore implements InstanceHost, HostedInstances {
     const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, ...ends };
     const host = new WorkerHost(this.env, ports, {
       role, spec, plan, bundle: url, config: this.config, ...(fence !== undefined && { fence }),
+      ...(cleanText !== undefined && { cleanText }),
     });
     const leave = await this.gate.enter(signal);
     try {

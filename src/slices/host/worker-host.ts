@@ -46,6 +46,8 @@ export interface WorkerHostSetup {
   readonly config: RuntimeConfig;
   /** For agents, see `WorkerBoot`. */
   readonly fence?: SharedArrayBuffer;
+  /** Takes out of what the worker prints what nobody may read. */
+  readonly cleanText?: (text: string) => string;
 }
 
 type StepEnd = Extract<WorkerMessage, { readonly kind: "loaded" | "activated" | "deactivated" }>;
@@ -94,7 +96,8 @@ export class WorkerHost implements GuardedWorker {
     this.setup = setup;
     this.heapBytesMax = plan.heapBytesMax;
     this.memoryRule = new MemoryRule(plan.heapBytesMax);
-    this.log = new InstanceLog(env, { log, keepLine: ports.keepLine }, config.logLinesPerSecondMax);
+    const logPorts = { log, keepLine: ports.keepLine, cleanText: setup.cleanText };
+    this.log = new InstanceLog(env, logPorts, config.logLinesPerSecondMax);
     this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(packHostTurn(messages)));
     this.bridge = new WorkerBridge({ calls: ports.calls, post }, config);
     this.services = new ServiceBridge({ services: ports.services, post }, {

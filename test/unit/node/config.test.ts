@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { loadNodeConfig } from "../../../src/node/config.ts";
+import { loadNodeConfig, readSecrets } from "../../../src/node/config.ts";
 
 const VARIABLES = {
   AETHER_CLUSTER: "demo",
@@ -53,4 +53,17 @@ test("first voters without this node, at another address or twice at one are ref
   expect(() => load({ AETHER_LISTEN: "ws://127.0.0.1:7109" })).toThrow(/listen: is .*make them the same/);
   const twice = "n1=ws://127.0.0.1:7101,n2=ws://127.0.0.1:7101";
   expect(() => load({ AETHER_VOTERS: twice })).toThrow(/two nodes have the same address/);
+});
+
+test("secrets are the variables that the configuration names; unusable ones are left out and said", () => {
+  const config = load({ AETHER_SECRETS: "shop-key=SHOP_KEY,short=SHORT,absent=ABSENT" });
+  expect(config.secrets["shop-key"]).toEqual({ variable: "SHOP_KEY" });
+  const said: unknown[] = [];
+  const log = { warn: (fields: unknown): void => void said.push(fields) };
+  expect(readSecrets(config, log, { SHOP_KEY: "12345678", SHORT: "1234567" })).toEqual({ "shop-key": "12345678" });
+  expect(said).toMatchObject([
+    { secret: "short", variable: "SHORT", reason: "it has less than 8 characters" },
+    { secret: "absent", variable: "ABSENT", reason: "the variable is not set" },
+  ]);
+  expect(JSON.stringify(said)).not.toContain("1234567");
 });

@@ -45,6 +45,8 @@ export interface RunFacts {
   readonly isCancelled: boolean;
   effectIdOf(call: CallName): EffectId;
   childIdOf(call: CallName): JobId;
+  /** Which of these secrets this node does not have; none are missing when absent. */
+  missingSecrets?(names: readonly string[]): readonly string[];
 }
 
 /** A change that the owner makes by itself. */
@@ -58,6 +60,8 @@ export type OwnChange =
 export interface Granted {
   readonly n: number;
   readonly row: ToolRow;
+  /** Names of the secrets that the call is given. */
+  readonly secrets: readonly string[];
 }
 
 /** A call whose outcome is to be found out. */
@@ -207,7 +211,9 @@ export class RunBatch {
   grantOf(effectId: EffectId): Granted | undefined {
     const row = this.tools.get(effectId);
     const want = this.wants.get(effectId);
-    return row?.state === "granted" && want !== undefined ? { n: want.n, row } : undefined;
+    return row?.state === "granted" && want !== undefined
+      ? { n: want.n, row, secrets: want.want.secrets ?? [] }
+      : undefined;
   }
 
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
@@ -465,17 +471,24 @@ class PlanMaker {
   }
 
   private settleDoubt(row: ToolRow, { n, want }: Want): void {
-    if (onTakeOver(row) === "grant-again" && row.attempt < GRANTS_MAX) return this.grant(row, { n, want });
+    const mayGrant = onTakeOver(row) === "grant-again" && row.attempt < GRANTS_MAX;
+    if (mayGrant && this.missingSecrets(want).length === 0) return this.grant(row, { n, want });
     this.doubts.set(row.effectId, { row, want });
   }
 
   private grant(row: ToolRow | undefined, { n, want }: Want): void {
-    const { kind: _kind, ...rest } = want;
+    const missing = this.missingSecrets(want);
+    if (missing.length > 0) return this.refuse(n, "E_CONFIG", missingText(want, missing));
+    const { kind: _kind, secrets = [], ...rest } = want;
     const effectId = this.facts.effectIdOf(want.call);
     const step = applyGrant(row, { ...rest, effectId }, this.place);
     if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
     this.takeStep(step);
-    this.granted.set(effectId, { n, row: step.row });
+    this.granted.set(effectId, { n, row: step.row, secrets });
+  }
+
+  private missingSecrets({ secrets = [] }: WantTool): readonly string[] {
+    return secrets.length === 0 ? [] : (this.facts.missingSecrets?.(secrets) ?? []);
   }
 
   private addOutcome({ effectId, outcome }: Extract<AgentOp, { readonly kind: "outcome" }>): void {
@@ -505,7 +518,7 @@ class PlanMaker {
     return true;
   }
 
-  private refuse(n: number, code: "E_INVALID" | "E_NONDETERMINISM", message: string): void {
+  private refuse(n: number, code: "E_INVALID" | "E_NONDETERMINISM" | "E_CONFIG", message: string): void {
     this.refused.push({ n, error: { name: "AetherError", code, message } });
   }
 
@@ -522,6 +535,12 @@ class PlanMaker {
   private get place(): LedgerPlace {
     return { seq: this.state.seq + this.events.length + 1, epoch: this.facts.epoch };
   }
+}
+
+function missingText({ call }: WantTool, missing: readonly string[]): string {
+  const names = missing.map((name) => `"${name}"`).join(", ");
+  return `the call ${call} was not made: the node that runs the job has no secret ${names}; give each of its nodes ` +
+    "`secrets: { NAME: { variable: … } }` in its configuration, and the variable in its environment";
 }
 
 /** How the code ended, if it did. */

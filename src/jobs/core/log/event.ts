@@ -27,6 +27,14 @@ export type Resolution =
   /** The job is to fail with it. */
   | { readonly kind: "given-up"; readonly reason: string };
 
+export interface ModelUsage {
+  readonly model: string;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  /** Taken from the length of the texts: the model did not say. */
+  readonly isEstimated?: boolean;
+}
+
 export type JobEvent =
   | { readonly type: "job.created"; readonly agent: string; readonly pin: Digest; readonly inputDigest: Digest }
   | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
@@ -71,6 +79,8 @@ export type JobEvent =
     readonly externalId?: string;
     /** It happened, but what it answered is not what its schema says, is too large, or cannot be stored. */
     readonly problem?: string;
+    /** Of a model: what it was asked and said, in tokens. */
+    readonly usage?: ModelUsage;
   }
   | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
   /** It may have been made after the backup that the job was restored from: `attempt` counts that one. */

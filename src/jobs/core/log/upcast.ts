@@ -7,7 +7,7 @@ import {
 } from "./event.ts";
 
 /** `any` may be absent: a step may give nothing. `text?` and the like may be absent too. */
-type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "text?" | "any";
+type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "record?" | "text?" | "any";
 
 /** What the payload of each event has. The names of calls, nodes and digests were checked when they were written. */
 const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
@@ -27,7 +27,9 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
     call: "text", tool: "text", effect: "text", canReconcile: "flag?", effectId: "text", attempt: "number",
     input: "any", inputDigest: "text", timeoutMs: "number",
   },
-  "tool.succeeded": { call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?" },
+  "tool.succeeded": {
+    call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?", usage: "record?",
+  },
   "tool.failed": { call: "text", effectId: "text", error: "record" },
   "tool.doubted": {
     call: "text", tool: "text", effect: "text", canReconcile: "flag", effectId: "text", attempt: "number",
@@ -84,6 +86,8 @@ function isOf(field: Field, value: unknown): boolean {
       return typeof value === "boolean";
     case "texts":
       return Array.isArray(value) && value.every((item) => typeof item === "string");
+    case "record?":
+      return value === undefined || isOf("record", value);
     case "record":
       return typeof value === "object" && value !== null && !Array.isArray(value);
     case "any":

@@ -4,7 +4,7 @@
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest } from "../../../base/ids.ts";
 import type { CallName, EffectId } from "../ids.ts";
-import type { JobEvent, Resolution, Resolver, ToolEffect } from "../log/event.ts";
+import type { JobEvent, ModelUsage, Resolution, Resolver, ToolEffect } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 import type { ToolOutcome } from "../worker/messages.ts";
 import type { ToolRow, ToolState } from "./tool-row.ts";
@@ -220,9 +220,10 @@ function closed(
   { reason: _reason, ...row }: ToolRow,
   state: ToolState,
   { seq }: LedgerPlace,
-  answer: { readonly externalId?: string } = {},
+  answer: { readonly externalId?: string; readonly usage?: ModelUsage } = {},
 ): ToolRow {
-  return { ...row, state, seq, ...externalIdOf(answer) };
+  const { usage } = answer;
+  return { ...row, state, seq, ...externalIdOf(answer), ...(usage === undefined ? {} : { usage }) };
 }
 
 function succeededEvent(

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Digest } from "../../../base/ids.ts";
 import { digestSchema, parseStored } from "../../../base/stored-row.ts";
 import type { CallName, EffectId } from "../ids.ts";
-import type { ToolEffect } from "../log/event.ts";
+import type { ModelUsage, ToolEffect } from "../log/event.ts";
 import { callNameSchema } from "../rows.ts";
 
 export const TOOL_STATES = ["granted", "succeeded", "failed", "unknown"] as const;
@@ -36,7 +36,16 @@ export interface ToolRow {
   readonly externalId?: string;
   /** Present in `unknown`: why. */
   readonly reason?: string;
+  /** Present when a model answered. */
+  readonly usage?: ModelUsage;
 }
+
+export const modelUsageSchema: z.ZodType<ModelUsage> = z.object({
+  model: z.string(),
+  inputTokens: z.int().min(0),
+  outputTokens: z.int().min(0),
+  isEstimated: z.boolean().exactOptional(),
+});
 
 const schema: z.ZodType<ToolRow> = z.object({
   state: z.enum(TOOL_STATES),
@@ -53,6 +62,7 @@ const schema: z.ZodType<ToolRow> = z.object({
   seq: z.int().min(1),
   externalId: z.string().exactOptional(),
   reason: z.string().exactOptional(),
+  usage: modelUsageSchema.exactOptional(),
 });
 
 /** @throws AetherError E_DATA_CORRUPT */

@@ -2,7 +2,9 @@
 // of slices); here it gets its form, so that nothing of another one reaches the log.
 import { z } from "zod";
 import { digestSchema } from "../../../base/stored-row.ts";
+import { SECRETS_MAX } from "../../../sdk/secret.ts";
 import type { CallName } from "../ids.ts";
+import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
 import type { AgentOp, FromAgent } from "./messages.ts";
 
@@ -32,6 +34,7 @@ const outcome = z.discriminatedUnion("kind", [
     result: value,
     externalId: text.exactOptional(),
     problem: text.exactOptional(),
+    usage: modelUsageSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean() }),
   z.object({ kind: z.literal("unknown"), reason: text }),
@@ -52,6 +55,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     inputDigest: digestSchema,
     timeoutMs: z.number().min(1),
     settleMs: z.number().min(0).exactOptional(),
+    secrets: z.array(text).max(SECRETS_MAX).exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),

@@ -10,11 +10,14 @@
 // A tool that was resolved as not done is wanted anew as well.
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
-import type { Resolution, ToolEffect } from "../log/event.ts";
+import type { ModelUsage, Resolution, ToolEffect } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 
 /** Names a run of a job within one worker; never given twice there. */
 export type RunNumber = number;
+
+/** By name. */
+export type SecretValues = Readonly<Record<string, string>>;
 
 /** What a run starts with. */
 export interface RunStart {
@@ -53,6 +56,8 @@ export type ToAgent =
     readonly attempt: number;
     /** Dispatched only while the fence of the worker's node is this one and holds, see fence-cell.ts. */
     readonly fence: number;
+    /** Values of those that the operation lists; never stored. */
+    readonly secrets?: SecretValues;
   }
   /** Operation `n` is not going to be done: code gets this error, and the log has nothing of it. */
   | { readonly kind: "refused"; readonly run: RunNumber; readonly n: number; readonly error: JobError }
@@ -72,6 +77,7 @@ export type ToAgent =
     readonly tool: string;
     readonly effectId: EffectId;
     readonly input: unknown;
+    readonly secrets?: SecretValues;
   }
   /** The node does not own the job any more, or ends it: nothing of this run is heard from now on. */
   | { readonly kind: "drop"; readonly run: RunNumber };
@@ -90,7 +96,13 @@ export type AgentWait =
   };
 
 export type ToolOutcome =
-  | { readonly kind: "succeeded"; readonly result: unknown; readonly externalId?: string; readonly problem?: string }
+  | {
+    readonly kind: "succeeded";
+    readonly result: unknown;
+    readonly externalId?: string;
+    readonly problem?: string;
+    readonly usage?: ModelUsage;
+  }
   /** `isNotDone`: the tool says that nothing has happened outside. */
   | { readonly kind: "failed"; readonly error: JobError; readonly isNotDone: boolean }
   | { readonly kind: "unknown"; readonly reason: string };
@@ -119,6 +131,8 @@ export type AgentOp =
     readonly inputDigest: Digest;
     readonly timeoutMs: number;
     readonly settleMs?: number;
+    /** Names of the secrets that the call is to be given. */
+    readonly secrets?: readonly string[];
   }
   | {
     readonly kind: "outcome";

@@ -3,7 +3,7 @@ import { present } from "../../../../../src/base/assert.ts";
 import { sha256 } from "../../../../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../../../../src/base/ids.ts";
 import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
-import { PLAN_EVENTS_MAX, RunBatch, type Plan } from "../../../../../src/jobs/core/life/run-batch.ts";
+import { PLAN_EVENTS_MAX, RunBatch, type Plan, type RunFacts } from "../../../../../src/jobs/core/life/run-batch.ts";
 import type { JobEvent, ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
 import type { AgentOp } from "../../../../../src/jobs/core/worker/messages.ts";
@@ -20,9 +20,11 @@ function childIdOf(call: CallName): JobId {
   return parseJobId(`child-of-${call.replace("#", ".")}`);
 }
 
-function openBatch(tools: readonly ToolRow[] = [], epoch = 1): RunBatch {
+function openBatch(
+  tools: readonly ToolRow[] = [], epoch = 1, facts: Pick<RunFacts, "missingSecrets"> = {},
+): RunBatch {
   return new RunBatch({
-    epoch, tools, timers: new Map(), children: new Map(), isCancelled: false, effectIdOf, childIdOf,
+    epoch, tools, timers: new Map(), children: new Map(), isCancelled: false, effectIdOf, childIdOf, ...facts,
   });
 }
 
@@ -228,6 +230,30 @@ describe("a call of a tool", () => {
     const other = { ...wantTool("t", "read"), inputDigest: sha256("other") };
     takeAll(batch, outcome("t", { kind: "failed", error: { name: "E", message: "" }, isNotDone: true }), other);
     expect(settled(batch, 1).refused).toMatchObject([{ n: 3, error: { code: "E_NONDETERMINISM" } }]);
+  });
+
+  test("is not granted by a node that lacks a secret of it; one that may have been made waits for a person", () => {
+    const missingSecrets = (names: readonly string[]): readonly string[] => names.filter((name) => name !== "there");
+    const open = (tools: readonly ToolRow[]): RunBatch => openBatch(tools, 2, { missingSecrets });
+    const want = { ...wantTool("t", "read"), secrets: ["there", "key"] };
+    const first = open([]);
+    takeAll(first, want);
+    expect(settled(first)).toMatchObject({
+      events: [], granted: [],
+      refused: [{ n: 1, error: { code: "E_CONFIG", message: expect.stringMatching(/no secret "key"/) as unknown } }],
+    });
+    const again = open([{
+      state: "granted", effectId, call, tool: "pay", effect: "read", canReconcile: false, epoch: 1, attempt: 1,
+      inputDigest: sha256("5 cents"), timeoutMs: 1_000, seq: 1,
+    }]);
+    takeAll(again, want);
+    expect(settled(again, 1)).toMatchObject({ granted: [], refused: [], doubts: [{ row: { state: "unknown" } }] });
+    const known = open([]);
+    takeAll(known, { ...want, secrets: ["there"] });
+    const plan = settled(known);
+    expect(plan.granted).toMatchObject([{ n: 1, secrets: ["there"] }]);
+    // Their names are in no row.
+    expect(JSON.stringify([plan.events, plan.tools])).not.toContain("there");
   });
 
   test("is not granted by a node that is being stopped", () => {

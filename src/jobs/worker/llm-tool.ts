@@ -1,0 +1,96 @@
+// Owns: a model as the tool of effect `read` that a request to it is, and what its answer looks like in the log.
+import { AetherError } from "../../base/errors.ts";
+import type { LlmFinish, LlmRequest, LlmToolCall, LlmUsage } from "../../sdk/llm.ts";
+import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { ModelUsage } from "../core/log/event.ts";
+import type { ModelModule, ToolModule } from "./agent-module.ts";
+
+/** What the log has of an answer. */
+export interface Completion {
+  readonly text: string;
+  readonly toolCalls: readonly LlmToolCall[];
+  readonly finish: LlmFinish;
+  readonly model: string;
+  readonly usage: LlmUsage;
+}
+
+/** No name of a tool has a point in it. */
+const TOOL_PREFIX = "llm.";
+const FINISHES: readonly string[] = ["stop", "length", "tools", "filtered", "other"] satisfies readonly LlmFinish[];
+/** About what a token is in English text, where a provider does not count. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/** Requests are made here, and answers checked by `completionOf`. */
+const ANY: SchemaShape = {
+  safeParse: (data) => ({ success: true, data }),
+  safeParseAsync: (data) => Promise.resolve({ success: true, data }),
+};
+
+export function modelTool(alias: string, module: ModelModule, timeoutMs: number): ToolModule {
+  return {
+    name: `${TOOL_PREFIX}${alias}`,
+    effect: "read",
+    timeoutMs,
+    input: ANY,
+    output: ANY,
+    secrets: module.secrets,
+    reconcile: undefined,
+    execute: async (request, context) =>
+      completionOf(module, request as LlmRequest, await module.complete(request, context)),
+    usageOf: (result) => {
+      const { model, usage } = completionIn(result);
+      return { model, ...usage };
+    },
+  };
+}
+
+/** Of our own making, see `completionOf`. */
+export function completionIn(result: unknown): Completion {
+  return result as Completion;
+}
+
+/** Providers may be anybody's. @throws AetherError E_INVALID */
+function completionOf(module: ModelModule, request: LlmRequest, answer: unknown): Completion {
+  const { text, toolCalls = [], finish, model, usage } = fieldsOf(answer);
+  if (typeof text !== "string" || !Array.isArray(toolCalls) || !(toolCalls as readonly unknown[]).every(isToolCall)) {
+    throw new AetherError("E_INVALID", `the provider of the model ${module.model} answered no completion: let it ` +
+      "give text, finish and toolCalls of id, name and input");
+  }
+  const calls: readonly LlmToolCall[] = toolCalls;
+  return {
+    text,
+    toolCalls: calls.map(({ id, name, input }) => ({ id, name, input })),
+    finish: typeof finish === "string" && FINISHES.includes(finish) ? (finish as LlmFinish) : "other",
+    model: typeof model === "string" ? model : module.model,
+    usage: isUsage(usage) ? usage : estimate(request, { text, calls }),
+  };
+}
+
+function estimate(
+  request: LlmRequest, { text, calls }: { readonly text: string; readonly calls: readonly LlmToolCall[] },
+): LlmUsage {
+  const said = text.length + (calls.length === 0 ? 0 : JSON.stringify(calls).length);
+  return {
+    inputTokens: Math.ceil(JSON.stringify(request).length / CHARACTERS_PER_TOKEN),
+    outputTokens: Math.ceil(said / CHARACTERS_PER_TOKEN),
+    isEstimated: true,
+  };
+}
+
+function isToolCall(call: unknown): call is LlmToolCall {
+  const { id, name } = fieldsOf(call);
+  return typeof id === "string" && typeof name === "string";
+}
+
+function isUsage(usage: unknown): usage is LlmUsage & ModelUsage {
+  const { inputTokens, outputTokens } = fieldsOf(usage);
+  return isCount(inputTokens) && isCount(outputTokens);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+}
