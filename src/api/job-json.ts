@@ -25,9 +25,11 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
 }
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
-  const { row, head, spec, tools, children, result } = shown;
+  const { row, head, spec, tools, children, result, pending } = shown;
   return {
     ...listedJson(shown),
+    ...(pending === undefined ? {} : { pending }),
+    ...(row.labels === undefined ? {} : { labels: row.labels }),
     pin: row.pin,
     uid: spec.uid,
     input: spec.input,

@@ -53,6 +53,8 @@ export const jobListSchema = z.object({
 });
 export const jobSchema = listedJobSchema.extend({
   input: z.unknown(),
+  pending: z.string().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
   events: z.number(),
   steps: z.number(),
   tools: z.array(toolSchema),

@@ -5,22 +5,19 @@ import type { ErrorCode } from "../base/error-catalog.ts";
 import type { Digest, JobId } from "../base/ids.ts";
 import { storable } from "../cluster/core/plain-value.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
-import type { CallOptions, Env } from "../env/env.ts";
+import type { Env } from "../env/env.ts";
 import { encodeValue } from "../kvstore/core/value.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { refOf } from "./core/ids.ts";
 import { CHILD_DEPTH_MAX, CHILDREN_MAX, depthOf, type WantChild } from "./core/life/children.ts";
 import { rowKey } from "./core/life/job-keys.ts";
 import type { ChildAnswer } from "./core/life/run-batch.ts";
+import type { Pins } from "./pins.ts";
 import type { JobView } from "./ports.ts";
 
 export interface ChildStartsPorts {
   readonly kv: Pick<Kv, "get">;
-  readonly pins: {
-    resolve(agent: string, options?: CallOptions & { readonly isGone?: Digest }): Promise<Digest>;
-    /** Whether what this pin runs has the agent too. */
-    hasAgent(pin: Digest, agent: string, options?: CallOptions): Promise<boolean>;
-  };
+  readonly pins: Pick<Pins, "resolve" | "hasAgent" | "needsOf">;
   /** @throws AetherError E_QUOTA, E_OVERLOADED when no job is started now */
   readonly checkRoom: () => void;
 }
@@ -77,9 +74,14 @@ export class ChildStarts {
       if (entry !== undefined) return refused(want, "E_CONFLICT", `there is a job ${child} that is not its child`);
     }
     // What a job was begun with stays as it was, with all of its package.
-    if (await pins.hasAgent(pin, want.agent, { signal })) return { kind: "ready", pin };
+    if (await pins.hasAgent(pin, want.agent, { signal })) return await this.ready(pin, want, signal);
     const resolved = await pins.resolve(want.agent, { signal });
-    return { kind: "ready", pin: isAgain ? await pins.resolve(want.agent, { signal, isGone: resolved }) : resolved };
+    const other = isAgain ? await pins.resolve(want.agent, { signal, isGone: resolved }) : resolved;
+    return await this.ready(other, want, signal);
+  }
+
+  private async ready(pin: Digest, { agent }: WantChild, signal: AbortSignal): Promise<ChildAnswer> {
+    return { kind: "ready", pin, needs: await this.ports.pins.needsOf(pin, agent, { signal }) };
   }
 }
 

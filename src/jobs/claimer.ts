@@ -10,13 +10,14 @@ import type { Random } from "../base/random.ts";
 import { TaskScope } from "../base/task-scope.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { NodeLife } from "../cluster/core/rows.ts";
+import { hasLabels, type Labels } from "../cluster/deployment/core/placement.ts";
 import type { MembershipService } from "../cluster/membership/membership-service.ts";
 import { RowView } from "../cluster/row-view.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Telemetry } from "../env/telemetry.ts";
-import type { JobRef } from "../kvstore/core/job-key.ts";
+import type { JobRef, PermitPlace } from "../kvstore/core/job-key.ts";
 import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { ClaimQueue } from "./core/flow/claim-queue.ts";
@@ -24,6 +25,7 @@ import { decideClaim } from "./core/life/decide.ts";
 import { queueKey } from "./core/life/job-keys.ts";
 import type { ClusterUid } from "./core/ids.ts";
 import { parseQueueRow, type QueueRow } from "./core/rows.ts";
+import type { PermitView } from "./permit-view.ts";
 import type { JobLog } from "./ports.ts";
 import type { JobRunner } from "./runner.ts";
 
@@ -33,6 +35,7 @@ export interface JobClaimerPorts {
   readonly runner: Pick<JobRunner, "room" | "reserve" | "giveUp" | "run" | "onRoom" | "holds">;
   readonly ownership: { whenValid(signal: AbortSignal): Promise<void> };
   readonly membership: Pick<MembershipService, "nodes">;
+  readonly permits: Pick<PermitView, "hasRoom" | "isLimited" | "reserve" | "settle" | "onChange">;
   /** The cluster's own uid, as soon as it has one. */
   readonly clusterUid: (signal: AbortSignal) => Promise<ClusterUid>;
   readonly onFatal: (error: unknown) => void;
@@ -48,10 +51,21 @@ export interface JobClaimerEnv {
 const OTHERS_AFTER_MS = 50;
 /** Claims under way: each is some reads and one transaction. */
 const CLAIMS_MAX = 32;
+/** Before a job is tried again whose place another one got. */
+const CONTENDED_MS_MAX = 20;
 /** Before a job is looked at again that could not be read. */
 const DAMAGED_MS = 30 * SECOND_MS;
 /** A look without a reason: what a lost race or an outage left. */
 const LOOK_EVERY_MS = SECOND_MS;
+
+/** This node, and what jobs may ask of the node that runs them. */
+export interface ClaimingNode {
+  readonly life: NodeLife;
+  readonly labels: Labels;
+}
+
+/** `contended`: another job got a place that it was to have. */
+type ClaimEnd = "claimed" | "not-claimed" | "contended";
 
 interface Queued extends QueueRow {
   readonly job: JobId;
@@ -63,7 +77,7 @@ export class JobClaimer {
   private readonly random: Random;
   private readonly log: Telemetry["log"];
   private readonly ports: JobClaimerPorts;
-  private readonly self: NodeLife;
+  private readonly self: ClaimingNode;
   private readonly queue: RowView<Queued>;
   private readonly wake: Wake;
   private readonly outage: StoreOutage;
@@ -74,7 +88,7 @@ export class JobClaimer {
   private underWay = 0;
   private isOpen = true;
 
-  constructor(env: JobClaimerEnv, ports: JobClaimerPorts, self: NodeLife) {
+  constructor(env: JobClaimerEnv, ports: JobClaimerPorts, self: ClaimingNode) {
     const { clock, random, telemetry: { log } } = env;
     this.clock = clock;
     this.random = random;
@@ -90,6 +104,7 @@ export class JobClaimer {
         : undefined);
     this.queue.subscribe((changed) => this.take(changed));
     ports.runner.onRoom(() => this.takeBack());
+    ports.permits.onChange(() => this.wake.notify());
   }
 
   /** Jobs that wait for a node, as this one sees it. */
@@ -115,14 +130,14 @@ export class JobClaimer {
 
   /** Whether a job that this node could run waits for a place. */
   get hasWaiting(): boolean {
-    return this.queued > 0 && this.waiting.hasOne(this.clock.nowMs(), mayRun);
+    return this.queued > 0 && this.waiting.hasOne(this.clock.nowMs(), this.mayRun);
   }
 
   private async look(signal: AbortSignal): Promise<void> {
     const cluster = await this.ports.clusterUid(signal);
     while (!signal.aborted) {
       while (this.mayClaim) {
-        const next = this.waiting.take(this.clock.nowMs(), mayRun);
+        const next = this.waiting.take(this.clock.nowMs(), this.mayRun);
         if (next === undefined) break;
         this.beginClaim(next, cluster);
       }
@@ -149,13 +164,20 @@ export class JobClaimer {
       const queued = this.queue.get(text)?.value;
       this.held.delete(key.job);
       if (queued === undefined) this.waiting.remove(key.job);
-      else this.waiting.put(queued, nowMs + this.firstDelayMs(key.job));
+      else if (hasLabels(this.self, queued.labels ?? {})) this.waiting.put(queued, nowMs + this.firstDelayMs(queued));
     }
     this.wake.notify();
   }
 
-  private firstDelayMs(job: JobId): number {
-    return this.isOurs(job) ? 0 : OTHERS_AFTER_MS + this.random.below(OTHERS_AFTER_MS);
+  /** Others are before a job that is started now, or it may not begin yet, or not here. */
+  mustQueue(job: Pick<QueueRow, "agent" | "tenant" | "agentMax" | "labels">): boolean {
+    return this.ports.permits.isLimited(job) || !hasLabels(this.self, job.labels ?? {}) || this.hasWaiting;
+  }
+
+  private readonly mayRun = (queued: Queued): boolean => this.ports.permits.hasRoom(queued);
+
+  private firstDelayMs(queued: Queued): number {
+    return this.isOurs(queued) ? 0 : OTHERS_AFTER_MS + this.random.below(OTHERS_AFTER_MS);
   }
 
   private takeBack(): void {
@@ -167,10 +189,12 @@ export class JobClaimer {
     this.wake.notify();
   }
 
-  /** The node with the highest hash of itself and the job. */
-  private isOurs(job: JobId): boolean {
-    const { node: self } = this.self;
-    const nodes = this.ports.membership.nodes.filter(({ status }) => status === "on-duty").map(({ node }) => node);
+  /** The node with the highest hash of itself and the job, of those that may run it. */
+  private isOurs({ job, labels = {} }: Queued): boolean {
+    const { node: self } = this.self.life;
+    const nodes = this.ports.membership.nodes
+      .filter((view) => view.status === "on-duty" && hasLabels({ labels: view.row?.labels ?? {} }, labels))
+      .map(({ node }) => node);
     const score = (node: NodeId): number => crc32(Buffer.from(`${job}/${node}`));
     const own = score(self);
     return nodes.every((node) => node === self || score(node) < own);
@@ -181,12 +205,18 @@ export class JobClaimer {
       this.held.set(queued.job, queued);
       return;
     }
+    const places = this.ports.permits.reserve(queued.job, queued);
+    if (places === undefined) {
+      this.ports.runner.giveUp(queued.job);
+      return this.putOff(queued, 0);
+    }
     this.underWay += 1;
     this.scope.spawn("job-claim", async (signal) => {
       try {
-        const isClaimed = await this.claim(queued.ref, cluster, signal);
+        const end = await this.claim(queued, places, cluster, signal);
         this.outage.noteSuccess();
-        if (!isClaimed) this.putOff(queued, LOOK_EVERY_MS);
+        if (end === "not-claimed") this.putOff(queued, LOOK_EVERY_MS);
+        if (end === "contended") this.putOff(queued, this.random.below(CONTENDED_MS_MAX));
       } catch (error) {
         if (!signal.aborted) this.takeFailure(queued, error);
       } finally {
@@ -197,17 +227,25 @@ export class JobClaimer {
     });
   }
 
-  private async claim(ref: JobRef, cluster: ClusterUid, signal: AbortSignal): Promise<boolean> {
-    await this.ports.ownership.whenValid(signal);
-    const loaded = await this.ports.log.load(ref, { signal });
-    if (loaded.view.row.status !== "pending" || !this.isOpen) return false;
-    const decision = decideClaim(loaded.view, { life: this.self, atMs: this.clock.wallMs() });
-    if (decision.kind === "refused") return false;
-    const verdict = await this.ports.log.commit(decision, { signal });
-    if (verdict.kind !== "applied") return false;
-    if (verdict.view.row.status === "running") this.ports.runner.run({ ...loaded, view: verdict.view }, cluster);
-    else this.log.warn({ event: "jobs.stuck", job: ref.job });
-    return true;
+  private async claim(
+    queued: Queued, permits: readonly PermitPlace[], cluster: ClusterUid, signal: AbortSignal,
+  ): Promise<ClaimEnd> {
+    let givenAt: number | undefined;
+    try {
+      await this.ports.ownership.whenValid(signal);
+      const loaded = await this.ports.log.load(queued.ref, { signal });
+      if (loaded.view.row.status !== "pending" || !this.isOpen) return "not-claimed";
+      const decision = decideClaim(loaded.view, { life: this.self.life, atMs: this.clock.wallMs(), permits });
+      if (decision.kind === "refused") return "not-claimed";
+      const verdict = await this.ports.log.commit(decision, { signal });
+      if (verdict.kind !== "applied") return verdict.kind === "contended" ? "contended" : "not-claimed";
+      givenAt = verdict.view.rowRevision;
+      if (verdict.view.row.status === "running") this.ports.runner.run({ ...loaded, view: verdict.view }, cluster);
+      else this.log.warn({ event: "jobs.stuck", job: queued.job });
+      return "claimed";
+    } finally {
+      this.ports.permits.settle(permits, givenAt);
+    }
   }
 
   private takeFailure(queued: Queued, thrown: unknown): void {
@@ -224,9 +262,4 @@ export class JobClaimer {
     if (this.queue.get(queueKey(queued.ref))?.value !== queued) return;
     this.waiting.put(queued, this.clock.nowMs() + delayMs);
   }
-}
-
-/** Nothing keeps the jobs of an agent or a tenant from running, but room. */
-function mayRun(): boolean {
-  return true;
 }

@@ -14,6 +14,7 @@ export const HELD_JOBS: readonly SeedRule[] = [
   leaveOut(prefixOf({ kind: "job-queue" })),
   leaveOut(prefixOf({ kind: "job-owned" })),
   leaveOut(prefixOf({ kind: "job-beats" })),
+  leaveOut(prefixOf({ kind: "job-permits" })),
   {
     prefix: prefixOf({ kind: "jobs" }),
     fateOf: ({ key: text, value }, read) => {

@@ -21,11 +21,13 @@ import { parseToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobWatch } from "./job-watch.ts";
 import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "./limits.ts";
+import type { PendingReasons } from "./pending-reasons.ts";
 import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "./ports.ts";
 
 export interface JobsServicePorts {
   readonly kv: Kv;
   readonly watch: Pick<JobWatch, "listen">;
+  readonly pending: Pick<PendingReasons, "why">;
 }
 
 const JOBS_PAGE_DEFAULT = 100;
@@ -49,14 +51,17 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       [headKey(ref), specKey(ref), resultKey(ref)].map((key) => kv.get(key, at)),
     );
     const tools = await listRows(kv, prefixOf({ kind: "job-tools", ...ref }), { ...options, consistency: "local" });
+    const row = parseJobRow(entry.value);
+    const pending = this.ports.pending.why(row);
     return {
       job,
-      row: parseJobRow(entry.value),
+      row,
       head: parseJobHead(present(head?.entry, "a job has a head").value),
       spec: parseJobSpec(present(spec?.entry, "of a job is known what was started").value),
       tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),
       children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
       ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
+      ...(pending !== undefined && { pending }),
     };
   }
 

@@ -5,6 +5,8 @@ export const JOB_INPUT_BYTES_MAX = 256 * KiB;
 /** Attributes of one job: how many, and the characters of a name or value. Listings look at them. */
 export const JOB_ATTRIBUTES_MAX = 16;
 export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;
+/** Labels that a start may ask for. */
+export const JOB_LABELS_MAX = 16;
 /** Priorities are from minus this to this. */
 export const JOB_PRIORITY_MAX = 1_000;
 /** Jobs, or events of a job, in one answer. */

@@ -1,6 +1,7 @@
 // Owns: how the parts of the job runtime of one node are put together, and in which order they begin and end.
 import { present } from "../base/assert.ts";
 import type { NodeLife } from "../cluster/core/rows.ts";
+import type { Labels } from "../cluster/deployment/core/placement.ts";
 import type { ClusterServices } from "../cluster/cluster-services.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import type { Group } from "../consensus/group.ts";
@@ -26,6 +27,8 @@ import { JobsService } from "./jobs-service.ts";
 import { createJobsMetrics } from "./metrics.ts";
 import { Outbox } from "./outbox.ts";
 import { OwnershipService } from "./ownership-service.ts";
+import { PermitView } from "./permit-view.ts";
+import { PendingReasons } from "./pending-reasons.ts";
 import { Pins } from "./pins.ts";
 import type { Jobs } from "./ports.ts";
 import { followJob } from "./progress/job-follow.ts";
@@ -58,7 +61,15 @@ export interface NodeJobs {
 /** Jobs that one node runs at once. */
 export const RUNNING_JOBS_MAX = 256;
 
-export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config: JobsConfig): NodeJobs {
+/** What the node is that these parts are of. */
+export interface JobsSelf {
+  readonly life: NodeLife;
+  readonly labels: Labels;
+}
+
+export function openJobs(
+  env: JobsEnv, ports: JobsPorts, { life: self, labels }: JobsSelf, config: JobsConfig,
+): NodeJobs {
   const { kv, messaging, group, cluster, slices, secrets = {}, onFatal } = ports;
   const { clock, telemetry } = env;
   const log = telemetry.log;
@@ -89,12 +100,14 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
     kv, ownership, membership, holds: (job) => runner.holds(job), onFatal,
   }, self);
   const clusterUid = async (signal: AbortSignal): Promise<ClusterUid> => (uid ??= await readUid(env, kv, signal));
+  const permits = new PermitView({ clock, log }, kv, config);
   const claimer = new JobClaimer(env, {
-    kv, log: store, runner, ownership, membership, clusterUid, onFatal,
-  }, self);
+    kv, log: store, runner, ownership, membership, permits, clusterUid, onFatal,
+  }, { life: self, labels });
   const here: StartsHere = {
     // Others are before it while any wait.
-    reserve: (job) => uid !== undefined && ownership.isValid && !claimer.hasWaiting && runner.reserve(job)
+    reserve: (job, queued) =>
+      uid !== undefined && ownership.isValid && !claimer.mustQueue(queued) && runner.reserve(job)
       ? self
       : undefined,
     run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),
@@ -102,12 +115,13 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
   };
   const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
+  const pending = new PendingReasons({ membership, permits });
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
   });
   return {
-    jobs: combine(starts, new JobsService(env, { kv, watch }), new JobsDrive({ kv, inbox }), {
+    jobs: combine(starts, new JobsService(env, { kv, watch, pending }), new JobsDrive({ kv, inbox }), {
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
@@ -115,6 +129,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
       watch.open();
       ownership.start();
       takeOver.start();
+      permits.open();
       claimer.start();
       timers.start();
       outbox.start();
@@ -126,6 +141,7 @@ export function openJobs(env: JobsEnv, ports: JobsPorts, self: NodeLife, config:
     close: async () => {
       await timers.close();
       await claimer.close();
+      await permits.close();
       runner.close();
       progress.close();
       await takeOver.close();

@@ -19,6 +19,8 @@ import {
 } from "../slices/core/blueprint.ts";
 import { toCanonical } from "../slices/core/canonical.ts";
 import { listRows } from "../slices/list-rows.ts";
+import { joinedLabels } from "./core/flow/labels.ts";
+import type { JobNeeds } from "./core/life/decide-start.ts";
 import { parsePinRow, type PinRow } from "./core/rows.ts";
 
 export interface PinsPorts {
@@ -88,6 +90,23 @@ export class Pins {
     return stored?.row.digest === archive && Object.hasOwn(stored.row.manifest.agents ?? {}, agent);
   }
 
+  /** What jobs of the agent ask of the nodes, by its blueprint and by its definition. */
+  async needsOf(digest: Digest, agent: string, options: CallOptions = {}): Promise<JobNeeds> {
+    const { artifact, archive, labels: ofSlice = {} } = await this.read(digest, options);
+    const stored = await this.readArtifact(artifact, { ...options, consistency: "local" });
+    // Of an artifact that was pushed anew since, the start finds out that its pin is gone.
+    const found = stored?.row.digest === archive ? stored.row.manifest.agents?.[agent] : undefined;
+    const labels = joinedLabels(ofSlice, found?.labels ?? {});
+    if (labels === undefined) {
+      throw new AetherError("E_CONFLICT", `the agent "${agent}" and the blueprint that has it ask for nodes with ` +
+        "different values of one label: change one of them");
+    }
+    return {
+      ...(Object.keys(labels).length > 0 && { labels }),
+      ...(found?.concurrency !== undefined && { agentMax: found.concurrency }),
+    };
+  }
+
   private isFresh(digest: Digest): boolean {
     const renewedMs = this.renewed.get(digest);
     return renewedMs !== undefined && this.clock.wallMs() - renewedMs < RENEW_AFTER_MS;
@@ -100,11 +119,10 @@ export class Pins {
     const key = formatKey({ kind: "job-pin", digest });
     const { entry } = await kv.get(key, options);
     const renewedMs = this.clock.wallMs();
-    const { artifact, config, uses, heapBytesMax, variables } = resolved;
-    const pin: PinRow = { artifact, archive: row.digest, slice, config, uses, heapBytesMax, variables, renewedMs };
+    const pin: PinRow = { ...pinned({ row, slice, resolved }), renewedMs };
     const { succeeded } = await kv.transact({
       compare: [
-        unchanged(formatKey({ kind: "artifact", artifact }), modRevision),
+        unchanged(formatKey({ kind: "artifact", artifact: resolved.artifact }), modRevision),
         unchanged(key, entry?.modRevision ?? 0),
       ],
       then: [{ kind: "put", key, value: storable(pin) }],
@@ -184,8 +202,14 @@ function currentOf({ key, value }: KvEntry, byKey: ReadonlyMap<string, KvEntry>)
 }
 
 /** Of everything that a worker is made from, and not of when. */
-function digestOfPin({ slice, resolved, row }: FoundAgent): Digest {
-  const { artifact, config, uses, heapBytesMax, variables } = resolved;
-  const pin = { artifact, archive: row.digest, slice, config, uses, heapBytesMax, variables };
-  return sha256(`aether-pin\n${JSON.stringify(toCanonical(pin))}`);
+function digestOfPin({ slice, resolved, row }: Pinned): Digest {
+  return sha256(`aether-pin\n${JSON.stringify(toCanonical(pinned({ slice, resolved, row })))}`);
+}
+
+type Pinned = Pick<FoundAgent, "slice" | "resolved" | "row">;
+
+function pinned({ slice, resolved, row }: Pinned): Omit<PinRow, "renewedMs"> {
+  const { artifact, config, uses, heapBytesMax, variables, labels } = resolved;
+  const ofNodes = Object.keys(labels).length === 0 ? {} : { labels };
+  return { artifact, archive: row.digest, slice, config, uses, heapBytesMax, variables, ...ofNodes };
 }

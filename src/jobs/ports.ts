@@ -97,6 +97,8 @@ export interface StartJob {
   /** Among the jobs of its tenant and class. Higher goes first; default 0. */
   readonly priority?: number;
   readonly attributes?: Readonly<Record<string, string>>;
+  /** Of the node that runs it, beside those that its agent asks for. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly maxDurationMs?: number;
 }
 
@@ -116,6 +118,8 @@ export interface JobShown {
   /** Jobs that it has started: the first 100; a listing has all of them. */
   readonly children: readonly JobListed[];
   readonly result?: JobResult;
+  /** Of a job that is pending: what it waits for, as the node that is asked sees it. */
+  readonly pending?: string;
 }
 
 export interface JobListed {

@@ -8,22 +8,25 @@ import { storable } from "../cluster/core/plain-value.ts";
 import type { CallOptions, Env } from "../env/env.ts";
 import type { TxnResult } from "../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
+import { labelsSchema } from "../sdk/blueprint.ts";
 import { plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
+import { joinedLabels } from "./core/flow/labels.ts";
 import { rowKey } from "./core/life/job-keys.ts";
-import { decideStart, judgeStart, type Start, type StartVerdict } from "./core/life/decide-start.ts";
+import { decideStart, judgeStart, type JobNeeds, type Start, type StartVerdict } from "./core/life/decide-start.ts";
 import { digestOfPlain } from "./core/plain-digest.ts";
-import { parseJobRow } from "./core/rows.ts";
+import { parseJobRow, type QueueRow } from "./core/rows.ts";
 import type { JobsConfig } from "./config.ts";
-import { JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_INPUT_BYTES_MAX } from "./limits.ts";
+import { JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_INPUT_BYTES_MAX, JOB_LABELS_MAX } from "./limits.ts";
 import { unknownJob } from "./job-store.ts";
 import type { JobsMetrics } from "./metrics.ts";
+import type { Pins } from "./pins.ts";
 import type { Caller, LoadedJob, StartedJob, StartJob } from "./ports.ts";
 
 /** This node, which may run a job at once that is started through it. */
 export interface StartsHere {
-  /** Keeps a place for the job; undefined when there is none, or others are before it. */
-  reserve(job: JobId): NodeLife | undefined;
+  /** Keeps a place for the job; undefined when there is none, others are before it, or it is not to run here. */
+  reserve(job: JobId, queued: Pick<QueueRow, "agent" | "tenant"> & JobNeeds): NodeLife | undefined;
   /** The job is this node's. */
   run(job: LoadedJob): void;
   /** It is not, or not known to be. */
@@ -32,7 +35,7 @@ export interface StartsHere {
 
 export interface StartJobsPorts {
   readonly kv: Pick<Kv, "get" | "transact"> & Pick<StoreQuota, "usage">;
-  readonly pins: { resolve(agent: string, options?: CallOptions & { readonly isGone?: Digest }): Promise<Digest> };
+  readonly pins: Pick<Pins, "resolve" | "needsOf">;
   /** Jobs in the queue, as this node sees it. */
   readonly queued: () => number;
   readonly here?: StartsHere;
@@ -62,6 +65,7 @@ export class StartJobs {
   async start(start: StartJob, caller: Caller, options: CallOptions = {}): Promise<StartedJob> {
     const input = plainInput(start);
     checkAttributes(start.attributes ?? {});
+    checkLabels(start.labels ?? {});
     if (start.maxDurationMs !== undefined) {
       throw new AetherError("E_INVALID", "the job was not started: a longest duration cannot be set yet; leave it out");
     }
@@ -85,9 +89,10 @@ export class StartJobs {
     options: CallOptions,
   ): Promise<StartedJob | undefined> {
     const { clock, random } = this.env;
+    const needs = withLabels(start, await this.ports.pins.needsOf(pin, start.agent, options));
     const atMs = clock.wallMs();
     const job = start.id ?? drawJobId(atMs, random);
-    const claim = this.ports.here?.reserve(job);
+    const claim = this.ports.here?.reserve(job, { agent: start.agent, tenant, ...needs });
     let isRun = false;
     try {
       const decision = decideStart({
@@ -102,6 +107,7 @@ export class StartJobs {
         queueClass: start.queueClass ?? "default",
         priority: start.priority ?? 0,
         attributes: start.attributes ?? {},
+        needs,
         atMs,
         ...(claim !== undefined && { claim }),
       });
@@ -175,6 +181,28 @@ function plainInput({ input, agent }: StartJob): unknown {
   const plain = toPlain(input, JOB_INPUT_BYTES_MAX);
   if (plain.kind !== "plain") throw plainRefusalError(`the job of agent "${agent}" was not started`, plain);
   return storable(plain.value);
+}
+
+function withLabels({ agent, labels = {} }: StartJob, { labels: own = {}, ...needs }: JobNeeds): JobNeeds {
+  const joined = joinedLabels(own, labels);
+  if (joined === undefined) {
+    const asked = JSON.stringify(own);
+    const message = `the job of agent "${agent}" was not started: its agent asks for nodes with the labels ${asked}, ` +
+      "and the start for another value of one of them; leave that out";
+    throw new AetherError("E_INVALID", message, { details: { labels: own } });
+  }
+  return { ...needs, ...(Object.keys(joined).length > 0 && { labels: joined }) };
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>): void {
+  const actual = Object.keys(labels).length;
+  const limit = JOB_LABELS_MAX;
+  if (actual > limit) {
+    const message = `the job was not started: it asks for ${actual} labels, ${limit} is the limit`;
+    throw new AetherError("E_TOO_LARGE", message, { details: { limit, actual } });
+  }
+  if (labelsSchema.safeParse(labels).success) return;
+  throw new AetherError("E_INVALID", "the job was not started: one of its labels cannot be that of a node");
 }
 
 function checkAttributes(attributes: Readonly<Record<string, string>>): void {

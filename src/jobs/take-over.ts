@@ -16,7 +16,7 @@ import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { Compare } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
-import { HAND_BACK_JOBS_MAX, handBackTxn, type OwnedJob } from "./core/life/hand-back.ts";
+import { handBackParts, handBackTxn, type OwnedJob } from "./core/life/hand-back.ts";
 import { rowKey } from "./core/life/job-keys.ts";
 import { parseJobRow, type BeatRow } from "./core/rows.ts";
 import type { OwnershipService, SeenBeat } from "./ownership-service.ts";
@@ -129,8 +129,7 @@ export class TakeOver {
     do {
       const keys = await this.ownedBy(node, PAGE_JOBS, signal, after);
       const jobs = await this.rowsOf(node, keys, signal);
-      for (let at = 0; at < jobs.length; at += HAND_BACK_JOBS_MAX) {
-        const some = jobs.slice(at, at + HAND_BACK_JOBS_MAX);
+      for (const some of handBackParts(jobs)) {
         if (await this.handBack(node, some, guard, signal)) count += some.length;
         else isDone = false;
       }

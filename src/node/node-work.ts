@@ -103,7 +103,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
-  const jobs = openJobs(env, { kv, messaging, group, cluster, slices, secrets, onFatal }, life, config.jobs);
+  const jobsPorts = { kv, messaging, group, cluster, slices, secrets, onFatal };
+  const jobs = openJobs(env, jobsPorts, { life, labels: self.labels }, config.jobs);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();

@@ -1,6 +1,7 @@
 // Owns: agents: durable programs. What one takes and answers, its tools, its code.
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
+import { labelsSchema } from "./blueprint.ts";
 import type { Job, Tools } from "./job.ts";
 import type { Models } from "./llm.ts";
 import { nameSchema } from "./name.ts";
@@ -11,6 +12,7 @@ export const AGENTS_MAX = 32;
 export const AGENT_TOOLS_MAX = 64;
 export const AGENT_SIGNALS_MAX = 64;
 export const AGENT_MODELS_MAX = 16;
+export const AGENT_CONCURRENCY_MAX = 10_000;
 
 export interface AgentDefinition<
   N extends string, I extends z.ZodType, O extends z.ZodType, T extends Tools, M extends Models = Models,
@@ -24,6 +26,10 @@ export interface AgentDefinition<
   readonly models?: M;
   /** What its jobs can be told, for whoever looks at the agent. */
   readonly signals?: readonly Signal[];
+  /** Only nodes that have all of these labels run its jobs. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** How many of its jobs run at once in the whole cluster, 10,000 at most. Default: any number. */
+  readonly concurrency?: number;
   /**
    * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
    * in the same order, until the code is where it was.
@@ -45,7 +51,8 @@ export interface Agent<
 
 /**
  * Defines an agent.
- * @throws AetherError E_INVALID for unusable names, two tools or signals of one name, or too many of them.
+ * @throws AetherError E_INVALID for unusable names, labels or concurrency, two tools or signals of one name, or too many
+ *   of them.
  * @example
  * export const claims = defineAgent({
  *   name: "claims",
@@ -70,6 +77,7 @@ export function defineAgent<
   const models = definition.models ?? ({} as M);
   const { name, signals = [] } = definition;
   checkName(name);
+  checkNeeds(definition);
   checkParts(name, "tools", Object.values(tools), AGENT_TOOLS_MAX);
   checkParts(name, "signals", signals, AGENT_SIGNALS_MAX);
   checkParts(name, "models", Object.keys(models).map((model) => ({ name: model })), AGENT_MODELS_MAX);
@@ -82,6 +90,16 @@ function checkName(name: string, what = "an agent"): void {
   if (checked.success) return;
   const reason = checked.error.issues[0]?.message ?? "";
   throw new AetherError("E_INVALID", `"${name}" cannot be the name of ${what}: ${reason}`);
+}
+
+function checkNeeds({ name, labels = {}, concurrency = 1 }: Pick<Agent, "name" | "labels" | "concurrency">): void {
+  if (!labelsSchema.safeParse(labels).success) {
+    throw new AetherError("E_INVALID", `the agent "${name}" asks for a label that no node can have`);
+  }
+  const isUsable = Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= AGENT_CONCURRENCY_MAX;
+  if (isUsable) return;
+  const range = `1 to ${AGENT_CONCURRENCY_MAX}`;
+  throw new AetherError("E_INVALID", `the agent "${name}" has concurrency ${concurrency}; use ${range}`);
 }
 
 function checkParts(agent: string, what: string, parts: readonly { readonly name: string }[], max: number): void {

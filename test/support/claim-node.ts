@@ -8,7 +8,10 @@ import type { Clock } from "../../src/env/clock.ts";
 import { JobClaimer, type JobClaimerPorts } from "../../src/jobs/claimer.ts";
 import type { ClusterUid } from "../../src/jobs/core/ids.ts";
 import { JobStore } from "../../src/jobs/job-store.ts";
+import { UNLIMITED_JOBS, type PermitLimits } from "../../src/jobs/core/flow/permits.ts";
 import { createJobsMetrics } from "../../src/jobs/metrics.ts";
+import { PendingReasons } from "../../src/jobs/pending-reasons.ts";
+import { PermitView } from "../../src/jobs/permit-view.ts";
 import type { JobLog, LoadedJob } from "../../src/jobs/ports.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
@@ -18,8 +21,9 @@ export interface ClaimNodeOptions {
   readonly name: string;
   /** Jobs that it runs at once. */
   readonly places: number;
-  /** Names of all nodes. */
-  readonly members: readonly string[];
+  /** Names of all nodes, with their labels. */
+  readonly members: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly limits?: Partial<PermitLimits>;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -29,6 +33,8 @@ export class ClaimNode implements Runner {
   readonly life: NodeLife;
   readonly log: JobLog;
   readonly claimer: JobClaimer;
+  readonly permits: PermitView;
+  readonly reasons: PendingReasons;
   readonly running = new Map<JobId, LoadedJob>();
   /** All that it has claimed, in order. */
   readonly claimed: JobId[] = [];
@@ -36,23 +42,38 @@ export class ClaimNode implements Runner {
   private readonly reserved = new Set<JobId>();
   private readonly listeners: (() => void)[] = [];
 
-  constructor(clock: Clock, kv: Kv, { name, places, members, onFatal }: ClaimNodeOptions) {
+  constructor(clock: Clock, kv: Kv, { name, places, members, limits = {}, onFatal }: ClaimNodeOptions) {
     this.life = life(name);
     this.places = places;
     const metrics = createJobsMetrics(SILENT_TELEMETRY);
     this.log = new JobStore({ clock, telemetry: SILENT_TELEMETRY }, { kv, metrics });
     const env = { clock, random: new SeededRandom(7), telemetry: SILENT_TELEMETRY };
-    const nodes = members.map((member) =>
-      ({ node: parseNodeId(member), status: "on-duty" } as unknown as NodeView));
+    const nodes = Object.entries(members).map(([member, labels]) =>
+      ({ node: parseNodeId(member), status: "on-duty", row: { labels } } as unknown as NodeView));
+    this.permits = new PermitView({ clock, log: SILENT_TELEMETRY.log }, kv, {
+      runningMax: UNLIMITED_JOBS, tenantRunningMax: UNLIMITED_JOBS, ...limits,
+    });
+    this.reasons = new PendingReasons({ membership: { nodes }, permits: this.permits });
     this.claimer = new JobClaimer(env, {
       kv,
       log: this.log,
       runner: this,
       ownership: { whenValid: () => Promise.resolve() },
       membership: { nodes },
+      permits: this.permits,
       clusterUid: () => Promise.resolve("c".repeat(32) as ClusterUid),
       onFatal,
-    }, this.life);
+    }, { life: this.life, labels: members[name] ?? {} });
+  }
+
+  start(): void {
+    this.permits.open();
+    this.claimer.start();
+  }
+
+  async close(): Promise<void> {
+    await this.claimer.close();
+    await this.permits.close();
   }
 
   get room(): number {

@@ -5,9 +5,11 @@ import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
 import { JOB_STATUSES, QUEUE_CLASSES } from "../../jobs/core/rows.ts";
 import type { Resolution } from "../../jobs/core/log/event.ts";
 import {
-  JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_PRIORITY_MAX, JOBS_PAGE_MAX, RESULT_WAIT_MS_MAX,
+  JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_LABELS_MAX, JOB_PRIORITY_MAX, JOBS_PAGE_MAX,
+  RESULT_WAIT_MS_MAX,
 } from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, StartJob } from "../../jobs/ports.ts";
+import { labelsSchema } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
@@ -33,6 +35,8 @@ const startSchema = z.strictObject({
   id: z.string().exactOptional(),
   attributes: attributes.exactOptional(),
   queueClass: z.enum(QUEUE_CLASSES).exactOptional(),
+  labels: labelsSchema.refine((all) => Object.keys(all).length <= JOB_LABELS_MAX, `at most ${JOB_LABELS_MAX} labels`)
+    .exactOptional().describe("Only a node that has all of them runs it"),
   priority: z.int().min(-JOB_PRIORITY_MAX).max(JOB_PRIORITY_MAX).exactOptional()
     .describe("Among the jobs of its tenant and class: higher goes first"),
 });
@@ -89,8 +93,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       method: "GET",
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
-      answer: "as in the list, and { pin, uid, input, inputDigest, events, link, steps, tools, parentCall?, " +
-        "isDetached?, children: [{ job, agent, status }], result? }",
+      answer: "as in the list, and { pending?, labels?, pin, uid, input, inputDigest, events, link, steps, tools, " +
+        "parentCall?, isDetached?, children: [{ job, agent, status }], result? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
     },

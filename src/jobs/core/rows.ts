@@ -10,6 +10,7 @@ import { AetherError } from "../../base/errors.ts";
 import { parseJobId, type ArtifactId, type Digest, type JobId } from "../../base/ids.ts";
 import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
+import { PERMIT_SCOPES, type PermitPlace } from "../../kvstore/core/job-key.ts";
 import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../slices/core/instance-spec.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
 
@@ -56,6 +57,12 @@ export interface JobRow {
   /** Higher goes first. */
   readonly priority: number;
   readonly attributes: Readonly<Record<string, string>>;
+  /** Only nodes that have all of them run it; absent for any node. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Jobs of its agent that may run at once in the cluster; absent for any number. */
+  readonly agentMax?: number;
+  /** Present in `running`, for what is limited: the places that it has. */
+  readonly permits?: readonly PermitPlace[];
   /** Wall time at which `status` was entered; for people. */
   readonly sinceMs: number;
   readonly createdMs: number;
@@ -144,6 +151,14 @@ export interface QueueRow {
   readonly priority: number;
   /** Wall time since when it waits. */
   readonly sinceMs: number;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly agentMax?: number;
+}
+
+/** The value of `job-permits/…`: who has the place. */
+export interface PermitRow {
+  readonly job: JobId;
+  readonly epoch: number;
 }
 
 /** The value of `job-owned/{node}/…`. */
@@ -193,6 +208,8 @@ export interface PinRow {
   readonly uses: Readonly<Record<string, ResolvedUse>>;
   readonly heapBytesMax: number;
   readonly variables: Readonly<Record<string, string>>;
+  /** Of the nodes that run the slice, when its blueprint names some. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** Wall time at which a job was last about to be started with it, give or take half an hour. */
   readonly renewedMs: number;
 }
@@ -207,6 +224,7 @@ const uidSchema = z.string().transform((text): JobUid => parseUid(text) as JobUi
 const jobIdSchema = z.string().transform((text): JobId => parseJobId(text));
 export const callNameSchema = z.string().transform((text): CallName => text as CallName);
 const count = z.int().min(0);
+const labelsSchema = z.record(z.string(), z.string());
 export const jobErrorSchema: z.ZodType<JobError> = z.object({
   name: z.string(),
   message: z.string(),
@@ -232,6 +250,9 @@ const jobRowSchema: z.ZodType<JobRow> = z.object({
   queueClass: z.enum(QUEUE_CLASSES),
   priority: z.int(),
   attributes: z.record(z.string(), z.string()),
+  labels: labelsSchema.exactOptional(),
+  agentMax: z.int().min(1).exactOptional(),
+  permits: z.array(z.object({ scope: z.enum(PERMIT_SCOPES), name: z.string(), slot: count })).exactOptional(),
   sinceMs: z.number(),
   createdMs: z.number(),
   restored: z.object({ seq: count, inbox: count }).exactOptional(),
@@ -255,9 +276,16 @@ const resultSchema: z.ZodType<JobResult> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("cancelled") }),
 ]);
 
-const queueSchema = z.object({
-  agent: z.string(), tenant: z.string(), queueClass: z.enum(QUEUE_CLASSES), priority: z.int(), sinceMs: z.number(),
+const queueSchema: z.ZodType<QueueRow> = z.object({
+  agent: z.string(),
+  tenant: z.string(),
+  queueClass: z.enum(QUEUE_CLASSES),
+  priority: z.int(),
+  sinceMs: z.number(),
+  labels: labelsSchema.exactOptional(),
+  agentMax: z.int().min(1).exactOptional(),
 });
+const permitSchema = z.object({ job: jobIdSchema, epoch: count });
 const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
 const inboxCountSchema = z.object({ last: count });
@@ -275,6 +303,7 @@ const pinSchema = z.object({
   uses: resolvedUsesSchema,
   heapBytesMax: z.number(),
   variables: z.record(z.string(), z.string()),
+  labels: labelsSchema.exactOptional(),
   renewedMs: z.number(),
 });
 
@@ -340,6 +369,11 @@ function decodeResult(bytes: Uint8Array): unknown {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseQueueRow(value: unknown): QueueRow {
   return parseStored(queueSchema, value, "a job's place in the queue");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parsePermitRow(value: unknown): PermitRow {
+  return parseStored(permitSchema, value, "the place of a running job");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

@@ -40,6 +40,17 @@ type KeyOfJob =
   /** What other jobs are to be told of this one; `n` is the number of the first event of its append. */
   | { readonly kind: "job-outbox"; readonly n: number };
 
+/** What a number of jobs that run at once is for. */
+export const PERMIT_SCOPES = ["agent", "tenant", "cluster"] as const;
+export type PermitScope = (typeof PERMIT_SCOPES)[number];
+
+/** One place of those that jobs of an agent, of a tenant or of the cluster share. */
+export interface PermitPlace {
+  readonly scope: PermitScope;
+  readonly name: string;
+  readonly slot: number;
+}
+
 export type JobKey =
   | (KeyOfJob & JobRef)
   /** The sign of life of a node that owns jobs. */
@@ -47,7 +58,9 @@ export type JobKey =
   /** The job that was started under the idempotency key with this digest. */
   | { readonly kind: "job-start"; readonly tenant: string; readonly agent: string; readonly digest: Digest }
   /** What exactly jobs run: an artifact with its config. */
-  | { readonly kind: "job-pin"; readonly digest: Digest };
+  | { readonly kind: "job-pin"; readonly digest: Digest }
+  /** A place that a running job has. */
+  | ({ readonly kind: "job-permit" } & PermitPlace);
 
 /** The sets of keys of jobs that are listed and watched. Absent parts mean "all of them". */
 export type JobKeyPrefix =
@@ -66,23 +79,26 @@ export type JobKeyPrefix =
   | { readonly kind: "job-approvals" }
   | ({ readonly kind: "job-children" } & Partial<JobRef>)
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
-  | { readonly kind: "job-pins" };
+  | { readonly kind: "job-pins" }
+  | { readonly kind: "job-permits" };
 
 const PARTITION_DIGITS = 3;
 const RUN_DIGITS = 6;
 const SEQ_DIGITS = 8;
 const TIME_DIGITS = 15;
+const SLOT_DIGITS = 6;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-approval": true, "job-beat": true, "job-start": true,
-  "job-pin": true, "job-child": true, "job-outbox": true,
+  "job-pin": true, "job-child": true, "job-outbox": true, "job-permit": true,
 };
 const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "job-approvals": true, "job-pins": true, "job-children": true, "job-outboxes": true,
+  "job-permits": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -102,6 +118,8 @@ export function jobKeyText(key: JobKey): string {
       return `job-starts/${escapeName(key.tenant)}/${escapeName(key.agent)}/${key.digest}`;
     case "job-pin":
       return `job-pins/${key.digest}`;
+    case "job-permit":
+      return `job-permits/${key.scope}/${escapeName(key.name)}/${padded(key.slot, SLOT_DIGITS)}`;
     case "job":
       return `jobs/${refText(key)}`;
     case "job-inbox":
@@ -171,6 +189,10 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-start", tenant: nameOf(text, a), agent: nameOf(text, b), digest: parseDigest(c) };
     case "job-pins/2":
       return { kind: "job-pin", digest: parseDigest(a) };
+    case "job-permits/4": {
+      const scope = PERMIT_SCOPES.find((one) => one === a);
+      return scope && { kind: "job-permit", scope, name: nameOf(text, b), slot: numberOf(text, c) };
+    }
     case "jobs/3":
       return { kind: "job", ...refOf(text, a, b) };
     case "job-inbox/4":
@@ -236,6 +258,7 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-ends":
     case "job-approvals":
     case "job-pins":
+    case "job-permits":
       return `${prefix.kind}/`;
     case "job-data":
       return `job-data/${partialRef(prefix)}`;

@@ -1,5 +1,7 @@
 // Owns: what the manifest says about the agents of a slice. As describe-slice.ts, it only duck-types.
 import { z } from "zod";
+import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
+import { labelsSchema } from "../../sdk/blueprint.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { JsonSchema, ManifestAgent, ManifestTool } from "../core/manifest.ts";
@@ -27,6 +29,8 @@ export const agentSchema = z.object({
     name: nameSchema,
     payload: zodType,
   })),
+  labels: labelsSchema.optional(),
+  concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).optional(),
   run: callable,
 });
 
@@ -40,7 +44,7 @@ export function describeAgents(
   return Object.fromEntries(agents.map((agent) => [agent.name, describeAgent(agent)]));
 }
 
-function describeAgent({ input, output, tools, signals }: AgentShape): ManifestAgent {
+function describeAgent({ input, output, tools, signals, labels, concurrency }: AgentShape): ManifestAgent {
   return {
     input: toJsonSchema(input, "input"),
     output: toJsonSchema(output, "output"),
@@ -49,5 +53,7 @@ function describeAgent({ input, output, tools, signals }: AgentShape): ManifestA
     }])),
     signals: Object.fromEntries(signals.map(({ name, payload }): [string, JsonSchema] =>
       [name, toJsonSchema(payload, "input")])),
+    ...(labels === undefined ? {} : { labels }),
+    ...(concurrency === undefined ? {} : { concurrency }),
   };
 }

@@ -5,6 +5,8 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
 import { digestSchema } from "../../base/stored-row.ts";
+import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
+import { labelsSchema } from "../../sdk/blueprint.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { scheduleSchema } from "../../sdk/schedule.ts";
@@ -57,6 +59,10 @@ export interface ManifestAgent {
   readonly tools: Readonly<Record<string, ManifestTool>>;
   /** Schemas of the payloads, by the signals' names. */
   readonly signals: Readonly<Record<string, JsonSchema>>;
+  /** Of the nodes that run its jobs; absent for any node. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Its jobs that run at once in the cluster; absent for any number. */
+  readonly concurrency?: number;
 }
 
 export interface Manifest {
@@ -110,6 +116,8 @@ const manifestSchema = z.object({
       hasReconcile: z.boolean(),
     })),
     signals: z.record(nameSchema, jsonSchemaSchema),
+    labels: labelsSchema.exactOptional(),
+    concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).exactOptional(),
   })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),

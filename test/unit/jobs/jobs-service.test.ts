@@ -18,6 +18,7 @@ import {
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 
 const AT = { atMs: 4_000 };
+const pending = { why: (): undefined => undefined };
 const DONE: JobResult = { kind: "completed", output: { paid: true } };
 const clock = createRealClock();
 let local: LocalKv;
@@ -29,7 +30,7 @@ beforeEach(async () => {
   await putPin(local.kv);
   watch = new JobWatch({ clock, telemetry: SILENT_TELEMETRY }, local.kv);
   watch.open();
-  service = new JobsService({ clock }, { kv: local.kv, watch });
+  service = new JobsService({ clock }, { kv: local.kv, watch, pending });
 });
 afterEach(async () => {
   watch.close();
@@ -114,7 +115,7 @@ describe("the result of a job", () => {
       },
     });
     deaf.open();
-    const waiting = new JobsService({ clock }, { kv: local.kv, watch: deaf }).result(
+    const waiting = new JobsService({ clock }, { kv: local.kv, watch: deaf, pending }).result(
       (await startJob(local.kv)).ref.job, 60_000,
     );
     const { view } = await jobStore(clock, local.kv).load({ partition: 0, job: JOB });

@@ -7,6 +7,7 @@ import type { KvStore } from "../../../src/kvstore/kv-store.ts";
 import { clusterUid } from "../../../src/jobs/cluster-uid.ts";
 import { JOB_INPUT_BYTES_MAX } from "../../../src/jobs/limits.ts";
 import { createJobsMetrics } from "../../../src/jobs/metrics.ts";
+import { parseQueueRow } from "../../../src/jobs/core/rows.ts";
 import type { LoadedJob, StartJob } from "../../../src/jobs/ports.ts";
 import { StartJobs, type StartJobsPorts } from "../../../src/jobs/start-jobs.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
@@ -26,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => local.close());
 
 function starts(over: Partial<StartJobsPorts> = {}, seed = 1): StartJobs {
-  const pins = { resolve: () => Promise.resolve(PIN) };
+  const pins = { resolve: () => Promise.resolve(PIN), needsOf: () => Promise.resolve({}) };
   const metrics = createJobsMetrics(SILENT_TELEMETRY);
   const ports = { kv: local.kv, pins, queued: () => 0, metrics, ...over };
   return new StartJobs({ clock, random: new SeededRandom(seed) }, ports, { pendingMax: 10 });
@@ -79,6 +80,7 @@ describe("a start", () => {
     const gone = "b".repeat(64) as Digest;
     const asked: (Digest | undefined)[] = [];
     const pins: StartJobsPorts["pins"] = {
+      needsOf: () => Promise.resolve({}),
       resolve: (_, options) => {
         asked.push(options?.isGone);
         return Promise.resolve(options?.isGone === undefined ? gone : PIN);
@@ -98,6 +100,27 @@ describe("a start", () => {
     const attributes = Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`a${index}`, "x"]));
     await expect(starts().start({ ...START, attributes }, CALLER)).rejects.toMatchObject({ code: "E_TOO_LARGE" });
     expect(await jobs()).toBe(0);
+  });
+
+  test("has the needs of its agent and its own, and is refused when no node can have both", async () => {
+    const needs = { labels: { zone: "a" }, agentMax: 2 };
+    const pins = { resolve: () => Promise.resolve(PIN), needsOf: () => Promise.resolve(needs) };
+    const asked: unknown[] = [];
+    const here = { reserve: (_: JobId, queued: unknown) => void asked.push(queued), run: () => 0, giveUp: () => 0 };
+    const { job } = await starts({ pins, here }).start({ ...START, labels: { gpu: "yes", zone: "a" } }, CALLER);
+    const both = { labels: { zone: "a", gpu: "yes" }, agentMax: 2 };
+    expect(asked).toEqual([{ agent: "refunds", tenant: "default", ...both }]);
+    const { view } = await jobStore(clock, local.kv).load({ partition: 0, job });
+    expect(view.row).toMatchObject(both);
+    const queued = await local.kv.list({ prefix: prefixOf({ kind: "job-queue" }) });
+    expect(queued.entries.map(({ value }) => parseQueueRow(value))).toMatchObject([both]);
+    const other = starts({ pins }).start({ ...START, labels: { zone: "b" } }, CALLER);
+    await expect(other).rejects.toMatchObject({ code: "E_INVALID", details: { labels: { zone: "a" } } });
+    const many = Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`l${at}`, "x"]));
+    await expect(starts().start({ ...START, labels: many }, CALLER)).rejects.toMatchObject({ code: "E_TOO_LARGE" });
+    await expect(starts().start({ ...START, labels: { "A B": "" } }, CALLER)).rejects.toMatchObject({
+      code: "E_INVALID",
+    });
   });
 
   test("on a node with room is created and claimed at once, and run with its log", async () => {

@@ -24,7 +24,7 @@ const refund = defineTool({
 const approved = defineSignal("approved", z.object({ by: z.string() }));
 export default defineAgent({
   name: "claims", input: z.object({ order: z.string() }), output: z.boolean(), tools: { pay: refund },
-  signals: [approved],
+  signals: [approved], labels: { zone: "a" }, concurrency: 3,
   run: async (job, { order }) => (await job.tools.pay({})) === order,
 });
 `;
@@ -55,6 +55,8 @@ describe("a package whose default export is an agent", () => {
         output: expect.objectContaining({ type: "boolean" }) as unknown,
         tools: { refund: { effect: "once", timeoutMs: 2_000, hasReconcile: true } },
         signals: { approved: expect.objectContaining({ required: ["by"] }) as unknown },
+        labels: { zone: "a" },
+        concurrency: 3,
       },
     });
   });
@@ -95,6 +97,8 @@ describe("what cannot be defined", () => {
     ["a settle time without a reconcile", () => defineTool({ ...tool, effect: "once", settleMs: 1 }), /add reconcile/],
     ["a signal whose name is no name", () => defineSignal("", z.string()), /name of a signal/],
     ["an agent whose name is no name", () => defineAgent({ ...answer, name: "1" }), /name of an agent/],
+    ["an agent for no job at once", () => defineAgent({ ...answer, concurrency: 0 }), /concurrency 0; use 1 to/],
+    ["an agent with a label that is none", () => defineAgent({ ...answer, labels: { "A B": "" } }), /label that no/],
     ["an agent with one tool twice", () => {
       const once = defineTool({ ...tool, effect: "once" });
       return defineAgent({ ...answer, tools: { a: once, b: once }, run: () => 1 });

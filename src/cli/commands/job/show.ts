@@ -25,21 +25,27 @@ export function addShowCommand(group: Command, io: CliIo): void {
 }
 
 function showText(job: ShownJob): string {
-  const attributes = Object.entries(job.attributes).map(([name, value]) => `${name}=${value}`);
+  const attributes = pairs(job.attributes);
+  const labels = pairs(job.labels ?? {});
   const lines = [
     ["job", job.job],
     ["agent", job.agent],
-    ["status", statusText(job)],
+    ["status", job.pending === undefined ? statusText(job) : `${job.status}: ${job.pending}`],
     ["class", queueText(job)],
     ["since", new Date(job.sinceMs).toISOString()],
     ["created", new Date(job.createdMs).toISOString()],
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
+    ...(labels.length === 0 ? [] : [["labels", labels.join(" ")]]),
     ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
     ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
     ["input", JSON.stringify(job.input ?? null)],
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
   return [...lines, ...toolLines(job), ...childLines(job)].join("\n");
+}
+
+function pairs(texts: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(texts).map(([name, value]) => `${name}=${value}`);
 }
 
 function resultLines({ result }: ShownJob): readonly (readonly string[])[] {

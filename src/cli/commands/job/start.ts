@@ -29,12 +29,13 @@ Examples:
   $ aether job start claims '{"order": "o-17"}' --wait
   $ aether job start claims @claim.json --id claim-17
   $ aether job start claims @claim.json --key mail-4711 --attribute region=eu
-  $ aether job start report --class background`;
+  $ aether job start report --class background --label gpu=yes`;
 
 interface StartFlags {
   readonly id?: string;
   readonly key?: string;
   readonly attribute?: Readonly<Record<string, string>>;
+  readonly label?: Readonly<Record<string, string>>;
   readonly class?: string;
   readonly priority?: number;
   readonly wait?: boolean;
@@ -49,16 +50,17 @@ export function addStartCommand(group: Command, io: CliIo): void {
     .option("--id <id>", "id of the job; default: one that sorts by time")
     .option("--key <key>", "idempotency key: starts with the same one are one job")
     .option("--attribute <name=value>", "text to find the job by, may be repeated", addAttribute)
+    .option("--label <name=value>", "label of the node that runs it, may be repeated", addAttribute)
     .option("--class <class>", `its share of the places: ${QUEUE_CLASSES.join(", ")}`, parseClass)
     .option("--priority <n>", "among jobs of its class, higher goes first", parsePriority)
     .option("--wait", "wait until the job has ended, and print its output")
     .addHelpText("after", START_HELP)
     .action(async (agent: string, input: string | undefined, flags: StartFlags, command: Command) => {
       const session = openSession(command, io);
-      const { id, key, attribute: attributes, class: queueClass, priority } = flags;
+      const { id, key, attribute: attributes, label: labels, class: queueClass, priority } = flags;
       const given = input === undefined ? {} : { input: parseJsonArgument(await readArgument(io, input), "INPUT") };
       const started = await session.api.request(startedSchema, "POST", JOBS, {
-        body: JSON.stringify({ agent, ...given, id, attributes, queueClass, priority }),
+        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority }),
         headers: {
           "content-type": "application/json",
           ...(key === undefined ? {} : { "idempotency-key": key }),

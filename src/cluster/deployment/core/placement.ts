@@ -146,7 +146,7 @@ export function pickNode(board: Board, needs: PlaceNeeds, spread: Spread): Picke
   return { kind: "none", reason: ready.length === 0 ? "no-node" : labelled.length === 0 ? "labels" : "capacity" };
 }
 
-export function hasLabels(node: PlanNode, labels: Labels): boolean {
+export function hasLabels(node: Pick<PlanNode, "labels">, labels: Labels): boolean {
   return Object.entries(labels).every(([name, value]) => node.labels[name] === value);
 }
 

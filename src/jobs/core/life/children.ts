@@ -15,7 +15,7 @@ import { childUidOf, type CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
 import type { JobResult, JobSpec, OutboxRow, ParentRef } from "../rows.ts";
 import type { AgentOp } from "../worker/messages.ts";
-import { decideStart } from "./decide-start.ts";
+import { decideStart, type JobNeeds } from "./decide-start.ts";
 import type { Refused } from "./decide.ts";
 import { outboxKey } from "./job-keys.ts";
 
@@ -43,6 +43,7 @@ export interface ChildStart {
   readonly want: WantChild;
   readonly job: JobId;
   readonly pin: Digest;
+  readonly needs?: JobNeeds;
 }
 
 /** What an append has beside its events. */
@@ -80,7 +81,7 @@ export function depthOf({ parent }: Pick<JobSpec, "parent">): number {
 }
 
 /** What the append with this child's `child.started` has to do besides. */
-function childParts(parent: JobView, { want, job, pin }: ChildStart, atMs: number): BesideAppend | Refused {
+function childParts(parent: JobView, { want, job, pin, needs }: ChildStart, atMs: number): BesideAppend | Refused {
   const { ref, row, spec } = parent;
   const { call, agent, input, inputDigest, isDetached } = want;
   const parentRef: ParentRef = { job: ref.job, call, isDetached, depth: depthOf(spec) + 1 };
@@ -96,6 +97,7 @@ function childParts(parent: JobView, { want, job, pin }: ChildStart, atMs: numbe
     queueClass: row.queueClass,
     priority: row.priority,
     attributes: {},
+    ...(needs !== undefined && { needs }),
     parent: parentRef,
     // It may have been started in the old cluster too, and have done all that it does.
     ...(row.restored !== undefined && { restored: { seq: 0, inbox: 0 } }),

@@ -20,6 +20,9 @@ import { refuse, type Refused } from "./decide.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { headKey, ownedKey, queueKey, rowKey, specKey } from "./job-keys.ts";
 
+/** What a job asks of the nodes: part of its row, so that no node has to look it up. */
+export type JobNeeds = Pick<JobRow, "labels" | "agentMax">;
+
 export interface StartContext {
   readonly job: JobId;
   readonly uid: JobUid;
@@ -38,6 +41,7 @@ export interface StartContext {
   /** The job whose code starts it. */
   readonly parent?: ParentRef;
   readonly restored?: RestoredPoint;
+  readonly needs?: JobNeeds;
   readonly atMs: number;
   /** The node that runs it at once: created and claimed in one transaction. */
   readonly claim?: NodeLife;
@@ -146,6 +150,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       queueClass,
       priority,
       attributes,
+      ...start.needs,
       sinceMs: atMs,
       createdMs: atMs,
       ...(start.restored !== undefined && { restored: start.restored }),

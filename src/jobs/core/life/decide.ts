@@ -10,6 +10,7 @@ import type { ErrorDetails } from "../../../base/errors.ts";
 import type { NodeLife } from "../../../cluster/core/rows.ts";
 import { unchanged } from "../../../kvstore/core/guards.ts";
 import { formatKey } from "../../../kvstore/core/key.ts";
+import type { PermitPlace } from "../../../kvstore/core/job-key.ts";
 import { TXN_OPS_MAX } from "../../../kvstore/core/limits.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import type { Decision, JobView, Transition } from "../../ports.ts";
@@ -20,9 +21,9 @@ import {
   resultValue, WAKES_MAX, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting,
 } from "../rows.ts";
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
-import { queueRowOf } from "./hand-back.ts";
+import { disown, queueRowOf, withoutOwner } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
-import { headKey, inboxCountKey, inboxKey, ownedKey, queueKey, resultKey, rowKey } from "./job-keys.ts";
+import { headKey, inboxCountKey, inboxKey, ownedKey, permitKey, queueKey, resultKey, rowKey } from "./job-keys.ts";
 
 /** Claims in a row at which the log stood still. After them the job waits for a person. */
 export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
@@ -38,6 +39,8 @@ export type Refused = Exclude<Decision, Transition>;
 export interface Claim {
   readonly life: NodeLife;
   readonly atMs: number;
+  /** Places that the job is to have, of those that limits leave: refused by the store when one of them is taken. */
+  readonly permits?: readonly PermitPlace[];
 }
 
 /**
@@ -45,7 +48,7 @@ export interface Claim {
  * now on. A job whose log stood still at five claims in a row becomes `waiting: stuck` instead; `next.row` says which
  * of the two it is.
  */
-export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
+export function decideClaim(view: JobView, { life, atMs, permits = [] }: Claim): Decision {
   const { ref, row, head } = view;
   const claims = head.seq === row.claims.atSeq ? row.claims.count + 1 : 1;
   const isStuck = claims > CLAIMS_WITHOUT_PROGRESS_MAX;
@@ -55,7 +58,9 @@ export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
   const event: JobEvent = isStuck
     ? waitEvent(STANDS_STILL)
     : { type: "job.claimed", node: life.node, incarnation: life.incarnation };
+  const taken = isStuck ? [] : permits;
   const owned: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
+  const places = taken.map((place): Op => ({ kind: "put", key: permitKey(place), value: { job: ref.job, epoch } }));
   return transition(view, { events: [event], atMs }, {
     row: {
       ...row,
@@ -63,9 +68,10 @@ export function decideClaim(view: JobView, { life, atMs }: Claim): Decision {
       claims: { atSeq: head.seq + 1, count: claims },
       sinceMs: atMs,
       ...(isStuck ? { status: "waiting", waiting: STANDS_STILL } : { status: "running", owner: life }),
+      ...(taken.length > 0 && { permits: taken }),
     },
-    then: [{ kind: "delete", key: queueKey(ref) }, ...owned],
-    compare: [],
+    then: [{ kind: "delete", key: queueKey(ref) }, ...owned, ...places],
+    compare: taken.map((place) => unchanged(permitKey(place), 0)),
   });
 }
 
@@ -83,11 +89,10 @@ export function decideWait(view: JobView, batch: AppendBatch, waiting: Waiting):
   const { ref, row } = view;
   const refused = refuseStep(view, "wait") ?? refuseLength(view.head) ?? refuseWakes(waiting);
   if (refused !== undefined) return refused;
-  const { owner, ...rest } = row;
   const event = waitEvent(waiting);
   return transition(view, { ...batch, events: [...batch.events, event] }, {
-    row: { ...rest, status: "waiting", waiting, sinceMs: batch.atMs },
-    then: disown(owner, view),
+    row: { ...withoutOwner(row), status: "waiting", waiting, sinceMs: batch.atMs },
+    then: disown(ref, row),
     compare: [unchanged(inboxCountKey(ref), view.inbox.revision)],
   });
 }
@@ -97,11 +102,10 @@ export function decideRelease(view: JobView, batch: AppendBatch): Decision {
   const { ref, row } = view;
   const refused = refuseStep(view, "release");
   if (refused !== undefined) return refused;
-  const { owner, ...rest } = row;
-  const next: JobRow = { ...rest, status: "pending", sinceMs: batch.atMs };
+  const next: JobRow = { ...withoutOwner(row), status: "pending", sinceMs: batch.atMs };
   return transition(view, { ...batch, events: [...batch.events, { type: "job.released" }] }, {
     row: next,
-    then: [...disown(owner, view), { kind: "put", key: queueKey(ref), value: queueRowOf(next) }],
+    then: [...disown(ref, row), { kind: "put", key: queueKey(ref), value: queueRowOf(next) }],
     compare: [],
   });
 }
@@ -117,11 +121,10 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
   const { ref, row } = view;
   const refused = refuseStep(view, "finish");
   if (refused !== undefined) return refused;
-  const { owner, ...rest } = row;
   const decision = transition(view, { ...batch, events: [...batch.events, endEvent(result)] }, {
-    row: { ...rest, status: endStatus(result), sinceMs: batch.atMs },
+    row: { ...withoutOwner(row), status: endStatus(result), sinceMs: batch.atMs },
     then: [
-      ...disown(owner, view),
+      ...disown(ref, row),
       { kind: "put", key: resultKey(ref), value: resultValue(result) },
       { kind: "put", key: formatKey({ kind: "job-end", ...ref, endedMs: batch.atMs }), value: null },
     ],
@@ -174,10 +177,6 @@ function transition(view: JobView, batch: AppendBatch, { row, then, compare }: C
 /** What is read when a transition was refused, to tell why: see commit.ts, which counts on their order. */
 function judgedKeys({ ref }: JobView): readonly Op[] {
   return [rowKey(ref), headKey(ref), inboxCountKey(ref)].map((key): Op => ({ kind: "get", key }));
-}
-
-function disown(owner: NodeLife | undefined, { ref }: JobView): readonly Op[] {
-  return owner === undefined ? [] : [{ kind: "delete", key: ownedKey(owner.node, ref) }];
 }
 
 function waitEvent({ reason, on, why }: Waiting): JobEvent {

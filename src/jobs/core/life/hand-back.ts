@@ -5,10 +5,12 @@ import { unchanged } from "../../../kvstore/core/guards.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { Compare, Op, Txn } from "../../../kvstore/core/schema.ts";
 import type { JobRow, QueueRow } from "../rows.ts";
-import { ownedKey, queueKey, rowKey } from "./job-keys.ts";
+import { ownedKey, permitKey, queueKey, rowKey } from "./job-keys.ts";
 
-/** Jobs of one transaction: three changes and a guard for each, 128 operations at most. */
-export const HAND_BACK_JOBS_MAX = 30;
+/** Guards and changes of one transaction, below the 128 that it may have: one guard is for the whole. */
+const OPS_MAX = 120;
+/** Of one job: a guard, its row, its place in the queue, and that it is owned. */
+const OPS_PER_JOB = 4;
 
 export interface OwnedJob {
   readonly ref: JobRef;
@@ -18,17 +20,47 @@ export interface OwnedJob {
 
 /** The job as it waits for any node. Its epoch rises with the next claim; its old owner fails at the row already. */
 export function handedBack(row: JobRow, nowWallMs: number): JobRow {
-  const { owner: _owner, ...rest } = row;
-  return { ...rest, status: "pending", sinceMs: nowWallMs };
+  return { ...withoutOwner(row), status: "pending", sinceMs: nowWallMs };
+}
+
+/** The row without what only a running job has. */
+export function withoutOwner({ owner: _owner, permits: _permits, ...row }: JobRow): JobRow {
+  return row;
+}
+
+/** What goes from the store with a job's owner: that it is owned, and the places that it has. */
+export function disown(ref: JobRef, { owner, permits = [] }: JobRow, node = owner?.node): readonly Op[] {
+  const owned = node === undefined ? [] : [ownedKey(node, ref)];
+  return [...owned, ...permits.map(permitKey)].map((key): Op => ({ kind: "delete", key }));
+}
+
+/** As many jobs at a time as one transaction hands back. */
+export function handBackParts(jobs: readonly OwnedJob[]): readonly (readonly OwnedJob[])[] {
+  const parts: OwnedJob[][] = [];
+  let ops = OPS_MAX;
+  for (const job of jobs) {
+    const own = OPS_PER_JOB + (job.row.permits?.length ?? 0);
+    ops += own;
+    if (ops <= OPS_MAX) parts.at(-1)?.push(job);
+    else parts.push([job]);
+    if (ops > OPS_MAX) ops = own;
+  }
+  return parts;
 }
 
 /** A job that was started earlier goes first. */
 export function queueRowOf(row: JobRow): QueueRow {
-  const { agent, tenant, queueClass, priority, createdMs } = row;
-  return { agent, tenant, queueClass, priority, sinceMs: createdMs };
+  const { agent, tenant, queueClass, priority, createdMs, labels, agentMax } = row;
+  return {
+    agent, tenant, queueClass, priority, sinceMs: createdMs,
+    ...(labels !== undefined && { labels }), ...(agentMax !== undefined && { agentMax }),
+  };
 }
 
-/** `guard`: that the node is still taken for dead; none for a node's own jobs. All `jobs` are running on the node. */
+/**
+ * `guard`: that the node is still taken for dead; none for a node's own jobs. All `jobs` are running on the node, and
+ * are one of `handBackParts`.
+ */
 export function handBackTxn(
   from: NodeId, jobs: readonly OwnedJob[], guard: Compare | undefined, nowWallMs: number,
 ): Txn {
@@ -40,7 +72,7 @@ export function handBackTxn(
     then.push(
       { kind: "put", key, value: handedBack(row, nowWallMs) },
       { kind: "put", key: queueKey(ref), value: queueRowOf(row) },
-      { kind: "delete", key: ownedKey(from, ref) },
+      ...disown(ref, row, from),
     );
   }
   return { compare, then, else: [] };

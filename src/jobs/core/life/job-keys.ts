@@ -1,7 +1,7 @@
 // Owns: the keys of one job that its transitions touch, made in one place.
 import type { Digest, NodeId } from "../../../base/ids.ts";
 import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
-import type { JobRef } from "../../../kvstore/core/job-key.ts";
+import type { JobRef, PermitPlace } from "../../../kvstore/core/job-key.ts";
 
 export function rowKey(ref: JobRef): KeyText {
   return formatKey({ kind: "job", ...ref });
@@ -29,6 +29,10 @@ export function inboxKey(ref: JobRef, n: number): KeyText {
 
 export function queueKey(ref: JobRef): KeyText {
   return formatKey({ kind: "job-queue", ...ref });
+}
+
+export function permitKey(place: PermitPlace): KeyText {
+  return formatKey({ kind: "job-permit", ...place });
 }
 
 export function ownedKey(node: NodeId, ref: JobRef): KeyText {

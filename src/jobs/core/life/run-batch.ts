@@ -5,6 +5,7 @@
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { EffectId, CallName } from "../ids.ts";
+import type { JobNeeds } from "./decide-start.ts";
 import type { JobEvent } from "../log/event.ts";
 import type { JobError, JobResult, RestoredPoint } from "../rows.ts";
 import {
@@ -29,7 +30,7 @@ export type WantTool = Extract<AgentOp, { readonly kind: "want-tool" }>;
 
 /** What is found out before a child is started. */
 export type ChildAnswer =
-  | { readonly kind: "ready"; readonly pin: Digest }
+  | { readonly kind: "ready"; readonly pin: Digest; readonly needs?: JobNeeds }
   | { readonly kind: "refused"; readonly error: JobError };
 
 export interface RunFacts {
@@ -408,7 +409,8 @@ class PlanMaker {
     if (answer.kind === "refused") return void this.refused.push({ n, error: answer.error });
     const { call, agent, inputDigest, isDetached, untilMs } = want;
     const job = this.facts.childIdOf(call);
-    this.childStarts.push({ want, job, pin: answer.pin });
+    const { kind: _kind, ...pinned } = answer;
+    this.childStarts.push({ want, job, ...pinned });
     this.push({ type: "child.started", call, job, agent, inputDigest, isDetached });
     if (untilMs !== undefined) this.push({ type: "timer.set", call, dueMs: untilMs });
   }
