@@ -51,8 +51,8 @@ export interface Agent<
 
 /**
  * Defines an agent.
- * @throws AetherError E_INVALID for unusable names, labels or concurrency, two tools or signals of one name, or too many
- *   of them.
+ * @throws AetherError E_INVALID for unusable names, labels or concurrency, two tools or signals of one name, or too
+ *   many of them.
  * @example
  * export const claims = defineAgent({
  *   name: "claims",

@@ -113,7 +113,7 @@ test("every job that has not ended is held, and nothing is left by which a node 
     expect([row.epoch, row.pin, row.createdMs]).toEqual([before.epoch, before.pin, before.createdMs]);
   }
   expect(await rowOf(kv, parseJobId("ended-1"))).toEqual(await rowOf(local.kv, parseJobId("ended-1")));
-  for (const kind of ["job-queue", "job-owned", "job-beats"] as const) {
+  for (const kind of ["job-queue", "job-owned", "job-beats", "job-permits"] as const) {
     expect(await keysOf(local.kv, { kind }), kind).not.toEqual([]);
     expect(await keysOf(kv, { kind }), kind).toEqual([]);
   }
