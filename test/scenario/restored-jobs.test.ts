@@ -74,6 +74,11 @@ async function busyCluster(): Promise<{ readonly local: LocalKv; readonly uid: C
     compare: [],
     then: [
       { kind: "put", key: formatKey({ kind: "job-beat", node: life("n1").node }), value: { count: 1 } },
+      {
+        kind: "put",
+        key: formatKey({ kind: "job-permit", scope: "agent", name: "claims", slot: 0 }),
+        value: { job: "running-1", epoch: 1 },
+      },
       { kind: "put", key: LEADER_KEY, value: { epoch: 7 } },
     ],
     else: [],
