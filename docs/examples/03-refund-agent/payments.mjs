@@ -70,7 +70,8 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 async function refund(request, response) {
   const key = request.headers["idempotency-key"] ?? "";
   const { order, cents } = JSON.parse(await readBody(request));
-  const page = books.get(key) ?? { key, order, cents, requests: 0, refunds: [], held: 0, hungUp: 0 };
+  const isSilent = isSilentAbout(key, order);
+  const page = books.get(key) ?? { key, order, cents, isSilent, requests: 0, refunds: [], held: 0, hungUp: 0 };
   books.set(key, page);
   page.requests += 1;
   const fate = fateOf(key, order, page.requests);
@@ -94,7 +95,7 @@ async function refund(request, response) {
 function find(key, response) {
   const page = books.get(key);
   const [found] = page?.refunds ?? [];
-  const isSilent = page !== undefined && isSilentAbout(key, page.order);
+  const isSilent = page?.isSilent === true;
   answers[isSilent ? "unknown" : found === undefined ? "not-done" : "done"] += 1;
   if (isSilent) return answer(response, 503, { error: "the books are being audited" });
   if (found === undefined) return answer(response, 404, { error: "no such refund" });
@@ -121,6 +122,8 @@ const server = createServer((request, response) => {
     if (!response.headersSent) answer(response, 400, { error: String(error) });
   });
 });
+// Whoever started it with a channel has ended.
+process.on("disconnect", () => process.exit());
 server.listen(Number(values.port), "127.0.0.1", () => {
   console.log(`payments on http://127.0.0.1:${server.address().port}`);
 });

@@ -8,6 +8,7 @@ import { NODE_COUNT, type VictimChoice } from "../demo/demo-options.ts";
 import { judge, reportText } from "../demo/demo-report.ts";
 import { DemoRun } from "../demo/demo-run.ts";
 import { EXIT } from "../exit.ts";
+import { addAgentDemoCommand } from "./demo-agent.ts";
 
 interface DemoFlags {
   readonly victim?: VictimChoice;
@@ -17,7 +18,7 @@ interface DemoFlags {
 }
 
 export function addDemoCommand(program: Command, io: CliIo): void {
-  program
+  const demo = program
     .command("demo")
     .description("three nodes, slices that call each other, and a kill -9 that nobody notices")
     .option("--victim <who>", "convener, leader or a node such as n2 (default: drawn from the seed)", parseVictim)
@@ -29,6 +30,7 @@ export function addDemoCommand(program: Command, io: CliIo): void {
       const isJson = command.optsWithGlobals<{ readonly json?: boolean }>().json === true;
       await runDemo(isJson ? { ...io, print: (line) => io.report(line) } : io, flags, isJson ? io : undefined);
     });
+  addAgentDemoCommand(demo, io);
 }
 
 /** `json`, when given, receives the findings as one line; the story goes to `io`. */

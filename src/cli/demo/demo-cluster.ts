@@ -1,13 +1,19 @@
 // Owns: the node processes of a demo: started from configuration files, killed, started again, stopped.
+import { z } from "zod";
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { type DevNode, writeDevCluster } from "../dev-cluster.ts";
+import { HttpApi } from "../http-api.ts";
 import { NodeProcess } from "../node-process.ts";
+import { runCli } from "../program.ts";
 import { START_MS_MAX } from "./demo-options.ts";
 
 /** Log lines kept of each node, to be shown when it fails. */
 const LINES_MAX = 40;
+const POLL_MS = 50;
+
+const clusterSchema = z.object({ nodes: z.array(z.object({ id: z.string(), status: z.string() })) });
 
 interface Running {
   readonly process: NodeProcess;
@@ -69,9 +75,37 @@ export class DemoCluster {
     await ready.promise.finally(() => patience.abort());
   }
 
-  /** SIGKILL: no goodbye, nothing flushed. */
-  kill(name: string): void {
-    this.running.get(name)?.process.stop("kill");
+  /** Waits until every node is known as on duty: it takes work from then on, an instant after it is ready. */
+  async awaitOnDuty(): Promise<void> {
+    const startMs = this.io.nowMs();
+    for (;;) {
+      const { nodes } = await new HttpApi(this.io, this.apis[0]).get(clusterSchema, "/v1/cluster");
+      if (nodes.filter((node) => node.status === "on-duty").length === this.nodes.length) return;
+      if (this.io.nowMs() - startMs > START_MS_MAX) {
+        const found = nodes.map(({ id, status }) => `${id} ${status}`).join(", ");
+        throw new AetherError("E_TIMEOUT", `not all nodes are on duty after ${START_MS_MAX} ms: ${found}`, {
+          outcome: "none",
+        });
+      }
+      await this.io.sleep(POLL_MS);
+    }
+  }
+
+  /** Runs a command as a user would, through the first node. @throws AetherError E_UNAVAILABLE with what it said. */
+  async command(...args: readonly string[]): Promise<void> {
+    const [api = ""] = this.apis;
+    const failures: string[] = [];
+    const quiet: CliIo = { ...this.io, print: () => undefined, report: (line) => failures.push(line) };
+    const exitCode = await runCli(["--api", api, ...args], quiet);
+    if (exitCode === 0) return;
+    throw new AetherError("E_UNAVAILABLE", `aether ${args.join(" ")} failed: ${failures.join("; ")}`);
+  }
+
+  /** SIGKILL: no goodbye, nothing flushed. Resolves when it has ended. */
+  async kill(name: string): Promise<void> {
+    const running = this.running.get(name);
+    running?.process.stop("kill");
+    await running?.ended.promise;
   }
 
   /** Stops all nodes and waits for their ends; those that do not drain in time are killed. */

@@ -8,10 +8,9 @@ import { SeededRandom } from "../../base/random.ts";
 import { type Client, connect } from "../../client/connect.ts";
 import type { CliIo } from "../cli-io.ts";
 import { HttpApi } from "../http-api.ts";
-import { runCli } from "../program.ts";
 import { DemoCluster } from "./demo-cluster.ts";
 import { DemoLoad } from "./demo-load.ts";
-import { type DemoOptions, NODE_COUNT, REPLACEMENT_MS_MAX, START_MS_MAX, type VictimChoice } from "./demo-options.ts";
+import { type DemoOptions, NODE_COUNT, REPLACEMENT_MS_MAX, type VictimChoice } from "./demo-options.ts";
 import { type DemoFindings, seconds } from "./demo-report.ts";
 import { findFreePorts } from "./free-ports.ts";
 
@@ -30,7 +29,6 @@ const PAGE = 1_000;
 const clusterSchema = z.object({
   convener: z.string().nullable(),
   leader: z.object({ node: z.string(), epoch: z.number() }).nullable(),
-  nodes: z.array(z.object({ id: z.string(), status: z.string() })),
 });
 const statusSchema = z.object({
   slices: z.record(
@@ -130,37 +128,21 @@ export class DemoRun {
     this.say(`starting ${NODE_COUNT} nodes as processes of their own, fsync on, data in ${this.options.directory}`);
     const startMs = this.io.nowMs();
     await Promise.all(cluster.nodes.map((node) => cluster.start(node.name)));
-    await this.awaitOnDuty();
+    await cluster.awaitOnDuty();
     const formedMs = this.io.nowMs() - startMs;
     this.say(`one cluster of ${NODE_COUNT} after ${seconds(formedMs)}`);
     return formedMs;
   }
 
-  /** A node takes instances once the cluster knows it as on duty, an instant after it is ready. */
-  private async awaitOnDuty(): Promise<void> {
-    const startMs = this.io.nowMs();
-    for (;;) {
-      const { nodes } = await this.api(this.apis[0]).get(clusterSchema, "/v1/cluster");
-      if (nodes.filter((node) => node.status === "on-duty").length === NODE_COUNT) return;
-      if (this.io.nowMs() - startMs > START_MS_MAX) {
-        const found = nodes.map(({ id, status }) => `${id} ${status}`).join(", ");
-        throw new AetherError("E_TIMEOUT", `not all nodes are on duty after ${seconds(START_MS_MAX)}: ${found}`, {
-          outcome: "none",
-        });
-      }
-      await this.io.sleep(POLL_MS);
-    }
-  }
-
   /** Through the command line, as a user would. */
   private async publishSlices(): Promise<void> {
     this.say(`building ${SLICES.join(", ")} from source and pushing them into the cluster`);
-    for (const slice of SLICES) await this.command("slice", "push", join(SHOP, slice));
+    for (const slice of SLICES) await this.cluster?.command("slice", "push", join(SHOP, slice));
   }
 
   private async applyBlueprint(): Promise<number> {
     const startMs = this.io.nowMs();
-    await this.command("blueprint", "apply", join(SHOP, "shop.yaml"));
+    await this.cluster?.command("blueprint", "apply", join(SHOP, "shop.yaml"));
     const shown = new Map<string, string>();
     for (;;) {
       const instances = await this.instances(this.apis[0]);
@@ -201,7 +183,7 @@ export class DemoRun {
 
   private killVictim({ node, roles, instances }: Victim): number {
     this.say(`kill -9 ${node} (${roles.join(" and ") || "no role"}), which runs ${instances.join(", ")}`);
-    this.cluster?.kill(node);
+    void this.cluster?.kill(node);
     return this.io.nowMs();
   }
 
@@ -279,15 +261,6 @@ export class DemoRun {
       shown.set(place, instance.state);
       if (instance.state === "ACTIVE" || instance.state === "FAILED") this.say(`  ${place}: ${instance.state}`);
     }
-  }
-
-  private async command(...args: readonly string[]): Promise<void> {
-    const [api = ""] = this.apis;
-    const failures: string[] = [];
-    const quiet: CliIo = { ...this.io, print: () => undefined, report: (line) => failures.push(line) };
-    const exitCode = await runCli(["--api", api, ...args], quiet);
-    if (exitCode === 0) return;
-    throw new AetherError("E_UNAVAILABLE", `aether ${args.join(" ")} failed: ${failures.join("; ")}`);
   }
 
   private api(url: string | undefined): HttpApi {

@@ -1,0 +1,66 @@
+// Owns: the jobs of the agents' demo: what they are about, their start, and how many have ended.
+import type { CliIo } from "../cli-io.ts";
+import { jobListSchema, JOBS, startedSchema } from "../job-answers.ts";
+import type { AgentApi } from "./agent-api.ts";
+
+const AGENT = "refunds";
+const LARGE_CENTS = 90_000;
+const LETTERS = ["It arrived broken.", "It came three weeks late.", "It never came.", "I like it."] as const;
+const PAGE = 1_000;
+
+/** So that all three answers of reconcile are seen, however few jobs there are. */
+export const WISHES: readonly (readonly [order: string, fate: string])[] = [
+  [orderOf(1), "drop"], [orderOf(2), "lost"], [orderOf(3), "error silent"],
+];
+
+export interface Progress {
+  readonly started: number;
+  readonly completed: number;
+  readonly ended: number;
+}
+
+export function jobOf(order: string): string {
+  return `refund-${order}`;
+}
+
+export function orderOf(n: number): string {
+  return `o-${String(n).padStart(4, "0")}`;
+}
+
+export class DemoWork {
+  private readonly io: CliIo;
+  private readonly api: AgentApi;
+  private readonly payments: string;
+  private started = 0;
+
+  constructor(io: CliIo, api: AgentApi, payments: string) {
+    this.io = io;
+    this.api = api;
+    this.payments = payments;
+  }
+
+  /** Starts so many jobs, evenly over this time. */
+  async startAll(count: number, overMs: number): Promise<void> {
+    const startMs = this.io.nowMs();
+    for (let n = 1; n <= count; n++) {
+      await this.io.sleep(Math.max(0, startMs + (overMs * n) / count - this.io.nowMs()));
+      const id = jobOf(orderOf(n));
+      await this.api.ask(startedSchema, JOBS, { method: "POST", body: { agent: AGENT, id, input: this.inputOf(n) } });
+      this.started += 1;
+    }
+  }
+
+  async progress(): Promise<Progress> {
+    const { jobs } = await this.api.ask(jobListSchema, `${JOBS}?agent=${AGENT}&limit=${PAGE}`);
+    const completed = jobs.filter(({ status }) => status === "completed").length;
+    const ended = completed + jobs.filter(({ status }) => status === "failed" || status === "cancelled").length;
+    return { started: this.started, completed, ended };
+  }
+
+  /** Every eighth is for a person to approve, every twentieth has no reason; some wait without a node. */
+  private inputOf(n: number): Readonly<Record<string, unknown>> {
+    const letter = n % 20 === 0 ? LETTERS[3] : LETTERS[n % 3];
+    const cents = n % 8 === 0 ? LARGE_CENTS : 1_000 + n;
+    return { order: orderOf(n), cents, letter, regret: `${1 + (n % 7)} s`, payments: this.payments };
+  }
+}
