@@ -30,7 +30,8 @@ export type RunEnd = "ended" | "waiting" | "released" | "fenced" | "lost";
 
 export interface InboxArrival {
   readonly n: number;
-  readonly entry: InboxEntry;
+  /** Undefined for one that cannot be read: it stays where it is, and the job goes on without it. */
+  readonly entry: InboxEntry | undefined;
   /** Of the store, at which it came. */
   readonly revision: number;
 }
@@ -96,6 +97,10 @@ export class JobRun {
   /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
   private refusedAt = -1;
   private opsMax: number | undefined;
+  /** Entries of the inbox that cannot be read. */
+  private unreadable = 0;
+  /** What its code does is not what its log says. */
+  private diverged: JobError | undefined;
 
   constructor(env: { readonly clock: Clock; readonly log: Log }, ports: JobRunPorts, loaded: LoadedJob) {
     const { view, tools } = loaded;
@@ -201,7 +206,8 @@ export class JobRun {
         return this.doubts.answer(message.effectId, message.answer);
       case "diverged":
         this.log.error({ event: "jobs.diverged", reason: message.error.message });
-        return this.stick(message.error);
+        this.diverged = message.error;
+        return this.pump();
       case "emit":
         return this.ports.onEmit(message.data);
       default:
@@ -225,9 +231,10 @@ export class JobRun {
     if (this.stop.signal.aborted) return;
     const { inbox } = this.view;
     this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
-    if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
+    if (entry === undefined) this.unreadable += 1;
+    else if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
     else this.waits.arrive(n, entry);
-    if (entry.kind === "cancel") this.isCancelAsked = true;
+    if (entry?.kind === "cancel") this.isCancelAsked = true;
     this.pump();
   }
 
@@ -394,15 +401,22 @@ export class JobRun {
 
   /** Asked when nothing is left to append: is the code at rest, and for how long? */
   private considerLeaving(): void {
+    if (!this.isInboxSeen || this.view.inbox.revision === this.refusedAt) return;
+    if (this.diverged !== undefined) return this.stick(this.diverged);
     const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
     if (!this.batch.isSettled || !isIdle || this.worker === undefined) return;
     const unwanted = this.waits.takeUnwanted(this.calls);
     for (const inbox of unwanted) this.batch.change({ kind: "unwanted", inbox });
     if (unwanted.length > 0) return this.pump();
-    if (this.view.inbox.revision === this.refusedAt) return;
     const leave = this.waits.leave(this.clock.wallMs(), this.calls);
     if (leave === undefined) return;
     this.leave(leave.waiting, { timersSet: leave.timers });
+  }
+
+  /** What the store counts has come here: until then the job could wait for what is there (JOB9). */
+  private get isInboxSeen(): boolean {
+    const { inbox, head } = this.view;
+    return this.waits.unreadEntries.length + this.unreadable >= inbox.last - head.folded;
   }
 
   private leave(waiting: Waiting, rows: Pick<AppendBatch, "timersSet">): void {
@@ -413,7 +427,6 @@ export class JobRun {
   /** Its code and its log do not agree: a person has to look at it. */
   private stick({ code, message }: JobError): void {
     if (this.mayEndWithoutCode) return this.endWith({ kind: "cancelled" });
-    if (this.isCommitting) return this.fail("jobs.diverged", "its code does not do what its log says");
     const why = `${code === undefined ? "" : `${code}: `}${message}`.slice(0, WHY_LENGTH_MAX);
     this.leave({ reason: "stuck", on: [], why }, {});
   }

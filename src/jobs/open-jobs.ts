@@ -89,7 +89,7 @@ export function openJobs(
     workers,
     ownership,
     secrets,
-    followInbox: (ref, onArrival) => followInbox({ log }, { kv, watch }, ref, onArrival),
+    followInbox: (ref, onArrival) => followInbox({ clock, log }, { kv, watch }, ref, onArrival),
     onEmit: (job, item) => progress.publish(job, item),
     children: childStarts,
     onOutbox: (ref) => outbox.tell(ref),

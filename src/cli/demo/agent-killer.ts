@@ -15,7 +15,7 @@ const AIM_MS_MAX = 3_000;
 /** Calls that are looked at before each kill. */
 const CALLS_LOOKED_AT_MAX = 8;
 /** For the payment service to notice that nobody listens any more. */
-const NOTICE_MS_MAX = 500;
+const NOTICE_MS_MAX = 1_000;
 
 export interface KillerPorts {
   readonly api: AgentApi;

@@ -20,8 +20,8 @@ import { findFreePorts } from "./free-ports.ts";
 
 const EXAMPLE = fileURLToPath(new URL("../../../docs/examples/03-refund-agent/", import.meta.url));
 const SAY_EVERY_MS = 5 * SECOND_MS;
-/** Jobs are started during this part of the time in which nodes are killed, so that there are always some. */
-const STARTING_SHARE = 0.8;
+/** Jobs are started until nodes were killed for this part of the time, so that there are always some. */
+const STARTING_SHARE = 0.9;
 /** How long jobs may go on after the last kill. */
 const REST_MS_MAX = 60 * SECOND_MS;
 const LOOK_EVERY_MS = 500;
@@ -96,7 +96,6 @@ export class AgentDemoRun {
 
   private async play(work: DemoWork, killer: DemoKiller, person: DemoPerson): Promise<void> {
     const { jobs } = this.options;
-    const killMs = this.options.seconds * SECOND_MS;
     const startMs = this.io.nowMs();
     this.say(`starting ${jobs} jobs that pay customers, and killing a node every two seconds …`);
     let isOver = false;
@@ -104,8 +103,8 @@ export class AgentDemoRun {
     const reports = this.report(work, killer, () => isOver);
     try {
       await Promise.all([
-        work.startAll(jobs, STARTING_SHARE * killMs),
-        killer.work(() => this.isEnough(killer, this.io.nowMs() - startMs)),
+        work.startAll(jobs, () => this.shareDone(killer, this.io.nowMs() - startMs) / STARTING_SHARE),
+        killer.work(() => this.shareDone(killer, this.io.nowMs() - startMs) >= 1),
       ]);
       this.say(`no more kills; ${seconds(REST_MS_MAX)} at most for the jobs that are left`);
       await this.awaitEnds(work, jobs);
@@ -116,11 +115,11 @@ export class AgentDemoRun {
     }
   }
 
-  /** Kills go on for their time, and for as long again while they are too few. */
-  private isEnough({ kills, killsInCall }: DemoKiller, sinceMs: number): boolean {
-    const killMs = this.options.seconds * SECOND_MS;
+  /** Of the killing: it goes on for its time, and for as long again at most while there were too few kills. */
+  private shareDone({ kills, killsInCall }: DemoKiller, sinceMs: number): number {
+    const time = sinceMs / (this.options.seconds * SECOND_MS);
     const { killsMin, killsInCallMin } = this.wants;
-    return sinceMs >= 2 * killMs || (sinceMs >= killMs && kills >= killsMin && killsInCall >= killsInCallMin);
+    return Math.max(time / 2, Math.min(time, shareOf(kills, killsMin), shareOf(killsInCall, killsInCallMin)));
   }
 
   private async awaitEnds(work: DemoWork, jobs: number): Promise<void> {
@@ -144,4 +143,8 @@ export class AgentDemoRun {
   private say(text: string): void {
     this.io.print(text);
   }
+}
+
+function shareOf(part: number, whole: number): number {
+  return whole === 0 ? 1 : part / whole;
 }

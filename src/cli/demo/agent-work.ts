@@ -7,6 +7,7 @@ const AGENT = "refunds";
 const LARGE_CENTS = 90_000;
 const LETTERS = ["It arrived broken.", "It came three weeks late.", "It never came.", "I like it."] as const;
 const PAGE = 1_000;
+const LOOK_EVERY_MS = 50;
 
 /** So that all three answers of reconcile are seen, however few jobs there are. */
 export const WISHES: readonly (readonly [order: string, fate: string])[] = [
@@ -39,11 +40,10 @@ export class DemoWork {
     this.payments = payments;
   }
 
-  /** Starts so many jobs, evenly over this time. */
-  async startAll(count: number, overMs: number): Promise<void> {
-    const startMs = this.io.nowMs();
+  /** Starts so many jobs, evenly while `share` goes from 0 to 1. */
+  async startAll(count: number, share: () => number): Promise<void> {
     for (let n = 1; n <= count; n++) {
-      await this.io.sleep(Math.max(0, startMs + (overMs * n) / count - this.io.nowMs()));
+      while (share() < n / count) await this.io.sleep(LOOK_EVERY_MS);
       const id = jobOf(orderOf(n));
       await this.api.ask(startedSchema, JOBS, { method: "POST", body: { agent: AGENT, id, input: this.inputOf(n) } });
       this.started += 1;

@@ -1,0 +1,131 @@
+// One job that its owner runs, over the real store: what its inbox holds when it is claimed, and reads that are slow.
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createDeferred, type Deferred } from "../../src/base/deferred.ts";
+import type { CallName } from "../../src/jobs/core/ids.ts";
+import { inboxCountKey, inboxKey } from "../../src/jobs/core/life/job-keys.ts";
+import type { FromAgent, ToAgent } from "../../src/jobs/core/worker/messages.ts";
+import { followInbox } from "../../src/jobs/inbox-feed.ts";
+import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
+import { JobRun, type RunEnd } from "../../src/jobs/job-run.ts";
+import { JobsDrive } from "../../src/jobs/jobs-drive.ts";
+import type { AgentWorker } from "../../src/jobs/ports.ts";
+import type { Kv } from "../../src/kvstore/kv.ts";
+import { createRealClock } from "../../src/node/env-clock-adapter.ts";
+import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
+import { JOB, jobStore, putPin, REF, runningJob } from "../support/job-log.ts";
+import { rowOf } from "../support/job-rows.ts";
+import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
+
+const ANN = { principal: "ann", tenant: "default" };
+const CALL = "/go#1" as CallName;
+const RUN = 1;
+const clock = createRealClock();
+
+let local: LocalKv;
+let writer: InboxWriter;
+let drive: JobsDrive;
+
+beforeEach(async () => {
+  local = await createLocalKv({ clock });
+  writer = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
+  drive = new JobsDrive({ kv: local.kv, inbox: writer });
+  await putPin(local.kv);
+  await runningJob(clock, local.kv);
+});
+
+afterEach(async () => {
+  await writer.close();
+  await local.close();
+});
+
+type Say = (message: FromAgent) => void;
+
+/** What the code of an agent does at its start, and when it is offered something. */
+interface Script {
+  start(say: Say): void;
+  offered?(offer: Extract<ToAgent, { readonly kind: "offer" }>, say: Say): void;
+}
+
+function workerOf({ start, offered }: Script, begun: Deferred<void>): AgentWorker {
+  let say: Say = () => undefined;
+  return {
+    start: (_start, onMessage) => {
+      say = onMessage;
+      queueMicrotask(() => {
+        start(say);
+        begun.resolve();
+      });
+      return RUN;
+    },
+    send: (message) => {
+      if (message.kind === "offer") offered?.(message, say);
+    },
+    onLost: () => undefined,
+    release: () => undefined,
+  };
+}
+
+/** How the run ends when the first look into the inbox takes until the code has nothing more to do. */
+async function endOfRun(script: Script): Promise<RunEnd> {
+  const begun = createDeferred<void>();
+  const slow = createDeferred<void>();
+  const ended = createDeferred<RunEnd>();
+  const kv: Kv = { ...local.kv, list: async (query, options) => {
+    await slow.promise;
+    return await local.kv.list(query, options);
+  } } as Kv;
+  const watch = { listen: () => () => undefined };
+  const log = jobStore(clock, local.kv);
+  const loaded = await log.load(REF);
+  const run = new JobRun({ clock, log: SILENT_TELEMETRY.log }, {
+    log,
+    workers: { open: async () => workerOf(script, begun) },
+    cluster: "0".repeat(32) as never,
+    ownership: { fence: { number: 1 }, whenValid: async () => undefined },
+    followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
+    onEnd: (_run, how) => ended.resolve(how),
+  }, loaded);
+  run.begin();
+  await begun.promise;
+  // Time for an owner that is in a hurry: each is a turn of the store.
+  for (let turn = 0; turn < 20; turn++) await rowOf(local.kv, JOB);
+  slow.resolve();
+  return await ended.promise;
+}
+
+const waitsForGo: Script = {
+  start: (say) => {
+    say({ kind: "op", run: RUN, n: 1, op: { kind: "want-wait", call: CALL, wait: { kind: "signal", signal: "go" } } });
+    say({ kind: "idle", run: RUN, after: 1 });
+  },
+  offered: ({ offer }, say) => {
+    say({ kind: "op", run: RUN, n: 2, op: { kind: "took", offer } });
+    say({ kind: "op", run: RUN, n: 3, op: { kind: "completed", output: "told" } });
+  },
+};
+
+test("a job does not wait for a signal that its inbox holds, however slowly that is read (JOB9)", async () => {
+  await drive.signal(JOB, { name: "go", payload: 1 }, ANN);
+  expect(await endOfRun(waitsForGo)).toBe("ended");
+  expect((await rowOf(local.kv, JOB)).status).toBe("completed");
+});
+
+test("a job whose code went astray is cancelled, not stuck, when its inbox says so", async () => {
+  await drive.cancel(JOB, ANN);
+  const error = { name: "AetherError", code: "E_NONDETERMINISM", message: "something else" };
+  expect(await endOfRun({ start: (say) => say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
+  expect((await rowOf(local.kv, JOB)).status).toBe("cancelled");
+});
+
+test("an entry that cannot be read does not keep a job from waiting", async () => {
+  await local.kv.transact({
+    compare: [],
+    then: [
+      { kind: "put", key: inboxCountKey(REF), value: { last: 1 } },
+      { kind: "put", key: inboxKey(REF, 1), value: { kind: "nothing that there is" } },
+    ],
+    else: [],
+  });
+  expect(await endOfRun(waitsForGo)).toBe("waiting");
+  expect(await rowOf(local.kv, JOB)).toMatchObject({ status: "waiting", waiting: { reason: "signal" } });
+});
