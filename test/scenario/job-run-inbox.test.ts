@@ -83,6 +83,10 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     cluster: "0".repeat(32) as never,
     ownership: { fence: { number: 1 }, whenValid: async () => undefined },
     followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
+    secrets: {},
+    children: { answer: async () => expect.unreachable("it has no children") },
+    onOutbox: () => undefined,
+    onEmit: () => undefined,
     onEnd: (_run, how) => ended.resolve(how),
   }, loaded);
   run.begin();
