@@ -1,6 +1,6 @@
 // Owns: how jobs, their events and their tool calls look as JSON.
 import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
-import type { JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
+import type { ApprovalListed, JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
 
 export function listedJson({ job, row }: JobListed): Readonly<Record<string, unknown>> {
   const {
@@ -25,7 +25,7 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
 }
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
-  const { row, head, spec, tools, children, result, pending } = shown;
+  const { row, head, spec, tools, children, approvals, result, pending } = shown;
   return {
     ...listedJson(shown),
     ...(pending === undefined ? {} : { pending }),
@@ -40,8 +40,14 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     tools: tools.map(toolJson),
     ...(spec.parent === undefined ? {} : { parentCall: spec.parent.call, isDetached: spec.parent.isDetached }),
     children: children.map(({ job, row: { agent, status } }) => ({ job, agent, status })),
+    ...(approvals.length === 0 ? {} : { approvals: approvals.map(approvalJson) }),
     ...(result === undefined ? {} : { result }),
   };
+}
+
+export function approvalJson({ job, call, row }: ApprovalListed): Readonly<Record<string, unknown>> {
+  const { agent, ...rest } = row;
+  return { job, approval: call, agent, ...rest };
 }
 
 function toolJson(row: ToolRow): Readonly<Record<string, unknown>> {

@@ -30,6 +30,7 @@ import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { jobStreamRoute } from "./routes/job-stream.ts";
+import { approvalRoutes } from "./routes/approvals.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
@@ -301,6 +302,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...callRoutes(services),
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
+    ...approvalRoutes(services.jobs),
   ];
   return [...routes, openApiRoute(routes)];
 }

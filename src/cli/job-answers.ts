@@ -19,6 +19,18 @@ const toolSchema = z.object({
   externalId: z.string().optional(),
   reason: z.string().optional(),
 });
+export const approvalSchema = z.object({
+  job: z.string(),
+  approval: z.string(),
+  agent: z.string(),
+  name: z.string(),
+  summary: z.string(),
+  data: z.unknown(),
+  shown: z.string(),
+  tool: z.string().optional(),
+  requestedMs: z.number(),
+  untilMs: z.number().optional(),
+});
 export const listedJobSchema = z.object({
   job: z.string(),
   agent: z.string(),
@@ -60,6 +72,7 @@ export const jobSchema = listedJobSchema.extend({
   tools: z.array(toolSchema),
   parentCall: z.string().optional(),
   children: z.array(z.object({ job: z.string(), agent: z.string(), status: z.string() })).default([]),
+  approvals: z.array(approvalSchema).optional(),
   result: resultSchema.optional(),
 });
 export const eventsSchema = z.object({ events: z.array(eventSchema), more: z.boolean() });
@@ -67,6 +80,7 @@ export const resultAnswerSchema = z.object({ job: z.string(), result: resultSche
 
 export type ListedJob = z.output<typeof listedJobSchema>;
 export type ShownJob = z.output<typeof jobSchema>;
+export type ShownApproval = z.output<typeof approvalSchema>;
 export type ShownTool = z.output<typeof toolSchema>;
 export type ShownEvent = z.output<typeof eventSchema>;
 export type ShownResult = z.output<typeof resultSchema>;

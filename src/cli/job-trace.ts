@@ -44,6 +44,12 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "child.completed": ({ call, output }) => `child ${text(call)} = ${short(output)}`,
   "child.failed": ({ call, error }) => `child ${text(call)} failed: ${errorText(error)}`,
   "child.detached": ({ call, job }) => `child ${text(call)} goes on by itself as ${text(job)}`,
+  "approval.requested": ({ call, summary, data, untilMs }) =>
+    `approval ${text(call)} asked for: ${text(summary)}${data === null ? "" : ` ${short(data)}`}` +
+    `${untilMs === undefined ? "" : `, until ${timeText(untilMs)}`}`,
+  "approval.decided": ({ call, approved, principal, data }) =>
+    `approval ${text(call)} ${approved === true ? "given" : "refused"} by ${text(principal)}` +
+    `${data === null ? "" : ` with ${short(data)}`}`,
   "signal.received": ({ call, signal, payload }) => `signal ${text(signal)} for ${text(call)}: ${short(payload)}`,
 };
 

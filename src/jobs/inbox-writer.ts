@@ -21,13 +21,14 @@ export interface InboxWriterPorts {
   readonly onFatal: (error: unknown) => void;
 }
 
-/** `seen`: an entry with the same key has been put before. */
-export type Put = "stored" | "seen";
+/** `seen`: one that is known by the same has been put before; `value` is what is stored of it. */
+export type Put = { readonly kind: "stored" } | { readonly kind: "seen"; readonly value: unknown };
 
 /** Entries of one transaction: a payload is 64 KiB at most, a transaction 1 MiB. */
 const ENTRIES_PER_TXN_MAX = 12;
 /** The row of a job changes with its phases only: who loses as often as this has met something else. */
 const TRIES_MAX = 20;
+const STORED: Put = { kind: "stored" };
 
 interface Waiting {
   readonly arrival: Arrival;
@@ -104,7 +105,7 @@ export class InboxWriter {
       }
       const { succeeded, results } = await kv.transact(decision.txn, { signal });
       if (succeeded) {
-        for (const { done } of fits) done.resolve("stored");
+        for (const { done } of fits) done.resolve(STORED);
         left = left.slice(fits.length);
         if (left.length === 0) return;
         guess = await readInboxView(kv, ref, { consistency: "linearizable", signal });
@@ -124,9 +125,9 @@ function takeBatch(queue: Waiting[]): readonly Waiting[] {
   const keys = new Set<Digest>();
   const batch: Waiting[] = [];
   for (const waiting of queue.slice(0, ENTRIES_PER_TXN_MAX)) {
-    const { seen } = waiting.arrival;
-    if (seen !== undefined && keys.has(seen)) break;
-    if (seen !== undefined) keys.add(seen);
+    const digest = waiting.arrival.seen?.digest;
+    if (digest !== undefined && keys.has(digest)) break;
+    if (digest !== undefined) keys.add(digest);
     batch.push(waiting);
   }
   queue.splice(0, batch.length);
@@ -139,13 +140,14 @@ function settleSeen(
 ): readonly Waiting[] {
   const keyed = tried.filter(({ arrival }) => arrival.seen !== undefined);
   // The first three are the job's row, its count and its head.
-  const known = new Set(keyed.filter((_, at) => isFound(results[3 + at])));
-  for (const { done } of known) done.resolve("seen");
+  const known = new Set<Waiting>();
+  for (const [at, waiting] of keyed.entries()) {
+    const result = results[3 + at];
+    if (result?.kind !== "get" || result.entry === undefined) continue;
+    known.add(waiting);
+    waiting.done.resolve({ kind: "seen", value: result.entry.value });
+  }
   return left.filter((waiting) => !known.has(waiting));
-}
-
-function isFound(result: OpResult | undefined): boolean {
-  return result?.kind === "get" && result.entry !== undefined;
 }
 
 function roomOf({ inbox, folded }: InboxView): number {

@@ -12,6 +12,7 @@ import type { JobId } from "../base/ids.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { AppendBatch } from "./core/life/append-batch.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "./core/life/decide.ts";
+import type { OpenApprovals } from "./core/life/open-approvals.ts";
 import { RunBatch, type Plan } from "./core/life/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-waits.ts";
 import { besideAppend, hasToTell } from "./core/life/children.ts";
@@ -79,6 +80,7 @@ export class JobRun {
   private readonly doubts: ToolDoubts;
   private readonly children: RunChildren;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
+  private readonly approvals: OpenApprovals;
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
   private readonly callTimers = new Map<EffectId, Timer>();
@@ -113,6 +115,7 @@ export class JobRun {
     const facts = logFactsOf(loaded.log);
     const idOfChild = (call: CallName): JobId => childIdOf(ports.cluster, view.spec, call);
     this.loggedTimers = facts.timers;
+    this.approvals = facts.approvals;
     this.batch = new RunBatch({
       epoch: view.row.epoch,
       tools,
@@ -270,7 +273,9 @@ export class JobRun {
     const atMs = this.clock.wallMs();
     const beside = besideAppend(this.view, plan, atMs);
     if ("kind" in beside) return beside;
-    const batch: AppendBatch = { events, tools, folded, atMs, ...beside };
+    const { ref, row: { agent } } = this.view;
+    const asked = this.approvals.changes(events, { ref, agent, atMs }, end !== undefined);
+    const batch: AppendBatch = { events, tools, folded, atMs, ...beside, also: [...beside.also, ...asked] };
     if (end === undefined) return decideAppend(this.view, batch);
     const taken = new Set(folded);
     return decideFinish(this.view, batch, {
@@ -324,6 +329,7 @@ export class JobRun {
   /** The plan is in the store: what waited for it may go on. */
   private settle(plan: Plan): void {
     this.batch.settle(plan);
+    this.approvals.note(plan.events);
     if (hasToTell(this.view, plan)) this.ports.onOutbox(this.ref);
     this.children.started(plan);
     if (plan.end !== undefined) return this.drop("ended");

@@ -72,7 +72,7 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     // One answer for each doubt: whoever comes second hears that.
     const seen = seenOf("resolve", effect, String(row.attempt));
     const put = await this.put(job, { kind: "resolve", effect, resolution, principal }, seen, options);
-    if (put === "stored") return;
+    if (put.kind === "stored") return;
     throw new AetherError("E_CONFLICT", `job ${job} was told already what became of the call ${row.call}`);
   }
 
@@ -95,11 +95,13 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
   private put(
     job: JobId, entry: InboxEntry, seen: Digest | undefined, options?: CallOptions,
   ): ReturnType<InboxWriter["put"]> {
-    return this.ports.inbox.put(refOf(job), seen === undefined ? { entry } : { entry, seen }, options);
+    const mark = seen === undefined ? {} : { seen: { digest: seen, value: null } };
+    return this.ports.inbox.put(refOf(job), { entry, ...mark }, options);
   }
 }
 
-function checkSize(what: string, value: unknown): void {
+/** @throws AetherError E_TOO_LARGE */
+export function checkSize(what: string, value: unknown): void {
   const actual = encode(value).byteLength;
   if (actual <= TOLD_BYTES_MAX) return;
   throw new AetherError("E_TOO_LARGE", `${what} has ${actual} bytes, ${TOLD_BYTES_MAX} is the limit`, {

@@ -11,6 +11,7 @@ import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv, KvListQuery, KvPage } from "../kvstore/kv.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { listRows } from "../slices/list-rows.ts";
+import { approvalOf } from "./approval-rows.ts";
 import { refOf } from "./core/ids.ts";
 import { headKey, resultKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import { numberedEvents, PAGE_EVENTS_MAX } from "./core/log/page.ts";
@@ -51,11 +52,15 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       [headKey(ref), specKey(ref), resultKey(ref)].map((key) => kv.get(key, at)),
     );
     const tools = await listRows(kv, prefixOf({ kind: "job-tools", ...ref }), { ...options, consistency: "local" });
+    const approvals = await listRows(
+      kv, prefixOf({ kind: "job-approvals", ...ref }), { ...options, consistency: "local" },
+    );
     const row = parseJobRow(entry.value);
     const pending = this.ports.pending.why(row);
     return {
       job,
       row,
+      approvals: approvals.flatMap((found) => readUndamaged(() => approvalOf(found)) ?? []),
       head: parseJobHead(present(head?.entry, "a job has a head").value),
       spec: parseJobSpec(present(spec?.entry, "of a job is known what was started").value),
       tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),

@@ -10,6 +10,7 @@ import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
 import { AgentPool } from "./agent-pool.ts";
+import { Approvals } from "./approvals.ts";
 import { ChildStarts } from "./child-starts.ts";
 import { JobClaimer } from "./claimer.ts";
 import { clusterUid as readClusterUid } from "./cluster-uid.ts";
@@ -116,12 +117,15 @@ export function openJobs(
   const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const pending = new PendingReasons({ membership, permits });
+  const approvals = new Approvals({ clock }, { kv, inbox });
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
   });
   return {
     jobs: combine(starts, new JobsService(env, { kv, watch, pending }), new JobsDrive({ kv, inbox }), {
+      approvals: (...args) => approvals.approvals(...args),
+      decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
@@ -173,7 +177,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
-  reading: Pick<Jobs, "follow" | "export">,
+  others: Pick<Jobs, "follow" | "export" | "approvals" | "decide">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),
@@ -181,7 +185,7 @@ function combine(
     list: (...args) => service.list(...args),
     events: (...args) => service.events(...args),
     result: (...args) => service.result(...args),
-    ...reading,
+    ...others,
     signal: (...args) => drive.signal(...args),
     cancel: (...args) => drive.cancel(...args),
     release: (...args) => drive.release(...args),

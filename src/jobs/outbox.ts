@@ -125,7 +125,7 @@ export class Outbox {
   private async cancel(job: JobId, by: JobRef, signal: AbortSignal): Promise<void> {
     const entry: InboxEntry = { kind: "cancel", principal: `job ${by.job}` };
     try {
-      await this.ports.inbox.put(refOf(job), { entry, seen: cancelSeen() }, { signal });
+      await this.ports.inbox.put(refOf(job), { entry, seen: { digest: cancelSeen(), value: null } }, { signal });
     } catch (thrown) {
       const { code } = toAetherError(thrown);
       // It has ended by itself.

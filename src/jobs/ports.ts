@@ -5,7 +5,8 @@ import type { ErrorCode } from "../base/error-catalog.ts";
 import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { Txn } from "../kvstore/core/schema.ts";
-import type { EffectId } from "./core/ids.ts";
+import type { ApprovalRow } from "./core/flow/approval-row.ts";
+import type { CallName, EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
 import type { JobHead, JobResult, JobRow, JobSpec, QueueClass } from "./core/rows.ts";
@@ -117,6 +118,8 @@ export interface JobShown {
   readonly tools: readonly ToolRow[];
   /** Jobs that it has started: the first 100; a listing has all of them. */
   readonly children: readonly JobListed[];
+  /** What it waits for people to decide. */
+  readonly approvals: readonly ApprovalListed[];
   readonly result?: JobResult;
   /** Of a job that is pending: what it waits for, as the node that is asked sees it. */
   readonly pending?: string;
@@ -162,6 +165,39 @@ export interface Following {
   close(): void;
 }
 
+/** An approval that a job waits for. */
+export interface ApprovalListed {
+  readonly job: JobId;
+  readonly call: CallName;
+  readonly row: ApprovalRow;
+}
+
+/** What became of an approval. */
+export interface ApprovalDecided {
+  readonly job: JobId;
+  readonly call: CallName;
+  readonly approved: boolean;
+}
+
+export interface ApprovalPageQuery {
+  readonly job?: JobId;
+  /** 1 to 1,000. */
+  readonly limit?: number;
+  /** Where to go on: what an earlier answer gave as `next`. */
+  readonly after?: string;
+}
+
+export interface DecideApproval {
+  /** Its call, or its name where the job waits for one approval of that name. */
+  readonly approval: string;
+  readonly approved: boolean;
+  readonly data: unknown;
+  /** Digest of what whoever decides was shown: refused when it is another one by now. */
+  readonly shown?: Digest;
+  /** The same key again is the same decision. */
+  readonly idempotencyKey?: string;
+}
+
 /** What people and programs do with jobs; all throw E_NOT_FOUND for a job that is not there. */
 export interface Jobs {
   /** @throws AetherError E_NOT_FOUND for an agent nobody has, E_CONFLICT, E_OVERLOADED, E_QUOTA, E_TOO_LARGE */
@@ -195,4 +231,12 @@ export interface Jobs {
   release(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
   /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
   resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;
+  /** What waits for a decision, in the order of jobs. */
+  approvals(query: ApprovalPageQuery, options?: CallOptions): Promise<{
+    readonly approvals: readonly ApprovalListed[];
+    readonly more: boolean;
+    readonly next?: string;
+  }>;
+  /** @throws AetherError E_NOT_FOUND, E_CONFLICT when somebody has decided before, or its time is over */
+  decide(job: JobId, decision: DecideApproval, caller: Caller, options?: CallOptions): Promise<ApprovalDecided>;
 }

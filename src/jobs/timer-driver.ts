@@ -17,7 +17,10 @@ import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { KvChangeSet, KvEntry, Txn } from "../kvstore/core/schema.ts";
 import type { Kv, KvWatch } from "../kvstore/kv.ts";
 import { dueNow } from "./core/flow/due-timers.ts";
-import { decideInbox } from "./core/life/decide-inbox.ts";
+import { approvalNameSeen, approvalSeen, parseApprovalRow, type ApprovalMark } from "./core/flow/approval-row.ts";
+import type { InboxEntry } from "./core/flow/inbox-entry.ts";
+import { decideInbox, type Arrival } from "./core/life/decide-inbox.ts";
+import { approvalKey, seenKey } from "./core/life/job-keys.ts";
 import type { CallName } from "./core/ids.ts";
 import { parseTimerRow } from "./core/rows.ts";
 import { readInboxView } from "./inbox-view.ts";
@@ -138,10 +141,26 @@ export class TimerDriver {
     const { kv } = this.ports;
     const view = await readInboxView(kv, timer.ref, { consistency: "local", signal });
     if (view === undefined) return await this.write(timer, NOTHING, signal);
-    const decision = decideInbox(view, [{ entry: { kind: "timer", call } }], this.clock.wallMs());
+    const arrival = await this.arrivalOf(timer.ref, call, signal);
+    const decision = decideInbox(view, [arrival], this.clock.wallMs());
     if (decision.kind === "transition") return await this.write(timer, decision.txn, signal);
     // Nobody waits for it in a job that has ended.
     return decision.code === "E_CONFLICT" ? await this.write(timer, NOTHING, signal) : "again";
+  }
+
+  /** When the time of an approval is over nobody can decide it any more, from the same moment on. */
+  private async arrivalOf(ref: JobRef, call: CallName, signal: AbortSignal): Promise<Arrival> {
+    const entry: InboxEntry = { kind: "timer", call };
+    const key = approvalKey(ref, call);
+    const found = (await this.ports.kv.get(key, { consistency: "local", signal })).entry;
+    if (found === undefined) return { entry };
+    const mark: ApprovalMark = { call, atMs: this.clock.wallMs(), how: "expired" };
+    const named = seenKey(ref, approvalNameSeen(parseApprovalRow(found.value).name));
+    return {
+      entry,
+      seen: { digest: approvalSeen(call), value: mark },
+      then: [{ kind: "delete", key }, { kind: "put", key: named, value: mark }],
+    };
   }
 
   private async write({ key, modRevision }: TimerEntry, txn: Txn, signal: AbortSignal): Promise<Firing> {

@@ -33,7 +33,8 @@ export {
   isChildFailed, type ChildFailed, type ChildOptions, type DetachedChildOptions, type StartedChild,
 } from "./child.ts";
 export type {
-  ChildAgent, Job, JobScope, StartChild, StepContext, StepOptions, ToolCallOptions, ToolCalls, Tools, WaitOptions,
+  Approval, ApprovalOptions, ChildAgent, Job, JobScope, StartChild, StepContext, StepOptions, ToolCallOptions,
+  ToolCalls, Tools, WaitOptions,
 } from "./job.ts";
 export type { Duration } from "./duration.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

@@ -65,6 +65,27 @@ export interface StartChild {
   (agent: string, input: unknown, options: DetachedChildOptions): Promise<StartedChild>;
 }
 
+export interface ApprovalOptions {
+  /** What a person is asked, in a sentence: up to 1,000 characters. */
+  readonly summary: string;
+  /** What they have to know for it: plain data of up to 16 KiB. */
+  readonly data?: unknown;
+  /** How long to wait for somebody; then it is not approved. Without it: for ever. */
+  readonly timeout?: Duration;
+}
+
+/** What somebody decided. */
+export type Approval =
+  | {
+    readonly approved: true;
+    /** Who, by their credentials. */
+    readonly by: string;
+    /** What they said with it; of any form. */
+    readonly data: unknown;
+  }
+  /** Without `by` nobody decided in time. */
+  | { readonly approved: false; readonly by?: string; readonly data?: unknown };
+
 /** Part of a job: its calls are named apart from those of other branches that run at the same time. */
 export interface JobScope<T extends Tools = Tools, M extends string = string> {
   readonly tools: ToolCalls<T>;
@@ -86,6 +107,13 @@ export interface JobScope<T extends Tools = Tools, M extends string = string> {
   sleep(name: string, duration: Duration): Promise<void>;
   /** The next signal of this kind, also one that came before. `undefined` when the time is over. */
   waitFor<P extends z.ZodType>(signal: Signal<string, P>, options?: WaitOptions): Promise<z.output<P> | undefined>;
+  /**
+   * Waits until a person approves or rejects what the summary and the data say. A decision holds for just that: what
+   * has changed in another run of the code is not approved, and ends with E_NONDETERMINISM.
+   * @example
+   * const { approved, by } = await job.approve("manager", { summary: `Refund ${cents} cents?`, data: { order } });
+   */
+  approve(name: string, options: ApprovalOptions): Promise<Approval>;
   readonly child: StartChild;
   /** Wall time in milliseconds, as it was when the code first came here. Never goes back within a job. */
   now(): number;

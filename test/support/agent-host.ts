@@ -200,6 +200,11 @@ export class AgentHost {
       case "want-wait": {
         const { call, wait } = op;
         const dueMs = wait.kind === "timer" ? wait.dueMs : wait.untilMs;
+        const isAsked = this.log.some((event) => event.type === "approval.requested" && event.call === call);
+        if (wait.kind === "approval" && !isAsked) {
+          const { kind: _kind, ...asked } = wait;
+          this.push({ type: "approval.requested", call, ...asked });
+        }
         const isSet = this.log.some((event) => event.type === "timer.set" && event.call === call);
         return dueMs === undefined || isSet ? [] : this.push({ type: "timer.set", call, dueMs });
       }
@@ -271,13 +276,15 @@ export class AgentHost {
         return this.push({ type: "child.failed", call, error: entry.error });
       case "child-detached":
         return this.push({ type: "child.detached", call, job: entry.job });
+      case "decided": {
+        const { approved, principal, data } = entry;
+        return this.push({ type: "approval.decided", call, approved, principal, data });
+      }
       case "tool-resolved": {
         const effectId = effectIdOf(CLUSTER, JOB_UID, call);
         const by = { kind: "person", principal: "p" } as const;
         return this.push({ type: "tool.resolved", call, effectId, by, resolution: entry.resolution });
       }
-      default:
-        throw new RangeError(`nobody takes ${entry.kind}`);
     }
   }
 

@@ -4,11 +4,11 @@ import { RESULT_WAIT_MS_MAX } from "../../src/jobs/limits.ts";
 import { sha256 } from "../../src/base/digest.ts";
 import { AetherError } from "../../src/base/errors.ts";
 import { parseJobId, parseNodeId, type JobId } from "../../src/base/ids.ts";
-import type { JobUid } from "../../src/jobs/core/ids.ts";
+import type { CallName, JobUid } from "../../src/jobs/core/ids.ts";
 import type { JobEvent, Resolution } from "../../src/jobs/core/log/event.ts";
 import type { JobResult, JobRow } from "../../src/jobs/core/rows.ts";
 import type { ToolRow } from "../../src/jobs/core/tools/tool-row.ts";
-import type { Caller, JobFollower, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
+import type { ApprovalListed, Caller, JobFollower, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
 
 /** What was told a job. */
 export type Told =
@@ -21,7 +21,15 @@ export type Told =
   }
   | { readonly kind: "cancel"; readonly job: JobId }
   | { readonly kind: "release"; readonly job: JobId }
-  | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution };
+  | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution }
+  | {
+    readonly kind: "decision";
+    readonly job: JobId;
+    readonly call: string;
+    readonly approved: boolean;
+    readonly data: unknown;
+    readonly principal: string;
+  };
 
 export interface ScriptedJobs extends Jobs {
   readonly started: StartJob[];
@@ -36,6 +44,7 @@ export interface ScriptedJobs extends Jobs {
   followed(job: JobId): number;
   addEvents(job: JobId, events: readonly JobEvent[]): void;
   addTool(job: JobId, row: ToolRow): void;
+  addApproval(job: JobId, asked: ApprovalListed): void;
   end(job: JobId, result: JobResult): void;
 }
 
@@ -148,6 +157,17 @@ export function scriptedJobs(): ScriptedJobs {
       if (tool.state !== "unknown") throw new AetherError("E_CONFLICT", `the call ${tool.call} is ${tool.state}`);
       told.push({ kind: "resolve", job, effect, resolution });
     },
+    approvals: async ({ job, limit = 100 }) => {
+      const asked = [...all.values()].flatMap(({ shown }) => shown.approvals)
+        .filter((approval) => approval.job === (job ?? approval.job));
+      return { approvals: asked.slice(0, limit), more: asked.length > limit };
+    },
+    decide: async (job, { approval, approved, data }, { principal }) => {
+      const asked = live(job).shown.approvals.find(({ call, row }) => call === approval || row.name === approval);
+      if (asked === undefined) throw new AetherError("E_NOT_FOUND", `job ${job} waits for no approval ${approval}`);
+      told.push({ kind: "decision", job, call: asked.call, approved, data, principal });
+      return { job, call: asked.call, approved };
+    },
     change: (job, row) => {
       update(job, (shown) => ({ ...shown, row: { ...shown.row, ...row } }));
       for (const follower of followersOf(job)) follower.onState(find(job).shown.row);
@@ -157,6 +177,7 @@ export function scriptedJobs(): ScriptedJobs {
     },
     followed: (job) => followersOf(job).length,
     addEvents: (job, events) => void find(job).events.push(...events),
+    addApproval: (job, asked) => update(job, (shown) => ({ ...shown, approvals: [...shown.approvals, asked] })),
     addTool: (job, row) => update(job, (shown) => ({ ...shown, tools: [...shown.tools, row] })),
     end: (job, result) => {
       update(job, (shown) => ({ ...shown, result, row: { ...withoutPhase(shown.row), status: result.kind } }));
@@ -197,12 +218,23 @@ function scriptedJob(job: JobId, start: StartJob, { tenant }: Caller): ScriptedJ
       },
       tools: [],
       children: [],
+      approvals: [],
     },
   };
 }
 
 function withoutPhase({ owner: _owner, waiting: _waiting, ...row }: JobRow): JobRow {
   return row;
+}
+
+/** Something that a job asks people. */
+export function askedBy(job: JobId, tool?: string): ApprovalListed {
+  const call = (tool === undefined ? "manager#1" : `${tool}#1/approval#1`) as CallName;
+  const row = {
+    agent: "claims", name: tool ?? "manager", summary: "Refund?", data: { cents: 5 }, shown: sha256("shown"),
+    requestedMs: EPOCH_MS, ...(tool === undefined ? {} : { tool }),
+  };
+  return { job, call, row };
 }
 
 /** What a running job's row has besides its status. */

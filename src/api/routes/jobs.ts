@@ -13,9 +13,10 @@ import { labelsSchema } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
+import { idempotencyKey } from "../idempotency-key.ts";
 import { eventJson, listedJson, shownJson } from "../job-json.ts";
 import { jsonResponse } from "../json.ts";
-import { JOB_KEY_LENGTH_MAX, REASON_LENGTH_MAX } from "../limits.ts";
+import { REASON_LENGTH_MAX } from "../limits.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
 
@@ -94,7 +95,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
       answer: "as in the list, and { pending?, labels?, pin, uid, input, inputDigest, events, link, steps, tools, " +
-        "parentCall?, isDetached?, children: [{ job, agent, status }], result? }",
+        "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
     },
@@ -228,11 +229,4 @@ function jobOf(request: ApiRequest): JobId {
 
 function callOptions(request: ApiRequest): { readonly signal: AbortSignal } {
   return { signal: request.signal() };
-}
-
-function idempotencyKey(request: ApiRequest): { readonly idempotencyKey?: string } {
-  const key = request.header("idempotency-key");
-  if (key === undefined) return {};
-  if (key.length >= 1 && key.length <= JOB_KEY_LENGTH_MAX) return { idempotencyKey: key };
-  throw new AetherError("E_INVALID", `Idempotency-Key has ${key.length} characters: use 1 to ${JOB_KEY_LENGTH_MAX}`);
 }

@@ -18,7 +18,8 @@ import type {
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule } from "./agent-module.ts";
 import {
-  childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle, signalFor, timedOut,
+  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle,
+  signalFor, timedOut,
   type Asked, type CodeEnd, type Ready,
 } from "./given.ts";
 import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
@@ -345,6 +346,8 @@ export class AgentRun {
         return settle(settled, childFor(asked, delivery.output));
       case "timer":
         return settle(settled, timedOut(asked));
+      case "decided":
+        return settled.resolve(approvalFor(delivery));
       case "given-up":
         this.givenUp = { name: "AetherError", message: `given up on "${delivery.call}": ${delivery.reason}` };
         return settled.reject(errorFor(this.givenUp));
@@ -390,6 +393,11 @@ export class AgentRun {
         const { call, signal, timeoutMs } = asked;
         const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
         return this.wantWait(pending, { kind: "signal", signal, ...until });
+      }
+      case "approval": {
+        const { kind, call, inputDigest: shown, timeoutMs, ...question } = asked;
+        const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
+        return this.wantWait(pending, { kind, ...question, shown, ...until });
       }
       case "child":
         return this.wantChild(pending, asked);
@@ -532,15 +540,14 @@ export class AgentRun {
         return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload } : undefined;
       case "tool-resolved":
         return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
+      case "decided":
+        return asked.kind === "approval" ? { ...entry, call } : undefined;
       case "child-completed":
         return asked.kind === "child" ? { kind: "child", call, output: copyOf(entry.output) } : undefined;
       case "child-failed":
         return asked.kind === "child" ? { kind: "error", call, error: entry.error } : undefined;
       case "child-detached":
         return asked.kind === "child" ? { kind: "child", call, output: { id: entry.job } } : undefined;
-      case "decided":
-        // Code of this version has no call that waits for it.
-        return undefined;
       default:
         return unreachable(entry);
     }
@@ -562,5 +569,5 @@ const SAME = { kind: "same" } as const;
 
 /** What a cancel fails at once, and what a timer may end. */
 function isWait(kind: Asked["kind"]): boolean {
-  return kind === "sleep" || kind === "signal" || kind === "child";
+  return kind === "sleep" || kind === "signal" || kind === "approval" || kind === "child";
 }

@@ -3,6 +3,7 @@
 import { unreachable } from "../../base/assert.ts";
 import type { Deferred } from "../../base/deferred.ts";
 import type { Digest } from "../../base/ids.ts";
+import type { Approval } from "../../sdk/job.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
@@ -37,6 +38,7 @@ export type Asked =
     readonly payload: SchemaShape;
     readonly timeoutMs: number | undefined;
   }
+  | ({ readonly kind: "approval"; readonly call: CallName } & ApprovalQuestion)
   | {
     readonly kind: "child";
     readonly call: CallName;
@@ -48,6 +50,17 @@ export type Asked =
     readonly isDetached: boolean;
     readonly timeoutMs: number | undefined;
   };
+
+/** What a person is asked. */
+export interface ApprovalQuestion {
+  readonly name: string;
+  readonly summary: string;
+  readonly data: unknown;
+  /** Digest of all that is shown. */
+  readonly inputDigest: Digest;
+  readonly tool?: string;
+  readonly timeoutMs: number | undefined;
+}
 
 /** What code can be given now, and what the node is told when it is. */
 export interface Ready {
@@ -116,6 +129,7 @@ export function signalFor(asked: Asked, payload: unknown): Settlement {
 }
 
 export function childFor(asked: Asked, output: unknown): Settlement {
+  if (asked.kind === "approval") return { kind: "value", value: approvalFor() };
   if (asked.kind !== "child") return fault("E_INVALID", `"${asked.call}" waits for no child`);
   if (asked.output === undefined || asked.isDetached) return { kind: "value", value: output };
   const checked = checkNow(asked.output, output);
@@ -126,6 +140,7 @@ export function childFor(asked: Asked, output: unknown): Settlement {
 
 /** What a wait comes to whose time is over. */
 export function timedOut(asked: Asked): Settlement {
+  if (asked.kind === "approval") return { kind: "value", value: approvalFor() };
   if (asked.kind !== "child") return { kind: "value", value: undefined };
   const { agent } = asked;
   const message = `the child of the agent "${agent}" has not ended in time and is being cancelled`;
@@ -133,6 +148,15 @@ export function timedOut(asked: Asked): Settlement {
     kind: "error",
     error: { name: "ChildFailed", code: "E_TIMEOUT", message, details: { agent, status: "timed-out" } },
   };
+}
+
+/** What code gets of a decision. Nobody has made one when its time is over. */
+export function approvalFor(
+  decided?: Extract<Delivery, { readonly kind: "decided" }>,
+): Approval {
+  if (decided === undefined) return { approved: false };
+  const { approved, principal: by, data } = decided;
+  return { approved, by, data: copyOf(data) };
 }
 
 function fault(code: "E_INVALID" | "E_HANDLER", message: string): Settlement {

@@ -3,7 +3,7 @@
 import { AetherError } from "../../base/errors.ts";
 import type { ChildOptions } from "../../sdk/child.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
-import type { StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
+import type { ApprovalOptions, StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { CallName } from "../core/ids.ts";
@@ -14,6 +14,7 @@ import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
 import type { AgentRun } from "./agent-run.ts";
 import type { Asked } from "./given.ts";
+import { questionOf } from "./approval-question.ts";
 import { askModel, type LlmPorts } from "./llm-call.ts";
 import { checkNow, payloadFor, payloadOf } from "./payload.ts";
 
@@ -49,6 +50,7 @@ export class JobApi {
       waitFor: (signal: unknown, options: WaitOptions = {}) => this.waitFor(scope, signal, options),
       child: (agent: unknown, input: unknown, options: AnyChildOptions = {}) =>
         this.child(scope, { agent, input, options }),
+      approve: (name: string, options: ApprovalOptions) => this.approve({ scope, name }, options),
       now: () => this.run.now(this.pass({ scope, name: "now" })),
       uuid: () => uuidOf(this.start.uid, this.pass({ scope, name: "uuid" })),
       all: (branches: Branches) => this.all(scope, branches),
@@ -79,6 +81,13 @@ export class JobApi {
       if (!isSchema(payload)) throw refused("it waits for what is no signal: make signals with defineSignal");
       const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
       return (call) => ({ kind: "signal", call, signal: name, payload, timeoutMs });
+    });
+  }
+
+  private approve(place: CallPlace, options: ApprovalOptions): Promise<unknown> {
+    return this.ask(place, () => {
+      const question = questionOf({ name: place.name, ...options });
+      return (call) => ({ kind: "approval", call, ...question });
     });
   }
 

@@ -35,8 +35,8 @@ export function checkNow(schema: SchemaShape, value: unknown): Checked {
 }
 
 /** The value as its log has it. */
-export function payloadOf(value: unknown): Payload {
-  const plain = toPlain(value, JOB_VALUE_BYTES_MAX);
+export function payloadOf(value: unknown, bytesMax = JOB_VALUE_BYTES_MAX): Payload {
+  const plain = toPlain(value, bytesMax);
   return plain.kind === "plain" ? { kind: "plain", value: plain.value } : refusal(plain);
 }
 

@@ -76,7 +76,7 @@ export type JobKeyPrefix =
   | { readonly kind: "job-starts" }
   | { readonly kind: "job-agents"; readonly agent?: string }
   | { readonly kind: "job-ends" }
-  | { readonly kind: "job-approvals" }
+  | ({ readonly kind: "job-approvals" } & Partial<JobRef>)
   | ({ readonly kind: "job-children" } & Partial<JobRef>)
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
   | { readonly kind: "job-pins" }
@@ -256,10 +256,11 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-beats":
     case "job-starts":
     case "job-ends":
-    case "job-approvals":
     case "job-pins":
     case "job-permits":
       return `${prefix.kind}/`;
+    case "job-approvals":
+      return `job-approvals/${partialRef(prefix)}`;
     case "job-data":
       return `job-data/${partialRef(prefix)}`;
     case "job-inboxes":

@@ -3,7 +3,7 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { parseJobId } from "../../../src/base/ids.ts";
 import type { CallName } from "../../../src/jobs/core/ids.ts";
 import type { ToolRow } from "../../../src/jobs/core/tools/tool-row.ts";
-import { ownedBy } from "../../support/scripted-jobs.ts";
+import { askedBy, ownedBy } from "../../support/scripted-jobs.ts";
 import { openApi, type ApiFixture } from "./api-fixture.ts";
 
 const JOB = parseJobId("refund-17");
@@ -160,8 +160,29 @@ describe("telling jobs something", () => {
   });
 });
 
+describe("what jobs ask people", () => {
+  test("is listed, shown with its job, and decided in the name of who is at the door", async () => {
+    await start();
+    const asked = askedBy(JOB);
+    api.jobs.addApproval(JOB, asked);
+    const { row } = asked;
+    const shown = { job: JOB, approval: "manager#1", ...row };
+    expect((await send("GET", "/v1/approvals")).body).toEqual({ approvals: [shown], more: false });
+    expect((await send("GET", "/v1/approvals?job=other")).body).toEqual({ approvals: [], more: false });
+    expect((await send("GET", `/v1/jobs/${JOB}`)).body.approvals).toEqual([shown]);
+    const path = `/v1/jobs/${JOB}/approvals/${encodeURIComponent("manager#1")}`;
+    expect(await send("POST", path, { approved: false, data: { why: "late" }, shown: row.shown })).toEqual({
+      status: 202, body: { job: JOB, approval: "manager#1", approved: false },
+    });
+    expect(api.jobs.told).toEqual([{
+      kind: "decision", job: JOB, call: "manager#1", approved: false, data: { why: "late" }, principal: "anonymous",
+    }]);
+  });
+});
+
 describe("bad input is refused, and nothing is changed", () => {
   const resolve = `/v1/jobs/${JOB}/tools/${EFFECT}/resolve`;
+  const approvals = `/v1/jobs/${JOB}/approvals`;
   const many = Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`a${at}`, "x"]));
   test.each<readonly [string, string, string, unknown, number, string]>([
     ["no body", "POST", "/v1/jobs", undefined, 400, "E_INVALID"],
@@ -201,6 +222,14 @@ describe("bad input is refused, and nothing is changed", () => {
     ["a resolution that is none", "POST", resolve, { kind: "yes" }, 400, "E_INVALID"],
     ["no reason", "POST", resolve, { kind: "given-up" }, 400, "E_INVALID"],
     ["who resolves", "POST", resolve, { kind: "not-done", by: "a" }, 400, "E_INVALID"],
+    ["an approval that nobody asks", "POST", `${approvals}/x`, { approved: true }, 404, "E_NOT_FOUND"],
+    ["an approval of no job", "POST", "/v1/jobs/none/approvals/x", { approved: true }, 404, "E_NOT_FOUND"],
+    ["no decision", "POST", `${approvals}/manager`, {}, 400, "E_INVALID"],
+    ["a decision that is no word", "POST", `${approvals}/manager`, { approved: "yes" }, 400, "E_INVALID"],
+    ["who approves", "POST", `${approvals}/manager`, { approved: true, by: "boss" }, 400, "E_INVALID"],
+    ["too long a name", "POST", `${approvals}/${"x".repeat(201)}`, { approved: true }, 400, "E_INVALID"],
+    ["approvals of no job", "GET", "/v1/approvals?job=%20", undefined, 400, "E_INVALID"],
+    ["too many approvals", "GET", "/v1/approvals?limit=1001", undefined, 400, "E_INVALID"],
     ["a method that is not there", "DELETE", `/v1/jobs/${JOB}`, undefined, 405, "E_METHOD_NOT_ALLOWED"],
   ])("%s", async (_what, method, path, body, status, code) => {
     await start();
@@ -219,5 +248,10 @@ describe("bad input is refused, and nothing is changed", () => {
 
 test("the description of the API for machines has the routes of jobs", async () => {
   const { paths } = (await send("GET", "/v1/openapi.json")).body;
-  expect(Object.keys(paths).filter((path) => path.startsWith("/v1/jobs"))).toHaveLength(7);
+  const found = Object.keys(paths).filter((path) => path.startsWith("/v1/jobs") || path === "/v1/approvals");
+  expect(found).toEqual(expect.arrayContaining([
+    "/v1/approvals", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/events", "/v1/jobs/{job}/result",
+    "/v1/jobs/{job}/signals/{name}", "/v1/jobs/{job}/approvals/{approval}", "/v1/jobs/{job}/cancel",
+    "/v1/jobs/{job}/tools/{effect}/resolve",
+  ]));
 });

@@ -11,7 +11,7 @@ import type { CallName } from "../../../src/jobs/core/ids.ts";
 import type { ToolRow } from "../../../src/jobs/core/tools/tool-row.ts";
 import { traceOf } from "../../../src/cli/job-trace.ts";
 import { endedJob, linesOf } from "../../support/exported-job.ts";
-import { ownedBy } from "../../support/scripted-jobs.ts";
+import { askedBy, ownedBy } from "../../support/scripted-jobs.ts";
 import { openApi, type ApiFixture } from "../api/api-fixture.ts";
 
 const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
@@ -228,6 +228,27 @@ describe("export, verify", () => {
   });
 });
 
+describe("approvals, approve, reject", () => {
+  test("show what is asked with the command that answers, and answer it", async () => {
+    await startJob();
+    expect((await job(["approvals"])).out).toBe("nothing waits for a decision\n");
+    api.jobs.addApproval(JOB, askedBy(JOB));
+    api.jobs.addApproval(JOB, askedBy(JOB, "refund"));
+    const asked = `${JOB} asks: Refund?\n  {"cents":5}\n  aether job approve ${JOB} manager#1\n`;
+    const ofTool = `${JOB} asks: Refund?\n  refund {"cents":5}\n  aether job approve ${JOB} refund#1\n`;
+    expect((await job(["approvals", JOB])).out).toBe(`${asked}\n${ofTool}`);
+    expect((await job(["show", JOB])).out).toContain(`\n\n${asked}`);
+    const approved = await job(["approve", JOB, "manager", "--data", '{"note": "fine"}']);
+    expect(approved.out).toBe(`approved: manager#1 of job ${JOB}\n`);
+    expect((await job(["reject", JOB, "refund", "--json"])).exitCode).toBe(0);
+    const decision = { kind: "decision", job: JOB, principal: "anonymous" };
+    expect(api.jobs.told).toEqual([
+      { ...decision, call: "manager#1", approved: true, data: { note: "fine" } },
+      { ...decision, call: "refund#1/approval#1", approved: false, data: null },
+    ]);
+  });
+});
+
 describe("what is wrong is said", () => {
   test.each<readonly [string, readonly string[], number, RegExp]>([
     ["an agent that nobody has", ["start", "nobody"], 1, /^E_NOT_FOUND: /],
@@ -251,6 +272,8 @@ describe("what is wrong is said", () => {
     ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: give the id of a job, or --all/],
     ["an export of a job that is not there", ["export", "none"], 1, /^E_NOT_FOUND: /],
     ["a check of one", ["verify", "none"], 1, /^E_NOT_FOUND: /],
+    ["an approval that nobody asks", ["approve", JOB, "x"], 1, /^E_NOT_FOUND: /],
+    ["data that are no JSON", ["reject", JOB, "x", "--data", "{"], 2, /^aether: --data is not JSON/],
     ["no command", [], 2, /Usage: aether job/],
   ])("%s", async (_what, args, exitCode, err) => {
     await startJob();

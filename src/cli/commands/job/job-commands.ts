@@ -1,6 +1,7 @@
 // Owns: the group of all commands of jobs.
 import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
+import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
 import { addListCommand } from "./list.ts";
 import { addReleaseCommand } from "./release.ts";
 import { addShowCommand } from "./show.ts";
@@ -19,6 +20,8 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addTraceCommand(job, io);
   addStreamCommand(job, io);
   addSignalCommand(job, io);
+  addApprovalsCommand(job, io);
+  addDecisionCommands(job, io);
   addCancelCommand(job, io);
   addResolveCommand(job, io);
   addReleaseCommand(job, io);

@@ -5,6 +5,7 @@ import { errorLine, JOBS, jobSchema, queueText, statusText, type ShownJob, type 
 import { apiPath, openSession } from "../../options.ts";
 import { printable } from "../../printable.ts";
 import { table } from "../../table.ts";
+import { approvalText } from "./approvals.ts";
 
 const HELP = `
 A call of a tool that is UNKNOWN may have happened: find out, then say so with aether job resolve.
@@ -41,7 +42,8 @@ function showText(job: ShownJob): string {
     ["input", JSON.stringify(job.input ?? null)],
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
-  return [...lines, ...toolLines(job), ...childLines(job)].join("\n");
+  const asked = (job.approvals ?? []).flatMap((approval) => ["", approvalText(approval)]);
+  return [...lines, ...toolLines(job), ...childLines(job), ...asked].join("\n");
 }
 
 function pairs(texts: Readonly<Record<string, string>>): readonly string[] {

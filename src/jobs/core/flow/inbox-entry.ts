@@ -14,7 +14,9 @@ export type InboxEntry =
   | { readonly kind: "timer"; readonly call: CallName }
   | {
     readonly kind: "decision";
-    readonly name: string;
+    readonly call: CallName;
+    /** Digest of what was shown to whoever decided. */
+    readonly shown: Digest;
     readonly approved: boolean;
     readonly data: unknown;
     readonly principal: string;
@@ -44,7 +46,7 @@ export function wakeOf(entry: InboxEntry): string | undefined {
     case "child-failed":
       return CHILD_WAKE;
     case "decision":
-      return `approval:${entry.name}`;
+      return `approval:${entry.call}`;
     case "cancel":
     case "release":
     case "resolve":
@@ -66,7 +68,9 @@ const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
 const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("signal"), signal: z.string(), payload: z.unknown(), principal }),
   z.object({ kind: z.literal("timer"), call }),
-  z.object({ kind: z.literal("decision"), name: z.string(), approved: z.boolean(), data: z.unknown(), principal }),
+  z.object({
+    kind: z.literal("decision"), call, shown: digestSchema, approved: z.boolean(), data: z.unknown(), principal,
+  }),
   z.object({ kind: z.literal("cancel"), principal }),
   z.object({ kind: z.literal("release"), principal }),
   z.object({

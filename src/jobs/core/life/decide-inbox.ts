@@ -5,7 +5,6 @@
 import type { Digest } from "../../../base/ids.ts";
 import { storable } from "../../../cluster/core/plain-value.ts";
 import { unchanged } from "../../../kvstore/core/guards.ts";
-import { formatKey } from "../../../kvstore/core/key.ts";
 import type { Op, Txn } from "../../../kvstore/core/schema.ts";
 import type { JobView } from "../../ports.ts";
 import { INBOX_UNREAD_MAX, wakeOf, type InboxEntry } from "../flow/inbox-entry.ts";
@@ -13,7 +12,7 @@ import type { JobRow, Waiting } from "../rows.ts";
 import { refuse, type Refused } from "./decide.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { hasEnded } from "./job-life.ts";
-import { headKey, inboxCountKey, inboxKey, queueKey, rowKey } from "./job-keys.ts";
+import { headKey, inboxCountKey, inboxKey, queueKey, rowKey, seenKey } from "./job-keys.ts";
 
 /** What a writer of entries has to know of a job. */
 export interface InboxView extends Pick<JobView, "ref" | "row" | "rowRevision" | "inbox"> {
@@ -23,8 +22,15 @@ export interface InboxView extends Pick<JobView, "ref" | "row" | "rowRevision" |
 
 export interface Arrival {
   readonly entry: InboxEntry;
-  /** Digest of the idempotency key that it was sent under: it arrives once. */
-  readonly seen?: Digest;
+  /** What it is known by: it arrives once, and whoever comes later hears what is stored of it. */
+  readonly seen?: Seen;
+  /** What goes with it. */
+  readonly then?: readonly Op[];
+}
+
+export interface Seen {
+  readonly digest: Digest;
+  readonly value: unknown;
 }
 
 export interface InboxTransition {
@@ -46,8 +52,8 @@ export function decideInbox(view: InboxView, arrivals: readonly Arrival[], atMs:
     const details = { limit: INBOX_UNREAD_MAX };
     return refuse("E_OVERLOADED", `${inbox.last - folded} entries wait in its inbox; send again later`, details);
   }
-  const seen = arrivals.flatMap(({ seen: digest }) =>
-    digest === undefined ? [] : [formatKey({ kind: "job-seen", ...ref, digest })]);
+  const seen = arrivals.flatMap(({ seen: mark }) =>
+    mark === undefined ? [] : [{ key: seenKey(ref, mark.digest), value: storable(mark.value) }]);
   const isWoken = row.waiting !== undefined && arrivals.some(({ entry }) => isWakeOf(row.waiting, entry));
   return {
     kind: "transition",
@@ -56,16 +62,18 @@ export function decideInbox(view: InboxView, arrivals: readonly Arrival[], atMs:
       compare: [
         unchanged(rowKey(ref), view.rowRevision),
         unchanged(inboxCountKey(ref), inbox.revision),
-        ...seen.map((key) => unchanged(key, 0)),
+        ...seen.map(({ key }) => unchanged(key, 0)),
       ],
       then: [
         ...arrivals.map(({ entry }, index): Op =>
           ({ kind: "put", key: inboxKey(ref, inbox.last + 1 + index), value: storable(entry) })),
         { kind: "put", key: inboxCountKey(ref), value: { last } },
-        ...seen.map((key): Op => ({ kind: "put", key, value: null })),
+        ...seen.map((put): Op => ({ kind: "put", ...put })),
+        ...arrivals.flatMap(({ then = [] }) => then),
         ...(isWoken ? wake(view, atMs) : []),
       ],
-      else: [rowKey(ref), inboxCountKey(ref), headKey(ref), ...seen].map((key): Op => ({ kind: "get", key })),
+      else: [rowKey(ref), inboxCountKey(ref), headKey(ref), ...seen.map(({ key }) => key)]
+        .map((key): Op => ({ kind: "get", key })),
     },
   };
 }

@@ -2,6 +2,7 @@
 import type { Digest, NodeId } from "../../../base/ids.ts";
 import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
 import type { JobRef, PermitPlace } from "../../../kvstore/core/job-key.ts";
+import type { CallName } from "../ids.ts";
 
 export function rowKey(ref: JobRef): KeyText {
   return formatKey({ kind: "job", ...ref });
@@ -41,6 +42,15 @@ export function ownedKey(node: NodeId, ref: JobRef): KeyText {
 
 export function outboxKey(ref: JobRef, n: number): KeyText {
   return formatKey({ kind: "job-outbox", ...ref, n });
+}
+
+/** Of the call that waits for it. */
+export function approvalKey(ref: JobRef, call: CallName): KeyText {
+  return formatKey({ kind: "job-approval", ...ref, name: call });
+}
+
+export function seenKey(ref: JobRef, digest: Digest): KeyText {
+  return formatKey({ kind: "job-seen", ...ref, digest });
 }
 
 export function toolKey(ref: JobRef, effect: Digest): KeyText {

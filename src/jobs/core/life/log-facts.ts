@@ -2,24 +2,28 @@
 import type { CallName } from "../ids.ts";
 import { readEvent } from "../log/upcast.ts";
 import { noteChild, type Child, type Children } from "./children.ts";
+import { OpenApprovals } from "./open-approvals.ts";
 
 export interface LogFacts {
   /** When the timers are due that the log has set, by their calls. */
   readonly timers: ReadonlyMap<CallName, number>;
   readonly children: Children;
   readonly isCancelled: boolean;
+  readonly approvals: OpenApprovals;
 }
 
 /** @throws AetherError E_DATA_CORRUPT, E_VERSION */
 export function logFactsOf(log: readonly Uint8Array[]): LogFacts {
   const timers = new Map<CallName, number>();
   const children = new Map<CallName, Child>();
+  const approvals = new OpenApprovals();
   let isCancelled = false;
   for (const bytes of log) {
     const { event } = readEvent(bytes);
     if (event.type === "timer.set") timers.set(event.call, event.dueMs);
     if (event.type === "job.cancel-requested") isCancelled = true;
     noteChild(children, event);
+    approvals.note([event]);
   }
-  return { timers, children, isCancelled };
+  return { timers, children, isCancelled, approvals };
 }

@@ -14,10 +14,12 @@ import {
 } from "../tools/ledger.ts";
 import { onTakeOver } from "../tools/reconcile.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
-import type { AgentOp } from "../worker/messages.ts";
+import type { AgentOp, AgentWait } from "../worker/messages.ts";
+import { APPROVALS_OPEN_MAX } from "../flow/approval-row.ts";
 import {
   attachedOf, CHILDREN_PER_APPEND_MAX, noteChild, type Child, type Children, type ChildStart, type WantChild,
 } from "./children.ts";
+import type { OpenApprovals } from "./open-approvals.ts";
 import type { Offered } from "./run-waits.ts";
 
 /** Events of one append, and calls that it may grant: each is a row beside them. */
@@ -44,6 +46,8 @@ export interface RunFacts {
   readonly children: Children;
   /** A cancel is in the log: no child is started any more. */
   readonly isCancelled: boolean;
+  /** What people are asked; kept up to date by whoever appends. */
+  readonly approvals: Pick<OpenApprovals, "has" | "room">;
   effectIdOf(call: CallName): EffectId;
   childIdOf(call: CallName): JobId;
   /** Which of these secrets this node does not have; none are missing when absent. */
@@ -281,6 +285,8 @@ class PlanMaker {
   private readonly childStarts: ChildStart[] = [];
   private readonly childCancels = new Set<JobId>();
   private isCancelled: boolean;
+  /** Approvals that this plan asks for. */
+  private asked = 0;
 
   constructor(facts: RunFacts, state: PlanState) {
     this.facts = facts;
@@ -366,11 +372,26 @@ class PlanMaker {
   }
 
   private addWait(n: number, { call, wait }: Extract<AgentOp, { readonly kind: "want-wait" }>): void {
-    if (wait.kind === "approval") return this.refuse(n, "E_INVALID", "a job cannot ask for approvals yet");
+    if (wait.kind === "approval" && !this.addApproval(n, call, wait)) return;
     const dueMs = wait.kind === "timer" ? wait.dueMs : wait.untilMs;
     if (dueMs === undefined || this.timers.has(call) || this.state.timers.has(call)) return;
     this.timers.add(call);
     this.push({ type: "timer.set", call, dueMs });
+  }
+
+  /** False when it is refused, or the log has it already. */
+  private addApproval(n: number, call: CallName, wait: Extract<AgentWait, { readonly kind: "approval" }>): boolean {
+    const { approvals } = this.facts;
+    if (approvals.has(call)) return false;
+    if (this.asked >= approvals.room) {
+      const reason = `the job waits for ${APPROVALS_OPEN_MAX} approvals; ask for this one when others are decided`;
+      this.refuse(n, "E_TOO_LARGE", reason);
+      return false;
+    }
+    this.asked += 1;
+    const { kind: _kind, ...rest } = wait;
+    this.push({ type: "approval.requested", call, ...rest });
+    return true;
   }
 
   private addTaken(offer: number): void {
@@ -390,6 +411,10 @@ class PlanMaker {
         return this.push({ type: "child.failed", call: what.call, error: what.error });
       case "signal":
         return this.push({ type: "signal.received", call: what.call, signal: what.signal, payload: what.payload });
+      case "decided": {
+        const { call, approved, principal, data } = what;
+        return this.push({ type: "approval.decided", call, approved, principal, data });
+      }
       case "cancel":
         this.cancelChildren();
         this.isCancelled = true;
@@ -520,7 +545,9 @@ class PlanMaker {
     return true;
   }
 
-  private refuse(n: number, code: "E_INVALID" | "E_NONDETERMINISM" | "E_CONFIG", message: string): void {
+  private refuse(
+    n: number, code: "E_INVALID" | "E_NONDETERMINISM" | "E_CONFIG" | "E_TOO_LARGE", message: string,
+  ): void {
     this.refused.push({ n, error: { name: "AetherError", code, message } });
   }
 

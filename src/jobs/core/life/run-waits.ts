@@ -1,5 +1,6 @@
 // Owns: what the code of one run waits for, which entry of the inbox or timer ends which wait, and whether the job can
 // do without an owner meanwhile. Does not own: what becomes of an entry in the log (run-batch.ts).
+import type { Digest } from "../../../base/ids.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import { decode } from "../../../base/codec.ts";
 import type { JobId } from "../../../base/ids.ts";
@@ -26,6 +27,13 @@ export interface Offered {
     | { readonly kind: "child-detached"; readonly call: CallName; readonly job: JobId }
     | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
     | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError }
+    | {
+      readonly kind: "decided";
+      readonly call: CallName;
+      readonly approved: boolean;
+      readonly principal: string;
+      readonly data: unknown;
+    }
     | { readonly kind: "cancel"; readonly principal: string }
     | {
       readonly kind: "resolved";
@@ -65,8 +73,10 @@ export interface CallsInDoubt {
 }
 
 interface OpenWait {
-  readonly kind: "timer" | "signal" | "child";
+  readonly kind: "timer" | "signal" | "approval" | "child";
   readonly signal?: string;
+  /** Of an approval: digest of what people are shown. */
+  readonly shown?: Digest;
   readonly dueMs?: number;
   /** Of a child that nobody waits for: the code is told this id. */
   readonly detached?: JobId;
@@ -91,12 +101,9 @@ export class RunWaits {
 
   /** `dueMs` is what the log says where it has the timer already. */
   open(call: CallName, wait: AgentWait, loggedDueMs?: number): void {
-    if (wait.kind === "approval") return;
     const wanted = wait.kind === "timer" ? wait.dueMs : wait.untilMs;
     const dueMs = loggedDueMs ?? wanted;
-    const due = dueMs === undefined ? {} : { dueMs };
-    const what = wait.kind === "timer" ? { kind: "timer" } as const : { kind: "signal", signal: wait.signal } as const;
-    this.waits.set(call, { ...what, ...due });
+    this.waits.set(call, { ...openWait(wait), ...(dueMs === undefined ? {} : { dueMs }) });
   }
 
   /** The child of this call has been started, now or before. */
@@ -132,8 +139,8 @@ export class RunWaits {
       if (job === undefined || this.offeredCalls.has(call)) continue;
       made.push(this.make({ what: { kind: "child-detached", call, job } }));
     }
-    for (const [call, { dueMs }] of this.waits) {
-      if (dueMs === undefined || dueMs > nowWallMs || this.offeredCalls.has(call)) continue;
+    for (const [call, { dueMs }] of this.ownTimers) {
+      if (dueMs > nowWallMs || this.offeredCalls.has(call)) continue;
       made.push(this.make({ what: { kind: "timer", call } }));
     }
     return made;
@@ -169,11 +176,9 @@ export class RunWaits {
     return unwanted;
   }
 
-  /** When the next timer is due, by the wall clock. */
+  /** When the next timer is due that the owner fires by itself, by the wall clock. */
   get nextDueMs(): number | undefined {
-    const dues = [...this.waits].flatMap(([call, { dueMs }]) =>
-      dueMs === undefined || this.offeredCalls.has(call) ? [] : [dueMs]);
-    return dues.length === 0 ? undefined : Math.min(...dues);
+    return earliest(this.ownTimers.flatMap(([call, { dueMs }]) => (this.offeredCalls.has(call) ? [] : [dueMs])));
   }
 
   /** When a timer is due, or the job may be left that keeps its owner for now; by the wall clock. */
@@ -190,14 +195,23 @@ export class RunWaits {
     const soon = this.nextDueMs;
     if (soon !== undefined && soon - nowWallMs <= OWNED_WAIT_MS_MAX) return undefined;
     if ([...this.waits.values()].some(({ staysUntilMs = 0 }) => staysUntilMs > nowWallMs)) return undefined;
-    const timers = [...this.waits].flatMap(([call, { dueMs }]) =>
-      dueMs === undefined ? [] : [{ dueMs, name: call, call }]);
+    const timers = this.ownTimers.map(([call, { dueMs }]) => ({ dueMs, name: call, call }));
+    const untilMs = earliest([...this.waits.values()].flatMap(({ dueMs }) => (dueMs === undefined ? [] : [dueMs])));
     const on = [...new Set([...this.waits].flatMap(wakesOf))];
     // More of it keeps the owner.
     if (on.length > WAKES_MAX) return undefined;
     const kinds = new Set([...this.waits.values()].map(({ kind }) => kind));
     const reason = calls.forPeople.size > 0 ? "unknown" : reasonOf(kinds);
-    return { waiting: { reason, on, ...(soon === undefined ? {} : { untilMs: soon }) }, timers };
+    return { waiting: { reason, on, ...(untilMs === undefined ? {} : { untilMs }) }, timers };
+  }
+
+  /**
+   * Without those of approvals: their timers are in the store from the beginning, and fire by it alone. A decision that
+   * was taken is so never overtaken by a time that is over for its owner only.
+   */
+  private get ownTimers(): readonly (readonly [CallName, { readonly dueMs: number }])[] {
+    return [...this.waits].flatMap(([call, { kind, dueMs }]) =>
+      kind === "approval" || dueMs === undefined ? [] : [[call, { dueMs }] as const]);
   }
 
   /** The call is over by itself: what was offered to it is taken by nobody. */
@@ -248,7 +262,11 @@ export class RunWaits {
           : undefined;
       case "child-failed":
         return this.isChild(entry.call) ? entry : undefined;
-      case "decision":
+      case "decision": {
+        const { call, shown, approved, principal, data } = entry;
+        if (!this.isAsked(call, shown) || this.offeredCalls.has(call)) return undefined;
+        return { kind: "decided", call, approved, principal, data };
+      }
       case "release":
         return undefined;
     }
@@ -271,9 +289,15 @@ export class RunWaits {
       case "resolve":
         return calls.callOf(entry.effect) === undefined;
       case "decision":
+        return !this.isAsked(entry.call, entry.shown);
       case "release":
         return true;
     }
+  }
+
+  /** Whether the code waits for somebody to decide about just this. */
+  private isAsked(call: CallName, shown: Digest): boolean {
+    return this.waits.get(call)?.shown === shown;
   }
 
   private waitFor(signal: string): CallName | undefined {
@@ -305,20 +329,41 @@ function entryOf(what: Exclude<Offered["what"], { readonly kind: "cancel" }>): O
       return { kind: "child-failed", error: what.error };
     case "signal":
       return { kind: "signal", payload: what.payload };
+    case "decided": {
+      const { approved, principal, data } = what;
+      return { kind: "decided", approved, principal, data };
+    }
     case "resolved":
       return { kind: "tool-resolved", resolution: what.resolution };
   }
 }
 
+function openWait(wait: AgentWait): OpenWait {
+  switch (wait.kind) {
+    case "timer":
+      return { kind: "timer" };
+    case "signal":
+      return { kind: "signal", signal: wait.signal };
+    case "approval":
+      return { kind: "approval", shown: wait.shown };
+  }
+}
+
+function earliest(times: readonly number[]): number | undefined {
+  return times.length === 0 ? undefined : Math.min(...times);
+}
+
 function wakesOf([call, { kind, signal, dueMs }]: readonly [CallName, OpenWait]): readonly string[] {
   return [
+    ...(kind === "approval" ? [`approval:${call}`] : []),
     ...(signal === undefined ? [] : [`signal:${signal}`]),
     ...(kind === "child" ? [CHILD_WAKE] : []),
     ...(dueMs === undefined ? [] : [`call:${call}`]),
   ];
 }
 
-/** What is most worth knowing of several waits. */
+/** What is most worth knowing of several waits: what needs somebody goes first. */
 function reasonOf(kinds: ReadonlySet<OpenWait["kind"]>): WaitReason {
+  if (kinds.has("approval")) return "approval";
   return kinds.has("signal") ? "signal" : kinds.has("child") ? "child" : "timer";
 }

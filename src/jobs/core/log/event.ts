@@ -113,8 +113,13 @@ export type JobEvent =
     readonly call: CallName;
     readonly name: string;
     readonly summary: string;
+    readonly data: unknown;
     /** Of what was shown: a decision holds for nothing else. */
     readonly shown: Digest;
+    /** The tool that is called once it is approved. */
+    readonly tool?: string;
+    /** Nobody can decide after this time. */
+    readonly untilMs?: number;
   }
   | {
     readonly type: "approval.decided";

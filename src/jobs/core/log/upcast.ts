@@ -7,7 +7,8 @@ import {
 } from "./event.ts";
 
 /** `any` may be absent: a step may give nothing. `text?` and the like may be absent too. */
-type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "record?" | "text?" | "any";
+type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "record?" | "text?" | "number?" |
+  "any";
 
 /** What the payload of each event has. The names of calls, nodes and digests were checked when they were written. */
 const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
@@ -40,7 +41,9 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "timer.set": { call: "text", dueMs: "number" },
   "timer.fired": { call: "text" },
   "signal.received": { call: "text", signal: "text", payload: "any" },
-  "approval.requested": { call: "text", name: "text", summary: "text", shown: "text" },
+  "approval.requested": {
+    call: "text", name: "text", summary: "text", data: "any", shown: "text", tool: "text?", untilMs: "number?",
+  },
   "approval.decided": { call: "text", approved: "flag", principal: "text", data: "any" },
   "child.started": { call: "text", job: "text", agent: "text", inputDigest: "text", isDetached: "flag" },
   "child.completed": { call: "text", output: "any" },
@@ -82,6 +85,8 @@ function isOf(field: Field, value: unknown): boolean {
       return typeof value === "number";
     case "flag?":
       return value === undefined || typeof value === "boolean";
+    case "number?":
+      return value === undefined || typeof value === "number";
     case "flag":
       return typeof value === "boolean";
     case "texts":

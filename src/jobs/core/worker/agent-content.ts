@@ -26,6 +26,15 @@ const error = z.object({
 const wait = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("timer"), dueMs: timeMs }),
   z.object({ kind: z.literal("signal"), signal: text, untilMs: timeMs.exactOptional() }),
+  z.object({
+    kind: z.literal("approval"),
+    name: text,
+    summary: text,
+    data: value,
+    shown: digestSchema,
+    tool: text.exactOptional(),
+    untilMs: timeMs.exactOptional(),
+  }),
 ]);
 
 const outcome = z.discriminatedUnion("kind", [

@@ -92,6 +92,8 @@ export type AgentWait =
     readonly summary: string;
     readonly data: unknown;
     readonly shown: Digest;
+    /** The tool that is called once it is approved. */
+    readonly tool?: string;
     readonly untilMs?: number;
   };
 

@@ -10,7 +10,7 @@ import type { CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 
-export type CallKind = "step" | "tool" | "sleep" | "signal" | "child" | "value";
+export type CallKind = "step" | "tool" | "sleep" | "signal" | "approval" | "child" | "value";
 
 /** What the code of an agent is given: each is one of the log's events, also when it is new. */
 export type Delivery =
@@ -20,6 +20,13 @@ export type Delivery =
   | { readonly kind: "signal"; readonly call: CallName; readonly payload: unknown }
   | { readonly kind: "timer"; readonly call: CallName }
   | { readonly kind: "child"; readonly call: CallName; readonly output: unknown }
+  | {
+    readonly kind: "decided";
+    readonly call: CallName;
+    readonly approved: boolean;
+    readonly principal: string;
+    readonly data: unknown;
+  }
   /** A person has said that the job is to fail. */
   | { readonly kind: "given-up"; readonly call: CallName; readonly reason: string }
   | { readonly kind: "cancel" };
@@ -27,7 +34,7 @@ export type Delivery =
 export interface MadeCall {
   readonly call: CallName;
   readonly kind: CallKind;
-  /** Of the input of a tool or of a child. */
+  /** Of the input of a tool or of a child, or of what people are shown. */
   readonly inputDigest?: Digest;
 }
 
@@ -52,7 +59,6 @@ export class ReplayMatch {
   private readonly made = new Set<CallName>();
   private given = 0;
 
-  /** @throws AetherError E_VERSION for events that this version gives to nobody */
   constructor(events: readonly JobEvent[]) {
     for (const event of events) this.note(event);
     this.deliveries = events.flatMap(deliveryOf);
@@ -134,8 +140,8 @@ export class ReplayMatch {
 }
 
 const SAME = { kind: "same" } as const;
-const WAITS: readonly CallKind[] = ["sleep", "signal", "child"];
-const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal", "child"];
+const WAITS: readonly CallKind[] = ["sleep", "signal", "approval", "child"];
+const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal", "approval", "child"];
 
 function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) | undefined {
   switch (event.type) {
@@ -163,14 +169,16 @@ function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) |
       const { call, agent, inputDigest } = event;
       return { call, what: `a child of the agent ${agent}`, kinds: ["child"], inputDigest };
     }
+    case "approval.requested": {
+      const { call, name, shown: inputDigest } = event;
+      return { call, what: `the approval ${name}`, kinds: ["approval"], inputDigest };
+    }
+    case "approval.decided":
+      return { call: event.call, what: "an approval", kinds: ["approval"] };
     case "child.completed":
     case "child.failed":
     case "child.detached":
       return { call: event.call, what: "a child", kinds: ["child"] };
-    case "approval.requested":
-    case "approval.decided":
-      throw new AetherError("E_VERSION", `the log has "${event.type}", which the code of agents cannot do in this ` +
-        "version: run the job on nodes that have the version that wrote it");
     default:
       return undefined;
   }
@@ -198,6 +206,10 @@ function deliveryOf(event: JobEvent): readonly Delivery[] {
       return [{ kind: "timer", call: event.call }];
     case "signal.received":
       return [{ kind: "signal", call: event.call, payload: event.payload }];
+    case "approval.decided": {
+      const { call, approved, principal, data } = event;
+      return [{ kind: "decided", call, approved, principal, data }];
+    }
     case "job.cancel-requested":
       return [{ kind: "cancel" }];
     default:

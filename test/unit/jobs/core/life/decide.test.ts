@@ -191,12 +191,15 @@ describe("an entry of the inbox", () => {
 
   test("takes the next numbers, and arrives once under its key", () => {
     const view = inbox({ ...running, inbox: { last: 7, revision: 3 } });
-    const decision = decideInbox(view, [{ entry: SIGNAL, seen: sha256("k") }, { entry: SIGNAL }], 1);
+    const decision = decideInbox(view, [
+      { entry: SIGNAL, seen: { digest: sha256("k"), value: { by: "ann" } } }, { entry: SIGNAL },
+    ], 1);
     if (decision.kind === "refused") throw new RangeError(decision.reason);
     const keys = decision.txn.then.map(({ key }) => key);
     expect(keys).toContain(`job-inbox/000/${REF.job}/00000008`);
     expect(keys).toContain(`job-inbox/000/${REF.job}/00000009`);
     expect(decision.txn.compare.some(({ key, value }) => key.endsWith(sha256("k")) && value === 0)).toBe(true);
+    expect(decision.txn.then.find(({ key }) => key.endsWith(sha256("k")))).toMatchObject({ value: { by: "ann" } });
   });
 });
 

@@ -3,6 +3,7 @@ import { present } from "../../../../../src/base/assert.ts";
 import { sha256 } from "../../../../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../../../../src/base/ids.ts";
 import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
+import { OpenApprovals } from "../../../../../src/jobs/core/life/open-approvals.ts";
 import { PLAN_EVENTS_MAX, RunBatch, type Plan, type RunFacts } from "../../../../../src/jobs/core/life/run-batch.ts";
 import type { JobEvent, ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
@@ -24,7 +25,8 @@ function openBatch(
   tools: readonly ToolRow[] = [], epoch = 1, facts: Pick<RunFacts, "missingSecrets"> = {},
 ): RunBatch {
   return new RunBatch({
-    epoch, tools, timers: new Map(), children: new Map(), isCancelled: false, effectIdOf, childIdOf, ...facts,
+    epoch, tools, timers: new Map(), approvals: new OpenApprovals(), children: new Map(), isCancelled: false,
+    effectIdOf, childIdOf, ...facts,
   });
 }
 
@@ -161,7 +163,8 @@ describe("a call of a tool", () => {
     });
     const open = (tools: readonly ToolRow[]): RunBatch =>
       new RunBatch({
-        epoch: 2, tools, timers: new Map(), children: new Map(), isCancelled: false, restored, effectIdOf, childIdOf,
+        epoch: 2, tools, timers: new Map(), approvals: new OpenApprovals(), children: new Map(), isCancelled: false,
+        restored, effectIdOf, childIdOf,
       });
     const notDone = (batch: RunBatch, inbox: number): void => batch.offered(1, {
       inbox, what: {
@@ -332,7 +335,8 @@ describe("children", () => {
       [nameOf("away#1"), { job: parseJobId("away"), isDetached: true, isOver: false }],
     ]);
     const timers = new Map<CallName, number>();
-    const facts = { epoch: 1, tools: [], timers, isCancelled: false, effectIdOf, childIdOf };
+    const approvals = new OpenApprovals();
+    const facts = { epoch: 1, tools: [], timers, approvals, isCancelled: false, effectIdOf, childIdOf };
     const ending = new RunBatch({ ...facts, children });
     takeAll(ending, { kind: "completed", output: 1 });
     expect(settled(ending).childCancels).toEqual(["open"]);
