@@ -21,12 +21,14 @@ export {
   defineTool, notDone,
   type Reconciled, type Tool, type ToolContext, type ToolDefinition, type ToolEffect,
 } from "./tool.ts";
+export { httpTool, type HttpToolOptions } from "./http/http-tool.ts";
 export { secret, type Secret } from "./secret.ts";
 export type {
   LlmAnswer, LlmCall, LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmSchema, LlmTool,
   LlmToolCall, LlmToolSpec, LlmUsage, Models,
 } from "./llm.ts";
 export { openAi, type OpenAiOptions } from "./llm/openai.ts";
+export { anthropic, type AnthropicOptions } from "./llm/anthropic.ts";
 export { scripted, type Script, type ScriptedAnswer } from "./llm/scripted.ts";
 export { defineSignal, type Signal } from "./signal.ts";
 export {

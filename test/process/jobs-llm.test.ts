@@ -38,8 +38,8 @@ afterAll(async () => {
   stub.close();
 });
 
-async function start(via: string, input: unknown): Promise<string> {
-  const { status, body } = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body: { agent: "asker", input } });
+async function start(via: string, input: unknown, agent = "asker"): Promise<string> {
+  const { status, body } = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body: { agent, input } });
   expect([200, 201], JSON.stringify(body)).toContain(status);
   return jobSchema.parse(body).job;
 }
@@ -92,6 +92,39 @@ test("the owner is killed while a model answers: it is asked once more by anothe
   expect(await grantsOf(via, job)).toMatchObject([
     { call: "llm.fast#1", attempt: 1 }, { call: "llm.fast#1", attempt: 2 },
   ]);
+  await fleet.start(owner);
+});
+
+test("what a model says is shown while it says it", async () => {
+  const before = stub.requests.length;
+  stub.answer({ hangs: true }, { body: CENTS, pace: { bytes: 20, everyMs: 20 } });
+  const job = await start("n1", { question: "how much?" });
+  await eventually("the model was asked", () => stub.requests[before]);
+  const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+  const { owner } = shownSchema.parse(body);
+  const via = fleet.names.find((name) => name !== owner) ?? "";
+  const stream = fleet.run(["job", "stream", job, "--json", "--api", fleet.api(via)]);
+  await eventually("the stream has begun", () => stream.stdout[0]);
+  // The model is asked again where the job goes on.
+  await fleet.kill(owner);
+  expect((await stream.waitForEnd()).code, stream.transcript()).toBe(0);
+  expect(stream.stdout.join("\n")).toMatch(/llm-token.*\{\\"cents\\"/);
+  await fleet.start(owner);
+});
+
+test("a service outside is sent one request, though its caller dies while it acts", async () => {
+  const before = stub.requests.length;
+  stub.answer({ hangs: true }, { body: '{"status":"done","result":{"parcel":"p-1"}}' });
+  const job = await start("n1", { order: "o-1" }, "shipper");
+  await eventually("it was asked to ship", () => stub.requests[before]);
+  const { body } = await ask(`${fleet.api("n1")}/v1/jobs/${job}`);
+  const { owner } = shownSchema.parse(body);
+  await fleet.kill(owner);
+  const via = fleet.names.find((name) => name !== owner) ?? "";
+  expect(await resultOf(via, job)).toMatchObject({ kind: "completed", output: { parcel: "p-1" } });
+  expect(stub.requests.slice(before).map(({ path }) => path)).toEqual(["/ship", "/find"]);
+  const [first, second] = stub.requests.slice(before);
+  expect(second?.headers["idempotency-key"]).toBe(first?.headers["idempotency-key"]);
   await fleet.start(owner);
 });
 

@@ -1,6 +1,7 @@
 // Owns: one question of an agent to one of its models: the request, what is tried again and when, what the answer is to
 // the code. Each request is a call of its own in the job's log, of effect `read`; waits between them are timers.
 // Does not own: how a model is reached (sdk/llm), one request's dispatch (tool-runner.ts).
+import type { ErrorCode } from "../../base/error-catalog.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { LlmMessage, LlmRequest } from "../../sdk/llm.ts";
 import type { CallName } from "../core/ids.ts";
@@ -20,6 +21,8 @@ export interface LlmPorts {
 
 /** A wait that a model asks for and that is longer is the agent's matter. */
 export const RETRY_WAIT_MS_MAX = 3_600_000;
+/** `E_FENCED`: the node was not sure of the job at that moment, so that nothing was sent. */
+const RETRIED: readonly string[] = ["E_OVERLOADED", "E_UNAVAILABLE", "E_FENCED"] satisfies readonly ErrorCode[];
 const RETRY_WAIT_MS_FIRST = 1_000;
 const RETRY_WAIT_MS_OURS_MAX = 60_000;
 /** Of an answer that goes into an error. */
@@ -98,7 +101,7 @@ class Requests {
 /** How long to wait before the same request is made again; undefined for what would fail again. */
 function waitMsFor(error: unknown, attempt: number): number | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
-  if (error.code !== "E_OVERLOADED" && error.code !== "E_UNAVAILABLE") return undefined;
+  if (typeof error.code !== "string" || !RETRIED.includes(error.code)) return undefined;
   const details: unknown = "details" in error ? error.details : undefined;
   const told = typeof details === "object" && details !== null && "retryAfterMs" in details
     ? details.retryAfterMs

@@ -26,19 +26,29 @@ export async function readText(answer: PostAnswer): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
+export interface Refusal {
+  readonly error: AetherError;
+  /** What the body has, as JSON; undefined when it is none. */
+  readonly body: unknown;
+}
+
 /** What stands for an answer that is no success; `who` says whose it is. Its body is read. */
-export async function refusalOf(who: string, answer: PostAnswer): Promise<AetherError> {
+export async function refusalOf(who: string, answer: PostAnswer): Promise<Refusal> {
   const { status } = answer;
-  const said = saidIn(await readText(answer).catch(() => ""));
+  // ignored: the status says enough.
+  const text = await readText(answer).catch(() => "");
+  const body = parseJson(text);
+  const said = saidIn(body, text);
   const code = codeOf(status);
   const retryAfterMs = retryAfterOf(answer);
   const advice = code === "E_OVERLOADED" || code === "E_UNAVAILABLE"
     ? `: try again ${retryAfterMs === undefined ? "later" : `in ${retryAfterMs} ms`}`
     : "";
-  return new AetherError(code, `${who} answered ${status}${said === "" ? "" : ` (${said})`}${advice}`, {
+  const error = new AetherError(code, `${who} answered ${status}${said === "" ? "" : ` (${said})`}${advice}`, {
     outcome: status >= 500 || status === 408 ? "unknown" : "not-applied",
     details: { status, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
   });
+  return { error, body };
 }
 
 function codeOf(status: number): ErrorCode {
@@ -78,12 +88,11 @@ function numberOf(text: string | undefined): number | undefined {
 }
 
 /** What the service says, without what surrounds it. */
-function saidIn(body: string): string {
-  const parsed = parseJson(body);
-  const error = fieldOf(parsed, "error");
-  const message = fieldOf(error, "message") ?? error ?? fieldOf(parsed, "message");
-  const text = typeof message === "string" ? message : body;
-  return text.replace(/\s+/g, " ").trim().slice(0, SAID_LENGTH_MAX);
+function saidIn(body: unknown, text: string): string {
+  const error = fieldOf(body, "error");
+  const message = fieldOf(error, "message") ?? error ?? fieldOf(body, "message");
+  const said = typeof message === "string" ? message : text;
+  return said.replace(/\s+/g, " ").trim().slice(0, SAID_LENGTH_MAX);
 }
 
 /** Undefined for what is no JSON. */

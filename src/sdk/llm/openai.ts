@@ -43,7 +43,7 @@ export function openAi({ baseUrl = BASE_URL, model, apiKey, headers = {} }: Open
         signal: context.signal,
         beforeWrite: () => context.assertOwner(),
       });
-      if (answer.status !== 200) throw await refusalOf(who, answer);
+      if (answer.status !== 200) throw (await refusalOf(who, answer)).error;
       const isStream = answer.header("content-type")?.startsWith("text/event-stream") === true;
       return isStream ? await readStream(who, answer, context) : readWhole(who, parseJson(await readText(answer)));
     },

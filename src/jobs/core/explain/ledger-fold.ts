@@ -18,6 +18,7 @@ interface Told extends Omit<ToolRow, "canReconcile" | "externalId"> {
 const ANY = "any";
 const FIELDS = [
   "state", "effectId", "call", "tool", "effect", "epoch", "attempt", "inputDigest", "timeoutMs", "seq", "reason",
+  "usage",
 ] as const;
 
 export class LedgerFold {
@@ -76,7 +77,10 @@ function begun(event: Granting, seq: number, epoch: number): Told {
 function after({ reason: _reason, ...row }: Told, event: Exclude<OfCall, Granting>): Told {
   switch (event.type) {
     case "tool.succeeded":
-      return { ...row, state: "succeeded", externalId: event.externalId ?? row.externalId };
+      return {
+        ...row, state: "succeeded", externalId: event.externalId ?? row.externalId,
+        ...(event.usage !== undefined && { usage: event.usage }),
+      };
     case "tool.failed":
       return { ...row, state: "failed" };
     case "tool.unknown":

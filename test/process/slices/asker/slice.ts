@@ -1,8 +1,10 @@
-// An agent that asks a model of the test, and a tool that tells the key it was given to whoever it can.
-import { defineAgent, defineTool, openAi, secret } from "aether/slice";
+// An agent that asks a model of the test, and has a tool that tells the key it was given to whoever it can; an agent
+// whose tool is a service of the test.
+import { defineAgent, defineContract, defineSlice, defineTool, httpTool, openAi, secret } from "aether/slice";
 import { z } from "zod";
 
 const key = secret("llm-key");
+const outside = process.env["LLM_URL"] ?? "http://127.0.0.1:9";
 
 const blab = defineTool({
   name: "blab",
@@ -28,12 +30,12 @@ const absent = defineTool({
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-export default defineAgent({
+const asker = defineAgent({
   name: "asker",
   input: z.object({ question: z.string(), blabs: z.boolean().default(false) }),
   output: z.object({ cents: z.int(), said: z.array(z.string()) }),
   tools: { blab, absent },
-  models: { fast: openAi({ baseUrl: process.env["LLM_URL"] ?? "http://127.0.0.1:9", model: "small", apiKey: key }) },
+  models: { fast: openAi({ baseUrl: outside, model: "small", apiKey: key }) },
   run: async (job, { question, blabs }) => {
     const said: string[] = [];
     if (blabs) {
@@ -47,3 +49,23 @@ export default defineAgent({
     return { cents: output.cents, said };
   },
 });
+
+const ship = httpTool({
+  name: "ship",
+  url: `${outside}/ship`,
+  effect: "once",
+  bearer: key,
+  input: z.object({ order: z.string() }),
+  output: z.object({ parcel: z.string() }),
+  reconcile: { url: `${outside}/find` },
+});
+
+const shipper = defineAgent({
+  name: "shipper",
+  input: z.object({ order: z.string() }),
+  output: z.object({ parcel: z.string() }),
+  tools: { ship },
+  run: (job, input) => job.tools.ship(input),
+});
+
+export default defineSlice({ contract: defineContract("asker", {}), agents: [asker, shipper], methods: {} });
