@@ -14,7 +14,7 @@ import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { JobsConfig } from "../jobs/config.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/pin-needs.ts";
-import type { Jobs } from "../jobs/ports.ts";
+import type { Caller, Jobs } from "../jobs/ports.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
@@ -23,6 +23,7 @@ import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/artifacts/repository.ts";
 import type { ArtifactSource } from "../slices/sources/artifact-source.ts";
 import { ArtifactSources } from "../slices/sources/artifact-sources.ts";
+import { openAgentsService } from "../slices/services/agents-service.ts";
 import { openKvService } from "../slices/services/kv-service.ts";
 import { openLeaseService } from "../slices/services/lease-service.ts";
 import { openTopicService } from "../slices/services/topic-service.ts";
@@ -65,6 +66,11 @@ export interface NodeWork {
   close(): Promise<void>;
 }
 
+/** A slice that starts jobs, or tells them something. */
+function callerOf(slice: string): Caller {
+  return { principal: `slice ${slice}`, tenant: "default" };
+}
+
 /** The store may take nothing any more. */
 export const LAST_RECORDS_MS_MAX = 2 * SECOND_MS;
 
@@ -91,6 +97,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     kv: openKvService({ kv, clock: env.clock, publisher: cluster.topics.publisher }),
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),
     topics: openTopicService(cluster.topics.publisher),
+    agents: openAgentsService({
+      start: (start, slice, scope) => jobs.jobs.start(start, callerOf(slice), scope),
+      signal: (job, signal, slice, scope) => jobs.jobs.signal(job, signal, callerOf(slice), scope),
+    }),
   };
   const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
   const life = { node: self.node, ...group.origin };

@@ -4,6 +4,7 @@ import type { Agent } from "./agent.ts";
 import type { Client, Contract, Method } from "./contract.ts";
 import type { RouteText } from "./route.ts";
 import type { ScheduleDefinition } from "./schedule.ts";
+import type { SliceAgents } from "./slice-agents.ts";
 import type { LeaseOptions, SliceKv, SliceLease, StateCallOptions } from "./slice-state.ts";
 import type { Topic } from "./topic.ts";
 import { SDK_VERSION } from "./version.ts";
@@ -42,6 +43,8 @@ export interface SliceContext<U extends Uses, Cfg> {
   publish<P extends z.ZodType>(
     topic: Topic<string, P>, payload: NoInfer<z.input<P>>, options?: StateCallOptions,
   ): Promise<void>;
+  /** Starts jobs of agents, and sends them signals. */
+  readonly agents: SliceAgents;
   readonly log: SliceLog;
   /** Aborts when the instance stops, or the hook takes too long. */
   readonly signal: AbortSignal;

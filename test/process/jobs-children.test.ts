@@ -26,7 +26,7 @@ beforeAll(async () => {
   await fleet.startAll();
   const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
   expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
-  const slices = { families: { artifact: "test:families@^1.0.0", instances: 0 } };
+  const slices = { families: { artifact: "test:families@^1.0.0", instances: 1 } };
   const applied = await ask(`${fleet.api("n1")}/v1/blueprints/families`, { method: "PUT", body: { slices } });
   expect(applied).toMatchObject({ status: 200 });
 });
@@ -153,5 +153,21 @@ test("a child is cancelled with its parent, and one that is detached is not", as
   expect(await resultOf("n1", attached)).toEqual({ kind: "cancelled" });
   outside.letGo();
   expect(await resultOf("n2", detached)).toMatchObject({ kind: "completed" });
+  expect(outside.counted).toHaveLength(1);
+});
+
+test("a handler starts one job for each call with a key, on whatever node it runs", async () => {
+  const outside = await openOutside();
+  outside.letGo();
+  const hire = async (via: string): Promise<string> => await eventually("the slice serves", async () => {
+    const { status, body } = await ask(`${fleet.api(via)}/v1/call/families/hire`, {
+      method: "POST", body: { url: outside.url }, headers: { "idempotency-key": "hire-1" },
+    });
+    return status === 200 ? z.object({ id: z.string() }).parse(body).id : undefined;
+  });
+  const [first, again] = [await hire("n1"), await hire("n2")];
+  expect(again).toBe(first);
+  const result = await resultOf("n3", first);
+  expect(result).toEqual({ kind: "completed", output: { counted: outside.counted[0], note: "none" } });
   expect(outside.counted).toHaveLength(1);
 });

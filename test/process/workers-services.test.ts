@@ -1,14 +1,26 @@
 // What a handler has beside calls, in real worker threads over a real store of one process.
 import { describe, expect, onTestFinished, test } from "vitest";
-import { parseKeyText } from "../../src/kvstore/core/key.ts";
-import { parseNodeId } from "../../src/base/ids.ts";
+import { z } from "zod";
+import { parseKeyText, prefixOf } from "../../src/kvstore/core/key.ts";
+import { parseJobId, parseNodeId } from "../../src/base/ids.ts";
+import { SeededRandom } from "../../src/base/random.ts";
+import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
+import { JobsDrive } from "../../src/jobs/jobs-drive.ts";
+import { createJobsMetrics } from "../../src/jobs/metrics.ts";
+import { StartJobs } from "../../src/jobs/start-jobs.ts";
+import { openAgentsService } from "../../src/slices/services/agents-service.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { openKvService } from "../../src/slices/services/kv-service.ts";
 import { LEASES_PER_INSTANCE_MAX, openLeaseService } from "../../src/slices/services/lease-service.ts";
 import type { SliceServices } from "../../src/slices/services/slice-services.ts";
 import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
+import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
+import { PIN, putPin } from "../support/job-log.ts";
+import { inboxOf, rowOf } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slices-runtime/runtime-fixture.ts";
+
+const startedSchema = z.object({ output: z.array(z.object({ id: z.string(), isNew: z.boolean() })) });
 
 async function openStore(): Promise<{ readonly local: LocalKv; readonly services: SliceServices }> {
   const local = await createLocalKv();
@@ -23,13 +35,37 @@ async function openStore(): Promise<{ readonly local: LocalKv; readonly services
 interface InvokeOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  readonly idempotencyKey?: string;
 }
 
 function invoke(
   fixture: Fixture, instance: string, input: unknown, options: InvokeOptions = {},
 ): Promise<IncomingReply> {
-  const { timeoutMs = 10_000, signal = NEVER } = options;
-  return fixture.store.invoke({ instance, method: "run", input, timeoutMs }, signal);
+  const { timeoutMs = 10_000, signal = NEVER, ...key } = options;
+  return fixture.store.invoke({ instance, method: "run", input, timeoutMs, ...key }, signal);
+}
+
+/** The doors of jobs over a store, and nobody who runs them. */
+async function openJobsDoors(): Promise<{ readonly local: LocalKv; readonly services: SliceServices }> {
+  const { local, services } = await openStore();
+  const { kv } = local;
+  const clock = createRealClock();
+  await putPin(kv);
+  const starts = new StartJobs({ clock, random: new SeededRandom(7) }, {
+    kv,
+    pins: { resolve: async () => PIN, needsOf: async () => ({}) },
+    queued: () => 0,
+    metrics: createJobsMetrics(SILENT_TELEMETRY),
+  }, { pendingMax: 100 });
+  const inbox = new InboxWriter({ clock }, { kv, onFatal: (error) => expect.unreachable(String(error)) });
+  onTestFinished(() => inbox.close());
+  const drive = new JobsDrive({ kv, inbox });
+  const caller = { principal: "slice demo", tenant: "default" };
+  const agents = openAgentsService({
+    start: (start, _slice, scope) => starts.start(start, caller, scope),
+    signal: (job, signal, _slice, scope) => drive.signal(job, signal, caller, scope),
+  });
+  return { local, services: { ...services, agents } };
 }
 
 /** A handler that answers what fails as `[code, outcome]`. */
@@ -38,6 +74,50 @@ function telling(body: string): string {
     try { ${body} } catch (error) { return [error.code, error.outcome ?? 'none']; }
   }`;
 }
+
+describe("ctx.agents", () => {
+  const CLAIMS = "const claims = { kind: 'aether-agent', name: 'claims', input: z.object({ order: z.string() }) };";
+  const GO = "const go = { name: 'go', payload: z.object({ by: z.string() }) };";
+
+  test("starts a job for each start in a call, and none more when the call is made again with its key", async () => {
+    const { local, services } = await openJobsDoors();
+    await using fixture = await openFixture({ services });
+    const handler = telling(`
+      const first = await ctx.agents.start(claims, { order: input });
+      const second = await ctx.agents.start('claims', { order: input }, { priority: 5, attributes: { of: 'demo' } });
+      await ctx.agents.signal(first.id, go, { by: 'ann' });
+      return [first, second];
+    `);
+    const spec = await fixture.run(runBundle(handler, `${CLAIMS}${GO}`));
+    const run = (key: string): Promise<IncomingReply> => invoke(fixture, spec.key, "o-1", { idempotencyKey: key });
+    const [once, again, other] = [await run("k-1"), await run("k-1"), await run("k-2")];
+    const ids = startedSchema.parse(once).output.map(({ id }) => id);
+    expect(startedSchema.parse(once).output.map(({ isNew }) => isNew)).toEqual([true, true]);
+    expect(startedSchema.parse(again).output).toEqual(ids.map((id) => ({ id, isNew: false })));
+    expect(startedSchema.parse(other).output.map(({ isNew }) => isNew)).toEqual([true, true]);
+    expect((await local.kv.list({ prefix: prefixOf({ kind: "jobs" }) })).entries).toHaveLength(4);
+    const [first = "", second = ""] = ids;
+    expect(await rowOf(local.kv, parseJobId(second))).toMatchObject({ priority: 5, attributes: { of: "demo" } });
+    expect(await inboxOf(local.kv, parseJobId(first))).toEqual([
+      { kind: "signal", signal: "go", payload: { by: "ann" }, principal: "slice demo" },
+    ]);
+  });
+
+  test("says what is wrong, and starts nothing then", async () => {
+    const { local, services } = await openJobsDoors();
+    await using fixture = await openFixture({ services });
+    const handler = telling("return await ctx.agents.start(...input[0] === 'claims' ? [claims, input[1]] : input);");
+    const spec = await fixture.run(runBundle(handler, CLAIMS));
+    const wrong = [["claims", { order: 1 }], ["No Name", 1], ["other", 1, { id: "no id!" }], [{}, 1],
+      ["other", "x".repeat(300_000)], ["other", 1, { priority: 1_001 }], ["other", 1, { attributes: { a: 1 } }]];
+    const codes: unknown[] = [];
+    for (const input of wrong) codes.push(await invoke(fixture, spec.key, input));
+    const invalid = { kind: "ok", output: ["E_INVALID", expect.any(String)] };
+    const tooLarge = { kind: "ok", output: ["E_TOO_LARGE", expect.any(String)] };
+    expect(codes).toEqual([invalid, invalid, invalid, invalid, tooLarge, invalid, invalid]);
+    expect((await local.kv.list({ prefix: prefixOf({ kind: "jobs" }) })).entries).toHaveLength(0);
+  });
+});
 
 describe("ctx.kv", () => {
   test("is watched for as long as the handler runs, and by start for as long as the instance", async () => {

@@ -70,6 +70,7 @@ export class JobNode {
       pins: {
         hasAgent: async (_pin, agent) => agents.some((one) => one.name === agent),
         resolve: async () => OTHER_PIN,
+        needsOf: async () => ({}),
       },
       checkRoom: () => undefined,
     });
@@ -130,6 +131,7 @@ export class JobNode {
         log: store,
         workers: { open: async () => this.openWorker() },
         cluster: CLUSTER,
+        secrets: {},
         ownership: { fence: { number: 1 }, whenValid: async () => undefined },
         followInbox: (ref, onArrival) =>
           followInbox({ log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival),

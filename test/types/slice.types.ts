@@ -1,7 +1,8 @@
 // Owns: what must and must not compile for people who write slices. Never executed: `tsc` is the test.
 import { z } from "zod";
 import {
-  defineBlueprint, defineContract, defineSlice, defineTopic, method, type CallContext, type Client,
+  defineAgent, defineBlueprint, defineContract, defineSignal, defineSlice, defineTopic, method, type CallContext,
+  type Client,
 } from "../../src/sdk/index.ts";
 
 const pricing = defineContract("pricing", {
@@ -14,6 +15,11 @@ const orders = defineContract("orders", {
   }),
   count: method({ input: z.void(), output: z.number(), effect: "read", timeoutMs: 2_000 }),
 });
+
+const audit = defineAgent({
+  name: "audit", input: z.object({ order: z.string() }), output: z.void(), run: () => undefined,
+});
+const documents = defineSignal("documents", z.object({ url: z.string() }));
 
 // Mutual calls: each slice knows the other's contract, so nothing is inferred in a circle.
 export const ordersSlice = defineSlice({
@@ -31,6 +37,13 @@ export const ordersSlice = defineSlice({
       const options = { timeoutMs: ctx.remainingMs(), signal: ctx.signal };
       const quote = await ctx.uses.pricing.quote({ sku: input.sku }, options);
       const taxRate: number = ctx.config.taxRate;
+      const started = await ctx.agents.start(audit, { order: "o-1" }, { id: "audit-1", priority: 2 });
+      await ctx.agents.signal(started.id, documents, { url: "http://localhost" });
+      await ctx.agents.start("audit", { order: "o-1" });
+      // @ts-expect-error what the agent takes is known
+      await ctx.agents.start(audit, { order: 1 });
+      // @ts-expect-error what the signal carries is known
+      await ctx.agents.signal(started.id, documents, { url: 1 });
       // Input side of the output schema: `placedAt` may be left out.
       return { id: ctx.config.currency, cents: quote.cents * quantity * taxRate };
     },

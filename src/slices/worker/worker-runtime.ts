@@ -19,6 +19,7 @@ import { ServiceClient } from "./service-client.ts";
 import { WorkerKv } from "./slice-kv.ts";
 import { WorkerLeases } from "./slice-leases.ts";
 import { publish, type TopicShape } from "./slice-topics.ts";
+import { WorkerAgents, type CallIdentity } from "./slice-agents.ts";
 import { WorkerLog } from "./worker-log.ts";
 import { WorkerOutgoing, type Callee, type CallerScope } from "./worker-outgoing.ts";
 
@@ -236,8 +237,12 @@ export class WorkerRuntime {
     await hook(this.createContext(slice, { signal, remainingMs: () => Number.POSITIVE_INFINITY }));
   }
 
-  private createContext(slice: LoadedSlice, scope: CallerScope): Readonly<Record<string, unknown>> {
+  private createContext(
+    slice: LoadedSlice, scope: CallerScope, call?: CallIdentity,
+  ): Readonly<Record<string, unknown>> {
     const { outgoing, config } = slice;
+    const { services } = this;
+    let agents: WorkerAgents | undefined;
     const kv = new WorkerKv(this.services, scope);
     const lease = (name: string, options: LeaseOptions = {}): Promise<SliceLease> =>
       this.leases.take(name, options, scope);
@@ -246,6 +251,9 @@ export class WorkerRuntime {
     const { log } = this;
     return {
       uses: outgoing.createClients(scope), config, kv, lease, publish: tell, log,
+      get agents() {
+        return (agents ??= new WorkerAgents(services, scope, call));
+      },
       // Few handlers ask for it, and it would be the dearest part of a short call.
       get signal() {
         return sliceSignal(scope);
@@ -289,7 +297,7 @@ export class WorkerRuntime {
     const remainingMs = (): number => Math.max(0, deadlineMs - this.ports.clock.nowMs());
     const { traceparent, idempotencyKey } = call;
     const scope = { signal, remainingMs, traceparent };
-    return Object.assign(this.createContext(slice, scope), { remainingMs, idempotencyKey, traceparent });
+    return Object.assign(this.createContext(slice, scope, call), { remainingMs, idempotencyKey, traceparent });
   }
 
   private async replyWith(method: MethodModule, output: unknown): Promise<IncomingReply> {

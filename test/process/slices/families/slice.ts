@@ -1,5 +1,5 @@
 // Agents that start jobs of each other. What they do outside is told to a server of the test, which may hold them.
-import { defineAgent, defineContract, defineSlice, defineTool, isChildFailed } from "aether/slice";
+import { defineAgent, defineContract, defineSlice, defineTool, isChildFailed, method } from "aether/slice";
 import { z } from "zod";
 
 const outsideSchema = z.object({ url: z.string() });
@@ -67,7 +67,14 @@ const patient = defineAgent({
 });
 
 export default defineSlice({
-  contract: defineContract("families", {}),
+  contract: defineContract("families", {
+    hire: method({ input: outsideSchema, output: z.object({ id: z.string() }), effect: "idempotent" }),
+  }),
   agents: [worker, parent, patient],
-  methods: {},
+  methods: {
+    hire: async ({ url }, ctx) => {
+      const { id } = await ctx.agents.start(worker, { url });
+      return { id };
+    },
+  },
 });
