@@ -134,7 +134,7 @@ export class JobNode {
         secrets: {},
         ownership: { fence: { number: 1 }, whenValid: async () => undefined },
         followInbox: (ref, onArrival) =>
-          followInbox({ log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival),
+          followInbox({ clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival),
         children: this.children,
         onOutbox: (ref) => this.outbox.tell(ref),
         onEmit: () => undefined,
