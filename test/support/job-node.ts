@@ -133,8 +133,9 @@ export class JobNode {
         cluster: CLUSTER,
         secrets: {},
         ownership: { fence: { number: 1 }, whenValid: async () => undefined },
-        followInbox: (ref, onArrival) =>
-          followInbox({ clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival),
+        followInbox: (ref, onArrival) => followInbox(
+          { clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival,
+        ),
         children: this.children,
         onOutbox: (ref) => this.outbox.tell(ref),
         onEmit: () => undefined,
