@@ -8,8 +8,8 @@ export interface StartJobOptions extends StateCallOptions {
   /** Id of the job; the same again is the same job. */
   readonly id?: string;
   /**
-   * The same key again, from whoever starts jobs of this agent, is the same job. Without it a call that has a key of its
-   * own gives each start in it one: a handler that runs again for that call starts no second job.
+   * The same key again, from whoever starts jobs of this agent, is the same job. Without it a call that has a key of
+   * its own gives each start in it one: a handler that runs again for that call starts no second job.
    */
   readonly idempotencyKey?: string;
   /** To find it by: at most 16 names and values of 256 characters. */
@@ -33,8 +33,8 @@ export interface SliceAgents {
   /**
    * Starts a job and does not wait for it.
    * @throws AetherError E_NOT_FOUND for an agent that nobody has, E_CONFLICT when id or key was used with another input,
-   *   E_OVERLOADED when too many jobs wait; after E_TIMEOUT it may have been started: with the same id or key it is not
-   *   started again
+   *   E_OVERLOADED when too many jobs wait; after E_TIMEOUT it may have been started: with the same id or key it is
+   *   not started again
    */
   start<I extends z.ZodType>(
     agent: ChildAgent<I>, input: z.input<I>, options?: StartJobOptions,

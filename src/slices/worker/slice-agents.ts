@@ -1,5 +1,5 @@
-// Owns: `ctx.agents` inside the worker: what is passed checked by the schemas of the agent or signal, and the key of what
-// is done in a call that has one. Does not own: what becomes of it (services/agents-service.ts).
+// Owns: `ctx.agents` inside the worker: what is passed checked by the schemas of the agent or signal, and the key of
+// what is done in a call that has one. Does not own: what becomes of it (services/agents-service.ts).
 import { AetherError } from "../../base/errors.ts";
 import type { SignalJobOptions, StartJobOptions, StartedJobOfSlice } from "../../sdk/slice-agents.ts";
 import { checkValue } from "../schema-check.ts";
