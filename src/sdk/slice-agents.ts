@@ -32,7 +32,7 @@ export interface SignalJobOptions extends StateCallOptions {
 export interface SliceAgents {
   /**
    * Starts a job and does not wait for it.
-   * @throws AetherError E_NOT_FOUND for an agent that nobody has, E_CONFLICT when id or key was used with another input,
+   * @throws AetherError E_NOT_FOUND for an agent that nobody has, E_CONFLICT when id or key had another input,
    *   E_OVERLOADED when too many jobs wait; after E_TIMEOUT it may have been started: with the same id or key it is
    *   not started again
    */
