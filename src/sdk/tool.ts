@@ -16,7 +16,7 @@ export type ToolEffect = "read" | "idempotent" | "once";
 export interface ToolContext {
   /** The same for every attempt at this call of this job: the idempotency key for whoever is called. */
   readonly effectId: string;
-  /** Aborts when the tool's time is over, or the job goes on elsewhere. */
+  /** Aborts when the tool's time is over, or the job goes on elsewhere; with effect `read` also on a cancel. */
   readonly signal: AbortSignal;
   /**
    * Call it right before what cannot be taken back, after anything that takes time.

@@ -138,6 +138,18 @@ test("a cancel ends a job that waits to ask its model again", async () => {
   expect(stub.requests).toHaveLength(before + 1);
 });
 
+test("a cancel ends the request to a model that is under way", async () => {
+  const before = stub.requests.length;
+  const left = stub.left.count;
+  stub.answer({ hangs: true });
+  const job = await start("n1", { question: "how much?" });
+  await eventually("the model was asked", () => stub.requests[before]);
+  await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
+  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+  await eventually("the connection is closed", () => stub.left.count > left || undefined);
+  expect(stub.requests).toHaveLength(before + 1);
+});
+
 test("keys are in no event, row, log line or answer, whatever a tool does with them (JOB12)", async () => {
   stub.answer({ status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${KEY}` } }) });
   const refused = await start("n1", { question: "how much?", blabs: true });

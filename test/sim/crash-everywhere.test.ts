@@ -1,7 +1,7 @@
 // Crashes before and after every transaction of a job: of an agent that is right, and of two that are wrong.
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { defineAgent, defineSignal, defineTool } from "../../src/sdk/index.ts";
+import { defineAgent, defineSignal, defineTool, scripted } from "../../src/sdk/index.ts";
 import { crashEverywhere, type CrashReport, type TestCluster } from "../../src/testkit/index.ts";
 
 const nobody = (): never => {
@@ -48,6 +48,23 @@ test("a right agent has each effect once, wherever its nodes die", async () => {
   expect(report.points).toBeGreaterThanOrEqual(8);
   expect(report.crashes).toBe(4 * report.points);
   expect(report.message).toContain("no effect is repeated, none is lost");
+});
+
+test("what a model has said decides, wherever its nodes die", async () => {
+  const asking = defineAgent({
+    name: "asking", input: order, output: z.object({ refund: z.string() }), tools: { refund },
+    // The first answer is of another form, and is sent back.
+    models: { judge: scripted(["yes", { json: { refund: true } }]) },
+    run: async (job, { order }) => {
+      const { output } = await job.llm("judge", { prompt: order, output: z.object({ refund: z.boolean() }) });
+      return output.refund ? await job.tools.refund({ order }) : { refund: "none" };
+    },
+  });
+  const report = await crashEverywhere(asking, {
+    input: { order: "o-1" }, outside: (cluster) => playBoth(cluster, false),
+  });
+  expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
+  expect(report.points).toBeGreaterThanOrEqual(5);
 });
 
 test("a tool that is called idempotent and is not is found", async () => {

@@ -337,7 +337,7 @@ export class AgentRun {
       case "value":
         return settled.resolve(delivery.value);
       case "error":
-        return settled.reject(errorFor(delivery.error));
+        return settled.reject(this.rejectionOf(delivery.error));
       case "result":
         return settle(settled, resultFor(asked, delivery));
       case "signal":
@@ -356,6 +356,13 @@ export class AgentRun {
     }
   }
 
+  /** A call that the cancel has ended is refused by the cancel itself, live as in replay. */
+  private rejectionOf(error: JobError): Error {
+    if (this.cancelled === undefined || error.name !== this.cancelled.name) return errorFor(error);
+    this.isCancelOwed = false;
+    return this.cancelled;
+  }
+
   private close(pending: PendingCall): void {
     this.pending.delete(pending.asked.call);
     this.held.delete(pending);
@@ -367,6 +374,7 @@ export class AgentRun {
     this.cancelled = cancelled;
     this.isCancelOwed = true;
     this.stop.abort(cancelled);
+    for (const tool of this.tools.values()) tool.interrupt(cancelled);
     for (const pending of [...this.pending.values()]) {
       // What became of a call that may have gone out is to be known.
       if (pending.asked.kind === "tool") continue;

@@ -27,6 +27,8 @@ export interface Dispatch {
 }
 
 export interface RunningTool {
+  /** The job was cancelled: what changes nothing outside need not go on. Its outcome is heard all the same. */
+  interrupt(reason: Error): void;
   /** Tells the tool to stop; nobody hears of it any more. */
   abandon(reason: AetherError): void;
 }
@@ -56,6 +58,9 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
   void attempt(() => tool.execute(input, context)).then((ended) =>
     end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown)));
   return {
+    interrupt: (reason) => {
+      if (tool.effect === "read") controller.abort(reason);
+    },
     abandon: (reason) => {
       timer.cancel();
       state = "over";

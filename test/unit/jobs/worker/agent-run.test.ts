@@ -374,6 +374,27 @@ describe("a cancel", () => {
     expect(host.end).toEqual({ kind: "cancelled" });
     expect(host.log.map(({ type }) => type)).toEqual(["tool.granted", "job.cancel-requested", "tool.succeeded"]);
   });
+
+  test.each(["read", "idempotent"] as const)("tells a tool (%s) to stop if it changes nothing", async (effect) => {
+    const [agent, world] = toolAgent(effect, async (job) => {
+      await job.tools.pay({ n: 1 }).finally(() => job.step("clean", () => 1));
+    });
+    const host = new AgentHost({ agent });
+    await host.goOn();
+    host.offer({ kind: "cancel" });
+    await host.goOn();
+    const signal = world.calls[0]?.signal;
+    expect(signal?.aborted).toBe(effect === "read");
+    // As tools do that hand the signal on.
+    if (signal?.aborted === true) world.fail(signal.reason);
+    else world.end(5);
+    await host.goOn();
+    expect(host.end).toEqual({ kind: "cancelled" });
+    const again = new AgentHost({ agent, log: host.log });
+    await again.goOn();
+    expect(again.end).toEqual({ kind: "cancelled" });
+    expect(world.calls).toHaveLength(1);
+  });
 });
 
 interface ToolWorld {
