@@ -21,6 +21,12 @@ export const ERRORS = {
     doc: "The input does not match its schema; `details` names the place.",
   },
   E_UNAUTHENTICATED: { outcome: "not-applied", retry: "never", http: 401, doc: "No credentials, or bad ones." },
+  E_REJECTED: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 403,
+    doc: "A person did not allow it, or nobody did in time.",
+  },
   E_FORBIDDEN: { outcome: "not-applied", retry: "never", http: 403, doc: "The caller may not do this." },
   E_NOT_FOUND: {
     outcome: "not-applied",

@@ -13,7 +13,7 @@ import type { Kv } from "../kvstore/kv.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { approvalKeyOf, approvalOf } from "./approval-rows.ts";
 import {
-  approvalNameSeen, approvalSeen, parseApprovalMark, type ApprovalMark,
+  approvalNameSeen, approvalSeen, TOOL_APPROVAL, parseApprovalMark, type ApprovalMark,
 } from "./core/flow/approval-row.ts";
 import { refOf, type CallName } from "./core/ids.ts";
 import { approvalKey, rowKey, seenKey } from "./core/life/job-keys.ts";
@@ -30,8 +30,8 @@ export interface ApprovalsPorts {
   readonly inbox: Pick<InboxWriter, "put">;
 }
 
-/** What a call of a tool asks for before it is made, see job-api.ts. */
-const OF_TOOL = "/approval#1";
+/** What comes after the name of a tool's call in that of its approval. */
+const OF_TOOL = `/${TOOL_APPROVAL}#1`;
 
 export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
   private readonly clock: Pick<Clock, "wallMs">;

@@ -1,6 +1,7 @@
 // Owns: what is told to jobs from outside: signals, cancels, and what became of calls that nobody knows about. All of
 // it goes through their inboxes; the owners do the rest. Does not own: starting jobs and looking at them
 // (jobs-service.ts).
+import { z } from "zod";
 import { encode } from "../base/codec.ts";
 import { AetherError } from "../base/errors.ts";
 import type { Digest, JobId } from "../base/ids.ts";
@@ -12,6 +13,7 @@ import { cancelSeen, seenOf } from "./core/flow/seen.ts";
 import { refOf, type EffectId } from "./core/ids.ts";
 import { rowKey, toolKey } from "./core/life/job-keys.ts";
 import type { Resolution } from "./core/log/event.ts";
+import { digestOfPlain } from "./core/plain-digest.ts";
 import { parseJobRow } from "./core/rows.ts";
 import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
@@ -40,8 +42,14 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     options?: CallOptions,
   ): Promise<void> {
     checkSize(`the payload of the signal "${name}"`, payload);
-    const key = idempotencyKey === undefined ? undefined : seenOf("signal", tenant, name, idempotencyKey);
-    await this.put(job, { kind: "signal", signal: name, payload, principal }, key, options);
+    const entry: InboxEntry = { kind: "signal", signal: name, payload, principal };
+    if (idempotencyKey === undefined) return void await this.ports.inbox.put(refOf(job), { entry }, options);
+    const value: SignalSeen = { payload: digestOfPlain(payload) };
+    const seen = { digest: seenOf("signal", tenant, name, idempotencyKey), value };
+    const put = await this.ports.inbox.put(refOf(job), { entry, seen }, options);
+    if (put.kind === "stored" || isSameSignal(put.value, value)) return;
+    throw new AetherError("E_CONFLICT", `the idempotency key was used for a signal "${name}" of job ${job} with ` +
+      "another payload: use another key");
   }
 
   /** Asked for again it is the same cancel. */
@@ -98,6 +106,17 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     const mark = seen === undefined ? {} : { seen: { digest: seen, value: null } };
     return this.ports.inbox.put(refOf(job), { entry, ...mark }, options);
   }
+}
+
+/** The value of the `job-seen` row of a signal. */
+interface SignalSeen {
+  readonly payload: Digest;
+}
+
+/** What an earlier version has stored says nothing of the payload. */
+function isSameSignal(stored: unknown, { payload }: SignalSeen): boolean {
+  const known = z.object({ payload: z.string() }).safeParse(stored);
+  return !known.success || known.data.payload === payload;
 }
 
 /** @throws AetherError E_TOO_LARGE */

@@ -17,6 +17,7 @@ import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { KvChangeSet, KvEntry, Txn } from "../kvstore/core/schema.ts";
 import type { Kv, KvWatch } from "../kvstore/kv.ts";
 import { dueNow } from "./core/flow/due-timers.ts";
+import { HeldTimers } from "./core/flow/held-timers.ts";
 import { approvalNameSeen, approvalSeen, parseApprovalRow, type ApprovalMark } from "./core/flow/approval-row.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import { decideInbox, type Arrival } from "./core/life/decide-inbox.ts";
@@ -42,7 +43,7 @@ const RETRY_MS = 100;
 const PREFIX = prefixOf({ kind: "job-timers" });
 const NOTHING: Txn = { compare: [], then: [], else: [] };
 
-type Firing = "done" | "again" | "unreadable";
+type Firing = "done" | "again" | "held" | "unreadable";
 
 interface TimerEntry {
   readonly key: KeyText;
@@ -59,6 +60,8 @@ export class TimerDriver {
   private readonly outage: StoreOutage;
   private readonly wake: Wake;
   private readonly scope: TaskScope;
+  /** Timers of jobs whose inbox is full. */
+  private readonly full = new HeldTimers<KeyText>();
   private watch: KvWatch | undefined;
   /** By the wall clock: what is set for earlier than this is a reason to look again. */
   private sleepsUntilMs = 0;
@@ -106,14 +109,22 @@ export class TimerDriver {
     // What is set from now on is a reason to look again, unless the listing tells better.
     this.sleepsUntilMs = Number.POSITIVE_INFINITY;
     this.follow();
-    const options = { consistency: "local", signal } as const;
-    const page = await this.ports.kv.list({ prefix: PREFIX, limit: TIMERS_PER_LOOK }, options);
-    const timers = page.entries.flatMap((entry) => timerOf(entry) ?? []);
-    const { fire, nextDueMs } = dueNow(timers, this.clock.wallMs());
-    const firings = await this.fireAll(fire, signal);
-    if (firings.includes("again")) return RETRY_MS;
-    if (nextDueMs !== undefined) return Math.min(LOOK_EVERY_MS, Math.max(0, nextDueMs - this.clock.wallMs()));
-    return page.more && firings.includes("done") ? 0 : LOOK_EVERY_MS;
+    let waitMs = LOOK_EVERY_MS;
+    // Those that have to wait are at the front of the index: they do not keep the others from being seen.
+    for (let after: KeyText | undefined; ;) {
+      const page = await this.ports.kv.list(
+        { prefix: PREFIX, limit: TIMERS_PER_LOOK, ...(after !== undefined && { after }) },
+        { consistency: "local", signal },
+      );
+      const timers = page.entries.flatMap((entry) => timerOf(entry) ?? []);
+      const { fire, nextDueMs } = dueNow(timers, this.clock.wallMs());
+      const firings = await this.fireAll(fire.filter(({ key }) => !this.full.isHeld(key, this.clock.nowMs())), signal);
+      if (firings.includes("again")) waitMs = RETRY_MS;
+      if (nextDueMs !== undefined) waitMs = Math.min(waitMs, Math.max(0, nextDueMs - this.clock.wallMs()));
+      after = page.entries.at(-1)?.key;
+      if (nextDueMs !== undefined || !page.more) break;
+    }
+    return Math.min(waitMs, this.full.waitMs(this.clock.nowMs()));
   }
 
   private async fireAll(due: readonly TimerEntry[], signal: AbortSignal): Promise<readonly Firing[]> {
@@ -144,6 +155,10 @@ export class TimerDriver {
     const arrival = await this.arrivalOf(timer.ref, call, signal);
     const decision = decideInbox(view, [arrival], this.clock.wallMs());
     if (decision.kind === "transition") return await this.write(timer, decision.txn, signal);
+    if (decision.code === "E_OVERLOADED") {
+      this.full.hold(timer.key, this.clock.nowMs());
+      return "held";
+    }
     // Nobody waits for it in a job that has ended.
     return decision.code === "E_CONFLICT" ? await this.write(timer, NOTHING, signal) : "again";
   }
@@ -171,6 +186,7 @@ export class TimerDriver {
       then: [{ kind: "delete", key }, ...txn.then],
       else: [],
     }, { signal });
+    if (succeeded) this.full.forget(key);
     return succeeded ? "done" : "again";
   }
 

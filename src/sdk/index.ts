@@ -31,6 +31,7 @@ export type {
 export { openAi, type OpenAiOptions } from "./llm/openai.ts";
 export { anthropic, type AnthropicOptions } from "./llm/anthropic.ts";
 export { scripted, type Script, type ScriptedAnswer } from "./llm/scripted.ts";
+export { isToolRejected, type ApprovalRule, type ToolApproval, type ToolRejected } from "./tool-approval.ts";
 export { defineSignal, type Signal } from "./signal.ts";
 export {
   isChildFailed, type ChildFailed, type ChildOptions, type DetachedChildOptions, type StartedChild,

@@ -4,6 +4,7 @@ import { AetherError } from "../base/errors.ts";
 import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { nameSchema } from "./name.ts";
 import { SECRETS_MAX, type Secret } from "./secret.ts";
+import type { ApprovalRule } from "./tool-approval.ts";
 
 /**
  * What a second execution of a tool would do. `read` changes nothing and `idempotent` may be done twice: when nobody
@@ -46,6 +47,11 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   readonly effect: ToolEffect;
   /** How long one attempt may take. Default 15,000 ms, an hour at most. */
   readonly timeoutMs?: number;
+  /**
+   * Whether a person has to allow a call before it is made, see `ApprovalRule`. Each call is asked about by itself:
+   * what is allowed is this call with this input.
+   */
+  readonly approval?: ApprovalRule<z.output<I>>;
   /** What `secret` of its context may be asked for. */
   readonly secrets?: readonly Secret[];
   /**

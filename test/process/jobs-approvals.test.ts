@@ -115,3 +115,24 @@ test("what nobody decides in time is not approved", async () => {
     status: CONFLICT, body: { error: { code: "E_CONFLICT", details: { how: "expired" } } },
   });
 });
+
+test("a tool is called once a person has allowed just this call, and not when they refuse", async () => {
+  await startAsking("pays-1", { cents: 2_000, pays: true });
+  await startAsking("pays-2", { cents: 3_000, pays: true });
+  const asked = await aether("n2", "job", "approvals", "pays-1");
+  expect(asked).toContain("pays-1 asks: Refund 2000 cents for good?");
+  expect(asked).toContain("aether job approve pays-1 refund#1");
+  await aether("n2", "job", "approve", "pays-1", "refund#1");
+  await aether("n3", "job", "reject", "pays-2", "refund", "--data", '"too much"');
+  expect(await resultOf("pays-1")).toEqual({
+    kind: "completed", output: { approved: true, by: "", data: "refunded 2000" },
+  });
+  expect(await resultOf("pays-2")).toEqual({
+    kind: "completed", output: { approved: false, by: "anonymous", data: "too much" },
+  });
+  const trace = await aether("n1", "job", "trace", "pays-1");
+  expect(trace).toMatch(/approval refund#1\/approval#1 given by anonymous[^]*tool refund#1 granted/);
+  expect(await aether("n1", "job", "trace", "pays-2")).not.toContain("granted");
+  await aether("n1", "job", "start", "approving", '{"cents": 5, "pays": true}', "--id", "pays-3");
+  expect(await resultOf("pays-3")).toMatchObject({ output: { data: "refunded 5" } });
+});

@@ -91,6 +91,16 @@ describe("signals", () => {
     expect(await inboxOf(local.kv, JOB)).toHaveLength(2);
   });
 
+  test("of one key with another payload are refused, also at the same time", async () => {
+    await runningJob(local.kv, JOB);
+    const drive = openDrive();
+    const ends = await Promise.allSettled([{ a: 1, b: 2 }, { b: 2, a: 1 }, { a: 2 }]
+      .map((payload) => drive.signal(JOB, signal("go", payload, "k"), ANN)));
+    expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected"]);
+    await expect(openDrive().signal(JOB, signal("go", 3, "k"), ANN)).rejects.toMatchObject({ code: "E_CONFLICT" });
+    expect(await inboxOf(local.kv, JOB)).toHaveLength(1);
+  });
+
   test("are refused for a job that has ended or is not there, and when too many are unread", async () => {
     const drive = openDrive();
     await expect(drive.signal(JOB, signal("go", 1), ANN)).rejects.toMatchObject({ code: "E_NOT_FOUND" });

@@ -3,12 +3,13 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { dueNow } from "../../src/jobs/core/flow/due-timers.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
+import { inboxCountKey } from "../../src/jobs/core/life/job-keys.ts";
 import { TimerDriver } from "../../src/jobs/timer-driver.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Compare } from "../../src/kvstore/core/schema.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
-import { endedJob, inboxOf, rowOf, sleepingJob } from "../support/job-rows.ts";
+import { endedJob, inboxOf, rowOf, sleepingJob, waitingJob } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { createTestTelemetry } from "../unit/api/test-telemetry.ts";
@@ -155,6 +156,35 @@ describe("the leader", () => {
     openDriver();
     await pass(0);
     expect(await timersLeft()).toBe(0);
+  });
+
+  test("tries the timers of a job with a full inbox less and less often, and fires all others meanwhile", async () => {
+    const full = parseJobId("full");
+    const calls = Array.from({ length: 130 }, (_, at) => `nap#${at}` as CallName);
+    await waitingJob(local.kv, full, { reason: "timer", on: ["call:nap#1"] },
+      calls.map((call) => ({ dueMs: clock.wallMs() - 1, name: call, call })).slice(0, 100));
+    await waitingJob(local.kv, "full-2", { reason: "timer", on: ["call:nap#1"] },
+      calls.map((call) => ({ dueMs: clock.wallMs() - 1, name: call, call })).slice(0, 100));
+    for (const job of [full, parseJobId("full-2")]) {
+      const key = inboxCountKey(refOf(job));
+      await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: { last: 1_000 } }], else: [] });
+    }
+    const other = parseJobId("other");
+    await sleepingJob(local.kv, other, clock.wallMs());
+    let reads = 0;
+    const get: Kv["get"] = (key, options) => {
+      if (key === inboxCountKey(refOf(full))) reads++;
+      return local.kv.get(key, options);
+    };
+    openDriver({ ...storeOf(local.kv), get });
+    await pass(0);
+    expect(await inboxOf(local.kv, other)).toEqual([FIRED]);
+    reads = 0;
+    for (let at = 0; at < 60; at++) await pass(1_000);
+    // Each of 100 timers some ten times in a minute, and not every 100 ms.
+    expect(reads).toBeLessThan(100 * 15);
+    expect(reads).toBeGreaterThan(100);
+    expect(await timersLeft()).toBe(200);
   });
 
   test("passes over a damaged row", async () => {

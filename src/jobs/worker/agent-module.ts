@@ -15,6 +15,8 @@ export interface ToolModule {
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
   readonly reconcile: ((input: unknown, context: unknown) => unknown) | undefined;
+  /** What its rule says of a call with this input; absent for a tool that nobody has to allow. */
+  readonly approval?: (input: unknown) => unknown;
   /** Names of the secrets that it may ask for. */
   readonly secrets: readonly string[];
   /** What an answer of it says of the tokens that it cost; of models only. */
@@ -95,7 +97,7 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (!isObject(tool) || typeof tool["name"] !== "string") {
     throw invalid(`a tool of ${place} has no name`, "make tools with defineTool");
   }
-  const { name, effect, timeoutMs, settleMs, input, output, execute, reconcile } = tool;
+  const { name, effect, timeoutMs, settleMs, input, output, execute, reconcile, approval } = tool;
   if (!isSchema(input) || !isSchema(output) || !isFunction(execute)) {
     throw invalid(`the tool "${name}" of ${place} lacks a schema or execute`, "make tools with defineTool");
   }
@@ -111,6 +113,9 @@ function parseTool(place: string, tool: unknown): ToolModule {
   return {
     name, effect, timeoutMs, input, output, ...(settleMs !== undefined && { settleMs }),
     secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
+    ...(approval !== undefined && {
+      approval: (value: unknown) => (isFunction(approval) ? approval.call(tool, value) : approval),
+    }),
     execute: (value, context) => execute.call(tool, value, context),
     reconcile: isFunction(reconcile) ? (value, context) => reconcile.call(tool, value, context) : undefined,
   };

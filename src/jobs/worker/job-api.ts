@@ -3,18 +3,21 @@
 import { AetherError } from "../../base/errors.ts";
 import type { ChildOptions } from "../../sdk/child.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
-import type { ApprovalOptions, StepContext, StepOptions, ToolCallOptions, WaitOptions } from "../../sdk/job.ts";
+import type {
+  Approval, ApprovalOptions, StepContext, StepOptions, ToolCallOptions, WaitOptions,
+} from "../../sdk/job.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { CallName } from "../core/ids.ts";
 import { digestOfPlain } from "../core/plain-digest.ts";
+import { TOOL_APPROVAL } from "../core/flow/approval-row.ts";
 import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
 import { uuidOf } from "../core/worker/derived-values.ts";
 import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
 import type { AgentRun } from "./agent-run.ts";
-import type { Asked } from "./given.ts";
-import { questionOf } from "./approval-question.ts";
+import type { ApprovalQuestion, Asked } from "./given.ts";
+import { questionOf, rejection, toolQuestionOf } from "./approval-question.ts";
 import { askModel, type LlmPorts } from "./llm-call.ts";
 import { checkNow, payloadFor, payloadOf } from "./payload.ts";
 
@@ -130,7 +133,7 @@ export class JobApi {
     scope: string, tool: ToolModule,
     { input: raw, options }: { readonly input: unknown; readonly options: ToolCallOptions },
   ): Promise<unknown> {
-    return this.ask({ scope, name: tool.name, key: options.key }, () => {
+    return this.begin({ scope, name: tool.name, key: options.key }, () => {
       const checked = checkNow(tool.input, raw);
       if (checked.kind === "invalid") throw refused(`the input of the tool ${tool.name} is invalid: ${checked.text}`);
       const { data } = checked;
@@ -140,8 +143,21 @@ export class JobApi {
       }
       const input = payload.value;
       const inputDigest = digestOfPlain(input);
-      return (call) => ({ kind: "tool", call, tool, data, input, inputDigest });
+      const question = toolQuestionOf(tool, { data, input });
+      const begin = (call: CallName): Promise<unknown> =>
+        this.run.ask({ kind: "tool", call, tool, data, input, inputDigest });
+      return question === undefined ? begin : (call) => this.allowed(call, question, () => begin(call));
     });
+  }
+
+  /** Asks a person before a call of a tool is made, under a name within that call. */
+  private async allowed(call: CallName, question: ApprovalQuestion, begin: () => Promise<unknown>): Promise<unknown> {
+    const place = { scope: call, name: TOOL_APPROVAL };
+    // A decision is all that an approval is ever given.
+    const decided = await this.ask(place, () => (inner) => ({ kind: "approval", call: inner, ...question }));
+    const approval = decided as Approval;
+    if (!approval.approved) throw rejection(question.name, approval);
+    return await begin();
   }
 
   private llmPorts(scope: string): LlmPorts {
@@ -165,13 +181,20 @@ export class JobApi {
     return Object.fromEntries(ended);
   }
 
-  /** Never throws: what is wrong with a call its promise says. */
   private ask(place: CallPlace, check: () => (call: CallName) => Asked): Promise<unknown> {
+    return this.begin(place, () => {
+      const createAsked = check();
+      return (call) => this.run.ask(createAsked(call));
+    });
+  }
+
+  /** Never throws: what is wrong with a call its promise says. */
+  private begin(place: CallPlace, check: () => (call: CallName) => Promise<unknown>): Promise<unknown> {
     try {
       this.requireOutside();
-      const createAsked = check();
+      const begin = check();
       const call = this.names.begin(place);
-      const given = this.run.ask(createAsked(call));
+      const given = begin(call);
       const end = (): void => this.names.end(call);
       given.then(end, end);
       return given;

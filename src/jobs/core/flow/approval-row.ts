@@ -10,6 +10,8 @@ import type { CallName } from "../ids.ts";
 import { callNameSchema } from "../rows.ts";
 import { seenOf } from "./seen.ts";
 
+/** Name of the approval within the call of a tool that has to be allowed: `refund#1/approval#1`. */
+export const TOOL_APPROVAL = "approval";
 /** What a person is asked, in characters. */
 export const APPROVAL_SUMMARY_LENGTH_MAX = 1_000;
 /** What a person is shown beside it, encoded: all of it is in the list of what waits for a decision. */

@@ -7,6 +7,7 @@ import { defineAgent, type Agent } from "../../../../src/sdk/agent.ts";
 import type { Job, JobScope } from "../../../../src/sdk/job.ts";
 import { defineSignal } from "../../../../src/sdk/signal.ts";
 import { defineTool, notDone, type Tool } from "../../../../src/sdk/tool.ts";
+import { isToolRejected, type ApprovalRule } from "../../../../src/sdk/tool-approval.ts";
 import { AgentHost } from "../../../support/agent-host.ts";
 
 const CALL = (name: string): CallName => name as CallName;
@@ -307,6 +308,95 @@ describe("an approval", () => {
   ])("needs %s", async (_what, options, code) => {
     const end = await endOf((job) => job.approve("manager", options as { summary: string }));
     expect(end).toMatchObject({ kind: "failed", error: { code } });
+  });
+
+  describe("of a tool", () => {
+    const payment = (approval: ApprovalRule<{ cents: number }>): readonly [Agent, unknown[]] => {
+      const paid: unknown[] = [];
+      const pay = defineTool({
+        name: "pay", input: z.object({ cents: z.int() }), output: z.int(), effect: "once", approval,
+        execute: ({ cents }) => paid.push(cents),
+      });
+      const agent = defineAgent({
+        name: "test", input: z.int(), output: z.any(), tools: { pay },
+        run: async (job, cents) => {
+          try {
+            return await job.tools.pay({ cents });
+          } catch (error) {
+            if (!isToolRejected(error)) throw error;
+            return { ...error, message: error.message };
+          }
+        },
+      });
+      return [agent, paid];
+    };
+    const asked = CALL("pay#1/approval#1");
+
+    test.each<[string, ApprovalRule<{ cents: number }>, string]>([
+      ["true", true, "pay"],
+      ["a question", { summary: "Pay?", timeout: "1 h" }, "Pay?"],
+      ["a rule", ({ cents }) => cents > 10, "pay"],
+      ["a rule that asks", ({ cents }) => ({ summary: `Pay ${cents}?` }), "Pay 20?"],
+    ])("that is %s comes before its grant, and says what it is about", async (_what, approval, summary) => {
+      const [agent, paid] = payment(approval);
+      const host = new AgentHost({ agent, input: 20 });
+      await host.goOn();
+      expect(host.waits.get(asked)).toMatchObject({ name: "pay", tool: "pay", summary, data: { cents: 20 } });
+      expect([paid, host.log.some(({ type }) => type === "tool.granted")]).toEqual([[], false]);
+      host.offer(decided, asked);
+      await host.goOn();
+      expect([host.end, paid]).toEqual([{ kind: "completed", output: 1 }, [20]]);
+      const types = host.log.map(({ type }) => type);
+      expect(types.indexOf("approval.decided")).toBeLessThan(types.indexOf("tool.granted"));
+      const again = new AgentHost({ agent, input: 20, log: host.log });
+      await again.goOn();
+      expect([again.end, paid]).toEqual([host.end, [20]]);
+    });
+
+    test("that its rule does not ask for is none", async () => {
+      const [agent, paid] = payment(({ cents }) => cents > 10);
+      const host = new AgentHost({ agent, input: 5 });
+      await host.goOn();
+      expect([host.end, paid]).toEqual([{ kind: "completed", output: 1 }, [5]]);
+    });
+
+    test("that is refused, or that nobody gives in time, is an error which code may catch", async () => {
+      const ends = [];
+      for (const entry of [{ ...decided, approved: false }, { kind: "timer-fired" }] as const) {
+        const [agent, paid] = payment({ timeout: "1 h" });
+        const host = new AgentHost({ agent, input: 20 });
+        await host.goOn();
+        host.offer(entry, asked);
+        await host.goOn();
+        ends.push(host.end);
+        expect([paid, host.log.some(({ type }) => type === "tool.granted")]).toEqual([[], false]);
+      }
+      expect(ends).toMatchObject([
+        { output: { code: "E_REJECTED", details: { tool: "pay", by: "ann", data: { note: "fine" } } } },
+        { output: { code: "E_REJECTED", details: { tool: "pay" }, message: expect.stringMatching(/in time/) as unknown } },
+      ]);
+    });
+
+    test("holds for its input: with another one the call is neither made nor asked about", async () => {
+      const [agent, paid] = payment(true);
+      const host = new AgentHost({ agent, input: 20 });
+      await host.goOn();
+      host.offer(decided, asked);
+      await host.clock.settle();
+      const other = new AgentHost({ agent, input: 20_000, log: host.log });
+      await other.goOn();
+      expect(other.diverged).toMatchObject({ code: "E_NONDETERMINISM", details: { call: asked } });
+      expect(paid).toEqual([]);
+    });
+
+    test("that says something else than yes, no or what to ask does not count as allowed", async () => {
+      for (const answer of [Promise.resolve(false), 1, "no", null, undefined, []]) {
+        const [agent, paid] = payment((() => answer) as unknown as ApprovalRule<{ cents: number }>);
+        const host = new AgentHost({ agent, input: 20 });
+        await host.goOn();
+        expect([host.end, paid]).toMatchObject([{ kind: "failed", error: { code: "E_INVALID" } }, []]);
+      }
+    });
   });
 
   test("is not waited for by a job that is cancelled", async () => {
