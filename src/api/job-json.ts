@@ -5,6 +5,7 @@ import type { ApprovalListed, JobListed, JobShown, NumberedEvent } from "../jobs
 export function listedJson({ job, row }: JobListed): Readonly<Record<string, unknown>> {
   const {
     agent, tenant, status, waiting, owner, epoch, run, queueClass, priority, attributes, createdMs, sinceMs,
+    collectedMs,
   } = row;
   return {
     job,
@@ -21,6 +22,7 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
     createdMs,
     sinceMs,
     ...(row.parent === undefined ? {} : { parent: row.parent }),
+    ...(collectedMs === undefined ? {} : { collectedMs }),
   };
 }
 

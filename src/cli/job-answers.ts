@@ -46,6 +46,7 @@ export const listedJobSchema = z.object({
   createdMs: z.number(),
   sinceMs: z.number(),
   parent: z.string().optional(),
+  collectedMs: z.number().optional(),
 });
 const eventSchema = z.object({
   run: z.number(),

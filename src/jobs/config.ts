@@ -1,6 +1,10 @@
 // Owns: the limits of jobs as settings, and their defaults.
 import { z } from "zod";
+import { HOUR_MS } from "../base/units.ts";
 import { UNLIMITED_JOBS } from "./core/flow/permits.ts";
+
+const DAY_MS = 24 * HOUR_MS;
+const YEAR_MS = 365 * DAY_MS;
 
 export const JOBS_PENDING_MAX = 10_000;
 
@@ -11,5 +15,12 @@ export const JobsConfig = z.strictObject({
     .describe("Jobs of the whole cluster that run at once; the default is no limit. Equal on all nodes."),
   tenantRunningMax: z.int().min(1).max(UNLIMITED_JOBS).default(UNLIMITED_JOBS)
     .describe("Jobs of each tenant that run at once in the cluster; the default is no limit. Equal on all nodes."),
+  keepMs: z.int().min(1_000).max(100 * YEAR_MS).default(90 * DAY_MS)
+    .describe("How long the log of a job that has ended is kept, with its input and the calls of its tools."),
+  keepOutcomeMs: z.int().min(1_000).max(100 * YEAR_MS).default(YEAR_MS)
+    .describe("How long after its end a job's outcome is kept, with its id and idempotency key; at least `keepMs`."),
+  archive: z.string().min(1).exactOptional()
+    .describe("Directory that gets the log of a job, as aether job export writes it, before it is taken away; of the " +
+      "node that leads then, so a shared one, or one on each node. Default: logs are not archived."),
 });
 export type JobsConfig = z.output<typeof JobsConfig>;

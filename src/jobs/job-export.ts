@@ -13,7 +13,7 @@ import { refOf } from "./core/ids.ts";
 import { headKey, resultKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import { nextLink } from "./core/log/chain.ts";
 import { parseJobPage, parseJobRow } from "./core/rows.ts";
-import { unknownJob } from "./job-store.ts";
+import { collectedJob, unknownJob } from "./job-store.ts";
 
 /** Rows of one read: each has 512 KiB at most. */
 const ROWS_PER_READ = 32;
@@ -34,6 +34,8 @@ export class JobExport {
     const ref = refOf(job);
     const { entry, revision } = await this.kv.get(rowKey(ref), options);
     if (entry === undefined) throw unknownJob(job);
+    const collectedMs = readUndamaged(() => parseJobRow(entry.value))?.collectedMs;
+    if (collectedMs !== undefined) throw collectedJob(job, collectedMs);
     return ended(this.records(ref, entry, revision, options));
   }
 

@@ -79,6 +79,14 @@ export function unknownJob(job: JobId): AetherError {
   return new AetherError("E_NOT_FOUND", `there is no job "${job}"`, { details: { job } });
 }
 
+/** Who asks for what is not there any more. */
+export function collectedJob(job: JobId, collectedMs: number): AetherError {
+  const at = new Date(collectedMs).toISOString();
+  return new AetherError("E_NOT_FOUND", `the log of job "${job}" was taken away at ${at}: only its outcome is kept`, {
+    details: { job, collectedMs },
+  });
+}
+
 /** What stands under `job-data/` of one job, by kind. */
 class JobData {
   private readonly pages: PlacedPage[] = [];

@@ -19,7 +19,7 @@ import {
   parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, type JobResult, type JobRow,
 } from "./core/rows.ts";
 import { parseToolRow } from "./core/tools/tool-row.ts";
-import { unknownJob } from "./job-store.ts";
+import { collectedJob, unknownJob } from "./job-store.ts";
 import type { JobWatch } from "./job-watch.ts";
 import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "./limits.ts";
 import type { PendingReasons } from "./pending-reasons.ts";
@@ -100,7 +100,8 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
   ): Promise<{ readonly events: readonly NumberedEvent[]; readonly more: boolean }> {
     checkLimit(limit);
     const ref = refOf(job);
-    const { run } = parseJobRow((await this.read(ref, options)).entry.value);
+    const { run, collectedMs } = parseJobRow((await this.read(ref, options)).entry.value);
+    if (collectedMs !== undefined) throw collectedJob(job, collectedMs);
     const events: NumberedEvent[] = [];
     // The page that has the first event wanted begins at most so far before it.
     const before = Math.max(0, afterSeq + 1 - PAGE_EVENTS_MAX);

@@ -4,6 +4,7 @@ import type { Counter, Histogram, Telemetry } from "../env/telemetry.ts";
 export interface JobsMetrics {
   readonly started: Counter;
   readonly transitions: Counter;
+  readonly collected: Counter;
   readonly commitSeconds: Histogram;
 }
 
@@ -18,6 +19,11 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
       help: "Transitions of jobs that this node proposed, by what became of them: applied, fenced, inbox-not-empty, " +
         "contended or corrupt.",
       labels: ["result"],
+    }),
+    collected: telemetry.counter({
+      name: "aether_jobs_collected_total",
+      help: "Jobs of which this node, as the leader, took away the log, or the outcome.",
+      labels: ["what"],
     }),
     commitSeconds: telemetry.histogram({
       name: "aether_job_commit_duration_seconds",

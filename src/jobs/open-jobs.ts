@@ -34,6 +34,8 @@ import { Pins } from "./pins.ts";
 import type { Jobs } from "./ports.ts";
 import { followJob } from "./progress/job-follow.ts";
 import { ProgressHub } from "./progress/progress-hub.ts";
+import type { JobArchive } from "./retention/job-archive.ts";
+import { JobCollector } from "./retention/job-collector.ts";
 import { JobRunner } from "./runner.ts";
 import { TakeOver } from "./take-over.ts";
 import { TimerDriver } from "./timer-driver.ts";
@@ -48,6 +50,8 @@ export interface JobsPorts {
   readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
   /** What tools and models of agents may be given, by name. */
   readonly secrets?: SecretValues;
+  /** Where the logs of jobs go before they are taken away. */
+  readonly archive?: JobArchive;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -118,6 +122,9 @@ export function openJobs(
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
+  const collector = new JobCollector(env, {
+    kv, leadership, metrics, onFatal, ...(ports.archive === undefined ? {} : { archive: ports.archive }),
+  }, config);
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
@@ -137,6 +144,7 @@ export function openJobs(
       claimer.start();
       timers.start();
       outbox.start();
+      collector.start();
     },
     drain: async () => {
       claimer.stop();
@@ -144,6 +152,7 @@ export function openJobs(
     },
     close: async () => {
       await timers.close();
+      await collector.close();
       await claimer.close();
       await permits.close();
       runner.close();

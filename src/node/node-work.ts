@@ -15,6 +15,7 @@ import type { JobsConfig } from "../jobs/config.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/pin-needs.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
+import type { JobArchive } from "../jobs/retention/job-archive.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
@@ -42,6 +43,8 @@ export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | 
   readonly sources?: readonly ArtifactSource[];
   /** What tools and models of agents may be given, by name. */
   readonly secrets?: Readonly<Record<string, string>>;
+  /** Where the logs of jobs go before they are taken away. */
+  readonly archive?: JobArchive;
 }
 
 export interface NodeWorkConfig {
@@ -113,7 +116,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const schedules = new ScheduleRunner(env, {
     kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
   });
-  const jobsPorts = { kv, messaging, group, cluster, slices, secrets, onFatal };
+  const archive = ports.archive === undefined ? {} : { archive: ports.archive };
+  const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, onFatal };
   const jobs = openJobs(env, jobsPorts, { life, labels: self.labels }, config.jobs);
   const start = (): void => {
     cluster.start(slices);

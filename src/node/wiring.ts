@@ -13,6 +13,7 @@ import { GroupDriver } from "../consensus/group-driver.ts";
 import type { StartPorts } from "../consensus/group-ports.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
+import { createJobArchive } from "../jobs/retention/job-archive-adapter.ts";
 import { BackupSource } from "../kvstore/backup-source.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
@@ -191,17 +192,24 @@ function openWork(parts: {
   const { runtime, invocation, jobs } = config;
   const sources = openSources(config.artifacts.sources);
   const secrets = readSecrets(config, env.telemetry.log);
-  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, onFatal };
+  const archive = jobs.archive === undefined ? {} : { archive: createJobArchive(jobs.archive) };
+  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, onFatal };
   const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
 }
 
-/** Whoever leads judges the work of every node by its own, and collects artifacts for all of them. */
-function sharedSettings({ deployment, artifacts, peerFrameBytesMax }: NodeConfig): SharedSettings {
+/** Whoever leads judges the work of every node by its own, and collects artifacts and jobs for all of them. */
+function sharedSettings({ deployment, artifacts, jobs, peerFrameBytesMax }: NodeConfig): SharedSettings {
   const { stopDrainMsMax: _, ...limits } = deployment;
   const { keepHours } = artifacts;
-  return { ...named("deployment", limits), ...named("artifacts", { keepHours }), peerFrameBytesMax };
+  const { keepMs, keepOutcomeMs } = jobs;
+  return {
+    ...named("deployment", limits),
+    ...named("artifacts", { keepHours }),
+    ...named("jobs", { keepMs, keepOutcomeMs }),
+    peerFrameBytesMax,
+  };
 }
 
 function named(section: string, settings: SharedSettings): SharedSettings {

@@ -62,6 +62,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-owned": fc.record({ kind: fc.constant("job-owned"), node, partition, job }),
   "job-agent": fc.record({ kind: fc.constant("job-agent"), agent: name, partition, job }),
   "job-end": fc.record({ kind: fc.constant("job-end"), partition, job, endedMs: ms }),
+  "job-collected": fc.record({ kind: fc.constant("job-collected"), partition, job, endedMs: ms }),
   "job-approval": fc.record({ kind: fc.constant("job-approval"), partition, job, name }),
   "job-beat": fc.record({ kind: fc.constant("job-beat"), node }),
   "job-start": fc.record({ kind: fc.constant("job-start"), tenant: name, agent: name, digest }),

@@ -69,6 +69,8 @@ export interface JobRow {
   readonly restored?: RestoredPoint;
   /** The job that has started it. */
   readonly parent?: JobId;
+  /** Wall time at which its log was taken away: only its outcome is left. */
+  readonly collectedMs?: number;
 }
 
 /**
@@ -257,6 +259,7 @@ const jobRowSchema: z.ZodType<JobRow> = z.object({
   createdMs: z.number(),
   restored: z.object({ seq: count, inbox: count }).exactOptional(),
   parent: jobIdSchema.exactOptional(),
+  collectedMs: z.number().exactOptional(),
 });
 
 const specSchema: z.ZodType<JobSpec> = z.object({

@@ -34,6 +34,8 @@ type KeyOfJob =
   | { readonly kind: "job-owned"; readonly node: NodeId }
   | { readonly kind: "job-agent"; readonly agent: string }
   | { readonly kind: "job-end"; readonly endedMs: number }
+  /** A job that has ended, and of which only the outcome is left. */
+  | { readonly kind: "job-collected"; readonly endedMs: number }
   | { readonly kind: "job-approval"; readonly name: string }
   /** A job that this one has started. */
   | { readonly kind: "job-child"; readonly child: JobId }
@@ -76,6 +78,7 @@ export type JobKeyPrefix =
   | { readonly kind: "job-starts" }
   | { readonly kind: "job-agents"; readonly agent?: string }
   | { readonly kind: "job-ends" }
+  | { readonly kind: "jobs-collected" }
   | ({ readonly kind: "job-approvals" } & Partial<JobRef>)
   | ({ readonly kind: "job-children" } & Partial<JobRef>)
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
@@ -91,14 +94,15 @@ const SLOT_DIGITS = 6;
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
-  "job-owned": true, "job-agent": true, "job-end": true, "job-approval": true, "job-beat": true, "job-start": true,
-  "job-pin": true, "job-child": true, "job-outbox": true, "job-permit": true,
+  "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
+  "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
+  "job-permit": true,
 };
 const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
-  "job-ends": true, "job-approvals": true, "job-pins": true, "job-children": true, "job-outboxes": true,
-  "job-permits": true,
+  "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
+  "job-outboxes": true, "job-permits": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -134,6 +138,8 @@ export function jobKeyText(key: JobKey): string {
       return `job-agents/${escapeName(key.agent)}/${refText(key)}`;
     case "job-end":
       return `job-ends/${partitionText(key)}/${padded(key.endedMs, TIME_DIGITS)}/${key.job}`;
+    case "job-collected":
+      return `jobs-collected/${partitionText(key)}/${padded(key.endedMs, TIME_DIGITS)}/${key.job}`;
     case "job-approval":
       return `job-approvals/${refText(key)}/${escapeName(key.name)}`;
     case "job-child":
@@ -207,6 +213,8 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-agent", agent: nameOf(text, a), ...refOf(text, b, c) };
     case "job-ends/4":
       return { kind: "job-end", ...refOf(text, a, c), endedMs: numberOf(text, b) };
+    case "jobs-collected/4":
+      return { kind: "job-collected", ...refOf(text, a, c), endedMs: numberOf(text, b) };
     case "job-approvals/4":
       return { kind: "job-approval", ...refOf(text, a, b), name: nameOf(text, c) };
     case "job-children/4":
@@ -256,6 +264,7 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-beats":
     case "job-starts":
     case "job-ends":
+    case "jobs-collected":
     case "job-pins":
     case "job-permits":
       return `${prefix.kind}/`;

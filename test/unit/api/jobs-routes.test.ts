@@ -250,8 +250,8 @@ test("the description of the API for machines has the routes of jobs", async () 
   const { paths } = (await send("GET", "/v1/openapi.json")).body;
   const found = Object.keys(paths).filter((path) => path.startsWith("/v1/jobs") || path === "/v1/approvals");
   expect(found).toEqual(expect.arrayContaining([
-    "/v1/approvals", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/events", "/v1/jobs/{job}/result",
-    "/v1/jobs/{job}/signals/{name}", "/v1/jobs/{job}/approvals/{approval}", "/v1/jobs/{job}/cancel",
-    "/v1/jobs/{job}/tools/{effect}/resolve",
+    "/v1/approvals", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/stream", "/v1/jobs/{job}/events",
+    "/v1/jobs/{job}/result", "/v1/jobs/{job}/signals/{name}", "/v1/jobs/{job}/approvals/{approval}",
+    "/v1/jobs/{job}/cancel", "/v1/jobs/{job}/tools/{effect}/resolve",
   ]));
 });

@@ -39,7 +39,9 @@ function showText(job: ShownJob): string {
     ...(labels.length === 0 ? [] : [["labels", labels.join(" ")]]),
     ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
     ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
-    ["input", JSON.stringify(job.input ?? null)],
+    ...(job.collectedMs === undefined
+      ? [["input", JSON.stringify(job.input ?? null)]]
+      : [["collected", `${new Date(job.collectedMs).toISOString()}: only the outcome is kept`]]),
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
   const asked = (job.approvals ?? []).flatMap((approval) => ["", approvalText(approval)]);

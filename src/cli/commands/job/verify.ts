@@ -9,6 +9,7 @@ import type { CliIo } from "../../cli-io.ts";
 import { CommandExit } from "../../command-exit.ts";
 import { EXIT } from "../../exit.ts";
 import { untilInterrupt } from "../../interrupt.ts";
+import { fileBytes, nodeBytes } from "../../job-bytes.ts";
 import { openSession, type Session } from "../../options.ts";
 import { printable } from "../../printable.ts";
 
@@ -59,20 +60,20 @@ export function addVerifyCommand(group: Command, io: CliIo): void {
 }
 
 async function verify(session: Session, name: string): Promise<JobVerdict> {
-  const { checkLines, fileLines, nodeLines } = await import("../../job-lines.ts");
+  const { checkLines, linesOf } = await import("../../../jobs/exported-lines.ts");
   const file = resolve(session.io.cwd, name);
-  if (await isFile(file)) return await checkLines(fileLines(file));
-  return await untilInterrupt(session.io, (signal) => checkLines(nodeLines(session, name, signal)));
+  if (await isFile(file)) return await checkLines(linesOf(fileBytes(file)));
+  return await untilInterrupt(session.io, (signal) => checkLines(linesOf(nodeBytes(session, name, signal))));
 }
 
 async function writeTo(session: Session, job: string, out: string): Promise<JobVerdict> {
-  const { checkLines, nodeLines } = await import("../../job-lines.ts");
+  const { checkLines, linesOf } = await import("../../../jobs/exported-lines.ts");
   const { io } = session;
   const file = resolve(io.cwd, out);
   return await untilInterrupt(io, async (signal) => {
     let handle: FileHandle | undefined;
     async function* written(): AsyncGenerator<string> {
-      for await (const line of nodeLines(session, job, signal)) {
+      for await (const line of linesOf(nodeBytes(session, job, signal))) {
         handle ??= await openNew(file, out);
         await handle.write(`${line}\n`);
         yield line;

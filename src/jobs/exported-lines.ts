@@ -1,29 +1,10 @@
-// Owns: an exported job as lines, from a file or from a node, with no more than one line in memory; checking one.
-import { createReadStream } from "node:fs";
+// Owns: an exported job as lines, one of them in memory at a time, and checking them. The command line loads it
+// when it is asked for it: a file is checked without any node.
 import { AetherError } from "../base/errors.ts";
-import { EXPORT_BYTES_MAX, EXPORT_LINE_BYTES_MAX } from "../jobs/core/explain/export-line.ts";
-import { JobCheck, type JobVerdict } from "../jobs/core/explain/job-check.ts";
-import { JOBS } from "./job-answers.ts";
-import { apiPath, type Session } from "./options.ts";
+import { EXPORT_BYTES_MAX, EXPORT_LINE_BYTES_MAX } from "./core/explain/export-line.ts";
+import { JobCheck, type JobVerdict } from "./core/explain/job-check.ts";
 
 const NEW_LINE = 0x0a;
-
-/** @throws AetherError E_NOT_FOUND, E_DISK */
-export async function* fileLines(file: string): AsyncGenerator<string> {
-  try {
-    yield* linesOf(createReadStream(file) as AsyncIterable<Uint8Array>);
-  } catch (error) {
-    if (error instanceof AetherError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new AetherError("E_DISK", `cannot read ${file}: ${reason}`);
-  }
-}
-
-/** @throws AetherError as the node says */
-export async function* nodeLines({ api }: Session, job: string, signal: AbortSignal): AsyncGenerator<string> {
-  const { body } = await api.stream(`${apiPath(JOBS, job)}/export`, signal, "POST");
-  if (body !== null) yield* linesOf(body as AsyncIterable<Uint8Array>);
-}
 
 /** @throws AetherError E_INVALID for what is no export of a job, E_VERSION for one of a later format */
 export async function checkLines(lines: AsyncIterable<string>): Promise<JobVerdict> {
@@ -33,7 +14,7 @@ export async function checkLines(lines: AsyncIterable<string>): Promise<JobVerdi
 }
 
 /** @throws AetherError E_INVALID for what is larger than any export */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let rest: Buffer = Buffer.alloc(0);
   let total = 0;
   for await (const chunk of chunks) {
