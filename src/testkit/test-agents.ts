@@ -62,8 +62,10 @@ export interface TestJob<O = unknown> {
   status(): Promise<TestJobStatus>;
   /** Its log. */
   events(): Promise<readonly NumberedEvent[]>;
-  /** Told once, however often it has to be sent. */
-  signal<P extends z.ZodType>(signal: Signal<string, P>, payload: z.input<P>): Promise<void>;
+  /** Told once, however often it has to be sent, and however often the test sends it under one `idempotencyKey`. */
+  signal<P extends z.ZodType>(
+    signal: Signal<string, P>, payload: z.input<P>, options?: { readonly idempotencyKey?: string },
+  ): Promise<void>;
   cancel(): Promise<void>;
   /** What a person found out about a call of which nobody knows whether it happened, by its name as `refund#1`. */
   resolve(call: string, resolution: Resolution): Promise<void>;
@@ -94,8 +96,7 @@ function testJob<O>(id: JobId, ports: JobsPorts): TestJob<O> {
     result: (limitMs = RESULT_MS_MAX) => resultOf(id, ports, limitMs),
     status: () => ask("asking for", (jobs) => statusOf(jobs, id)),
     events: () => ask("reading the log of", (jobs) => allEvents(jobs, id)),
-    signal: ({ name }, payload) => {
-      const idempotencyKey = ports.drawId();
+    signal: ({ name }, payload, { idempotencyKey = ports.drawId() } = {}) => {
       return ask("telling", (jobs) => jobs.signal(id, { name, payload, idempotencyKey }, TESTER));
     },
     cancel: () => ask("cancelling", (jobs) => jobs.cancel(id, TESTER)),

@@ -30,6 +30,11 @@ export interface MockOptions {
    * false: the other side does whatever it is asked.
    */
   readonly honoursEffectIds?: boolean;
+  /**
+   * How long a request is on its way there, at most, in milliseconds of virtual time. It arrives also when the node
+   * that sent it has died meanwhile. Default 2.
+   */
+  readonly travelMsMax?: number;
 }
 
 /** Requests of a tool that have left its node, in that order. */
@@ -43,11 +48,12 @@ export interface ToolMock {
 export type KnownMock = OutsideService & { readonly tool: string };
 
 export function knownMock<T extends Tool>(
-  { name }: T, outside: Outside, behave: MockTool<T>, { honoursEffectIds = false }: MockOptions,
+  { name }: T, outside: Outside, behave: MockTool<T>, { honoursEffectIds = false, travelMsMax }: MockOptions,
 ): KnownMock {
   return {
     tool: name,
     honoursKeys: honoursEffectIds,
+    ...(travelMsMax !== undefined && { travelMsMax }),
     serve: (request, time) => behave(request.input as z.output<T["input"]>, {
       effectId: request.key ?? "",
       arrivals: arrivalsOf(outside, name, request.key ?? ""),

@@ -26,7 +26,7 @@ const right = defineAgent({
   name: "right", input: order, output: z.object({ refund: z.string() }), tools: { refund, mail }, signals: [go],
   run: async (job, { order }) => {
     await job.step("load", () => 1);
-    await job.sleep("rest", "1 day");
+    await job.sleep("rest", "6 s");
     const told = await job.waitFor(go);
     const { refund } = await job.tools.refund({ order });
     await job.tools.mail({ to: told?.to ?? "" });
@@ -38,11 +38,7 @@ test("a right agent has each effect once, wherever its nodes die", async () => {
   const report = await crashEverywhere(right, {
     input: { order: "o-1" },
     outside: (cluster) => playBoth(cluster, true),
-    script: async ({ cluster, job }) => {
-      await job.signal(go, { to: "ada" });
-      await cluster.until(async () => (await job.status()).waiting?.reason === "timer");
-      await cluster.skip("1 day");
-    },
+    script: ({ job }) => job.signal(go, { to: "ada" }),
   });
   expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
   expect(report.points).toBeGreaterThanOrEqual(8);

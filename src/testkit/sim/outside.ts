@@ -51,6 +51,8 @@ export interface OutsideService {
   readonly serve: Serve;
   /** Whether a key that is known already has no second effect. */
   readonly honoursKeys: boolean;
+  /** How long a request is on its way there, at most. Default some milliseconds. */
+  readonly travelMsMax?: number;
 }
 
 type Answer =
@@ -61,7 +63,7 @@ type Entry = { -readonly [K in keyof OutsideRequest]: OutsideRequest[K] } & { re
 
 /** One way, at least and at most. */
 const WAY_MS_MIN = 0.2;
-const WAY_MS_SPAN = 2;
+const WAY_MS_MAX = 2;
 
 export class Outside {
   private readonly world: World;
@@ -124,7 +126,8 @@ export class Outside {
     };
     this.entries.push(entry);
     const knows = service.honoursKeys && outgoing.key !== undefined ? outgoing.key : undefined;
-    this.world.schedule({ delayMs: this.wayMs(), kind: "request", process: this.process }, () => {
+    const delayMs = this.wayMs(service.travelMsMax);
+    this.world.schedule({ delayMs, kind: "request", process: this.process }, () => {
       const first = knows === undefined ? undefined : this.entryOf(outgoing.service, knows);
       entry.arrivedAtMs = this.world.nowMs;
       entry.isRepeat = first !== undefined;
@@ -163,7 +166,7 @@ export class Outside {
     }
   }
 
-  private wayMs(): number {
-    return WAY_MS_MIN + this.random.next() * WAY_MS_SPAN;
+  private wayMs(mostMs = WAY_MS_MAX): number {
+    return WAY_MS_MIN + this.random.next() * Math.max(0, mostMs - WAY_MS_MIN);
   }
 }

@@ -1,0 +1,43 @@
+// Every transaction of a job with every kind of call is a place to crash: they are found by a run without a crash.
+import { expect, test } from "vitest";
+import type { JobFaultPlan, JobPlan } from "./job-plan.ts";
+import { runJobs } from "./job-run.ts";
+import type { Program } from "./player.ts";
+
+const PROGRAM: Program = [
+  { act: "step", label: "s1", isRead: false },
+  { act: "step", label: "s2", isRead: true },
+  { act: "tool", label: "t1", tool: "once", mode: "well" },
+  {
+    act: "all",
+    branches: [
+      [{ act: "tool", label: "t2", tool: "twice", mode: "throws" }, { act: "step", label: "s3", isRead: false }],
+      [{ act: "tool", label: "t3", tool: "once", mode: "refuses" }],
+    ],
+  },
+  { act: "wait", label: "w1", timeoutMs: undefined },
+  { act: "tool", label: "t4", tool: "once", mode: "loses the answer" },
+  { act: "sleep", label: "z1", ms: 5_100 },
+  { act: "tool", label: "t5", tool: "look", mode: "well" },
+];
+
+function planWith(faults: readonly JobFaultPlan[]): JobPlan {
+  const signals = [{ atMs: 700, atWait: false, isTwice: true }];
+  return { seed: 1, jobs: [{ id: "all", program: PROGRAM, startMs: 0, signals, cancelMs: undefined }], faults };
+}
+
+test("the owner, or all nodes, die before and after each transaction: what jobs promise holds", async () => {
+  const calm = await runJobs(planWith([]));
+  expect(calm.violation).toBeUndefined();
+  expect(calm.moments).toBeGreaterThan(12);
+  const broken: unknown[] = [];
+  for (let moment = 1; moment <= calm.moments; moment += 1) {
+    for (const at of ["before", "after"] as const) {
+      // Each moment has its owner dying on one side and all nodes on the other.
+      const fault = (moment % 2 === 0) === (at === "before") ? "crash" : "crash all";
+      const { violation } = await runJobs(planWith([{ at, of: "all", moment, fault, forMs: 1_500 }]));
+      if (violation !== undefined) broken.push({ at, moment, fault, ...violation });
+    }
+  }
+  expect(broken).toEqual([]);
+});

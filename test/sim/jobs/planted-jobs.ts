@@ -1,0 +1,179 @@
+// Owns: faults of jobs that are planted to prove the checker: between a node and its store, where a transaction loses
+// one of its conditions, and between a node and the workers of its agents. The software under test is as it is.
+import { sha256 } from "../../../src/base/digest.ts";
+import type { WorkersPort, WorkerSpec } from "../../../src/env/workers.ts";
+import type { Compare, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
+
+export const JOB_FAULTS = [
+  "owner-not-compared", "inbox-not-compared", "entries-not-numbered", "seen-not-compared", "epoch-stands-still",
+  "grant-not-awaited", "fence-ignored", "effect-id-with-attempt",
+  "unknown-retried", "settle-skipped", "replay-forgets", "replay-out-of-order",
+] as const;
+export type JobFault = (typeof JOB_FAULTS)[number];
+
+/** What each does, for the table of docs/RELIABILITY.md. */
+export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
+  "owner-not-compared": "an owner appends without comparing that the job and its log are as it left them",
+  "inbox-not-compared": "a job begins to wait without comparing that it has seen its whole inbox",
+  "entries-not-numbered": "who puts something into an inbox does not compare its count",
+  "seen-not-compared": "a signal that is sent again under its key is a second one",
+  "epoch-stands-still": "a claim does not raise the epoch",
+  "grant-not-awaited": "a tool is called before its grant is stored",
+  "fence-ignored": "a worker does not look whether its node still owns the job",
+  "effect-id-with-attempt": "the id that a tool is given contains the attempt",
+  "unknown-retried": "a call whose outcome is unknown is made again, also of a `once` tool",
+  "settle-skipped": "a plain \"not done\" is believed at once",
+  "replay-forgets": "code that runs again is not given its log",
+  "replay-out-of-order": "code that runs again is given the values of its log in another order",
+};
+
+/** What is in the way of each transaction of a node. */
+export type Tamper = (txn: Txn, go: (txn: Txn) => Promise<TxnResult>) => Promise<TxnResult>;
+
+const NEVER_MS = 8n * 10n ** 17n;
+
+export function tamperWith(fault: JobFault | undefined): Tamper {
+  switch (fault) {
+    case "owner-not-compared":
+      return (txn, go) => go(isOwners(txn) && !isStart(txn) ? without(txn, isOfOwner) : txn);
+    case "inbox-not-compared":
+      return (txn, go) => go(isOwners(txn) ? without(txn, ({ key }) => key.endsWith("/inbox")) : txn);
+    case "entries-not-numbered":
+      return (txn, go) => go(isTelling(txn) ? without(txn, ({ key }) => key.endsWith("/inbox")) : txn);
+    case "seen-not-compared":
+      return (txn, go) => go(isTelling(txn) ? without(txn, ({ key }) => key.includes("/seen/")) : txn);
+    case "epoch-stands-still":
+      return (txn, go) => go(isOwners(txn) ? withOldEpoch(txn) : txn);
+    case "grant-not-awaited":
+      return (txn, go) => (isGrant(txn) ? answerEarly(txn, go) : go(txn));
+    default:
+      return (txn, go) => go(txn);
+  }
+}
+
+function isOwners({ then }: Txn): boolean {
+  return then.some(({ kind, key }) => kind === "put" && key.endsWith("/head"));
+}
+
+function isTelling(txn: Txn): boolean {
+  return !isOwners(txn) && txn.then.some(({ kind, key }) => kind === "put" && key.startsWith("job-inbox/"));
+}
+
+function isStart({ then }: Txn): boolean {
+  return then.some(({ key }) => key.endsWith("/spec"));
+}
+
+function isOfOwner({ key }: Compare): boolean {
+  return key.startsWith("jobs/") || key.endsWith("/head");
+}
+
+function isGrant({ then }: Txn): boolean {
+  return then.some((op) => op.kind === "put" && op.key.includes("/tools/") &&
+    (op.value as { readonly state: string }).state === "granted");
+}
+
+function without(txn: Txn, isDropped: (compare: Compare) => boolean): Txn {
+  return { ...txn, compare: txn.compare.filter((compare) => !isDropped(compare)) };
+}
+
+function withOldEpoch(txn: Txn): Txn {
+  const then = txn.then.map((op) => {
+    if (op.kind !== "put" || !op.key.startsWith("jobs/")) return op;
+    const row = op.value as { readonly status: string; readonly epoch: number };
+    return row.status === "running" && row.epoch > 1 ? { ...op, value: { ...row, epoch: row.epoch - 1 } } : op;
+  });
+  return { ...txn, then };
+}
+
+/** As if it were stored: the owner goes on at once. */
+async function answerEarly(txn: Txn, go: (txn: Txn) => Promise<TxnResult>): Promise<TxnResult> {
+  const stored = go(txn);
+  // ignored: nobody waits for it.
+  stored.catch(() => undefined);
+  await Promise.resolve();
+  return { succeeded: true, revision: 0, results: txn.then.map(() => ({ kind: "put" })) };
+}
+
+type Message = Readonly<Record<string, unknown>>;
+
+/** What is in the way of what nodes and the workers of their agents say to each other. */
+export function tamperWithWorkers(fault: JobFault | undefined, workers: WorkersPort): WorkersPort {
+  const change = fault === undefined ? undefined : CHANGES[fault];
+  if (change === undefined) return workers;
+  return {
+    memoryBytes: () => workers.memoryBytes(),
+    threadsNowMs: () => workers.threadsNowMs(),
+    spawn: (spec, handlers) => {
+      if (spec.role !== "agents") return workers.spawn(spec, handlers);
+      const { toAgent = same, fromAgent = same, start = (one: WorkerSpec) => one } = change;
+      const handle = workers.spawn(start(spec), {
+        ...handlers,
+        onMessage: (turn) => handlers.onMessage(eachAgentMessage(turn, fromAgent)),
+      });
+      return { post: (turn) => handle.post(eachAgentMessage(turn, toAgent)), terminate: () => handle.terminate() };
+    },
+  };
+}
+
+interface Change {
+  readonly toAgent?: (message: Message) => Message;
+  readonly fromAgent?: (message: Message) => Message;
+  readonly start?: (spec: WorkerSpec) => WorkerSpec;
+}
+
+const same = (message: Message): Message => message;
+
+const CHANGES: Readonly<Partial<Record<JobFault, Change>>> = {
+  "fence-ignored": {
+    start: (spec) => ({ ...spec, data: { ...(spec.data as object), fence: openFence() } }),
+    toAgent: (message) => (message["kind"] === "granted" ? { ...message, fence: 0 } : message),
+  },
+  "effect-id-with-attempt": {
+    toAgent: (message) => (message["kind"] === "granted" && Number(message["attempt"]) > 1
+      ? { ...message, effectId: sha256(`${String(message["effectId"])} ${String(message["attempt"])}`) }
+      : message),
+  },
+  "unknown-retried": {
+    fromAgent: (message) => withOp(message, (op) => (op["kind"] === "want-tool" && op["effect"] === "once"
+      ? { ...op, effect: "idempotent", canReconcile: false }
+      : op)),
+  },
+  "settle-skipped": {
+    fromAgent: (message) => {
+      const answer = message["answer"] as Message | undefined;
+      return message["kind"] === "reconciled" && answer?.["kind"] === "not-done"
+        ? { ...message, answer: { ...answer, isFinal: true } }
+        : message;
+    },
+  },
+  "replay-forgets": { toAgent: (message) => withLog(message, () => []) },
+  "replay-out-of-order": {
+    toAgent: (message) => withLog(message, (log) => [...log.slice(0, 2), ...[...log.slice(2)].reverse()]),
+  },
+};
+
+function withOp(message: Message, change: (op: Message) => Message): Message {
+  return message["kind"] === "op" ? { ...message, op: change(message["op"] as Message) } : message;
+}
+
+function withLog(message: Message, change: (log: readonly unknown[]) => readonly unknown[]): Message {
+  if (message["kind"] !== "start") return message;
+  const start = message["start"] as Message;
+  return { ...message, start: { ...start, log: change(start["log"] as readonly unknown[]) } };
+}
+
+/** Open for ever, under the number 0. */
+function openFence(): SharedArrayBuffer {
+  const shared = new SharedArrayBuffer(2 * BigInt64Array.BYTES_PER_ELEMENT);
+  new BigInt64Array(shared)[0] = NEVER_MS;
+  return shared;
+}
+
+/** A turn of messages, those for and of agents changed. */
+function eachAgentMessage(turn: unknown, change: (message: Message) => Message): unknown {
+  return (turn as readonly unknown[]).map((one) => {
+    const isAgents = typeof one === "object" && one !== null && !Array.isArray(one) && "payload" in one &&
+      "kind" in one && one.kind === "agent";
+    return isAgents ? { ...one, payload: change(one.payload as Message) } : one;
+  });
+}

@@ -1,0 +1,29 @@
+// Owns: `npm run sim:jobs -- --seed N [--seeds COUNT] [--planted FAULT]`: runs of jobs, one after the other, until one
+// breaks a rule. Exit code 1 for a violation.
+import { parseArgs } from "node:util";
+import { drawPlan } from "./job-plan.ts";
+import { runJobs } from "./job-run.ts";
+import { JOB_FAULTS } from "./planted-jobs.ts";
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: { seed: { type: "string" }, seeds: { type: "string" }, planted: { type: "string" } },
+  });
+  const [first, count] = [Number(values.seed ?? 1), Number(values.seeds ?? 1)];
+  const planted = JOB_FAULTS.find((fault) => fault === values.planted);
+  if (!Number.isSafeInteger(first) || !(count >= 1) || planted !== values.planted) {
+    console.error(`usage: npm run sim:jobs -- --seed N [--seeds COUNT] [--planted ${JOB_FAULTS.join("|")}]`);
+    return 2;
+  }
+  for (let seed = first; seed < first + count; seed += 1) {
+    const plan = drawPlan(seed);
+    const { violation, moments, virtualMs, traceHash } = await runJobs(plan, planted);
+    console.log(`seed ${seed}: ${moments} transactions of owners in ${virtualMs.toFixed(0)} ms, trace ${traceHash}`);
+    if (violation === undefined) continue;
+    console.log(`VIOLATION of ${violation.check}: ${violation.message}\n${JSON.stringify(plan, undefined, 1)}`);
+    return 1;
+  }
+  return 0;
+}
+
+process.exitCode = await main();
