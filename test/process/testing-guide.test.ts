@@ -48,7 +48,8 @@ describe("the guide to testing agents:", () => {
     expect(passed.exitCode).toBe(0);
 
     const found = await guide.runTests("everywhere.test.ts");
-    expect(found.output).toContain('mail {"about":"o-1"} happened 2 times instead of 1 when its node died before point 5');
+    const mails = 'mail {"about":"o-1"} happened 2 times instead of 1 when its node died before point 6';
+    expect(found.output).toContain(mails);
     expect(found.output).not.toContain("refund {");
     expect(found.exitCode).toBe(1);
 

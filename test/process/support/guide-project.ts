@@ -55,7 +55,8 @@ export class GuideProject {
     }
     await writeFile(join(directory, "package.json"), JSON.stringify({ name: "guide", type: "module", private: true }));
     await writeFile(join(directory, "tsconfig.json"), JSON.stringify(TSCONFIG));
-    return new GuideProject(directory, [...text.matchAll(FILE)].map(([, path = "", file = ""]) => ({ path, text: file })));
+    const files = [...text.matchAll(FILE)].map(([, path = "", file = ""]): PageFile => ({ path, text: file }));
+    return new GuideProject(directory, files);
   }
 
   /** Later files of the page replace earlier ones of the same name. */
