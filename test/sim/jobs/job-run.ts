@@ -228,8 +228,8 @@ class JobsRun {
     } else if (fault === "stop") {
       if (this.down.has(node)) return;
       this.down.add(node);
-      // ignored: a node that cannot end in order, because the others are away, is killed as if it had.
-      await cluster.stop(node).catch(() => undefined);
+      // A node that cannot end in order, because the others are away, is killed.
+      await cluster.stop(node).catch(() => cluster.kill(node));
       await this.restartLater(cluster, node, forMs);
     } else {
       this.strike(cluster, node, fault, forMs);

@@ -50,6 +50,8 @@ export const TOOLS = {
 
 export const told = defineSignal("told", z.string());
 
+type Scope = JobScope<typeof TOOLS, never>;
+
 /** Told when the function of a step begins, and what it is to answer. */
 export type OnStep = (job: string, label: string) => string;
 
@@ -70,13 +72,13 @@ export function createPlayer(onStep: OnStep) {
 }
 
 async function play(
-  scope: JobScope<typeof TOOLS>, program: Program, note: (label: string, value: unknown) => void,
+  scope: Scope, program: Program, note: (label: string, value: unknown) => void,
   onStep: (label: string) => string,
 ): Promise<void> {
   for (const act of program) {
     if (act.act === "all") {
       const branches = act.branches.map((branch, index) =>
-        [`b${index}`, (own: JobScope<typeof TOOLS>) => play(own, branch, note, onStep)] as const);
+        [`b${index}`, (own: Scope) => play(own, branch, note, onStep)] as const);
       await scope.all(Object.fromEntries(branches));
     } else if (act.act === "step") {
       const { label, isRead } = act;
@@ -96,7 +98,7 @@ async function play(
 
 /** A call that failed is something that the code saw, too. */
 async function callTool(
-  scope: JobScope<typeof TOOLS>, { label, tool, mode }: Extract<Act, { readonly act: "tool" }>,
+  scope: Scope, { label, tool, mode }: Extract<Act, { readonly act: "tool" }>,
 ): Promise<unknown> {
   try {
     return await scope.tools[tool]({ label, mode }, { key: label });
