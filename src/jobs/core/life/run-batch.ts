@@ -25,6 +25,8 @@ import type { Offered } from "./run-waits.ts";
 /** Events of one append, and calls that it may grant: each is a row beside them. */
 export const PLAN_EVENTS_MAX = 64;
 const PLAN_TOOLS_MAX = 16;
+/** Approvals that it may ask for: two rows each, with 16 KiB that are shown. */
+const PLAN_APPROVALS_MAX = 8;
 /** A call that may be made again, and whose outcome nobody ever hears, is a person's matter in the end. */
 const GRANTS_MAX = 5;
 
@@ -298,7 +300,8 @@ class PlanMaker {
   /** An operation makes three events at most; one more is the end of a phase. */
   get isFull(): boolean {
     return this.events.length > PLAN_EVENTS_MAX - 4 || this.tools.size >= PLAN_TOOLS_MAX ||
-      this.folded.length >= PLAN_TOOLS_MAX || this.childStarts.length >= CHILDREN_PER_APPEND_MAX;
+      this.folded.length >= PLAN_TOOLS_MAX || this.asked >= PLAN_APPROVALS_MAX ||
+      this.childStarts.length >= CHILDREN_PER_APPEND_MAX;
   }
 
   /** Whether it is not known yet if and how the child can be started that this operation wants. */

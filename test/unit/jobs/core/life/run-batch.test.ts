@@ -358,3 +358,38 @@ describe("children", () => {
     expect(settled(batch, 3).childCancels).toEqual([]);
   });
 });
+
+describe("approvals", () => {
+  test("are asked for once, some in each append, and refused above what a job may wait for", () => {
+    const approvals = new OpenApprovals();
+    const facts = {
+      epoch: 1, tools: [], timers: new Map<CallName, number>(), approvals, children: new Map(), isCancelled: false,
+      effectIdOf, childIdOf,
+    };
+    const batch = new RunBatch(facts);
+    const asks = Array.from({ length: 20 }, (_, at): AgentOp => ({
+      kind: "want-wait", call: nameOf(`manager#${at}`),
+      wait: { kind: "approval", name: "manager", summary: "?", data: null, shown: sha256("shown"), untilMs: 5 },
+    }));
+    takeAll(batch, ...asks);
+    const plans: Plan[] = [];
+    while (!batch.isSettled) {
+      const plan = settled(batch, plans.length);
+      approvals.note(plan.events);
+      plans.push(plan);
+    }
+    expect(plans.map(({ events }) => events.length)).toEqual([16, 16, 0]);
+    expect(typesOf(planAt(plans, 0)).slice(0, 2)).toEqual(["approval.requested", "timer.set"]);
+    expect(plans.flatMap(({ refused }) => refused)).toMatchObject(
+      [17, 18, 19, 20].map((n) => ({ n, error: { code: "E_TOO_LARGE" } })),
+    );
+    // Code that runs again asks for what the log has.
+    const again = new RunBatch({ ...facts, timers: new Map([[nameOf("manager#0"), 5]]) });
+    takeAll(again, ...asks.slice(0, 1));
+    expect(settled(again)).toMatchObject({ events: [], refused: [], upTo: 1 });
+  });
+});
+
+function planAt(plans: readonly Plan[], at: number): Plan {
+  return present(plans[at], "there is such a plan");
+}
