@@ -164,6 +164,10 @@ test("keys are in no event, row, log line or answer, whatever a tool does with t
     "cannot pay with [secret llm-key]",
     expect.stringMatching(/absent#1 was not made: .* has no secret "not-there"/),
   ] } });
+  const file = join(fleet.directory, "exported-job");
+  await fleet.command("n1", "job", "export", job, "--out", file);
+  await fleet.command("n1", "job", "verify", file);
+  await fleet.command("n1", "job", "verify", job);
   const lines = await fleet.command("n1", "slice", "logs", "asker", "--json");
   expect(lines.stdout.join("\n")).toContain("the key is [secret llm-key]");
   const warned = fleet.names.flatMap((name) => fleet.process(name).logged("node.secret-unusable"));

@@ -158,6 +158,13 @@ describe("job.llm", () => {
     expect(again.end).toEqual(host.end);
   });
 
+  test("asks again what its node, not sure of the job just then, has not sent", async () => {
+    const host = await runTwice(() => {
+      throw new AetherError("E_FENCED", "not now");
+    }, (job) => job.llm("fast", { prompt: "x" }));
+    expect([...host.waits.keys()]).toEqual(["llm.fast#1/wait#1"]);
+  });
+
   test.each([
     ["that may not be made again", { retries: 0 }, busy(), "E_OVERLOADED"],
     ["that would fail again", {}, new AetherError("E_UNAUTHENTICATED", "who?"), "E_UNAUTHENTICATED"],
