@@ -36,6 +36,15 @@ export interface JobSignalOptions extends JobCallOptions {
   readonly idempotencyKey?: string;
 }
 
+export interface JobDecisionOptions extends JobCallOptions {
+  /** What the job's code is told with the decision. */
+  readonly data?: unknown;
+  /** Digest of what was decided about, as the list of approvals has it: another question is refused. */
+  readonly shown?: string;
+  /** The same key again is the same decision. Default: a new one per call. */
+  readonly idempotencyKey?: string;
+}
+
 /** How a job ended. */
 export type JobOutcome<O = unknown> =
   | { readonly kind: "completed"; readonly output: O }
@@ -81,6 +90,9 @@ export interface JobHandle<O = unknown> {
   signal<P extends z.ZodType>(
     signal: Signal<string, P>, payload: z.input<P>, options?: JobSignalOptions,
   ): Promise<void>;
+  /** Decides what the job asks under this name, with data for its code; the first decision counts. */
+  approve(approval: string, options?: JobDecisionOptions): Promise<void>;
+  reject(approval: string, options?: JobDecisionOptions): Promise<void>;
   /** Asks the job to end; it may still tidy up. */
   cancel(options?: JobCallOptions): Promise<void>;
 }
@@ -154,6 +166,12 @@ export function createJobHandle<O = unknown>(ports: JobClientPorts, id: string):
   // The one place where the agent's type is put on what its job answered; the job's node has checked it.
   const outcome = async (options: JobCallOptions = {}): Promise<JobOutcome<O>> =>
     (await waitForEnd(ports, id, options)) as JobOutcome<O>;
+  const decide = (approval: string, approved: boolean, options: JobDecisionOptions): Promise<void> => {
+    const { data, shown, idempotencyKey = newRequestKey(), ...rest } = options;
+    const what = `${approved ? "approve" : "reject"} ${approval} of job ${id}`;
+    const body = { approved, data, shown };
+    return tell({ what, path: `${path}/approvals/${encodeURIComponent(approval)}`, body, idempotencyKey }, rest);
+  };
   return {
     id,
     outcome,
@@ -168,6 +186,8 @@ export function createJobHandle<O = unknown>(ports: JobClientPorts, id: string):
       const body: unknown = payload ?? null;
       await tell({ what, path: `${path}/signals/${signal.name}`, body, idempotencyKey }, options);
     },
+    approve: (approval, options = {}) => decide(approval, true, options),
+    reject: (approval, options = {}) => decide(approval, false, options),
     cancel: (options = {}) => tell({ what: `cancel job ${id}`, path: `${path}/cancel` }, options),
   };
 }

@@ -15,6 +15,7 @@ export async function drive(): Promise<boolean> {
   await job.signal(documents, { url: "https://example.org/1" });
   // @ts-expect-error the payload is the signal's
   await job.signal(documents, { pages: 2 });
+  await job.approve("manager", { data: { note: "fine" } });
   // Output side of the output's schema: the default has been filled in.
   const note: string = (await job.result({ timeoutMs: 1_000 })).note;
   const outcome = await client.agent(claims).job("claim-1").outcome();

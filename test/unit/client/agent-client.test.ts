@@ -10,6 +10,7 @@ import { parseJobId } from "../../../src/base/ids.ts";
 import { connect, type Client } from "../../../src/client/connect.ts";
 import { defineAgent } from "../../../src/sdk/agent.ts";
 import { defineSignal } from "../../../src/sdk/signal.ts";
+import { askedBy } from "../../support/scripted-jobs.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { openApi, type ApiFixture } from "../api/api-fixture.ts";
 
@@ -156,6 +157,19 @@ describe("telling a job something", () => {
       { kind: "signal", name: "documents", payload: { url: "https://example.org/2" }, key: "mail-2" },
       { kind: "cancel", job: job.id },
     ]);
+  });
+
+  test("what it asks is decided, in the name of who is at the door", async () => {
+    const [job, other] = [await start("a"), await start("b")];
+    for (const { id } of [job, other]) api.jobs.addApproval(parseJobId(id), askedBy(parseJobId(id)));
+    await job.approve("manager", { data: { note: "fine" } });
+    await other.reject("manager");
+    const principal = "anonymous";
+    expect(api.jobs.told).toMatchObject([
+      { kind: "decision", job: job.id, approved: true, data: { note: "fine" }, principal },
+      { kind: "decision", job: other.id, approved: false, data: null, principal },
+    ]);
+    await expect(job.approve("nobody")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
   });
 
   test("a payload that is none of the signal does not travel", async () => {
