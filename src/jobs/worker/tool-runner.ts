@@ -51,12 +51,18 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
     state = "over";
     if (isHeard) onOutcome(outcome);
   };
+  let isStopped = false;
+  const stop = (): void => {
+    if (call.mayAct()) return;
+    isStopped = true;
+    throw new AetherError("E_FENCED", `the tool ${tool.name} stops: its job may belong to another node by now`);
+  };
   const context = {
-    effectId, signal: controller.signal, assertOwner: () => assertOwner(call), secret: secretOf(tool, call.secrets),
+    effectId, signal: controller.signal, assertOwner: stop, secret: secretOf(tool, call.secrets),
     onToken: (text: string) => call.onToken(text),
   };
   void attempt(() => tool.execute(input, context)).then((ended) =>
-    end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown)));
+    end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown, isStopped)));
   return {
     interrupt: (reason) => {
       if (tool.effect === "read") controller.abort(reason);
@@ -111,11 +117,6 @@ async function attempt(run: () => unknown): Promise<Ended> {
   }
 }
 
-function assertOwner({ tool, mayAct }: Dispatch): void {
-  if (mayAct()) return;
-  throw new AetherError("E_FENCED", `the tool ${tool.name} stops: its job may belong to another node by now`);
-}
-
 function secretOf(tool: ToolModule, secrets: SecretValues): (reference: unknown) => string {
   return (reference) => {
     const name = secretNameOf(reference);
@@ -141,10 +142,14 @@ function successOf(tool: ToolModule, value: unknown): ToolOutcome {
   return { kind: "succeeded", result, problem: `what it answered is not what its schema says: ${checked.text}` };
 }
 
-function failureOf(tool: ToolModule, thrown: unknown): ToolOutcome {
+/**
+ * `isStopped`: by the fence. That is no matter of the tool's: whoever owns the job then makes the call again, if it may
+ * be made twice.
+ */
+function failureOf(tool: ToolModule, thrown: unknown, isStopped = false): ToolOutcome {
   const error = jobErrorOf(thrown);
   const isNotDone = saysNotDone(thrown);
-  if (tool.effect !== "once" || isNotDone) return { kind: "failed", error, isNotDone };
+  if (isNotDone || (tool.effect !== "once" && !isStopped)) return { kind: "failed", error, isNotDone };
   return { kind: "unknown", reason: `the tool ${tool.name} threw ${error.name}: ${error.message}` };
 }
 

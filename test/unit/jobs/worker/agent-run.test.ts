@@ -559,6 +559,26 @@ describe("tools", () => {
     expect(host.isIdle).toBe(kind === "unknown");
   });
 
+  test.each(["read", "idempotent"] as const)(
+    "of effect %s that the fence stops are called again, and their job hears nothing of it", async (effect) => {
+      const [agent, world] = toolAgent(effect, payOnce);
+      const host = new AgentHost({ agent });
+      await host.goOn();
+      host.mayAct = false;
+      expect(() => world.calls[0]?.assertOwner()).toThrow(expect.objectContaining({ code: "E_FENCED" }));
+      host.mayAct = true;
+      world.fail(new Error("stopped"));
+      await host.goOn();
+      expect(host.told[1]).toMatchObject({ kind: "outcome", outcome: { kind: "unknown" } });
+      host.grantAgain(CALL("pay#1"));
+      await host.goOn();
+      expect(world.calls.map(({ effectId }) => effectId)).toEqual(Array(2).fill(world.calls[0]?.effectId));
+      world.end(3);
+      await host.goOn();
+      expect(host.end).toEqual({ kind: "completed", output: 3 });
+    },
+  );
+
   test("of effect once that answer after their time are done after all", async () => {
     const [agent, world] = toolAgent("once", payOnce);
     const host = new AgentHost({ agent });

@@ -209,6 +209,16 @@ describe("a call of a tool", () => {
     });
   });
 
+  test("whose outcome its worker does not know is granted again to the same owner, if its effect allows it", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "idempotent"));
+    settled(batch);
+    takeAll(batch, outcome("t", { kind: "unknown", reason: "stopped by the fence" }));
+    const again = settled(batch, 1);
+    expect(typesOf(again)).toEqual(["tool.unknown", "tool.granted"]);
+    expect(again.granted).toMatchObject([{ n: 1, row: { effectId, attempt: 2, epoch: 1 } }]);
+  });
+
   test("that throws is in doubt if it happens once, and may be wanted again otherwise", () => {
     const error = { name: "Error", message: "no answer" };
     const once = openBatch();
