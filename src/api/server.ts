@@ -28,6 +28,7 @@ import { callRoutes } from "./routes/call.ts";
 import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { jobBulkRoutes } from "./routes/job-bulk.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { jobStreamRoute } from "./routes/job-stream.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
@@ -300,6 +301,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...sliceRoutes(services),
     ...topicRoutes(services),
     ...callRoutes(services),
+    ...jobBulkRoutes(services.jobs),
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),

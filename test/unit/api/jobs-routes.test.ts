@@ -255,3 +255,38 @@ test("the description of the API for machines has the routes of jobs", async () 
     "/v1/jobs/{job}/cancel", "/v1/jobs/{job}/tools/{effect}/resolve",
   ]));
 });
+
+describe("telling many jobs the same", () => {
+  const bulk = (body: unknown): Promise<Answer> => send("POST", "/v1/jobs/bulk", body);
+
+  test("reaches all of a filter that have not ended, a page at a time", async () => {
+    for (const id of ["a", "b", "c", "d"]) await start(parseJobId(id));
+    api.jobs.end(parseJobId("b"), { kind: "cancelled" });
+    const cancel = { action: { kind: "cancel" }, agent: "claims" };
+    const dry = await bulk({ ...cancel, dryRun: true });
+    expect(dry).toEqual({ status: 200, body: { told: 3, ended: 1, failed: [], jobs: ["a", "c", "d"], more: false } });
+    expect(api.jobs.told).toEqual([]);
+    const first = await bulk({ ...cancel, limit: 2 });
+    expect(first.body).toEqual({ told: 1, ended: 1, failed: [], jobs: ["a"], more: true, next: "b" });
+    expect((await bulk({ ...cancel, after: "b" })).body).toMatchObject({ jobs: ["c", "d"], more: false });
+    expect(api.jobs.told).toEqual(["a", "c", "d"].map((job) => ({ kind: "cancel", job })));
+  });
+
+  test("sends a signal, each job one of the same key", async () => {
+    await start();
+    const action = { kind: "signal", name: "go", payload: 5, idempotencyKey: "k" };
+    expect((await bulk({ action, status: "pending" })).body).toMatchObject({ told: 1 });
+    expect(api.jobs.told).toEqual([{ kind: "signal", job: JOB, name: "go", payload: 5, key: "k" }]);
+  });
+
+  test.each([
+    ["no filter", { action: { kind: "cancel" } }],
+    ["another action", { action: { kind: "forget" }, agent: "claims" }],
+    ["a limit above the highest", { action: { kind: "cancel" }, agent: "claims", limit: 501 }],
+    ["an unknown field", { action: { kind: "cancel" }, agent: "claims", force: true }],
+  ])("is refused with %s", async (_what, body) => {
+    await start();
+    expect(await bulk(body)).toMatchObject({ status: 400, body: { error: { code: "E_INVALID" } } });
+    expect(api.jobs.told).toEqual([]);
+  });
+});

@@ -152,6 +152,22 @@ describe("list, show, trace", () => {
   });
 });
 
+describe("cancel of many jobs", () => {
+  test("says which it would be, and does it with --yes only", async () => {
+    await startJob();
+    const dry = await job(["cancel", "--status", "pending", "--dry-run"]);
+    expect(dry.err).toBe("");
+    expect(dry.out).toBe(`${JOB}\n1 jobs would be asked to end\n`);
+    expect((await job(["cancel", "--status", "pending"])).exitCode).toBe(2);
+    expect((await job(["cancel", JOB, "--status", "pending", "--yes"])).exitCode).toBe(2);
+    expect((await job(["cancel"])).exitCode).toBe(2);
+    expect(api.jobs.told).toEqual([]);
+    const done = await job(["cancel", "--agent", "claims", "--yes", "--json"]);
+    expect(JSON.parse(done.out)).toEqual({ told: 1, jobs: [JOB], failed: [], dryRun: false });
+    expect(api.jobs.told).toEqual([{ kind: "cancel", job: JOB }]);
+  });
+});
+
 describe("signal, cancel, resolve", () => {
   test("tell the job", async () => {
     await startJob();

@@ -2,12 +2,13 @@
 import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
 import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
+import { addCancelCommand } from "./cancel.ts";
 import { addListCommand } from "./list.ts";
 import { addReleaseCommand } from "./release.ts";
 import { addShowCommand } from "./show.ts";
 import { addStartCommand, addWaitCommand } from "./start.ts";
 import { addStreamCommand } from "./stream.ts";
-import { addCancelCommand, addResolveCommand, addSignalCommand } from "./tell.ts";
+import { addResolveCommand, addSignalCommand } from "./tell.ts";
 import { addTraceCommand } from "./trace.ts";
 import { addExportCommand, addVerifyCommand } from "./verify.ts";
 

@@ -1,4 +1,4 @@
-// Owns: `aether job signal | cancel | resolve`: what is told to jobs.
+// Owns: `aether job signal | resolve`: what is told to jobs.
 import type { Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../../base/errors.ts";
@@ -47,19 +47,6 @@ export function addSignalCommand(group: Command, io: CliIo): void {
         ...(body === undefined ? {} : { body }),
       });
       session.show(told, () => `signal ${name} is stored for job ${job}`);
-    });
-}
-
-export function addCancelCommand(group: Command, io: CliIo): void {
-  group
-    .command("cancel")
-    .description("ask a job to end; its code may still tidy up")
-    .argument("<job>", "id of the job")
-    .addHelpText("after", "\nExample:\n  $ aether job cancel claim-17")
-    .action(async (job: string, _flags: unknown, command: Command) => {
-      const session = openSession(command, io);
-      const told = await session.api.request(toldSchema, "POST", `${apiPath(JOBS, job)}/cancel`);
-      session.show(told, () => `job ${job} is asked to end`);
     });
 }
 
