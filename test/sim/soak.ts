@@ -4,6 +4,8 @@ import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { drawPlan } from "./jobs/job-plan.ts";
+import { runJobs } from "./jobs/job-run.ts";
 import { replayCommand } from "./replay-command.ts";
 import { runSeed } from "./search.ts";
 
@@ -13,6 +15,8 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const REPORT_EVERY = 50;
 const WORKERS_MAX = 64;
+/** A run of jobs takes longer than others. */
+const JOBS_EVERY = 4;
 
 interface Tally {
   seeds: number;
@@ -97,9 +101,11 @@ function startWorker(share: Share, onReport: (report: Report) => void): Promise<
 
 async function work({ first, stride, untilMs }: Share): Promise<void> {
   let tally = emptyTally();
+  let count = 0;
   for (let seed = first; Date.now() < untilMs; seed += stride) {
     const { violation, stats } = await runSeed(seed);
     if (violation !== undefined) send({ kind: "violation", seed, ...violation });
+    if (++count % JOBS_EVERY === 0) await runOneOfJobs(seed);
     add(tally, {
       seeds: 1,
       virtualMs: stats.virtualMs,
@@ -114,6 +120,14 @@ async function work({ first, stride, untilMs }: Share): Promise<void> {
     tally = emptyTally();
   }
   send({ kind: "tally", tally });
+}
+
+/** Its replay is another command's. */
+async function runOneOfJobs(seed: number): Promise<void> {
+  const { violation } = await runJobs(drawPlan(seed));
+  if (violation === undefined) return;
+  const message = `${violation.message} (npm run sim:jobs -- --seed ${seed})`;
+  send({ kind: "violation", seed, check: violation.check, message });
 }
 
 function send(report: Report): void {
