@@ -13,7 +13,7 @@ import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { AppendBatch } from "./core/life/append-batch.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "./core/life/decide.ts";
 import type { OpenApprovals } from "./core/life/open-approvals.ts";
-import { RunBatch, type Plan } from "./core/life/run-batch.ts";
+import { RunBatch, type Plan, type Rated } from "./core/life/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-waits.ts";
 import { besideAppend, hasToTell } from "./core/life/children.ts";
 import { logFactsOf } from "./core/life/log-facts.ts";
@@ -24,6 +24,7 @@ import { missingSecrets, pickSecrets } from "./core/tools/secrets.ts";
 import type { FromAgent, RunNumber, SecretValues, ToAgent } from "./core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "./ports.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
 /** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
@@ -41,6 +42,7 @@ export interface JobRunPorts {
   readonly log: JobLog;
   readonly workers: AgentWorkers;
   readonly cluster: ClusterUid;
+  readonly rates: Pick<RateLimits, "take">;
   readonly ownership: {
     readonly fence: { readonly number: number };
     whenValid(signal: AbortSignal): Promise<void>;
@@ -339,10 +341,20 @@ export class JobRun {
       this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
       this.limitCall(effectId, timeoutMs);
     }
+    for (const rated of plan.rated) void this.awaitTurn(rated);
     for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
     for (const { row } of plan.tools) this.doubts.forget(row.effectId);
     for (const doubt of plan.doubts) this.doubts.add(doubt);
     for (const event of plan.events) this.look(event);
+    this.pump();
+  }
+
+  /** Nothing is granted before: a wait here leaves nothing that could look like a call. */
+  private async awaitTurn({ effectId, rate }: Rated): Promise<void> {
+    await this.ports.rates.take(rate, this.stop.signal);
+    // What a node grants that is being stopped it could not wait for.
+    if (this.stop.signal.aborted || this.isDraining) return;
+    this.batch.change({ kind: "admitted", effectId });
     this.pump();
   }
 
@@ -468,7 +480,7 @@ export class JobRun {
     return {
       callOf: (effect) => this.batch.inDoubt(effect),
       forPeople: this.doubts.forPeople,
-      busy: this.batch.underWay + this.doubts.asking,
+      busy: this.batch.underWay + this.batch.waitingForRate + this.doubts.asking,
     };
   }
 }

@@ -6,6 +6,7 @@ export interface JobsMetrics {
   readonly transitions: Counter;
   readonly collected: Counter;
   readonly commitSeconds: Histogram;
+  readonly rateWaitSeconds: Histogram;
 }
 
 export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
@@ -24,6 +25,11 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
       name: "aether_jobs_collected_total",
       help: "Jobs of which this node, as the leader, took away the log, or the outcome.",
       labels: ["what"],
+    }),
+    rateWaitSeconds: telemetry.histogram({
+      name: "aether_rate_limit_wait_seconds",
+      help: "Time that calls of tools with a rate have waited on this node for their turn.",
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     }),
     commitSeconds: telemetry.histogram({
       name: "aether_job_commit_duration_seconds",

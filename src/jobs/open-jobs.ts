@@ -3,9 +3,11 @@ import { present } from "../base/assert.ts";
 import type { NodeLife } from "../cluster/core/rows.ts";
 import type { Labels } from "../cluster/deployment/core/placement.ts";
 import type { ClusterServices } from "../cluster/cluster-services.ts";
+import { RowView } from "../cluster/row-view.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import type { Group } from "../consensus/group.ts";
 import type { Env } from "../env/env.ts";
+import { prefixOf } from "../kvstore/core/key.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
@@ -15,6 +17,7 @@ import { ChildStarts } from "./child-starts.ts";
 import { JobClaimer } from "./claimer.ts";
 import { clusterUid as readClusterUid } from "./cluster-uid.ts";
 import type { ClusterUid } from "./core/ids.ts";
+import { parseRateRow } from "./core/rows.ts";
 import type { SecretValues } from "./core/worker/messages.ts";
 import { followInbox } from "./inbox-feed.ts";
 import { InboxWriter } from "./inbox-writer.ts";
@@ -34,6 +37,8 @@ import { Pins } from "./pins.ts";
 import type { Jobs } from "./ports.ts";
 import { followJob } from "./progress/job-follow.ts";
 import { ProgressHub } from "./progress/progress-hub.ts";
+import { RateLimits } from "./rate-limits.ts";
+import { RateRefill } from "./rate-refill.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
 import { JobRunner } from "./runner.ts";
@@ -89,9 +94,14 @@ export function openJobs(
   const inbox = new InboxWriter({ clock }, { kv, onFatal });
   const outbox = new Outbox(env, { kv, inbox, leadership: cluster.leadership, onFatal });
   const childStarts = new ChildStarts(env, { kv, pins, checkRoom: () => starts.checkRoom() });
+  const rateRows = new RowView({ clock, log }, kv, prefixOf({ kind: "job-rates" }), (key, value) =>
+    key.kind === "job-rate" ? parseRateRow(value) : undefined);
+  const rates = new RateLimits(env, { kv, rates: rateRows, metrics, onFatal });
+  const refill = new RateRefill(env, { kv, rates: rateRows, leadership: cluster.leadership, onFatal });
   const runner = new JobRunner({ clock, log }, {
     log: store,
     workers,
+    rates,
     ownership,
     secrets,
     followInbox: (ref, onArrival) => followInbox({ clock, log }, { kv, watch }, ref, onArrival),
@@ -141,6 +151,8 @@ export function openJobs(
       ownership.start();
       takeOver.start();
       permits.open();
+      rateRows.open();
+      refill.start();
       claimer.start();
       timers.start();
       outbox.start();
@@ -155,6 +167,9 @@ export function openJobs(
       await collector.close();
       await claimer.close();
       await permits.close();
+      await refill.close();
+      await rates.close();
+      await rateRows.close();
       runner.close();
       progress.close();
       await takeOver.close();

@@ -1,5 +1,5 @@
 // Owns: tools: what an agent does to the world outside, and what must be known of each so that it is done once.
-import type { z } from "zod";
+import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { nameSchema } from "./name.ts";
@@ -60,6 +60,11 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
    */
   readonly settleMs?: number;
   /**
+   * Calls of tools of this name that the whole cluster makes: so many per second, and up to `burst` at once after a
+   * time without any (default: half a second's, two at least). A call waits for its turn before it is granted.
+   */
+  readonly rate?: { readonly perSecond: number; readonly burst?: number };
+  /**
    * Does it. What a `once` tool throws leaves unknown whether it happened, unless it is `notDone(cause)`; what the
    * others throw is an error that the agent's code sees.
    */
@@ -70,16 +75,24 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   ): Promise<Reconciled<z.input<O>>> | Reconciled<z.input<O>>;
 }
 
+/** Calls per second, and at once. */
+export const RATE_MAX = 100_000;
+export const rateSchema = z.object({
+  perSecond: z.number().positive().max(RATE_MAX), burst: z.int().min(1).max(RATE_MAX),
+});
+
 /** A defined tool. */
 export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType, O extends z.ZodType = z.ZodType>
   extends ToolDefinition<N, I, O> {
   readonly kind: "aether-tool";
   readonly timeoutMs: number;
+  readonly rate?: { readonly perSecond: number; readonly burst: number };
 }
 
 /**
  * Defines a tool.
- * @throws AetherError E_INVALID for an unusable name or `timeoutMs`, and for `reconcile` where nobody would ask it.
+ * @throws AetherError E_INVALID for an unusable name, `timeoutMs` or `rate`, and for `reconcile` where nobody would
+ *   ask it.
  * @example
  * const refund = defineTool({
  *   name: "refund",
@@ -120,7 +133,19 @@ export function defineTool<const N extends string, I extends z.ZodType, O extend
     throw new AetherError("E_INVALID", `the tool "${name}" has effect "${effect}" and is made again when nobody ` +
       'knows what became of it: leave out reconcile, or make its effect "once"');
   }
-  return { ...definition, kind: "aether-tool", timeoutMs };
+  const { rate, ...rest } = definition;
+  return { ...rest, kind: "aether-tool", timeoutMs, ...(rate !== undefined && { rate: checkRate(name, rate) }) };
+}
+
+function checkRate(
+  tool: string, { perSecond, burst = Math.max(2, Math.ceil(perSecond / 2)) }: NonNullable<ToolDefinition<
+    string, z.ZodType, z.ZodType>["rate"]>,
+): NonNullable<Tool["rate"]> {
+  const checked = rateSchema.safeParse({ perSecond, burst });
+  if (checked.success) return checked.data;
+  const range = `perSecond above 0 and up to ${RATE_MAX}, burst 1 to ${RATE_MAX}`;
+  throw new AetherError("E_INVALID", `the tool "${tool}" has the rate ${perSecond} per second with burst ${burst}; ` +
+    `use ${range}`);
 }
 
 /** Longer texts of causes are cut: they travel to the log of the job. */

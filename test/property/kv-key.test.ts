@@ -69,6 +69,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-pin": fc.record({ kind: fc.constant("job-pin"), digest }),
   "job-child": fc.record({ kind: fc.constant("job-child"), partition, job, child: job }),
   "job-outbox": fc.record({ kind: fc.constant("job-outbox"), partition, job, n: fc.nat(999_999) }),
+  "job-rate": fc.record({ kind: fc.constant("job-rate"), name }),
   "job-permit": fc.record({
     kind: fc.constant("job-permit"), scope: fc.constantFrom("agent", "tenant", "cluster"), name, slot: fc.nat(999_999),
   }),

@@ -12,6 +12,7 @@ import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
 import { PERMIT_SCOPES, type PermitPlace } from "../../kvstore/core/job-key.ts";
 import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../slices/core/instance-spec.ts";
+import type { RateRow } from "./flow/rate-bucket.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
 
 export const JOB_STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled"] as const;
@@ -288,6 +289,7 @@ const queueSchema: z.ZodType<QueueRow> = z.object({
   labels: labelsSchema.exactOptional(),
   agentMax: z.int().min(1).exactOptional(),
 });
+const rateSchema = z.object({ perSecond: z.number().positive(), burst: z.int().min(1), tokens: count });
 const permitSchema = z.object({ job: jobIdSchema, epoch: count });
 const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });
@@ -377,6 +379,11 @@ export function parseQueueRow(value: unknown): QueueRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parsePermitRow(value: unknown): PermitRow {
   return parseStored(permitSchema, value, "the place of a running job");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseRateRow(value: unknown): RateRow {
+  return parseStored(rateSchema, value, "the tokens of a rate");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

@@ -3,7 +3,9 @@
 import { AetherError } from "../../base/errors.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { SECRETS_MAX } from "../../sdk/secret.ts";
+import { rateSchema } from "../../sdk/tool.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { ToolRate } from "../core/flow/rate-bucket.ts";
 import type { ModelUsage, ToolEffect } from "../core/log/event.ts";
 
 export interface ToolModule {
@@ -11,6 +13,7 @@ export interface ToolModule {
   readonly effect: ToolEffect;
   readonly timeoutMs: number;
   readonly settleMs?: number;
+  readonly rate?: ToolRate;
   readonly input: SchemaShape;
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
@@ -110,8 +113,13 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (settleMs !== undefined && !(typeof settleMs === "number" && settleMs >= 0 && settleMs <= TIMEOUT_MS_MAX)) {
     throw invalid(`the tool "${name}" of ${place} has an unusable settleMs`, `use 0 to ${TIMEOUT_MS_MAX} ms`);
   }
+  const rate = tool["rate"] === undefined ? undefined : rateSchema.safeParse(tool["rate"]).data;
+  if (tool["rate"] !== undefined && rate === undefined) {
+    throw invalid(`the tool "${name}" of ${place} has an unusable rate`, "make tools with defineTool");
+  }
   return {
     name, effect, timeoutMs, input, output, ...(settleMs !== undefined && { settleMs }),
+    ...(rate !== undefined && { rate: { name, ...rate } }),
     secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
     ...(approval !== undefined && {
       approval: (value: unknown) => (isFunction(approval) ? approval.call(tool, value) : approval),

@@ -442,6 +442,7 @@ export class AgentRun {
       timeoutMs: tool.timeoutMs,
       ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
       ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
+      ...(tool.rate !== undefined && { rate: tool.rate }),
     });
   }
 

@@ -62,7 +62,9 @@ export type JobKey =
   /** What exactly jobs run: an artifact with its config. */
   | { readonly kind: "job-pin"; readonly digest: Digest }
   /** A place that a running job has. */
-  | ({ readonly kind: "job-permit" } & PermitPlace);
+  | ({ readonly kind: "job-permit" } & PermitPlace)
+  /** Tokens of a rate that calls of tools keep. */
+  | { readonly kind: "job-rate"; readonly name: string };
 
 /** The sets of keys of jobs that are listed and watched. Absent parts mean "all of them". */
 export type JobKeyPrefix =
@@ -83,7 +85,8 @@ export type JobKeyPrefix =
   | ({ readonly kind: "job-children" } & Partial<JobRef>)
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
   | { readonly kind: "job-pins" }
-  | { readonly kind: "job-permits" };
+  | { readonly kind: "job-permits" }
+  | { readonly kind: "job-rates" };
 
 const PARTITION_DIGITS = 3;
 const RUN_DIGITS = 6;
@@ -96,13 +99,13 @@ const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
-  "job-permit": true,
+  "job-permit": true, "job-rate": true,
 };
 const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
-  "job-outboxes": true, "job-permits": true,
+  "job-outboxes": true, "job-permits": true, "job-rates": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -122,6 +125,8 @@ export function jobKeyText(key: JobKey): string {
       return `job-starts/${escapeName(key.tenant)}/${escapeName(key.agent)}/${key.digest}`;
     case "job-pin":
       return `job-pins/${key.digest}`;
+    case "job-rate":
+      return `job-rates/${escapeName(key.name)}`;
     case "job-permit":
       return `job-permits/${key.scope}/${escapeName(key.name)}/${padded(key.slot, SLOT_DIGITS)}`;
     case "job":
@@ -195,6 +200,8 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-start", tenant: nameOf(text, a), agent: nameOf(text, b), digest: parseDigest(c) };
     case "job-pins/2":
       return { kind: "job-pin", digest: parseDigest(a) };
+    case "job-rates/2":
+      return { kind: "job-rate", name: nameOf(text, a) };
     case "job-permits/4": {
       const scope = PERMIT_SCOPES.find((one) => one === a);
       return scope && { kind: "job-permit", scope, name: nameOf(text, b), slot: numberOf(text, c) };
@@ -267,6 +274,7 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "jobs-collected":
     case "job-pins":
     case "job-permits":
+    case "job-rates":
       return `${prefix.kind}/`;
     case "job-approvals":
       return `job-approvals/${partialRef(prefix)}`;

@@ -4,6 +4,7 @@
 // `plan` changes nothing: only `settle` does, once the plan is in the store. A plan that was refused is made anew.
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest, JobId } from "../../../base/ids.ts";
+import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobNeeds } from "./decide-start.ts";
 import type { JobEvent } from "../log/event.ts";
@@ -61,6 +62,8 @@ export type OwnChange =
   | { readonly kind: "lost"; readonly effectId: EffectId; readonly reason: string }
   /** An entry of the inbox that nobody wants. */
   | { readonly kind: "unwanted"; readonly inbox: number }
+  /** It is the turn of a call that has waited for its rate. */
+  | { readonly kind: "admitted"; readonly effectId: EffectId }
   /** A person has let the job go on that was held since a restore. */
   | { readonly kind: "let-go"; readonly inbox: number; readonly principal: string };
 
@@ -77,6 +80,12 @@ export interface Doubt {
   readonly want: WantTool;
 }
 
+/** A call that waits for its turn. */
+export interface Rated {
+  readonly effectId: EffectId;
+  readonly rate: ToolRate;
+}
+
 /** What can be appended now. */
 export interface Plan {
   readonly events: readonly JobEvent[];
@@ -89,6 +98,8 @@ export interface Plan {
   readonly granted: readonly Granted[];
   readonly refused: readonly { readonly n: number; readonly error: JobError }[];
   readonly doubts: readonly Doubt[];
+  /** Calls that have to wait for their turn before they are granted. */
+  readonly rated: readonly Rated[];
   readonly childStarts: readonly ChildStart[];
   /** Children that are to be cancelled. */
   readonly childCancels: readonly JobId[];
@@ -117,6 +128,7 @@ export class RunBatch {
   private readonly tools: Map<EffectId, ToolRow>;
   private readonly timers: Set<CallName>;
   private readonly wants = new Map<EffectId, Want>();
+  private readonly rated = new Set<EffectId>();
   private readonly offers = new Map<number, Offered>();
   private ops: NumberedOp[] = [];
   private changes: OwnChange[] = [];
@@ -152,6 +164,11 @@ export class RunBatch {
   /** Calls that were granted and have no outcome. */
   get underWay(): number {
     return [...this.tools.values()].filter(({ state }) => state === "granted").length;
+  }
+
+  /** Calls that wait for their turn. */
+  get waitingForRate(): number {
+    return this.rated.size;
   }
 
   /** False for an operation out of its order: the worker is at fault. */
@@ -226,7 +243,8 @@ export class RunBatch {
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
   plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any" }: PlanLimits = {}): Plan | undefined {
     const plan = new PlanMaker(this.facts, { seq, tools: this.tools, timers: this.timers, offers: this.offers,
-      wants: this.wants, children: this.children, childAnswers: this.childAnswers, isCancelled: this.isCancelled });
+      wants: this.wants, rated: this.rated,
+      children: this.children, childAnswers: this.childAnswers, isCancelled: this.isCancelled });
     let changes = 0;
     for (const change of this.changes) {
       if (plan.isFull) break;
@@ -245,12 +263,14 @@ export class RunBatch {
   }
 
   /** The plan is in the store. */
-  settle({ upTo, changes, tools, events, taken, end }: Plan): void {
+  settle({ upTo, changes, tools, events, taken, end, rated, granted }: Plan): void {
     if (end !== undefined) this.wantedEnd = undefined;
     this.ops = this.ops.filter(({ n }) => n > upTo);
     this.changes = this.changes.slice(changes);
     this.settledUpTo = upTo;
     for (const { row } of tools) this.tools.set(row.effectId, row);
+    for (const { effectId } of rated) this.rated.add(effectId);
+    for (const { row } of granted) this.rated.delete(row.effectId);
     for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
     for (const event of events) if (event.type === "timer.set") this.timers.add(event.call);
     for (const event of events) noteChild(this.children, event);
@@ -266,6 +286,7 @@ interface PlanState {
   readonly timers: ReadonlySet<CallName>;
   readonly offers: ReadonlyMap<number, Offered>;
   readonly wants: ReadonlyMap<EffectId, Want>;
+  readonly rated: ReadonlySet<EffectId>;
   readonly children: Children;
   readonly childAnswers: ReadonlyMap<number, ChildAnswer>;
   readonly isCancelled: boolean;
@@ -282,6 +303,7 @@ class PlanMaker {
   private readonly granted = new Map<EffectId, Granted>();
   private readonly refused: { n: number; error: JobError }[] = [];
   private readonly doubts = new Map<EffectId, Doubt>();
+  private readonly rated = new Map<EffectId, Rated>();
   private readonly taken: number[] = [];
   private readonly children: Map<CallName, Child>;
   private readonly childStarts: ChildStart[] = [];
@@ -325,6 +347,8 @@ class PlanMaker {
       case "unwanted":
         this.folded.push(change.inbox);
         return;
+      case "admitted":
+        return this.admit(change.effectId);
       case "let-go":
         this.folded.push(change.inbox);
         return this.push({ type: "job.let-go", principal: change.principal });
@@ -370,7 +394,7 @@ class PlanMaker {
     return {
       events, tools, folded, upTo, changes, refused, taken, ...(end !== undefined && { end }),
       childStarts, childCancels: [...this.childCancels],
-      granted: [...this.granted.values()], doubts: [...this.doubts.values()],
+      rated: [...this.rated.values()], granted: [...this.granted.values()], doubts: [...this.doubts.values()],
     };
   }
 
@@ -492,8 +516,13 @@ class PlanMaker {
     if (want !== undefined) this.doubt(this.rowOf(effectId), want);
   }
 
+  private admit(effectId: EffectId): void {
+    const want = this.state.wants.get(effectId);
+    if (want !== undefined && this.state.rated.has(effectId)) this.grantNow(this.rowOf(effectId), want);
+  }
+
   private doubt(row: ToolRow | undefined, { n, want }: Want): void {
-    const { kind: _kind, ...rest } = want;
+    const { kind: _kind, rate: _rate, ...rest } = want;
     const step = applyDoubt(row, { ...rest, effectId: this.facts.effectIdOf(want.call) }, this.place);
     if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
     this.takeStep(step);
@@ -506,10 +535,18 @@ class PlanMaker {
     this.doubts.set(row.effectId, { row, want });
   }
 
+  /** Its turn is before the grant: what waits for it has no row. */
   private grant(row: ToolRow | undefined, { n, want }: Want): void {
+    const { rate } = want;
+    if (rate === undefined) return this.grantNow(row, { n, want });
+    const effectId = this.facts.effectIdOf(want.call);
+    if (!this.state.rated.has(effectId)) this.rated.set(effectId, { effectId, rate });
+  }
+
+  private grantNow(row: ToolRow | undefined, { n, want }: Want): void {
     const missing = this.missingSecrets(want);
     if (missing.length > 0) return this.refuse(n, "E_CONFIG", missingText(want, missing));
-    const { kind: _kind, secrets = [], ...rest } = want;
+    const { kind: _kind, rate: _rate, secrets = [], ...rest } = want;
     const effectId = this.facts.effectIdOf(want.call);
     const step = applyGrant(row, { ...rest, effectId }, this.place);
     if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);

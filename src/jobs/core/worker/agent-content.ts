@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { digestSchema } from "../../../base/stored-row.ts";
 import { SECRETS_MAX } from "../../../sdk/secret.ts";
+import { rateSchema } from "../../../sdk/tool.ts";
 import type { CallName } from "../ids.ts";
 import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
@@ -65,6 +66,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     timeoutMs: z.number().min(1),
     settleMs: z.number().min(0).exactOptional(),
     secrets: z.array(text).max(SECRETS_MAX).exactOptional(),
+    rate: rateSchema.extend({ name: text }).exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),

@@ -9,6 +9,7 @@
 // set. It says `want-tool` and `want-wait` for them anew, and the node, which knows them, appends nothing for it twice.
 // A tool that was resolved as not done is wanted anew as well.
 import type { Digest, JobId } from "../../../base/ids.ts";
+import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
 import type { ModelUsage, Resolution, ToolEffect } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
@@ -135,6 +136,8 @@ export type AgentOp =
     readonly settleMs?: number;
     /** Names of the secrets that the call is to be given. */
     readonly secrets?: readonly string[];
+    /** What the whole cluster keeps: the call waits for its turn before it is granted. */
+    readonly rate?: ToolRate;
   }
   | {
     readonly kind: "outcome";

@@ -403,3 +403,48 @@ describe("approvals", () => {
 function planAt(plans: readonly Plan[], at: number): Plan {
   return present(plans[at], "there is such a plan");
 }
+
+describe("a call with a rate", () => {
+  const rate = { name: "pay", perSecond: 10, burst: 3 };
+  const effectId = effectIdOf(nameOf("pay#1"));
+  const rated = { ...wantTool("pay#1", "idempotent"), rate };
+
+  test("is granted in its turn, and what comes after it does not wait", () => {
+    const batch = openBatch();
+    takeAll(batch, rated, step("beside"));
+    const plan = settled(batch);
+    expect([typesOf(plan), plan.rated, plan.upTo]).toEqual([["step.completed"], [{ effectId, rate }], 2]);
+    expect([batch.waitingForRate, batch.isSettled]).toEqual([1, true]);
+    batch.change({ kind: "admitted", effectId });
+    const granted = settled(batch, 1);
+    expect(granted.granted).toMatchObject([{ n: 1, row: { effectId, attempt: 1 } }]);
+    // What was waited for is no matter of the ledger.
+    expect(granted.tools[0]?.row).not.toHaveProperty("rate");
+    expect([typesOf(granted), batch.waitingForRate]).toEqual([["tool.granted"], 0]);
+    // A turn that nobody waits for is none.
+    batch.change({ kind: "admitted", effectId });
+    expect(typesOf(planOf(batch, 2))).toEqual([]);
+  });
+
+  test("waits anew when it is to be made again", () => {
+    const before = openBatch();
+    takeAll(before, rated);
+    settled(before);
+    before.change({ kind: "admitted", effectId });
+    const row = present(settled(before).tools[0], "it was granted").row;
+    const batch = openBatch([row], 2);
+    takeAll(batch, rated);
+    const plan = settled(batch);
+    expect([typesOf(plan), plan.rated.length]).toEqual([["tool.unknown"], 1]);
+    batch.change({ kind: "admitted", effectId });
+    expect(settled(batch, 1).granted).toMatchObject([{ row: { attempt: 2 } }]);
+  });
+
+  test("does not keep a job whose code has ended", () => {
+    const batch = openBatch();
+    takeAll(batch, rated);
+    settled(batch);
+    takeAll(batch, { kind: "completed", output: 1 });
+    expect(planOf(batch).end).toEqual({ kind: "completed", output: 1 });
+  });
+});

@@ -1,0 +1,85 @@
+// Slow. Limits of the whole cluster on real nodes: how many jobs run at once, and how many calls are made per second.
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+
+const PACKAGE = fileURLToPath(new URL("./slices/limited", import.meta.url));
+const NODES = ["n1", "n2", "n3"] as const;
+const startedSchema = z.object({ job: z.string() });
+const endedSchema = z.object({ result: z.object({ kind: z.string() }) });
+const shownSchema = z.object({ status: z.string(), pending: z.string().optional() });
+
+let fleet: NodeFleet;
+let server: Server;
+let url = "";
+const searchedMs: number[] = [];
+let entered = 0;
+let mostEntered = 0;
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    if (request.url === "/searched") searchedMs.push(performance.now());
+    if (request.url === "/entered") mostEntered = Math.max(mostEntered, ++entered);
+    if (request.url === "/left") entered -= 1;
+    // Long enough for others to come in, if they may.
+    setTimeout(() => response.end("done"), 50);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  fleet = await NodeFleet.create();
+  await fleet.startAll();
+  const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
+  expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
+  const slices = { limited: { artifact: "test:limited@^1.0.0", instances: 0 } };
+  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/limited`, { method: "PUT", body: { slices } });
+  expect(applied).toMatchObject({ status: 200 });
+});
+
+afterAll(async () => {
+  await fleet.close();
+  server.close();
+});
+
+async function start(at: number, body: Readonly<Record<string, unknown>>): Promise<string> {
+  const via = NODES[at % NODES.length] ?? "n1";
+  const answer = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body });
+  expect(answer.status, JSON.stringify(answer.body)).toBe(201);
+  return startedSchema.parse(answer.body).job;
+}
+
+async function end(job: string): Promise<string> {
+  return await eventually(`job ${job} has ended`, async () => {
+    const { status, body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}/result?waitMs=5000`);
+    return status === 200 ? endedSchema.parse(body).result.kind : undefined;
+  }, 60_000);
+}
+
+test("no more jobs of an agent run at once than it says, whichever nodes start and run them", async () => {
+  const jobs = await Promise.all(Array.from({ length: 12 }, (_, at) => start(at, { agent: "lonely", input: { url } })));
+  const ends = await Promise.all(jobs.map(end));
+  expect(ends).toEqual(Array(12).fill("completed"));
+  expect([mostEntered, entered]).toEqual([2, 0]);
+});
+
+test("a job that no node can run says why", async () => {
+  const job = await start(0, { agent: "lonely", input: { url }, labels: { gpu: "yes" } });
+  const { body } = await ask(`${fleet.api("n3")}/v1/jobs/${job}`);
+  expect(shownSchema.parse(body)).toEqual({ status: "pending", pending: "no node on duty has the labels gpu=yes" });
+  const shown = fleet.run(["--api", fleet.api("n2"), "job", "show", job]);
+  expect((await shown.waitForEnd()).code).toBe(0);
+  expect(shown.transcript()).toContain("pending: no node on duty has the labels gpu=yes");
+});
+
+test("calls of a tool with a rate are made at that rate by all nodes together", async () => {
+  const jobs = await Promise.all(Array.from({ length: 15 }, (_, at) =>
+    start(at, { agent: "searching", input: { url, calls: 3 } })));
+  await Promise.all(jobs.map(end));
+  expect(searchedMs).toHaveLength(45);
+  const seconds = ((searchedMs.at(-1) ?? 0) - (searchedMs[0] ?? 0)) / 1_000;
+  // What is asserted of times is asserted where time is the test's own: scenario/jobs-rates.
+  process.stdout.write(`rate of 10 per second on three nodes: ${(44 / seconds).toFixed(2)} per second\n`);
+});
