@@ -85,6 +85,7 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
     secrets: {},
     children: { answer: async () => expect.unreachable("it has no children") },
+    rates: { take: () => Promise.resolve() },
     onOutbox: () => undefined,
     onEmit: () => undefined,
     onEnd: (_run, how) => ended.resolve(how),
