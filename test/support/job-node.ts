@@ -137,7 +137,8 @@ export class JobNode {
           { clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival,
         ),
         children: this.children,
-        onOutbox: (ref) => this.outbox.tell(ref),
+        rates: { take: () => Promise.resolve() },
+      onOutbox: (ref) => this.outbox.tell(ref),
         onEmit: () => undefined,
         onEnd: () => this.runs.delete(job),
       }, { ...loaded, view });
