@@ -20,6 +20,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.waiting": ({ reason, on, why }) => `waits: ${text(reason)}${onText(on)}${whyText(why)}`,
   "job.released": () => "released: its node stops",
   "job.cancel-requested": ({ principal }) => `cancel asked for by ${text(principal)}`,
+  "job.repeated": ({ of, kind }) => `${kind === "fork" ? "forks" : "retries"} ${text(of)}`,
   "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
   "job.completed": () => "completed",
   "job.failed": ({ error }) => `failed: ${errorText(error)}`,

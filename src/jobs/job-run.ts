@@ -187,7 +187,8 @@ export class JobRun {
       if (this.stop.signal.aborted) return worker.release();
       this.worker = worker;
       worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
-      const { uid, input } = view.spec;
+      // What code derives from the uid is the same where the job is done again.
+      const { effectUid: uid, input } = view.spec;
       const start = { agent, job: view.ref.job, uid, input, epoch, log };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();

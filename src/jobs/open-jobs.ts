@@ -39,6 +39,7 @@ import { followJob } from "./progress/job-follow.ts";
 import { ProgressHub } from "./progress/progress-hub.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { RateRefill } from "./rate-refill.ts";
+import { RepeatJobs } from "./repeat-jobs.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
 import { JobRunner } from "./runner.ts";
@@ -129,6 +130,7 @@ export function openJobs(
     giveUp: (job) => runner.giveUp(job),
   };
   const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
+  const repeats = new RepeatJobs(env, { kv, log: store, pins, checkRoom: () => starts.checkRoom() });
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
@@ -144,6 +146,7 @@ export function openJobs(
       approvals: (...args) => approvals.approvals(...args),
       decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
+      repeat: (job, repeat, caller, options) => repeats.repeat(job, repeat, caller, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
     start: () => {
@@ -201,7 +204,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
-  others: Pick<Jobs, "follow" | "export" | "approvals" | "decide">,
+  others: Pick<Jobs, "follow" | "export" | "repeat" | "approvals" | "decide">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),

@@ -107,6 +107,25 @@ export class Pins {
     };
   }
 
+  /**
+   * Keeps a pin for a job that is about to be started with it, whatever its agent is by now.
+   * @throws AetherError E_NOT_FOUND when it is not there any more
+   */
+  async renew(digest: Digest, options: CallOptions = {}): Promise<void> {
+    const key = formatKey({ kind: "job-pin", digest });
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX && !this.isFresh(digest); attempt++) {
+      const { entry } = await this.ports.kv.get(key, options);
+      if (entry === undefined) throw new AetherError("E_NOT_FOUND", `there is no pin ${digest} to run a job with`);
+      const row: PinRow = { ...parsePinRow(entry.value), renewedMs: this.clock.wallMs() };
+      const { succeeded } = await this.ports.kv.transact({
+        compare: [unchanged(key, entry.modRevision)], then: [{ kind: "put", key, value: storable(row) }], else: [],
+      }, options);
+      if (!succeeded) continue;
+      this.remember(digest, row);
+      this.renewed.set(digest, row.renewedMs);
+    }
+  }
+
   private isFresh(digest: Digest): boolean {
     const renewedMs = this.renewed.get(digest);
     return renewedMs !== undefined && this.clock.wallMs() - renewedMs < RENEW_AFTER_MS;

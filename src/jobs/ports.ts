@@ -110,6 +110,17 @@ export interface StartedJob {
   readonly isNew: boolean;
 }
 
+/** How a job that has ended is done again, by a new one with the same effect ids. */
+export interface RepeatJob {
+  /** `fork`: from before the first event of the call `at` on. */
+  readonly what: { readonly kind: "retry" } | { readonly kind: "fork"; readonly at: string; readonly input?: unknown };
+  readonly id?: JobId;
+  /** Default `same`: what the old job ran. `current`: what a job of its agent would run now. */
+  readonly code?: "same" | "current";
+  /** Calls that may have happened, and that are to be made again all the same. */
+  readonly again?: readonly string[];
+}
+
 export interface JobShown {
   readonly job: JobId;
   readonly row: JobRow;
@@ -202,6 +213,11 @@ export interface DecideApproval {
 export interface Jobs {
   /** @throws AetherError E_NOT_FOUND for an agent nobody has, E_CONFLICT, E_OVERLOADED, E_QUOTA, E_TOO_LARGE */
   start(start: StartJob, caller: Caller, options?: CallOptions): Promise<StartedJob>;
+  /**
+   * @throws AetherError E_CONFLICT for a job that has not ended, that was done again before, or whose calls would be
+   *   made twice, E_NOT_FOUND for a call that it does not have, E_TOO_LARGE, E_OVERLOADED, E_QUOTA
+   */
+  repeat(job: JobId, repeat: RepeatJob, caller: Caller, options?: CallOptions): Promise<StartedJob>;
   show(job: JobId, options?: CallOptions): Promise<JobShown>;
   list(query: JobPageQuery, options?: CallOptions): Promise<{
     readonly jobs: readonly JobListed[];

@@ -6,14 +6,14 @@ import type { Digest, JobId } from "../base/ids.ts";
 import type { NodeLife } from "../cluster/core/rows.ts";
 import { storable } from "../cluster/core/plain-value.ts";
 import type { CallOptions, Env } from "../env/env.ts";
-import type { TxnResult } from "../kvstore/core/schema.ts";
+import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import { labelsSchema } from "../sdk/blueprint.ts";
 import { plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
 import { joinedLabels } from "./core/flow/labels.ts";
 import { rowKey } from "./core/life/job-keys.ts";
-import { decideStart, judgeStart, type JobNeeds, type Start, type StartVerdict } from "./core/life/decide-start.ts";
+import { decideStart, judgeStart, type JobNeeds, type StartVerdict } from "./core/life/decide-start.ts";
 import { digestOfPlain } from "./core/plain-digest.ts";
 import { parseJobRow, type QueueRow } from "./core/rows.ts";
 import type { JobsConfig } from "./config.ts";
@@ -114,7 +114,7 @@ export class StartJobs {
       if (decision.kind === "refused") {
         throw new AetherError(decision.code, `the job was not started: ${decision.reason}`);
       }
-      const verdict = judgeStart(decision, await this.propose(decision, options));
+      const verdict = judgeStart(decision, await proposeStart(this.ports.kv, decision.txn, options));
       if (verdict.kind === "pin-gone") return undefined;
       if (verdict.kind === "taken") return await this.answerTaken(start, verdict, options);
       this.ports.metrics.started.add(1);
@@ -126,20 +126,6 @@ export class StartJobs {
       return { job, status: view.row.status, isNew: true };
     } finally {
       if (claim !== undefined && !isRun) this.ports.here?.giveUp(job);
-    }
-  }
-
-  /** The same again while its outcome is unknown: it happens once or not at all. */
-  private async propose({ txn }: Start, options: CallOptions): Promise<TxnResult> {
-    for (let proposal = 1; ; proposal++) {
-      try {
-        return await this.ports.kv.transact(txn, options);
-      } catch (thrown) {
-        const error = toAetherError(thrown);
-        // Once one of them is unknown, so is what becomes of all.
-        const mayRepeat = error.outcome === "unknown" && proposal < PROPOSALS_MAX && options.signal?.aborted !== true;
-        if (!mayRepeat) throw proposal === 1 ? error : unknownStart(error);
-      }
     }
   }
 
@@ -177,7 +163,21 @@ export class StartJobs {
   }
 }
 
-function plainInput({ input, agent }: StartJob): unknown {
+/** The same again while its outcome is unknown: it happens once or not at all. @throws AetherError as the store does */
+export async function proposeStart(kv: Pick<Kv, "transact">, txn: Txn, options: CallOptions): Promise<TxnResult> {
+  for (let proposal = 1; ; proposal++) {
+    try {
+      return await kv.transact(txn, options);
+    } catch (thrown) {
+      const error = toAetherError(thrown);
+      // Once one of them is unknown, so is what becomes of all.
+      const mayRepeat = error.outcome === "unknown" && proposal < PROPOSALS_MAX && options.signal?.aborted !== true;
+      if (!mayRepeat) throw proposal === 1 ? error : unknownStart(error);
+    }
+  }
+}
+
+export function plainInput({ input, agent }: Pick<StartJob, "input" | "agent">): unknown {
   const plain = toPlain(input, JOB_INPUT_BYTES_MAX);
   if (plain.kind !== "plain") throw plainRefusalError(`the job of agent "${agent}" was not started`, plain);
   return storable(plain.value);

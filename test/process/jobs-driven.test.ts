@@ -60,6 +60,12 @@ async function aether(via: string, ...args: readonly string[]): Promise<string> 
   return run.transcript();
 }
 
+async function refused(why: string, ...args: readonly string[]): Promise<void> {
+  const run = fleet.run(["--api", fleet.api("n1"), ...args]);
+  expect((await run.waitForEnd()).code).toBe(1);
+  expect(run.transcript()).toContain(why);
+}
+
 async function shownAs(job: string, what: string, holds: (shown: z.output<typeof shownSchema>) => boolean):
 Promise<void> {
   await eventually(`job ${job} is ${what}`, async () => {
@@ -106,6 +112,32 @@ test("a call that a person gives up fails its job", async () => {
   await startDoubtful("fail-1");
   await aether("n3", "job", "resolve", "fail-1", "charge#1", "--fail", "the shop is closed");
   expect(await resultOf("fail-1")).toMatchObject({ kind: "failed" });
+});
+
+test("a retry of a job whose call was given up asks about it, and makes it with the same effect id", async () => {
+  await startDoubtful("given-up-1");
+  await aether("n3", "job", "resolve", "given-up-1", "charge#1", "--fail", "the shop is closed");
+  expect(await resultOf("given-up-1")).toMatchObject({ kind: "failed" });
+  const heard = shop.heard.length;
+  await aether("n2", "job", "retry", "given-up-1", "--id", "retry-1");
+  await shownAs("retry-1", "in doubt again", ({ waiting }) => waiting?.reason === "unknown");
+  expect(shop.heard).toHaveLength(heard);
+  await aether("n1", "job", "resolve", "retry-1", "charge#1", "--not-done");
+  // The signal that the old job had got is not waited for again.
+  expect(await resultOf("retry-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(shop.heard).toHaveLength(heard + 1);
+  expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
+  expect(await aether("n3", "job", "trace", "retry-1")).toContain("retries given-up-1");
+  expect(await aether("n3", "job", "verify", "retry-1")).toContain("job retry-1 is whole");
+  await refused("E_CONFLICT: job given-up-1 was done again already, as retry-1", "job", "retry", "given-up-1");
+  await refused("E_CONFLICT: job retry-1 is not done again: only a job that failed", "job", "retry", "retry-1");
+
+  await refused("it would make charge#1 once more", "job", "fork", "retry-1", "--at", "go#1");
+  await aether("n2", "job", "fork", "retry-1", "--at", "charge#1", "--again", "charge#1", "--id", "fork-1");
+  expect(await resultOf("fork-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(shop.heard).toHaveLength(heard + 2);
+  expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
+  expect(await aether("n3", "job", "verify", "fork-1")).toContain("job fork-1 is whole");
 });
 
 test("a job that waits is cancelled", async () => {

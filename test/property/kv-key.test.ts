@@ -54,6 +54,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-page": fc.record({ kind: fc.constant("job-page"), partition, job, run: fc.nat(9_999), seq: fc.nat(999_999) }),
   "job-tool": fc.record({ kind: fc.constant("job-tool"), partition, job, effect: digest }),
   "job-result": fc.record({ kind: fc.constant("job-result"), partition, job }),
+  "job-repeat": fc.record({ kind: fc.constant("job-repeat"), partition, job }),
   "job-inbox-count": fc.record({ kind: fc.constant("job-inbox-count"), partition, job }),
   "job-seen": fc.record({ kind: fc.constant("job-seen"), partition, job, digest }),
   "job-inbox": fc.record({ kind: fc.constant("job-inbox"), partition, job, n: fc.nat(999_999) }),

@@ -8,7 +8,7 @@ import type { CallName, JobUid } from "../../src/jobs/core/ids.ts";
 import type { JobEvent, Resolution } from "../../src/jobs/core/log/event.ts";
 import type { JobResult, JobRow } from "../../src/jobs/core/rows.ts";
 import type { ToolRow } from "../../src/jobs/core/tools/tool-row.ts";
-import type { ApprovalListed, Caller, JobFollower, JobShown, Jobs, StartJob } from "../../src/jobs/ports.ts";
+import type { ApprovalListed, Caller, JobFollower, JobShown, Jobs, RepeatJob, StartJob } from "../../src/jobs/ports.ts";
 
 /** What was told a job. */
 export type Told =
@@ -21,6 +21,7 @@ export type Told =
   }
   | { readonly kind: "cancel"; readonly job: JobId }
   | { readonly kind: "release"; readonly job: JobId }
+  | { readonly kind: "repeat"; readonly job: JobId; readonly repeat: RepeatJob }
   | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution }
   | {
     readonly kind: "decision";
@@ -102,6 +103,11 @@ export function scriptedJobs(): ScriptedJobs {
       if (start.idempotencyKey !== undefined) keys.set(start.idempotencyKey, job);
       all.set(job, scriptedJob(job, start, caller));
       return { job, status: "pending", isNew: true };
+    },
+    repeat: async (job, repeat) => {
+      if (find(job).shown.result === undefined) throw new AetherError("E_CONFLICT", `job ${job} has not ended`);
+      told.push({ kind: "repeat", job, repeat });
+      return { job: repeat.id ?? parseJobId("again-1"), status: "pending", isNew: true };
     },
     show: async (job) => find(job).shown,
     list: async ({ agent, status, attributes = {}, limit = 100, after = "" }) => {

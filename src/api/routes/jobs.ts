@@ -2,13 +2,14 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
+import { CALL_NAME_LENGTH_MAX } from "../../jobs/core/worker/call-names.ts";
 import { JOB_STATUSES, QUEUE_CLASSES } from "../../jobs/core/rows.ts";
 import type { Resolution } from "../../jobs/core/log/event.ts";
 import {
   JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_LABELS_MAX, JOB_PRIORITY_MAX, JOBS_PAGE_MAX,
   RESULT_WAIT_MS_MAX,
 } from "../../jobs/limits.ts";
-import type { JobPageQuery, Jobs, StartJob } from "../../jobs/ports.ts";
+import type { JobPageQuery, Jobs, RepeatJob, StartJob } from "../../jobs/ports.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
@@ -22,6 +23,8 @@ import type { Route } from "../route.ts";
 
 const LIST_DEFAULT = 100;
 const EVENTS_DEFAULT = 500;
+/** Calls that one request names. */
+const AGAIN_MAX = 1_000;
 
 const attributeName = z.string().regex(/^[A-Za-z][A-Za-z0-9._-]{0,63}$/, {
   error: 'the name of an attribute starts with a letter and has at most 64 of letters, digits, ".", "_" and "-"',
@@ -63,7 +66,18 @@ const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
 const KEY_HEADER = { "Idempotency-Key": "The same key again, from whoever starts jobs of this agent, is the same job" };
 const SIGNAL_KEY_HEADER = { "Idempotency-Key": "The same key again is the same signal" };
 
+const retrySchema = z.strictObject({
+  id: z.string().exactOptional(),
+  code: z.enum(["same", "current"]).exactOptional(),
+  again: z.array(z.string().max(CALL_NAME_LENGTH_MAX)).max(AGAIN_MAX).exactOptional(),
+});
+const forkSchema = retrySchema.extend({ at: z.string(), input: z.unknown().optional() });
+
 export function jobRoutes(jobs: Jobs): readonly Route[] {
+  const repeat = async (request: ApiRequest, what: RepeatJob): Promise<Response> => {
+    const started = await jobs.repeat(jobOf(request), what, ANYBODY, callOptions(request));
+    return jsonResponse(started.isNew ? 201 : 200, started);
+  };
   return [
     {
       method: "POST",
@@ -160,6 +174,29 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     },
     {
       method: "POST",
+      path: "/v1/jobs/:job/retry",
+      summary: "A new job that does one again which failed or was cancelled, from there on; effect ids stay the same",
+      body: retrySchema,
+      answer: "201 { job, status, isNew }; 200 when the id was used for this before",
+      handle: async (request) => {
+        const { id, ...retry } = parseInput(retrySchema, (await request.readOptionalJson()) ?? {}, "the retry");
+        return await repeat(request, { what: { kind: "retry" }, ...retry, ...jobIdOf(id) });
+      },
+    },
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/fork",
+      summary: "A new job that does one again which has ended, from before a call on; effect ids stay the same",
+      body: forkSchema,
+      answer: "201 { job, status, isNew }; 200 when the id was used for this before",
+      handle: async (request) => {
+        const { id, at, input, ...fork } = parseInput(forkSchema, await request.readJson(), "the fork");
+        const what = { kind: "fork", at, ...(input === undefined ? {} : { input }) } as const;
+        return await repeat(request, { what, ...fork, ...jobIdOf(id) });
+      },
+    },
+    {
+      method: "POST",
       path: "/v1/jobs/:job/release",
       summary: "Lets a job go on that is held because its cluster began from a backup",
       answer: "202 { job }",
@@ -198,6 +235,10 @@ function textResponse(lines: AsyncIterable<string>): Response {
     cancel: async () => void (await reading.return?.()),
   }, { highWaterMark: 1 });
   return new Response(body, { status: 200, headers: { "content-type": "application/x-ndjson" } });
+}
+
+function jobIdOf(id: string | undefined): { readonly id?: JobId } {
+  return id === undefined ? {} : { id: parseJobId(id) };
 }
 
 function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): StartJob {

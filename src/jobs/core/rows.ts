@@ -201,6 +201,11 @@ export interface StartRow {
   readonly inputDigest: Digest;
 }
 
+/** The value of `job-data/…/repeat`: the job that does this one again. */
+export interface RepeatRow {
+  readonly job: JobId;
+}
+
 /** The value of `job-pins/{digest}`: what jobs run, whatever blueprints say by now. */
 export interface PinRow {
   /** The artifact's coordinates, and the digest of its archive. */
@@ -300,6 +305,7 @@ const outboxSchema: z.ZodType<OutboxRow> = z.object({
 });
 const timerSchema = z.object({ call: callNameSchema });
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
+const repeatSchema = z.object({ job: jobIdSchema });
 const pinSchema = z.object({
   artifact: artifactIdSchema,
   archive: digestSchema,
@@ -414,6 +420,11 @@ export function parseTimerRow(value: unknown): TimerRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseStartRow(value: unknown): StartRow {
   return parseStored(startSchema, value, "the row of a start key");
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseRepeatRow(value: unknown): RepeatRow {
+  return parseStored(repeatSchema, value, "the row that says who does a job again");
 }
 
 /** @throws AetherError E_DATA_CORRUPT */

@@ -23,6 +23,8 @@ type KeyOfJob =
   /** What became of one call of a tool. */
   | { readonly kind: "job-tool"; readonly effect: Digest }
   | { readonly kind: "job-result" }
+  /** The job that does it again. */
+  | { readonly kind: "job-repeat" }
   /** How many entries the inbox has had. */
   | { readonly kind: "job-inbox-count" }
   /** An entry of the inbox was sent under the idempotency key with this digest. */
@@ -96,6 +98,7 @@ const SLOT_DIGITS = 6;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
+  "job-repeat": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
@@ -156,6 +159,7 @@ export function jobKeyText(key: JobKey): string {
     case "job-page":
     case "job-tool":
     case "job-result":
+    case "job-repeat":
     case "job-inbox-count":
     case "job-seen":
       return `job-data/${refText(key)}/${dataText(key)}`;
@@ -166,7 +170,7 @@ export function jobKeyText(key: JobKey): string {
 
 type DataKey = Extract<KeyOfJob, {
   readonly kind:
-    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-result" | "job-inbox-count" | "job-seen";
+    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-result" | "job-repeat" | "job-inbox-count" | "job-seen";
 }>;
 
 function dataText(key: DataKey): string {
@@ -181,6 +185,8 @@ function dataText(key: DataKey): string {
       return `tools/${key.effect}`;
     case "job-result":
       return "result";
+    case "job-repeat":
+      return "repeat";
     case "job-inbox-count":
       return "inbox";
     case "job-seen":
@@ -255,6 +261,8 @@ function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly 
       return { kind: "job-spec" };
     case "result":
       return { kind: "job-result" };
+    case "repeat":
+      return { kind: "job-repeat" };
     case "inbox":
       return { kind: "job-inbox-count" };
     default:

@@ -204,6 +204,25 @@ describe("release", () => {
   });
 });
 
+describe("retry, fork", () => {
+  test("say what is done again, and print the id of the new job", async () => {
+    await startJob();
+    api.jobs.end(JOB, { kind: "failed", error: { name: "Error", message: "no" } });
+    expect((await job(["retry", JOB])).out).toBe("again-1\n");
+    const flags = ["--at", "load#1", "--input", "5", "--again", "a#1", "--again", "b#1", "--current", "--id", "fork-1"];
+    expect((await job(["fork", JOB, ...flags])).out).toBe("fork-1\n");
+    expect(api.jobs.told).toEqual([
+      { kind: "repeat", job: JOB, repeat: { what: { kind: "retry" }, code: "same" } },
+      {
+        kind: "repeat", job: JOB,
+        repeat: {
+          what: { kind: "fork", at: "load#1", input: 5 }, code: "current", again: ["a#1", "b#1"], id: "fork-1",
+        },
+      },
+    ]);
+  });
+});
+
 describe("export, verify", () => {
   let directory: string;
 
@@ -286,6 +305,8 @@ describe("what is wrong is said", () => {
     ["a release of a job that is not held", ["release", JOB], 1, /^E_CONFLICT: /],
     ["a release of nothing", ["release"], 2, /^aether: give the id of a job, or --all/],
     ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: give the id of a job, or --all/],
+    ["a retry of a job that has not ended", ["retry", JOB], 1, /^E_CONFLICT: /],
+    ["a fork from nowhere", ["fork", JOB], 2, /--at/],
     ["an export of a job that is not there", ["export", "none"], 1, /^E_NOT_FOUND: /],
     ["a check of one", ["verify", "none"], 1, /^E_NOT_FOUND: /],
     ["an approval that nobody asks", ["approve", JOB, "x"], 1, /^E_NOT_FOUND: /],

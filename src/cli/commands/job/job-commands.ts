@@ -4,6 +4,7 @@ import type { CliIo } from "../../cli-io.ts";
 import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
 import { addCancelCommand } from "./cancel.ts";
 import { addListCommand } from "./list.ts";
+import { addForkCommand, addRetryCommand } from "./repeat.ts";
 import { addReleaseCommand } from "./release.ts";
 import { addShowCommand } from "./show.ts";
 import { addStartCommand, addWaitCommand } from "./start.ts";
@@ -25,6 +26,8 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addDecisionCommands(job, io);
   addCancelCommand(job, io);
   addResolveCommand(job, io);
+  addRetryCommand(job, io);
+  addForkCommand(job, io);
   addReleaseCommand(job, io);
   addExportCommand(job, io);
   addVerifyCommand(job, io);

@@ -84,7 +84,7 @@ export function addWaitCommand(group: Command, io: CliIo): void {
 }
 
 /** Prints the output, or fails as the job did. */
-async function waitAndShow(session: Session, job: string): Promise<void> {
+export async function waitAndShow(session: Session, job: string): Promise<void> {
   const { io } = session;
   const result = await untilInterrupt(io, async (signal) => {
     try {

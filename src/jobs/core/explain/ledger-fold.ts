@@ -52,6 +52,15 @@ export class LedgerFold {
     return this.rows.get(effectId)?.seq;
   }
 
+  /** A row of the ledger as it was after the events so far; undefined when its call had not begun. */
+  rowAs(row: ToolRow): ToolRow | undefined {
+    const told = this.rows.get(row.effectId);
+    if (told === undefined) return undefined;
+    const { canReconcile = row.canReconcile, externalId: toldId, ...rest } = told;
+    const externalId = toldId === ANY ? row.externalId : toldId;
+    return { ...rest, canReconcile, ...(externalId !== undefined && { externalId }) };
+  }
+
   /** The first field in which a row is not what the log says. */
   difference(row: ToolRow): string | undefined {
     const told = this.rows.get(row.effectId);

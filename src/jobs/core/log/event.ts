@@ -48,6 +48,8 @@ export type JobEvent =
   /** Its owner's node is being stopped: any other may go on. */
   | { readonly type: "job.released" }
   | { readonly type: "job.cancel-requested"; readonly principal: string }
+  /** It does another job again: what follows, up to its first claim, it has from that one. */
+  | { readonly type: "job.repeated"; readonly of: JobId; readonly kind: "retry" | "fork" }
   /** It was held since its cluster began from a backup, and a person has let it go on. */
   | { readonly type: "job.let-go"; readonly principal: string }
   | { readonly type: "job.completed"; readonly outputDigest: Digest }
@@ -182,6 +184,7 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "child.detached": 51,
   "job.let-go": 64,
   "tool.doubted": 65,
+  "job.repeated": 66,
 };
 const TYPES: ReadonlyMap<number, JobEventType> =
   new Map(Object.entries(NUMBERS).map(([type, number]) => [number, type as JobEventType]));

@@ -17,6 +17,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "job.waiting": { reason: "text", on: "texts", why: "text?" },
   "job.released": {},
   "job.cancel-requested": { principal: "text" },
+  "job.repeated": { of: "text", kind: "text" },
   "job.let-go": { principal: "text" },
   "job.completed": { outputDigest: "text" },
   "job.failed": { error: "record" },
