@@ -11,6 +11,7 @@ import { planFork, planRetry, type RepeatPlan } from "./core/life/repeat.ts";
 import { readEvent } from "./core/log/upcast.ts";
 import type { JobRow } from "./core/rows.ts";
 import { digestOfPlain } from "./core/plain-digest.ts";
+import { collectedJob } from "./job-store.ts";
 import type { Pins } from "./pins.ts";
 import type { Caller, Jobs, JobLog, LoadedJob, RepeatJob, StartedJob } from "./ports.ts";
 import { plainInput, proposeStart } from "./start-jobs.ts";
@@ -81,6 +82,7 @@ function planned(job: JobId, { view: { row }, log }: LoadedJob, { what, again = 
     const message = `job ${job} is ${row.status}: only a job that has ended can be done again`;
     throw new AetherError("E_CONFLICT", message, { details: { status: row.status } });
   }
+  if (row.collectedMs !== undefined) throw collectedJob(job, row.collectedMs);
   const events = log.map((bytes) => ({ ...readEvent(bytes), bytes }));
   const verdict = what.kind === "retry" ? planRetry(events) : planFork(events, what.at);
   if (verdict.kind === "refused") {

@@ -5,9 +5,11 @@ import { present } from "../../src/base/assert.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
+import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { planFork, planRetry, type OldEvent } from "../../src/jobs/core/life/repeat.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
 import { JobExport } from "../../src/jobs/job-export.ts";
+import { parseJobRow } from "../../src/jobs/core/rows.ts";
 import { parseToolRow } from "../../src/jobs/core/tools/tool-row.ts";
 import type { RepeatJob, StartedJob } from "../../src/jobs/ports.ts";
 import { RepeatJobs } from "../../src/jobs/repeat-jobs.ts";
@@ -184,4 +186,14 @@ describe("a retry", () => {
     expect(planRetry(logOf(created, child, cancel, { type: "job.cancelled" }))).toMatchObject({ kind: "refused" });
     expect(planFork(logOf(created, cancel, child, ended, failed), "kid")).toMatchObject({ plan: { again: ["kid"] } });
   });
+});
+
+test("a job of which only the outcome is left cannot be done again", async () => {
+  const key = rowKey(refOf(EXPORTED));
+  const { entry } = await local.kv.get(key);
+  const value = { ...parseJobRow(entry?.value), collectedMs: 5 };
+  await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+  for (const what of [{ what: { kind: "retry" } }, fork("/note#1")] as const) {
+    await expect(repeat(what)).rejects.toMatchObject({ code: "E_NOT_FOUND", details: { collectedMs: 5 } });
+  }
 });
