@@ -8,6 +8,7 @@ import { StoreOutage } from "../cluster/store-outage.ts";
 import type { Env } from "../env/env.ts";
 import { encodeValue } from "../kvstore/core/value.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { inputRefusal } from "./core/door-check.ts";
 import { refOf } from "./core/ids.ts";
 import { CHILD_DEPTH_MAX, CHILDREN_MAX, depthOf, type WantChild } from "./core/life/children.ts";
 import { rowKey } from "./core/life/job-keys.ts";
@@ -17,7 +18,7 @@ import type { JobView } from "./ports.ts";
 
 export interface ChildStartsPorts {
   readonly kv: Pick<Kv, "get">;
-  readonly pins: Pick<Pins, "resolve" | "hasAgent" | "needsOf">;
+  readonly pins: Pick<Pins, "resolve" | "hasAgent" | "needsOf" | "definitionOf">;
   /** @throws AetherError E_QUOTA, E_OVERLOADED when no job is started now */
   readonly checkRoom: () => void;
 }
@@ -80,8 +81,12 @@ export class ChildStarts {
     return await this.ready(other, want, signal);
   }
 
-  private async ready(pin: Digest, { agent }: WantChild, signal: AbortSignal): Promise<ChildAnswer> {
-    return { kind: "ready", pin, needs: await this.ports.pins.needsOf(pin, agent, { signal }) };
+  private async ready(pin: Digest, want: WantChild, signal: AbortSignal): Promise<ChildAnswer> {
+    const { pins } = this.ports;
+    const definition = await pins.definitionOf(pin, want.agent, { signal });
+    const refusal = definition && inputRefusal(definition, want.input);
+    if (refusal !== undefined) return refused(want, "E_INVALID", refusal.reason, refusal.details);
+    return { kind: "ready", pin, needs: await pins.needsOf(pin, want.agent, { signal }) };
   }
 }
 

@@ -3,26 +3,30 @@
 // (jobs-service.ts).
 import { z } from "zod";
 import { encode } from "../base/codec.ts";
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Digest, JobId } from "../base/ids.ts";
 import { KiB } from "../base/units.ts";
 import type { CallOptions } from "../env/env.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { signalRefusal, throwRefusal, type DoorRefusal } from "./core/door-check.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
 import { cancelSeen, seenOf } from "./core/flow/seen.ts";
 import { refOf, type EffectId } from "./core/ids.ts";
+import { hasEnded } from "./core/life/job-life.ts";
 import { rowKey, toolKey } from "./core/life/job-keys.ts";
 import type { Resolution } from "./core/log/event.ts";
 import { digestOfPlain } from "./core/plain-digest.ts";
-import { parseJobRow } from "./core/rows.ts";
+import { parseJobRow, type JobRow } from "./core/rows.ts";
 import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
 import { unknownJob } from "./job-store.ts";
 import type { InboxWriter } from "./inbox-writer.ts";
+import type { Pins } from "./pins.ts";
 import type { Caller, Jobs } from "./ports.ts";
 
 export interface JobsDrivePorts {
   readonly kv: Pick<Kv, "get">;
   readonly inbox: Pick<InboxWriter, "put">;
+  readonly pins: Pick<Pins, "definitionOf">;
 }
 
 /** The payload of a signal, and what a person says that a tool has answered; encoded. */
@@ -42,6 +46,8 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     options?: CallOptions,
   ): Promise<void> {
     checkSize(`the payload of the signal "${name}"`, payload);
+    const refusal = await this.refusalOf(job, { name, payload }, options);
+    if (refusal !== undefined) throwRefusal(`job ${job} was not told "${name}"`, refusal);
     const entry: InboxEntry = { kind: "signal", signal: name, payload, principal };
     if (idempotencyKey === undefined) return void await this.ports.inbox.put(refOf(job), { entry }, options);
     const value: SignalSeen = { payload: digestOfPlain(payload) };
@@ -82,6 +88,30 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     const put = await this.put(job, { kind: "resolve", effect, resolution, principal }, seen, options);
     if (put.kind === "stored") return;
     throw new AetherError("E_CONFLICT", `job ${job} was told already what became of the call ${row.call}`);
+  }
+
+  /** By the version of its agent that the job runs; what is not known here passes, and the inbox says why not. */
+  private async refusalOf(
+    job: JobId, told: { readonly name: string; readonly payload: unknown }, options: CallOptions = {},
+  ): Promise<DoorRefusal | undefined> {
+    const row = await this.rowOf(job, options);
+    if (row === undefined || hasEnded(row.status)) return undefined;
+    try {
+      const definition = await this.ports.pins.definitionOf(row.pin, row.agent, options);
+      return definition && signalRefusal(definition, told);
+    } catch (thrown) {
+      // ignored: the job has ended meanwhile, and what it ran was collected.
+      if (toAetherError(thrown).code === "E_NOT_FOUND") return undefined;
+      throw thrown;
+    }
+  }
+
+  /** As this node has it: neither agent nor pin of a job changes. Asked for where it was started just now elsewhere. */
+  private async rowOf(job: JobId, options: CallOptions): Promise<JobRow | undefined> {
+    const { kv } = this.ports;
+    const near = await kv.get(rowKey(refOf(job)), { ...options, consistency: "local" });
+    const { entry } = near.entry === undefined ? await kv.get(rowKey(refOf(job)), options) : near;
+    return entry && parseJobRow(entry.value);
   }
 
   /** @throws AetherError E_NOT_FOUND, E_CONFLICT */

@@ -142,7 +142,7 @@ export function openJobs(
     takeOver.lookForOwn();
   });
   return {
-    jobs: combine(starts, new JobsService(env, { kv, watch, pending }), new JobsDrive({ kv, inbox }), {
+    jobs: combine(starts, new JobsService(env, { kv, watch, pending }), new JobsDrive({ kv, inbox, pins }), {
       approvals: (...args) => approvals.approvals(...args),
       decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),

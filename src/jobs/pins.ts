@@ -18,6 +18,7 @@ import {
   parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint, type ResolvedSlice,
 } from "../slices/core/blueprint.ts";
 import { toCanonical } from "../slices/core/canonical.ts";
+import type { Manifest, ManifestAgent } from "../slices/core/manifest.ts";
 import { listRows } from "../slices/list-rows.ts";
 import { joinedLabels } from "./core/flow/labels.ts";
 import type { JobNeeds } from "./core/life/decide-start.ts";
@@ -49,6 +50,8 @@ export class Pins {
   private readonly ports: PinsPorts;
   private readonly renewed = new Map<Digest, number>();
   private readonly rows = new Map<Digest, PinRow>();
+  /** Of the artifacts of pins, which a pin keeps as they are. */
+  private readonly agents = new Map<Digest, NonNullable<Manifest["agents"]>>();
   private readonly artifacts = new Map<ArtifactId, Pick<FoundAgent, "row" | "modRevision">>();
 
   constructor(env: { readonly clock: Pick<Clock, "wallMs"> }, ports: PinsPorts) {
@@ -85,17 +88,23 @@ export class Pins {
 
   /** Whether what the pin runs has the agent too; it is there while a live job has it. */
   async hasAgent(digest: Digest, agent: string, options: CallOptions = {}): Promise<boolean> {
-    const { artifact, archive } = await this.read(digest, options);
-    const stored = await this.readArtifact(artifact, { ...options, consistency: "local" });
-    return stored?.row.digest === archive && Object.hasOwn(stored.row.manifest.agents ?? {}, agent);
+    return await this.definitionOf(digest, agent, options) !== undefined;
+  }
+
+  /**
+   * What the manifest says of an agent; undefined when the pin's artifact has no such agent, or is not there any more.
+   * @throws AetherError E_NOT_FOUND when the pin is not there
+   */
+  async definitionOf(digest: Digest, agent: string, options: CallOptions = {}): Promise<ManifestAgent | undefined> {
+    const agents = this.agents.get(digest) ?? await this.readAgents(digest, options);
+    return agents !== undefined && Object.hasOwn(agents, agent) ? agents[agent] : undefined;
   }
 
   /** What jobs of the agent ask of the nodes, by its blueprint and by its definition. */
   async needsOf(digest: Digest, agent: string, options: CallOptions = {}): Promise<JobNeeds> {
-    const { artifact, archive, labels: ofSlice = {} } = await this.read(digest, options);
-    const stored = await this.readArtifact(artifact, { ...options, consistency: "local" });
+    const { labels: ofSlice = {} } = await this.read(digest, options);
     // Of an artifact that was pushed anew since, the start finds out that its pin is gone.
-    const found = stored?.row.digest === archive ? stored.row.manifest.agents?.[agent] : undefined;
+    const found = await this.definitionOf(digest, agent, options);
     const labels = joinedLabels(ofSlice, found?.labels ?? {});
     if (labels === undefined) {
       throw new AetherError("E_CONFLICT", `the agent "${agent}" and the blueprint that has it ask for nodes with ` +
@@ -192,6 +201,16 @@ export class Pins {
     return found;
   }
 
+  private async readAgents(digest: Digest, options: CallOptions): Promise<Manifest["agents"]> {
+    const { artifact, archive } = await this.read(digest, options);
+    const stored = await this.readArtifact(artifact, { ...options, consistency: "local" });
+    if (stored?.row.digest !== archive) return undefined;
+    const { agents = {} } = stored.row.manifest;
+    if (this.agents.size >= REMEMBERED_MAX) this.agents.clear();
+    this.agents.set(digest, agents);
+    return agents;
+  }
+
   private async readBlueprints(options: CallOptions): Promise<readonly ResolvedBlueprint[]> {
     const entries = await listRows(this.ports.kv, prefixOf({ kind: "blueprints" }), options);
     const byKey = new Map(entries.map((entry) => [entry.key, entry]));
@@ -209,6 +228,7 @@ export class Pins {
   private forget(digest: Digest): void {
     this.rows.delete(digest);
     this.renewed.delete(digest);
+    this.agents.delete(digest);
   }
 }
 

@@ -211,7 +211,10 @@ export interface DecideApproval {
 
 /** What people and programs do with jobs; all throw E_NOT_FOUND for a job that is not there. */
 export interface Jobs {
-  /** @throws AetherError E_NOT_FOUND for an agent nobody has, E_CONFLICT, E_OVERLOADED, E_QUOTA, E_TOO_LARGE */
+  /**
+   * @throws AetherError E_NOT_FOUND for an agent nobody has, E_INVALID for an input that it does not take, E_CONFLICT,
+   *   E_OVERLOADED, E_QUOTA, E_TOO_LARGE
+   */
   start(start: StartJob, caller: Caller, options?: CallOptions): Promise<StartedJob>;
   /**
    * @throws AetherError E_CONFLICT for a job that has not ended, that was done again before, or whose calls would be
@@ -236,7 +239,10 @@ export interface Jobs {
   result(job: JobId, waitMs: number, options?: CallOptions): Promise<JobResult | undefined>;
   /** From now on, until it has ended or is closed; the first state is told before this resolves. */
   follow(job: JobId, follower: JobFollower, options?: CallOptions): Promise<Following>;
-  /** @throws AetherError E_CONFLICT when the job has ended, E_OVERLOADED above 1,000 entries that were not read */
+  /**
+   * @throws AetherError E_CONFLICT when the job has ended, E_INVALID for what its agent says it is not told,
+   *   E_OVERLOADED above 1,000 entries that were not read
+   */
   signal(job: JobId, signal: {
     readonly name: string;
     readonly payload: unknown;

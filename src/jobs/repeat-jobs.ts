@@ -4,6 +4,7 @@ import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Digest, JobId } from "../base/ids.ts";
 import type { CallOptions, Env } from "../env/env.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { inputRefusal, throwRefusal } from "./core/door-check.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
 import { decideRepeat, judgeRepeat, type RepeatEnd } from "./core/life/decide-repeat.ts";
 import { hasEnded } from "./core/life/job-life.ts";
@@ -19,7 +20,7 @@ import { plainInput, proposeStart } from "./start-jobs.ts";
 export interface RepeatJobsPorts {
   readonly kv: Pick<Kv, "transact">;
   readonly log: Pick<JobLog, "load">;
-  readonly pins: Pick<Pins, "resolve" | "renew">;
+  readonly pins: Pick<Pins, "resolve" | "renew" | "definitionOf">;
   /** @throws AetherError E_QUOTA, E_OVERLOADED */
   readonly checkRoom: () => void;
 }
@@ -43,6 +44,8 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     const input = what.kind === "fork" && "input" in what
       ? plainInput({ agent: row.agent, input: what.input })
       : spec.input;
+    const pin = await this.pinOf(job, row, repeat, options);
+    if (input !== spec.input || pin !== row.pin) await this.checkInput(job, { pin, agent: row.agent, input }, options);
     const decision = decideRepeat({
       kind: what.kind,
       old: loaded.view,
@@ -50,7 +53,7 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
       plan,
       job: repeat.id ?? drawJobId(atMs, this.env.random),
       uid: drawUid(this.env.random) as JobUid,
-      pin: await this.pinOf(job, row, repeat, options),
+      pin,
       input,
       inputDigest: digestOfPlain(input),
       atMs,
@@ -62,6 +65,17 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     }
     const end = judgeRepeat(decision, await proposeStart(this.ports.kv, decision.txn, options));
     return answerOf(job, decision.job, end);
+  }
+
+  /** @throws AetherError E_INVALID */
+  private async checkInput(
+    job: JobId,
+    { pin, agent, input }: { readonly pin: Digest; readonly agent: string; readonly input: unknown },
+    options: CallOptions,
+  ): Promise<void> {
+    const definition = await this.ports.pins.definitionOf(pin, agent, options);
+    const refusal = definition && inputRefusal(definition, input);
+    if (refusal !== undefined) throwRefusal(`job ${job} is not done again`, refusal);
   }
 
   private async pinOf(job: JobId, { agent, pin }: JobRow, { code }: RepeatJob, options: CallOptions): Promise<Digest> {

@@ -10,10 +10,11 @@ import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import { labelsSchema } from "../sdk/blueprint.ts";
 import { plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
+import { inputRefusal, throwRefusal, type DoorRefusal } from "./core/door-check.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
 import { joinedLabels } from "./core/flow/labels.ts";
 import { rowKey } from "./core/life/job-keys.ts";
-import { decideStart, judgeStart, type JobNeeds, type StartVerdict } from "./core/life/decide-start.ts";
+import { decideStart, judgeStart, type JobNeeds, type Start, type StartVerdict } from "./core/life/decide-start.ts";
 import { digestOfPlain } from "./core/plain-digest.ts";
 import { parseJobRow, type QueueRow } from "./core/rows.ts";
 import type { JobsConfig } from "./config.ts";
@@ -35,7 +36,7 @@ export interface StartsHere {
 
 export interface StartJobsPorts {
   readonly kv: Pick<Kv, "get" | "transact"> & Pick<StoreQuota, "usage">;
-  readonly pins: Pick<Pins, "resolve" | "needsOf">;
+  readonly pins: Pick<Pins, "resolve" | "needsOf" | "definitionOf">;
   /** Jobs in the queue, as this node sees it. */
   readonly queued: () => number;
   readonly here?: StartsHere;
@@ -89,31 +90,33 @@ export class StartJobs {
     options: CallOptions,
   ): Promise<StartedJob | undefined> {
     const { clock, random } = this.env;
-    const needs = withLabels(start, await this.ports.pins.needsOf(pin, start.agent, options));
+    const { pins } = this.ports;
+    const needs = withLabels(start, await pins.needsOf(pin, start.agent, options));
+    const definition = await pins.definitionOf(pin, start.agent, options);
+    const refusal = definition && inputRefusal(definition, start.input);
     const atMs = clock.wallMs();
     const job = start.id ?? drawJobId(atMs, random);
+    const decide = (claim: NodeLife | undefined): Start => startOf(decideStart({
+      job,
+      uid: drawUid(random) as JobUid,
+      agent: start.agent,
+      tenant,
+      pin,
+      input: start.input,
+      inputDigest: digestOfPlain(start.input),
+      ...(start.idempotencyKey !== undefined && { startKey: sha256(start.idempotencyKey) }),
+      queueClass: start.queueClass ?? "default",
+      priority: start.priority ?? 0,
+      attributes: start.attributes ?? {},
+      needs,
+      atMs,
+      ...(claim !== undefined && { claim }),
+    }));
+    if (refusal !== undefined) return await this.answerRefused(start, decide(undefined), refusal, options);
     const claim = this.ports.here?.reserve(job, { agent: start.agent, tenant, ...needs });
     let isRun = false;
     try {
-      const decision = decideStart({
-        job,
-        uid: drawUid(random) as JobUid,
-        agent: start.agent,
-        tenant,
-        pin,
-        input: start.input,
-        inputDigest: digestOfPlain(start.input),
-        ...(start.idempotencyKey !== undefined && { startKey: sha256(start.idempotencyKey) }),
-        queueClass: start.queueClass ?? "default",
-        priority: start.priority ?? 0,
-        attributes: start.attributes ?? {},
-        needs,
-        atMs,
-        ...(claim !== undefined && { claim }),
-      });
-      if (decision.kind === "refused") {
-        throw new AetherError(decision.code, `the job was not started: ${decision.reason}`);
-      }
+      const decision = decide(claim);
       const verdict = judgeStart(decision, await proposeStart(this.ports.kv, decision.txn, options));
       if (verdict.kind === "pin-gone") return undefined;
       if (verdict.kind === "taken") return await this.answerTaken(start, verdict, options);
@@ -127,6 +130,18 @@ export class StartJobs {
     } finally {
       if (claim !== undefined && !isRun) this.ports.here?.giveUp(job);
     }
+  }
+
+  /** The same start may have been taken when its agent was another version: then it is that job, as ever. */
+  private async answerRefused(
+    start: StartJob, decision: Start, refusal: DoorRefusal, options: CallOptions,
+  ): Promise<StartedJob> {
+    if (start.id !== undefined || start.idempotencyKey !== undefined) {
+      const found = await this.ports.kv.transact({ compare: [], then: decision.txn.else, else: [] }, options);
+      const verdict = judgeStart(decision, { ...found, succeeded: false });
+      if (verdict.kind === "taken" && verdict.isSame) return await this.answerTaken(start, verdict, options);
+    }
+    return throwRefusal(`the job of agent "${start.agent}" was not started`, refusal);
   }
 
   private async answerTaken(
@@ -175,6 +190,11 @@ export async function proposeStart(kv: Pick<Kv, "transact">, txn: Txn, options: 
       if (!mayRepeat) throw proposal === 1 ? error : unknownStart(error);
     }
   }
+}
+
+function startOf(decision: ReturnType<typeof decideStart>): Start {
+  if (decision.kind !== "refused") return decision;
+  throw new AetherError(decision.code, `the job was not started: ${decision.reason}`);
 }
 
 export function plainInput({ input, agent }: Pick<StartJob, "input" | "agent">): unknown {

@@ -24,7 +24,7 @@ export interface AgentDefinition<
   readonly tools?: T;
   /** Asked as `job.llm(name, …)`. */
   readonly models?: M;
-  /** What its jobs can be told, for whoever looks at the agent. */
+  /** What its jobs can be told, all of it: other names, and other payloads, are refused. Absent or none: anything. */
   readonly signals?: readonly Signal[];
   /** Only nodes that have all of these labels run its jobs. */
   readonly labels?: Readonly<Record<string, string>>;

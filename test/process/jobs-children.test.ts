@@ -140,6 +140,13 @@ test("an agent that nobody has is an error in the parent's code", async () => {
   expect((await shown("n2", job)).children).toEqual([]);
 });
 
+test("an input that the child's agent does not take is an error in the parent's code", async () => {
+  const job = await start("patient", { url: "", agent: "patient", fails: false, isDetached: false });
+  const refused = expect.stringContaining("at agent: it is required and not there") as unknown;
+  expect(await resultOf("n3", job)).toMatchObject({ kind: "completed", output: { code: "E_INVALID", refused } });
+  expect((await shown("n2", job)).children).toEqual([]);
+});
+
 test("a child is cancelled with its parent, and one that is detached is not", async () => {
   const outside = await openOutside();
   const waits = await start("patient", { url: outside.url, agent: "worker", fails: false, isDetached: false });

@@ -140,6 +140,36 @@ test("a retry of a job whose call was given up asks about it, and makes it with 
   expect(await aether("n3", "job", "verify", "fork-1")).toContain("job fork-1 is whole");
 });
 
+test("a start with a wrong input is refused with the place, and there is no job of it", async () => {
+  const issues = [{ path: ["url"], message: "expected string, found number" }];
+  const body = { agent: "doubtful", input: { url: 7 }, id: "wrong-1" };
+  expect(await ask(`${fleet.api("n2")}/v1/jobs`, { method: "POST", body })).toMatchObject({
+    status: 400, body: { error: { code: "E_INVALID", details: { issues } } },
+  });
+  const run = fleet.run(["--api", fleet.api("n3"), "job", "start", "doubtful", "{}", "--id", "wrong-2"]);
+  expect((await run.waitForEnd()).code).toBe(1);
+  expect(run.transcript()).toMatch(/E_INVALID[^]*at url: it is required and not there/);
+  const { body: listed } = await ask(`${fleet.api("n1")}/v1/jobs`);
+  expect(JSON.stringify(listed)).not.toContain("wrong-");
+});
+
+test("a signal that is not as its agent says is refused, and its job waits on", async () => {
+  await startJob("told-1");
+  await shownAs("told-1", "waiting", ({ status }) => status === "waiting");
+  for (const [name, payload, reason] of [
+    ["go", '{"by": 7}', "at by: expected string, found number"],
+    ["gone", '{"by": "ann"}', "no such signal: use one of go"],
+  ] as const) {
+    const run = fleet.run(["--api", fleet.api("n2"), "job", "signal", "told-1", name, payload]);
+    expect((await run.waitForEnd()).code).toBe(1);
+    expect(run.transcript()).toContain("E_INVALID");
+    expect(run.transcript()).toContain(reason);
+  }
+  await shownAs("told-1", "waiting", ({ status, waiting }) => status === "waiting" && waiting?.reason === "signal");
+  await aether("n1", "job", "cancel", "told-1");
+  expect(await resultOf("told-1")).toEqual({ kind: "cancelled" });
+});
+
 test("a job that waits is cancelled", async () => {
   await startJob("cancel-1");
   await shownAs("cancel-1", "waiting", ({ status }) => status === "waiting");

@@ -53,13 +53,13 @@ async function openJobsDoors(): Promise<{ readonly local: LocalKv; readonly serv
   await putPin(kv);
   const starts = new StartJobs({ clock, random: new SeededRandom(7) }, {
     kv,
-    pins: { resolve: async () => PIN, needsOf: async () => ({}) },
+    pins: { resolve: async () => PIN, needsOf: async () => ({}), definitionOf: async () => undefined },
     queued: () => 0,
     metrics: createJobsMetrics(SILENT_TELEMETRY),
   }, { pendingMax: 100 });
   const inbox = new InboxWriter({ clock }, { kv, onFatal: (error) => expect.unreachable(String(error)) });
   onTestFinished(() => inbox.close());
-  const drive = new JobsDrive({ kv, inbox });
+  const drive = new JobsDrive({ kv, inbox, pins: { definitionOf: async () => undefined } });
   const caller = { principal: "slice demo", tenant: "default" };
   const agents = openAgentsService({
     start: (start, _slice, scope) => starts.start(start, caller, scope),

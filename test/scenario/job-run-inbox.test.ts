@@ -28,7 +28,7 @@ let drive: JobsDrive;
 beforeEach(async () => {
   local = await createLocalKv({ clock });
   writer = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
-  drive = new JobsDrive({ kv: local.kv, inbox: writer });
+  drive = new JobsDrive({ kv: local.kv, inbox: writer, pins: { definitionOf: async () => undefined } });
   await putPin(local.kv);
   await runningJob(clock, local.kv);
 });

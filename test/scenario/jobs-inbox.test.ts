@@ -11,6 +11,7 @@ import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
 import { JobsDrive, TOLD_BYTES_MAX } from "../../src/jobs/jobs-drive.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
+import type { ManifestAgent } from "../../src/slices/core/manifest.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
 import { endedJob, inboxOf, jobWith, rowOf, runningJob, waitingJob } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
@@ -33,11 +34,11 @@ afterEach(async () => {
 });
 
 /** What one node has for it. */
-function openDrive(kv: Kv = local.kv): JobsDrive {
+function openDrive(kv: Kv = local.kv, definition?: ManifestAgent): JobsDrive {
   const onFatal = (error: unknown): void => expect.unreachable(String(error));
   const inbox = new InboxWriter({ clock: createRealClock() }, { kv, onFatal });
   writers.push(inbox);
-  return new JobsDrive({ kv, inbox });
+  return new JobsDrive({ kv, inbox, pins: { definitionOf: async () => definition } });
 }
 
 function signal(name: string, payload: unknown, idempotencyKey?: string): Parameters<JobsDrive["signal"]>[1] {
@@ -89,6 +90,21 @@ describe("signals", () => {
     await Promise.all([send(first, "k"), send(first, "k"), send(second, "k"), send(first, "l"), send(second, "l")]);
     await send(second, "k");
     expect(await inboxOf(local.kv, JOB)).toHaveLength(2);
+  });
+
+  test("that the agent does not wait for, or not so, are refused with what is wrong, and not stored", async () => {
+    await waitingJob(local.kv, JOB, { reason: "signal", on: ["signal:go"] });
+    const by = { type: "object", properties: { by: { type: "string" } }, required: ["by"] };
+    const drive = openDrive(local.kv, { input: {}, output: {}, tools: {}, signals: { go: by, stop: {} } });
+    const issues = [{ path: ["by"], message: "expected string, found number" }];
+    const wrong = drive.signal(JOB, signal("go", { by: 7 }), ANN);
+    await expect(wrong).rejects.toMatchObject({ code: "E_INVALID", details: { issues } });
+    const unknown = drive.signal(JOB, signal("gone", { by: "ann" }), ANN);
+    await expect(unknown).rejects.toMatchObject({ code: "E_INVALID", details: { signals: ["go", "stop"] } });
+    expect(await inboxOf(local.kv, JOB)).toEqual([]);
+    expect(await rowOf(local.kv, JOB)).toMatchObject({ status: "waiting" });
+    await drive.signal(JOB, signal("go", { by: "ann" }), ANN);
+    expect(await inboxOf(local.kv, JOB)).toHaveLength(1);
   });
 
   test("of one key with another payload are refused, also at the same time", async () => {

@@ -36,7 +36,7 @@ afterEach(() => local.close());
 function repeat(what: RepeatJob, kv: Kv = local.kv, seed = 3, job: JobId = EXPORTED): Promise<StartedJob> {
   const repeats = new RepeatJobs({ clock, random: new SeededRandom(seed) }, {
     kv, log: jobStore(clock, kv), checkRoom: () => undefined,
-    pins: { resolve: () => Promise.resolve(PIN), renew: () => Promise.resolve() },
+    pins: { resolve: () => Promise.resolve(PIN), renew: () => Promise.resolve(), definitionOf: async () => undefined },
   });
   return repeats.repeat(job, what, ANN);
 }

@@ -55,7 +55,7 @@ async function openKv(stores?: LocalKv["stores"]): Promise<LocalKv> {
 function driveOf(kv: Kv): JobsDrive {
   const inbox = new InboxWriter({ clock }, { kv, onFatal: (error) => expect.unreachable(String(error)) });
   writers.push(inbox);
-  return new JobsDrive({ kv, inbox });
+  return new JobsDrive({ kv, inbox, pins: { definitionOf: async () => undefined } });
 }
 
 /** Jobs in every phase of life, of a cluster with an uid. */

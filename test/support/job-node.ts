@@ -71,6 +71,7 @@ export class JobNode {
         hasAgent: async (_pin, agent) => agents.some((one) => one.name === agent),
         resolve: async () => OTHER_PIN,
         needsOf: async () => ({}),
+        definitionOf: async () => undefined,
       },
       checkRoom: () => undefined,
     });

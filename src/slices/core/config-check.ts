@@ -1,6 +1,6 @@
-// Owns: a first look at a blueprint's config with the JSON Schema of a manifest, so that most mistakes show at apply.
-// Does not own: the last word. What is not judged here (patterns, formats, refinements) passes; every instance checks
-// its config with the slice's own schema when it is loaded, in its worker.
+// Owns: a first look at a value with the JSON Schema of a manifest: the config of a blueprint, so that most mistakes
+// show at apply, and what jobs are given. Does not own: the last word. What is not judged here (patterns, formats,
+// refinements) passes; the slice's own schema checks all of it in its worker.
 //
 // This runs on the thread that votes, and the schema is a stranger's. So no regular expression of it is ever run, and
 // the work ends after so many looks, whatever references and alternatives multiply to. What was not looked at passes:
@@ -161,12 +161,12 @@ function judgeFields(walk: Walk, schema: Fields, at: Place): readonly SchemaIssu
   const { value } = at;
   if (!isFields(value)) return [];
   const issues: SchemaIssue[] = [];
+  const known = isFields(schema["properties"]) ? schema["properties"] : {};
   for (const name of listOf(schema["required"])) {
     if (!spend(walk, 1)) return issues;
-    if (typeof name !== "string" || Object.hasOwn(value, name)) continue;
+    if (typeof name !== "string" || Object.hasOwn(value, name) || mayBeAbsent(walk, own(known, name), at)) continue;
     issues.push({ path: [...at.path, name], message: "it is required and not there" });
   }
-  const known = isFields(schema["properties"]) ? schema["properties"] : {};
   // A name that a pattern allows is not judged, because patterns are not.
   const others = schema["patternProperties"] === undefined ? schema["additionalProperties"] : undefined;
   for (const name of Object.keys(value)) {
@@ -177,6 +177,11 @@ function judgeFields(walk: Walk, schema: Fields, at: Place): readonly SchemaIssu
     else issues.push(...judge(walk, isKnown ? known[name] : others, place));
   }
   return issues;
+}
+
+/** A field that may be anything may be nothing: what JSON Schema cannot say of it may give it a value. */
+function mayBeAbsent(walk: Walk, schema: unknown, { path, depth }: Place): boolean {
+  return schema !== undefined && judge(walk, schema, { value: undefined, path, depth: depth + 1 }).length === 0;
 }
 
 function judgeItems(walk: Walk, schema: Fields, at: Place): readonly SchemaIssue[] {

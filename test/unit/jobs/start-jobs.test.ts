@@ -10,6 +10,7 @@ import { createJobsMetrics } from "../../../src/jobs/metrics.ts";
 import { parseQueueRow } from "../../../src/jobs/core/rows.ts";
 import type { LoadedJob, StartJob } from "../../../src/jobs/ports.ts";
 import { StartJobs, type StartJobsPorts } from "../../../src/jobs/start-jobs.ts";
+import type { ManifestAgent } from "../../../src/slices/core/manifest.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import { SILENT_TELEMETRY } from "../../support/cluster-world.ts";
 import { jobStore, life, PIN, putPin } from "../../support/job-log.ts";
@@ -17,6 +18,10 @@ import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 
 const CALLER = { principal: "anonymous", tenant: "default" };
 const START: StartJob = { agent: "refunds", input: { order: 7 } };
+const TAKES_NUMBERS: ManifestAgent = {
+  input: { type: "object", properties: { order: { type: "number" } }, required: ["order"] },
+  output: {}, tools: {}, signals: {},
+};
 const clock = createRealClock();
 let local: LocalKv;
 
@@ -26,8 +31,17 @@ beforeEach(async () => {
 });
 afterEach(() => local.close());
 
+/** Of an agent, or of one whose manifest is not there. */
+function pinsOf(definition?: ManifestAgent): StartJobsPorts["pins"] {
+  return {
+    resolve: () => Promise.resolve(PIN),
+    needsOf: () => Promise.resolve({}),
+    definitionOf: () => Promise.resolve(definition),
+  };
+}
+
 function starts(over: Partial<StartJobsPorts> = {}, seed = 1): StartJobs {
-  const pins = { resolve: () => Promise.resolve(PIN), needsOf: () => Promise.resolve({}) };
+  const pins = pinsOf();
   const metrics = createJobsMetrics(SILENT_TELEMETRY);
   const ports = { kv: local.kv, pins, queued: () => 0, metrics, ...over };
   return new StartJobs({ clock, random: new SeededRandom(seed) }, ports, { pendingMax: 10 });
@@ -80,7 +94,7 @@ describe("a start", () => {
     const gone = "b".repeat(64) as Digest;
     const asked: (Digest | undefined)[] = [];
     const pins: StartJobsPorts["pins"] = {
-      needsOf: () => Promise.resolve({}),
+      ...pinsOf(),
       resolve: (_, options) => {
         asked.push(options?.isGone);
         return Promise.resolve(options?.isGone === undefined ? gone : PIN);
@@ -102,9 +116,37 @@ describe("a start", () => {
     expect(await jobs()).toBe(0);
   });
 
+  test("whose input is certainly wrong is refused with its place, and nothing is there of it", async () => {
+    const pins = pinsOf(TAKES_NUMBERS);
+    const wrong = { ...START, input: { order: "7" }, id: parseJobId("job-7"), idempotencyKey: "order-7" };
+    const issues = [{ path: ["order"], message: "expected number, found string" }];
+    const reserved: JobId[] = [];
+    const here = { reserve: (job: JobId) => void reserved.push(job), run: () => 0, giveUp: () => 0 };
+    for (const start of [wrong, { ...START, input: wrong.input }]) {
+      await expect(starts({ pins, here }).start(start, CALLER)).rejects.toMatchObject({
+        code: "E_INVALID", outcome: "not-applied", details: { issues },
+      });
+    }
+    expect((await local.kv.list({ prefix: prefixOf({ kind: "jobs" }) })).entries).toEqual([]);
+    expect(reserved).toEqual([]);
+    const right = await starts({ pins }).start({ ...wrong, input: { order: 7 } }, CALLER);
+    expect(right).toMatchObject({ isNew: true });
+  });
+
+  test.each(["id", "idempotencyKey"] as const)(
+    "that is repeated with its %s is the same job, whatever its agent takes by now", async (by) => {
+      const start = { ...START, input: { order: "7" }, [by]: parseJobId("job-7") };
+      const { job } = await starts().start(start, CALLER);
+      const now = starts({ pins: pinsOf(TAKES_NUMBERS) }, 2);
+      expect(await now.start(start, CALLER)).toEqual({ job, status: "pending", isNew: false });
+      await expect(now.start({ ...start, input: { order: "8" } }, CALLER)).rejects.toMatchObject({ code: "E_INVALID" });
+      expect(await jobs()).toBe(1);
+    },
+  );
+
   test("has the needs of its agent and its own, and is refused when no node can have both", async () => {
     const needs = { labels: { zone: "a" }, agentMax: 2 };
-    const pins = { resolve: () => Promise.resolve(PIN), needsOf: () => Promise.resolve(needs) };
+    const pins = { ...pinsOf(), needsOf: () => Promise.resolve(needs) };
     const asked: unknown[] = [];
     const here = { reserve: (_: JobId, queued: unknown) => void asked.push(queued), run: () => 0, giveUp: () => 0 };
     const { job } = await starts({ pins, here }).start({ ...START, labels: { gpu: "yes", zone: "a" } }, CALLER);
