@@ -9,7 +9,12 @@ import { AetherProcess } from "../support/node-fleet.ts";
 const LIMIT_MS = 170_000;
 
 const findingsSchema = z.object({
-  isHeld: z.boolean(), jobs: z.array(z.unknown()), kills: z.int(), killsInCall: z.int(), unknowns: z.int(),
+  isHeld: z.boolean(),
+  customers: z.array(z.object({ approved: z.boolean().optional() })),
+  children: z.array(z.unknown()),
+  kills: z.int(),
+  killsInCall: z.int(),
+  unknowns: z.int(),
 });
 
 test("forty customers are paid once while nodes are killed", { timeout: LIMIT_MS + 10_000 }, async () => {
@@ -23,7 +28,10 @@ test("forty customers are paid once while nodes are killed", { timeout: LIMIT_MS
   expect(code, demo.transcript()).toBe(0);
   const found = findingsSchema.parse(JSON.parse(demo.stdout.join("\n")));
   expect(found.isHeld).toBe(true);
-  expect(found.jobs).toHaveLength(40);
+  expect(found.customers).toHaveLength(40);
+  expect(found.children.length).toBeGreaterThan(30);
+  const decisions = found.customers.map(({ approved }) => approved);
+  expect(decisions).toEqual(expect.arrayContaining([true, false]));
   expect(found.kills).toBeGreaterThanOrEqual(6);
   expect(found.killsInCall).toBeGreaterThanOrEqual(3);
   expect(found.unknowns).toBeGreaterThan(0);

@@ -13,8 +13,13 @@ const README = `${ROOT}docs/examples/03-refund-agent/README.md`;
 const PAYMENTS = "http://127.0.0.1:7301";
 
 const shownSchema = z.object({
-  status: z.string(), tools: z.array(z.object({ state: z.string() })), result: z.unknown().optional(),
+  status: z.string(),
+  waiting: z.object({ reason: z.string() }).optional(),
+  tools: z.array(z.object({ state: z.string() })),
+  result: z.unknown().optional(),
 });
+/** What has to be decided by a person. */
+const DECISIONS: readonly (string | undefined)[] = ["approve", "reject", "resolve"];
 
 let fleet: NodeFleet;
 let payments: PaymentService;
@@ -36,9 +41,9 @@ async function shown(job: string): Promise<z.output<typeof shownSchema>> {
 
 /** A reader needs a moment between two commands; this is what has to have come about by then. */
 async function awaitTurn([what, verb, job = ""]: readonly string[]): Promise<void> {
-  if (what !== "job" || (verb !== "resolve" && verb !== "signal")) return;
-  const isTurn = (found: z.output<typeof shownSchema>): boolean =>
-    verb === "signal" ? found.status === "waiting" : found.tools.some(({ state }) => state === "unknown");
+  if (what !== "job" || !DECISIONS.includes(verb)) return;
+  const isTurn = ({ waiting, tools }: z.output<typeof shownSchema>): boolean =>
+    (verb === "resolve" ? tools.some(({ state }) => state === "unknown") : waiting?.reason === "approval");
   await eventually(`it is time for job ${verb} ${job}`, async () => isTurn(await shown(job)) || undefined);
 }
 
@@ -79,10 +84,15 @@ test("every command of its README does what the page says", { timeout: 300_000 }
       status: "completed", result: { kind: "completed", output: { refund: `re-${order}-1` } },
     });
   }
+  expect(await shown("refund-o-6")).toMatchObject({
+    status: "completed", result: { kind: "completed", output: { refused: "refused by anonymous" } },
+  });
+  expect(traces.get("refund-o-1")).toMatch(/llm\.reader#1[\s\S]*notices#1[\s\S]*refund#1/);
   expect(traces.get("refund-o-3")).toMatch(/refund#1 resolved by reconcile: done/);
   expect(traces.get("refund-o-4")).toMatch(/refund#1 resolved by reconcile: not-?\s?done/);
-  const { refunds, answers } = await payments.books();
+  const { refunds, answers, notices } = await payments.books();
   const asked = refunds.map(({ order, requests, refunds: paid }) => [order, requests, paid.length]);
   expect(asked.sort()).toEqual([["o-1", 1, 1], ["o-2", 1, 1], ["o-3", 1, 1], ["o-4", 2, 1], ["o-5", 1, 1]]);
   expect(Math.min(...Object.values(answers))).toBeGreaterThan(0);
+  expect(notices.map(({ order }) => order).sort()).toEqual(["o-1", "o-2", "o-3", "o-4", "o-5"]);
 });

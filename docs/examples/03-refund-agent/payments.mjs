@@ -27,6 +27,8 @@ const BODY_MAX = 10_000;
 
 /** By idempotency key: what was asked for, how often, and what was done. */
 const books = new Map();
+/** By idempotency key: what customers were told, and how often somebody wanted that. */
+const notices = new Map();
 /** By order: what is to happen to its first request, instead of chance. */
 const wishes = new Map();
 const answers = { "done": 0, "not-done": 0, "unknown": 0 };
@@ -102,13 +104,25 @@ function find(key, response) {
   answer(response, 200, { refund: found });
 }
 
+/** PUT /notices/KEY: tells a customer something; again under the same key it is the same notice. */
+async function tell(key, request, response) {
+  const { order, text } = JSON.parse(await readBody(request));
+  const notice = notices.get(key) ?? { key, order, text, requests: 0 };
+  notices.set(key, notice);
+  notice.requests += 1;
+  answer(response, 200, { notice: key });
+}
+
 async function handle(request, response) {
   const [, first = "", second = ""] = (request.url ?? "").split("/");
   const what = `${request.method} /${first}`;
   if (what === "POST /refunds") return refund(request, response);
   if (what === "GET /refunds") return find(second, response);
+  if (what === "PUT /notices") return tell(second, request, response);
   // What only the service's own people see.
-  if (what === "GET /books") return answer(response, 200, { answers, refunds: [...books.values()] });
+  if (what === "GET /books") {
+    return answer(response, 200, { answers, refunds: [...books.values()], notices: [...notices.values()] });
+  }
   if (what === "PUT /troubles") {
     const [fate, how] = (await readBody(request)).split(" ");
     wishes.set(second, { fate, isSilent: how === "silent" });

@@ -21,14 +21,14 @@ interface AgentDemoFlags extends OwnFlags {
   readonly json?: boolean;
 }
 
-/** The most jobs of one run: the audit at its end reads one page of them. */
+/** The most customers of one run: the audit at its end reads the logs of all their jobs. */
 const JOBS_MAX = 1_000;
 const SECONDS_MAX = 3_600;
 
 export function addAgentDemoCommand(demo: Command, io: CliIo): void {
   demo
     .command("agent")
-    .description("agents that pay customers once, while nodes are killed in the middle of it")
+    .description("agents that ask a model and a person and pay once, while nodes are killed in the middle of it")
     .option("--jobs <n>", "how many customers", parseCount(JOBS_MAX), AGENT_DEMO.jobs)
     .option("--seconds <n>", "for how long nodes are killed", parseCount(SECONDS_MAX), AGENT_DEMO.seconds)
     .option("--kills <n>", "at least so many, half of them in the middle of a payment", parseCount(SECONDS_MAX),

@@ -5,10 +5,12 @@ import type { ErrorCode } from "../../base/error-catalog.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { HttpApi } from "../http-api.ts";
+import { jobListSchema, JOBS, type ListedJob } from "../job-answers.ts";
 
 const PATIENCE_MS = 30_000;
 const ATTEMPT_MS = 3_000;
 const PAUSE_MS = 100;
+const PAGE = 1_000;
 /** What another node would say too. */
 const FINAL: readonly ErrorCode[] = ["E_CONFLICT", "E_NOT_FOUND", "E_INVALID", "E_VERSION"];
 
@@ -48,6 +50,18 @@ export class AgentApi {
         }
       }
       await this.io.sleep(PAUSE_MS);
+    }
+  }
+
+  /** All jobs that a filter means, as the parameters of a query. */
+  async jobs(filter: Readonly<Record<string, string>> = {}): Promise<readonly ListedJob[]> {
+    const found: ListedJob[] = [];
+    const query = new URLSearchParams({ ...filter, limit: String(PAGE) });
+    for (;;) {
+      const { jobs, next } = await this.ask(jobListSchema, `${JOBS}?${query.toString()}`);
+      found.push(...jobs);
+      if (next === undefined) return found;
+      query.set("after", next);
     }
   }
 

@@ -1,10 +1,12 @@
 // Owns: the comparison at the end of the agents' demo: every job with its log, and every page of the payment service's
-// books, put beside each other.
+// books, put beside each other and beside what the person said.
 import { z } from "zod";
-import { eventsSchema, jobListSchema, JOBS, jobSchema, type ShownEvent } from "../job-answers.ts";
+import { eventsSchema, JOBS, jobSchema, type ShownEvent, type ShownJob } from "../job-answers.ts";
 import type { AgentApi } from "./agent-api.ts";
 import type { Books } from "./agent-payments.ts";
-import type { AgentFindings, CallFound, JobFound, Resolved } from "./agent-verdict.ts";
+import type { Decisions } from "./agent-person.ts";
+import type { AgentFindings, CallFound, CustomerFound, JobFound, Resolved } from "./agent-verdict.ts";
+import { jobOf, LARGE_CENTS } from "./agent-work.ts";
 
 const PAGE = 1_000;
 
@@ -14,53 +16,82 @@ const resolvedSchema = z.object({
   by: z.object({ kind: z.enum(["reconcile", "person", "late"]) }),
   resolution: z.object({ kind: z.enum(["done", "not-done", "given-up"]) }),
 });
+const decidedSchema = z.object({ approved: z.boolean() });
+const inputSchema = z.object({ cents: z.number() });
 const effectSchema = z.object({ effectId: z.string() });
 
-export type Audit = Pick<AgentFindings, "jobs" | "calls" | "strangers" | "unknowns" | "resolved">;
+export type Audit = Pick<AgentFindings, "customers" | "children" | "calls" | "strangers" | "unknowns" | "resolved">;
+
+/** What everything is compared with. */
+interface Evidence {
+  readonly books: Books;
+  readonly decisions: Decisions;
+}
 
 interface Audited {
-  readonly job: JobFound;
+  readonly shown: ShownJob;
   readonly calls: readonly CallFound[];
   readonly events: readonly ShownEvent[];
 }
 
-export async function auditJobs(api: AgentApi, books: Books): Promise<Audit> {
-  const { jobs } = await api.ask(jobListSchema, `${JOBS}?limit=${PAGE}`);
+export async function auditJobs(api: AgentApi, books: Books, decisions: Decisions): Promise<Audit> {
   const audited: Audited[] = [];
-  for (const { job } of jobs) audited.push(await auditJob(api, books, job));
+  for (const { job } of await api.jobs()) audited.push(await readJob(api, books, job));
   const events = audited.flatMap((found) => found.events);
-  const calls = audited.flatMap((found) => found.calls);
-  const known = new Set(calls.map(({ effectId }) => effectId));
+  const known = new Set(audited.flatMap(({ shown }) => shown.tools.map(({ effectId }) => effectId)));
   return {
-    jobs: audited.map(({ job }) => job),
-    calls,
-    strangers: books.refunds.map(({ key }) => key).filter((key) => !known.has(key)),
+    customers: audited.filter(({ shown }) => shown.parent === undefined)
+      .map((found) => customerFound(found, { books, decisions })),
+    children: audited.filter(({ shown }) => shown.parent !== undefined).map(({ shown }) => jobFound(shown)),
+    calls: audited.flatMap((found) => found.calls),
+    strangers: [...books.refunds, ...books.notices].map(({ key }) => key).filter((key) => !known.has(key)),
     unknowns: events.filter(({ type }) => type === "tool.unknown").length,
     resolved: countResolved(events),
   };
 }
 
-async function auditJob(api: AgentApi, books: Books, job: string): Promise<Audited> {
-  const { status, waiting, tools, result } = await api.ask(jobSchema, `${JOBS}/${job}`);
+async function readJob(api: AgentApi, books: Books, job: string): Promise<Audited> {
+  const shown = await api.ask(jobSchema, `${JOBS}/${job}`);
   const { events } = await api.ask(eventsSchema, `${JOBS}/${job}/events?limit=${PAGE}`);
-  const once = tools.filter(({ effect }) => effect === "once");
-  const pages = once.map(({ effectId }) => books.refunds.find(({ key }) => key === effectId));
-  const refund = result?.kind === "completed" ? outputSchema.parse(result.output).refund : undefined;
-  const booked = pages.flatMap((page) => page?.refunds ?? [])[0];
+  const once = shown.tools.filter(({ effect }) => effect === "once");
   return {
-    job: {
-      job, status,
-      ...(waiting === undefined ? {} : { waiting: waiting.reason }),
-      ...(refund === undefined ? {} : { refund }),
-      ...(booked === undefined ? {} : { booked }),
-    },
-    calls: once.map(({ effectId }, at) => ({
-      job, effectId,
-      requests: pages[at]?.requests ?? 0,
-      payments: pages[at]?.refunds.length ?? 0,
-      saidNotDone: events.filter((event) => saysNotDone(event, effectId)).length,
-    })),
+    shown,
+    calls: once.map(({ effectId }) => {
+      const page = books.refunds.find(({ key }) => key === effectId);
+      return {
+        job, effectId,
+        requests: page?.requests ?? 0,
+        payments: page?.refunds.length ?? 0,
+        saidNotDone: events.filter((event) => saysNotDone(event, effectId)).length,
+      };
+    }),
     events,
+  };
+}
+
+function jobFound({ job, status, waiting, parent }: ShownJob): JobFound {
+  return {
+    job, status,
+    ...(waiting === undefined ? {} : { waiting: waiting.reason }),
+    ...(parent === undefined ? {} : { parent }),
+  };
+}
+
+function customerFound({ shown, calls, events }: Audited, { books, decisions }: Evidence): CustomerFound {
+  const { job, input, result } = shown;
+  const refund = result?.kind === "completed" ? outputSchema.parse(result.output).refund : undefined;
+  const keys = calls.map(({ effectId }) => effectId);
+  const booked = books.refunds.filter(({ key }) => keys.includes(key)).flatMap(({ refunds }) => refunds)[0];
+  const decided = events.find(({ type }) => type === "approval.decided");
+  const said = decisions.get(job);
+  return {
+    ...jobFound(shown),
+    isLarge: inputSchema.parse(input).cents >= LARGE_CENTS,
+    notices: books.notices.filter(({ order }) => jobOf(order) === job).length,
+    ...(refund === undefined ? {} : { refund }),
+    ...(booked === undefined ? {} : { booked }),
+    ...(decided === undefined ? {} : { approved: decidedSchema.parse(decided.data).approved }),
+    ...(said === undefined ? {} : { said }),
   };
 }
 

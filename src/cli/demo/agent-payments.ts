@@ -24,9 +24,12 @@ const pageSchema = z.object({
   held: z.number(),
   hungUp: z.number(),
 });
+const noticeSchema = z.object({ key: z.string(), order: z.string(), requests: z.number() });
 const booksSchema = z.object({
   answers: z.object({ "done": z.number(), "not-done": z.number(), "unknown": z.number() }),
   refunds: z.array(pageSchema),
+  /** What customers were told. */
+  notices: z.array(noticeSchema),
 });
 
 export type BooksPage = z.output<typeof pageSchema>;

@@ -1,37 +1,50 @@
-// Owns: the person of the agents' demo, who does what people do beside agents: approve large refunds, and look into the
-// payment service's books for calls whose outcome nobody knows.
+// Owns: the person of the agents' demo, who does what people do beside agents: approve large refunds or refuse them, and
+// look into the payment service's books for calls whose outcome nobody knows.
 import { z } from "zod";
 import { toAetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
-import { jobListSchema, JOBS, jobSchema } from "../job-answers.ts";
+import { approvalSchema, JOBS, jobSchema, type ShownApproval } from "../job-answers.ts";
 import type { AgentApi } from "./agent-api.ts";
 import type { BooksPage, DemoPayments } from "./agent-payments.ts";
-import { jobOf } from "./agent-work.ts";
+import { isRefused, jobOf, orderOfJob } from "./agent-work.ts";
 
 const LOOK_EVERY_MS = 1_000;
 /** Who finds nothing in the books does not believe it before no request can be under way any more. */
 const NOT_DONE_AFTER_MS = 10_000;
 const PAGE = 1_000;
 
+const approvalsSchema = z.object({ approvals: z.array(approvalSchema) });
+
+/** What the person has said to large refunds, by the job: true is yes. */
+export type Decisions = ReadonlyMap<string, boolean>;
+
 export class DemoPerson {
   private readonly io: CliIo;
   private readonly api: AgentApi;
   private readonly payments: DemoPayments;
+  private readonly seed: number;
+  private readonly decided = new Map<string, boolean>();
   /** Since when a call is known to be in doubt, by its effect id. */
   private readonly doubtfulSinceMs = new Map<string, number>();
   private readonly settled = new Set<string>();
   private isStopping = false;
 
-  constructor(io: CliIo, api: AgentApi, payments: DemoPayments) {
+  constructor(io: CliIo, api: AgentApi, payments: DemoPayments, seed: number) {
     this.io = io;
     this.api = api;
     this.payments = payments;
+    this.seed = seed;
+  }
+
+  get decisions(): Decisions {
+    return this.decided;
   }
 
   async work(): Promise<void> {
     while (!this.isStopping) {
-      const { jobs } = await this.api.ask(jobListSchema, `${JOBS}?status=waiting&limit=${PAGE}`);
-      for (const { job, waiting } of jobs) if (waiting?.reason === "signal") await this.approve(job);
+      const { approvals } = await this.api.ask(approvalsSchema, `/v1/approvals?limit=${PAGE}`);
+      for (const asked of approvals) await this.decide(asked);
+      const jobs = await this.api.jobs({ status: "waiting" });
       const { refunds } = await this.payments.books();
       const silent = refunds.filter(({ isSilent, key }) => isSilent && !this.settled.has(key));
       const doubtful = jobs.filter(({ waiting }) => waiting?.reason === "unknown" || waiting?.reason === "stuck");
@@ -45,8 +58,12 @@ export class DemoPerson {
     this.isStopping = true;
   }
 
-  private async approve(job: string): Promise<void> {
-    await this.tell(`${JOBS}/${job}/signals/approval`, { approved: true }, `approval of ${job}`);
+  /** About what was shown and nothing else. */
+  private async decide({ job, approval, shown }: ShownApproval): Promise<void> {
+    const approved = !isRefused(orderOfJob(job), this.seed);
+    this.decided.set(job, approved);
+    const path = `${JOBS}/${job}/approvals/${encodeURIComponent(approval)}`;
+    await this.tell(path, { approved, shown }, `decision about ${job}`);
   }
 
   private async settle(job: string, books: readonly BooksPage[]): Promise<void> {

@@ -56,14 +56,14 @@ export class AgentDemoRun {
     const api = new AgentApi(this.io, stage.cluster.apis);
     const work = new DemoWork(this.io, api, stage.payments.url);
     const killer = new DemoKiller(this.io, { api, ...stage }, this.random.fork("kills"));
-    const person = new DemoPerson(this.io, api, stage.payments);
+    const person = new DemoPerson(this.io, api, stage.payments, this.options.seed);
     await this.play(work, killer, person);
     this.say("comparing every job and its log with the payment service's books");
     const books = await stage.payments.books();
     const { answers } = books;
     return {
       seed: this.options.seed,
-      ...(await auditJobs(api, books)),
+      ...(await auditJobs(api, books, person.decisions)),
       answers: { done: answers.done, notDone: answers["not-done"], unknown: answers.unknown },
       kills: killer.kills,
       killsInCall: killer.killsInCall,
@@ -97,7 +97,7 @@ export class AgentDemoRun {
   private async play(work: DemoWork, killer: DemoKiller, person: DemoPerson): Promise<void> {
     const { jobs } = this.options;
     const startMs = this.io.nowMs();
-    this.say(`starting ${jobs} jobs that pay customers, and killing a node every two seconds …`);
+    this.say(`starting ${jobs} jobs that tell customers and pay them, and killing a node every two seconds …`);
     let isOver = false;
     const people = person.work();
     const reports = this.report(work, killer, () => isOver);

@@ -13,6 +13,7 @@ const booksSchema = z.object({
   refunds: z.array(z.object({
     key: z.string(), order: z.string(), requests: z.int(), refunds: z.array(z.string()),
   })),
+  notices: z.array(z.object({ key: z.string(), order: z.string() })),
 });
 
 export class PaymentService {

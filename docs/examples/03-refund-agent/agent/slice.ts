@@ -1,16 +1,15 @@
-// Owns: an agent that gives customers their money back: it reads their letter, asks a person about large amounts, waits
-// for as long as the customer may still change their mind, and pays once.
-import { defineAgent, defineSignal } from "aether/slice";
+// Owns: an agent that gives customers their money back: a model reads their letter, a person decides about large
+// amounts, another agent tells them while it waits for as long as they may still change their mind, and it pays once.
+import { defineAgent, defineContract, defineSlice } from "aether/slice";
 import { z } from "zod";
+import { letterReader, READER_IS_TOLD, readingSchema } from "./letters.ts";
+import { notices } from "./notices.ts";
 import { refund } from "./payments.ts";
 
 /** More than that is for a person to decide. */
 const CENTS_WITHOUT_ASKING_MAX = 10_000;
 
-/** What a person says about a large refund. */
-const approval = defineSignal("approval", z.object({ approved: z.boolean() }));
-
-export default defineAgent({
+const refunds = defineAgent({
   name: "refunds",
   input: z.object({
     order: z.string(),
@@ -23,15 +22,28 @@ export default defineAgent({
   /** One of them: the number of the refund, or why there is none. */
   output: z.object({ refund: z.string().exactOptional(), refused: z.string().exactOptional() }),
   tools: { refund },
-  signals: [approval],
+  models: { reader: letterReader },
   run: async (job, { order, cents, letter, regret, payments }) => {
-    const isEntitled = await job.step("read the letter", () => /broken|late|never/i.test(letter));
-    if (!isEntitled) return { refused: "the letter names no reason" };
+    const { output: { reason } } = await job.llm("reader", {
+      system: READER_IS_TOLD, prompt: letter, output: readingSchema,
+    });
+    if (reason === "none") return { refused: "the letter names no reason" };
     if (cents > CENTS_WITHOUT_ASKING_MAX) {
-      const told = await job.waitFor(approval, { timeout: "3 days" });
-      if (told?.approved !== true) return { refused: "nobody approved it" };
+      const { approved, by } = await job.approve("manager", {
+        summary: `Refund ${cents} cents for order ${order}?`, data: { order, cents, letter }, timeout: "3 days",
+      });
+      if (!approved) return { refused: by === undefined ? "nobody decided in time" : `refused by ${by}` };
     }
-    await job.sleep("regret", regret);
+    await job.all({
+      regret: (branch) => branch.sleep("regret", regret),
+      notice: (branch) => branch.child(notices, { order, cents, reason, payments }),
+    });
     return await job.tools.refund({ order, cents, payments });
   },
+});
+
+export default defineSlice({
+  contract: defineContract("refunds", {}),
+  agents: [refunds, notices],
+  methods: {},
 });
