@@ -1,4 +1,4 @@
-// Owns: the person of the agents' demo, who does what people do beside agents: approve large refunds or refuse them, and
+// Owns: the person of the agents' demo, who does what people do beside agents: approve or refuse large refunds, and
 // look into the payment service's books for calls whose outcome nobody knows.
 import { z } from "zod";
 import { toAetherError } from "../../base/errors.ts";
