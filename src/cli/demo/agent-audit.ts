@@ -20,7 +20,9 @@ const decidedSchema = z.object({ approved: z.boolean() });
 const inputSchema = z.object({ cents: z.number() });
 const effectSchema = z.object({ effectId: z.string() });
 
-export type Audit = Pick<AgentFindings, "customers" | "children" | "calls" | "strangers" | "unknowns" | "resolved">;
+export type Audit = Pick<
+  AgentFindings, "customers" | "children" | "calls" | "strangers" | "unknowns" | "remade" | "resolved"
+>;
 
 /** What everything is compared with. */
 interface Evidence {
@@ -38,14 +40,18 @@ export async function auditJobs(api: AgentApi, books: Books, decisions: Decision
   const audited: Audited[] = [];
   for (const { job } of await api.jobs()) audited.push(await readJob(api, books, job));
   const events = audited.flatMap((found) => found.events);
+  const calls = audited.flatMap((found) => found.calls);
+  const inDoubt = events.filter(({ type }) => type === "tool.unknown");
+  const unknowns = inDoubt.filter(({ data }) => calls.some(({ effectId }) => isOf(data, effectId))).length;
   const known = new Set(audited.flatMap(({ shown }) => shown.tools.map(({ effectId }) => effectId)));
   return {
     customers: audited.filter(({ shown }) => shown.parent === undefined)
       .map((found) => customerFound(found, { books, decisions })),
     children: audited.filter(({ shown }) => shown.parent !== undefined).map(({ shown }) => jobFound(shown)),
-    calls: audited.flatMap((found) => found.calls),
+    calls,
     strangers: [...books.refunds, ...books.notices].map(({ key }) => key).filter((key) => !known.has(key)),
-    unknowns: events.filter(({ type }) => type === "tool.unknown").length,
+    unknowns,
+    remade: inDoubt.length - unknowns,
     resolved: countResolved(events),
   };
 }
@@ -97,9 +103,13 @@ function customerFound({ shown, calls, events }: Audited, { books, decisions }: 
 
 /** The tool itself, its reconcile or a person. */
 function saysNotDone({ type, data }: ShownEvent, effectId: string): boolean {
-  if (effectSchema.safeParse(data).data?.effectId !== effectId) return false;
+  if (!isOf(data, effectId)) return false;
   if (type === "tool.failed") return true;
   return type === "tool.resolved" && resolvedSchema.parse(data).resolution.kind === "not-done";
+}
+
+function isOf(data: ShownEvent["data"], effectId: string): boolean {
+  return effectSchema.safeParse(data).data?.effectId === effectId;
 }
 
 function countResolved(events: readonly ShownEvent[]): Resolved {

@@ -51,8 +51,10 @@ export interface AgentFindings {
   readonly calls: readonly CallFound[];
   /** Effect ids that the payment service was asked with, and that no job has. */
   readonly strangers: readonly string[];
-  /** Calls whose outcome nobody knew for a while. */
+  /** Calls of that tool whose outcome nobody knew for a while. */
   readonly unknowns: number;
+  /** Calls that may be made twice, and were lost, mostly with their nodes: of models, and of what tells customers. */
+  readonly remade: number;
   readonly resolved: Resolved;
   /** What the payment service told the tool's reconcile. */
   readonly answers: { readonly done: number; readonly notDone: number; readonly unknown: number };
@@ -143,7 +145,7 @@ function judgeDecisions({ customers }: AgentFindings): readonly Verdict[] {
   ];
 }
 
-function judgeRefunds({ customers, calls, strangers, unknowns, resolved, answers }: AgentFindings): readonly Verdict[] {
+function judgeRefunds({ customers, calls, strangers, resolved, answers, ...found }: AgentFindings): readonly Verdict[] {
   const wrong = customers.filter((job) => isCompleted(job) && job.refund !== job.booked);
   const tooOften = calls.filter(({ requests, saidNotDone }) => requests > 1 + saidNotDone);
   const paidTwice = calls.filter(({ payments }) => payments > 1);
@@ -162,8 +164,13 @@ function judgeRefunds({ customers, calls, strangers, unknowns, resolved, answers
     none("completed jobs whose refund is not the one in the books",
       wrong.map(({ job, refund, booked }) => `${job} has ${refund ?? "none"}, booked ${booked ?? "none"}`)),
     {
-      what: "calls whose outcome nobody knew",
-      found: `${unknowns}; ${resolvedText(resolved)}`,
+      what: "refunds whose outcome nobody knew",
+      found: `${found.unknowns}; ${resolvedText(resolved)}`,
+      isHeld: undefined,
+    },
+    {
+      what: "requests to models and notices that were lost, and made again",
+      found: String(found.remade),
       isHeld: undefined,
     },
     {

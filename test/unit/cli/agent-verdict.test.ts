@@ -26,6 +26,7 @@ const GOOD: AgentFindings = {
   calls: CALLS,
   strangers: [],
   unknowns: 5,
+  remade: 1,
   resolved: { reconcileDone: 2, reconcileNotDone: 1, personDone: 1, personNotDone: 0, late: 1 },
   answers: { done: 3, notDone: 4, unknown: 2 },
   kills: 20,
