@@ -1,4 +1,5 @@
 // Owns: how jobs, their events and their tool calls look as JSON.
+import { deadlineOf } from "../jobs/core/life/deadline.ts";
 import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
 import type { ApprovalListed, JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
 
@@ -28,10 +29,12 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
   const { row, head, spec, tools, children, approvals, result, pending } = shown;
+  const deadlineMs = deadlineOf(spec);
   return {
     ...listedJson(shown),
     ...(pending === undefined ? {} : { pending }),
     ...(row.labels === undefined ? {} : { labels: row.labels }),
+    ...(deadlineMs === undefined ? {} : { maxDurationMs: spec.maxDurationMs, deadlineMs }),
     pin: row.pin,
     uid: spec.uid,
     input: spec.input,

@@ -68,6 +68,7 @@ export const jobSchema = listedJobSchema.extend({
   input: z.unknown(),
   pending: z.string().optional(),
   labels: z.record(z.string(), z.string()).optional(),
+  deadlineMs: z.number().optional(),
   events: z.number(),
   steps: z.number(),
   tools: z.array(toolSchema),

@@ -19,7 +19,8 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.claimed": ({ node }, epoch) => `claimed by ${text(node)}, epoch ${epoch}`,
   "job.waiting": ({ reason, on, why }) => `waits: ${text(reason)}${onText(on)}${whyText(why)}`,
   "job.released": () => "released: its node stops",
-  "job.cancel-requested": ({ principal }) => `cancel asked for by ${text(principal)}`,
+  "job.cancel-requested": ({ principal, reason }) =>
+    reason === "deadline" ? "its longest duration is over: asked to end" : `cancel asked for by ${text(principal)}`,
   "job.repeated": ({ of, kind }) => `${kind === "fork" ? "forks" : "retries"} ${text(of)}`,
   "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
   "job.completed": () => "completed",

@@ -7,6 +7,7 @@ import { SECOND_MS } from "../base/units.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
 import { RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
 import type { Agent } from "../sdk/agent.ts";
+import type { Duration } from "../sdk/duration.ts";
 import type { Signal } from "../sdk/signal.ts";
 import { askApi, type ApiCall } from "./api-request.ts";
 import type { Multiplexer } from "./multiplexer.ts";
@@ -29,6 +30,8 @@ export interface JobStartOptions extends JobCallOptions {
   readonly idempotencyKey?: string;
   /** What listings are asked for. */
   readonly attributes?: Readonly<Record<string, string>>;
+  /** From its start on, no longer than its agent says; then it is asked to end, and has failed with E_TIMEOUT. */
+  readonly maxDuration?: Duration;
 }
 
 export interface JobSignalOptions extends JobCallOptions {
@@ -137,14 +140,16 @@ export interface JobClientPorts {
 export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent: A): AgentClient<A> {
   return {
     start: async (input, options = {}) => {
-      const { id, attributes, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal } = options;
+      const {
+        id, attributes, maxDuration, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal,
+      } = options;
       await check(`the input of ${agent.name}`, agent.input, input);
       const { value } = await askApi(ports.requests, startedSchema, {
         what: `start a job of ${agent.name}`,
         effect: "idempotent",
         method: "POST",
         path: "/v1/jobs",
-        body: { agent: agent.name, input, id, attributes },
+        body: { agent: agent.name, input, id, attributes, maxDuration },
         idempotencyKey,
         timeoutMs,
         signal,

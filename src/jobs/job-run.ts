@@ -15,6 +15,7 @@ import { decideAppend, decideFinish, decideRelease, decideWait } from "./core/li
 import type { OpenApprovals } from "./core/life/open-approvals.ts";
 import { RunBatch, type Plan, type Rated } from "./core/life/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer } from "./core/life/run-waits.ts";
+import { overdueEnd } from "./core/life/deadline.ts";
 import { besideAppend, hasToTell } from "./core/life/children.ts";
 import { logFactsOf } from "./core/life/log-facts.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "./core/ids.ts";
@@ -78,7 +79,7 @@ export class JobRun {
   private readonly ports: JobRunPorts;
   private readonly loaded: LoadedJob;
   private readonly batch: RunBatch;
-  private readonly waits = new RunWaits();
+  private readonly waits: RunWaits;
   private readonly doubts: ToolDoubts;
   private readonly children: RunChildren;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
@@ -96,8 +97,9 @@ export class JobRun {
   private isCommitting = false;
   private isPumping = false;
   private isDraining = false;
-  /** A person wants the job to end: where its code cannot be run, it ends without it. */
-  private isCancelAsked = false;
+  /** How the job ends since it was asked to: where its code cannot be run, it ends without it. */
+  private cancelEnd: JobResult | undefined;
+  private readonly isCancelLogged: boolean;
   /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
   private refusedAt = -1;
   private opsMax: number | undefined;
@@ -116,12 +118,17 @@ export class JobRun {
     this.ref = view.ref;
     const facts = logFactsOf(loaded.log);
     const idOfChild = (call: CallName): JobId => childIdOf(ports.cluster, view.spec, call);
+    const late = overdueEnd(view.spec);
+    this.waits = new RunWaits(facts.isCancelled);
+    this.isCancelLogged = facts.isCancelled;
+    if (facts.isCancelled) this.cancelEnd = facts.isOverdue ? late : { kind: "cancelled" };
     this.loggedTimers = facts.timers;
     this.approvals = facts.approvals;
     this.batch = new RunBatch({
       epoch: view.row.epoch,
       tools,
       ...facts,
+      overdueEnd: late,
       ...(view.row.restored !== undefined && { restored: view.row.restored }),
       effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
       childIdOf: idOfChild,
@@ -152,6 +159,8 @@ export class JobRun {
 
   begin(): void {
     this.unfollow = this.ports.followInbox(this.ref, (arrival) => this.arrive(arrival));
+    // Its code has as long again as it had where it ran before.
+    if (this.isCancelLogged) this.limitCancel();
     void this.startWorker();
   }
 
@@ -240,7 +249,9 @@ export class JobRun {
     if (entry === undefined) this.unreadable += 1;
     else if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
     else this.waits.arrive(n, entry);
-    if (entry?.kind === "cancel") this.isCancelAsked = true;
+    if (entry?.kind === "cancel") {
+      this.cancelEnd ??= entry.reason === "deadline" ? overdueEnd(this.view.spec) : { kind: "cancelled" };
+    }
     this.pump();
   }
 
@@ -360,13 +371,15 @@ export class JobRun {
   }
 
   private look(event: Plan["events"][number]): void {
-    if (event.type === "job.cancel-requested") {
-      this.cancelTimer = this.clock.setTimer(CANCEL_MS_MAX, () => this.endWith({ kind: "cancelled" }));
-    }
+    if (event.type === "job.cancel-requested") this.limitCancel();
     if (event.type === "tool.resolved" && event.resolution.kind === "given-up") {
       const message = `a person gave up the call ${event.call}: ${event.resolution.reason}`;
       this.endWith({ kind: "failed", error: { name: "AetherError", code: "E_CONFLICT", message } });
     }
+  }
+
+  private limitCancel(): void {
+    this.cancelTimer = this.clock.setTimer(CANCEL_MS_MAX, () => this.endWith({ kind: "cancelled" }));
   }
 
   private endWith(result: JobResult): void {
@@ -445,7 +458,8 @@ export class JobRun {
 
   /** Its code and its log do not agree: a person has to look at it. */
   private stick({ code, message }: JobError): void {
-    if (this.mayEndWithoutCode) return this.endWith({ kind: "cancelled" });
+    const end = this.endWithoutCode;
+    if (end !== undefined) return this.endWith(end);
     const why = `${code === undefined ? "" : `${code}: `}${message}`.slice(0, WHY_LENGTH_MAX);
     this.leave({ reason: "stuck", on: [], why }, {});
   }
@@ -456,16 +470,17 @@ export class JobRun {
     await this.commit(decision, () => this.drop("released"));
   }
 
-  /** It was cancelled, and there is no call that its end would have to wait for. */
-  private get mayEndWithoutCode(): boolean {
-    return this.isCancelAsked && this.view.head.openEffects === 0;
+  /** Of a job that was asked to end, and has no call that its end would have to wait for. */
+  private get endWithoutCode(): JobResult | undefined {
+    return this.view.head.openEffects === 0 ? this.cancelEnd : undefined;
   }
 
   /** Nothing runs the code any more, here and now. */
   private giveUpCode(event: string, reason: string): void {
-    if (!this.mayEndWithoutCode || this.stop.signal.aborted) return this.fail(event, reason);
+    const end = this.endWithoutCode;
+    if (end === undefined || this.stop.signal.aborted) return this.fail(event, reason);
     this.worker = undefined;
-    this.endWith({ kind: "cancelled" });
+    this.endWith(end);
   }
 
   private fail(event: string, reason: string): void {

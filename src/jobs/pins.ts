@@ -113,6 +113,7 @@ export class Pins {
     return {
       ...(Object.keys(labels).length > 0 && { labels }),
       ...(found?.concurrency !== undefined && { agentMax: found.concurrency }),
+      ...(found?.maxDurationMs !== undefined && { maxDurationMs: found.maxDurationMs }),
     };
   }
 

@@ -100,6 +100,7 @@ export interface StartJob {
   readonly attributes?: Readonly<Record<string, string>>;
   /** Of the node that runs it, beside those that its agent asks for. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** From its start on, no longer than its agent says; then it is asked to end, and has failed. */
   readonly maxDurationMs?: number;
 }
 

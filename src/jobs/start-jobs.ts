@@ -9,6 +9,7 @@ import type { CallOptions, Env } from "../env/env.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import { labelsSchema } from "../sdk/blueprint.ts";
+import { durationText } from "../sdk/duration.ts";
 import { plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
 import { inputRefusal, throwRefusal, type DoorRefusal } from "./core/door-check.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "./core/ids.ts";
@@ -67,9 +68,6 @@ export class StartJobs {
     const input = plainInput(start);
     checkAttributes(start.attributes ?? {});
     checkLabels(start.labels ?? {});
-    if (start.maxDurationMs !== undefined) {
-      throw new AetherError("E_INVALID", "the job was not started: a longest duration cannot be set yet; leave it out");
-    }
     this.checkRoom();
     let isGone: Digest | undefined;
     for (let attempt = 1; attempt <= PINS_MAX; attempt++) {
@@ -91,7 +89,7 @@ export class StartJobs {
   ): Promise<StartedJob | undefined> {
     const { clock, random } = this.env;
     const { pins } = this.ports;
-    const needs = withLabels(start, await pins.needsOf(pin, start.agent, options));
+    const needs = joinedNeeds(start, await pins.needsOf(pin, start.agent, options));
     const definition = await pins.definitionOf(pin, start.agent, options);
     const refusal = definition && inputRefusal(definition, start.input);
     const atMs = clock.wallMs();
@@ -201,6 +199,18 @@ export function plainInput({ input, agent }: Pick<StartJob, "input" | "agent">):
   const plain = toPlain(input, JOB_INPUT_BYTES_MAX);
   if (plain.kind !== "plain") throw plainRefusalError(`the job of agent "${agent}" was not started`, plain);
   return storable(plain.value);
+}
+
+function joinedNeeds(start: StartJob, ofAgent: JobNeeds): JobNeeds {
+  const { agent, maxDurationMs = ofAgent.maxDurationMs } = start;
+  if (maxDurationMs === undefined) return withLabels(start, ofAgent);
+  const limit = ofAgent.maxDurationMs ?? maxDurationMs;
+  if (maxDurationMs > limit) {
+    const message = `the job of agent "${agent}" was not started: it may take ${durationText(maxDurationMs)}, and ` +
+      `its agent says ${durationText(limit)} at most`;
+    throw new AetherError("E_INVALID", message, { details: { limit, actual: maxDurationMs } });
+  }
+  return { ...withLabels(start, ofAgent), maxDurationMs };
 }
 
 function withLabels({ agent, labels = {} }: StartJob, { labels: own = {}, ...needs }: JobNeeds): JobNeeds {

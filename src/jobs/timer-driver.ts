@@ -20,10 +20,11 @@ import { dueNow } from "./core/flow/due-timers.ts";
 import { HeldTimers } from "./core/flow/held-timers.ts";
 import { approvalNameSeen, approvalSeen, parseApprovalRow, type ApprovalMark } from "./core/flow/approval-row.ts";
 import type { InboxEntry } from "./core/flow/inbox-entry.ts";
+import { TIME_IS_OVER } from "./core/life/deadline.ts";
 import { decideInbox, type Arrival } from "./core/life/decide-inbox.ts";
 import { approvalKey, seenKey } from "./core/life/job-keys.ts";
 import type { CallName } from "./core/ids.ts";
-import { parseTimerRow } from "./core/rows.ts";
+import { parseTimerRow, type TimerRow } from "./core/rows.ts";
 import { readInboxView } from "./inbox-view.ts";
 
 export interface TimerDriverPorts {
@@ -147,12 +148,12 @@ export class TimerDriver {
   }
 
   private async fire(timer: TimerEntry, signal: AbortSignal): Promise<Firing> {
-    const call = this.callOf(timer);
-    if (call === undefined) return "unreadable";
+    const row = this.rowOf(timer);
+    if (row === undefined) return "unreadable";
     const { kv } = this.ports;
     const view = await readInboxView(kv, timer.ref, { consistency: "local", signal });
     if (view === undefined) return await this.write(timer, NOTHING, signal);
-    const arrival = await this.arrivalOf(timer.ref, call, signal);
+    const arrival = "call" in row ? await this.arrivalOf(timer.ref, row.call, signal) : { entry: TIME_IS_OVER };
     const decision = decideInbox(view, [arrival], this.clock.wallMs());
     if (decision.kind === "transition") return await this.write(timer, decision.txn, signal);
     if (decision.code === "E_OVERLOADED") {
@@ -190,9 +191,9 @@ export class TimerDriver {
     return succeeded ? "done" : "again";
   }
 
-  private callOf({ key, value }: TimerEntry): CallName | undefined {
+  private rowOf({ key, value }: TimerEntry): TimerRow | undefined {
     try {
-      return parseTimerRow(value).call;
+      return parseTimerRow(value);
     } catch (error) {
       // One damaged row must not stop all timers; a person has to look at it.
       this.log.error({ event: "jobs.bad-timer", key, reason: toAetherError(error).message });

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { labelsSchema } from "./blueprint.ts";
+import { parseDuration, type Duration } from "./duration.ts";
 import type { Job, Tools } from "./job.ts";
 import type { Models } from "./llm.ts";
 import { nameSchema } from "./name.ts";
@@ -31,6 +32,11 @@ export interface AgentDefinition<
   /** How many of its jobs run at once in the whole cluster, 10,000 at most. Default: any number. */
   readonly concurrency?: number;
   /**
+   * Of one of its jobs, from its start on, with all that it waits for: `"2 hours"`, or milliseconds. Then the job is
+   * asked to end as by a cancel, and has failed with E_TIMEOUT. Default: as long as it takes.
+   */
+  readonly maxDuration?: Duration;
+  /**
    * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
    * in the same order, until the code is where it was.
    */
@@ -51,8 +57,8 @@ export interface Agent<
 
 /**
  * Defines an agent.
- * @throws AetherError E_INVALID for unusable names, labels or concurrency, two tools or signals of one name, or too
- *   many of them.
+ * @throws AetherError E_INVALID for unusable names, labels, concurrency or duration, two tools or signals of one name,
+ *   or too many of them.
  * @example
  * export const claims = defineAgent({
  *   name: "claims",
@@ -78,6 +84,7 @@ export function defineAgent<
   const { name, signals = [] } = definition;
   checkName(name);
   checkNeeds(definition);
+  checkDuration(definition);
   checkParts(name, "tools", Object.values(tools), AGENT_TOOLS_MAX);
   checkParts(name, "signals", signals, AGENT_SIGNALS_MAX);
   checkParts(name, "models", Object.keys(models).map((model) => ({ name: model })), AGENT_MODELS_MAX);
@@ -100,6 +107,11 @@ function checkNeeds({ name, labels = {}, concurrency = 1 }: Pick<Agent, "name" |
   if (isUsable) return;
   const range = `1 to ${AGENT_CONCURRENCY_MAX}`;
   throw new AetherError("E_INVALID", `the agent "${name}" has concurrency ${concurrency}; use ${range}`);
+}
+
+function checkDuration({ name, maxDuration }: Pick<Agent, "name" | "maxDuration">): void {
+  if (maxDuration === undefined || parseDuration(maxDuration) > 0) return;
+  throw new AetherError("E_INVALID", `the agent "${name}" has no time: let maxDuration be longer, or leave it out`);
 }
 
 function checkParts(agent: string, what: string, parts: readonly { readonly name: string }[], max: number): void {

@@ -19,6 +19,9 @@ const UNITS: Readonly<Record<string, number>> = {
   week: 7 * DAY_MS, weeks: 7 * DAY_MS,
 };
 
+const SHOWN: readonly (readonly [string, number])[] =
+  [["day", DAY_MS], ["hour", HOUR_MS], ["minute", MINUTE_MS], ["second", SECOND_MS]];
+
 /** Whole milliseconds. @throws AetherError E_INVALID */
 export function parseDuration(duration: Duration): number {
   const ms = typeof duration === "number" ? duration : msOf(duration);
@@ -26,6 +29,13 @@ export function parseDuration(duration: Duration): number {
   const shown = String(duration).slice(0, 40);
   throw new AetherError("E_INVALID", `"${shown}" is no duration: write milliseconds, or a number and a unit, as ` +
     '"30 s", "5 minutes" or "2 days"; ten years at most');
+}
+
+/** As people write it, in the largest unit that it is a whole number of. */
+export function durationText(ms: number): string {
+  const [unit, unitMs] = SHOWN.find(([, each]) => ms >= each && ms % each === 0) ?? ["ms", 1];
+  const count = ms / unitMs;
+  return `${count} ${unit}${unit === "ms" || count === 1 ? "" : "s"}`;
 }
 
 function msOf(text: string): number {

@@ -154,6 +154,27 @@ test("a job that waits without an owner is cancelled", async () => {
   expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
 });
 
+test("a job has failed when its longest duration is over, though the whole cluster was down meanwhile", async () => {
+  const post = (maxDuration: string): ReturnType<typeof ask> => ask(`${fleet.api("n1")}/v1/jobs`, {
+    method: "POST", body: { agent: "waiting", input: { sleepMs: 600_000 }, maxDuration },
+  });
+  expect(JSON.stringify((await post("2 hours")).body)).toContain("its agent says 1 hour at most");
+  const { job } = startedSchema.parse((await post("20 s")).body);
+  await eventually("it waits without an owner", async () => {
+    const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
+    const text = JSON.stringify(body);
+    return (text.includes('"timer"') && text.includes('"deadlineMs"')) || undefined;
+  });
+  await fleet.kill(...fleet.names);
+  await fleet.startAll();
+  expect(await resultOf("n2", job)).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT" } });
+  const trace = fleet.run(["--api", fleet.api("n3"), "job", "trace", job]);
+  expect((await trace.waitForEnd()).code, trace.transcript()).toBe(0);
+  expect(trace.transcript()).toContain("its longest duration is over: asked to end");
+  const verify = fleet.run(["--api", fleet.api("n1"), "job", "verify", job]);
+  expect((await verify.waitForEnd()).code, verify.transcript()).toBe(0);
+});
+
 test("a job whose code does not do what its log says is stuck, says why, and can be cancelled", async () => {
   const { job } = await start("n1", "fickle", {});
   const until = (status: string): Promise<true> => eventually(`it is ${status}`, async () => {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createDeferred, type Deferred } from "../../src/base/deferred.ts";
 import type { CallName } from "../../src/jobs/core/ids.ts";
+import { TIME_IS_OVER } from "../../src/jobs/core/life/deadline.ts";
 import { inboxCountKey, inboxKey } from "../../src/jobs/core/life/job-keys.ts";
 import type { FromAgent, ToAgent } from "../../src/jobs/core/worker/messages.ts";
 import { followInbox } from "../../src/jobs/inbox-feed.ts";
@@ -120,6 +121,13 @@ test("a job whose code went astray is cancelled, not stuck, when its inbox says 
   const error = { name: "AetherError", code: "E_NONDETERMINISM", message: "something else" };
   expect(await endOfRun({ start: (say) => say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
   expect((await rowOf(local.kv, JOB)).status).toBe("cancelled");
+});
+
+test("a job whose code went astray has failed when its time is over", async () => {
+  await writer.put(REF, { entry: TIME_IS_OVER });
+  const error = { name: "AetherError", code: "E_NONDETERMINISM", message: "something else" };
+  expect(await endOfRun({ start: (say) => say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
+  expect((await rowOf(local.kv, JOB)).status).toBe("failed");
 });
 
 test("an entry that cannot be read does not keep a job from waiting", async () => {

@@ -177,6 +177,13 @@ describe("a retry", () => {
     expect(plan(...before, given, end)).toEqual([["tool.granted pay", "tool.unknown pay"], []]);
   });
 
+  test("goes on where the time of a job was over", () => {
+    const step: JobEvent = { type: "step.completed", call: "a" as CallName, value: 1 };
+    const tidy: JobEvent = { type: "step.completed", call: "tidy" as CallName, value: 1 };
+    const late: JobEvent = { type: "job.cancel-requested", principal: "aether", reason: "deadline" };
+    expect(plan(step, late, tidy, failed)).toEqual([["step.completed a"], []]);
+  });
+
   test("goes on where a job was cancelled, and hears of children whose end the old job has heard of", () => {
     const child = { type: "child.started", call: "kid", job: "k", isDetached: false } as unknown as JobEvent;
     const cancel: JobEvent = { type: "job.cancel-requested", principal: "ann" };

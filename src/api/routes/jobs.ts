@@ -11,6 +11,7 @@ import {
 } from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, RepeatJob, StartJob } from "../../jobs/ports.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
+import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
@@ -43,6 +44,8 @@ const startSchema = z.strictObject({
     .exactOptional().describe("Only a node that has all of them runs it"),
   priority: z.int().min(-JOB_PRIORITY_MAX).max(JOB_PRIORITY_MAX).exactOptional()
     .describe("Among the jobs of its tenant and class: higher goes first"),
+  maxDuration: z.union([z.string(), z.number()]).exactOptional()
+    .describe('From its start on, as "2 hours" or in milliseconds: then it is asked to end, and has failed'),
 });
 const listQuery = z.strictObject({
   agent: nameSchema.exactOptional(),
@@ -108,7 +111,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       method: "GET",
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
-      answer: "as in the list, and { pending?, labels?, pin, uid, input, inputDigest, events, link, steps, tools, " +
+      answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, pin, uid, input, inputDigest, " +
+        "events, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
@@ -242,8 +246,20 @@ function jobIdOf(id: string | undefined): { readonly id?: JobId } {
 }
 
 function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): StartJob {
-  const { id, ...start } = parseInput(startSchema, body, "the start of a job");
-  return { ...start, input: start.input ?? null, ...(id === undefined ? {} : { id: parseJobId(id) }), ...key };
+  const { id, maxDuration, ...start } = parseInput(startSchema, body, "the start of a job");
+  return {
+    ...start,
+    input: start.input ?? null,
+    ...(id === undefined ? {} : { id: parseJobId(id) }),
+    ...(maxDuration === undefined ? {} : { maxDurationMs: longestOf(maxDuration) }),
+    ...key,
+  };
+}
+
+function longestOf(maxDuration: Duration): number {
+  const ms = parseDuration(maxDuration);
+  if (ms > 0) return ms;
+  throw new AetherError("E_INVALID", "the job would have no time: let maxDuration be longer, or leave it out");
 }
 
 function parseListQuery(request: ApiRequest): JobPageQuery {

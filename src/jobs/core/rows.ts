@@ -121,6 +121,7 @@ export interface JobSpec {
   /** Digest of the idempotency key it was started under. */
   readonly startKey?: Digest;
   readonly parent?: ParentRef;
+  /** From `createdMs` on; then it is asked to end, and has failed. */
   readonly maxDurationMs?: number;
   readonly createdMs: number;
 }
@@ -190,8 +191,10 @@ export interface OutboxRow {
   readonly cancel?: readonly JobId[];
 }
 
-/** The value of `job-timers/…`: which call waits for it. */
-export interface TimerRow {
+/** The value of `job-timers/…`: which call waits for it, or that the time of the job itself is over. */
+export type TimerRow = CallTimerRow | { readonly deadline: true };
+
+export interface CallTimerRow {
   readonly call: CallName;
 }
 
@@ -303,7 +306,7 @@ const outboxSchema: z.ZodType<OutboxRow> = z.object({
   ended: z.object({ job: jobIdSchema, call: callNameSchema }).exactOptional(),
   cancel: z.array(jobIdSchema).exactOptional(),
 });
-const timerSchema = z.object({ call: callNameSchema });
+const timerSchema = z.union([z.object({ call: callNameSchema }), z.object({ deadline: z.literal(true) })]);
 const startSchema = z.object({ job: jobIdSchema, inputDigest: digestSchema });
 const repeatSchema = z.object({ job: jobIdSchema });
 const pinSchema = z.object({

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
+import { parseDuration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { JsonSchema, ManifestAgent, ManifestTool } from "../core/manifest.ts";
 import { callable, toJsonSchema, zodType } from "./json-schema.ts";
@@ -31,6 +32,7 @@ export const agentSchema = z.object({
   })),
   labels: labelsSchema.optional(),
   concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).optional(),
+  maxDuration: z.union([z.string(), z.number()]).optional(),
   run: callable,
 });
 
@@ -44,7 +46,7 @@ export function describeAgents(
   return Object.fromEntries(agents.map((agent) => [agent.name, describeAgent(agent)]));
 }
 
-function describeAgent({ input, output, tools, signals, labels, concurrency }: AgentShape): ManifestAgent {
+function describeAgent({ input, output, tools, signals, labels, concurrency, maxDuration }: AgentShape): ManifestAgent {
   return {
     input: toJsonSchema(input, "input"),
     output: toJsonSchema(output, "output"),
@@ -55,5 +57,6 @@ function describeAgent({ input, output, tools, signals, labels, concurrency }: A
       [name, toJsonSchema(payload, "input")])),
     ...(labels === undefined ? {} : { labels }),
     ...(concurrency === undefined ? {} : { concurrency }),
+    ...(maxDuration === undefined ? {} : { maxDurationMs: parseDuration(maxDuration) }),
   };
 }

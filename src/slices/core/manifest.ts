@@ -7,6 +7,7 @@ import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
 import { digestSchema } from "../../base/stored-row.ts";
 import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
+import { DURATION_MS_MAX } from "../../sdk/duration.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { scheduleSchema } from "../../sdk/schedule.ts";
@@ -63,6 +64,8 @@ export interface ManifestAgent {
   readonly labels?: Readonly<Record<string, string>>;
   /** Its jobs that run at once in the cluster; absent for any number. */
   readonly concurrency?: number;
+  /** Of a job, from its start on; absent for any. */
+  readonly maxDurationMs?: number;
 }
 
 export interface Manifest {
@@ -118,6 +121,7 @@ const manifestSchema = z.object({
     signals: z.record(nameSchema, jsonSchemaSchema),
     labels: labelsSchema.exactOptional(),
     concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).exactOptional(),
+    maxDurationMs: z.int().min(1).max(DURATION_MS_MAX).exactOptional(),
   })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),

@@ -198,6 +198,8 @@ describe("bad input is refused, and nothing is changed", () => {
     ["an attribute that is no text", "POST", "/v1/jobs", { agent: "a", attributes: { n: 1 } }, 400, "E_INVALID"],
     ["an attribute's bad name", "POST", "/v1/jobs", { agent: "a", attributes: { "a b": "" } }, 400, "E_INVALID"],
     ["a class that is none", "POST", "/v1/jobs", { agent: "a", queueClass: "fast" }, 400, "E_INVALID"],
+    ["no time at all", "POST", "/v1/jobs", { agent: "a", maxDuration: "0 s" }, 400, "E_INVALID"],
+    ["a duration that is none", "POST", "/v1/jobs", { agent: "a", maxDuration: "soon" }, 400, "E_INVALID"],
     ["too high a priority", "POST", "/v1/jobs", { agent: "a", priority: 1_001 }, 400, "E_INVALID"],
     ["too many attributes", "POST", "/v1/jobs", { agent: "a", attributes: many }, 400, "E_INVALID"],
     ["too large a body", "POST", "/v1/jobs", { agent: "a", input: "x".repeat(1_100_000) }, 413, "E_TOO_LARGE"],

@@ -71,11 +71,11 @@ describe("start", () => {
     expect((await startJob()).out).toBe(`${JOB} (started before)\n`);
     const json = await job(["start", "claims", "--key", "k1", "--attribute", "region=eu", "--json"]);
     expect(JSON.parse(json.out)).toEqual({ job: "job-2", status: "pending", isNew: true });
-    await job(["start", "claims", "--class", "heavy", "--priority", "-2"]);
+    await job(["start", "claims", "--class", "heavy", "--priority", "-2", "--max-duration", "2 hours"]);
     expect(api.jobs.started).toEqual([
       { agent: "claims", input: { order: "o-1" }, id: JOB },
       { agent: "claims", input: null, attributes: { region: "eu" }, idempotencyKey: "k1" },
-      { agent: "claims", input: null, queueClass: "heavy", priority: -2 },
+      { agent: "claims", input: null, queueClass: "heavy", priority: -2, maxDurationMs: 7_200_000 },
     ]);
   });
 

@@ -40,9 +40,13 @@ afterEach(async () => {
 
 describe("starting", () => {
   test("a job begins with what was given, under a key of its own", async () => {
-    const job = await client.agent(claims).start({ order: "o-1" }, { attributes: { shop: "north" } });
+    const job = await client.agent(claims).start({ order: "o-1" }, {
+      attributes: { shop: "north" }, maxDuration: "5 minutes",
+    });
     expect(await job.state()).toMatchObject({ job: job.id, agent: "claims", attributes: { shop: "north" } });
-    expect(api.jobs.started).toMatchObject([{ agent: "claims", input: { order: "o-1" } }]);
+    expect(api.jobs.started).toMatchObject([
+      { agent: "claims", input: { order: "o-1" }, maxDurationMs: 300_000 },
+    ]);
     const other = await client.agent(claims).start({ order: "o-1" });
     expect(other.id).not.toBe(job.id);
   });

@@ -165,6 +165,23 @@ describe("a start", () => {
     });
   });
 
+  test("may take as long as its agent says, or less", async () => {
+    const pins = { ...pinsOf(), needsOf: () => Promise.resolve({ maxDurationMs: 7_200_000 }) };
+    const service = starts({ pins });
+    const longestOf = async (start: Partial<StartJob>, from = service): Promise<number | undefined> => {
+      const { job } = await from.start({ ...START, ...start }, CALLER);
+      return (await jobStore(clock, local.kv).load({ partition: 0, job })).view.spec.maxDurationMs;
+    };
+    expect(await longestOf({})).toBe(7_200_000);
+    expect(await longestOf({ maxDurationMs: 5 })).toBe(5);
+    expect(await longestOf({ maxDurationMs: 5 }, starts({}, 2))).toBe(5);
+    expect(await longestOf({}, starts({}, 3))).toBeUndefined();
+    await expect(service.start({ ...START, maxDurationMs: 7_200_001 }, CALLER)).rejects.toMatchObject({
+      code: "E_INVALID", message: expect.stringContaining("its agent says 2 hours at most") as string,
+    });
+    expect((await local.kv.list({ prefix: prefixOf({ kind: "job-timers" }) })).entries).toHaveLength(3);
+  });
+
   test("on a node with room is created and claimed at once, and run with its log", async () => {
     const ran: LoadedJob[] = [];
     const givenUp: JobId[] = [];

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DURATION_MS_MAX, parseDuration } from "../../../src/sdk/duration.ts";
+import { DURATION_MS_MAX, durationText, parseDuration } from "../../../src/sdk/duration.ts";
 
 test.each([
   [0, 0], [1_500, 1_500], ["250 ms", 250], ["30s", 30_000], ["1 second", 1_000], [" 5 minutes ", 300_000],
@@ -13,4 +13,12 @@ test.each([
   -1, Number.NaN, Number.POSITIVE_INFINITY, DURATION_MS_MAX + 1,
 ])("%j is refused", (duration) => {
   expect(() => parseDuration(duration)).toThrow(/is no duration/);
+});
+
+test.each([
+  [0, "0 ms"], [1, "1 ms"], [1_500, "1500 ms"], [1_000, "1 second"], [90_000, "90 seconds"], [7_200_000, "2 hours"],
+  [86_400_000, "1 day"],
+])("%d ms are written %j", (ms, text) => {
+  expect(durationText(ms)).toBe(text);
+  expect(parseDuration(text)).toBe(ms);
 });

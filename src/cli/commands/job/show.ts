@@ -37,6 +37,7 @@ function showText(job: ShownJob): string {
     ["created", new Date(job.createdMs).toISOString()],
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
     ...(labels.length === 0 ? [] : [["labels", labels.join(" ")]]),
+    ...(job.deadlineMs === undefined ? [] : [["deadline", new Date(job.deadlineMs).toISOString()]]),
     ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
     ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
     ...(job.collectedMs === undefined

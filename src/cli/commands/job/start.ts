@@ -38,6 +38,7 @@ interface StartFlags {
   readonly label?: Readonly<Record<string, string>>;
   readonly class?: string;
   readonly priority?: number;
+  readonly maxDuration?: string;
   readonly wait?: boolean;
 }
 
@@ -53,14 +54,15 @@ export function addStartCommand(group: Command, io: CliIo): void {
     .option("--label <name=value>", "label of the node that runs it, may be repeated", addAttribute)
     .option("--class <class>", `its share of the places: ${QUEUE_CLASSES.join(", ")}`, parseClass)
     .option("--priority <n>", "among jobs of its class, higher goes first", parsePriority)
+    .option("--max-duration <duration>", 'then it is asked to end, and has failed, as "2 hours"')
     .option("--wait", "wait until the job has ended, and print its output")
     .addHelpText("after", START_HELP)
     .action(async (agent: string, input: string | undefined, flags: StartFlags, command: Command) => {
       const session = openSession(command, io);
-      const { id, key, attribute: attributes, label: labels, class: queueClass, priority } = flags;
+      const { id, key, attribute: attributes, label: labels, class: queueClass, priority, maxDuration } = flags;
       const given = input === undefined ? {} : { input: parseJsonArgument(await readArgument(io, input), "INPUT") };
       const started = await session.api.request(startedSchema, "POST", JOBS, {
-        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority }),
+        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority, maxDuration }),
         headers: {
           "content-type": "application/json",
           ...(key === undefined ? {} : { "idempotency-key": key }),

@@ -5,7 +5,7 @@ import { unreachable } from "../../../base/assert.ts";
 import type { Digest } from "../../../base/ids.ts";
 import { digestSchema, parseStored } from "../../../base/stored-row.ts";
 import type { CallName } from "../ids.ts";
-import type { Resolution } from "../log/event.ts";
+import { CANCEL_REASONS, type CancelReason, type Resolution } from "../log/event.ts";
 import { callNameSchema, jobErrorSchema, type JobError } from "../rows.ts";
 
 /** The value of `job-inbox/…/{n}`. */
@@ -21,7 +21,7 @@ export type InboxEntry =
     readonly data: unknown;
     readonly principal: string;
   }
-  | { readonly kind: "cancel"; readonly principal: string }
+  | { readonly kind: "cancel"; readonly principal: string; readonly reason?: CancelReason }
   /** A job that was held since a restore may go on. */
   | { readonly kind: "release"; readonly principal: string }
   | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
@@ -71,7 +71,7 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("decision"), call, shown: digestSchema, approved: z.boolean(), data: z.unknown(), principal,
   }),
-  z.object({ kind: z.literal("cancel"), principal }),
+  z.object({ kind: z.literal("cancel"), principal, reason: z.enum(CANCEL_REASONS).exactOptional() }),
   z.object({ kind: z.literal("release"), principal }),
   z.object({
     kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,

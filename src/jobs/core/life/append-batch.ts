@@ -5,7 +5,7 @@ import { formatKey } from "../../../kvstore/core/key.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import { appendToLog, PAGE_EVENTS_MAX, PAGE_EVENT_BYTES_MAX } from "../log/page.ts";
 import type { JobEvent } from "../log/event.ts";
-import { headValue, pageValue, type JobHead, type TimerRow } from "../rows.ts";
+import { headValue, pageValue, type CallTimerRow, type JobHead } from "../rows.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
 import { headKey, inboxKey, toolKey } from "./job-keys.ts";
 
@@ -31,7 +31,7 @@ export interface AppendBatch {
   readonly tools?: readonly ToolChange[];
   /** Entries of the inbox that are in these events, or that nobody wants any more. */
   readonly folded?: readonly number[];
-  readonly timersSet?: readonly (TimerName & TimerRow)[];
+  readonly timersSet?: readonly (TimerName & CallTimerRow)[];
   readonly timersCleared?: readonly TimerName[];
   /** Index rows that follow from the events. */
   readonly also?: readonly Op[];

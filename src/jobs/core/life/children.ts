@@ -23,7 +23,7 @@ import { outboxKey } from "./job-keys.ts";
 export const CHILD_DEPTH_MAX = 8;
 /** Jobs that one job may start: all that it has not seen the end of are cancelled in one go when it ends. */
 export const CHILDREN_MAX = 1_000;
-/** Each is eight operations of the transaction, and an input of 64 KiB at most. */
+/** Each is nine operations of the transaction, and an input of 64 KiB at most. */
 export const CHILDREN_PER_APPEND_MAX = 4;
 
 export type WantChild = Extract<AgentOp, { readonly kind: "want-child" }>;

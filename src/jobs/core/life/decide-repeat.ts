@@ -118,10 +118,14 @@ export function judgeRepeat({ job, uid }: RepeatTransition, { succeeded, results
 
 function startOf({ old, job, uid, pin, input, inputDigest, atMs }: Repeat): StartContext {
   const { agent, tenant, queueClass, priority, attributes, labels, agentMax } = old.row;
-  const { effectUid } = old.spec;
+  const { effectUid, maxDurationMs } = old.spec;
   return {
     job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, atMs,
-    needs: { ...(labels !== undefined && { labels }), ...(agentMax !== undefined && { agentMax }) },
+    needs: {
+      ...(labels !== undefined && { labels }),
+      ...(agentMax !== undefined && { agentMax }),
+      ...(maxDurationMs !== undefined && { maxDurationMs }),
+    },
   };
 }
 

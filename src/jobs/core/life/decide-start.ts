@@ -16,12 +16,13 @@ import {
   type StartRow,
 } from "../rows.ts";
 import { applyBatch } from "./append-batch.ts";
+import { deadlineSet } from "./deadline.ts";
 import { refuse, type Refused } from "./decide.ts";
 import { queueRowOf } from "./hand-back.ts";
 import { headKey, ownedKey, queueKey, rowKey, specKey } from "./job-keys.ts";
 
-/** What a job asks of the nodes: part of its row, so that no node has to look it up. */
-export type JobNeeds = Pick<JobRow, "labels" | "agentMax">;
+/** What an agent says of its jobs. What they ask of the nodes is part of their row: no node has to look it up. */
+export type JobNeeds = Pick<JobRow, "labels" | "agentMax"> & Pick<JobSpec, "maxDurationMs">;
 
 export interface StartContext {
   readonly job: JobId;
@@ -85,6 +86,7 @@ export function decideStart(start: StartContext): Start | Refused {
         { kind: "put", key: specKey(ref), value: spec },
         ...appended.then,
         place,
+        ...deadlineSet(ref, spec),
         { kind: "put", key: formatKey({ kind: "job-agent", ...ref, agent: start.agent }), value: null },
         ...then,
       ],
@@ -137,6 +139,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
   const { agent, tenant, pin, queueClass, priority, attributes, atMs, claim, uid, inputDigest, startKey, parent } =
     start;
   const isClaimed = claim !== undefined;
+  const { maxDurationMs, ...asked } = start.needs ?? {};
   return {
     row: {
       agent,
@@ -150,7 +153,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       queueClass,
       priority,
       attributes,
-      ...start.needs,
+      ...asked,
       sinceMs: atMs,
       createdMs: atMs,
       ...(start.restored !== undefined && { restored: start.restored }),
@@ -164,6 +167,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       inputDigest,
       ...(startKey !== undefined && { startKey }),
       ...(parent !== undefined && { parent }),
+      ...(maxDurationMs !== undefined && { maxDurationMs }),
       createdMs: atMs,
     },
   };

@@ -21,6 +21,7 @@ import {
   resultValue, WAKES_MAX, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting,
 } from "../rows.ts";
 import { applyBatch, type AppendBatch, type BatchResult } from "./append-batch.ts";
+import { deadlineCleared } from "./deadline.ts";
 import { disown, queueRowOf, withoutOwner } from "./hand-back.ts";
 import { NEXT, type JobStep } from "./job-life.ts";
 import { headKey, inboxCountKey, inboxKey, ownedKey, permitKey, queueKey, resultKey, rowKey } from "./job-keys.ts";
@@ -125,6 +126,7 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
     row: { ...withoutOwner(row), status: endStatus(result), sinceMs: batch.atMs },
     then: [
       ...disown(ref, row),
+      ...deadlineCleared(ref, view.spec),
       { kind: "put", key: resultKey(ref), value: resultValue(result) },
       { kind: "put", key: formatKey({ kind: "job-end", ...ref, endedMs: batch.atMs }), value: null },
     ],

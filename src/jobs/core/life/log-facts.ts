@@ -9,6 +9,8 @@ export interface LogFacts {
   readonly timers: ReadonlyMap<CallName, number>;
   readonly children: Children;
   readonly isCancelled: boolean;
+  /** What asked it to end first was its deadline. */
+  readonly isOverdue: boolean;
   readonly approvals: OpenApprovals;
 }
 
@@ -18,12 +20,16 @@ export function logFactsOf(log: readonly Uint8Array[]): LogFacts {
   const children = new Map<CallName, Child>();
   const approvals = new OpenApprovals();
   let isCancelled = false;
+  let isOverdue = false;
   for (const bytes of log) {
     const { event } = readEvent(bytes);
     if (event.type === "timer.set") timers.set(event.call, event.dueMs);
-    if (event.type === "job.cancel-requested") isCancelled = true;
+    if (event.type === "job.cancel-requested") {
+      isOverdue ||= !isCancelled && event.reason === "deadline";
+      isCancelled = true;
+    }
     noteChild(children, event);
     approvals.note([event]);
   }
-  return { timers, children, isCancelled, approvals };
+  return { timers, children, isCancelled, isOverdue, approvals };
 }

@@ -30,15 +30,19 @@ interface Cut {
   readonly without: ReadonlySet<number>;
 }
 
-/** From where it failed, or where it was cancelled: what failed is done again, the rest is not. */
+/** From where it failed, was cancelled, or its time was over: what failed is done again, the rest is not. */
 export function planRetry(log: readonly OldEvent[]): RepeatVerdict {
   const last = log.at(-1)?.event;
-  if (last?.type === "job.cancelled") {
-    const at = log.findIndex(({ event }) => event.type === "job.cancel-requested");
-    return planOf(log, { at: at === -1 ? log.length : at, without: new Set() });
+  const cancelAt = log.findIndex(({ event }) => event.type === "job.cancel-requested");
+  if (last?.type === "job.cancelled" || (last?.type === "job.failed" && isOverdue(log[cancelAt]?.event))) {
+    return planOf(log, { at: cancelAt === -1 ? log.length : cancelAt, without: new Set() });
   }
   if (last?.type !== "job.failed") return refusal("only a job that failed or was cancelled can be retried");
   return planOf(log, failedAt(log, last.error) ?? { at: log.length, without: new Set() });
+}
+
+function isOverdue(event: JobEvent | undefined): boolean {
+  return event?.type === "job.cancel-requested" && event.reason === "deadline";
 }
 
 /** From before the first event of a call on. */

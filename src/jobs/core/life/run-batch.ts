@@ -49,6 +49,10 @@ export interface RunFacts {
   readonly children: Children;
   /** A cancel is in the log: no child is started any more. */
   readonly isCancelled: boolean;
+  /** The first one was that of its deadline. */
+  readonly isOverdue?: boolean;
+  /** How the job ends then. */
+  readonly overdueEnd?: JobResult;
   /** What people are asked; kept up to date by whoever appends. */
   readonly approvals: Pick<OpenApprovals, "has" | "room">;
   effectIdOf(call: CallName): EffectId;
@@ -135,6 +139,7 @@ export class RunBatch {
   private readonly children: Map<CallName, Child>;
   private readonly childAnswers = new Map<number, ChildAnswer>();
   private isCancelled: boolean;
+  private isOverdue: boolean;
   private settledUpTo = 0;
   private wantedEnd: JobResult | undefined;
 
@@ -144,6 +149,7 @@ export class RunBatch {
     this.timers = new Set(facts.timers.keys());
     this.children = new Map(facts.children);
     this.isCancelled = facts.isCancelled;
+    this.isOverdue = facts.isOverdue ?? false;
   }
 
   /** Number of the last operation that was taken. */
@@ -244,7 +250,8 @@ export class RunBatch {
   plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any" }: PlanLimits = {}): Plan | undefined {
     const plan = new PlanMaker(this.facts, { seq, tools: this.tools, timers: this.timers, offers: this.offers,
       wants: this.wants, rated: this.rated,
-      children: this.children, childAnswers: this.childAnswers, isCancelled: this.isCancelled });
+      children: this.children, childAnswers: this.childAnswers,
+      isCancelled: this.isCancelled, isOverdue: this.isOverdue });
     let changes = 0;
     for (const change of this.changes) {
       if (plan.isFull) break;
@@ -258,7 +265,9 @@ export class RunBatch {
       upTo = n;
     }
     const isAll = upTo === this.last && changes === this.changes.length;
-    if (isAll && this.wantedEnd !== undefined && !plan.hasOpenCalls) return plan.finish(upTo, changes, this.wantedEnd);
+    if (isAll && this.wantedEnd !== undefined && !plan.hasOpenCalls) {
+      return plan.finish(upTo, changes, plan.endOf(this.wantedEnd));
+    }
     return changes === 0 && upTo === this.settledUpTo ? undefined : plan.finish(upTo, changes);
   }
 
@@ -274,7 +283,11 @@ export class RunBatch {
     for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
     for (const event of events) if (event.type === "timer.set") this.timers.add(event.call);
     for (const event of events) noteChild(this.children, event);
-    if (events.some(({ type }) => type === "job.cancel-requested")) this.isCancelled = true;
+    for (const event of events) {
+      if (event.type !== "job.cancel-requested") continue;
+      this.isOverdue ||= !this.isCancelled && event.reason === "deadline";
+      this.isCancelled = true;
+    }
     for (const n of this.childAnswers.keys()) if (n <= upTo) this.childAnswers.delete(n);
     for (const offer of taken) this.offers.delete(offer);
   }
@@ -290,6 +303,7 @@ interface PlanState {
   readonly children: Children;
   readonly childAnswers: ReadonlyMap<number, ChildAnswer>;
   readonly isCancelled: boolean;
+  readonly isOverdue: boolean;
 }
 
 /** One plan in the making, over the state as it is in the store. */
@@ -309,6 +323,7 @@ class PlanMaker {
   private readonly childStarts: ChildStart[] = [];
   private readonly childCancels = new Set<JobId>();
   private isCancelled: boolean;
+  private isOverdue: boolean;
   /** Approvals that this plan asks for. */
   private asked = 0;
 
@@ -317,6 +332,7 @@ class PlanMaker {
     this.state = state;
     this.children = new Map(state.children);
     this.isCancelled = state.isCancelled;
+    this.isOverdue = state.isOverdue;
   }
 
   /** An operation makes three events at most; one more is the end of a phase. */
@@ -338,6 +354,12 @@ class PlanMaker {
       const row = this.rowOf(id);
       return row !== undefined && isOpen(row);
     });
+  }
+
+  /** What asked the job to end first says how it has ended, where its code did nothing else. */
+  endOf(wanted: JobResult): JobResult {
+    const { overdueEnd } = this.facts;
+    return wanted.kind === "cancelled" && this.isOverdue && overdueEnd !== undefined ? overdueEnd : wanted;
   }
 
   addChange(change: OwnChange): void {
@@ -443,9 +465,7 @@ class PlanMaker {
         return this.push({ type: "approval.decided", call, approved, principal, data });
       }
       case "cancel":
-        this.cancelChildren();
-        this.isCancelled = true;
-        return this.push({ type: "job.cancel-requested", principal: what.principal });
+        return this.addCancel(what);
       case "resolved":
         return this.isOutdated(offered) ? this.doubtAgain(what.effectId) : this.addResolution(what);
       default:
@@ -476,6 +496,13 @@ class PlanMaker {
 
   private cancelChildren(): void {
     for (const job of attachedOf(this.children)) this.childCancels.add(job);
+  }
+
+  private addCancel({ principal, reason }: Extract<Offered["what"], { readonly kind: "cancel" }>): void {
+    this.cancelChildren();
+    this.isOverdue ||= !this.isCancelled && reason === "deadline";
+    this.isCancelled = true;
+    this.push({ type: "job.cancel-requested", principal, ...(reason !== undefined && { reason }) });
   }
 
   private addResolution(what: Extract<Offered["what"], { readonly kind: "resolved" }>): void {

@@ -6,7 +6,7 @@ import { decode } from "../../../base/codec.ts";
 import type { JobId } from "../../../base/ids.ts";
 import { SECOND_MS } from "../../../base/units.ts";
 import { CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
-import type { Resolution, Resolver } from "../log/event.ts";
+import type { CancelReason, Resolution, Resolver } from "../log/event.ts";
 import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
 import type { Child } from "./children.ts";
@@ -34,7 +34,7 @@ export interface Offered {
       readonly principal: string;
       readonly data: unknown;
     }
-    | { readonly kind: "cancel"; readonly principal: string }
+    | { readonly kind: "cancel"; readonly principal: string; readonly reason?: CancelReason }
     | {
       readonly kind: "resolved";
       readonly call: CallName;
@@ -97,7 +97,12 @@ export class RunWaits {
   private readonly offeredCalls = new Set<CallName>();
   private readonly offeredEntries = new Set<number>();
   private lastOffer = 0;
-  private isCancelling = false;
+  private isCancelling: boolean;
+
+  /** `isCancelled`: the log has a cancel, and there is no other one. */
+  constructor(isCancelled = false) {
+    this.isCancelling = isCancelled;
+  }
 
   /** `dueMs` is what the log says where it has the timer already. */
   open(call: CallName, wait: AgentWait, loggedDueMs?: number): void {
@@ -249,7 +254,7 @@ export class RunWaits {
       case "cancel":
         if (this.isCancelling) return undefined;
         this.isCancelling = true;
-        return { kind: "cancel", principal: entry.principal };
+        return entry;
       case "resolve": {
         const call = calls.callOf(entry.effect);
         if (call === undefined || this.offeredCalls.has(call)) return undefined;

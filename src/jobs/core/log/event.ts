@@ -35,6 +35,10 @@ export interface ModelUsage {
   readonly isEstimated?: boolean;
 }
 
+/** Why a job is to end, where nobody has asked for it: `deadline`, its longest duration is over. */
+export const CANCEL_REASONS = ["deadline"] as const;
+export type CancelReason = (typeof CANCEL_REASONS)[number];
+
 export type JobEvent =
   | { readonly type: "job.created"; readonly agent: string; readonly pin: Digest; readonly inputDigest: Digest }
   | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
@@ -47,7 +51,7 @@ export type JobEvent =
   }
   /** Its owner's node is being stopped: any other may go on. */
   | { readonly type: "job.released" }
-  | { readonly type: "job.cancel-requested"; readonly principal: string }
+  | { readonly type: "job.cancel-requested"; readonly principal: string; readonly reason?: CancelReason }
   /** It does another job again: what follows, up to its first claim, it has from that one. */
   | { readonly type: "job.repeated"; readonly of: JobId; readonly kind: "retry" | "fork" }
   /** It was held since its cluster began from a backup, and a person has let it go on. */

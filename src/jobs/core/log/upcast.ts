@@ -16,7 +16,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "job.claimed": { node: "text", incarnation: "number" },
   "job.waiting": { reason: "text", on: "texts", why: "text?" },
   "job.released": {},
-  "job.cancel-requested": { principal: "text" },
+  "job.cancel-requested": { principal: "text", reason: "text?" },
   "job.repeated": { of: "text", kind: "text" },
   "job.let-go": { principal: "text" },
   "job.completed": { outputDigest: "text" },

@@ -57,6 +57,7 @@ const waiting = defineAgent({
   input: z.object({ sleepMs: z.int() }),
   output: z.object({ by: z.string() }),
   signals: [go],
+  maxDuration: "1 hour",
   run: async (job, { sleepMs }) => {
     await job.step("begin", () => process.pid);
     await job.sleep("nap", sleepMs);

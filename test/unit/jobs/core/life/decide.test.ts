@@ -4,6 +4,7 @@ import { sha256 } from "../../../../../src/base/digest.ts";
 import {
   CLAIMS_WITHOUT_PROGRESS_MAX, decideAppend, decideClaim, decideFinish, decideRelease, decideWait,
 } from "../../../../../src/jobs/core/life/decide.ts";
+import { TIME_IS_OVER } from "../../../../../src/jobs/core/life/deadline.ts";
 import { decideInbox } from "../../../../../src/jobs/core/life/decide-inbox.ts";
 import { rowKey } from "../../../../../src/jobs/core/life/job-keys.ts";
 import { unchanged } from "../../../../../src/kvstore/core/guards.ts";
@@ -68,6 +69,27 @@ const STEPS: Readonly<Record<Exclude<JobStep, "start" | "hand-back">, (view: Job
 function outcome(decision: Decision): string {
   return decision.kind === "refused" ? "refuse" : decision.next.row.status;
 }
+
+describe("the longest duration of a job", () => {
+  test("is a timer from its start to its end, and no part of its row", () => {
+    const start = decideStart(startContext({ needs: { maxDurationMs: 5_000, agentMax: 2 }, atMs: 1_000.5 }));
+    if (start.kind === "refused") throw new RangeError(start.reason);
+    const key = `job-timers/000/000000000006000/${REF.job}/deadline`;
+    expect(start.txn.then).toContainEqual({ kind: "put", key, value: { deadline: true } });
+    expect(start.next).toMatchObject({ spec: { maxDurationMs: 5_000 }, row: { agentMax: 2 } });
+    expect(start.next.row).not.toHaveProperty("maxDurationMs");
+    const claimed = applied(decideClaim(applied(start), { life: life("a"), ...AT }));
+    const end = transitionOf(decideFinish(claimed, NOTHING, { result: { kind: "cancelled" } }));
+    expect(end.txn.then).toContainEqual({ kind: "delete", key });
+  });
+
+  test("is nothing for one that has none", () => {
+    const start = decideStart(startContext());
+    if (start.kind === "refused") throw new RangeError(start.reason);
+    const end = transitionOf(decideFinish(running, NOTHING, { result: { kind: "cancelled" } }));
+    expect([...start.txn.then, ...end.txn.then].filter((op) => op.key.startsWith("job-timers/"))).toEqual([]);
+  });
+});
 
 describe("the life of a job", () => {
   const pairs = JOB_STATUSES.flatMap((status) => JOB_STEPS.map((step) => [status, step] as const))
@@ -187,6 +209,13 @@ describe("an entry of the inbox", () => {
     const behind = { ...running, inbox: { last: INBOX_UNREAD_MAX + 4, revision: 3 } };
     expect(decideInbox(inbox(behind, 5), [{ entry: SIGNAL }], 1).kind).toBe("transition");
     expect(decideInbox(inbox(behind, 4), [{ entry: SIGNAL }], 1)).toMatchObject({ code: "E_OVERLOADED" });
+  });
+
+  test("asks a job to end that reads nothing at all", () => {
+    const behind = { ...running, inbox: { last: INBOX_UNREAD_MAX, revision: 3 } };
+    expect(decideInbox(inbox(behind), [{ entry: TIME_IS_OVER }], 1).kind).toBe("transition");
+    const both = [{ entry: TIME_IS_OVER }, { entry: SIGNAL }];
+    expect(decideInbox(inbox(behind), both, 1)).toMatchObject({ code: "E_OVERLOADED" });
   });
 
   test("takes the next numbers, and arrives once under its key", () => {

@@ -5,7 +5,8 @@ import { parseJobId, type JobId } from "../../../../../src/base/ids.ts";
 import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
 import { OpenApprovals } from "../../../../../src/jobs/core/life/open-approvals.ts";
 import { PLAN_EVENTS_MAX, RunBatch, type Plan, type RunFacts } from "../../../../../src/jobs/core/life/run-batch.ts";
-import type { JobEvent, ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
+import { logFactsOf } from "../../../../../src/jobs/core/life/log-facts.ts";
+import { encodeEvent, type JobEvent, type ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
 import type { AgentOp } from "../../../../../src/jobs/core/worker/messages.ts";
 
@@ -366,6 +367,53 @@ describe("children", () => {
     expect(settled(batch, 2).childCancels).toEqual([childIdOf(nameOf("c#1"))]);
     takeAll(batch, { kind: "completed", output: 1 });
     expect(settled(batch, 3).childCancels).toEqual([]);
+  });
+});
+
+describe("a job whose time is over", () => {
+  const overdueEnd = { kind: "failed", error: { name: "AetherError", code: "E_TIMEOUT", message: "late" } } as const;
+  const open = (facts: Partial<RunFacts> = {}): RunBatch => new RunBatch({
+    epoch: 1, tools: [], timers: new Map(), approvals: new OpenApprovals(), children: new Map(), isCancelled: false,
+    effectIdOf, childIdOf, overdueEnd, ...facts,
+  });
+  const deadline = { kind: "cancel", principal: "aether", reason: "deadline" } as const;
+  const took: AgentOp = { kind: "took", offer: 1 };
+  const cancelled: AgentOp = { kind: "cancelled" };
+
+  test("has failed where its code ends with the cancel, in one append or in two", () => {
+    const atOnce = open();
+    atOnce.offered(1, { inbox: 1, what: deadline });
+    takeAll(atOnce, took, cancelled);
+    const plan = settled(atOnce);
+    expect(plan.events).toEqual([{ type: "job.cancel-requested", principal: "aether", reason: "deadline" }]);
+    expect(plan.end).toEqual(overdueEnd);
+    const later = open();
+    later.offered(1, { inbox: 1, what: deadline });
+    takeAll(later, took);
+    expect(settled(later).end).toBeUndefined();
+    takeAll(later, cancelled);
+    expect(settled(later, 1).end).toEqual(overdueEnd);
+  });
+
+  test("has failed also where another node has taken it since, by its log", () => {
+    const log = (...events: readonly JobEvent[]): RunFacts["isOverdue"] =>
+      logFactsOf(events.map((event) => encodeEvent(event, { atMs: 1, epoch: 1 }))).isOverdue;
+    const byDeadline: JobEvent = { type: "job.cancel-requested", principal: "aether", reason: "deadline" };
+    const byAnn: JobEvent = { type: "job.cancel-requested", principal: "ann" };
+    expect([log(byDeadline), log(byDeadline, byAnn), log(byAnn, byDeadline)]).toEqual([true, true, false]);
+    const taken = open({ isCancelled: true, isOverdue: true });
+    takeAll(taken, cancelled);
+    expect(settled(taken).end).toEqual(overdueEnd);
+  });
+
+  test("ends as its code does where that ends otherwise, and is cancelled where that came first", () => {
+    const done = open({ isCancelled: true, isOverdue: true });
+    takeAll(done, { kind: "completed", output: 1 });
+    expect(settled(done).end).toEqual({ kind: "completed", output: 1 });
+    const before = open({ isCancelled: true });
+    before.offered(1, { inbox: 1, what: deadline });
+    takeAll(before, took, cancelled);
+    expect(settled(before).end).toEqual({ kind: "cancelled" });
   });
 });
 
