@@ -13,7 +13,7 @@ import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { JobsConfig } from "../jobs/config.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
-import { PinNeeds } from "../jobs/pin-needs.ts";
+import { PinNeeds } from "../jobs/running/pin-needs.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
 import type { JobArchive } from "../jobs/retention/job-archive.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256 } from "../../src/base/digest.ts";
 import { parseArtifactId } from "../../src/base/ids.ts";
-import { Pins } from "../../src/jobs/pins.ts";
+import { Pins } from "../../src/jobs/running/pins.ts";
 import { formatKey, type KeyText } from "../../src/kvstore/core/key.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";

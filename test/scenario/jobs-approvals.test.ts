@@ -2,13 +2,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
-import { Approvals } from "../../src/jobs/approvals.ts";
+import { Approvals } from "../../src/jobs/doors/approvals.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { OpenApprovals } from "../../src/jobs/core/life/open-approvals.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
-import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
+import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import type { DecideApproval } from "../../src/jobs/ports.ts";
-import { TimerDriver } from "../../src/jobs/timer-driver.ts";
+import { TimerDriver } from "../../src/jobs/inbox/timer-driver.ts";
 import { prefixOf } from "../../src/kvstore/core/key.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { LEADER_KEY } from "../../src/kvstore/core/key.ts";

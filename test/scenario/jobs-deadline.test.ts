@@ -11,10 +11,10 @@ import { inboxCountKey, resultKey, rowKey } from "../../src/jobs/core/life/job-k
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
 import { readEvent } from "../../src/jobs/core/log/upcast.ts";
 import { parseJobResult } from "../../src/jobs/core/rows.ts";
-import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
-import { JobExport } from "../../src/jobs/job-export.ts";
-import { JobsDrive } from "../../src/jobs/jobs-drive.ts";
-import { TimerDriver } from "../../src/jobs/timer-driver.ts";
+import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import { JobExport } from "../../src/jobs/doors/job-export.ts";
+import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
+import { TimerDriver } from "../../src/jobs/inbox/timer-driver.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";

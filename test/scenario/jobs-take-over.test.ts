@@ -7,9 +7,9 @@ import type { NodeView } from "../../src/cluster/membership/membership-service.t
 import { formatKey } from "../../src/kvstore/core/key.ts";
 import { refOf } from "../../src/jobs/core/ids.ts";
 import type { JobRow } from "../../src/jobs/core/rows.ts";
-import { FenceReader } from "../../src/jobs/fence-cell.ts";
-import { OwnershipService } from "../../src/jobs/ownership-service.ts";
-import { TakeOver } from "../../src/jobs/take-over.ts";
+import { FenceReader } from "../../src/jobs/ownership/fence-cell.ts";
+import { OwnershipService } from "../../src/jobs/ownership/ownership-service.ts";
+import { TakeOver } from "../../src/jobs/ownership/take-over.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";

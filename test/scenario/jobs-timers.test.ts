@@ -4,7 +4,7 @@ import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { dueNow } from "../../src/jobs/core/flow/due-timers.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { inboxCountKey } from "../../src/jobs/core/life/job-keys.ts";
-import { TimerDriver } from "../../src/jobs/timer-driver.ts";
+import { TimerDriver } from "../../src/jobs/inbox/timer-driver.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Compare } from "../../src/kvstore/core/schema.ts";

@@ -3,12 +3,12 @@ import { present } from "../../src/base/assert.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { parseJobId } from "../../src/base/ids.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { clusterUid } from "../../src/jobs/cluster-uid.ts";
+import { clusterUid } from "../../src/jobs/ownership/cluster-uid.ts";
 import { effectIdOf, refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { decideAppend, decideClaim, decideFinish, decideWait } from "../../src/jobs/core/life/decide.ts";
 import type { AppendBatch } from "../../src/jobs/core/life/append-batch.ts";
 import { JobCheck, type JobVerdict } from "../../src/jobs/core/explain/job-check.ts";
-import { JobExport } from "../../src/jobs/job-export.ts";
+import { JobExport } from "../../src/jobs/doors/job-export.ts";
 import {
   applyGrant, applyLoss, applyOutcome, applyPerson, type LedgerStep, type ToolGrant,
 } from "../../src/jobs/core/tools/ledger.ts";

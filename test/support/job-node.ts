@@ -2,7 +2,7 @@
 // at a chosen write, and another one go on. Everything between the store and the agents' code is the real thing.
 import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
-import { ChildStarts } from "../../src/jobs/child-starts.ts";
+import { ChildStarts } from "../../src/jobs/running/child-starts.ts";
 import { refOf, type ClusterUid } from "../../src/jobs/core/ids.ts";
 import { decideClaim } from "../../src/jobs/core/life/decide.ts";
 import { handBackTxn } from "../../src/jobs/core/life/hand-back.ts";
@@ -10,11 +10,11 @@ import { hasEnded } from "../../src/jobs/core/life/job-life.ts";
 import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { parseJobRow } from "../../src/jobs/core/rows.ts";
 import type { FromAgent, RunNumber } from "../../src/jobs/core/worker/messages.ts";
-import { followInbox } from "../../src/jobs/inbox-feed.ts";
-import { InboxWriter } from "../../src/jobs/inbox-writer.ts";
-import { JobRun } from "../../src/jobs/job-run.ts";
+import { followInbox } from "../../src/jobs/inbox/inbox-feed.ts";
+import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import { JobRun } from "../../src/jobs/running/job-run.ts";
 import { JobWatch } from "../../src/jobs/job-watch.ts";
-import { Outbox } from "../../src/jobs/outbox.ts";
+import { Outbox } from "../../src/jobs/inbox/outbox.ts";
 import type { AgentWorker } from "../../src/jobs/ports.ts";
 import { AgentRuntime } from "../../src/jobs/worker/agent-runtime.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseJobId } from "../../base/ids.ts";
-import { BULK_JOBS_MAX, tellMany, type BulkAction, type BulkRequest } from "../../jobs/bulk.ts";
+import { BULK_JOBS_MAX, tellMany, type BulkAction, type BulkRequest } from "../../jobs/doors/bulk.ts";
 import { JOB_STATUSES } from "../../jobs/core/rows.ts";
 import type { Jobs } from "../../jobs/ports.ts";
 import { nameSchema } from "../../sdk/name.ts";

@@ -18,7 +18,7 @@ import type { JobsConfig } from "../config.ts";
 import { collectTxns, forgetEnd, forgetTxn, judgeCollect, type EndedJob } from "../core/life/collect.ts";
 import { rowKey, specKey } from "../core/life/job-keys.ts";
 import { parseJobRow, parseJobSpec, type JobSpec } from "../core/rows.ts";
-import { JobExport } from "../job-export.ts";
+import { JobExport } from "../doors/job-export.ts";
 import type { JobsMetrics } from "../metrics.ts";
 import type { JobArchive } from "./job-archive.ts";
 

@@ -2,7 +2,7 @@
 import { AetherError } from "../../base/errors.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { OpenExtension, RuntimeExtension } from "../../slices/worker/worker-runtime.ts";
-import { FenceReader, type ThreadsClock } from "../fence-cell.ts";
+import { FenceReader, type ThreadsClock } from "../ownership/fence-cell.ts";
 import { redactValue } from "../core/tools/redact.ts";
 import type { FromAgent, RunNumber, RunStart, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import type { WorkerBoot } from "../../slices/core/worker-protocol.ts";

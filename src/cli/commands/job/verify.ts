@@ -60,14 +60,14 @@ export function addVerifyCommand(group: Command, io: CliIo): void {
 }
 
 async function verify(session: Session, name: string): Promise<JobVerdict> {
-  const { checkLines, linesOf } = await import("../../../jobs/exported-lines.ts");
+  const { checkLines, linesOf } = await import("../../../jobs/doors/exported-lines.ts");
   const file = resolve(session.io.cwd, name);
   if (await isFile(file)) return await checkLines(linesOf(fileBytes(file)));
   return await untilInterrupt(session.io, (signal) => checkLines(linesOf(nodeBytes(session, name, signal))));
 }
 
 async function writeTo(session: Session, job: string, out: string): Promise<JobVerdict> {
-  const { checkLines, linesOf } = await import("../../../jobs/exported-lines.ts");
+  const { checkLines, linesOf } = await import("../../../jobs/doors/exported-lines.ts");
   const { io } = session;
   const file = resolve(io.cwd, out);
   return await untilInterrupt(io, async (signal) => {

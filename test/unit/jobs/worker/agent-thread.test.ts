@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { createDeferred } from "../../../../src/base/deferred.ts";
 import type { JobId } from "../../../../src/base/ids.ts";
 import { MiB } from "../../../../src/base/units.ts";
-import { FenceCell } from "../../../../src/jobs/fence-cell.ts";
+import { FenceCell } from "../../../../src/jobs/ownership/fence-cell.ts";
 import type { JobUid } from "../../../../src/jobs/core/ids.ts";
 import type { AgentOp, FromAgent, ToAgent } from "../../../../src/jobs/core/worker/messages.ts";
 import { buildSlice } from "../../../../src/slices/build/build-slice.ts";

@@ -1,0 +1,159 @@
+// Owns: what is told to jobs from outside: signals, cancels, and what became of calls that nobody knows about. All of
+// it goes through their inboxes; the owners do the rest. Does not own: starting jobs and looking at them
+// (jobs-service.ts).
+import { z } from "zod";
+import { encode } from "../../base/codec.ts";
+import { AetherError, toAetherError } from "../../base/errors.ts";
+import type { Digest, JobId } from "../../base/ids.ts";
+import { KiB } from "../../base/units.ts";
+import type { CallOptions } from "../../env/env.ts";
+import type { Kv } from "../../kvstore/kv.ts";
+import { signalRefusal, throwRefusal, type DoorRefusal } from "../core/door-check.ts";
+import type { InboxEntry } from "../core/flow/inbox-entry.ts";
+import { cancelSeen, seenOf } from "../core/flow/seen.ts";
+import { refOf, type EffectId } from "../core/ids.ts";
+import { hasEnded } from "../core/life/job-life.ts";
+import { rowKey, toolKey } from "../core/life/job-keys.ts";
+import type { Resolution } from "../core/log/event.ts";
+import { digestOfPlain } from "../core/plain-digest.ts";
+import { parseJobRow, type JobRow } from "../core/rows.ts";
+import { parseToolRow, type ToolRow } from "../core/tools/tool-row.ts";
+import { unknownJob } from "../job-store.ts";
+import type { InboxWriter } from "../inbox/inbox-writer.ts";
+import type { Pins } from "../running/pins.ts";
+import type { Caller, Jobs } from "../ports.ts";
+
+export interface JobsDrivePorts {
+  readonly kv: Pick<Kv, "get">;
+  readonly inbox: Pick<InboxWriter, "put">;
+  readonly pins: Pick<Pins, "definitionOf">;
+}
+
+/** The payload of a signal, and what a person says that a tool has answered; encoded. */
+export const TOLD_BYTES_MAX = 64 * KiB;
+
+export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "resolve"> {
+  private readonly ports: JobsDrivePorts;
+
+  constructor(ports: JobsDrivePorts) {
+    this.ports = ports;
+  }
+
+  async signal(
+    job: JobId,
+    { name, payload, idempotencyKey }: Parameters<Jobs["signal"]>[1],
+    { principal, tenant }: Caller,
+    options?: CallOptions,
+  ): Promise<void> {
+    checkSize(`the payload of the signal "${name}"`, payload);
+    const refusal = await this.refusalOf(job, { name, payload }, options);
+    if (refusal !== undefined) throwRefusal(`job ${job} was not told "${name}"`, refusal);
+    const entry: InboxEntry = { kind: "signal", signal: name, payload, principal };
+    if (idempotencyKey === undefined) return void await this.ports.inbox.put(refOf(job), { entry }, options);
+    const value: SignalSeen = { payload: digestOfPlain(payload) };
+    const seen = { digest: seenOf("signal", tenant, name, idempotencyKey), value };
+    const put = await this.ports.inbox.put(refOf(job), { entry, seen }, options);
+    if (put.kind === "stored" || isSameSignal(put.value, value)) return;
+    throw new AetherError("E_CONFLICT", `the idempotency key was used for a signal "${name}" of job ${job} with ` +
+      "another payload: use another key");
+  }
+
+  /** Asked for again it is the same cancel. */
+  async cancel(job: JobId, { principal }: Caller, options?: CallOptions): Promise<void> {
+    await this.put(job, { kind: "cancel", principal }, cancelSeen(), options);
+  }
+
+  async release(job: JobId, { principal }: Caller, options: CallOptions = {}): Promise<void> {
+    const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
+    if (entry === undefined) throw unknownJob(job);
+    const { status, waiting } = parseJobRow(entry.value);
+    if (waiting?.reason !== "restored") {
+      const message = `job ${job} is ${status} and not held: only what comes from a backup is to be released`;
+      throw new AetherError("E_CONFLICT", message, { details: { status } });
+    }
+    await this.put(job, { kind: "release", principal }, undefined, options);
+  }
+
+  async resolve(
+    job: JobId,
+    effect: EffectId,
+    resolution: Resolution,
+    { principal }: Caller,
+    options?: CallOptions,
+  ): Promise<void> {
+    if (resolution.kind === "done") checkSize("the result of the call", resolution.result);
+    const row = await this.callInDoubt(job, effect, options);
+    // One answer for each doubt: whoever comes second hears that.
+    const seen = seenOf("resolve", effect, String(row.attempt));
+    const put = await this.put(job, { kind: "resolve", effect, resolution, principal }, seen, options);
+    if (put.kind === "stored") return;
+    throw new AetherError("E_CONFLICT", `job ${job} was told already what became of the call ${row.call}`);
+  }
+
+  /** By the version of its agent that the job runs; what is not known here passes, and the inbox says why not. */
+  private async refusalOf(
+    job: JobId, told: { readonly name: string; readonly payload: unknown }, options: CallOptions = {},
+  ): Promise<DoorRefusal | undefined> {
+    const row = await this.rowOf(job, options);
+    if (row === undefined || hasEnded(row.status)) return undefined;
+    try {
+      const definition = await this.ports.pins.definitionOf(row.pin, row.agent, options);
+      return definition && signalRefusal(definition, told);
+    } catch (thrown) {
+      // ignored: the job has ended meanwhile, and what it ran was collected.
+      if (toAetherError(thrown).code === "E_NOT_FOUND") return undefined;
+      throw thrown;
+    }
+  }
+
+  /** As this node has it: neither agent nor pin of a job changes. Asked for where it was started just now elsewhere. */
+  private async rowOf(job: JobId, options: CallOptions): Promise<JobRow | undefined> {
+    const { kv } = this.ports;
+    const near = await kv.get(rowKey(refOf(job)), { ...options, consistency: "local" });
+    const { entry } = near.entry === undefined ? await kv.get(rowKey(refOf(job)), options) : near;
+    return entry && parseJobRow(entry.value);
+  }
+
+  /** @throws AetherError E_NOT_FOUND, E_CONFLICT */
+  private async callInDoubt(job: JobId, effect: EffectId, options: CallOptions = {}): Promise<ToolRow> {
+    const { kv } = this.ports;
+    const ref = refOf(job);
+    const [jobRow, tool] = await Promise.all([rowKey(ref), toolKey(ref, effect)].map((key) => kv.get(key, options)));
+    if (jobRow?.entry === undefined) throw unknownJob(job);
+    if (tool?.entry === undefined) {
+      throw new AetherError("E_NOT_FOUND", `job ${job} has no call with the effect id ${effect}; its tools list them`);
+    }
+    const row = parseToolRow(tool.entry.value);
+    if (row.state === "unknown") return row;
+    throw new AetherError("E_CONFLICT", `the call ${row.call} of job ${job} is ${row.state}, not unknown`, {
+      details: { state: row.state },
+    });
+  }
+
+  private put(
+    job: JobId, entry: InboxEntry, seen: Digest | undefined, options?: CallOptions,
+  ): ReturnType<InboxWriter["put"]> {
+    const mark = seen === undefined ? {} : { seen: { digest: seen, value: null } };
+    return this.ports.inbox.put(refOf(job), { entry, ...mark }, options);
+  }
+}
+
+/** The value of the `job-seen` row of a signal. */
+interface SignalSeen {
+  readonly payload: Digest;
+}
+
+/** What an earlier version has stored says nothing of the payload. */
+function isSameSignal(stored: unknown, { payload }: SignalSeen): boolean {
+  const known = z.object({ payload: z.string() }).safeParse(stored);
+  return !known.success || known.data.payload === payload;
+}
+
+/** @throws AetherError E_TOO_LARGE */
+export function checkSize(what: string, value: unknown): void {
+  const actual = encode(value).byteLength;
+  if (actual <= TOLD_BYTES_MAX) return;
+  throw new AetherError("E_TOO_LARGE", `${what} has ${actual} bytes, ${TOLD_BYTES_MAX} is the limit`, {
+    details: { limit: TOLD_BYTES_MAX, actual },
+  });
+}

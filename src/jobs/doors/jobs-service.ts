@@ -1,0 +1,224 @@
+// Owns: what people and programs see of jobs.
+// Does not own: how jobs are started (start-jobs.ts), what reaches a running job from outside (jobs-drive.ts).
+import { present } from "../../base/assert.ts";
+import { createDeferred } from "../../base/deferred.ts";
+import { AetherError } from "../../base/errors.ts";
+import type { JobId } from "../../base/ids.ts";
+import type { CallOptions, Env } from "../../env/env.ts";
+import type { JobRef } from "../../kvstore/core/job-key.ts";
+import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import type { KvEntry } from "../../kvstore/core/schema.ts";
+import type { Kv, KvListQuery, KvPage } from "../../kvstore/kv.ts";
+import { readUndamaged } from "../../slices/core/damaged-row.ts";
+import { listRows } from "../../slices/list-rows.ts";
+import { approvalOf } from "../inbox/approval-rows.ts";
+import { refOf } from "../core/ids.ts";
+import { headKey, resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
+import { numberedEvents, PAGE_EVENTS_MAX } from "../core/log/page.ts";
+import {
+  parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, type JobResult, type JobRow,
+} from "../core/rows.ts";
+import { parseToolRow } from "../core/tools/tool-row.ts";
+import { collectedJob, unknownJob } from "../job-store.ts";
+import type { JobWatch } from "../job-watch.ts";
+import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "../limits.ts";
+import type { PendingReasons } from "../admission/pending-reasons.ts";
+import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "../ports.ts";
+
+export interface JobsServicePorts {
+  readonly kv: Kv;
+  readonly watch: Pick<JobWatch, "listen">;
+  readonly pending: Pick<PendingReasons, "why">;
+}
+
+const JOBS_PAGE_DEFAULT = 100;
+
+export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "result"> {
+  private readonly clock: Env["clock"];
+  private readonly ports: JobsServicePorts;
+
+  constructor({ clock }: Pick<Env, "clock">, ports: JobsServicePorts) {
+    this.clock = clock;
+    this.ports = ports;
+  }
+
+  /** All of it as of one revision. */
+  async show(job: JobId, options: CallOptions = {}): Promise<JobShown> {
+    const { kv } = this.ports;
+    const ref = refOf(job);
+    const { entry, revision } = await this.read(ref, options);
+    const at = { ...options, revision };
+    const [head, spec, result] = await Promise.all(
+      [headKey(ref), specKey(ref), resultKey(ref)].map((key) => kv.get(key, at)),
+    );
+    const tools = await listRows(kv, prefixOf({ kind: "job-tools", ...ref }), { ...options, consistency: "local" });
+    const approvals = await listRows(
+      kv, prefixOf({ kind: "job-approvals", ...ref }), { ...options, consistency: "local" },
+    );
+    const row = parseJobRow(entry.value);
+    const pending = this.ports.pending.why(row);
+    return {
+      job,
+      row,
+      approvals: approvals.flatMap((found) => readUndamaged(() => approvalOf(found)) ?? []),
+      head: parseJobHead(present(head?.entry, "a job has a head").value),
+      spec: parseJobSpec(present(spec?.entry, "of a job is known what was started").value),
+      tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),
+      children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
+      ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
+      ...(pending !== undefined && { pending }),
+    };
+  }
+
+  async list(query: JobPageQuery, options: CallOptions = {}): Promise<{
+    readonly jobs: readonly JobListed[];
+    readonly more: boolean;
+    readonly next?: JobId;
+  }> {
+    const limit = checkLimit(query.limit ?? JOBS_PAGE_DEFAULT);
+    const jobs: JobListed[] = [];
+    let consistency: "linearizable" | "local" = "linearizable";
+    for (let scanned = 0, after = query.after; ;) {
+      const page = await this.page(query, after, { ...options, consistency });
+      consistency = "local";
+      for (const { key, value } of page.rows) {
+        after = jobOf(key);
+        const row = readUndamaged(() => parseJobRow(value));
+        if (row !== undefined && matches(row, query)) jobs.push({ job: after, row });
+        if (jobs.length === limit) return { jobs, more: true, next: after };
+      }
+      if (!page.more) return { jobs, more: false };
+      scanned += page.rows.length;
+      if (scanned >= JOBS_SCANNED_MAX && after !== undefined) return { jobs, more: true, next: after };
+    }
+  }
+
+  async events(
+    job: JobId,
+    { afterSeq = 0, limit = JOBS_PAGE_MAX }: { readonly afterSeq?: number; readonly limit?: number },
+    options: CallOptions = {},
+  ): Promise<{ readonly events: readonly NumberedEvent[]; readonly more: boolean }> {
+    checkLimit(limit);
+    const ref = refOf(job);
+    const { run, collectedMs } = parseJobRow((await this.read(ref, options)).entry.value);
+    if (collectedMs !== undefined) throw collectedJob(job, collectedMs);
+    const events: NumberedEvent[] = [];
+    // The page that has the first event wanted begins at most so far before it.
+    const before = Math.max(0, afterSeq + 1 - PAGE_EVENTS_MAX);
+    let after: KeyText = formatKey({ kind: "job-page", ...ref, run, seq: before });
+    for (;;) {
+      const page = await this.ports.kv.list(
+        { prefix: prefixOf({ kind: "job-log", ...ref, run }), after },
+        { ...options, consistency: "local" },
+      );
+      for (const { key: text, value } of page.entries) {
+        const key = parseKey(text);
+        if (key.kind !== "job-page") continue;
+        const found = numberedEvents({ run, seq: key.seq, page: parseJobPage(value) });
+        events.push(...found.filter(({ seq }) => seq > afterSeq));
+        if (events.length > limit) return { events: events.slice(0, limit), more: true };
+      }
+      after = page.entries.at(-1)?.key ?? after;
+      if (!page.more) return { events, more: false };
+    }
+  }
+
+  async result(job: JobId, waitMs: number, options: CallOptions = {}): Promise<JobResult | undefined> {
+    const ref = refOf(job);
+    let changed = createDeferred<void>();
+    let isOver = waitMs <= 0;
+    const end = (): void => {
+      isOver = true;
+      changed.resolve();
+    };
+    const unlisten = this.ports.watch.listen(job, {
+      onRow: () => changed.resolve(),
+      onGap: () => changed.resolve(),
+    });
+    const timer = this.clock.setTimer(Math.min(waitMs, RESULT_WAIT_MS_MAX), end);
+    options.signal?.addEventListener("abort", end, { once: true });
+    try {
+      await this.read(ref, options);
+      for (;;) {
+        const found = await this.readResult(ref, options);
+        options.signal?.throwIfAborted();
+        if (found !== undefined || isOver) return found;
+        await changed.promise;
+        changed = createDeferred();
+      }
+    } finally {
+      unlisten();
+      timer.cancel();
+      options.signal?.removeEventListener("abort", end);
+    }
+  }
+
+  /** As this node has it applied: what the watch has told is. */
+  private async readResult(ref: JobRef, options: CallOptions): Promise<JobResult | undefined> {
+    const { entry } = await this.ports.kv.get(resultKey(ref), { ...options, consistency: "local" });
+    return entry === undefined ? undefined : parseJobResult(entry.value);
+  }
+
+  private async read(
+    ref: JobRef,
+    options: CallOptions,
+  ): Promise<{ readonly entry: KvEntry; readonly revision: number }> {
+    const { entry, revision } = await this.ports.kv.get(rowKey(ref), options);
+    if (entry === undefined) throw unknownJob(ref.job);
+    return { entry, revision };
+  }
+
+  /** Rows of jobs in the order of their ids: of one agent or parent by its index, else of all. */
+  private async page(
+    { agent, parent }: JobFilter,
+    after: JobId | undefined,
+    options: CallOptions & { readonly consistency: "linearizable" | "local" },
+  ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
+    const { kv } = this.ports;
+    const from = after === undefined ? undefined : refOf(after);
+    if (parent !== undefined) {
+      const of = refOf(parent);
+      const key = after && formatKey({ kind: "job-child", ...of, child: after });
+      return await this.indexed({ prefix: prefixOf({ kind: "job-children", ...of }), ...afterKey(key) }, options);
+    }
+    if (agent === undefined) {
+      const page = await kv.list({ prefix: prefixOf({ kind: "jobs" }), ...afterKey(from && rowKey(from)) }, options);
+      return { rows: page.entries, more: page.more };
+    }
+    const key = from && formatKey({ kind: "job-agent", agent, ...from });
+    return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), ...afterKey(key) }, options);
+  }
+
+  /** The rows of jobs that an index names. */
+  private async indexed(
+    query: KvListQuery, options: CallOptions & { readonly consistency: "linearizable" | "local" },
+  ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
+    const { kv } = this.ports;
+    const page: KvPage = await kv.list(query, options);
+    const reads = await Promise.all(page.entries.map((entry) =>
+      kv.get(rowKey(refOf(jobOf(entry.key))), { ...options, consistency: "local" })));
+    return { rows: reads.flatMap(({ entry }) => (entry === undefined ? [] : [entry])), more: page.more };
+  }
+}
+
+function afterKey(after: KeyText | undefined): { readonly after?: KeyText } {
+  return after === undefined ? {} : { after };
+}
+
+/** Of a row of jobs, or of the index of an agent. */
+function jobOf(text: KeyText): JobId {
+  const key = parseKey(text);
+  if (key.kind === "job" || key.kind === "job-agent") return key.job;
+  if (key.kind === "job-child") return key.child;
+  throw new AetherError("E_DATA_CORRUPT", `"${text}" is not the key of a job`);
+}
+
+function matches(row: JobRow, { agent, status, attributes = {} }: Omit<JobFilter, "parent">): boolean {
+  return (agent === undefined || row.agent === agent) && (status === undefined || row.status === status) &&
+    Object.entries(attributes).every(([name, value]) => row.attributes[name] === value);
+}
+
+function checkLimit(limit: number): number {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= JOBS_PAGE_MAX) return limit;
+  throw new AetherError("E_INVALID", `the limit is ${limit}: use 1 to ${JOBS_PAGE_MAX}`);
+}

@@ -1,0 +1,502 @@
+// Owns: ONE job that this node owns, from its claim until it ends, waits or is lost: what its code says is appended,
+// and what it waits for is handed to it. Does not own: which jobs (runner.ts), what follows from what (core/life).
+//
+// One append is under way at a time; whatever the code says meanwhile goes into the next one.
+import { unreachable } from "../../base/assert.ts";
+import { createDeferred } from "../../base/deferred.ts";
+import { toAetherError } from "../../base/errors.ts";
+import { SECOND_MS } from "../../base/units.ts";
+import type { Clock, Timer } from "../../env/clock.ts";
+import type { Log } from "../../env/telemetry.ts";
+import type { JobId } from "../../base/ids.ts";
+import type { JobRef } from "../../kvstore/core/job-key.ts";
+import type { AppendBatch } from "../core/life/append-batch.ts";
+import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
+import type { OpenApprovals } from "../core/life/open-approvals.ts";
+import { RunBatch, type Plan, type Rated } from "../core/life/run-batch.ts";
+import { RunWaits, type CallsInDoubt, type NewOffer } from "../core/life/run-waits.ts";
+import { overdueEnd } from "../core/life/deadline.ts";
+import { besideAppend, hasToTell } from "../core/life/children.ts";
+import { logFactsOf } from "../core/life/log-facts.ts";
+import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
+import type { InboxEntry } from "../core/flow/inbox-entry.ts";
+import type { JobError, JobResult, Waiting } from "../core/rows.ts";
+import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
+import type { FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
+import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
+import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
+import type { RateLimits } from "../admission/rate-limits.ts";
+import { ToolDoubts } from "./tool-doubts.ts";
+
+/** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
+export type RunEnd = "ended" | "waiting" | "released" | "fenced" | "lost";
+
+export interface InboxArrival {
+  readonly n: number;
+  /** Undefined for one that cannot be read: it stays where it is, and the job goes on without it. */
+  readonly entry: InboxEntry | undefined;
+  /** Of the store, at which it came. */
+  readonly revision: number;
+}
+
+export interface JobRunPorts {
+  readonly log: JobLog;
+  readonly workers: AgentWorkers;
+  readonly cluster: ClusterUid;
+  readonly rates: Pick<RateLimits, "take">;
+  readonly ownership: {
+    readonly fence: { readonly number: number };
+    whenValid(signal: AbortSignal): Promise<void>;
+  };
+  /** The secrets that calls may be given. */
+  readonly secrets: SecretValues;
+  /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
+  followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
+  readonly children: Pick<RunChildrenPorts, "answer">;
+  /** The job's outbox has something for other jobs. */
+  readonly onOutbox: (ref: JobRef) => void;
+  /** Once; nothing is done for the job any more. */
+  /** What its code says of its progress; of a run that goes on. */
+  readonly onEmit: (item: unknown) => void;
+  readonly onEnd: (run: JobRun, how: RunEnd) => void;
+}
+
+/** After its own time is over a call is given up as lost: its worker should have said so before. */
+const CALL_GRACE_MS = 5 * SECOND_MS;
+/** What code may do after a cancel before it is ended. */
+const CANCEL_MS_MAX = 30 * SECOND_MS;
+/** What a stopping node waits for calls that are under way. */
+const DRAIN_MS_MAX = 30 * SECOND_MS;
+/** Of what a person is told about a job that is stuck. */
+const WHY_LENGTH_MAX = 1_000;
+/** A timer of the runtime takes no more than some 24 days. */
+const TIMER_MS_MAX = 86_400 * SECOND_MS;
+
+export class JobRun {
+  readonly ref: JobRef;
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly ports: JobRunPorts;
+  private readonly loaded: LoadedJob;
+  private readonly batch: RunBatch;
+  private readonly waits: RunWaits;
+  private readonly doubts: ToolDoubts;
+  private readonly children: RunChildren;
+  private readonly loggedTimers: ReadonlyMap<CallName, number>;
+  private readonly approvals: OpenApprovals;
+  private readonly stop = new AbortController();
+  private readonly done = createDeferred<void>();
+  private readonly callTimers = new Map<EffectId, Timer>();
+  private view: JobView;
+  private worker: AgentWorker | undefined;
+  private run: RunNumber = 0;
+  private unfollow = (): void => undefined;
+  private dueTimer: Timer | undefined;
+  private cancelTimer: Timer | undefined;
+  private idleAfter = -1;
+  private isCommitting = false;
+  private isPumping = false;
+  private isDraining = false;
+  /** How the job ends since it was asked to: where its code cannot be run, it ends without it. */
+  private cancelEnd: JobResult | undefined;
+  private readonly isCancelLogged: boolean;
+  /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
+  private refusedAt = -1;
+  private opsMax: number | undefined;
+  /** Entries of the inbox that cannot be read. */
+  private unreadable = 0;
+  /** What its code does is not what its log says. */
+  private diverged: JobError | undefined;
+
+  constructor(env: { readonly clock: Clock; readonly log: Log }, ports: JobRunPorts, loaded: LoadedJob) {
+    const { view, tools } = loaded;
+    this.clock = env.clock;
+    this.log = env.log.child({ job: view.ref.job, agent: view.row.agent });
+    this.ports = ports;
+    this.loaded = loaded;
+    this.view = view;
+    this.ref = view.ref;
+    const facts = logFactsOf(loaded.log);
+    const idOfChild = (call: CallName): JobId => childIdOf(ports.cluster, view.spec, call);
+    const late = overdueEnd(view.spec);
+    this.waits = new RunWaits(facts.isCancelled);
+    this.isCancelLogged = facts.isCancelled;
+    if (facts.isCancelled) this.cancelEnd = facts.isOverdue ? late : { kind: "cancelled" };
+    this.loggedTimers = facts.timers;
+    this.approvals = facts.approvals;
+    this.batch = new RunBatch({
+      epoch: view.row.epoch,
+      tools,
+      ...facts,
+      overdueEnd: late,
+      ...(view.row.restored !== undefined && { restored: view.row.restored }),
+      effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
+      childIdOf: idOfChild,
+      missingSecrets: (names) => missingSecrets(names, ports.secrets),
+    });
+    this.children = new RunChildren(env.clock, {
+      answer: (question, signal) => ports.children.answer(question, signal),
+      childIdOf: idOfChild,
+      view: () => this.view,
+      onAnswer: () => this.pump(),
+      signal: this.stop.signal,
+    }, { batch: this.batch, waits: this.waits });
+    this.doubts = new ToolDoubts(env, {
+      ask: ({ row, want }) => this.say({
+        kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
+        ...this.secretsFor(want.secrets ?? []),
+      }),
+      resolve: (row, resolution) => this.offer(this.waits.offerResolved({
+        kind: "resolved", call: row.call, effectId: row.effectId, resolution, by: { kind: "reconcile" },
+      })),
+    });
+  }
+
+  /** Resolves when this node is done with the job. */
+  get whenDone(): Promise<void> {
+    return this.done.promise;
+  }
+
+  begin(): void {
+    this.unfollow = this.ports.followInbox(this.ref, (arrival) => this.arrive(arrival));
+    // Its code has as long again as it had where it ran before.
+    if (this.isCancelLogged) this.limitCancel();
+    void this.startWorker();
+  }
+
+  /** Nothing is done for the job from this moment on. */
+  drop(how: RunEnd): void {
+    if (this.stop.signal.aborted) return;
+    this.stop.abort();
+    this.unfollow();
+    this.dueTimer?.cancel();
+    this.cancelTimer?.cancel();
+    for (const timer of this.callTimers.values()) timer.cancel();
+    this.doubts.close();
+    this.worker?.send({ kind: "drop", run: this.run });
+    this.worker?.release();
+    this.ports.onEnd(this, how);
+    this.done.resolve();
+  }
+
+  /** Grants nothing more, waits for calls under way, and leaves the job to the other nodes. */
+  async drain(): Promise<void> {
+    this.isDraining = true;
+    const limit = this.clock.setTimer(DRAIN_MS_MAX, () => void this.release());
+    this.pump();
+    await this.done.promise;
+    limit.cancel();
+  }
+
+  private async startWorker(): Promise<void> {
+    const { view, log } = this.loaded;
+    const { agent, epoch, pin } = view.row;
+    try {
+      const worker = await this.ports.workers.open(pin, { signal: this.stop.signal });
+      if (this.stop.signal.aborted) return worker.release();
+      this.worker = worker;
+      worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
+      // What code derives from the uid is the same where the job is done again.
+      const { effectUid: uid, input } = view.spec;
+      const start = { agent, job: view.ref.job, uid, input, epoch, log };
+      this.run = worker.start(start, (message) => this.hear(message));
+      this.pump();
+      this.pump();
+    } catch (error) {
+      if (!this.stop.signal.aborted) this.giveUpCode("jobs.worker-not-started", toAetherError(error).message);
+    }
+  }
+
+  private hear(message: FromAgent): void {
+    if (this.stop.signal.aborted) return;
+    switch (message.kind) {
+      case "op":
+        return this.takeOp(message);
+      case "idle":
+        this.idleAfter = message.after;
+        return this.pump();
+      case "not-dispatched":
+        return void this.grantAgain(message.effectId);
+      case "reconciled":
+        return this.doubts.answer(message.effectId, message.answer);
+      case "diverged":
+        this.log.error({ event: "jobs.diverged", reason: message.error.message });
+        this.diverged = message.error;
+        return this.pump();
+      case "emit":
+        return this.ports.onEmit(message.data);
+      default:
+        return unreachable(message);
+    }
+  }
+
+  private takeOp({ n, op }: Extract<FromAgent, { readonly kind: "op" }>): void {
+    if (!this.batch.take(n, op)) return this.fail("jobs.worker-at-fault", `operation ${n} came out of its order`);
+    if (op.kind === "took") this.waits.took(op.offer);
+    if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
+    if (op.kind === "want-child") this.children.want(n, op, this.loggedTimers.get(op.call));
+    if (op.kind === "outcome") {
+      this.callTimers.get(op.effectId)?.cancel();
+      if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
+    }
+    this.pump();
+  }
+
+  private arrive({ n, entry, revision }: InboxArrival): void {
+    if (this.stop.signal.aborted) return;
+    const { inbox } = this.view;
+    this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
+    if (entry === undefined) this.unreadable += 1;
+    else if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
+    else this.waits.arrive(n, entry);
+    if (entry?.kind === "cancel") {
+      this.cancelEnd ??= entry.reason === "deadline" ? overdueEnd(this.view.spec) : { kind: "cancelled" };
+    }
+    this.pump();
+  }
+
+  private setInbox(inbox: JobView["inbox"]): void {
+    this.view = { ...this.view, inbox };
+  }
+
+  /** Once per turn of the worker, however much it said: all of it goes into one append. */
+  private pump(): void {
+    if (this.isPumping) return;
+    this.isPumping = true;
+    queueMicrotask(() => {
+      this.isPumping = false;
+      if (!this.stop.signal.aborted) this.work();
+    });
+  }
+
+  private work(): void {
+    // What is offered to nobody is lost: a cancel may be there before the worker is.
+    if (this.worker !== undefined) this.makeOffers();
+    if (this.isCommitting) return;
+    if (this.isDraining && this.batch.underWay === 0) return void this.release();
+    const limits = { grants: this.isDraining ? "none" : "any", ...(this.opsMax && { opsMax: this.opsMax }) } as const;
+    const plan = this.batch.plan(this.view.head.seq, limits);
+    if (plan === undefined) return this.considerLeaving();
+    const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined;
+    if (!hasRows) return this.settle(plan);
+    void this.commit(this.decide(plan), () => this.settle(plan));
+  }
+
+  private decide(plan: Plan): Decision {
+    const { events, tools, folded, end } = plan;
+    const atMs = this.clock.wallMs();
+    const beside = besideAppend(this.view, plan, atMs);
+    if ("kind" in beside) return beside;
+    const { ref, row: { agent } } = this.view;
+    const asked = this.approvals.changes(events, { ref, agent, atMs }, end !== undefined);
+    const batch: AppendBatch = { events, tools, folded, atMs, ...beside, also: [...beside.also, ...asked] };
+    if (end === undefined) return decideAppend(this.view, batch);
+    const taken = new Set(folded);
+    return decideFinish(this.view, batch, {
+      result: end, unread: this.waits.unreadEntries.filter((n) => !taken.has(n)),
+    });
+  }
+
+  private async commit(decision: Decision, onApplied: () => void): Promise<void> {
+    if (decision.kind === "refused") return this.takeRefusal(decision);
+    this.isCommitting = true;
+    try {
+      const verdict = await this.ports.log.commit(decision, { signal: this.stop.signal });
+      this.isCommitting = false;
+      if (this.stop.signal.aborted) return;
+      switch (verdict.kind) {
+        case "applied": {
+          const { inbox } = this.view;
+          this.view = verdict.view;
+          // What came while it was under way is known here already.
+          if (inbox.revision > verdict.view.inbox.revision) this.setInbox(inbox);
+          this.opsMax = undefined;
+          return onApplied();
+        }
+        case "fenced":
+          return this.drop("fenced");
+        case "inbox-not-empty":
+          this.refusedAt = decision.next.inbox.revision;
+          return this.pump();
+        case "contended":
+          this.children.reconsider();
+          return this.pump();
+        case "corrupt":
+          return this.fail("jobs.corrupt", "the end of its log is not what this node wrote");
+        default:
+          return unreachable(verdict);
+      }
+    } catch (error) {
+      if (!this.stop.signal.aborted) this.fail("jobs.not-committed", toAetherError(error).message);
+    }
+  }
+
+  /** What is too much for one append goes in smaller ones; what is too much by itself ends the job. */
+  private takeRefusal({ code, reason }: Extract<Decision, { readonly kind: "refused" }>): void {
+    if (code !== "E_TOO_LARGE") return this.fail("jobs.refused", reason);
+    const opsMax = this.opsMax ?? 64;
+    if (opsMax > 1) this.opsMax = Math.floor(opsMax / 2);
+    else this.endWith({ kind: "failed", error: { name: "AetherError", code, message: reason } });
+    this.pump();
+  }
+
+  /** The plan is in the store: what waited for it may go on. */
+  private settle(plan: Plan): void {
+    this.batch.settle(plan);
+    this.approvals.note(plan.events);
+    if (hasToTell(this.view, plan)) this.ports.onOutbox(this.ref);
+    this.children.started(plan);
+    if (plan.end !== undefined) return this.drop("ended");
+    this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
+    const fence = this.ports.ownership.fence.number;
+    for (const { n, row: { effectId, attempt, timeoutMs }, secrets } of plan.granted) {
+      this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
+      this.limitCall(effectId, timeoutMs);
+    }
+    for (const rated of plan.rated) void this.awaitTurn(rated);
+    for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
+    for (const { row } of plan.tools) this.doubts.forget(row.effectId);
+    for (const doubt of plan.doubts) this.doubts.add(doubt);
+    for (const event of plan.events) this.look(event);
+    this.pump();
+  }
+
+  /** Nothing is granted before: a wait here leaves nothing that could look like a call. */
+  private async awaitTurn({ effectId, rate }: Rated): Promise<void> {
+    await this.ports.rates.take(rate, this.stop.signal);
+    // What a node grants that is being stopped it could not wait for.
+    if (this.stop.signal.aborted || this.isDraining) return;
+    this.batch.change({ kind: "admitted", effectId });
+    this.pump();
+  }
+
+  private look(event: Plan["events"][number]): void {
+    if (event.type === "job.cancel-requested") this.limitCancel();
+    if (event.type === "tool.resolved" && event.resolution.kind === "given-up") {
+      const message = `a person gave up the call ${event.call}: ${event.resolution.reason}`;
+      this.endWith({ kind: "failed", error: { name: "AetherError", code: "E_CONFLICT", message } });
+    }
+  }
+
+  private limitCancel(): void {
+    this.cancelTimer = this.clock.setTimer(CANCEL_MS_MAX, () => this.endWith({ kind: "cancelled" }));
+  }
+
+  private endWith(result: JobResult): void {
+    this.batch.end(result);
+    this.pump();
+  }
+
+  private limitCall(effectId: EffectId, timeoutMs: number): void {
+    this.callTimers.get(effectId)?.cancel();
+    this.callTimers.set(effectId, this.clock.setTimer(timeoutMs + CALL_GRACE_MS, () => {
+      if (this.batch.toolOf(effectId)?.state !== "granted") return;
+      this.batch.change({ kind: "lost", effectId, reason: "its time was over" });
+      this.pump();
+    }));
+  }
+
+  /** The fence was down; the grant holds for as long as this node owns the job. */
+  private async grantAgain(effectId: EffectId): Promise<void> {
+    try {
+      await this.ports.ownership.whenValid(this.stop.signal);
+    } catch {
+      // ignored: nobody owns the job here any more.
+      return;
+    }
+    const granted = this.batch.grantOf(effectId);
+    if (granted === undefined || this.stop.signal.aborted) return;
+    const { n, row: { attempt }, secrets } = granted;
+    const fence = this.ports.ownership.fence.number;
+    this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
+  }
+
+  private secretsFor(names: readonly string[]): { readonly secrets?: SecretValues } {
+    return names.length === 0 ? {} : { secrets: pickSecrets(names, this.ports.secrets) };
+  }
+
+  private makeOffers(): void {
+    // A cancel may be there before the worker is: what is said to nobody is lost.
+    if (this.worker === undefined) return;
+    const nowMs = this.clock.wallMs();
+    for (const offer of this.waits.offer(nowMs, this.calls)) this.offer(offer);
+    this.dueTimer?.cancel();
+    const dueMs = this.waits.nextLookMs(nowMs);
+    if (dueMs === undefined) return;
+    this.dueTimer = this.clock.setTimer(Math.min(Math.max(0, dueMs - nowMs), TIMER_MS_MAX), () => this.pump());
+  }
+
+  private offer({ offer, call, entry, ...offered }: NewOffer): void {
+    this.batch.offered(offer, offered);
+    this.say({ kind: "offer", run: this.run, offer, ...(call !== undefined && { call }), entry });
+  }
+
+  /** Asked when nothing is left to append: is the code at rest, and for how long? */
+  private considerLeaving(): void {
+    if (!this.isInboxSeen || this.view.inbox.revision === this.refusedAt) return;
+    if (this.diverged !== undefined) return this.stick(this.diverged);
+    const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
+    if (!this.batch.isSettled || !isIdle || this.worker === undefined) return;
+    const unwanted = this.waits.takeUnwanted(this.calls);
+    for (const inbox of unwanted) this.batch.change({ kind: "unwanted", inbox });
+    if (unwanted.length > 0) return this.pump();
+    const leave = this.waits.leave(this.clock.wallMs(), this.calls);
+    if (leave === undefined) return;
+    this.leave(leave.waiting, { timersSet: leave.timers });
+  }
+
+  /** What the store counts has come here: until then the job could wait for what is there (JOB9). */
+  private get isInboxSeen(): boolean {
+    const { inbox, head } = this.view;
+    return this.waits.unreadEntries.length + this.unreadable >= inbox.last - head.folded;
+  }
+
+  private leave(waiting: Waiting, rows: Pick<AppendBatch, "timersSet">): void {
+    const batch = { events: [], atMs: this.clock.wallMs(), ...rows };
+    void this.commit(decideWait(this.view, batch, waiting), () => this.drop("waiting"));
+  }
+
+  /** Its code and its log do not agree: a person has to look at it. */
+  private stick({ code, message }: JobError): void {
+    const end = this.endWithoutCode;
+    if (end !== undefined) return this.endWith(end);
+    const why = `${code === undefined ? "" : `${code}: `}${message}`.slice(0, WHY_LENGTH_MAX);
+    this.leave({ reason: "stuck", on: [], why }, {});
+  }
+
+  private async release(): Promise<void> {
+    if (this.isCommitting || this.stop.signal.aborted) return;
+    const decision = decideRelease(this.view, { events: [], atMs: this.clock.wallMs() });
+    await this.commit(decision, () => this.drop("released"));
+  }
+
+  /** Of a job that was asked to end, and has no call that its end would have to wait for. */
+  private get endWithoutCode(): JobResult | undefined {
+    return this.view.head.openEffects === 0 ? this.cancelEnd : undefined;
+  }
+
+  /** Nothing runs the code any more, here and now. */
+  private giveUpCode(event: string, reason: string): void {
+    const end = this.endWithoutCode;
+    if (end === undefined || this.stop.signal.aborted) return this.fail(event, reason);
+    this.worker = undefined;
+    this.endWith(end);
+  }
+
+  private fail(event: string, reason: string): void {
+    this.log.warn({ event, reason });
+    this.drop("lost");
+  }
+
+  private say(message: Exclude<ToAgent, { readonly kind: "start" }>): void {
+    if (!this.stop.signal.aborted) this.worker?.send(message);
+  }
+
+  private get calls(): CallsInDoubt {
+    return {
+      callOf: (effect) => this.batch.inDoubt(effect),
+      forPeople: this.doubts.forPeople,
+      busy: this.batch.underWay + this.batch.waitingForRate + this.doubts.asking,
+    };
+  }
+}
