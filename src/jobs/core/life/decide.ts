@@ -28,11 +28,13 @@ import { headKey, inboxCountKey, inboxKey, ownedKey, permitKey, queueKey, result
 
 /** Claims in a row at which the log stood still. After them the job waits for a person. */
 export const CLAIMS_WITHOUT_PROGRESS_MAX = 5;
+/** The same of a job with an open call: its log stands still by right while nobody knows what became of that. */
+export const CLAIMS_IN_DOUBT_MAX = 50;
 
-const STANDS_STILL: Waiting = {
-  reason: "stuck", on: [],
-  why: `it was taken ${CLAIMS_WITHOUT_PROGRESS_MAX} times in a row and got nowhere: the logs of the nodes say more`,
-};
+function standsStill(claims: number): Waiting {
+  const why = `it was taken ${claims} times in a row and got nowhere: the logs of the nodes say more`;
+  return { reason: "stuck", on: [], why };
+}
 
 /** A decision that says no. */
 export type Refused = Exclude<Decision, Transition>;
@@ -46,18 +48,20 @@ export interface Claim {
 
 /**
  * The job, which waits in the queue, is this node's: the epoch goes up by one, so that an earlier owner is refused from
- * now on. A job whose log stood still at five claims in a row becomes `waiting: stuck` instead; `next.row` says which
- * of the two it is.
+ * now on. A job whose log stood still at so many claims in a row becomes `waiting: stuck` instead; `next.row` says
+ * which of the two it is.
  */
 export function decideClaim(view: JobView, { life, atMs, permits = [] }: Claim): Decision {
   const { ref, row, head } = view;
   const claims = head.seq === row.claims.atSeq ? row.claims.count + 1 : 1;
-  const isStuck = claims > CLAIMS_WITHOUT_PROGRESS_MAX;
+  const claimsMax = head.openEffects > 0 ? CLAIMS_IN_DOUBT_MAX : CLAIMS_WITHOUT_PROGRESS_MAX;
+  const isStuck = claims > claimsMax;
+  const standing = standsStill(claimsMax);
   const refused = refuseStep(view, isStuck ? "stick" : "claim");
   if (refused !== undefined) return refused;
   const epoch = row.epoch + 1;
   const event: JobEvent = isStuck
-    ? waitEvent(STANDS_STILL)
+    ? waitEvent(standing)
     : { type: "job.claimed", node: life.node, incarnation: life.incarnation };
   const taken = isStuck ? [] : permits;
   const owned: readonly Op[] = isStuck ? [] : [{ kind: "put", key: ownedKey(life.node, ref), value: { epoch } }];
@@ -68,7 +72,7 @@ export function decideClaim(view: JobView, { life, atMs, permits = [] }: Claim):
       epoch,
       claims: { atSeq: head.seq + 1, count: claims },
       sinceMs: atMs,
-      ...(isStuck ? { status: "waiting", waiting: STANDS_STILL } : { status: "running", owner: life }),
+      ...(isStuck ? { status: "waiting", waiting: standing } : { status: "running", owner: life }),
       ...(taken.length > 0 && { permits: taken }),
     },
     then: [{ kind: "delete", key: queueKey(ref) }, ...owned, ...places],

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import type { CallName } from "../../../../../src/jobs/core/ids.ts";
 import { sha256 } from "../../../../../src/base/digest.ts";
 import {
-  CLAIMS_WITHOUT_PROGRESS_MAX, decideAppend, decideClaim, decideFinish, decideRelease, decideWait,
+  CLAIMS_IN_DOUBT_MAX, CLAIMS_WITHOUT_PROGRESS_MAX, decideAppend, decideClaim, decideFinish, decideRelease, decideWait,
 } from "../../../../../src/jobs/core/life/decide.ts";
 import { TIME_IS_OVER } from "../../../../../src/jobs/core/life/deadline.ts";
 import { decideInbox } from "../../../../../src/jobs/core/life/decide-inbox.ts";
@@ -126,6 +126,17 @@ describe("a claim", () => {
     expect(stuck.next.row).toMatchObject({ status: "waiting", waiting: { reason: "stuck", on: [] } });
     expect(stuck.next.row.owner).toBeUndefined();
     expect(stuck.txn.then.some(({ key }) => key.startsWith("job-owned/"))).toBe(false);
+  });
+
+  test("of a job that waits to know what became of a call may stand still for longer", () => {
+    const doubtful = { ...pending, head: { ...pending.head, openEffects: 1 } };
+    const claim = (count: number) => {
+      const claims = { atSeq: doubtful.head.seq, count };
+      const row = { ...doubtful.row, claims };
+      return transitionOf(decideClaim({ ...doubtful, row }, { life: life("b"), ...AT })).next.row.status;
+    };
+    expect([CLAIMS_WITHOUT_PROGRESS_MAX, CLAIMS_IN_DOUBT_MAX - 1].map(claim)).toEqual(["running", "running"]);
+    expect(claim(CLAIMS_IN_DOUBT_MAX)).toBe("waiting");
   });
 
   test("after progress counts from one", () => {
