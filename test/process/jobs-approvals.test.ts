@@ -1,11 +1,10 @@
 // Slow. Jobs on real nodes that ask people: decisions by the command line, over a restart of the whole cluster, and two
 // at once.
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents, resultOf } from "./support/fleet-jobs.ts";
 
-const PACKAGE = fileURLToPath(new URL("./slices/approving", import.meta.url));
 const CONFLICT = 409;
 const ACCEPTED = 202;
 
@@ -14,10 +13,7 @@ let fleet: NodeFleet;
 beforeAll(async () => {
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  await aether("n1", "slice", "push", PACKAGE);
-  const slices = { approving: { artifact: "test:approving@^1.0.0", instances: 0 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/approving`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "approving");
 });
 
 afterAll(async () => {
@@ -26,9 +22,7 @@ afterAll(async () => {
 
 /** Runs a command that has to work, and gives what it printed. */
 async function aether(via: string, ...args: readonly string[]): Promise<string> {
-  const run = fleet.run(["--api", fleet.api(via), ...args]);
-  expect((await run.waitForEnd()).code, run.transcript()).toBe(0);
-  return run.transcript();
+  return (await fleet.command(via, ...args)).transcript();
 }
 
 /** Up to where the job waits for a decision, and nothing of it runs. */
@@ -38,13 +32,6 @@ async function startAsking(job: string, input: Readonly<Record<string, unknown>>
   await eventually(`job ${job} waits`, async () => {
     const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
     return shownSchema.parse(body).waiting?.reason === "approval" || undefined;
-  });
-}
-
-async function resultOf(job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api("n3")}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
   });
 }
 
@@ -63,7 +50,7 @@ test("a decision reaches its job after all nodes were killed and started again",
   expect(asked).toContain("asks-1 asks: Refund 1200 cents?");
   expect(await aether("n3", "job", "show", "asks-1")).toContain("aether job approve asks-1 manager#1");
   await aether("n3", "job", "approve", "asks-1", "manager", "--data", '{"note": "fine"}');
-  expect(await resultOf("asks-1")).toEqual({
+  expect(await resultOf(fleet, "n3", "asks-1")).toEqual({
     kind: "completed", output: { approved: true, by: "anonymous", data: { note: "fine" } },
   });
   const trace = await aether("n1", "job", "trace", "asks-1");
@@ -81,7 +68,7 @@ test("of two who decide at once one is heard, and the other one hears of it", as
   const late = answers.find(({ status }) => status === CONFLICT);
   expect(late?.body).toMatchObject({ error: { code: "E_CONFLICT", details: { by: "anonymous" } } });
   const isFirst = answers[0]?.status === ACCEPTED;
-  expect(await resultOf("asks-2")).toEqual({
+  expect(await resultOf(fleet, "n3", "asks-2")).toEqual({
     kind: "completed", output: { approved: isFirst, by: "anonymous", data: isFirst ? "n1" : "n2" },
   });
   const rejected = fleet.run(["--api", fleet.api("n1"), "job", "reject", "asks-2", "manager"]);
@@ -99,7 +86,7 @@ test("who decides is not said by the body, and what nobody asks cannot be decide
   });
   expect(other).toMatchObject({ status: 404, body: { error: { code: "E_NOT_FOUND" } } });
   await aether("n2", "job", "cancel", "asks-3");
-  expect(await resultOf("asks-3")).toEqual({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n3", "asks-3")).toEqual({ kind: "cancelled" });
   expect(await decide("n1", "asks-3", { approved: true })).toMatchObject({
     status: CONFLICT, body: { error: { code: "E_CONFLICT" } },
   });
@@ -108,7 +95,7 @@ test("who decides is not said by the body, and what nobody asks cannot be decide
 
 test("what nobody decides in time is not approved", async () => {
   await aether("n1", "job", "start", "approving", '{"cents": 5, "timeout": "1 s"}', "--id", "asks-4");
-  expect(await resultOf("asks-4")).toEqual({
+  expect(await resultOf(fleet, "n3", "asks-4")).toEqual({
     kind: "completed", output: { approved: false, by: "nobody", data: null },
   });
   expect(await decide("n1", "asks-4", { approved: true })).toMatchObject({
@@ -124,15 +111,15 @@ test("a tool is called once a person has allowed just this call, and not when th
   expect(asked).toContain("aether job approve pays-1 refund#1");
   await aether("n2", "job", "approve", "pays-1", "refund#1");
   await aether("n3", "job", "reject", "pays-2", "refund", "--data", '"too much"');
-  expect(await resultOf("pays-1")).toEqual({
+  expect(await resultOf(fleet, "n3", "pays-1")).toEqual({
     kind: "completed", output: { approved: true, by: "", data: "refunded 2000" },
   });
-  expect(await resultOf("pays-2")).toEqual({
+  expect(await resultOf(fleet, "n3", "pays-2")).toEqual({
     kind: "completed", output: { approved: false, by: "anonymous", data: "too much" },
   });
   const trace = await aether("n1", "job", "trace", "pays-1");
   expect(trace).toMatch(/approval refund#1\/approval#1 given by anonymous[^]*tool refund#1 granted/);
   expect(await aether("n1", "job", "trace", "pays-2")).not.toContain("granted");
   await aether("n1", "job", "start", "approving", '{"cents": 5, "pays": true}', "--id", "pays-3");
-  expect(await resultOf("pays-3")).toMatchObject({ output: { data: "refunded 5" } });
+  expect(await resultOf(fleet, "n3", "pays-3")).toMatchObject({ output: { data: "refunded 5" } });
 });

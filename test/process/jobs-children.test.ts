@@ -3,12 +3,10 @@
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
-
-const PACKAGE = fileURLToPath(new URL("./slices/families", import.meta.url));
+import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const childSchema = z.object({ job: z.string(), agent: z.string(), status: z.string() });
 const shownSchema = z.object({
@@ -24,11 +22,7 @@ let fleet: NodeFleet;
 beforeAll(async () => {
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
-  expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
-  const slices = { families: { artifact: "test:families@^1.0.0", instances: 1 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/families`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "families", { instances: 1 });
 });
 
 afterAll(() => fleet.close());
@@ -76,20 +70,13 @@ async function openOutside(): Promise<Outside> {
 }
 
 async function start(agent: string, input: unknown): Promise<string> {
-  const answer = await ask(`${fleet.api("n1")}/v1/jobs`, { method: "POST", body: { agent, input } });
-  expect(answer.status, JSON.stringify(answer.body)).toBe(201);
-  return z.object({ job: z.string() }).parse(answer.body).job;
+  const { job, isNew } = await startJob(fleet, "n1", { agent, input });
+  expect(isNew).toBe(true);
+  return job;
 }
 
 async function shown(via: string, job: string): Promise<z.output<typeof shownSchema>> {
   return shownSchema.parse((await ask(`${fleet.api(via)}/v1/jobs/${job}`)).body);
-}
-
-async function resultOf(via: string, job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api(via)}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
-  });
 }
 
 async function childOf(via: string, job: string): Promise<string> {
@@ -113,7 +100,7 @@ test.each(["parent", "child"] as const)(
     const via = fleet.names.find((name) => name !== owner) ?? "";
     outside.letGo();
     const output = { counted: outside.counted[0], note: "none", held: "go" };
-    const result = await resultOf(via, job);
+    const result = await resultOf(fleet, via, job);
     expect(outside.counted).toHaveLength(1);
     expect(result).toEqual({ kind: "completed", output: { ...output, counted: outside.counted[0] } });
     expect((await shown(via, job)).children).toEqual([{ job: child, agent: "worker", status: "completed" }]);
@@ -127,7 +114,7 @@ test("a parent that only waits costs no owner, and hears of a child that fails",
   await eventually("it waits without an owner", async () =>
     (await shown("n2", job)).waiting?.reason === "child" || undefined);
   outside.letGo();
-  expect(await resultOf("n3", job)).toEqual({ kind: "completed", output: { code: "E_LUCK", status: "failed" } });
+  expect(await resultOf(fleet, "n3", job)).toEqual({ kind: "completed", output: { code: "E_LUCK", status: "failed" } });
   const trace = fleet.run(["--api", fleet.api("n2"), "job", "trace", job]);
   expect((await trace.waitForEnd()).code).toBe(0);
   expect(trace.transcript()).toMatch(/child the child#1 of worker started as \w+/);
@@ -136,14 +123,14 @@ test("a parent that only waits costs no owner, and hears of a child that fails",
 
 test("an agent that nobody has is an error in the parent's code", async () => {
   const job = await start("patient", { url: "", agent: "nobody", fails: false, isDetached: false });
-  expect(await resultOf("n3", job)).toMatchObject({ kind: "completed", output: { code: "E_NOT_FOUND" } });
+  expect(await resultOf(fleet, "n3", job)).toMatchObject({ kind: "completed", output: { code: "E_NOT_FOUND" } });
   expect((await shown("n2", job)).children).toEqual([]);
 });
 
 test("an input that the child's agent does not take is an error in the parent's code", async () => {
   const job = await start("patient", { url: "", agent: "patient", fails: false, isDetached: false });
   const refused = expect.stringContaining("at agent: it is required and not there") as unknown;
-  expect(await resultOf("n3", job)).toMatchObject({ kind: "completed", output: { code: "E_INVALID", refused } });
+  expect(await resultOf(fleet, "n3", job)).toMatchObject({ kind: "completed", output: { code: "E_INVALID", refused } });
   expect((await shown("n2", job)).children).toEqual([]);
 });
 
@@ -152,14 +139,14 @@ test("a child is cancelled with its parent, and one that is detached is not", as
   const waits = await start("patient", { url: outside.url, agent: "worker", fails: false, isDetached: false });
   const leaves = await start("patient", { url: outside.url, agent: "worker", fails: false, isDetached: true });
   const [attached, detached] = [await childOf("n2", waits), await childOf("n2", leaves)];
-  expect(await resultOf("n3", leaves)).toEqual({ kind: "completed", output: { id: detached } });
+  expect(await resultOf(fleet, "n3", leaves)).toEqual({ kind: "completed", output: { id: detached } });
   await eventually("both children hold", () =>
     [attached, detached].every((child) => outside.asked.includes(`child/${child}`)) || undefined);
   await ask(`${fleet.api("n2")}/v1/jobs/${waits}/cancel`, { method: "POST" });
-  expect(await resultOf("n1", waits)).toEqual({ kind: "cancelled" });
-  expect(await resultOf("n1", attached)).toEqual({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n1", waits)).toEqual({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n1", attached)).toEqual({ kind: "cancelled" });
   outside.letGo();
-  expect(await resultOf("n2", detached)).toMatchObject({ kind: "completed" });
+  expect(await resultOf(fleet, "n2", detached)).toMatchObject({ kind: "completed" });
   expect(outside.counted).toHaveLength(1);
 });
 
@@ -174,7 +161,7 @@ test("a handler starts one job for each call with a key, on whatever node it run
   });
   const [first, again] = [await hire("n1"), await hire("n2")];
   expect(again).toBe(first);
-  const result = await resultOf("n3", first);
+  const result = await resultOf(fleet, "n3", first);
   expect(result).toEqual({ kind: "completed", output: { counted: outside.counted[0], note: "none" } });
   expect(outside.counted).toHaveLength(1);
 });

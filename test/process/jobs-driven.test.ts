@@ -1,12 +1,10 @@
 // Slow. Jobs on real nodes as people drive them with the command line: signals, cancels, and calls that nobody knows
 // about. Each command asks another node.
 import { createServer, type Server } from "node:http";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
-
-const PACKAGE = fileURLToPath(new URL("./slices/doubtful", import.meta.url));
+import { applyAgents, resultOf } from "./support/fleet-jobs.ts";
 
 const shownSchema = z.object({
   status: z.string(),
@@ -28,16 +26,18 @@ beforeAll(async () => {
   shop = await openShop();
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  await aether("n1", "slice", "push", PACKAGE);
-  const slices = { doubtful: { artifact: "test:doubtful@^1.0.0", instances: 0 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/doubtful`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "doubtful");
 });
 
 afterAll(async () => {
   await fleet.close();
   shop.server.close();
 });
+
+/** Runs a command that has to work, and gives what it printed. */
+async function aether(via: string, ...args: readonly string[]): Promise<string> {
+  return (await fleet.command(via, ...args)).transcript();
+}
 
 async function openShop(): Promise<Shop> {
   const heard: string[] = [];
@@ -53,13 +53,6 @@ async function openShop(): Promise<Shop> {
   return { server, url: `http://127.0.0.1:${port}`, heard };
 }
 
-/** Runs a command that has to work, and gives what it printed. */
-async function aether(via: string, ...args: readonly string[]): Promise<string> {
-  const run = fleet.run(["--api", fleet.api(via), ...args]);
-  expect((await run.waitForEnd()).code, run.transcript()).toBe(0);
-  return run.transcript();
-}
-
 async function refused(why: string, ...args: readonly string[]): Promise<void> {
   const run = fleet.run(["--api", fleet.api("n1"), ...args]);
   expect((await run.waitForEnd()).code).toBe(1);
@@ -71,13 +64,6 @@ Promise<void> {
   await eventually(`job ${job} is ${what}`, async () => {
     const { body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}`);
     return holds(shownSchema.parse(body)) || undefined;
-  });
-}
-
-async function resultOf(job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api("n3")}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
   });
 }
 
@@ -96,7 +82,8 @@ test("a call that a person says was done is not made again", async () => {
   await startDoubtful("done-1");
   const heard = shop.heard.length;
   await aether("n3", "job", "resolve", "done-1", "charge#1", "--done", '{"receipt": "by hand"}');
-  expect(await resultOf("done-1")).toEqual({ kind: "completed", output: { receipt: "by hand", by: "ann" } });
+  const output = { receipt: "by hand", by: "ann" };
+  expect(await resultOf(fleet, "n3", "done-1")).toEqual({ kind: "completed", output });
   expect(shop.heard).toHaveLength(heard);
   expect(await aether("n2", "job", "trace", "done-1")).toMatch(/tool \S*charge#1 resolved by anonymous: done/);
 });
@@ -104,27 +91,27 @@ test("a call that a person says was done is not made again", async () => {
 test("a call that a person says was not done is made again, with the same effect id", async () => {
   await startDoubtful("again-1");
   await aether("n3", "job", "resolve", "again-1", "charge#1", "--not-done");
-  expect(await resultOf("again-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(await resultOf(fleet, "n3", "again-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
   expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
 });
 
 test("a call that a person gives up fails its job", async () => {
   await startDoubtful("fail-1");
   await aether("n3", "job", "resolve", "fail-1", "charge#1", "--fail", "the shop is closed");
-  expect(await resultOf("fail-1")).toMatchObject({ kind: "failed" });
+  expect(await resultOf(fleet, "n3", "fail-1")).toMatchObject({ kind: "failed" });
 });
 
 test("a retry of a job whose call was given up asks about it, and makes it with the same effect id", async () => {
   await startDoubtful("given-up-1");
   await aether("n3", "job", "resolve", "given-up-1", "charge#1", "--fail", "the shop is closed");
-  expect(await resultOf("given-up-1")).toMatchObject({ kind: "failed" });
+  expect(await resultOf(fleet, "n3", "given-up-1")).toMatchObject({ kind: "failed" });
   const heard = shop.heard.length;
   await aether("n2", "job", "retry", "given-up-1", "--id", "retry-1");
   await shownAs("retry-1", "in doubt again", ({ waiting }) => waiting?.reason === "unknown");
   expect(shop.heard).toHaveLength(heard);
   await aether("n1", "job", "resolve", "retry-1", "charge#1", "--not-done");
   // The signal that the old job had got is not waited for again.
-  expect(await resultOf("retry-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(await resultOf(fleet, "n3", "retry-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
   expect(shop.heard).toHaveLength(heard + 1);
   expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
   expect(await aether("n3", "job", "trace", "retry-1")).toContain("retries given-up-1");
@@ -134,7 +121,7 @@ test("a retry of a job whose call was given up asks about it, and makes it with 
 
   await refused("it would make charge#1 once more", "job", "fork", "retry-1", "--at", "go#1");
   await aether("n2", "job", "fork", "retry-1", "--at", "charge#1", "--again", "charge#1", "--id", "fork-1");
-  expect(await resultOf("fork-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(await resultOf(fleet, "n3", "fork-1")).toMatchObject({ kind: "completed", output: { by: "ann" } });
   expect(shop.heard).toHaveLength(heard + 2);
   expect(shop.heard.at(-1)).toBe(shop.heard.at(-2));
   expect(await aether("n3", "job", "verify", "fork-1")).toContain("job fork-1 is whole");
@@ -167,14 +154,14 @@ test("a signal that is not as its agent says is refused, and its job waits on", 
   }
   await shownAs("told-1", "waiting", ({ status, waiting }) => status === "waiting" && waiting?.reason === "signal");
   await aether("n1", "job", "cancel", "told-1");
-  expect(await resultOf("told-1")).toEqual({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n3", "told-1")).toEqual({ kind: "cancelled" });
 });
 
 test("a job that waits is cancelled", async () => {
   await startJob("cancel-1");
   await shownAs("cancel-1", "waiting", ({ status }) => status === "waiting");
   await aether("n2", "job", "cancel", "cancel-1");
-  expect(await resultOf("cancel-1")).toEqual({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n3", "cancel-1")).toEqual({ kind: "cancelled" });
   const again = fleet.run(["--api", fleet.api("n1"), "job", "cancel", "cancel-1"]);
   expect((await again.waitForEnd()).code).toBe(1);
   expect(again.transcript()).toContain("E_CONFLICT");

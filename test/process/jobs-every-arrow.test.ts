@@ -1,13 +1,12 @@
 // Slow. Jobs on real nodes are held at every arrow between their node, their tool and the world outside; then something
 // happens to the node, the store or all of it; then they are let through. Whatever it was: a `once` tool has been
 // called once, and what the job has recorded is what has happened outside.
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents } from "./support/fleet-jobs.ts";
 import { PaymentStub } from "./support/payment-stub.ts";
 
-const PACKAGE = fileURLToPath(new URL("./slices/arrows", import.meta.url));
 const EFFECTS = ["read", "idempotent", "once"] as const;
 /** Not granted; granted; past the last check of the fence; sent and not paid; paid; answered; recorded. */
 const ARROWS = ["before", "granted", "checked", "paying", "paid", "answered", "recorded"] as const;
@@ -35,10 +34,7 @@ beforeAll(async () => {
   stub = await PaymentStub.open();
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  await fleet.command("n1", "slice", "push", PACKAGE);
-  const slices = { arrows: { artifact: "test:arrows@^1.0.0", instances: 0 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/arrows`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "arrows");
 });
 
 afterAll(async () => {

@@ -2,15 +2,13 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { ask, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
-const PACKAGE = fileURLToPath(new URL("./slices/limited", import.meta.url));
 const NODES = ["n1", "n2", "n3"] as const;
-const startedSchema = z.object({ job: z.string() });
-const endedSchema = z.object({ result: z.object({ kind: z.string() }) });
+const endSchema = z.object({ kind: z.string() });
 const shownSchema = z.object({ status: z.string(), pending: z.string().optional() });
 
 let fleet: NodeFleet;
@@ -32,11 +30,7 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
-  expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
-  const slices = { limited: { artifact: "test:limited@^1.0.0", instances: 0 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/limited`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "limited");
 });
 
 afterAll(async () => {
@@ -46,16 +40,13 @@ afterAll(async () => {
 
 async function start(at: number, body: Readonly<Record<string, unknown>>): Promise<string> {
   const via = NODES[at % NODES.length] ?? "n1";
-  const answer = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body });
-  expect(answer.status, JSON.stringify(answer.body)).toBe(201);
-  return startedSchema.parse(answer.body).job;
+  const { job, isNew } = await startJob(fleet, via, body);
+  expect(isNew).toBe(true);
+  return job;
 }
 
 async function end(job: string): Promise<string> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api("n2")}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? endedSchema.parse(body).result.kind : undefined;
-  }, 60_000);
+  return endSchema.parse(await resultOf(fleet, "n2", job, 60_000)).kind;
 }
 
 test("no more jobs of an agent run at once than it says, whichever nodes start and run them", async () => {

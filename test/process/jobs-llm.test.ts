@@ -2,19 +2,16 @@
 // made again when its node dies, and what failed for now is tried again.
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { openAiStream, openLlmStub, type LlmStub } from "../support/llm-stub.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
-const PACKAGE = fileURLToPath(new URL("./slices/asker", import.meta.url));
 const KEY = "sk-0123456789-abcdefghij";
 const CENTS = openAiStream(['{"cents"', ":1200}"], { usage: [31, 7] });
 
-const jobSchema = z.object({ job: z.string() });
 const shownSchema = z.object({ owner: z.string() });
-const endedSchema = z.object({ result: z.unknown() });
 const eventsSchema = z.object({ events: z.array(z.object({ type: z.string(), data: z.unknown() })) });
 
 let stub: LlmStub;
@@ -27,10 +24,7 @@ beforeAll(async () => {
     launchOf: () => ({ variables: { LLM_KEY: KEY } }),
   });
   await fleet.startAll();
-  await fleet.command("n1", "slice", "push", PACKAGE);
-  const slices = { asker: { artifact: "test:asker@^1.0.0", instances: 0, variables: { LLM_URL: stub.url } } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/asker`, { method: "PUT", body: { slices } });
-  expect(applied, JSON.stringify(applied.body)).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "asker", { variables: { LLM_URL: stub.url } });
 });
 
 afterAll(async () => {
@@ -39,16 +33,7 @@ afterAll(async () => {
 });
 
 async function start(via: string, input: unknown, agent = "asker"): Promise<string> {
-  const { status, body } = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body: { agent, input } });
-  expect([200, 201], JSON.stringify(body)).toContain(status);
-  return jobSchema.parse(body).job;
-}
-
-async function resultOf(via: string, job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api(via)}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? endedSchema.parse(body).result : undefined;
-  });
+  return (await startJob(fleet, via, { agent, input })).job;
 }
 
 async function grantsOf(via: string, job: string): Promise<readonly unknown[]> {
@@ -59,7 +44,7 @@ async function grantsOf(via: string, job: string): Promise<readonly unknown[]> {
 test("a model is asked with the key of its node, and the log says what it was asked and what it cost", async () => {
   stub.answer({ body: CENTS });
   const job = await start("n1", { question: "how much?" });
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
   expect(stub.requests.at(-1)?.headers.authorization).toBe(`Bearer ${KEY}`);
   const trace = await fleet.command("n3", "job", "trace", job);
   expect(trace.stdout.join("\n")).toMatch(/tool llm\.fast#1 = "\{.*1200\}" \(stub-1, 31 tokens in, 7 out\)/);
@@ -71,7 +56,7 @@ test("what was refused for now is asked again after the time that the model says
   const before = stub.requests.length;
   stub.answer({ status: 429, headers: { "retry-after": "1" } }, { body: CENTS, cutAfter: 40 }, { body: CENTS });
   const job = await start("n1", { question: "how much?" });
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
   expect(stub.requests).toHaveLength(before + 3);
   expect(await grantsOf("n2", job)).toMatchObject(
     ["llm.fast#1", "llm.fast#1/again#1", "llm.fast#1/again#2"].map((call) => ({ call })),
@@ -87,7 +72,7 @@ test("the owner is killed while a model answers: it is asked once more by anothe
   const { owner } = shownSchema.parse(body);
   await fleet.kill(owner);
   const via = fleet.names.find((name) => name !== owner) ?? "";
-  expect(await resultOf(via, job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
+  expect(await resultOf(fleet, via, job)).toMatchObject({ kind: "completed", output: { cents: 1200 } });
   expect(stub.requests).toHaveLength(before + 2);
   expect(await grantsOf(via, job)).toMatchObject([
     { call: "llm.fast#1", attempt: 1 }, { call: "llm.fast#1", attempt: 2 },
@@ -121,7 +106,7 @@ test("a service outside is sent one request, though its caller dies while it act
   const { owner } = shownSchema.parse(body);
   await fleet.kill(owner);
   const via = fleet.names.find((name) => name !== owner) ?? "";
-  expect(await resultOf(via, job)).toMatchObject({ kind: "completed", output: { parcel: "p-1" } });
+  expect(await resultOf(fleet, via, job)).toMatchObject({ kind: "completed", output: { parcel: "p-1" } });
   expect(stub.requests.slice(before).map(({ path }) => path)).toEqual(["/ship", "/find"]);
   const [first, second] = stub.requests.slice(before);
   expect(second?.headers["idempotency-key"]).toBe(first?.headers["idempotency-key"]);
@@ -134,7 +119,7 @@ test("a cancel ends a job that waits to ask its model again", async () => {
   const job = await start("n1", { question: "how much?" });
   await eventually("the model was asked", () => stub.requests[before]);
   await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "cancelled" });
   expect(stub.requests).toHaveLength(before + 1);
 });
 
@@ -145,7 +130,7 @@ test("a cancel ends the request to a model that is under way", async () => {
   const job = await start("n1", { question: "how much?" });
   await eventually("the model was asked", () => stub.requests[before]);
   await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "cancelled" });
   await eventually("the connection is closed", () => stub.left.count > left || undefined);
   expect(stub.requests).toHaveLength(before + 1);
 });
@@ -153,13 +138,13 @@ test("a cancel ends the request to a model that is under way", async () => {
 test("keys are in no event, row, log line or answer, whatever a tool does with them (JOB12)", async () => {
   stub.answer({ status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${KEY}` } }) });
   const refused = await start("n1", { question: "how much?", blabs: true });
-  expect(await resultOf("n2", refused)).toMatchObject({
+  expect(await resultOf(fleet, "n2", refused)).toMatchObject({
     kind: "failed",
     error: { code: "E_UNAUTHENTICATED", message: expect.stringContaining("[secret llm-key]") as unknown },
   });
   stub.answer({ body: CENTS });
   const job = await start("n2", { question: "how much?", blabs: true });
-  expect(await resultOf("n3", job)).toMatchObject({ kind: "completed", output: { said: [
+  expect(await resultOf(fleet, "n3", job)).toMatchObject({ kind: "completed", output: { said: [
     '{"header":"Bearer [secret llm-key]"}',
     "cannot pay with [secret llm-key]",
     expect.stringMatching(/absent#1 was not made: .* has no secret "not-there"/),

@@ -3,12 +3,10 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
-
-const PACKAGE = fileURLToPath(new URL("./slices/settling", import.meta.url));
+import { applyAgents, resultOf } from "./support/fleet-jobs.ts";
 
 const toolSchema = z.object({ call: z.string(), state: z.string(), effectId: z.string(), attempt: z.number() });
 const shownSchema = z.object({
@@ -61,13 +59,6 @@ async function startWaiting(fleet: NodeFleet, job: string): Promise<void> {
   await shownAs(fleet, job, "waiting", ({ waiting }) => waiting?.reason === "signal");
 }
 
-async function resultOf(fleet: NodeFleet, job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api("n1")}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? z.object({ result: z.unknown() }).parse(body).result : undefined;
-  });
-}
-
 /** The job is whole in the cluster and in a file; the file needs no cluster, and shows where it was changed. */
 async function checksEvidence(fleet: NodeFleet, job: string): Promise<void> {
   const whole = await fleet.command("n1", "job", "verify", job);
@@ -87,10 +78,7 @@ async function checksEvidence(fleet: NodeFleet, job: string): Promise<void> {
 test("what a job did after the backup is not done again, and nothing goes on unasked", async () => {
   const old = await NodeFleet.open({ names: ["n1"], cluster: "old" });
   await old.startAll();
-  await old.command("n1", "slice", "push", PACKAGE);
-  const slices = { settling: { artifact: "test:settling@^1.0.0", instances: 0 } };
-  const applied = await ask(`${old.api("n1")}/v1/blueprints/settling`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(old, "settling");
   await startWaiting(old, "lost-1");
   await startWaiting(old, "kept-1");
   const folder = join(old.directory, "backup");
@@ -98,7 +86,7 @@ test("what a job did after the backup is not done again, and nothing goes on una
 
   await old.command("n1", "job", "signal", "lost-1", "go", "{}");
   const output = { receipt: "of pay", parcel: "of ship" };
-  expect(await resultOf(old, "lost-1")).toEqual({ kind: "completed", output });
+  expect(await resultOf(old, "n1", "lost-1")).toEqual({ kind: "completed", output });
   const before = await shown(old, "lost-1");
   await old.kill("n1");
 
@@ -132,8 +120,8 @@ test("what a job did after the backup is not done again, and nothing goes on una
 
   await fresh.command("n1", "job", "resolve", "lost-1", "ship#1", "--done", '{"parcel": "found in the hall"}');
   await fresh.command("n1", "job", "resolve", "kept-1", "ship#1", "--not-done");
-  expect(await resultOf(fresh, "lost-1")).toMatchObject({ output: { parcel: "found in the hall" } });
-  expect(await resultOf(fresh, "kept-1")).toEqual({ kind: "completed", output });
+  expect(await resultOf(fresh, "n1", "lost-1")).toMatchObject({ output: { parcel: "found in the hall" } });
+  expect(await resultOf(fresh, "n1", "kept-1")).toEqual({ kind: "completed", output });
   expect(shop.done.get(`${lostShip}`)).toBe(1);
   expect(shop.done.get(`${keptShip}`)).toBe(1);
   const trace = await fresh.command("n1", "job", "trace", "lost-1");

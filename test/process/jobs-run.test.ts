@@ -2,50 +2,33 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
-const PACKAGE = fileURLToPath(new URL("./slices/agents", import.meta.url));
-
-const startedSchema = z.object({ job: z.string(), status: z.string(), isNew: z.boolean() });
+const startedSchema = z.object({ job: z.string() });
 const eventsSchema = z.object({ events: z.array(z.object({ type: z.string() })) });
 const shownSchema = z.object({ owner: z.string() });
-const endedSchema = z.object({ result: z.unknown() });
 
 let fleet: NodeFleet;
 
 beforeAll(async () => {
   fleet = await NodeFleet.create();
   await fleet.startAll();
-  const push = fleet.run(["--api", fleet.api("n1"), "slice", "push", PACKAGE]);
-  expect((await push.waitForEnd()).code, push.transcript()).toBe(0);
-  const slices = { agents: { artifact: "test:agents@^1.0.0", instances: 0 } };
-  const applied = await ask(`${fleet.api("n1")}/v1/blueprints/agents`, { method: "PUT", body: { slices } });
-  expect(applied).toMatchObject({ status: 200 });
+  await applyAgents(fleet, "agents");
 });
 
 afterAll(() => fleet.close());
 
-async function start(via: string, agent: string, input: unknown, headers: Record<string, string> = {}):
-  Promise<z.output<typeof startedSchema>> {
-  const answer = await ask(`${fleet.api(via)}/v1/jobs`, { method: "POST", body: { agent, input }, headers });
-  expect([200, 201], JSON.stringify(answer.body)).toContain(answer.status);
-  return startedSchema.parse(answer.body);
-}
-
-async function resultOf(via: string, job: string): Promise<unknown> {
-  return await eventually(`job ${job} has ended`, async () => {
-    const { status, body } = await ask(`${fleet.api(via)}/v1/jobs/${job}/result?waitMs=5000`);
-    return status === 200 ? endedSchema.parse(body).result : undefined;
-  });
+function start(via: string, agent: string, input: unknown): ReturnType<typeof startJob> {
+  return startJob(fleet, via, { agent, input });
 }
 
 test("a job that is started through one node answers through another", async () => {
   const { job, isNew } = await start("n1", "counting", { steps: 10 });
   expect(isNew).toBe(true);
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { sum: 55 } });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "completed", output: { sum: 55 } });
   const { body } = await ask(`${fleet.api("n3")}/v1/jobs/${job}/events`);
   const types = eventsSchema.parse(body).events.map(({ type }) => type);
   expect(types).toEqual(["job.created", "job.claimed", ...Array<string>(10).fill("step.completed"), "job.completed"]);
@@ -59,7 +42,7 @@ test("a job that sleeps and waits for a signal goes on, and costs no owner meanw
   });
   const told = await ask(`${fleet.api("n3")}/v1/jobs/${job}/signals/go`, { method: "POST", body: { by: "ann" } });
   expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "completed", output: { by: "ann" } });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "completed", output: { by: "ann" } });
 });
 
 test("what a job emits is followed through any node, also after its owner was killed", async () => {
@@ -123,7 +106,7 @@ test.each(["before it hangs", "never at first"] as const)(
     const owner = await ownerOf("n2", job);
     await fleet.kill(owner);
     const via = fleet.names.find((name) => name !== owner) ?? "";
-    expect(await resultOf(via, job)).toMatchObject({
+    expect(await resultOf(fleet, via, job)).toMatchObject({
       kind: "completed", output: { paid: `receipt of ${outside.held[0]}` },
     });
     expect([...outside.counts]).toEqual([[outside.held[0], 1]]);
@@ -151,7 +134,7 @@ test("a job that waits without an owner is cancelled", async () => {
   });
   const told = await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
   expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "cancelled" });
 });
 
 test("a job has failed when its longest duration is over, though the whole cluster was down meanwhile", async () => {
@@ -167,7 +150,7 @@ test("a job has failed when its longest duration is over, though the whole clust
   });
   await fleet.kill(...fleet.names);
   await fleet.startAll();
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT" } });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "failed", error: { code: "E_TIMEOUT" } });
   const trace = fleet.run(["--api", fleet.api("n3"), "job", "trace", job]);
   expect((await trace.waitForEnd()).code, trace.transcript()).toBe(0);
   expect(trace.transcript()).toContain("its longest duration is over: asked to end");
@@ -188,5 +171,5 @@ test("a job whose code does not do what its log says is stuck, says why, and can
   expect(JSON.stringify(body)).toContain("E_NONDETERMINISM");
   const told = await ask(`${fleet.api("n3")}/v1/jobs/${job}/cancel`, { method: "POST" });
   expect(told.status, JSON.stringify(told.body)).toBeLessThan(300);
-  expect(await resultOf("n2", job)).toMatchObject({ kind: "cancelled" });
+  expect(await resultOf(fleet, "n2", job)).toMatchObject({ kind: "cancelled" });
 });

@@ -25,6 +25,7 @@ import { jobStore, putPin, startJob } from "../support/job-log.ts";
 import { inboxOf, rowOf } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { passTime } from "../support/passing-time.ts";
 
 const JOB = parseJobId("long-1");
 const ANN = { principal: "ann", tenant: "default" };
@@ -35,7 +36,6 @@ const OVERDUE = {
     name: "AetherError", code: "E_TIMEOUT", message: "the job took longer than its longest duration of 2 seconds",
   },
 };
-const QUIET_READS = 5;
 
 const sleeping = defineAgent({
   name: "sleeping", input: z.number(), output: z.null(),
@@ -104,14 +104,8 @@ async function start(agent: string): Promise<void> {
 }
 
 /** Lets time pass while no node runs jobs. */
-async function pass(durationMs: number): Promise<void> {
-  await clock.advance(durationMs);
-  for (let quiet = 0, revision = local.kv.revision; quiet < QUIET_READS; quiet++) {
-    await local.kv.get(LEADER_KEY);
-    await clock.settle();
-    if (local.kv.revision !== revision) quiet = 0;
-    ({ revision } = local.kv);
-  }
+function pass(durationMs: number): Promise<void> {
+  return passTime(clock, local, durationMs);
 }
 
 const hasEnded = (): Promise<boolean> => haveEnded(local.kv, [JOB]);

@@ -29,11 +29,11 @@ import { verdictOf } from "../support/exported-job.ts";
 import { atEveryCall } from "../support/interleaved-kv.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { passTime } from "../support/passing-time.ts";
 import { createTestTelemetry, type LogLine } from "../unit/api/test-telemetry.ts";
 
 const KEEP_MS = 60_000;
 const KEEP_OUTCOME_MS = 300_000;
-const QUIET_READS = 5;
 
 let clock: ManualClock;
 let local: LocalKv;
@@ -54,14 +54,8 @@ afterEach(async () => {
 });
 
 /** Lets time pass, and what then has to be done be done: the store's time is real. */
-async function pass(durationMs: number): Promise<void> {
-  await clock.advance(durationMs);
-  for (let quiet = 0, revision = local.kv.revision; quiet < QUIET_READS; quiet++) {
-    await local.kv.get(LEADER_KEY);
-    await clock.settle();
-    if (local.kv.revision !== revision) quiet = 0;
-    ({ revision } = local.kv);
-  }
+function pass(durationMs: number): Promise<void> {
+  return passTime(clock, local, durationMs);
 }
 
 interface Leading {

@@ -12,9 +12,9 @@ import type { Kv } from "../../src/kvstore/kv.ts";
 import { endedJob, inboxOf, rowOf, sleepingJob, waitingJob } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { passTime } from "../support/passing-time.ts";
 import { createTestTelemetry } from "../unit/api/test-telemetry.ts";
 
-const QUIET_READS = 5;
 const FIRED = { kind: "timer", call: "/nap#1" };
 
 let clock: ManualClock;
@@ -33,14 +33,8 @@ afterEach(async () => {
 });
 
 /** Lets time pass for the driver, and it do what it then has to do: the store's time is real. */
-async function pass(durationMs: number): Promise<void> {
-  await clock.advance(durationMs);
-  for (let quiet = 0, revision = local.kv.revision; quiet < QUIET_READS; quiet++) {
-    await local.kv.get(LEADER_KEY);
-    await clock.settle();
-    if (local.kv.revision !== revision) quiet = 0;
-    ({ revision } = local.kv);
-  }
+function pass(durationMs: number): Promise<void> {
+  return passTime(clock, local, durationMs);
 }
 
 interface Leading {
