@@ -1,6 +1,7 @@
 // Owns: telling an outage of the store from a failure, saying it once, and how long to wait before the next try.
 import { toAetherError, type AetherError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
+import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 
 const RETRY_FIRST_MS = 100;
@@ -38,6 +39,24 @@ export class StoreOutage {
     if (this.failures === 0) return;
     this.failures = 0;
     this.log.info({ event: "cluster.store-available", service: this.service });
+  }
+}
+
+/**
+ * Does the work again until the store lets it. @throws what does not pass by itself, or the signal's reason
+ */
+export async function throughOutage<T>(
+  clock: Pick<Clock, "sleep">, outage: StoreOutage, work: () => Promise<T>, signal: AbortSignal,
+): Promise<T> {
+  for (;;) {
+    try {
+      const result = await work();
+      outage.noteSuccess();
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      await clock.sleep(outage.noteFailure(error), signal);
+    }
   }
 }
 

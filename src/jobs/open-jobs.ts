@@ -4,7 +4,7 @@ import type { NodeLife } from "../cluster/core/rows.ts";
 import type { Labels } from "../cluster/deployment/core/placement.ts";
 import type { ClusterServices } from "../cluster/cluster-services.ts";
 import { RowView } from "../cluster/row-view.ts";
-import { StoreOutage } from "../cluster/store-outage.ts";
+import { StoreOutage, throughOutage } from "../cluster/store-outage.ts";
 import type { Group } from "../consensus/group.ts";
 import type { Env } from "../env/env.ts";
 import { prefixOf } from "../kvstore/core/key.ts";
@@ -186,18 +186,9 @@ export function openJobs(
 }
 
 /** Until the store tells: nothing runs before. */
-async function readUid(env: JobsEnv, kv: Kv, signal: AbortSignal): Promise<ClusterUid> {
-  const outage = new StoreOutage(env.telemetry.log, "job-uid");
-  for (;;) {
-    try {
-      const uid = await readClusterUid(env.random.fork("cluster uid"), kv, { signal });
-      outage.noteSuccess();
-      return uid;
-    } catch (error) {
-      signal.throwIfAborted();
-      await env.clock.sleep(outage.noteFailure(error), signal);
-    }
-  }
+function readUid({ clock, random, telemetry }: JobsEnv, kv: Kv, signal: AbortSignal): Promise<ClusterUid> {
+  const outage = new StoreOutage(telemetry.log, "job-uid");
+  return throughOutage(clock, outage, () => readClusterUid(random.fork("cluster uid"), kv, { signal }), signal);
 }
 
 function combine(

@@ -6,7 +6,6 @@
 import { SECOND_MS } from "../../base/units.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { NodeId } from "../../base/ids.ts";
-import { TaskScope } from "../../base/task-scope.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
@@ -30,8 +29,8 @@ import type { LeadershipService } from "../leadership/leadership-service.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
 import { planInputOf } from "./plan-input.ts";
 import type { CallTallies } from "../rollouts/call-tallies.ts";
-import { isPassing, StoreOutage } from "../store-outage.ts";
-import { Wake } from "../wake.ts";
+import { StoreLoop } from "../store-loop.ts";
+import { isPassing } from "../store-outage.ts";
 
 export interface ClusterDeploymentPorts {
   readonly kv: Kv;
@@ -79,9 +78,7 @@ export class ClusterDeploymentManager {
   private readonly log: Log;
   private readonly ports: ClusterDeploymentPorts;
   private readonly limits: InstanceTimeLimits;
-  private readonly outage: StoreOutage;
-  private readonly wake: Wake;
-  private readonly scope: TaskScope;
+  private readonly loop: StoreLoop;
   private term: Term | undefined;
   private toldUnplaced = "";
 
@@ -94,10 +91,11 @@ export class ClusterDeploymentManager {
     this.log = env.telemetry.log;
     this.ports = ports;
     this.limits = config.limits ?? INSTANCE_TIME_LIMITS;
-    this.outage = new StoreOutage(this.log, "cluster-deployment");
-    this.wake = new Wake(this.clock);
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    const wakeUp = (): void => this.wake.notify();
+    this.loop = new StoreLoop(env, "cluster-deployment", {
+      look: (signal) => this.look(signal),
+      onFatal: ports.onFatal,
+    });
+    const wakeUp = (): void => this.loop.notify();
     ports.leadership.onChange(wakeUp);
     ports.membership.onChange(wakeUp);
     const { blueprints, rollouts, slices, endpoints } = ports.views;
@@ -105,28 +103,20 @@ export class ClusterDeploymentManager {
   }
 
   start(): void {
-    this.scope.spawn("cluster-deployment", (signal) => this.run(signal));
+    this.loop.start();
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
+    await this.loop.close();
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    let againInMs = FULL_ROUND_EVERY_MS;
-    while (!signal.aborted) {
-      await this.wake.wait(signal, againInMs);
-      try {
-        againInMs = await this.round(signal);
-        this.outage.noteSuccess();
-      } catch (error) {
-        signal.throwIfAborted();
-        // What was under way may have been written, and may not be applied here yet.
-        if (this.term !== undefined) this.term.isInDoubt = true;
-        againInMs = this.outage.noteFailure(error);
-        // Notices that came meanwhile must not make a loop without a pause of it.
-        await this.clock.sleep(againInMs, signal);
-      }
+  private async look(signal: AbortSignal): Promise<number> {
+    try {
+      return await this.round(signal);
+    } catch (error) {
+      // What was under way may have been written, and may not be applied here yet.
+      if (this.term !== undefined) this.term.isInDoubt = true;
+      throw error;
     }
   }
 

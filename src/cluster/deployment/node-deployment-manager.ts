@@ -28,7 +28,7 @@ import { attemptAfterCrash, failedRow } from "./core/failure-class.ts";
 import { storable } from "../core/plain-value.ts";
 import { INSTANCE_TIME_LIMITS, InstanceDriver, type InstanceTimeLimits } from "./instance-driver.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
-import { StoreOutage } from "../store-outage.ts";
+import { StoreOutage, throughOutage } from "../store-outage.ts";
 import { Wake } from "../wake.ts";
 
 export interface NodeDeploymentPorts {
@@ -125,19 +125,8 @@ export class NodeDeploymentManager {
 
   /** Until the store knows that nothing of an earlier life of this node runs. */
   private async recover(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      try {
-        if (this.ports.group.status().isReady) {
-          await this.failEarlierLife(signal);
-          this.outage.noteSuccess();
-          return;
-        }
-        await this.clock.sleep(START_POLL_MS, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        await this.clock.sleep(this.outage.noteFailure(error), signal);
-      }
-    }
+    while (!this.ports.group.status().isReady) await this.clock.sleep(START_POLL_MS, signal);
+    await throughOutage(this.clock, this.outage, () => this.failEarlierLife(signal), signal);
   }
 
   private async failEarlierLife(signal: AbortSignal): Promise<void> {

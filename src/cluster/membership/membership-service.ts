@@ -19,8 +19,7 @@ import { dutyOf, isDrainedOnRequest, type NodeStage } from "./core/node-duty.ts"
 import type { NodeCapacity, NodeDutyState, NodeLife, NodeStateRow } from "../core/rows.ts";
 import type { Row } from "../row-view.ts";
 import type { CallTallies } from "../rollouts/call-tallies.ts";
-import { StoreOutage } from "../store-outage.ts";
-import { Wake } from "../wake.ts";
+import { StoreLoop } from "../store-loop.ts";
 
 export interface MembershipConfig {
   readonly node: NodeId;
@@ -82,8 +81,7 @@ export class MembershipService {
   private readonly config: MembershipConfig;
   private readonly channel: Channel;
   private readonly detector: FailureDetector;
-  private readonly outage: StoreOutage;
-  private readonly wake: Wake;
+  private readonly ownRowLoop: StoreLoop;
   private readonly scope: TaskScope;
   private readonly listeners: (() => void)[] = [];
   private readonly progress = new Map<NodeId, Pick<Gossip, "applied" | "catchUp">>();
@@ -107,28 +105,30 @@ export class MembershipService {
     this.ports = ports;
     this.config = config;
     this.detector = new FailureDetector({ ...FAILURE_DETECTOR_DEFAULTS, self: config.node });
-    this.outage = new StoreOutage(this.log, "membership");
-    this.wake = new Wake(this.clock);
+    this.ownRowLoop = new StoreLoop(env, "membership", {
+      look: async (signal) => await this.writeOwnRow(signal) ? OWN_ROW_CHECK_MS : GOSSIP_EVERY_MS,
+      onFatal: ports.onFatal,
+    });
     this.scope = new TaskScope((_task, error) => ports.onFatal(error));
     this.channel = ports.messaging.channel("cluster");
     this.channel.onMessage((from, payload) => this.onGossip(from, payload));
     ports.messaging.onPeer((event) => this.onPeer(event));
     ports.group.onMembership(() => this.onMembers());
     ports.views.nodes.subscribe(() => this.onRows());
-    ports.views.intents.subscribe(() => this.wake.notify());
+    ports.views.intents.subscribe(() => this.ownRowLoop.notify());
   }
 
   start(): void {
     this.onMembers();
     for (const node of this.ports.messaging.connected) this.step({ kind: "up", node });
     this.scope.spawn("gossip", (signal) => this.gossip(signal));
-    this.scope.spawn("own-row", (signal) => this.keepOwnRow(signal));
+    this.ownRowLoop.start();
   }
 
   /** What this node does from now on; its row says so as soon as the store takes it. */
   setStage(stage: NodeStage): void {
     this.stage = stage;
-    this.wake.notify();
+    this.ownRowLoop.notify();
   }
 
   /** Every member, and every other node whose row is there still; sorted by id. */
@@ -212,7 +212,7 @@ export class MembershipService {
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
+    await Promise.all([this.ownRowLoop.close(), this.scope.close()]);
   }
 
   private viewOf(node: NodeId): NodeView {
@@ -291,7 +291,7 @@ export class MembershipService {
   }
 
   private onRows(): void {
-    this.wake.notify();
+    this.ownRowLoop.notify();
     this.logDifferences();
     this.notify();
   }
@@ -323,21 +323,6 @@ export class MembershipService {
       // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
       for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
       await this.clock.sleep(GOSSIP_EVERY_MS, signal);
-    }
-  }
-
-  private async keepOwnRow(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      let againInMs = OWN_ROW_CHECK_MS;
-      try {
-        if (!(await this.writeOwnRow(signal))) againInMs = GOSSIP_EVERY_MS;
-        this.outage.noteSuccess();
-      } catch (error) {
-        signal.throwIfAborted();
-        againInMs = this.outage.noteFailure(error);
-        await this.clock.sleep(againInMs, signal);
-      }
-      await this.wake.wait(signal, againInMs);
     }
   }
 

@@ -1,10 +1,8 @@
 // Owns: filling the buckets of rates, which is the leader's: each addition is a transaction that fails when another
 // node leads. Does not own: the arithmetic (core/flow/rate-bucket.ts), taking (rate-limits.ts).
-import { TaskScope } from "../../base/task-scope.ts";
 import type { LeadershipService } from "../../cluster/leadership/leadership-service.ts";
 import type { Row, RowView } from "../../cluster/row-view.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
-import { Wake } from "../../cluster/wake.ts";
+import { StoreLoop } from "../../cluster/store-loop.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Telemetry } from "../../env/telemetry.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
@@ -22,42 +20,24 @@ export interface RateRefillPorts {
 export class RateRefill {
   private readonly clock: Clock;
   private readonly ports: RateRefillPorts;
-  private readonly wake: Wake;
-  private readonly outage: StoreOutage;
-  private readonly scope: TaskScope;
+  private readonly loop: StoreLoop;
   /** Of the buckets that are not full; empty when another node leads. */
   private readonly counted = new Map<KeyText, Counted>();
 
   constructor(env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: RateRefillPorts) {
     this.clock = env.clock;
     this.ports = ports;
-    this.wake = new Wake(env.clock);
-    this.outage = new StoreOutage(env.telemetry.log, "job rates");
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    ports.rates.subscribe(() => this.wake.notify());
-    ports.leadership.onChange(() => this.wake.notify());
+    this.loop = new StoreLoop(env, "job rates", { look: (signal) => this.look(signal), onFatal: ports.onFatal });
+    ports.rates.subscribe(() => this.loop.notify());
+    ports.leadership.onChange(() => this.loop.notify());
   }
 
   start(): void {
-    this.scope.spawn("job rates", (signal) => this.run(signal));
+    this.loop.start();
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
-  }
-
-  private async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      let waitMs: number | undefined;
-      try {
-        waitMs = await this.look(signal);
-        this.outage.noteSuccess();
-      } catch (error) {
-        signal.throwIfAborted();
-        waitMs = this.outage.noteFailure(error);
-      }
-      await this.wake.wait(signal, waitMs);
-    }
+    await this.loop.close();
   }
 
   /** Says when to look again; undefined when nothing is to be done until something changes. */

@@ -4,13 +4,11 @@
 // Does not own: setting and clearing timers, which belong to transitions of a job (core/life).
 import { toAetherError } from "../../base/errors.ts";
 import type { JobId } from "../../base/ids.ts";
-import { TaskScope } from "../../base/task-scope.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { LeadershipService } from "../../cluster/leadership/leadership-service.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
-import { Wake } from "../../cluster/wake.ts";
+import { StoreLoop } from "../../cluster/store-loop.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
@@ -58,9 +56,7 @@ export class TimerDriver {
   private readonly clock: Clock;
   private readonly log: Log;
   private readonly ports: TimerDriverPorts;
-  private readonly outage: StoreOutage;
-  private readonly wake: Wake;
-  private readonly scope: TaskScope;
+  private readonly loop: StoreLoop;
   /** Timers of jobs whose inbox is full. */
   private readonly full = new HeldTimers<KeyText>();
   private watch: KvWatch | undefined;
@@ -71,38 +67,27 @@ export class TimerDriver {
     this.clock = env.clock;
     this.log = env.telemetry.log;
     this.ports = ports;
-    this.outage = new StoreOutage(this.log, "job timers");
-    this.wake = new Wake(env.clock);
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    ports.leadership.onChange(() => this.wake.notify());
+    this.loop = new StoreLoop(env, "job timers", { look: (signal) => this.look(signal), onFatal: ports.onFatal });
+    ports.leadership.onChange(() => this.loop.notify());
   }
 
   start(): void {
-    this.scope.spawn("job timers", (signal) => this.run(signal));
+    this.loop.start();
   }
 
   async close(): Promise<void> {
     this.unfollow();
-    await this.scope.close();
+    await this.loop.close();
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      let waitMs = LOOK_EVERY_MS;
-      try {
-        waitMs = await this.look(signal);
-        this.outage.noteSuccess();
-      } catch (error) {
-        signal.throwIfAborted();
-        waitMs = this.outage.noteFailure(error);
-      }
-      this.sleepsUntilMs = this.clock.wallMs() + waitMs;
-      if (waitMs > 0) await this.wake.wait(signal, waitMs);
-    }
+  private async look(signal: AbortSignal): Promise<number> {
+    const waitMs = await this.fireDue(signal);
+    this.sleepsUntilMs = this.clock.wallMs() + waitMs;
+    return waitMs;
   }
 
   /** Fires what is due, and says when to look again. */
-  private async look(signal: AbortSignal): Promise<number> {
+  private async fireDue(signal: AbortSignal): Promise<number> {
     if (this.ports.leadership.fence() === undefined) {
       this.unfollow();
       return LOOK_EVERY_MS;
@@ -206,7 +191,7 @@ export class TimerDriver {
       onChanges: (changes) => this.take(changes),
       onEnd: () => {
         this.watch = undefined;
-        this.wake.notify();
+        this.loop.notify();
       },
     });
   }
@@ -219,7 +204,7 @@ export class TimerDriver {
   private take({ changes }: KvChangeSet): void {
     const isEarlier = changes.some((change) =>
       change.kind === "put" && (timerOf(change.entry)?.dueMs ?? Number.POSITIVE_INFINITY) < this.sleepsUntilMs);
-    if (isEarlier) this.wake.notify();
+    if (isEarlier) this.loop.notify();
   }
 }
 

@@ -1,11 +1,9 @@
 // Owns: taking away what is left of jobs that ended long ago: the leader does it, a job at a time, oldest end first.
 // Does not own: what is taken away in which transaction (core/life/collect.ts).
 import { toAetherError } from "../../base/errors.ts";
-import { TaskScope } from "../../base/task-scope.ts";
 import { MINUTE_MS } from "../../base/units.ts";
 import type { LeadershipService } from "../../cluster/leadership/leadership-service.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
-import { Wake } from "../../cluster/wake.ts";
+import { StoreLoop } from "../../cluster/store-loop.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
@@ -44,9 +42,7 @@ export class JobCollector {
   private readonly log: Log;
   private readonly ports: JobCollectorPorts;
   private readonly keep: Readonly<Record<Stage, number>>;
-  private readonly outage: StoreOutage;
-  private readonly wake: Wake;
-  private readonly scope: TaskScope;
+  private readonly loop: StoreLoop;
 
   constructor(
     env: { readonly clock: Clock; readonly telemetry: Telemetry },
@@ -57,35 +53,27 @@ export class JobCollector {
     this.log = env.telemetry.log;
     this.ports = ports;
     this.keep = { "job-end": keepMs, "job-collected": Math.max(keepMs, keepOutcomeMs) };
-    this.outage = new StoreOutage(this.log, "job retention");
-    this.wake = new Wake(env.clock);
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    ports.leadership.onChange(() => this.wake.notify());
+    this.loop = new StoreLoop(env, "job retention", {
+      look: (signal) => this.lookAtAll(signal),
+      onFatal: ports.onFatal,
+    });
+    ports.leadership.onChange(() => this.loop.notify());
   }
 
   start(): void {
-    this.scope.spawn("job retention", (signal) => this.run(signal));
+    this.loop.start();
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
+    await this.loop.close();
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      let waitMs = LOOK_EVERY_MS;
-      try {
-        if (this.ports.leadership.fence() !== undefined) {
-          await this.look("job-end", signal);
-          await this.look("job-collected", signal);
-        }
-        this.outage.noteSuccess();
-      } catch (error) {
-        signal.throwIfAborted();
-        waitMs = this.outage.noteFailure(error);
-      }
-      await this.wake.wait(signal, waitMs);
+  private async lookAtAll(signal: AbortSignal): Promise<number> {
+    if (this.ports.leadership.fence() !== undefined) {
+      await this.look("job-end", signal);
+      await this.look("job-collected", signal);
     }
+    return LOOK_EVERY_MS;
   }
 
   /** Those whose time is over, oldest first. */

@@ -4,7 +4,7 @@ import { toAetherError, type AetherError } from "../../base/errors.ts";
 import type { ErrorCode } from "../../base/error-catalog.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import { storable } from "../../cluster/core/plain-value.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
+import { StoreOutage, throughOutage } from "../../cluster/store-outage.ts";
 import type { Env } from "../../env/env.ts";
 import { encodeValue } from "../../kvstore/core/value.ts";
 import type { Kv } from "../../kvstore/kv.ts";
@@ -50,19 +50,18 @@ export class ChildStarts {
   }
 
   /** Rejects only when it is aborted. */
-  async answer(question: ChildQuestion, signal: AbortSignal): Promise<ChildAnswer> {
-    for (;;) {
+  answer(question: ChildQuestion, signal: AbortSignal): Promise<ChildAnswer> {
+    return throughOutage(this.clock, this.outage, async () => {
       try {
-        const answer = refusalOf(question) ?? await this.find(question, signal);
-        this.outage.noteSuccess();
-        return answer;
+        return refusalOf(question) ?? await this.find(question, signal);
       } catch (thrown) {
         signal.throwIfAborted();
         const error = toAetherError(thrown);
         if (REFUSALS.has(error.code)) return refusedWith(question, error);
-        await this.clock.sleep(this.outage.noteFailure(error), signal);
+        throw error;
+        throw error;
       }
-    }
+    }, signal);
   }
 
   private async find({ parent, want, child, isAgain }: ChildQuestion, signal: AbortSignal): Promise<ChildAnswer> {
