@@ -117,6 +117,8 @@ export interface JobScope<T extends Tools = Tools, M extends string = string> {
   readonly child: StartChild;
   /** Wall time in milliseconds, as it was when the code first came here. Never goes back within a job. */
   now(): number;
+  /** From 0 up to and without 1, evenly; the same whenever the code comes here again. */
+  random(): number;
   /** A UUID that is the same whenever the code comes here again. */
   uuid(): string;
   /**

@@ -10,7 +10,7 @@ import { defineTool, notDone, type Tool, type ToolEffect } from "../../src/sdk/t
 export type Program =
   | { readonly kind: "step"; readonly isRead: boolean }
   | { readonly kind: "tool"; readonly effect: ToolEffect }
-  | { readonly kind: "sleep" | "now" | "uuid" }
+  | { readonly kind: "sleep" | "now" | "uuid" | "random" }
   | { readonly kind: "wait"; readonly hasTimeout: boolean }
   | { readonly kind: "seq" | "all" | "race"; readonly parts: readonly Program[] }
   | { readonly kind: "retry"; readonly part: Program };
@@ -24,7 +24,12 @@ const leaf: fc.Arbitrary<Program> = fc.oneof(
       effect: fc.constantFrom("read" as const, "idempotent" as const, "once" as const),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("sleep" as const, "now" as const, "uuid" as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constantFrom("sleep" as const, "now" as const, "uuid" as const, "random" as const),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("wait" as const), hasTimeout: fc.boolean() }) },
 );
 
@@ -123,6 +128,8 @@ async function playOne(program: Program, played: Played): Promise<unknown> {
       return scope.now();
     case "uuid":
       return scope.uuid();
+    case "random":
+      return scope.random();
     case "wait":
       return (await scope.waitFor(go, program.hasTimeout ? { timeout: 500 } : {})) ?? "nothing";
     case "retry":

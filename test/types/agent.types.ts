@@ -51,7 +51,10 @@ export const claims = defineAgent({
     const note: string = paid.note;
     const { a, b } = await job.all({
       a: (branch) => branch.tools.lookup(url),
-      b: async (branch) => `${await branch.step("b", () => branch.uuid())} ${job.now() + length + retries}`,
+      b: async (branch) => {
+        const made = await branch.step("b", () => branch.uuid());
+        return `${made} ${job.now() + branch.random() + length + retries}`;
+      },
     });
     const audited = await job.child(audit, { order }, { name: "audit it", key: order, timeout: "1 day" });
     const by: string = audited.by;

@@ -12,7 +12,7 @@ import type { CallName } from "../core/ids.ts";
 import { digestOfPlain } from "../core/plain-digest.ts";
 import { TOOL_APPROVAL } from "../core/flow/approval-row.ts";
 import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
-import { uuidOf } from "../core/worker/derived-values.ts";
+import { randomOf, uuidOf } from "../core/worker/derived-values.ts";
 import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
 import type { AgentRun } from "./agent-run.ts";
@@ -55,6 +55,7 @@ export class JobApi {
         this.child(scope, { agent, input, options }),
       approve: (name: string, options: ApprovalOptions) => this.approve({ scope, name }, options),
       now: () => this.run.now(this.pass({ scope, name: "now" })),
+      random: () => randomOf(this.start.uid, this.pass({ scope, name: "random" })),
       uuid: () => uuidOf(this.start.uid, this.pass({ scope, name: "uuid" })),
       all: (branches: Branches) => this.all(scope, branches),
     };

@@ -150,9 +150,9 @@ describe("the code of an agent", () => {
     expect(other.end).toMatchObject({ kind: "failed", error: { code: "E_HANDLER" } });
   });
 
-  test("has a time that never goes back, and the same one and the same UUIDs in replay", async () => {
+  test("has a time that never goes back, and the same one, the same numbers and UUIDs in replay", async () => {
     const run = async (job: Job): Promise<unknown> => {
-      const early = [job.now(), job.uuid(), job.uuid()];
+      const early = [job.now(), job.uuid(), job.uuid(), job.random(), job.random()];
       const step = await job.step("a", () => 1);
       return [...early, step, job.now()];
     };
@@ -161,8 +161,10 @@ describe("the code of an agent", () => {
     const again = hostOf(run, host.log);
     await again.clock.advance(5_000);
     expect(again.end).toEqual(host.end);
-    const [early, one, two, , late] = (host.end as { output: unknown[] }).output as [number, string, string, 1, number];
+    const { output } = host.end as { output: unknown };
+    const [early, one, two, first, second, , late] = output as [number, string, string, number, number, 1, number];
     expect(late).toBeGreaterThanOrEqual(early);
+    expect(first).not.toBe(second);
     expect(one).not.toBe(two);
     expect(one).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   });
