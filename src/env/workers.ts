@@ -40,6 +40,9 @@ export interface WorkerHandle {
   terminate(): void;
 }
 
+/** `SIGTERM` asks a process to end, `SIGKILL` ends it. */
+export type ChildSignal = "SIGTERM" | "SIGKILL";
+
 export interface WorkersPort {
   /**
    * Bytes that the process uses for its workers and for what nobody accounts for: what its own thread uses for its heap
@@ -49,4 +52,6 @@ export interface WorkersPort {
   /** Monotonic milliseconds by a clock that all threads of the process share, unlike `Clock.nowMs`. */
   threadsNowMs(): number;
   spawn(spec: WorkerSpec, handlers: WorkerHandlers): WorkerHandle;
+  /** Sends a signal to a process that a worker has started; to no other one. */
+  signalChild(pid: number, signal: ChildSignal): void;
 }

@@ -65,7 +65,12 @@ function start(name: string, incarnation = 1): FakeNode {
   const env = {
     clock,
     telemetry: SILENT_TELEMETRY,
-    workers: { memoryBytes: () => 0, threadsNowMs: () => clock.nowMs(), spawn: () => expect.fail("no workers here") },
+    workers: {
+      memoryBytes: () => 0,
+      threadsNowMs: () => clock.nowMs(),
+      signalChild: () => undefined,
+      spawn: () => expect.fail("no workers here"),
+    },
   };
   const onFatal = (error: unknown): void => void failures.push(error);
   const ownership = new OwnershipService(env, { kv: store.kv, group: store.group, onFatal }, { self: life });

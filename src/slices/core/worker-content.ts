@@ -67,6 +67,8 @@ function readMessage(message: Shape): WorkerMessage | undefined {
       return isId(message["id"]) ? { kind: message["kind"], id: message["id"] } : undefined;
     case "service":
       return readService(message);
+    case "child-process":
+      return readChildProcess(message);
     case "agent":
       return readAgent(message);
     case "log":
@@ -184,6 +186,18 @@ function readService({ id, call }: Shape): WorkerMessage | undefined {
   const args = toPlain(call["args"], CALL_BYTES_MAX);
   if (args.kind !== "plain") return undefined;
   return { kind: "service", id, call: { service, op, args: args.value, timeoutMs } };
+}
+
+/** Whether it is the word of a process, which travels alone. */
+export function isChildReport(received: unknown): boolean {
+  if (!Array.isArray(received) || received.length !== 1) return false;
+  const message: unknown = received[0];
+  return isRecord(message) && message["kind"] === "child-process";
+}
+
+function readChildProcess({ pid, state }: Shape): WorkerMessage | undefined {
+  if (typeof pid !== "number" || !Number.isSafeInteger(pid) || pid < 2) return undefined;
+  return state === "started" || state === "ended" ? { kind: "child-process", pid, state } : undefined;
 }
 
 /** What it means is for whoever runs the agent's jobs to find out. */

@@ -79,6 +79,8 @@ export type WorkerMessage =
   | { readonly kind: "outgoing-cancel"; readonly id: number }
   | { readonly kind: "service"; readonly id: number; readonly call: ServiceCall }
   | { readonly kind: "service-cancel"; readonly id: number }
+  /** A process that the slice has started, or its end. Travels alone: it is heard even of a worker at fault. */
+  | { readonly kind: "child-process"; readonly pid: number; readonly state: "started" | "ended" }
   /** From the agents of the worker, for who runs them. */
   | { readonly kind: "agent"; readonly payload: unknown }
   | {

@@ -7,6 +7,7 @@ import { KiB, MiB } from "../../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import { describeThrown } from "../core/thrown-text.ts";
 import { threadsNowMs } from "../threads-clock-adapter.ts";
+import { signalChild } from "./child-process-adapter.ts";
 
 /** The compiled entries of workers; a thread cannot load TypeScript. */
 export interface ThreadWorkersOptions {
@@ -27,6 +28,7 @@ export function createThreadWorkers(options: ThreadWorkersOptions = {}): Workers
   return {
     memoryBytes,
     threadsNowMs,
+    signalChild,
     spawn: (spec, handlers) => {
       const entry = present(entries[spec.role], "who runs agents says what their workers begin with");
       return spawnThread(entry, spec, handlers);

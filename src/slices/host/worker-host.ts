@@ -9,9 +9,10 @@ import type { WorkerExit, WorkerHandle, WorkerRole } from "../../env/workers.ts"
 import type { IsolationPlan } from "../core/isolation-policy.ts";
 import { MemoryRule, type MemoryReport } from "../core/memory-rule.ts";
 import type { SliceLine } from "../core/recent-lines.ts";
-import { readWorkerTurn } from "../core/worker-content.ts";
+import { isChildReport, readWorkerTurn } from "../core/worker-content.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
 import { packHostTurn } from "../core/worker-rows.ts";
+import { ChildProcesses } from "./child-processes.ts";
 import { InstanceCalls } from "./instance-calls.ts";
 import type { DeactivateLimits, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import { InstanceLog } from "./instance-log.ts";
@@ -75,6 +76,7 @@ export class WorkerHost implements GuardedWorker {
   private readonly bridge: WorkerBridge;
   private readonly services: ServiceBridge;
   private readonly watch: InstanceWatch;
+  private readonly children: ChildProcesses;
   private readonly memoryRule: MemoryRule;
   private readonly exited = createDeferred<void>();
   private worker: WorkerHandle | undefined;
@@ -96,6 +98,7 @@ export class WorkerHost implements GuardedWorker {
     this.setup = setup;
     this.heapBytesMax = plan.heapBytesMax;
     this.memoryRule = new MemoryRule(plan.heapBytesMax);
+    this.children = new ChildProcesses(env);
     const logPorts = { log, keepLine: ports.keepLine, cleanText: setup.cleanText };
     this.log = new InstanceLog(env, logPorts, config.logLinesPerSecondMax);
     this.outbox = new TurnOutbox<HostMessage>(env.clock, (messages) => this.worker?.post(packHostTurn(messages)));
@@ -173,6 +176,7 @@ export class WorkerHost implements GuardedWorker {
       this.exit = "asked";
       // R1: what comes from now on never reaches the worker.
       this.calls.close("its worker is being ended");
+      if (this.children.size > 0) await this.children.askToEnd();
       this.worker.terminate();
     }
     await this.exited.promise;
@@ -249,7 +253,7 @@ export class WorkerHost implements GuardedWorker {
 
   private receive(received: unknown): void {
     // What was on its way when the worker was ended is of no interest, however much it is.
-    if (this.standstill !== undefined) return;
+    if (this.standstill !== undefined && !isChildReport(received)) return;
     this.turns += 1;
     this.watch.noteAlive();
     const turn = readWorkerTurn(received);
@@ -302,6 +306,8 @@ export class WorkerHost implements GuardedWorker {
         return this.step?.ended.reject(AetherError.fromBody(message.error));
       case "alive":
         return this.judgeMemory(message.memory);
+      case "child-process":
+        return this.children.note(message.pid, message.state);
       case "agent":
         return this.ports.onAgentMessage?.(message.payload);
       default:
@@ -313,6 +319,7 @@ export class WorkerHost implements GuardedWorker {
     const wasAsked = this.exit === "asked" && this.standstill === undefined;
     const reason = this.standstill ?? (wasAsked ? "its worker was ended" : describeExit(exit));
     this.exit = "done";
+    this.children.killAll();
     this.watch.stop();
     this.calls.failAll(reason);
     this.bridge.cancelAll(reason);

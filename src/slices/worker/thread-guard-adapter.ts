@@ -1,6 +1,7 @@
 // Owns: keeping a slice from harming its node by accident through what every thread has: the port to the node, the
-// standard output, signals to its own process. A slice that means harm finds ways around this: threads contain faults,
-// not attackers.
+// standard output, signals to its own process, processes that would outlive it. A slice that means harm finds ways
+// around this: threads contain faults, not attackers.
+import { ChildProcess } from "node:child_process";
 import type { MessagePort } from "node:worker_threads";
 import { AetherError } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
@@ -16,6 +17,7 @@ const SIGNAL_REFUSED = "a slice cannot send a signal to the process of its node;
 export function guardThread(port: MessagePort, guarded: GuardedThread): void {
   guardPort(port, guarded);
   guardSignals();
+  guardChildren(guarded);
   guardOutput(process.stdout, guarded);
   guardOutput(process.stderr, guarded);
 }
@@ -39,6 +41,24 @@ function guardSignals(): void {
     if (isOurs && signal !== 0) throw new AetherError("E_INVALID", SIGNAL_REFUSED, { outcome: "not-applied" });
     return kill(pid, signal);
   };
+}
+
+type Spawn = (this: ChildProcess, options: { readonly detached?: boolean }) => unknown;
+
+/** A thread that is terminated leaves its processes behind: so the node hears of each, but of detached ones. */
+function guardChildren({ noteChild }: GuardedThread): void {
+  // What all ways to start a process come to, but those that stand still until it has ended.
+  const spawn = Reflect.get(ChildProcess.prototype, "spawn") as Spawn;
+  const guarded: Spawn = function (options) {
+    const result = spawn.call(this, options);
+    const { pid } = this;
+    if (pid !== undefined && options.detached !== true) {
+      noteChild(pid, "started");
+      this.once("exit", () => noteChild(pid, "ended"));
+    }
+    return result;
+  };
+  Reflect.set(ChildProcess.prototype, "spawn", guarded);
 }
 
 type Write = (chunk: string | Uint8Array, ...rest: readonly unknown[]) => boolean;

@@ -50,6 +50,8 @@ export interface GuardedThread {
   takeLines(lines: number): boolean;
   /** Counts lines that were left out for another reason. */
   noteLeftOut(lines: number): void;
+  /** Tells the node of a process that ends with the worker. */
+  noteChild(pid: number, state: "started" | "ended"): void;
   /** Tells the author of the slice, once, what was prevented. */
   warn(text: string): void;
 }
@@ -86,6 +88,8 @@ export class WorkerRuntime {
     ports.guard({
       takeLines: (lines) => this.takeLines(lines),
       noteLeftOut: (lines) => this.lines.noteLeftOut(lines),
+      // At once: the thread may be ended before its turn is over.
+      noteChild: (pid, state) => ports.post([{ kind: "child-process", pid, state }]),
       warn: (text) => this.log.warn(text),
     });
   }

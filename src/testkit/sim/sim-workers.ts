@@ -36,6 +36,8 @@ export function createSimWorkers(ports: SimWorkersPorts): WorkersPort {
   return {
     memoryBytes: () => 0,
     threadsNowMs: () => ports.clock.nowMs(),
+    // There are no processes in the simulated world.
+    signalChild: () => undefined,
     spawn: (spec, handlers) => {
       const worker = new SimWorker(ports, spec, handlers);
       worker.start();

@@ -103,6 +103,7 @@ export function tamperWithWorkers(fault: JobFault | undefined, workers: WorkersP
   return {
     memoryBytes: () => workers.memoryBytes(),
     threadsNowMs: () => workers.threadsNowMs(),
+    signalChild: (pid, signal) => workers.signalChild(pid, signal),
     spawn: (spec, handlers) => {
       if (spec.role !== "agents") return workers.spawn(spec, handlers);
       const { toAgent = same, fromAgent = same, start = (one: WorkerSpec) => one } = change;

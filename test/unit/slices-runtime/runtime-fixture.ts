@@ -158,6 +158,7 @@ function countWorkers(inner: WorkersPort): { workers: WorkersPort; live: () => n
   const workers: WorkersPort = {
     memoryBytes: () => inner.memoryBytes(),
     threadsNowMs: () => inner.threadsNowMs(),
+    signalChild: (pid, signal) => inner.signalChild(pid, signal),
     spawn: (spec, handlers) => {
       live += 1;
       return inner.spawn(spec, {
