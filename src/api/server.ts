@@ -24,6 +24,7 @@ import { SESSION_PATH } from "./protocol.ts";
 import type { Route } from "./route.ts";
 import { artifactRoutes } from "./routes/artifacts.ts";
 import { blueprintRoutes } from "./routes/blueprints.ts";
+import { scheduleRoutes } from "./routes/schedules.ts";
 import { callRoutes } from "./routes/call.ts";
 import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
@@ -298,6 +299,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...leaseRoutes(services),
     ...artifactRoutes(services),
     ...blueprintRoutes(services),
+    ...scheduleRoutes(services),
     ...sliceRoutes(services),
     ...topicRoutes(services),
     ...callRoutes(services),

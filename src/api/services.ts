@@ -47,6 +47,8 @@ export interface BlueprintService {
     to?: number,
   ): Promise<{ readonly name: string; readonly revision: number; readonly rolledBackTo: number }>;
   status(name: string): Promise<unknown>;
+  /** What runs by itself, of all blueprints. */
+  schedules(): Promise<readonly unknown[]>;
 }
 
 export interface SliceService {

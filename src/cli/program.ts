@@ -13,6 +13,7 @@ import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
 import { addNodeCommands } from "./commands/node.ts";
+import { addScheduleCommands } from "./commands/schedule.ts";
 import { addSliceCommands } from "./commands/slice.ts";
 import { addTopicCommands } from "./commands/topic.ts";
 import { EXIT } from "./exit.ts";
@@ -58,6 +59,7 @@ export function createProgram(io: CliIo): Command {
   addSliceCommands(program, io);
   addBlueprintCommands(program, io);
   addTopicCommands(program, io);
+  addScheduleCommands(program, io);
   addCallCommand(program, io);
   addJobCommands(program, io);
   return program;

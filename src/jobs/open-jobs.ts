@@ -4,6 +4,7 @@ import type { NodeLife } from "../cluster/core/rows.ts";
 import type { Labels } from "../cluster/deployment/core/placement.ts";
 import type { ClusterServices } from "../cluster/cluster-services.ts";
 import { RowView } from "../cluster/row-view.ts";
+import { TickRunner } from "../cluster/schedules/tick-runner.ts";
 import { StoreOutage, throughOutage } from "../cluster/store-outage.ts";
 import type { Group } from "../consensus/group.ts";
 import type { Env } from "../env/env.ts";
@@ -43,6 +44,7 @@ import { RepeatJobs } from "./doors/repeat-jobs.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
 import { JobRunner } from "./running/runner.ts";
+import { jobTicks } from "./schedules/job-ticks.ts";
 import { TakeOver } from "./ownership/take-over.ts";
 import { TimerDriver } from "./inbox/timer-driver.ts";
 
@@ -131,6 +133,10 @@ export function openJobs(
   };
   const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
   const repeats = new RepeatJobs(env, { kv, log: store, pins, checkRoom: () => starts.checkRoom() });
+  const views = cluster.blueprintViews;
+  const schedules = new TickRunner(
+    env, { kv, views, leadership: cluster.leadership, onFatal }, jobTicks({ kv, views, starts }),
+  );
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
@@ -160,12 +166,16 @@ export function openJobs(
       timers.start();
       outbox.start();
       collector.start();
+      schedules.start();
     },
     drain: async () => {
+      // Another leader goes on with them.
+      await schedules.close();
       claimer.stop();
       await runner.drain();
     },
     close: async () => {
+      await schedules.close();
       await timers.close();
       await collector.close();
       await claimer.close();

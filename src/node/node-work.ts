@@ -3,7 +3,8 @@
 import { createDeferred } from "../base/deferred.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
-import { ScheduleRunner } from "../cluster/schedules/schedule-runner.ts";
+import { methodTicks } from "../cluster/schedules/method-ticks.ts";
+import { TickRunner } from "../cluster/schedules/tick-runner.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Env } from "../env/env.ts";
 import { CachedCalls } from "../invocation/cached-calls.ts";
@@ -113,9 +114,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const { tallies: tally } = cluster;
   const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
-  const schedules = new ScheduleRunner(env, {
-    kv, views: cluster.blueprintViews, leading: cluster.leading, leadership: cluster.leadership, calls, onFatal,
-  });
+  const { blueprintViews: views, leading, leadership } = cluster;
+  const schedules = new TickRunner(env, { kv, views, leadership, onFatal }, methodTicks({ views, leading, calls }));
   const archive = ports.archive === undefined ? {} : { archive: ports.archive };
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, onFatal };
   const jobs = openJobs(env, jobsPorts, { life, labels: self.labels }, config.jobs);

@@ -6,6 +6,7 @@ import { parseDuration, type Duration } from "./duration.ts";
 import type { Job, Tools } from "./job.ts";
 import type { Models } from "./llm.ts";
 import { nameSchema } from "./name.ts";
+import type { AgentSchedule } from "./schedule.ts";
 import type { Signal } from "./signal.ts";
 import { SDK_VERSION } from "./version.ts";
 
@@ -36,6 +37,11 @@ export interface AgentDefinition<
    * asked to end as by a cancel, and has failed with E_TIMEOUT. Default: as long as it takes.
    */
   readonly maxDuration?: Duration;
+  /**
+   * When jobs of it start by themselves: `{ nightly: { cron: "0 3 * * *", input: { all: true } } }`. A tick starts one
+   * job in the whole cluster. At most 20.
+   */
+  readonly schedules?: Readonly<Record<string, AgentSchedule<z.input<I>>>>;
   /**
    * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
    * in the same order, until the code is where it was.

@@ -15,7 +15,7 @@ export type {
   StateReadOptions, StateWriteOptions,
 } from "./slice-state.ts";
 export type { SignalJobOptions, SliceAgents, StartedJobOfSlice, StartJobOptions } from "./slice-agents.ts";
-export type { ScheduleDefinition } from "./schedule.ts";
+export type { AgentSchedule, ScheduleDefinition } from "./schedule.ts";
 export { defineTopic, messageOf, type Topic, type TopicMessage, type TopicOptions } from "./topic.ts";
 export { defineAgent, type Agent, type AgentDefinition } from "./agent.ts";
 export {

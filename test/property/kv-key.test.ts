@@ -38,6 +38,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "slice-owner": fc.record({ kind: fc.constant("slice-owner"), slice: name }),
   route: fc.record({ kind: fc.constant("route"), route: name }),
   schedule: fc.record({ kind: fc.constant("schedule"), slice: name, name }),
+  "agent-schedule": fc.record({ kind: fc.constant("agent-schedule"), slice: name, agent: name, name }),
   call: fc.record({ kind: fc.constant("call"), slice: name, method: name, key: name }),
   "slice-lease": fc.record({ kind: fc.constant("slice-lease"), slice: name, name }),
   topic: fc.record({ kind: fc.constant("topic"), topic: name }),

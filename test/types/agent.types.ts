@@ -30,6 +30,11 @@ const audit = defineAgent({
   name: "audit",
   input: z.object({ order: z.string(), depth: z.number().default(1) }),
   output: z.object({ by: z.string().default("nobody") }),
+  schedules: {
+    nightly: { cron: "0 3 * * *", input: { order: "all" }, overlap: "allow" },
+    // @ts-expect-error the input is not the agent's
+    weekly: { cron: "0 3 * * SUN", input: { order: 7 } },
+  },
   run: (job, { depth }) => ({ by: `${job.id} ${depth}` }),
 });
 

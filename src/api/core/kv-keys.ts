@@ -14,6 +14,7 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "rollouts" }),
   prefixOf({ kind: "routes" }),
   prefixOf({ kind: "schedules" }),
+  prefixOf({ kind: "agent-schedules" }),
   prefixOf({ kind: "calls" }),
   prefixOf({ kind: "slice-leases" }),
   prefixOf({ kind: "topics" }),

@@ -6,7 +6,7 @@ import type { Digest, JobId } from "../../base/ids.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import { storable } from "../../cluster/core/plain-value.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
-import type { Txn, TxnResult } from "../../kvstore/core/schema.ts";
+import type { Compare, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../../kvstore/kv.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
 import { durationText } from "../../sdk/duration.ts";
@@ -44,6 +44,11 @@ export interface StartJobsPorts {
   readonly metrics: Pick<JobsMetrics, "started">;
 }
 
+export interface StartOptions extends CallOptions {
+  /** What else must hold in the store for the job to begin; else the start is refused with E_FENCED. */
+  readonly guards?: readonly Compare[];
+}
+
 /** Of one start whose outcome is not known; then its caller is told so. */
 const PROPOSALS_MAX = 3;
 /** Pins that were collected just before the job began. */
@@ -64,7 +69,7 @@ export class StartJobs {
     this.config = config;
   }
 
-  async start(start: StartJob, caller: Caller, options: CallOptions = {}): Promise<StartedJob> {
+  async start(start: StartJob, caller: Caller, options: StartOptions = {}): Promise<StartedJob> {
     const input = plainInput(start);
     checkAttributes(start.attributes ?? {});
     checkLabels(start.labels ?? {});
@@ -85,7 +90,7 @@ export class StartJobs {
     start: StartJob,
     { tenant }: Caller,
     pin: Digest,
-    options: CallOptions,
+    options: StartOptions,
   ): Promise<StartedJob | undefined> {
     const { clock, random } = this.env;
     const { pins } = this.ports;
@@ -108,6 +113,7 @@ export class StartJobs {
       attributes: start.attributes ?? {},
       needs,
       atMs,
+      ...(options.guards !== undefined && { guards: options.guards }),
       ...(claim !== undefined && { claim }),
     }));
     if (refusal !== undefined) return await this.answerRefused(start, decide(undefined), refusal, options);
@@ -117,6 +123,7 @@ export class StartJobs {
       const decision = decide(claim);
       const verdict = judgeStart(decision, await proposeStart(this.ports.kv, decision.txn, options));
       if (verdict.kind === "pin-gone") return undefined;
+      if (verdict.kind === "guarded") throw fencedStart(start);
       if (verdict.kind === "taken") return await this.answerTaken(start, verdict, options);
       this.ports.metrics.started.add(1);
       const { view } = verdict;
@@ -244,6 +251,10 @@ function checkAttributes(attributes: Readonly<Record<string, string>>): void {
   if (isFine) return;
   throw new AetherError("E_TOO_LARGE", `the job was not started: it may have ${limit} attributes, with names and ` +
     `values of ${charactersMax} characters`, { details: { limit, actual: entries.length, charactersMax } });
+}
+
+function fencedStart({ agent }: Pick<StartJob, "agent">): AetherError {
+  return new AetherError("E_FENCED", `the job of agent "${agent}" was not started: another node decides about it now`);
 }
 
 function unknownStart(cause: AetherError): AetherError {

@@ -45,6 +45,8 @@ export type AetherKey =
   | { readonly kind: "route"; readonly route: string }
   /** How far a schedule of a slice has come, and how its last tick ended. */
   | { readonly kind: "schedule"; readonly slice: string; readonly name: string }
+  /** The same of a schedule of an agent that a slice brings along. */
+  | { readonly kind: "agent-schedule"; readonly slice: string; readonly agent: string; readonly name: string }
   /** What became of the calls with one idempotency key. */
   | { readonly kind: "call"; readonly slice: string; readonly method: string; readonly key: string }
   /** Who holds a lease of a slice, for as long as it is held. Its modRevision is the fencing token. */
@@ -87,6 +89,7 @@ export type KeyPrefix =
   | { readonly kind: "rollouts"; readonly blueprint?: string }
   | { readonly kind: "routes" }
   | { readonly kind: "schedules" }
+  | { readonly kind: "agent-schedules" }
   | { readonly kind: "calls" }
   | { readonly kind: "slice-leases"; readonly slice?: string }
   | { readonly kind: "topics"; readonly topic?: string }
@@ -148,6 +151,8 @@ function textOf(key: AetherKey): string {
       return `routes/${escapeName(key.route)}`;
     case "schedule":
       return `schedules/${escapeName(key.slice)}/${escapeName(key.name)}`;
+    case "agent-schedule":
+      return `agent-schedules/${escapeName(key.slice)}/${escapeName(key.agent)}/${escapeName(key.name)}`;
     case "call":
       return `calls/${escapeName(key.slice)}/${escapeName(key.method)}/${escapeName(key.key)}`;
     case "slice-lease":
@@ -246,6 +251,8 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       return { kind: "route", route: nameOf(text, a) };
     case "schedules/3":
       return { kind: "schedule", slice: nameOf(text, a), name: nameOf(text, b) };
+    case "agent-schedules/4":
+      return { kind: "agent-schedule", slice: nameOf(text, a), agent: nameOf(text, b), name: nameOf(text, c) };
     case "calls/4":
       return { kind: "call", slice: nameOf(text, a), method: nameOf(text, b), key: nameOf(text, c) };
     case "leases/3":
@@ -312,6 +319,8 @@ export function prefixOf(prefix: KeyPrefix): string {
       return "routes/";
     case "schedules":
       return "schedules/";
+    case "agent-schedules":
+      return "agent-schedules/";
     case "calls":
       return "calls/";
     case "slice-leases":

@@ -35,6 +35,7 @@ import { parseScheduleRow, type ScheduleRow } from "../core/schedule-row.ts";
 import { specDigestOf } from "../core/spec-digest.ts";
 import { parseArtifactReference, type ArtifactReference } from "../core/version.ts";
 import { listRows } from "../list-rows.ts";
+import { listSchedules, type ScheduleListed } from "./list-schedules.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 import type { ArtifactSources, Offer } from "../sources/artifact-sources.ts";
 import { claimTopics, releaseTopics } from "./topic-groups.ts";
@@ -227,6 +228,13 @@ export class BlueprintStore {
     const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
       schedules.get(formatKey({ kind: "schedule", slice, name }));
     return blueprintStatusOf(blueprint, rows, { unplaced, rollouts, scheduleRow });
+  }
+
+  /** What runs by itself now. A blueprint that is damaged does not hide the schedules of the others. */
+  async schedules(options: CallOptions = {}): Promise<readonly ScheduleListed[]> {
+    const names = (await this.list(options)).map(({ name }) => name);
+    const found = await Promise.all(names.map((name) => this.readCurrent(name, options)));
+    return await listSchedules(this.kv, found.flatMap(({ resolved }) => resolved ?? []), options);
   }
 
   /** The rollouts of what a blueprint wants now, by slice; those of what it wanted before say nothing about it. */

@@ -5,6 +5,7 @@ import { labelsSchema } from "../../sdk/blueprint.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { parseDuration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
+import { agentScheduleSchema } from "../../sdk/schedule.ts";
 import type { JsonSchema, ManifestAgent, ManifestTool } from "../core/manifest.ts";
 import { callable, toJsonSchema, zodType } from "./json-schema.ts";
 
@@ -33,6 +34,7 @@ export const agentSchema = z.object({
   labels: labelsSchema.optional(),
   concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).optional(),
   maxDuration: z.union([z.string(), z.number()]).optional(),
+  schedules: z.record(nameSchema, agentScheduleSchema).default({}),
   run: callable,
 });
 
@@ -46,7 +48,8 @@ export function describeAgents(
   return Object.fromEntries(agents.map((agent) => [agent.name, describeAgent(agent)]));
 }
 
-function describeAgent({ input, output, tools, signals, labels, concurrency, maxDuration }: AgentShape): ManifestAgent {
+function describeAgent(agent: AgentShape): ManifestAgent {
+  const { input, output, tools, signals, labels, concurrency, maxDuration, schedules } = agent;
   return {
     input: toJsonSchema(input, "input"),
     output: toJsonSchema(output, "output"),
@@ -58,5 +61,6 @@ function describeAgent({ input, output, tools, signals, labels, concurrency, max
     ...(labels === undefined ? {} : { labels }),
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(maxDuration === undefined ? {} : { maxDurationMs: parseDuration(maxDuration) }),
+    ...(Object.keys(schedules).length === 0 ? {} : { schedules }),
   };
 }

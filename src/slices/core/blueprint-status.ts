@@ -4,7 +4,7 @@ import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
 import { ALL_CALLS, type RolloutRow, type RolloutVersion } from "./rollout-row.ts";
-import type { ResolvedSchedule, ScheduleRow } from "./schedule-row.ts";
+import type { ResolvedSchedule, ScheduleRow, TickRow } from "./schedule-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
 export interface InstanceStatus {
@@ -44,14 +44,16 @@ export interface SliceStatus {
 }
 
 export interface ScheduleStatus extends Omit<ResolvedSchedule, "name"> {
-  /** The last tick and how it ended; absent before the first one. */
-  readonly last?: {
-    readonly state: Exclude<ScheduleRow["state"], "waiting">;
-    /** In milliseconds since the Unix epoch. */
-    readonly tick: number;
-    readonly ended?: number;
-    readonly error?: ScheduleRow["error"];
-  };
+  /** Absent before the first tick. */
+  readonly last?: LastTick;
+}
+
+/** The last tick of a schedule and how it ended; times in milliseconds since the Unix epoch. */
+export interface LastTick {
+  readonly state: Exclude<TickRow["state"], "waiting">;
+  readonly tick: number;
+  readonly ended?: number;
+  readonly error?: TickRow["error"];
 }
 
 export interface RolloutStatus {
@@ -136,10 +138,14 @@ function withAwaited(
 }
 
 function scheduleStatusOf({ name: _, ...schedule }: ResolvedSchedule, row: ScheduleRow | undefined): ScheduleStatus {
-  if (row === undefined || row.state === "waiting") return schedule;
+  return { ...schedule, ...lastTickOf(row) };
+}
+
+export function lastTickOf(row: TickRow | undefined): { readonly last?: LastTick } {
+  if (row === undefined || row.state === "waiting") return {};
   const { state, tickMs: tick, endedMs, error } = row;
   const ended = endedMs === undefined ? {} : { ended: endedMs };
-  return { ...schedule, last: { state, tick, ...ended, ...(error === undefined ? {} : { error }) } };
+  return { last: { state, tick, ...ended, ...(error === undefined ? {} : { error }) } };
 }
 
 function rolloutStatusOf(row: RolloutRow): RolloutStatus {

@@ -13,7 +13,9 @@ import {
   artifactIdSchema, instanceKeyOf, resolvedUsesSchema, type InstanceSpec, type ResolvedUse,
 } from "./instance-spec.ts";
 import { resolvedRouteSchema, type ResolvedRoute } from "./route-row.ts";
-import { resolvedScheduleSchema, type ResolvedSchedule } from "./schedule-row.ts";
+import {
+  resolvedAgentScheduleSchema, resolvedScheduleSchema, type ResolvedAgentSchedule, type ResolvedSchedule,
+} from "./schedule-row.ts";
 import { resolvedTopicSchema, type ResolvedTopic } from "./topic-row.ts";
 
 export interface ResolvedSlice {
@@ -28,6 +30,8 @@ export interface ResolvedSlice {
   /** The topics that it handles; absent when there are none. */
   readonly topics?: readonly ResolvedTopic[];
   readonly schedules?: readonly ResolvedSchedule[];
+  /** Of its agents. */
+  readonly agentSchedules?: readonly ResolvedAgentSchedule[];
   readonly heapBytesMax: number;
   readonly concurrency: number;
   readonly variables: Readonly<Record<string, string>>;
@@ -65,6 +69,7 @@ const resolvedSliceSchema = z.object({
   routes: z.array(resolvedRouteSchema).exactOptional(),
   topics: z.array(resolvedTopicSchema).exactOptional(),
   schedules: z.array(resolvedScheduleSchema).exactOptional(),
+  agentSchedules: z.array(resolvedAgentScheduleSchema).exactOptional(),
   heapBytesMax: heapBytesSchema,
   concurrency: concurrencySchema,
   variables: variablesSchema,

@@ -10,7 +10,7 @@ import { labelsSchema } from "../../sdk/blueprint.ts";
 import { DURATION_MS_MAX } from "../../sdk/duration.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import { scheduleSchema } from "../../sdk/schedule.ts";
+import { agentScheduleSchema, scheduleSchema } from "../../sdk/schedule.ts";
 import { artifactIdSchema } from "./instance-spec.ts";
 
 /** Format version of manifests; readers refuse what they do not know. */
@@ -43,6 +43,14 @@ export interface ManifestSchedule {
   readonly timeZone: string;
 }
 
+/** When a job of an agent starts by itself. */
+export interface ManifestAgentSchedule {
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly input?: unknown;
+  readonly overlap: "skip" | "allow";
+}
+
 /** A tool of an agent. */
 export interface ManifestTool {
   readonly effect: "read" | "idempotent" | "once";
@@ -66,6 +74,8 @@ export interface ManifestAgent {
   readonly concurrency?: number;
   /** Of a job, from its start on; absent for any. */
   readonly maxDurationMs?: number;
+  /** By name; absent when it has none. */
+  readonly schedules?: Readonly<Record<string, ManifestAgentSchedule>>;
 }
 
 export interface Manifest {
@@ -122,6 +132,7 @@ const manifestSchema = z.object({
     labels: labelsSchema.exactOptional(),
     concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).exactOptional(),
     maxDurationMs: z.int().min(1).max(DURATION_MS_MAX).exactOptional(),
+    schedules: z.record(nameSchema, agentScheduleSchema).exactOptional(),
   })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),

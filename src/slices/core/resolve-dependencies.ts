@@ -17,7 +17,7 @@ import { findLoadCycle } from "./load-order.ts";
 import type { Manifest, ManifestUse } from "./manifest.ts";
 import { sdkIssueOf } from "./manifest-rules.ts";
 import { resolveRoutes } from "./route-row.ts";
-import { resolveSchedules } from "./schedule-row.ts";
+import { resolveAgentSchedules, resolveSchedules } from "./schedule-row.ts";
 import { resolveTopics } from "./topic-row.ts";
 import {
   isMatch, isSameFamily, parseArtifactReference, pickNewest, sortNewestFirst, type ArtifactReference,
@@ -69,6 +69,7 @@ function resolvedSlice(
   const routes = resolveRoutes(manifest);
   const topics = resolveTopics(manifest);
   const schedules = resolveSchedules(manifest);
+  const agentSchedules = resolveAgentSchedules(manifest);
   return {
     artifact: manifest.artifact,
     instances,
@@ -78,6 +79,7 @@ function resolvedSlice(
     ...(routes.length === 0 ? {} : { routes }),
     ...(topics.length === 0 ? {} : { topics }),
     ...(schedules.length === 0 ? {} : { schedules }),
+    ...(agentSchedules.length === 0 ? {} : { agentSchedules }),
     heapBytesMax,
     concurrency,
     variables,

@@ -252,6 +252,13 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
       return Promise.resolve({ name, revision });
     },
     get: (name) => Promise.resolve(stored.get(name)?.document),
+    schedules: () => Promise.resolve([
+      { blueprint: "shop", slice: "books", name: "close", cron: "0 3 * * *", timeZone: "UTC", method: "close" },
+      {
+        blueprint: "shop", slice: "claims", agent: "claims", name: "nightly", cron: "0 3 * * *", timeZone: "UTC",
+        overlap: "skip", last: { state: "skipped", tick: 1_700_000_000_000 }, job: "claim-17",
+      },
+    ]),
     list: () => Promise.resolve([...stored].map(([name, { revision }]) => ({ name, revision }))),
     delete: (name) => {
       if (!stored.delete(name)) return Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint ${name}`));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Manifest } from "../../../src/slices/core/manifest.ts";
+import { parseManifest, type Manifest } from "../../../src/slices/core/manifest.ts";
 import { blueprintStatusOf } from "../../../src/slices/core/blueprint-status.ts";
-import { parseScheduleRow, resolveSchedules } from "../../../src/slices/core/schedule-row.ts";
+import { parseScheduleRow, resolveAgentSchedules, resolveSchedules } from "../../../src/slices/core/schedule-row.ts";
 import { checkSchedules } from "../../../src/slices/blueprints/schedule-rules.ts";
 import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
 import { sampleManifest } from "./sample-artifacts.ts";
@@ -37,6 +37,39 @@ describe("schedules of a new artifact", () => {
   test("are refused when there are too many", () => {
     const many = Object.fromEntries(Array.from({ length: 21 }, (_, index) => [`s${index}`, NIGHTLY]));
     expect(() => checkSchedules(manifestWith(many))).toThrow(/the limit is 20/);
+  });
+});
+
+describe("schedules of an agent of a new artifact", () => {
+  const HOURLY = { cron: "0 * * * *", timeZone: "UTC", input: { all: true }, overlap: "skip" as const };
+  const takes = {
+    type: "object", properties: { all: { type: "boolean" } }, required: ["all"], additionalProperties: false,
+  };
+
+  function manifestOf(schedules: NonNullable<NonNullable<Manifest["agents"]>[string]["schedules"]>): Manifest {
+    const agents = { audit: { input: takes, output: {}, tools: {}, signals: {}, schedules } };
+    return { ...sampleManifest({ artifact: "demo:audit:1.0.0" }), agents };
+  }
+
+  test("are taken as they are, sorted by agent and name", () => {
+    const manifest = parseManifest(manifestOf({ nightly: { ...HOURLY, cron: "0 3 * * *" }, hourly: HOURLY }));
+    checkSchedules(manifest);
+    expect(resolveAgentSchedules(manifest)).toEqual([
+      { agent: "audit", name: "hourly", ...HOURLY },
+      { agent: "audit", name: "nightly", ...HOURLY, cron: "0 3 * * *" },
+    ]);
+  });
+
+  test.each([
+    ["an expression that is none", { cron: "every night" }, "five fields"],
+    ["an input that the agent does not take", { input: { all: 1 } }, "not what the agent takes"],
+    ["no input where the agent needs one", { input: {} }, "not what the agent takes"],
+    ["an input that is too large", { input: { all: "x".repeat(5_000) } }, "above 4096 bytes"],
+  ])("are refused with %s", (_what, change, reason) => {
+    const path = ["agents", "audit", "schedules", "hourly"];
+    expect(() => checkSchedules(manifestOf({ hourly: { ...HOURLY, ...change } }))).toThrow(expect.objectContaining({
+      code: "E_INVALID", details: { issues: [{ path, message: expect.stringContaining(reason) as string }] },
+    }));
   });
 });
 

@@ -3,7 +3,7 @@
 // T2  Of the ticks that were missed only the latest is begun.
 // T3  A tick that was begun is sent until its end is written; always with the same idempotency key.
 import { unreachable } from "../../../base/assert.ts";
-import type { ResolvedSchedule, ScheduleRow } from "../../../slices/core/schedule-row.ts";
+import type { TickPlan, TickRow } from "../../../slices/core/schedule-row.ts";
 
 /** When the ticks of a schedule are; the answers depend on nothing else. */
 export interface TickTimes {
@@ -19,17 +19,26 @@ export type ScheduleStep =
   | { readonly kind: "resend"; readonly tickMs: number }
   | { readonly kind: "wait" };
 
+export interface TickFacts {
+  /** What a tick is for has changed. */
+  readonly isOther: boolean;
+  readonly times: TickTimes;
+  readonly nowMs: number;
+}
+
 export function nextScheduleStep(
-  wanted: ResolvedSchedule, row: ScheduleRow | undefined, { times, nowMs }: { times: TickTimes; nowMs: number },
+  wanted: TickPlan, row: TickRow | undefined, { isOther, times, nowMs }: TickFacts,
 ): ScheduleStep {
   if (row === undefined) return { kind: "begin", sinceMs: nowMs };
-  if (!isSameSchedule(wanted, row)) return { kind: "begin", sinceMs: Math.max(nowMs, row.tickMs) };
+  const isChanged = isOther || wanted.cron !== row.cron || wanted.timeZone !== row.timeZone;
+  if (isChanged) return { kind: "begin", sinceMs: Math.max(nowMs, row.tickMs) };
   switch (row.state) {
     case "sent":
       return { kind: "resend", tickMs: row.tickMs };
     case "waiting":
     case "done":
-    case "failed": {
+    case "failed":
+    case "skipped": {
       const next = times.next(row.tickMs);
       if (next === undefined || next > nowMs) return { kind: "wait" };
       return { kind: "fire", tickMs: Math.max(next, times.latest(nowMs) ?? next) };
@@ -37,8 +46,4 @@ export function nextScheduleStep(
     default:
       return unreachable(row.state);
   }
-}
-
-function isSameSchedule(wanted: ResolvedSchedule, row: ScheduleRow): boolean {
-  return wanted.cron === row.cron && wanted.timeZone === row.timeZone && wanted.method === row.method;
 }

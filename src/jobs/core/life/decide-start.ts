@@ -44,6 +44,8 @@ export interface StartContext {
   readonly restored?: RestoredPoint;
   readonly needs?: JobNeeds;
   readonly atMs: number;
+  /** What else must hold for it to begin. */
+  readonly guards?: readonly Compare[];
   /** The node that runs it at once: created and claimed in one transaction. */
   readonly claim?: NodeLife;
 }
@@ -70,6 +72,7 @@ export function decideStart(start: StartContext): Start | Refused {
   if (appended.kind === "too-large") return refuse("E_TOO_LARGE", appended.reason);
   const { head, log } = appended;
   const { compare, then, read } = startKeyParts(start);
+  const pinKey = formatKey({ kind: "job-pin", digest: start.pin });
   const place: Op = start.claim === undefined
     ? { kind: "put", key: queueKey(ref), value: queueRowOf(row) }
     : { kind: "put", key: ownedKey(start.claim.node, ref), value: { epoch: row.epoch } };
@@ -78,8 +81,9 @@ export function decideStart(start: StartContext): Start | Refused {
     txn: {
       compare: [
         unchanged(rowKey(ref), 0),
-        { key: formatKey({ kind: "job-pin", digest: start.pin }), target: "exists", op: "=", value: true },
+        { key: pinKey, target: "exists", op: "=", value: true },
         ...compare,
+        ...(start.guards ?? []),
       ],
       then: [
         { kind: "put", key: rowKey(ref), value: row },
@@ -94,6 +98,7 @@ export function decideStart(start: StartContext): Start | Refused {
         { kind: "get", key: rowKey(ref) },
         { kind: "get", key: specKey(ref) },
         { kind: "get", key: headKey(ref) },
+        { kind: "get", key: pinKey },
         ...read,
       ],
     },
@@ -107,12 +112,14 @@ export type StartVerdict =
   | { readonly kind: "started"; readonly view: JobView }
   /** The key was used, for this job; or the id was. `isSame`: for the same agent with the same input. */
   | { readonly kind: "taken"; readonly by: "key" | "id"; readonly job: JobId; readonly isSame: boolean }
-  | { readonly kind: "pin-gone" };
+  | { readonly kind: "pin-gone" }
+  /** One of the guards of the start does not hold. */
+  | { readonly kind: "guarded" };
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function judgeStart({ next }: Transition, { succeeded, revision, results }: TxnResult): StartVerdict {
   if (succeeded) return { kind: "started", view: { ...next, rowRevision: revision, headRevision: revision } };
-  const [row, spec, head, start] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
+  const [row, spec, head, pin, start] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
   if (row !== undefined && spec !== undefined && head !== undefined) {
     const { uid, inputDigest } = parseJobSpec(spec.value);
     // An earlier copy of this very transaction was applied.
@@ -120,7 +127,7 @@ export function judgeStart({ next }: Transition, { succeeded, revision, results 
     const isSame = inputDigest === next.spec.inputDigest && parseJobRow(row.value).agent === next.row.agent;
     if (start === undefined) return { kind: "taken", by: "id", job: next.ref.job, isSame };
   }
-  if (start === undefined) return { kind: "pin-gone" };
+  if (start === undefined) return { kind: pin === undefined ? "pin-gone" : "guarded" };
   const { job, inputDigest } = parseStartRow(start.value);
   return { kind: "taken", by: "key", job, isSame: inputDigest === next.spec.inputDigest };
 }

@@ -247,8 +247,8 @@ describe("what a blueprint says of a slice changes something", () => {
     plansFor({ minAvailable, config: { currency: "EUR" } }, { nodes: [roomForTwo], instances: on(["n1", "n1"]) });
   const specWith = (uses: ResolvedSlice["uses"]) => instanceSpecOf(shopOf({ uses }), "orders", 0);
   // Routes and topics have rows of their own, which test/unit/slices-build/blueprint-store.test.ts looks at; schedules
-  // have their test in test/scenario/schedules.test.ts.
-  type Planned = Exclude<keyof ResolvedSlice, "routes" | "topics" | "schedules">;
+  // have their tests in test/scenario.
+  type Planned = Exclude<keyof ResolvedSlice, "routes" | "topics" | "schedules" | "agentSchedules">;
   const changes: Readonly<Record<Planned, () => readonly [unknown, unknown]>> = {
     artifact: () => [plansFor({}), plansFor({ artifact: parseArtifactId("demo:orders:2.0.0") })],
     instances: () => [plansFor({}), plansFor({ instances: 3 })],

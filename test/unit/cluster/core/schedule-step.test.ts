@@ -14,7 +14,8 @@ function row(state: ScheduleRow["state"], tickMs: number, more: Partial<Schedule
 }
 
 function stepAt(nowMs: number, found: ScheduleRow | undefined) {
-  return nextScheduleStep(wanted, found, { times, nowMs });
+  const isOther = found !== undefined && found.method !== wanted.method;
+  return nextScheduleStep(wanted, found, { isOther, times, nowMs });
 }
 
 describe("what the leader does about a schedule", () => {
@@ -31,7 +32,9 @@ describe("what the leader does about a schedule", () => {
     }
   });
 
-  test.each(["waiting", "done", "failed"] as const)("after %s the latest tick is fired (T1, T2)", (state) => {
+  const ended = ["waiting", "done", "failed", "skipped"] as const;
+
+  test.each(ended)("after %s the latest tick is fired (T1, T2)", (state) => {
     expect(stepAt(399, row(state, 300))).toEqual({ kind: "wait" });
     expect(stepAt(400, row(state, 300))).toEqual({ kind: "fire", tickMs: 400 });
     expect(stepAt(1_250, row(state, 300))).toEqual({ kind: "fire", tickMs: 1_200 });
@@ -41,6 +44,7 @@ describe("what the leader does about a schedule", () => {
 
   test("one that has no next tick waits", () => {
     const never = { next: () => undefined, latest: () => undefined };
-    expect(nextScheduleStep(wanted, row("done", 300), { times: never, nowMs: 900 })).toEqual({ kind: "wait" });
+    expect(nextScheduleStep(wanted, row("done", 300), { isOther: false, times: never, nowMs: 900 }))
+      .toEqual({ kind: "wait" });
   });
 });
