@@ -7,7 +7,7 @@ export type {
 } from "./client/client-kv.ts";
 export type {
   AgentClient, JobCallOptions, JobDecisionOptions, JobFailure, JobHandle, JobOutcome, JobSignalOptions,
-  JobStartOptions, JobState,
+  JobReplay, JobStartOptions, JobState,
 } from "./client/agent-client.ts";
 export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
 export type { ClientLease } from "./client/lease-client.ts";

@@ -30,6 +30,7 @@ import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobBulkRoutes } from "./routes/job-bulk.ts";
+import { jobCodeRoutes } from "./routes/job-code.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { jobStreamRoute } from "./routes/job-stream.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
@@ -304,6 +305,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...topicRoutes(services),
     ...callRoutes(services),
     ...jobBulkRoutes(services.jobs),
+    ...jobCodeRoutes(services.jobs),
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),

@@ -5,7 +5,7 @@ import { AetherError } from "../base/errors.ts";
 import { describeIssue, plainIssues } from "../base/schema-issues.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
-import { RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
+import { REPLAY_MS_MAX, RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
 import type { Agent } from "../sdk/agent.ts";
 import type { Duration } from "../sdk/duration.ts";
 import type { Signal } from "../sdk/signal.ts";
@@ -17,6 +17,7 @@ import { newRequestKey } from "./random-adapter.ts";
 /** Of one question for a result; then it is asked again. */
 const RESULT_TIMEOUT_MS = RESULT_WAIT_MS_MAX + 10 * SECOND_MS;
 const START_TIMEOUT_MS = 15 * SECOND_MS;
+const REPLAY_TIMEOUT_MS = REPLAY_MS_MAX + 10 * SECOND_MS;
 
 export interface JobCallOptions {
   readonly timeoutMs?: number;
@@ -53,6 +54,19 @@ export type JobOutcome<O = unknown> =
   | { readonly kind: "completed"; readonly output: O }
   | { readonly kind: "failed"; readonly error: JobFailure }
   | { readonly kind: "cancelled" };
+
+/** What came of running the log of a job against another version of its code. */
+export type JobReplay =
+  | { readonly kind: "same"; readonly seq: number; readonly next: string }
+  | {
+    readonly kind: "diverged";
+    /** Number of the first event that the code does not do. */
+    readonly seq: number;
+    readonly expected: string;
+    readonly found: string;
+    readonly expectedDigest?: string | undefined;
+    readonly foundDigest?: string | undefined;
+  };
 
 export interface JobFailure {
   readonly name: string;
@@ -96,6 +110,11 @@ export interface JobHandle<O = unknown> {
   /** Decides what the job asks under this name, with data for its code; the first decision counts. */
   approve(approval: string, options?: JobDecisionOptions): Promise<void>;
   reject(approval: string, options?: JobDecisionOptions): Promise<void>;
+  /**
+   * Whether another version of its package, as `group:name@version`, does what the log of the job says. Calls and
+   * changes nothing.
+   */
+  replay(artifact: string, options?: JobCallOptions): Promise<JobReplay>;
   /** Asks the job to end; it may still tidy up. */
   cancel(options?: JobCallOptions): Promise<void>;
 }
@@ -130,6 +149,13 @@ const stateSchema: z.ZodType<JobState> = z.object({
   createdMs: z.number(),
   sinceMs: z.number(),
 });
+const replaySchema: z.ZodType<JobReplay> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("same"), seq: z.number(), next: z.string() }),
+  z.object({
+    kind: z.literal("diverged"), seq: z.number(), expected: z.string(), found: z.string(),
+    expectedDigest: z.string().optional(), foundDigest: z.string().optional(),
+  }),
+]);
 const anySchema = z.unknown();
 
 export interface JobClientPorts {
@@ -193,6 +219,10 @@ export function createJobHandle<O = unknown>(ports: JobClientPorts, id: string):
     },
     approve: (approval, options = {}) => decide(approval, true, options),
     reject: (approval, options = {}) => decide(approval, false, options),
+    replay: async (artifact, { timeoutMs = REPLAY_TIMEOUT_MS, signal } = {}) => {
+      const call = { what: `replay job ${id}`, effect: "read", method: "POST", path: `${path}/replay` } as const;
+      return (await askApi(requests, replaySchema, { ...call, body: { artifact }, timeoutMs, signal })).value;
+    },
     cancel: (options = {}) => tell({ what: `cancel job ${id}`, path: `${path}/cancel` }, options),
   };
 }

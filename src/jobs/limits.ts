@@ -17,3 +17,5 @@ export const JOBS_SCANNED_MAX = 10_000;
 export const CHILDREN_SHOWN_MAX = 100;
 /** Longest wait for the result of a job in one request; who wants to wait longer asks again. */
 export const RESULT_WAIT_MS_MAX = 60 * SECOND_MS;
+/** For starting a worker and replaying a log there; one of 100,000 events takes some seconds. */
+export const REPLAY_MS_MAX = 60 * SECOND_MS;

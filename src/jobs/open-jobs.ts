@@ -12,7 +12,7 @@ import { prefixOf } from "../kvstore/core/key.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
-import { AgentPool } from "./running/agent-pool.ts";
+import { AgentPool, AGENTS_IDLE_MS, type PoolUse } from "./running/agent-pool.ts";
 import { Approvals } from "./doors/approvals.ts";
 import { ChildStarts } from "./running/child-starts.ts";
 import { JobClaimer } from "./ownership/claimer.ts";
@@ -40,6 +40,8 @@ import { followJob } from "./progress/job-follow.ts";
 import { ProgressHub } from "./progress/progress-hub.ts";
 import { RateLimits } from "./admission/rate-limits.ts";
 import { RateRefill } from "./admission/rate-refill.ts";
+import { OtherCode } from "./doors/other-code.ts";
+import { Replays, REPLAY_WORKER_IDLE_MS } from "./running/replays.ts";
 import { RepeatJobs } from "./doors/repeat-jobs.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
@@ -71,6 +73,9 @@ export interface NodeJobs {
   close(): Promise<void>;
 }
 
+const AGENTS: PoolUse = { name: "agents", idleMs: AGENTS_IDLE_MS };
+const REPLAYS: PoolUse = { name: "replays", idleMs: REPLAY_WORKER_IDLE_MS };
+
 /** Jobs that one node runs at once. */
 export const RUNNING_JOBS_MAX = 256;
 
@@ -91,7 +96,8 @@ export function openJobs(
   const watch = new JobWatch(env, kv);
   const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
-  const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence, secrets });
+  const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence, secrets }, AGENTS);
+  const replayWorkers = new AgentPool({ clock }, { pins, slices, secrets }, REPLAYS);
   let uid: ClusterUid | undefined;
   const progress = new ProgressHub(env, { messaging }, self.node);
   const inbox = new InboxWriter({ clock }, { kv, onFatal });
@@ -137,6 +143,8 @@ export function openJobs(
   const schedules = new TickRunner(
     env, { kv, views, leadership: cluster.leadership, onFatal }, jobTicks({ kv, views, starts }),
   );
+  const replays = new Replays({ clock }, { workers: replayWorkers });
+  const otherCode = new OtherCode({ log: store, pins, replays });
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
@@ -152,6 +160,7 @@ export function openJobs(
       approvals: (...args) => approvals.approvals(...args),
       decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
+      replay: (...args) => otherCode.replay(...args),
       repeat: (job, repeat, caller, options) => repeats.repeat(job, repeat, caller, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
@@ -190,6 +199,7 @@ export function openJobs(
       await outbox.close();
       await inbox.close();
       watch.close();
+      await replayWorkers.close();
       await workers.close();
     },
   };
@@ -205,7 +215,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
-  others: Pick<Jobs, "follow" | "export" | "repeat" | "approvals" | "decide">,
+  others: Pick<Jobs, "follow" | "export" | "repeat" | "replay" | "approvals" | "decide">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),

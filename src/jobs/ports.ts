@@ -1,6 +1,6 @@
 // Ports only: no code here. What the parts of the job runtime see of each other, so that each is tested apart.
 import type { CallOptions } from "../env/env.ts";
-import type { Digest, JobId } from "../base/ids.ts";
+import type { ArtifactId, Digest, JobId } from "../base/ids.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
@@ -11,6 +11,7 @@ import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
 import type { JobHead, JobResult, JobRow, JobSpec, QueueClass } from "./core/rows.ts";
 import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
+import type { ReplayVerdict } from "./core/worker/replay-verdict.ts";
 
 /** A job as its owner holds it: enough to decide what comes next without another read. */
 export interface JobView {
@@ -222,6 +223,12 @@ export interface Jobs {
    *   made twice, E_NOT_FOUND for a call that it does not have, E_TOO_LARGE, E_OVERLOADED, E_QUOTA
    */
   repeat(job: JobId, repeat: RepeatJob, caller: Caller, options?: CallOptions): Promise<StartedJob>;
+  /**
+   * Whether another version of its package does what the log of the job says. Calls and changes nothing.
+   * @throws AetherError E_NOT_FOUND for a version that is not there, E_INVALID for one that is none of its package,
+   *   E_CONFLICT, E_OVERLOADED, E_TIMEOUT, and others for code that cannot be run
+   */
+  replay(job: JobId, artifact: ArtifactId, options?: CallOptions): Promise<ReplayVerdict>;
   show(job: JobId, options?: CallOptions): Promise<JobShown>;
   list(query: JobPageQuery, options?: CallOptions): Promise<{
     readonly jobs: readonly JobListed[];

@@ -25,6 +25,8 @@ export interface AgentHostOptions {
   readonly clock?: ManualClock;
   /** What each call that lists secrets is given. */
   readonly secrets?: Readonly<Record<string, string>>;
+  /** Only sees whether the code does what the log says. */
+  readonly isReplayOnly?: true;
 }
 
 type WantChild = Extract<AgentOp, { readonly kind: "want-child" }>;
@@ -61,7 +63,7 @@ export class AgentHost {
   private lastOp = 0;
   private lastOffer = 0;
 
-  constructor({ agent, input, log = [], clock = new ManualClock(), secrets }: AgentHostOptions) {
+  constructor({ agent, input, log = [], clock = new ManualClock(), secrets, isReplayOnly }: AgentHostOptions) {
     this.clock = clock;
     this.secrets = secrets;
     this.log = [...log];
@@ -79,6 +81,7 @@ export class AgentHost {
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));
     const start = {
       agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, log: bytes,
+      ...(isReplayOnly === true && { isReplayOnly }),
     };
     this.send({ kind: "start", run: RUN, start });
   }

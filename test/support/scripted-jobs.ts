@@ -109,6 +109,12 @@ export function scriptedJobs(): ScriptedJobs {
       told.push({ kind: "repeat", job, repeat });
       return { job: repeat.id ?? parseJobId("again-1"), status: "pending", isNew: true };
     },
+    replay: async (job, artifact) => {
+      const seq = find(job).events.length;
+      return artifact.endsWith(":1.1.0")
+        ? { kind: "same", seq, next: 'waits for "go#1"' }
+        : { kind: "diverged", seq, expected: 'a step as "load#1"', found: 'waits for "fetch#1"' };
+    },
     show: async (job) => find(job).shown,
     list: async ({ agent, status, attributes = {}, limit = 100, after = "" }) => {
       const found = [...all.values()].map(({ shown }) => shown)

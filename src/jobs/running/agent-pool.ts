@@ -19,32 +19,44 @@ import type { AgentWorker, AgentWorkers } from "../ports.ts";
 export interface AgentPoolPorts {
   readonly pins: Pick<Pins, "read">;
   readonly slices: Pick<SliceStore, "startAgents" | "endAgents">;
-  /** What workers look at before they act on the world. */
-  readonly fence: Pick<FenceCell, "shared">;
+  /** What workers look at before they act on the world; without one they never do. */
+  readonly fence?: Pick<FenceCell, "shared">;
   /** Kept out of what workers say, wherever it goes. */
   readonly secrets: SecretValues;
 }
 
 /** Starting a worker costs some 100 ms and a heap: the next job of the agent should find it there. */
-const IDLE_MS_MAX = MINUTE_MS;
+export const AGENTS_IDLE_MS = MINUTE_MS;
 /** For fetching the artifact and importing its code. */
 const START_MS_MAX = MINUTE_MS;
+
+/** What the workers of a pool are for. */
+export interface PoolUse {
+  /** Part of the names of its workers. */
+  readonly name: "agents" | "replays";
+  /** How long a worker stays that nobody uses. */
+  readonly idleMs: number;
+}
 
 export class AgentPool implements AgentWorkers {
   private readonly clock: Clock;
   private readonly ports: AgentPoolPorts;
+  private readonly use: PoolUse;
   private readonly workers = new Map<Digest, PinWorker>();
   private isClosed = false;
 
-  constructor(env: { readonly clock: Clock }, ports: AgentPoolPorts) {
+  constructor(env: { readonly clock: Clock }, ports: AgentPoolPorts, use: PoolUse) {
     this.clock = env.clock;
     this.ports = ports;
+    this.use = use;
   }
 
   async open(pin: Digest, options: CallOptions = {}): Promise<AgentWorker> {
     if (this.isClosed) throw new AetherError("E_UNAVAILABLE", "no job is run any more: this node is stopping");
     const known = this.workers.get(pin);
-    const worker = known ?? new PinWorker({ clock: this.clock }, this.ports, pin, () => this.forget(pin, worker));
+    const worker = known ?? new PinWorker(
+      { clock: this.clock }, this.ports, { ...this.use, pin, onEnd: () => this.forget(pin, worker) },
+    );
     if (known === undefined) this.workers.set(pin, worker);
     return await worker.share(options);
   }
@@ -60,11 +72,16 @@ export class AgentPool implements AgentWorkers {
   }
 }
 
+interface PinWorkerSetup extends PoolUse {
+  readonly pin: Digest;
+  readonly onEnd: () => void;
+}
+
 /** One worker, from its start to its end. */
 class PinWorker {
   private readonly clock: Clock;
   private readonly ports: AgentPoolPorts;
-  private readonly onEnd: () => void;
+  private readonly setup: PinWorkerSetup;
   private readonly started: Promise<WorkerHost>;
   private readonly listeners = new Map<RunNumber, (message: FromAgent) => void>();
   private readonly shares = new Set<(reason: string) => void>();
@@ -72,11 +89,11 @@ class PinWorker {
   private lastRun = 0;
   private idle: Timer | undefined;
 
-  constructor(env: { readonly clock: Clock }, ports: AgentPoolPorts, pin: Digest, onEnd: () => void) {
+  constructor(env: { readonly clock: Clock }, ports: AgentPoolPorts, setup: PinWorkerSetup) {
     this.clock = env.clock;
     this.ports = ports;
-    this.onEnd = onEnd;
-    this.started = this.start(pin);
+    this.setup = setup;
+    this.started = this.start(setup.pin);
     // ignored: each of those who wait for it is told.
     this.started.catch(() => undefined);
   }
@@ -103,7 +120,7 @@ class PinWorker {
 
   async end(): Promise<void> {
     this.idle?.cancel();
-    this.onEnd();
+    this.setup.onEnd();
     // ignored: a worker that never came to be has nothing to end.
     const host = await this.started.catch(() => undefined);
     if (host !== undefined) await this.ports.slices.endAgents(host);
@@ -115,14 +132,14 @@ class PinWorker {
     try {
       const row = await this.ports.pins.read(pin, { signal: limit.signal });
       const agents = {
-        fence: this.ports.fence.shared,
+        ...(this.ports.fence !== undefined && { fence: this.ports.fence.shared }),
         onLost: (reason: string): void => this.lose(reason),
         onAgentMessage: (payload: unknown): void => this.hear(payload),
         cleanText: (text: string): string => redactText(text, this.ports.secrets),
       };
-      return await this.ports.slices.startAgents(specOf(row), agents, limit.signal);
+      return await this.ports.slices.startAgents(specOf(row, this.setup), agents, limit.signal);
     } catch (error) {
-      this.onEnd();
+      this.setup.onEnd();
       throw error;
     } finally {
       timer.cancel();
@@ -152,7 +169,7 @@ class PinWorker {
   }
 
   private lose(reason: string): void {
-    this.onEnd();
+    this.setup.onEnd();
     this.listeners.clear();
     const clean = redactText(reason, this.ports.secrets);
     for (const tell of [...this.shares]) tell(clean);
@@ -160,13 +177,15 @@ class PinWorker {
 
   private leave(tell: (reason: string) => void): void {
     if (!this.shares.delete(tell) || this.shares.size > 0) return;
-    this.idle = this.clock.setTimer(IDLE_MS_MAX, () => void this.end());
+    this.idle = this.clock.setTimer(this.setup.idleMs, () => void this.end());
   }
 }
 
-function specOf({ artifact, slice, config, uses, heapBytesMax, variables }: PinRow): InstanceSpec {
+function specOf(
+  { artifact, slice, config, uses, heapBytesMax, variables }: PinRow, { name }: PoolUse,
+): InstanceSpec {
   // Nobody calls it as a slice: how many calls it would take does not matter.
   return {
-    key: `${artifact}/agents`, slice, artifact, index: 0, config, uses, heapBytesMax, concurrency: 1, variables,
+    key: `${artifact}/${name}`, slice, artifact, index: 0, config, uses, heapBytesMax, concurrency: 1, variables,
   };
 }

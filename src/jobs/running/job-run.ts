@@ -225,6 +225,9 @@ export class JobRun {
         return this.pump();
       case "emit":
         return this.ports.onEmit(message.data);
+      case "replayed":
+        // Only of a run that was started to be replayed, and this one goes on.
+        return;
       default:
         return unreachable(message);
     }

@@ -4,7 +4,8 @@
 // for half an hour.
 import { sha256 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
-import type { ArtifactId, Digest } from "../../base/ids.ts";
+import { artifactParts, type ArtifactId, type Digest } from "../../base/ids.ts";
+import { describeIssue } from "../../base/schema-issues.ts";
 import { MINUTE_MS } from "../../base/units.ts";
 import { storable } from "../../cluster/core/plain-value.ts";
 import type { CallOptions } from "../../env/env.ts";
@@ -18,6 +19,7 @@ import {
   parseCurrentBlueprint, parseResolvedBlueprint, type ResolvedBlueprint, type ResolvedSlice,
 } from "../../slices/core/blueprint.ts";
 import { toCanonical } from "../../slices/core/canonical.ts";
+import { checkConfig, CONFIG_LOOKS_MAX } from "../../slices/core/config-check.ts";
 import type { Manifest, ManifestAgent } from "../../slices/core/manifest.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { joinedLabels } from "../core/flow/labels.ts";
@@ -36,10 +38,14 @@ const ATTEMPTS_MAX = 5;
 /** Pins that are remembered, and artifacts: of the agents that are in use. */
 const REMEMBERED_MAX = 1_000;
 
+/** What a worker is made from beside its code. */
+type PinSettings = Pick<ResolvedSlice, "artifact" | "config" | "uses" | "heapBytesMax" | "variables"> &
+  Partial<Pick<ResolvedSlice, "labels">>;
+
 interface FoundAgent {
   readonly blueprint: string;
   readonly slice: string;
-  readonly resolved: ResolvedSlice;
+  readonly resolved: PinSettings;
   readonly row: ArtifactRow;
   /** Of the artifact's row. */
   readonly modRevision: number;
@@ -73,6 +79,47 @@ export class Pins {
     }
     throw new AetherError("E_CONFLICT", `the artifact of agent "${agent}" was pushed or removed again and again ` +
       "while a job was to be started: start it again");
+  }
+
+  /**
+   * What a job of this pin would run with another version of its package: with what a blueprint says of that version in
+   * this slice now, or else with what the job has.
+   * @throws AetherError E_NOT_FOUND when the cluster does not have the version, E_INVALID when it is one of another
+   *   package or lacks the agent, E_CONFLICT when what the job has is not what the version needs
+   */
+  async otherVersion(
+    pin: Digest,
+    { agent, artifact }: { readonly agent: string; readonly artifact: ArtifactId },
+    options: CallOptions = {},
+  ): Promise<Digest> {
+    const own = await this.read(pin, options);
+    requireSamePackage(own.artifact, artifact);
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      const stored = await this.readArtifact(artifact, options);
+      if (stored === undefined) {
+        throw new AetherError("E_NOT_FOUND", `the cluster has no artifact ${artifact}: push it first`, {
+          details: { artifact },
+        });
+      }
+      const { manifest } = stored.row;
+      if (!Object.hasOwn(manifest.agents ?? {}, agent)) {
+        throw new AetherError("E_INVALID", `${artifact} has no agent "${agent}"`, { details: { artifact } });
+      }
+      const resolved = await this.settingsOf(artifact, own, options) ?? fitting(manifest, { ...own, artifact });
+      const found = { slice: own.slice, resolved, ...stored };
+      const digest = digestOfPin(found);
+      if (this.isFresh(digest) || await this.write(digest, found, options)) return digest;
+    }
+    throw new AetherError("E_CONFLICT", `the artifact ${artifact} was pushed or removed again and again meanwhile: ` +
+      "ask again");
+  }
+
+  /** What a blueprint says of this version; undefined when none has it in that slice. */
+  private async settingsOf(
+    artifact: ArtifactId, { slice }: PinRow, options: CallOptions,
+  ): Promise<PinSettings | undefined> {
+    const blueprints = await this.readBlueprints(options);
+    return blueprints.map(({ slices }) => slices[slice]).find((resolved) => resolved?.artifact === artifact);
   }
 
   /** @throws AetherError E_NOT_FOUND */
@@ -142,8 +189,9 @@ export class Pins {
   }
 
   /** False when the artifact or the pin changed meanwhile. */
-  private async write(digest: Digest, { row, slice, resolved, modRevision }: FoundAgent, options: CallOptions):
-    Promise<boolean> {
+  private async write(
+    digest: Digest, { row, slice, resolved, modRevision }: Omit<FoundAgent, "blueprint">, options: CallOptions,
+  ): Promise<boolean> {
     const { kv } = this.ports;
     const key = formatKey({ kind: "job-pin", digest });
     const { entry } = await kv.get(key, options);
@@ -233,6 +281,29 @@ export class Pins {
   }
 }
 
+/** @throws AetherError E_INVALID */
+function requireSamePackage(own: ArtifactId, other: ArtifactId): void {
+  const [before, after] = [artifactParts(own), artifactParts(other)];
+  if (before.group === after.group && before.name === after.name) return;
+  throw new AetherError("E_INVALID", `${other} is no version of ${before.group}:${before.name}, which the job runs`, {
+    details: { artifact: own },
+  });
+}
+
+/** What a job has, when the version can do with it. @throws AetherError E_CONFLICT */
+function fitting({ artifact, uses, config: schema }: Manifest, own: PinSettings): PinSettings {
+  const missing = Object.keys(uses).filter((alias) => !Object.hasOwn(own.uses, alias));
+  const advice = "apply a blueprint that has it in this slice first";
+  if (missing.length > 0) {
+    const found = `${artifact} uses ${missing.join(", ")}, which the job does not have`;
+    throw new AetherError("E_CONFLICT", `${found}: ${advice}`);
+  }
+  const [issue] = schema === undefined ? [] : checkConfig(schema, own.config, { looksLeft: CONFIG_LOOKS_MAX });
+  if (issue === undefined) return own;
+  throw new AetherError("E_CONFLICT", `${artifact} does not take the config that the job has, at ` +
+    `${describeIssue(issue)}: ${advice}`);
+}
+
 function currentOf({ key, value }: KvEntry, byKey: ReadonlyMap<string, KvEntry>): readonly ResolvedBlueprint[] {
   const parsed = parseKey(key);
   if (parsed.kind !== "blueprint-current") return [];
@@ -249,7 +320,7 @@ function digestOfPin({ slice, resolved, row }: Pinned): Digest {
 type Pinned = Pick<FoundAgent, "slice" | "resolved" | "row">;
 
 function pinned({ slice, resolved, row }: Pinned): Omit<PinRow, "renewedMs"> {
-  const { artifact, config, uses, heapBytesMax, variables, labels } = resolved;
+  const { artifact, config, uses, heapBytesMax, variables, labels = {} } = resolved;
   const ofNodes = Object.keys(labels).length === 0 ? {} : { labels };
   return { artifact, archive: row.digest, slice, config, uses, heapBytesMax, variables, ...ofNodes };
 }

@@ -12,15 +12,17 @@ import type { Clock, Timer } from "../../env/clock.ts";
 import type { CallName } from "../core/ids.ts";
 import { readEvent } from "../core/log/upcast.ts";
 import type { JobError } from "../core/rows.ts";
-import type {
-  AgentOp, AgentWait, FromAgent, OfferedEntry, RunNumber, RunStart, ToAgent, ToolOutcome,
+import {
+  NEXT_CALLS_MAX,
+  type AgentOp, type AgentWait, type CodeEnd, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
+  type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule } from "./agent-module.ts";
 import {
   approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle,
   signalFor, timedOut,
-  type Asked, type CodeEnd, type Ready,
+  type Asked, type Ready,
 } from "./given.ts";
 import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
 import { dispatch, type RunningTool } from "./tool-runner.ts";
@@ -100,7 +102,8 @@ export class AgentRun {
     this.onOver = onOver;
     this.signal = this.stop.signal;
     this.replay = new ReplayMatch(start.log.map((bytes) => readEvent(bytes).event));
-    this.isMatched = this.replay.isOver && this.replay.missing() === undefined;
+    const hasNothing = this.replay.isOver && this.replay.missing() === undefined;
+    this.isMatched = hasNothing && start.isReplayOnly !== true;
   }
 
   /** Whether the code gets what a log has. */
@@ -278,10 +281,26 @@ export class AgentRun {
       return;
     }
     this.stall?.cancel();
+    if (this.start.isReplayOnly === true) return this.endReplay();
     this.isMatched = true;
     for (const pending of [...this.held]) this.beginCall(pending);
     this.held.clear();
     this.wake();
+  }
+
+  /** All of the log was given, and more is not done. Where the log has the job's end the code should end by itself. */
+  private endReplay(): void {
+    const isAtRest = this.end !== undefined || (this.pending.size > 0 && !this.replay.hasEnded);
+    if (isAtRest) this.tellReplayed();
+    else this.stall = this.ports.clock.setTimer(REPLAY_STALL_MS, () => this.tellReplayed());
+  }
+
+  private tellReplayed(): void {
+    if (this.isOver) return;
+    const { end } = this;
+    const next = [...this.pending.keys()].slice(0, NEXT_CALLS_MAX);
+    this.ports.post({ kind: "replayed", run: this.run, ...(end !== undefined && { end }), next });
+    this.drop(new AetherError("E_FENCED", "the log is over, and this run does nothing more"));
   }
 
   private giveUpMatching(): void {

@@ -8,7 +8,7 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
 import type { JobError } from "../core/rows.ts";
-import type { AgentOp } from "../core/worker/messages.ts";
+import type { AgentOp, CodeEnd } from "../core/worker/messages.ts";
 import type { Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule, ToolModule } from "./agent-module.ts";
 import { checkNow, copyOf, errorFor, payloadFor, payloadOf } from "./payload.ts";
@@ -67,8 +67,6 @@ export interface Ready {
   readonly op: AgentOp;
   readonly delivery: Delivery | { readonly kind: "again"; readonly call: CallName };
 }
-
-export type CodeEnd = Extract<AgentOp, { readonly kind: "completed" | "failed" | "cancelled" }>;
 
 export function resolved(
   call: CallName, resolution: Resolution,

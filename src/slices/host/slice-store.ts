@@ -60,8 +60,8 @@ interface Opening {
 export interface AgentsSetup {
   readonly onLost: (reason: string) => void;
   readonly onAgentMessage: (payload: unknown) => void;
-  /** See `WorkerBoot`. */
-  readonly fence: SharedArrayBuffer;
+  /** See `WorkerBoot`. Without one nothing of the worker acts. */
+  readonly fence?: SharedArrayBuffer;
   /** Takes out of what the worker prints what nobody may read. */
   readonly cleanText: (text: string) => string;
 }
@@ -203,7 +203,8 @@ export class SliceStore implements InstanceHost, HostedInstances {
     const { fence, cleanText, onAgentMessage } = agents;
     try {
       const ends = { onLost, onAgentMessage };
-      return await this.openWorker({ role: "agents", spec, keep, ends, fence, cleanText }, signal);
+      const own = { cleanText, ...(fence !== undefined && { fence }) };
+      return await this.openWorker({ role: "agents", spec, keep, ends, ...own }, signal);
     } catch (error) {
       this.forgetAgents(started);
       throw error;

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
 import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
 import { addCancelCommand } from "./cancel.ts";
+import { addReplayCommand } from "./code.ts";
 import { addListCommand } from "./list.ts";
 import { addForkCommand, addRetryCommand } from "./repeat.ts";
 import { addReleaseCommand } from "./release.ts";
@@ -28,6 +29,7 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addResolveCommand(job, io);
   addRetryCommand(job, io);
   addForkCommand(job, io);
+  addReplayCommand(job, io);
   addReleaseCommand(job, io);
   addExportCommand(job, io);
   addVerifyCommand(job, io);

@@ -9,7 +9,7 @@ import { isSameData } from "../../../slices/core/canonical.ts";
 import { effectIdOf, type ClusterUid, type EffectId } from "../ids.ts";
 import { hasEnded } from "../life/job-life.ts";
 import { firstLink, nextLink } from "../log/chain.ts";
-import type { JobEvent, StoredEvent } from "../log/event.ts";
+import { endOf, type JobEvent, type StoredEvent } from "../log/event.ts";
 import { LOG_EVENTS_MAX } from "../log/page.ts";
 import { readEvent } from "../log/upcast.ts";
 import { digestOfPlain } from "../plain-digest.ts";
@@ -168,7 +168,7 @@ export class JobCheck {
 
   private follow({ event, epoch }: StoredEvent, seq: number): void {
     const { start, spec, row } = this;
-    if (this.last !== undefined && isEnd(this.last)) this.note(seq, "it comes after the end of the job");
+    if (this.last !== undefined && endOf(this.last) !== undefined) this.note(seq, "it comes after the end of the job");
     this.last = event;
     if (event.type === "step.completed" || event.type === "step.failed") this.steps += 1;
     if ((event.type === "job.created") !== (seq === 1)) this.note(seq, "it stands where no such event can be");
@@ -269,23 +269,6 @@ export class JobCheck {
       .sort((a, b) => (order(a) === order(b) ? 0 : order(a) - order(b)))
       .slice(0, PROBLEMS_MAX);
   }
-}
-
-function endOf({ type }: JobEvent): JobResult["kind"] | undefined {
-  switch (type) {
-    case "job.completed":
-      return "completed";
-    case "job.failed":
-      return "failed";
-    case "job.cancelled":
-      return "cancelled";
-    default:
-      return undefined;
-  }
-}
-
-function isEnd(event: JobEvent): boolean {
-  return endOf(event) !== undefined;
 }
 
 function hexOf(link: Uint8Array): string {

@@ -4,7 +4,7 @@ import { decode, encode } from "../../../base/codec.ts";
 import { AetherError } from "../../../base/errors.ts";
 import type { Digest, JobId, NodeId } from "../../../base/ids.ts";
 import type { CallName, EffectId } from "../ids.ts";
-import type { JobError, WaitReason } from "../rows.ts";
+import type { JobError, JobResult, WaitReason } from "../rows.ts";
 
 /** Version of the payloads; each has an up-caster to the next one (upcast.ts). */
 export const EVENT_VERSION = 1;
@@ -157,6 +157,20 @@ export interface StoredEvent {
   readonly epoch: number;
   /** The version that it was written in. */
   readonly version: number;
+}
+
+/** How the job ended by this event; undefined for any that is not its last. */
+export function endOf({ type }: JobEvent): JobResult["kind"] | undefined {
+  switch (type) {
+    case "job.completed":
+      return "completed";
+    case "job.failed":
+      return "failed";
+    case "job.cancelled":
+      return "cancelled";
+    default:
+      return undefined;
+  }
 }
 
 /** Numbers on the wire: they only grow, and are never given twice. */

@@ -7,7 +7,7 @@ import { rateSchema } from "../../../sdk/tool.ts";
 import type { CallName } from "../ids.ts";
 import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
-import type { AgentOp, FromAgent } from "./messages.ts";
+import { NEXT_CALLS_MAX, type AgentOp, type FromAgent } from "./messages.ts";
 
 const TEXT_LENGTH_MAX = 4_096;
 
@@ -50,6 +50,12 @@ const outcome = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("unknown"), reason: text }),
 ]);
 
+const ends = [
+  z.object({ kind: z.literal("completed"), output: value }),
+  z.object({ kind: z.literal("failed"), error }),
+  z.object({ kind: z.literal("cancelled") }),
+] as const;
+
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("step-completed"), call, value }),
   z.object({ kind: z.literal("step-failed"), call, error }),
@@ -79,9 +85,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     isDetached: z.boolean(),
     untilMs: timeMs.exactOptional(),
   }),
-  z.object({ kind: z.literal("completed"), output: value }),
-  z.object({ kind: z.literal("failed"), error }),
-  z.object({ kind: z.literal("cancelled") }),
+  ...ends,
 ]);
 
 const run = count;
@@ -97,6 +101,11 @@ const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digestSchema }),
   z.object({ kind: z.literal("reconciled"), run, call, effectId: digestSchema, answer }),
   z.object({ kind: z.literal("diverged"), run, error }),
+  z.object({
+    kind: z.literal("replayed"), run,
+    end: z.discriminatedUnion("kind", ends).exactOptional(),
+    next: z.array(call).max(NEXT_CALLS_MAX),
+  }),
   z.object({ kind: z.literal("emit"), run, data: value }),
 ]);
 

@@ -29,7 +29,15 @@ export interface RunStart {
   readonly epoch: number;
   /** The log so far, as stored: what it records is not done again. */
   readonly log: readonly Uint8Array[];
+  /** Nothing is begun that the log does not have: the code is run only to see whether it does the same. */
+  readonly isReplayOnly?: true;
 }
+
+/** How the code of a run ends. */
+export type CodeEnd = Extract<AgentOp, { readonly kind: "completed" | "failed" | "cancelled" }>;
+
+/** Calls that are named of those that code waits for where its log is over. */
+export const NEXT_CALLS_MAX = 8;
 
 /** What the node gives to code that waits for it. */
 export type OfferedEntry =
@@ -181,5 +189,12 @@ export type FromAgent =
   }
   /** The code does not do what the log says it did. */
   | { readonly kind: "diverged"; readonly run: RunNumber; readonly error: JobError }
+  /** Of a run that only replays: the code has done what the log says, and has ended or waits for `next` now. */
+  | {
+    readonly kind: "replayed";
+    readonly run: RunNumber;
+    readonly end?: CodeEnd;
+    readonly next: readonly CallName[];
+  }
   /** Progress for whoever watches; not in the log. */
   | { readonly kind: "emit"; readonly run: RunNumber; readonly data: unknown };

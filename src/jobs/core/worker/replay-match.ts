@@ -7,7 +7,7 @@ import { unreachable } from "../../../base/assert.ts";
 import { AetherError } from "../../../base/errors.ts";
 import type { Digest } from "../../../base/ids.ts";
 import type { CallName } from "../ids.ts";
-import type { JobEvent } from "../log/event.ts";
+import { endOf, type JobEvent } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 
 export type CallKind = "step" | "tool" | "sleep" | "signal" | "approval" | "child" | "value";
@@ -45,23 +45,43 @@ export type Found =
   | { readonly kind: "diverged"; readonly error: AetherError };
 
 interface Recorded {
+  /** Number of the first event of the call. */
+  readonly seq: number;
   readonly what: string;
   /** Kinds of calls that it can be of. */
   readonly kinds: readonly CallKind[];
   readonly inputDigest?: Digest;
 }
 
+/** What a divergence says of the place in the log, in the details of its error. */
+interface DivergedAt {
+  readonly seq: number;
+  readonly expectedDigest?: Digest;
+  readonly foundDigest?: Digest;
+}
+
+interface PlacedDelivery {
+  readonly seq: number;
+  readonly delivery: Delivery;
+}
+
 export class ReplayMatch {
-  private readonly deliveries: readonly Delivery[];
+  /** The log has the end of its job. */
+  readonly hasEnded: boolean;
+  private readonly deliveries: readonly PlacedDelivery[];
   private readonly recorded = new Map<CallName, Recorded>();
   private readonly values = new Map<CallName, unknown>();
   private readonly dueTimes = new Map<CallName, number>();
   private readonly made = new Set<CallName>();
   private given = 0;
 
+  /** The whole log of a run of its job: its first event has the number 1. */
   constructor(events: readonly JobEvent[]) {
-    for (const event of events) this.note(event);
-    this.deliveries = events.flatMap(deliveryOf);
+    for (const [index, event] of events.entries()) this.note(index + 1, event);
+    this.deliveries = events.flatMap((event, index) =>
+      deliveryOf(event).map((delivery) => ({ seq: index + 1, delivery })));
+    const last = events.at(-1);
+    this.hasEnded = last !== undefined && endOf(last) !== undefined;
   }
 
   /** Everything that the log says was given is given: what comes from now on is new. */
@@ -74,13 +94,14 @@ export class ReplayMatch {
     this.made.add(call);
     if (recorded === undefined) return SAME;
     if (!recorded.kinds.includes(kind)) {
-      return { kind: "diverged", error: divergence(call, recorded.what, `made it a ${kind}`) };
+      return { kind: "diverged", error: divergence(call, recorded.what, `made it a ${kind}`, recorded) };
     }
     if (inputDigest === undefined || recorded.inputDigest === undefined) return SAME;
     if (inputDigest === recorded.inputDigest) return SAME;
     const found = `called it with another input, of digest ${inputDigest}`;
     const expected = `${recorded.what} with an input of digest ${recorded.inputDigest}`;
-    return { kind: "diverged", error: divergence(call, expected, found) };
+    const at = { seq: recorded.seq, expectedDigest: recorded.inputDigest, foundDigest: inputDigest };
+    return { kind: "diverged", error: divergence(call, expected, found, at) };
   }
 
   /** The value that code got at once; undefined when the log has none and all that it has is given. */
@@ -88,8 +109,9 @@ export class ReplayMatch {
     const found = this.call({ call, kind: "value" });
     if (found.kind === "diverged") return found;
     if (this.values.has(call)) return { kind: "recorded", value: this.values.get(call) };
-    if (this.isOver) return SAME;
-    return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it") };
+    const next = this.deliveries[this.given];
+    if (next === undefined) return SAME;
+    return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it", next) };
   }
 
   /** When a wait ends, if the log says so. */
@@ -99,7 +121,7 @@ export class ReplayMatch {
 
   /** Takes what the code is given next; undefined when that is over, or the code is not there yet. */
   next(): Delivery | undefined {
-    const delivery = this.deliveries[this.given];
+    const delivery = this.deliveries[this.given]?.delivery;
     if (delivery === undefined || !this.isWanted(delivery)) return undefined;
     this.given += 1;
     return delivery;
@@ -110,7 +132,7 @@ export class ReplayMatch {
    * that the log says was begun.
    */
   missing(): CallName | undefined {
-    const delivery = this.deliveries[this.given];
+    const delivery = this.deliveries[this.given]?.delivery;
     if (delivery !== undefined) {
       return delivery.kind === "cancel" || this.isWanted(delivery) ? undefined : delivery.call;
     }
@@ -120,20 +142,23 @@ export class ReplayMatch {
 
   /** The error for a call that is missing; `found` says what the code does instead. */
   missed(call: CallName, found: string): AetherError {
-    return divergence(call, this.recorded.get(call)?.what ?? "a call", found);
+    const { what, seq } = this.recorded.get(call) ?? { what: "a call", seq: this.deliveries[this.given]?.seq ?? 0 };
+    return divergence(call, what, found, { seq });
   }
 
   private isWanted(delivery: Delivery): boolean {
     return delivery.kind === "cancel" || this.made.has(delivery.call);
   }
 
-  private note(event: JobEvent): void {
+  private note(seq: number, event: JobEvent): void {
     const recorded = recordedOf(event);
     if (recorded === undefined) return;
     const { call, ...rest } = recorded;
     // The first says most: a wait's timer is of either kind, what became of a tool follows its grant.
     const before = this.recorded.get(call);
-    if (before === undefined || before.kinds.length > rest.kinds.length) this.recorded.set(call, rest);
+    if (before === undefined || before.kinds.length > rest.kinds.length) {
+      this.recorded.set(call, { ...rest, seq: before?.seq ?? seq });
+    }
     if (event.type === "value.recorded") this.values.set(call, event.value);
     if (event.type === "timer.set") this.dueTimes.set(call, event.dueMs);
   }
@@ -143,7 +168,7 @@ const SAME = { kind: "same" } as const;
 const WAITS: readonly CallKind[] = ["sleep", "signal", "approval", "child"];
 const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal", "approval", "child"];
 
-function recordedOf(event: JobEvent): (Recorded & { readonly call: CallName }) | undefined {
+function recordedOf(event: JobEvent): (Omit<Recorded, "seq"> & { readonly call: CallName }) | undefined {
   switch (event.type) {
     case "step.completed":
       return { call: event.call, what: "a step", kinds: ["step"] };
@@ -233,8 +258,13 @@ function resolutionOf(
   }
 }
 
-function divergence(call: CallName, expected: string, found: string): AetherError {
+function divergence(
+  call: CallName, expected: string, found: string, { seq, expectedDigest, foundDigest }: DivergedAt,
+): AetherError {
   const message = `the code of the agent does not do what its log says: the log has ${expected} as "${call}", the ` +
     `code ${found}; let its code depend on nothing but its input and what job.… answers`;
-  return new AetherError("E_NONDETERMINISM", message, { details: { call, expected, found }, outcome: "not-applied" });
+  const digests = expectedDigest === undefined ? {} : { expectedDigest, foundDigest };
+  return new AetherError("E_NONDETERMINISM", message, {
+    details: { call, seq, expected, found, ...digests }, outcome: "not-applied",
+  });
 }

@@ -1,0 +1,36 @@
+// Owns: /v1/jobs/:job/replay: a job and another version of its code.
+import { z } from "zod";
+import { parseArtifactId, parseJobId, type ArtifactId } from "../../base/ids.ts";
+import type { Jobs } from "../../jobs/ports.ts";
+import { jsonResponse } from "../json.ts";
+import { parseInput } from "../parse-input.ts";
+import type { Route } from "../route.ts";
+
+const versionSchema = z.strictObject({
+  artifact: z.string().describe("A version of the package that the job runs, as group:name@version"),
+});
+
+export function jobCodeRoutes(jobs: Jobs): readonly Route[] {
+  return [
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/replay",
+      summary: "Runs the log of a job against another version of its package; calls and changes nothing",
+      body: versionSchema,
+      answer: "{ job, artifact, kind: same, seq, next } | { job, artifact, kind: diverged, seq, expected, found, " +
+        "expectedDigest?, foundDigest? }",
+      handle: async (request) => {
+        const job = parseJobId(request.param("job"));
+        const artifact = versionOf(parseInput(versionSchema, await request.readJson(), "the replay").artifact);
+        const verdict = await jobs.replay(job, artifact, { signal: request.signal() });
+        return jsonResponse(200, { job, artifact, ...verdict });
+      },
+    },
+  ];
+}
+
+/** As blueprints write it, with "@", or as coordinates. @throws AetherError E_INVALID */
+export function versionOf(text: string): ArtifactId {
+  const at = text.lastIndexOf("@");
+  return parseArtifactId(at === -1 ? text : `${text.slice(0, at)}:${text.slice(at + 1)}`);
+}
