@@ -9,6 +9,8 @@ import { parseKey, prefixOf } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { parseInboxEntry, type InboxEntry } from "../core/flow/inbox-entry.ts";
+import { headKey, inboxCountKey } from "../core/life/job-keys.ts";
+import { parseInboxCount, parseJobHead } from "../core/rows.ts";
 import type { InboxArrival } from "../running/job-run.ts";
 import type { JobWatch } from "../job-watch.ts";
 
@@ -44,6 +46,8 @@ export function followInbox(
   };
   const read = async (): Promise<void> => {
     try {
+      // Most jobs have none, and a list looks at all that is not on disk yet.
+      if (!await hasUnread(kv, ref, stop.signal)) return;
       const prefix = prefixOf({ kind: "job-inboxes", ...ref });
       const entries = await listRows(kv, prefix, { consistency: "local", signal: stop.signal });
       for (const { key: text, value, modRevision } of entries) {
@@ -62,4 +66,13 @@ export function followInbox(
     stop.abort();
     unlisten();
   };
+}
+
+/** Whether the inbox has entries, by what this node has applied. Those that come later are told by the watch. */
+async function hasUnread(kv: Pick<Kv, "get">, ref: JobRef, signal: AbortSignal): Promise<boolean> {
+  const options = { consistency: "local", signal } as const;
+  const { entry: count } = await kv.get(inboxCountKey(ref), options);
+  if (count === undefined) return false;
+  const { entry: head } = await kv.get(headKey(ref), options);
+  return head === undefined || parseInboxCount(count.value).last > parseJobHead(head.value).folded;
 }

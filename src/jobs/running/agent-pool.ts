@@ -149,7 +149,8 @@ class PinWorker {
   private startRun(start: RunStart, onMessage: (message: FromAgent) => void): RunNumber {
     const run = ++this.lastRun;
     this.listeners.set(run, onMessage);
-    this.post({ kind: "start", run, start });
+    // Each event is a view of a larger buffer, all of which would go to the worker with it.
+    this.post({ kind: "start", run, start: { ...start, log: start.log.map((bytes) => new Uint8Array(bytes)) } });
     return run;
   }
 

@@ -4,7 +4,7 @@
 // One append is under way at a time; whatever the code says meanwhile goes into the next one.
 import { unreachable } from "../../base/assert.ts";
 import { createDeferred } from "../../base/deferred.ts";
-import { toAetherError } from "../../base/errors.ts";
+import { AetherError, toAetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
@@ -71,6 +71,9 @@ const DRAIN_MS_MAX = 30 * SECOND_MS;
 const WHY_LENGTH_MAX = 1_000;
 /** A timer of the runtime takes no more than some 24 days. */
 const TIMER_MS_MAX = 86_400 * SECOND_MS;
+
+/** Made once: an error of its own for every run costs its stack. */
+const OVER = new AetherError("E_FENCED", "nothing is done for the job here any more");
 
 export class JobRun {
   readonly ref: JobRef;
@@ -167,7 +170,7 @@ export class JobRun {
   /** Nothing is done for the job from this moment on. */
   drop(how: RunEnd): void {
     if (this.stop.signal.aborted) return;
-    this.stop.abort();
+    this.stop.abort(OVER);
     this.unfollow();
     this.dueTimer?.cancel();
     this.cancelTimer?.cancel();
