@@ -55,9 +55,9 @@ export interface JobRunPorts {
   readonly children: Pick<RunChildrenPorts, "answer">;
   /** The job's outbox has something for other jobs. */
   readonly onOutbox: (ref: JobRef) => void;
-  /** Once; nothing is done for the job any more. */
   /** What its code says of its progress; of a run that goes on. */
   readonly onEmit: (item: unknown) => void;
+  /** Once; nothing is done for the job any more. */
   readonly onEnd: (run: JobRun, how: RunEnd) => void;
 }
 
@@ -203,7 +203,6 @@ export class JobRun {
       const { effectUid: uid, input } = view.spec;
       const start = { agent, job: view.ref.job, uid, input, epoch, log };
       this.run = worker.start(start, (message) => this.hear(message));
-      this.pump();
       this.pump();
     } catch (error) {
       if (!this.stop.signal.aborted) this.giveUpCode("jobs.worker-not-started", toAetherError(error).message);
