@@ -1,5 +1,6 @@
 // Owns: how jobs, their events and their tool calls look as JSON.
 import { deadlineOf } from "../jobs/core/life/deadline.ts";
+import { isHalfFull } from "../jobs/core/log/page.ts";
 import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
 import type { ApprovalListed, JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
 
@@ -40,6 +41,8 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     input: spec.input,
     inputDigest: spec.inputDigest,
     events: head.seq,
+    logBytes: head.bytes,
+    isLogHalfFull: isHalfFull(head),
     link: Buffer.from(head.link).toString("hex"),
     steps: head.steps,
     tools: tools.map(toolJson),

@@ -70,6 +70,8 @@ export const jobSchema = listedJobSchema.extend({
   labels: z.record(z.string(), z.string()).optional(),
   deadlineMs: z.number().optional(),
   events: z.number(),
+  run: z.number().optional(),
+  isLogHalfFull: z.boolean().optional(),
   steps: z.number(),
   tools: z.array(toolSchema),
   parentCall: z.string().optional(),

@@ -21,6 +21,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.released": () => "released: its node stops",
   "job.cancel-requested": ({ principal, reason }) =>
     reason === "deadline" ? "its longest duration is over: asked to end" : `cancel asked for by ${text(principal)}`,
+  "job.continued": ({ run }) => `continued as run ${text(run)}`,
   "job.repeated": ({ of, kind }) => `${kind === "fork" ? "forks" : "retries"} ${text(of)}`,
   "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
   "job.completed": () => "completed",

@@ -4,18 +4,16 @@ import { AetherError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import type { CallOptions, Env } from "../env/env.ts";
-import { parseKey, prefixOf } from "../kvstore/core/key.ts";
+import { prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
-import type { Kv, KvListQuery, KvPage } from "../kvstore/kv.ts";
+import type { Kv } from "../kvstore/kv.ts";
 import { judgeCommit } from "./core/life/commit.ts";
-import { rowKey } from "./core/life/job-keys.ts";
+import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import type { PlacedPage } from "./core/log/page.ts";
 import { verifyLog } from "./core/log/verify-log.ts";
-import {
-  parseInboxCount, parseJobHead, parseJobPage, parseJobRow, parseJobSpec, type JobHead, type JobSpec,
-} from "./core/rows.ts";
-import { parseToolRow, type ToolRow } from "./core/tools/tool-row.ts";
+import { parseInboxCount, parseJobHead, parseJobPage, parseJobRow, parseJobSpec } from "./core/rows.ts";
+import { parseToolRow } from "./core/tools/tool-row.ts";
 import type { JobsMetrics } from "./metrics.ts";
 import type { JobLog, JobView, LoadedJob, Transition, Verdict } from "./ports.ts";
 
@@ -23,6 +21,8 @@ export interface JobStorePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact">;
   readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds">;
 }
+
+type AtRevision = CallOptions & { readonly revision: number };
 
 export class JobStore implements JobLog {
   private readonly clock: Env["clock"];
@@ -38,22 +38,45 @@ export class JobStore implements JobLog {
   /** As of one revision, at least of the time of the call. @throws AetherError E_NOT_FOUND, E_DATA_CORRUPT */
   async load(ref: JobRef, options: CallOptions = {}): Promise<LoadedJob> {
     const { kv } = this.ports;
-    const key = rowKey(ref);
-    const latest = await kv.get(key, options);
-    const query: KvListQuery = { prefix: prefixOf({ kind: "job-data", ...ref }) };
-    const first = await kv.list(query, { ...options, consistency: "local" });
-    const { revision } = first;
-    const { entry } = revision === latest.revision ? latest : await kv.get(key, { ...options, revision });
+    const { entry, revision } = await kv.get(rowKey(ref), options);
     if (entry === undefined) throw unknownJob(ref.job);
+    const row = parseJobRow(entry.value);
+    const at = { ...options, revision };
+    // Of its own run only: however many it had before, taking it costs the same.
+    const [singles, pages, tools] = await Promise.all([
+      Promise.all([headKey(ref), specKey(ref), inboxCountKey(ref)].map((key) => kv.get(key, at))),
+      this.pages(ref, row.run, at),
+      this.rows(prefixOf({ kind: "job-tools", ...ref, run: row.run }), at),
+    ]);
+    const [head, spec, count] = singles.map((found) => found.entry);
+    if (head === undefined || spec === undefined) throw damagedJob(ref.job, "its head or what was started is missing");
+    const view: JobView = {
+      ref, row, rowRevision: entry.modRevision, head: parseJobHead(head.value), headRevision: head.modRevision,
+      spec: parseJobSpec(spec.value),
+      inbox: { last: count === undefined ? 0 : parseInboxCount(count.value).last, revision: count?.modRevision ?? 0 },
+    };
+    const verdict = verifyLog({ uid: view.spec.uid, run: row.run, head: view.head }, pages);
+    if (verdict.kind === "broken") throw damagedJob(ref.job, `from event ${verdict.seq} on, ${verdict.reason}`);
+    const log = pages.flatMap(({ page }) => page.events);
+    return { view, log, tools: tools.map(({ value }) => parseToolRow(value)) };
+  }
 
-    const data = new JobData();
-    for (let page: KvPage = first; ;) {
-      for (const found of page.entries) data.add(found);
-      const after = page.entries.at(-1)?.key;
-      if (!page.more || after === undefined) break;
-      page = await kv.list({ ...query, after, revision }, options);
+  private async pages(ref: JobRef, run: number, at: AtRevision): Promise<readonly PlacedPage[]> {
+    const prefix = prefixOf({ kind: "job-log", ...ref, run });
+    const rows = await this.rows(prefix, at);
+    // What is left of the key is the number: to parse all of it ten thousand times costs more than to read the rows.
+    return rows.map(({ key, value }) => ({ run, seq: Number(key.slice(prefix.length)), page: parseJobPage(value) }));
+  }
+
+  private async rows(prefix: string, { revision, ...options }: AtRevision): Promise<readonly KvEntry[]> {
+    const rows: KvEntry[] = [];
+    for (let after: KeyText | undefined; ;) {
+      const query = { prefix, revision, ...(after === undefined ? {} : { after }) };
+      const page = await this.ports.kv.list(query, options);
+      rows.push(...page.entries);
+      after = page.entries.at(-1)?.key;
+      if (!page.more || after === undefined) return rows;
     }
-    return data.finish(ref, entry);
   }
 
   async commit(transition: Transition, options: CallOptions = {}): Promise<Verdict> {
@@ -85,36 +108,6 @@ export function collectedJob(job: JobId, collectedMs: number): AetherError {
   return new AetherError("E_NOT_FOUND", `the log of job "${job}" was taken away at ${at}: only its outcome is kept`, {
     details: { job, collectedMs },
   });
-}
-
-/** What stands under `job-data/` of one job, by kind. */
-class JobData {
-  private readonly pages: PlacedPage[] = [];
-  private readonly tools: ToolRow[] = [];
-  private head: { readonly row: JobHead; readonly revision: number } | undefined;
-  private spec: JobSpec | undefined;
-  private inbox: JobView["inbox"] = { last: 0, revision: 0 };
-
-  add({ key: text, value, modRevision }: KvEntry): void {
-    const key = parseKey(text);
-    // Results, and what was seen of signals, are nothing that an owner needs.
-    if (key.kind === "job-head") this.head = { row: parseJobHead(value), revision: modRevision };
-    if (key.kind === "job-spec") this.spec = parseJobSpec(value);
-    if (key.kind === "job-inbox-count") this.inbox = { last: parseInboxCount(value).last, revision: modRevision };
-    if (key.kind === "job-tool") this.tools.push(parseToolRow(value));
-    if (key.kind === "job-page") this.pages.push({ run: key.run, seq: key.seq, page: parseJobPage(value) });
-  }
-
-  finish(ref: JobRef, { value, modRevision }: KvEntry): LoadedJob {
-    const { head, spec, inbox, tools } = this;
-    if (head === undefined || spec === undefined) throw damagedJob(ref.job, "its head or what was started is missing");
-    const row = parseJobRow(value);
-    const pages = this.pages.filter(({ run }) => run === row.run);
-    const verdict = verifyLog({ uid: spec.uid, run: row.run, head: head.row }, pages);
-    if (verdict.kind === "broken") throw damagedJob(ref.job, `from event ${verdict.seq} on, ${verdict.reason}`);
-    const view = { ref, row, rowRevision: modRevision, head: head.row, headRevision: head.revision, spec, inbox };
-    return { view, tools, log: pages.flatMap(({ page }) => page.events) };
-  }
 }
 
 function damagedJob(job: JobId, reason: string): AetherError {

@@ -157,6 +157,15 @@ export interface JobPageQuery extends JobFilter {
   readonly after?: JobId;
 }
 
+export interface EventsQuery {
+  /** Only events after this number. */
+  readonly afterSeq?: number;
+  /** 1 to 1,000. */
+  readonly limit?: number;
+  /** Of this run. Default: the latest. */
+  readonly run?: number;
+}
+
 export interface NumberedEvent extends StoredEvent {
   readonly run: number;
   readonly seq: number;
@@ -236,8 +245,8 @@ export interface Jobs {
     /** Where to go on; with a filter it may be after a job that is not among these. */
     readonly next?: JobId;
   }>;
-  /** In order, from after `afterSeq` on; at most `limit`, 1 to 1,000. */
-  events(job: JobId, query: { readonly afterSeq?: number; readonly limit?: number }, options?: CallOptions): Promise<{
+  /** In order. @throws AetherError E_NOT_FOUND for a run that it has not come to */
+  events(job: JobId, query: EventsQuery, options?: CallOptions): Promise<{
     readonly events: readonly NumberedEvent[];
     readonly more: boolean;
   }>;

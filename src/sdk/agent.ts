@@ -46,7 +46,7 @@ export interface AgentDefinition<
    * Runs from its first line whenever a node takes the job: what `job.…` calls have answered before they answer again,
    * in the same order, until the code is where it was.
    */
-  run(job: Job<T, keyof M & string>, input: z.output<I>): Promise<z.input<O>> | z.input<O>;
+  run(job: Job<T, keyof M & string, z.input<I>>, input: z.output<I>): Promise<z.input<O>> | z.input<O>;
 }
 
 /** A defined agent: among `agents` of a slice, or the default export of a package of its own. */

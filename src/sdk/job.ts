@@ -136,10 +136,18 @@ export interface JobScope<T extends Tools = Tools, M extends string = string> {
  * What the code of an agent does durably goes through this. Between its calls code may compute what it likes, as long
  * as it does the same each time: no clock, no chance, no waiting for anything else.
  */
-export interface Job<T extends Tools = Tools, M extends string = string> extends JobScope<T, M> {
+export interface Job<T extends Tools = Tools, M extends string = string, I = unknown> extends JobScope<T, M> {
   readonly id: string;
   /** Aborts when the job is cancelled, or goes on elsewhere. */
   readonly signal: AbortSignal;
+  /**
+   * Ends this run of the code: the job begins afresh with another input, with an empty log. Its id, its deadline and
+   * signals that nobody has waited for stay; calls have other effect ids. Nothing after it runs, not even `finally`.
+   * @throws AetherError E_INVALID for an input that the agent does not take, and while other calls are under way
+   * @example
+   * return await job.continueAs({ since: job.now() });
+   */
+  continueAs(input: I): Promise<never>;
   /** Tells whoever watches the job. Not stored; nobody may ever see it. */
   emit(data: unknown): void;
 }

@@ -29,7 +29,9 @@ export interface TestJobStatus {
   readonly node: string | undefined;
   /** How often a node has taken it. */
   readonly epoch: number;
-  /** Calls of its tools, in the order of their latest change. */
+  /** 1, and one more each time it has continued as a new one. */
+  readonly run: number;
+  /** Calls of its tools in this run, in the order of their latest change. */
   readonly calls: readonly TestToolCall[];
 }
 
@@ -60,7 +62,7 @@ export interface TestJob<O = unknown> {
   /** Lets time pass until the job has ended. @throws AetherError E_TIMEOUT after `limitMs` of virtual time */
   result(limitMs?: number): Promise<TestJobResult<O>>;
   status(): Promise<TestJobStatus>;
-  /** Its log. */
+  /** Its log; of its latest run. */
   events(): Promise<readonly NumberedEvent[]>;
   /** Told once, however often it has to be sent, and however often the test sends it under one `idempotencyKey`. */
   signal<P extends z.ZodType>(
@@ -131,15 +133,17 @@ async function notEnded(id: JobId, ports: JobsPorts, limitMs: number): Promise<A
 
 async function statusOf(jobs: Jobs, id: JobId): Promise<TestJobStatus> {
   const { row, tools } = await jobs.show(id);
-  const { status, waiting, owner, epoch } = row;
+  const { status, waiting, owner, epoch, run } = row;
   const calls = tools.map(({ call, tool, effectId, state, attempt }) => ({ call, tool, effectId, state, attempt }));
-  return { status, waiting, node: owner?.node, epoch, calls };
+  return { status, waiting, node: owner?.node, epoch, run, calls };
 }
 
 async function allEvents(jobs: Jobs, id: JobId): Promise<readonly NumberedEvent[]> {
   const all: NumberedEvent[] = [];
   for (;;) {
-    const { events, more } = await jobs.events(id, { afterSeq: all.at(-1)?.seq ?? 0 });
+    // It may continue as a new one meanwhile.
+    const run = all[0] === undefined ? {} : { run: all[0].run };
+    const { events, more } = await jobs.events(id, { afterSeq: all.at(-1)?.seq ?? 0, ...run });
     all.push(...events);
     if (!more) return all;
   }

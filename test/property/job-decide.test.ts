@@ -6,11 +6,13 @@ import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
 import {
   decideAppend, decideClaim, decideFinish, decideRelease, decideWait,
 } from "../../src/jobs/core/life/decide.ts";
+import { decideContinue } from "../../src/jobs/core/life/decide-continue.ts";
 import { decideInbox } from "../../src/jobs/core/life/decide-inbox.ts";
 import { handBackTxn } from "../../src/jobs/core/life/hand-back.ts";
 import { hasEnded, NEXT, type JobStep } from "../../src/jobs/core/life/job-life.ts";
 import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import type { JobStatus } from "../../src/jobs/core/rows.ts";
+import { digestOfPlain } from "../../src/jobs/core/plain-digest.ts";
 import type { Decision, JobView } from "../../src/jobs/ports.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { jobStore, life, putPin, REF, startJob, stepDone } from "../support/job-log.ts";
@@ -20,7 +22,7 @@ const clock = createRealClock();
 const AT = { atMs: 5_000 };
 const SIGNAL: InboxEntry = { kind: "signal", signal: "go", payload: 1, principal: "anonymous" };
 
-type Act = "look" | "claim" | "append" | "wait" | "release" | "finish";
+type Act = "look" | "claim" | "append" | "wait" | "release" | "continue" | "finish";
 type Action =
   | { readonly kind: "act"; readonly node: "a" | "b"; readonly act: Act }
   | { readonly kind: "hand-back" | "signal" };
@@ -29,7 +31,9 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 8, arbitrary: fc.record({
     kind: fc.constant("act" as const),
     node: fc.constantFrom("a" as const, "b" as const),
-    act: fc.constantFrom<Act>("look", "look", "claim", "claim", "append", "append", "wait", "release", "finish"),
+    act: fc.constantFrom<Act>(
+      "look", "look", "claim", "claim", "append", "append", "wait", "release", "continue", "finish",
+    ),
   }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("hand-back" as const, "signal" as const) }) },
 );
@@ -45,6 +49,8 @@ function decide(view: JobView, node: "a" | "b", act: Exclude<Act, "look">): Deci
       return decideWait(view, batch, { reason: "signal", on: ["signal:go"] });
     case "release":
       return decideRelease(view, batch);
+    case "continue":
+      return decideContinue(view, batch, { input: node, inputDigest: digestOfPlain(node) }, new Map());
     case "finish":
       return decideFinish(view, batch, { result: { kind: "completed", output: node } });
   }
@@ -94,6 +100,7 @@ test("a job changes as the table says, and only by who knows it as it is (JOB1, 
       const after = view.row;
       expect(after.epoch).toBeGreaterThanOrEqual(before.row.epoch);
       if (hasEnded(before.row.status)) expect(view.rowRevision).toBe(before.rowRevision);
+      expect(after.run - before.row.run).toBe(todo.kind === "act" && view.head.run > before.head.run ? 1 : 0);
       expect(after.owner !== undefined).toBe(after.status === "running");
       expect(after.waiting !== undefined).toBe(after.status === "waiting");
       if (view.rowRevision !== before.rowRevision) {

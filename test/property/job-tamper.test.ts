@@ -41,8 +41,7 @@ function at(index: number): string {
 }
 
 async function rows(kind: "job-log" | "job-tools"): Promise<readonly KvEntry[]> {
-  const prefix = kind === "job-log" ? { kind, ...refOf(EXPORTED), run: 1 } : { kind, ...refOf(EXPORTED) };
-  return (await local.kv.list({ prefix: prefixOf(prefix) })).entries;
+  return (await local.kv.list({ prefix: prefixOf({ kind, ...refOf(EXPORTED), run: 1 }) })).entries;
 }
 
 async function write(...then: readonly Op[]): Promise<void> {

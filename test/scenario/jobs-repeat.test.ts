@@ -46,7 +46,7 @@ function fork(at: string, again: readonly string[] = [], id?: string): RepeatJob
 }
 
 async function statesOf(job: JobId): Promise<Readonly<Record<string, string>>> {
-  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-tools", ...refOf(job) }) });
+  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-tools", ...refOf(job), run: 1 }) });
   return Object.fromEntries(entries.map(({ value }) => {
     const { call, state } = parseToolRow(value);
     return [call, state];

@@ -23,6 +23,8 @@ export interface AgentHostOptions {
   /** What happened before; empty for a job that has just been claimed for the first time. */
   readonly log?: readonly JobEvent[];
   readonly clock?: ManualClock;
+  /** Which run of the job it is. Default: 1. */
+  readonly jobRun?: number;
   /** What each call that lists secrets is given. */
   readonly secrets?: Readonly<Record<string, string>>;
   /** Only sees whether the code does what the log says. */
@@ -63,7 +65,9 @@ export class AgentHost {
   private lastOp = 0;
   private lastOffer = 0;
 
-  constructor({ agent, input, log = [], clock = new ManualClock(), secrets, isReplayOnly }: AgentHostOptions) {
+  constructor(
+    { agent, input, log = [], clock = new ManualClock(), secrets, isReplayOnly, jobRun = 1 }: AgentHostOptions,
+  ) {
     this.clock = clock;
     this.secrets = secrets;
     this.log = [...log];
@@ -80,7 +84,7 @@ export class AgentHost {
     this.runtime.load({ agents: [agent] });
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));
     const start = {
-      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, log: bytes,
+      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, jobRun, log: bytes,
       ...(isReplayOnly === true && { isReplayOnly }),
     };
     this.send({ kind: "start", run: RUN, start });
@@ -321,5 +325,6 @@ export class AgentHost {
 }
 
 function isEnd({ kind }: AgentOp): boolean {
-  return kind === "completed" || kind === "failed" || kind === "cancelled";
+  return kind === "completed" || kind === "failed" || kind === "cancelled" ||
+    kind === "continued";
 }

@@ -4,6 +4,7 @@ import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { ChildStarts } from "../../src/jobs/running/child-starts.ts";
 import { refOf, type ClusterUid } from "../../src/jobs/core/ids.ts";
+import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
 import { decideClaim } from "../../src/jobs/core/life/decide.ts";
 import { handBackTxn } from "../../src/jobs/core/life/hand-back.ts";
 import { hasEnded } from "../../src/jobs/core/life/job-life.ts";
@@ -81,7 +82,16 @@ export class JobNode {
 
   /** Cancels a job as a person does. */
   async cancel(job: JobId): Promise<void> {
-    await this.inbox.put(refOf(job), { entry: { kind: "cancel", principal: "ann" } });
+    await this.tell(job, { kind: "cancel", principal: "ann" });
+  }
+
+  /** Signals a job as a program does. */
+  async signal(job: JobId, signal: string, payload: unknown): Promise<void> {
+    await this.tell(job, { kind: "signal", signal, payload, principal: "ann" });
+  }
+
+  async tell(job: JobId, entry: InboxEntry): Promise<void> {
+    await this.inbox.put(refOf(job), { entry });
   }
 
   /** Runs all jobs that wait for a node, until `isDone`, or until this node is dead. */

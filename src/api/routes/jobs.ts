@@ -58,6 +58,7 @@ const listQuery = z.strictObject({
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).default(0).describe("Only events after this number"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(EVENTS_DEFAULT),
+  run: z.coerce.number().int().min(1).exactOptional().describe("Of this run; default: the latest one"),
 });
 const resultQuery = z.strictObject({ waitMs: z.coerce.number().int().min(0).max(RESULT_WAIT_MS_MAX).default(0) });
 const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
@@ -112,7 +113,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
       answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, pin, uid, input, inputDigest, " +
-        "events, link, steps, tools, " +
+        "events, logBytes, isLogHalfFull, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
@@ -124,8 +125,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       query: eventsQuery,
       answer: "{ events: [{ run, seq, type, atMs, epoch, data, link }], more }",
       handle: async (request) => {
-        const { after: afterSeq, limit } = request.query(eventsQuery);
-        const found = await jobs.events(jobOf(request), { afterSeq, limit }, callOptions(request));
+        const { after: afterSeq, ...query } = request.query(eventsQuery);
+        const found = await jobs.events(jobOf(request), { afterSeq, ...query }, callOptions(request));
         return jsonResponse(200, { events: found.events.map(eventJson), more: found.more });
       },
     },

@@ -121,6 +121,10 @@ export interface JobSpec {
   /** Digest of the idempotency key it was started under. */
   readonly startKey?: Digest;
   readonly parent?: ParentRef;
+  /** Digest of the input that the job was started with; absent in its first run, where it is `inputDigest`. */
+  readonly startDigest?: Digest;
+  /** Of a job that does another one again: the run that it begins with. Absent for 1. */
+  readonly firstRun?: number;
   /** From `createdMs` on; then it is asked to end, and has failed. */
   readonly maxDurationMs?: number;
   readonly createdMs: number;
@@ -145,6 +149,13 @@ export interface JobPage {
   /** Link of the event before the first. */
   readonly prev: Uint8Array;
   readonly events: readonly Uint8Array[];
+}
+
+/** The value of `job-data/…/runs/{run}`: how a run was left that the job continued after. */
+export interface JobRunRow {
+  readonly head: JobHead;
+  readonly input: unknown;
+  readonly inputDigest: Digest;
 }
 
 /** The value of `job-queue/…`. */
@@ -278,9 +289,13 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   inputDigest: digestSchema,
   startKey: digestSchema.exactOptional(),
   parent: z.object({ job: jobIdSchema, call: callNameSchema, isDetached: z.boolean(), depth: count }).exactOptional(),
+  startDigest: digestSchema.exactOptional(),
+  firstRun: z.int().min(1).exactOptional(),
   maxDurationMs: z.number().exactOptional(),
   createdMs: z.number(),
 });
+
+const runSchema = z.object({ head: z.unknown(), input: z.unknown(), inputDigest: digestSchema });
 
 const resultSchema: z.ZodType<JobResult> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("completed"), output: z.unknown() }),
@@ -358,6 +373,16 @@ export function parseJobRow(value: unknown): JobRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseJobSpec(value: unknown): JobSpec {
   return parseStored(specSchema, value, "what was started as a job");
+}
+
+export function runValue({ head, ...row }: JobRunRow): unknown {
+  return { ...row, head: headValue(head) };
+}
+
+/** @throws AetherError E_DATA_CORRUPT */
+export function parseJobRun(value: unknown): JobRunRow {
+  const { head, ...row } = parseStored(runSchema, value, "a run that a job continued after");
+  return { ...row, head: parseJobHead(head) };
 }
 
 /** As bytes: what code answers may be more than the store's plain values are, and a job has to be able to end. */

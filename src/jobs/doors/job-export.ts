@@ -53,8 +53,21 @@ export class JobExport {
     if (spec?.entry !== undefined) yield { kind: "spec", bytes: rowBytes(spec.entry.value) };
     if (head?.entry !== undefined) yield { kind: "head", bytes: rowBytes(head.entry.value) };
     if (result?.entry !== undefined) yield { kind: "result", bytes: rowBytes(result.entry.value) };
+    for await (const { key: text, value } of this.rows({ prefix: prefixOf({ kind: "job-runs", ...ref }), revision },
+      options)) {
+      const key = parseKey(text);
+      if (key.kind !== "job-run") continue;
+      yield { kind: "run", run: key.run, bytes: rowBytes(value) };
+      yield* this.run({ ...ref, run: key.run }, revision, options);
+    }
     const run = readUndamaged(() => parseJobRow(row.value))?.run ?? 1;
-    yield* this.events({ prefix: prefixOf({ kind: "job-log", ...ref, run }), revision }, options);
+    yield* this.run({ ...ref, run }, revision, options);
+  }
+
+  private async *run(
+    ref: JobRef & { readonly run: number }, revision: number, options: CallOptions,
+  ): AsyncGenerator<ExportRecord> {
+    yield* this.events({ prefix: prefixOf({ kind: "job-log", ...ref }), revision }, options);
     const tools = { prefix: prefixOf({ kind: "job-tools", ...ref }), revision };
     for await (const { key: text, value } of this.rows(tools, options)) {
       const key = parseKey(text);

@@ -118,9 +118,11 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
   private async callInDoubt(job: JobId, effect: EffectId, options: CallOptions = {}): Promise<ToolRow> {
     const { kv } = this.ports;
     const ref = refOf(job);
-    const [jobRow, tool] = await Promise.all([rowKey(ref), toolKey(ref, effect)].map((key) => kv.get(key, options)));
-    if (jobRow?.entry === undefined) throw unknownJob(job);
-    if (tool?.entry === undefined) {
+    const { entry } = await kv.get(rowKey(ref), options);
+    if (entry === undefined) throw unknownJob(job);
+    const { run } = parseJobRow(entry.value);
+    const tool = await kv.get(toolKey(ref, run, effect), { ...options, consistency: "local" });
+    if (tool.entry === undefined) {
       throw new AetherError("E_NOT_FOUND", `job ${job} has no call with the effect id ${effect}; its tools list them`);
     }
     const row = parseToolRow(tool.entry.value);

@@ -23,7 +23,7 @@ import { collectedJob, unknownJob } from "../job-store.ts";
 import type { JobWatch } from "../job-watch.ts";
 import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "../limits.ts";
 import type { PendingReasons } from "../admission/pending-reasons.ts";
-import type { JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "../ports.ts";
+import type { EventsQuery, JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "../ports.ts";
 
 export interface JobsServicePorts {
   readonly kv: Kv;
@@ -51,11 +51,13 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     const [head, spec, result] = await Promise.all(
       [headKey(ref), specKey(ref), resultKey(ref)].map((key) => kv.get(key, at)),
     );
-    const tools = await listRows(kv, prefixOf({ kind: "job-tools", ...ref }), { ...options, consistency: "local" });
+    const row = parseJobRow(entry.value);
+    const tools = await listRows(
+      kv, prefixOf({ kind: "job-tools", ...ref, run: row.run }), { ...options, consistency: "local" },
+    );
     const approvals = await listRows(
       kv, prefixOf({ kind: "job-approvals", ...ref }), { ...options, consistency: "local" },
     );
-    const row = parseJobRow(entry.value);
     const pending = this.ports.pending.why(row);
     return {
       job,
@@ -95,13 +97,15 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
 
   async events(
     job: JobId,
-    { afterSeq = 0, limit = JOBS_PAGE_MAX }: { readonly afterSeq?: number; readonly limit?: number },
+    { afterSeq = 0, limit = JOBS_PAGE_MAX, run: wanted }: EventsQuery,
     options: CallOptions = {},
   ): Promise<{ readonly events: readonly NumberedEvent[]; readonly more: boolean }> {
     checkLimit(limit);
     const ref = refOf(job);
-    const { run, collectedMs } = parseJobRow((await this.read(ref, options)).entry.value);
+    const { run: current, collectedMs } = parseJobRow((await this.read(ref, options)).entry.value);
     if (collectedMs !== undefined) throw collectedJob(job, collectedMs);
+    const run = wanted ?? current;
+    if (run > current) throw new AetherError("E_NOT_FOUND", `job ${job} has no run ${run}: it is in run ${current}`);
     const events: NumberedEvent[] = [];
     // The page that has the first event wanted begins at most so far before it.
     const before = Math.max(0, afterSeq + 1 - PAGE_EVENTS_MAX);

@@ -11,6 +11,7 @@ import type { Log } from "../../env/telemetry.ts";
 import type { JobId } from "../../base/ids.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import type { AppendBatch } from "../core/life/append-batch.ts";
+import { decideContinue } from "../core/life/decide-continue.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
 import type { OpenApprovals } from "../core/life/open-approvals.ts";
 import { RunBatch, type Plan, type Rated } from "../core/life/run-batch.ts";
@@ -18,6 +19,7 @@ import { RunWaits, type CallsInDoubt, type NewOffer } from "../core/life/run-wai
 import { overdueEnd } from "../core/life/deadline.ts";
 import { besideAppend, hasToTell } from "../core/life/children.ts";
 import { logFactsOf } from "../core/life/log-facts.ts";
+import { isHalfFull } from "../core/log/page.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
@@ -29,7 +31,7 @@ import type { RateLimits } from "../admission/rate-limits.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
 /** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
-export type RunEnd = "ended" | "waiting" | "released" | "fenced" | "lost";
+export type RunEnd = "ended" | "continued" | "waiting" | "released" | "fenced" | "lost";
 
 export interface InboxArrival {
   readonly n: number;
@@ -193,7 +195,7 @@ export class JobRun {
 
   private async startWorker(): Promise<void> {
     const { view, log } = this.loaded;
-    const { agent, epoch, pin } = view.row;
+    const { agent, epoch, pin, run: jobRun } = view.row;
     try {
       const worker = await this.ports.workers.open(pin, { signal: this.stop.signal });
       if (this.stop.signal.aborted) return worker.release();
@@ -201,7 +203,7 @@ export class JobRun {
       worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
       // What code derives from the uid is the same where the job is done again.
       const { effectUid: uid, input } = view.spec;
-      const start = { agent, job: view.ref.job, uid, input, epoch, log };
+      const start = { agent, job: view.ref.job, uid, input, epoch, jobRun, log };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
     } catch (error) {
@@ -282,7 +284,8 @@ export class JobRun {
     const limits = { grants: this.isDraining ? "none" : "any", ...(this.opsMax && { opsMax: this.opsMax }) } as const;
     const plan = this.batch.plan(this.view.head.seq, limits);
     if (plan === undefined) return this.considerLeaving();
-    const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined;
+    const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined ||
+      plan.next !== undefined;
     if (!hasRows) return this.settle(plan);
     void this.commit(this.decide(plan), () => this.settle(plan));
   }
@@ -295,6 +298,7 @@ export class JobRun {
     const { ref, row: { agent } } = this.view;
     const asked = this.approvals.changes(events, { ref, agent, atMs }, end !== undefined);
     const batch: AppendBatch = { events, tools, folded, atMs, ...beside, also: [...beside.also, ...asked] };
+    if (plan.next !== undefined) return decideContinue(this.view, batch, plan.next, this.batch.childrenNow);
     if (end === undefined) return decideAppend(this.view, batch);
     const taken = new Set(folded);
     return decideFinish(this.view, batch, {
@@ -312,6 +316,7 @@ export class JobRun {
       switch (verdict.kind) {
         case "applied": {
           const { inbox } = this.view;
+          this.warnOfLength(verdict.view);
           this.view = verdict.view;
           // What came while it was under way is known here already.
           if (inbox.revision > verdict.view.inbox.revision) this.setInbox(inbox);
@@ -336,6 +341,13 @@ export class JobRun {
     }
   }
 
+  private warnOfLength({ head }: JobView): void {
+    if (!isHalfFull(head) || isHalfFull(this.view.head)) return;
+    const { seq: events, bytes, run } = head;
+    const reason = "half of what a log may have is used: let its code go on with job.continueAs";
+    this.log.warn({ event: "jobs.log-half-full", events, bytes, run, reason });
+  }
+
   /** What is too much for one append goes in smaller ones; what is too much by itself ends the job. */
   private takeRefusal({ code, reason }: Extract<Decision, { readonly kind: "refused" }>): void {
     if (code !== "E_TOO_LARGE") return this.fail("jobs.refused", reason);
@@ -352,6 +364,7 @@ export class JobRun {
     if (hasToTell(this.view, plan)) this.ports.onOutbox(this.ref);
     this.children.started(plan);
     if (plan.end !== undefined) return this.drop("ended");
+    if (plan.next !== undefined) return this.drop("continued");
     this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
     const fence = this.ports.ownership.fence.number;
     for (const { n, row: { effectId, attempt, timeoutMs }, secrets } of plan.granted) {

@@ -49,8 +49,8 @@ export class Replays {
     try {
       const worker = await this.ports.workers.open(pin, { signal });
       try {
-        const { row: { agent, epoch }, spec: { effectUid: uid, input }, ref: { job } } = view;
-        const start: RunStart = { agent, job, uid, input, epoch, log, isReplayOnly: true };
+        const { row: { agent, epoch, run: jobRun }, spec: { effectUid: uid, input }, ref: { job } } = view;
+        const start: RunStart = { agent, job, uid, input, epoch, jobRun, log, isReplayOnly: true };
         return await this.run(worker, start, signal);
       } finally {
         worker.release();

@@ -160,6 +160,27 @@ export class AgentRun {
     return settled.promise;
   }
 
+  /** Ends this run of the job for a new one. Never resolves; rejects when the run cannot end here. */
+  continueAs(next: Omit<Extract<CodeEnd, { readonly kind: "continued" }>, "kind">): Promise<never> {
+    const settled = createDeferred<never>();
+    // ignored: code that does not wait for its own call does not hear of it, and the worker lives on.
+    settled.promise.catch(() => undefined);
+    if (this.isDeaf) return settled.promise;
+    if (this.cancelled !== undefined) {
+      this.isCancelOwed = false;
+      settled.reject(this.cancelled);
+    } else if (this.pending.size > 0) {
+      const calls = [...this.pending.keys()].map((call) => `"${call}"`).join(", ");
+      settled.reject(new AetherError("E_INVALID", `the run cannot end with ${calls} under way: await them before ` +
+        "continueAs"));
+    } else {
+      this.end = { kind: "continued", ...next };
+      if (this.isMatched) this.finishWhenSettled();
+      this.wake();
+    }
+    return settled.promise;
+  }
+
   /** The time, as code sees it. @throws AetherError E_NONDETERMINISM */
   now(call: CallName): number {
     const found = this.isDeaf ? SAME : this.replay.value(call);
@@ -192,7 +213,8 @@ export class AgentRun {
 
   private async runCode(job: unknown): Promise<void> {
     const end = await this.codeEnd(job);
-    if (this.isOver) return;
+    // What code does after continueAs is of no run any more.
+    if (this.isOver || this.end !== undefined) return;
     this.end = this.givenUp === undefined ? end : { kind: "failed", error: this.givenUp };
     this.gated = [];
     for (const pending of this.pending.values()) if (pending.asked.kind !== "tool") this.close(pending);

@@ -11,7 +11,7 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { CallName } from "../core/ids.ts";
 import { digestOfPlain } from "../core/plain-digest.ts";
 import { TOOL_APPROVAL } from "../core/flow/approval-row.ts";
-import { CallNames, type CallPlace } from "../core/worker/call-names.ts";
+import { CallNames, scopeOfRun, type CallPlace } from "../core/worker/call-names.ts";
 import { randomOf, uuidOf } from "../core/worker/derived-values.ts";
 import type { RunStart } from "../core/worker/messages.ts";
 import { isSchema, type AgentModule, type ToolModule } from "./agent-module.ts";
@@ -39,7 +39,11 @@ export class JobApi {
   /** What `run` of the agent gets. */
   createJob(): Readonly<Record<string, unknown>> {
     const { run } = this;
-    return { ...this.createScope(""), id: this.start.job, signal: run.signal, emit: (data: unknown) => run.emit(data) };
+    const scope = this.createScope(scopeOfRun(this.start.jobRun ?? 1));
+    return {
+      ...scope, id: this.start.job, signal: run.signal, emit: (data: unknown) => run.emit(data),
+      continueAs: (input: unknown) => this.continueAs(input),
+    };
   }
 
   private createScope(scope: string): Readonly<Record<string, unknown>> {
@@ -59,6 +63,20 @@ export class JobApi {
       uuid: () => uuidOf(this.start.uid, this.pass({ scope, name: "uuid" })),
       all: (branches: Branches) => this.all(scope, branches),
     };
+  }
+
+  private async continueAs(raw: unknown): Promise<never> {
+    this.requireOutside();
+    const { name, input: schema } = this.agent;
+    const checked = checkNow(schema, raw);
+    if (checked.kind === "invalid") throw refused(`the agent ${name} cannot continue with this input: ${checked.text}`);
+    const payload = payloadFor(schema, checked.data, raw);
+    if (payload.kind === "refused") {
+      throw new AetherError(payload.code, `the input of continueAs is ${payload.text}`);
+    }
+    // A job has some input.
+    const input = payload.value ?? null;
+    return await this.run.continueAs({ input, inputDigest: digestOfPlain(input) });
   }
 
   private step(place: CallPlace, body: unknown, { effect }: StepOptions): Promise<unknown> {

@@ -2,6 +2,7 @@
 // watch for each kind is enough. Does not own: what the rows say (jobs/core/rows.ts).
 import { parseDigest, parseJobId, parseNodeId, type Digest, type JobId, type NodeId } from "../../base/ids.ts";
 import { unreachable } from "../../base/assert.ts";
+import { AetherError } from "../../base/errors.ts";
 import { escapeName, nameOf, numberOf, padded } from "./key-parts.ts";
 
 /** Which job: the partition is part of every key, so that jobs can be spread over several consensus groups. */
@@ -20,8 +21,10 @@ type KeyOfJob =
   | { readonly kind: "job-spec" }
   /** Events of one append, from sequence number `seq` on. */
   | { readonly kind: "job-page"; readonly run: number; readonly seq: number }
-  /** What became of one call of a tool. */
-  | { readonly kind: "job-tool"; readonly effect: Digest }
+  /** What became of one call of a tool, in this run of the job. */
+  | { readonly kind: "job-tool"; readonly run: number; readonly effect: Digest }
+  /** How a run was left that the job continued after. */
+  | { readonly kind: "job-run"; readonly run: number }
   | { readonly kind: "job-result" }
   /** The job that does it again. */
   | { readonly kind: "job-repeat" }
@@ -73,7 +76,8 @@ export type JobKeyPrefix =
   | { readonly kind: "jobs" }
   | ({ readonly kind: "job-data" } & Partial<JobRef>)
   | ({ readonly kind: "job-log"; readonly run: number } & JobRef)
-  | ({ readonly kind: "job-tools" } & JobRef)
+  | ({ readonly kind: "job-tools"; readonly run: number } & JobRef)
+  | ({ readonly kind: "job-runs" } & JobRef)
   | ({ readonly kind: "job-inboxes" } & Partial<JobRef>)
   | { readonly kind: "job-queue" }
   | { readonly kind: "job-timers" }
@@ -92,13 +96,15 @@ export type JobKeyPrefix =
 
 const PARTITION_DIGITS = 3;
 const RUN_DIGITS = 6;
+/** Its tools had a key before there were other runs. */
+const FIRST_RUN = 1;
 const SEQ_DIGITS = 8;
 const TIME_DIGITS = 15;
 const SLOT_DIGITS = 6;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
-  "job-repeat": true,
+  "job-repeat": true, "job-run": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
@@ -108,7 +114,7 @@ const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
-  "job-outboxes": true, "job-permits": true, "job-rates": true,
+  "job-outboxes": true, "job-permits": true, "job-rates": true, "job-runs": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -158,6 +164,7 @@ export function jobKeyText(key: JobKey): string {
     case "job-spec":
     case "job-page":
     case "job-tool":
+    case "job-run":
     case "job-result":
     case "job-repeat":
     case "job-inbox-count":
@@ -170,7 +177,8 @@ export function jobKeyText(key: JobKey): string {
 
 type DataKey = Extract<KeyOfJob, {
   readonly kind:
-    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-result" | "job-repeat" | "job-inbox-count" | "job-seen";
+    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-run" | "job-result" | "job-repeat" | "job-inbox-count" |
+    "job-seen";
 }>;
 
 function dataText(key: DataKey): string {
@@ -182,7 +190,9 @@ function dataText(key: DataKey): string {
     case "job-page":
       return `log/${padded(key.run, RUN_DIGITS)}/${padded(key.seq, SEQ_DIGITS)}`;
     case "job-tool":
-      return `tools/${key.effect}`;
+      return `${toolsText(key.run)}${key.effect}`;
+    case "job-run":
+      return `runs/${padded(key.run, RUN_DIGITS)}`;
     case "job-result":
       return "result";
     case "job-repeat":
@@ -194,6 +204,11 @@ function dataText(key: DataKey): string {
     default:
       return unreachable(key);
   }
+}
+
+/** Those of a later run stand apart: whoever takes the job reads no more than its own run. */
+function toolsText(run: number): string {
+  return run === FIRST_RUN ? "tools/" : `run-tools/${padded(run, RUN_DIGITS)}/`;
 }
 
 /** The key of a job that `text` is; undefined when it looks like none. @throws AetherError E_INVALID for a bad part */
@@ -248,10 +263,12 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
 function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly string[]): DataKey | undefined {
   if (more.length > 0) return undefined;
   if (b !== "") {
+    if (what === "run-tools") return { kind: "job-tool", run: laterRunOf(text, a), effect: parseDigest(b) };
     return what === "log" ? { kind: "job-page", run: numberOf(text, a), seq: numberOf(text, b) } : undefined;
   }
   if (a !== "") {
-    if (what === "tools") return { kind: "job-tool", effect: parseDigest(a) };
+    if (what === "tools") return { kind: "job-tool", run: FIRST_RUN, effect: parseDigest(a) };
+    if (what === "runs") return { kind: "job-run", run: numberOf(text, a) };
     return what === "seen" ? { kind: "job-seen", digest: parseDigest(a) } : undefined;
   }
   switch (what) {
@@ -268,6 +285,13 @@ function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly 
     default:
       return undefined;
   }
+}
+
+/** One key has one text. */
+function laterRunOf(text: string, digits: string): number {
+  const run = numberOf(text, digits);
+  if (run !== FIRST_RUN) return run;
+  throw new AetherError("E_INVALID", `"${text}" is not a key: tools of the first run stand under tools/`);
 }
 
 /** The text with which every key of the set begins, and no other key. */
@@ -297,7 +321,9 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-log":
       return `job-data/${refText(prefix)}/log/${padded(prefix.run, RUN_DIGITS)}/`;
     case "job-tools":
-      return `job-data/${refText(prefix)}/tools/`;
+      return `job-data/${refText(prefix)}/${toolsText(prefix.run)}`;
+    case "job-runs":
+      return `job-data/${refText(prefix)}/runs/`;
     case "job-owned":
       return prefix.node === undefined ? "job-owned/" : `job-owned/${prefix.node}/`;
     case "job-agents":

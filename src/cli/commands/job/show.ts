@@ -38,7 +38,10 @@ function showText(job: ShownJob): string {
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
     ...(labels.length === 0 ? [] : [["labels", labels.join(" ")]]),
     ...(job.deadlineMs === undefined ? [] : [["deadline", new Date(job.deadlineMs).toISOString()]]),
-    ["events", `${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
+    ["events", `${runText(job)}${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
+    ...(job.isLogHalfFull === true
+      ? [["warning", "half of what its log may have is used: let its code go on with job.continueAs"]]
+      : []),
     ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
     ...(job.collectedMs === undefined
       ? [["input", JSON.stringify(job.input ?? null)]]
@@ -47,6 +50,10 @@ function showText(job: ShownJob): string {
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
   const asked = (job.approvals ?? []).flatMap((approval) => ["", approvalText(approval)]);
   return [...lines, ...toolLines(job), ...childLines(job), ...asked].join("\n");
+}
+
+function runText({ run = 1 }: ShownJob): string {
+  return run === 1 ? "" : `run ${run}: `;
 }
 
 function pairs(texts: Readonly<Record<string, string>>): readonly string[] {

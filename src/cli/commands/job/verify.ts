@@ -4,7 +4,8 @@ import { open, rm, stat, type FileHandle } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { AetherError } from "../../../base/errors.ts";
-import type { JobProblem, JobVerdict } from "../../../jobs/core/explain/job-check.ts";
+import type { JobVerdict } from "../../../jobs/core/explain/job-check.ts";
+import type { JobProblem } from "../../../jobs/core/explain/job-problems.ts";
 import type { CliIo } from "../../cli-io.ts";
 import { CommandExit } from "../../command-exit.ts";
 import { EXIT } from "../../exit.ts";
@@ -111,9 +112,10 @@ async function isFile(file: string): Promise<boolean> {
   }
 }
 
-function wholeText({ events, link, problems: [first] }: JobVerdict): string {
+function wholeText({ events, runs, link, problems: [first] }: JobVerdict): string {
   if (first !== undefined) return `BROKEN${placeText(first)}`;
-  return `whole, ${events} events, link ${link}`;
+  const ofRuns = runs === undefined ? "" : ` in ${runs} runs`;
+  return `whole, ${events} events${ofRuns}, link ${link}`;
 }
 
 function endUnlessWhole({ io }: Session, { problems }: JobVerdict): void {
@@ -122,6 +124,8 @@ function endUnlessWhole({ io }: Session, { problems }: JobVerdict): void {
   throw new CommandExit(EXIT.failed);
 }
 
-function placeText({ seq }: JobProblem): string {
-  return seq === undefined ? "" : ` from event ${seq} on`;
+function placeText({ run, seq }: JobProblem): string {
+  const ofRun = run === undefined ? "" : ` of run ${run}`;
+  if (seq === undefined) return run === undefined ? "" : ` in run ${run}`;
+  return ` from event ${seq}${ofRun} on`;
 }

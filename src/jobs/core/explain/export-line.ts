@@ -47,9 +47,11 @@ export type ExportRecord =
     readonly link: string;
     readonly bytes: Uint8Array;
   }
+  /** The row of a run that the job continued after; its events and calls follow. */
+  | { readonly kind: "run"; readonly run: number; readonly bytes: Uint8Array }
   /** A row of events that cannot be read. */
   | { readonly kind: "page"; readonly run: number; readonly seq: number; readonly bytes: Uint8Array }
-  /** `effect` is what the row's key says. */
+  /** `effect` is what the row's key says. Of the run whose events came last. */
   | { readonly kind: "tool"; readonly effect: string; readonly bytes: Uint8Array }
   /** `digest` is over all lines before it. */
   | { readonly kind: "end"; readonly lines: number; readonly digest: string };
@@ -124,6 +126,7 @@ const recordSchema: z.ZodType<ExportRecord> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.enum(SINGLE_ROWS), bytes }),
   z.object({ kind: z.literal("event"), ...place, prev: hex.optional(), link: hex, bytes }),
+  z.object({ kind: z.literal("run"), run: place.run, bytes }),
   z.object({ kind: z.literal("page"), ...place, bytes }),
   z.object({ kind: z.literal("tool"), effect: z.string(), bytes }),
   z.object({ kind: z.literal("end"), lines: z.int(), digest: z.string() }),

@@ -75,7 +75,7 @@ export function applyBatch({ ref, head, epoch }: AppendPlace, batch: AppendBatch
     const key = formatKey({ kind: "job-page", ...ref, run: head.run, seq: head.seq + 1 });
     then.push({ kind: "put", key, value: pageValue(page) });
   }
-  for (const { row } of tools) then.push({ kind: "put", key: toolKey(ref, row.effectId), value: row });
+  for (const { row } of tools) then.push({ kind: "put", key: toolKey(ref, head.run, row.effectId), value: row });
   for (const n of folded) then.push({ kind: "delete", key: inboxKey(ref, n) });
   for (const timer of timersCleared) then.push({ kind: "delete", key: timerKey(ref, timer) });
   for (const { call, ...timer } of timersSet) then.push({ kind: "put", key: timerKey(ref, timer), value: { call } });

@@ -82,7 +82,7 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
     { kind: "put", key: headKey(ref), value: headValue(next) },
     { kind: "put", key: queueKey(ref), value: queueRowOf(row) },
     ...pages,
-    ...rows.map((tool): Op => ({ kind: "put", key: toolKey(ref, tool.effectId), value: tool })),
+    ...rows.map((tool): Op => ({ kind: "put", key: toolKey(ref, next.run, tool.effectId), value: tool })),
     { kind: "put", key: repeatKey(old.ref), value: said },
   ];
   if (then.length > REPEATED_ROWS_MAX) {
@@ -117,10 +117,10 @@ export function judgeRepeat({ job, uid }: RepeatTransition, { succeeded, results
 }
 
 function startOf({ old, job, uid, pin, input, inputDigest, atMs }: Repeat): StartContext {
-  const { agent, tenant, queueClass, priority, attributes, labels, agentMax } = old.row;
+  const { agent, tenant, queueClass, priority, attributes, labels, agentMax, run } = old.row;
   const { effectUid, maxDurationMs } = old.spec;
   return {
-    job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, atMs,
+    job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, run, atMs,
     needs: {
       ...(labels !== undefined && { labels }),
       ...(agentMax !== undefined && { agentMax }),

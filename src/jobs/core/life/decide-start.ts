@@ -43,6 +43,8 @@ export interface StartContext {
   readonly parent?: ParentRef;
   readonly restored?: RestoredPoint;
   readonly needs?: JobNeeds;
+  /** Of a job that does another one again: that one's run. Default: 1. */
+  readonly run?: number;
   readonly atMs: number;
   /** What else must hold for it to begin. */
   readonly guards?: readonly Compare[];
@@ -121,10 +123,11 @@ export function judgeStart({ next }: Transition, { succeeded, revision, results 
   if (succeeded) return { kind: "started", view: { ...next, rowRevision: revision, headRevision: revision } };
   const [row, spec, head, pin, start] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
   if (row !== undefined && spec !== undefined && head !== undefined) {
-    const { uid, inputDigest } = parseJobSpec(spec.value);
+    const { uid, inputDigest, startDigest } = parseJobSpec(spec.value);
     // An earlier copy of this very transaction was applied.
     if (uid === next.spec.uid) return { kind: "started", view: startedBefore(next, row, head) };
-    const isSame = inputDigest === next.spec.inputDigest && parseJobRow(row.value).agent === next.row.agent;
+    const isSame = (startDigest ?? inputDigest) === next.spec.inputDigest &&
+      parseJobRow(row.value).agent === next.row.agent;
     if (start === undefined) return { kind: "taken", by: "id", job: next.ref.job, isSame };
   }
   if (start === undefined) return { kind: pin === undefined ? "pin-gone" : "guarded" };
@@ -155,7 +158,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       status: isClaimed ? "running" : "pending",
       ...(isClaimed && { owner: claim }),
       epoch: isClaimed ? 1 : 0,
-      run: FIRST_RUN,
+      run: start.run ?? FIRST_RUN,
       claims: isClaimed ? { atSeq: 2, count: 1 } : { atSeq: 0, count: 0 },
       queueClass,
       priority,
@@ -175,6 +178,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       ...(startKey !== undefined && { startKey }),
       ...(parent !== undefined && { parent }),
       ...(maxDurationMs !== undefined && { maxDurationMs }),
+      ...(start.run !== undefined && start.run !== FIRST_RUN && { firstRun: start.run }),
       createdMs: atMs,
     },
   };

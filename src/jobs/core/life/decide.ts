@@ -157,7 +157,7 @@ interface Change {
   readonly compare: readonly Compare[];
 }
 
-function transition(view: JobView, batch: AppendBatch, { row, then, compare }: Change): Decision {
+export function transition(view: JobView, batch: AppendBatch, { row, then, compare }: Change): Decision {
   const { ref } = view;
   const appended = applyBatch({ ref, head: view.head, epoch: row.epoch }, batch);
   if (appended.kind === "too-large") return refuseSize(appended);
@@ -206,14 +206,15 @@ function endStatus({ kind }: JobResult): JobStatus {
   return kind;
 }
 
-function refuseStep({ row }: JobView, step: JobStep): Refused | undefined {
+export function refuseStep({ row }: JobView, step: JobStep): Refused | undefined {
   if (NEXT[row.status][step] !== "refuse") return undefined;
   return refuse("E_CONFLICT", `a job that is ${row.status} cannot ${step}`, { status: row.status, step });
 }
 
 function refuseLength({ seq, bytes }: JobHead): Refused | undefined {
   if (seq < LOG_EVENTS_MAX && bytes < LOG_BYTES_MAX) return undefined;
-  return refuse("E_TOO_LARGE", `its log has ${seq} events in ${bytes} bytes`, {
+  const reason = `its log has ${seq} events in ${bytes} bytes: let its code go on in time with job.continueAs`;
+  return refuse("E_TOO_LARGE", reason, {
     eventsMax: LOG_EVENTS_MAX,
     bytesMax: LOG_BYTES_MAX,
   });
@@ -225,6 +226,6 @@ function refuseWakes({ on }: Waiting): Refused | undefined {
   return refuse("E_TOO_LARGE", `it would wait for ${on.length} things at once`, details);
 }
 
-function refuseSize({ reason, limit, actual }: Extract<BatchResult, { readonly kind: "too-large" }>): Refused {
+export function refuseSize({ reason, limit, actual }: Extract<BatchResult, { readonly kind: "too-large" }>): Refused {
   return refuse("E_TOO_LARGE", reason, { limit, actual });
 }

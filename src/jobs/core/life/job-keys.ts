@@ -53,6 +53,11 @@ export function seenKey(ref: JobRef, digest: Digest): KeyText {
   return formatKey({ kind: "job-seen", ...ref, digest });
 }
 
-export function toolKey(ref: JobRef, effect: Digest): KeyText {
-  return formatKey({ kind: "job-tool", ...ref, effect });
+export function runKey(ref: JobRef, run: number): KeyText {
+  return formatKey({ kind: "job-run", ...ref, run });
+}
+
+/** Of the run that made the call. */
+export function toolKey(ref: JobRef, run: number, effect: Digest): KeyText {
+  return formatKey({ kind: "job-tool", ...ref, run, effect });
 }

@@ -3,7 +3,7 @@
 import type { JobStatus } from "../rows.ts";
 
 export const JOB_STEPS = [
-  "start", "claim", "stick", "append", "wait", "wake", "release", "hand-back", "finish",
+  "start", "claim", "stick", "append", "wait", "wake", "release", "hand-back", "continue", "finish",
 ] as const;
 export type JobStep = (typeof JOB_STEPS)[number];
 
@@ -14,7 +14,7 @@ type Steps = Readonly<Record<JobStep, StepResult>>;
 
 const REFUSED = {
   "start": "refuse", "claim": "refuse", "stick": "refuse", "append": "refuse", "wait": "refuse", "wake": "refuse",
-  "release": "refuse", "hand-back": "refuse", "finish": "refuse",
+  "release": "refuse", "hand-back": "refuse", "continue": "refuse", "finish": "refuse",
 } as const satisfies Steps;
 
 export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
@@ -26,6 +26,7 @@ export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
     "wait": "waiting",
     "release": "pending",
     "hand-back": "pending",
+    "continue": "pending",
     "finish": "ended",
   },
   waiting: { ...REFUSED, wake: "pending" },

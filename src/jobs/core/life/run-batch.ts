@@ -90,6 +90,12 @@ export interface Rated {
   readonly rate: ToolRate;
 }
 
+/** What the job's next run begins with. */
+export interface NextRun {
+  readonly input: unknown;
+  readonly inputDigest: Digest;
+}
+
 /** What can be appended now. */
 export interface Plan {
   readonly events: readonly JobEvent[];
@@ -99,6 +105,8 @@ export interface Plan {
   readonly upTo: number;
   readonly changes: number;
   readonly end?: JobResult;
+  /** The job begins afresh. */
+  readonly next?: NextRun;
   readonly granted: readonly Granted[];
   readonly refused: readonly { readonly n: number; readonly error: JobError }[];
   readonly doubts: readonly Doubt[];
@@ -142,6 +150,7 @@ export class RunBatch {
   private isOverdue: boolean;
   private settledUpTo = 0;
   private wantedEnd: JobResult | undefined;
+  private wantedNext: NextRun | undefined;
 
   constructor(facts: RunFacts) {
     this.facts = facts;
@@ -183,6 +192,7 @@ export class RunBatch {
     if (op.kind === "want-tool") this.wants.set(this.facts.effectIdOf(op.call), { n, want: op });
     const result = resultOf(op);
     if (result !== undefined) this.end(result);
+    if (op.kind === "continued") this.wantedNext = { input: op.input, inputDigest: op.inputDigest };
     this.ops.push({ n, op });
     return true;
   }
@@ -199,6 +209,11 @@ export class RunBatch {
   /** The child of this call, if the log has it. */
   childOf(call: CallName): Child | undefined {
     return this.children.get(call);
+  }
+
+  /** As of what is in the store. */
+  get childrenNow(): Children {
+    return this.children;
   }
 
   /** Children that the log has, and those that are wanted before operation `n`. */
@@ -265,8 +280,9 @@ export class RunBatch {
       upTo = n;
     }
     const isAll = upTo === this.last && changes === this.changes.length;
-    if (isAll && this.wantedEnd !== undefined && !plan.hasOpenCalls) {
-      return plan.finish(upTo, changes, plan.endOf(this.wantedEnd));
+    if (isAll && !plan.hasOpenCalls) {
+      if (this.wantedEnd !== undefined) return plan.finish(upTo, changes, { end: plan.endOf(this.wantedEnd) });
+      if (this.wantedNext !== undefined) return plan.finish(upTo, changes, { next: this.wantedNext });
     }
     return changes === 0 && upTo === this.settledUpTo ? undefined : plan.finish(upTo, changes);
   }
@@ -400,6 +416,7 @@ class PlanMaker {
       case "completed":
       case "failed":
       case "cancelled":
+      case "continued":
         // The end comes once every call that the code left behind has an outcome.
         return;
       default:
@@ -407,14 +424,14 @@ class PlanMaker {
     }
   }
 
-  finish(upTo: number, changes: number, end?: JobResult): Plan {
+  finish(upTo: number, changes: number, how: Pick<Plan, "end" | "next"> = {}): Plan {
     const tools = [...this.tools.values()].map((row) => ({
       row, before: this.state.tools.get(row.effectId)?.state ?? "none" as const,
     }));
     const { events, folded, refused, taken, childStarts } = this;
-    if (end !== undefined) this.cancelChildren();
+    if (how.end !== undefined) this.cancelChildren();
     return {
-      events, tools, folded, upTo, changes, refused, taken, ...(end !== undefined && { end }),
+      events, tools, folded, upTo, changes, refused, taken, ...how,
       childStarts, childCancels: [...this.childCancels],
       rated: [...this.rated.values()], granted: [...this.granted.values()], doubts: [...this.doubts.values()],
     };

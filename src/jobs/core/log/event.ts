@@ -56,6 +56,8 @@ export type JobEvent =
   | { readonly type: "job.repeated"; readonly of: JobId; readonly kind: "retry" | "fork" }
   /** It was held since its cluster began from a backup, and a person has let it go on. */
   | { readonly type: "job.let-go"; readonly principal: string }
+  /** The end of a run: the job goes on as `run`, with this input. */
+  | { readonly type: "job.continued"; readonly run: number; readonly inputDigest: Digest }
   | { readonly type: "job.completed"; readonly outputDigest: Digest }
   | { readonly type: "job.failed"; readonly error: JobError }
   | { readonly type: "job.cancelled" }
@@ -203,6 +205,7 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "job.let-go": 64,
   "tool.doubted": 65,
   "job.repeated": 66,
+  "job.continued": 84,
 };
 const TYPES: ReadonlyMap<number, JobEventType> =
   new Map(Object.entries(NUMBERS).map(([type, number]) => [number, type as JobEventType]));

@@ -16,6 +16,11 @@ export const PAGE_EVENT_BYTES_MAX = 480 * KiB;
 export const LOG_EVENTS_MAX = 100_000;
 export const LOG_BYTES_MAX = 64 * MiB;
 
+/** Whether half of what a run's log may have is used: its code should continue as a new run soon. */
+export function isHalfFull({ seq, bytes }: Pick<JobHead, "seq" | "bytes">): boolean {
+  return seq >= LOG_EVENTS_MAX / 2 || bytes >= LOG_BYTES_MAX / 2;
+}
+
 /** One append, and where the log ends with it. */
 export interface Appended {
   readonly page: JobPage;

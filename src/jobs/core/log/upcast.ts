@@ -19,6 +19,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "job.cancel-requested": { principal: "text", reason: "text?" },
   "job.repeated": { of: "text", kind: "text" },
   "job.let-go": { principal: "text" },
+  "job.continued": { run: "number", inputDigest: "text" },
   "job.completed": { outputDigest: "text" },
   "job.failed": { error: "record" },
   "job.cancelled": {},

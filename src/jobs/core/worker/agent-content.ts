@@ -54,6 +54,7 @@ const ends = [
   z.object({ kind: z.literal("completed"), output: value }),
   z.object({ kind: z.literal("failed"), error }),
   z.object({ kind: z.literal("cancelled") }),
+  z.object({ kind: z.literal("continued"), input: value, inputDigest: digestSchema }),
 ] as const;
 
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [

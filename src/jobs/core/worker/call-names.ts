@@ -6,7 +6,17 @@ import type { CallName } from "../ids.ts";
 /** Calls are part of keys of the store. */
 export const CALL_NAME_LENGTH_MAX = 200;
 
+const FIRST_RUN = 1;
 const PART = /^[A-Za-z0-9][A-Za-z0-9 ._:-]{0,99}$/;
+
+/**
+ * Where the calls of a run stand. Those of later runs are all named after it, which no name of code can be: what is
+ * left of an earlier run, a timer, a decision, the end of a child, is so never taken for one of this run's, and the
+ * effect ids and derived values of both differ.
+ */
+export function scopeOfRun(run: number): string {
+  return run === FIRST_RUN ? "" : `@${run}`;
+}
 
 export interface CallPlace {
   /** Name of the branch that it is in; empty for that of the job itself. */

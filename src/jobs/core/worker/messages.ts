@@ -27,6 +27,8 @@ export interface RunStart {
   readonly uid: JobUid;
   readonly input: unknown;
   readonly epoch: number;
+  /** Which run of the job it is: one more each time the job continues as a new one. Default: 1. */
+  readonly jobRun?: number;
   /** The log so far, as stored: what it records is not done again. */
   readonly log: readonly Uint8Array[];
   /** Nothing is begun that the log does not have: the code is run only to see whether it does the same. */
@@ -34,7 +36,7 @@ export interface RunStart {
 }
 
 /** How the code of a run ends. */
-export type CodeEnd = Extract<AgentOp, { readonly kind: "completed" | "failed" | "cancelled" }>;
+export type CodeEnd = Extract<AgentOp, { readonly kind: "completed" | "failed" | "cancelled" | "continued" }>;
 
 /** Calls that are named of those that code waits for where its log is over. */
 export const NEXT_CALLS_MAX = 8;
@@ -167,7 +169,9 @@ export type AgentOp =
   | { readonly kind: "completed"; readonly output: unknown }
   | { readonly kind: "failed"; readonly error: JobError }
   /** Code ended because it was cancelled. */
-  | { readonly kind: "cancelled" };
+  | { readonly kind: "cancelled" }
+  /** The job begins afresh with this input. */
+  | { readonly kind: "continued"; readonly input: unknown; readonly inputDigest: Digest };
 
 /** Worker → node. */
 export type FromAgent =

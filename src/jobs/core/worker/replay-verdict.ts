@@ -107,6 +107,8 @@ function foundText(end: CodeEnd | undefined, next: readonly string[]): string {
       return `has failed: ${end.error.message}`;
     case "cancelled":
       return "has ended as cancelled";
+    case "continued":
+      return `continues as a new run with an input of digest ${end.inputDigest}`;
     default:
       return next.length === 0
         ? "waits for something outside of job.…"

@@ -747,3 +747,87 @@ describe("code that does not do what its log says", () => {
     expect(host.told).toEqual([]);
   });
 });
+
+describe("continueAs", () => {
+  const input = { cursor: 2 };
+  const continued = expect.objectContaining({ kind: "continued", input });
+
+  test("ends the run, and nothing of the code runs after it", async () => {
+    const seen: string[] = [];
+    const host = hostOf(async (job) => {
+      await job.step("a", () => 1);
+      try {
+        return await job.continueAs(input);
+      } finally {
+        seen.push("after");
+      }
+    });
+    await host.goOn();
+    expect(host.end).toEqual(continued);
+    expect(seen).toEqual([]);
+  });
+
+  test("is the end also of code that does not wait for it", async () => {
+    const host = hostOf(async (job) => {
+      void job.continueAs(input);
+      await job.step("later", () => 1);
+    });
+    await host.goOn();
+    expect(host.told).toEqual([continued]);
+  });
+
+  test("comes again when its owner died before it was stored, and where the log is over", async () => {
+    const host = hostOf(async (job) => {
+      await job.step("a", () => 1);
+      return await job.continueAs(input);
+    }, [stepDone("a#1", 1)]);
+    await host.goOn();
+    expect(host.told).toEqual([continued]);
+    const early = hostOf((job) => job.continueAs(input), [stepDone("a#1", 1)]);
+    await early.goOn();
+    expect(early.diverged?.code).toBe("E_NONDETERMINISM");
+  });
+
+  test("is refused while calls are under way, and fails with the cancel after one", async () => {
+    expect(await endOf(async (job) => {
+      const nap = job.sleep("nap", 5);
+      const [refused] = await Promise.allSettled([job.continueAs(input)]);
+      await Promise.race([nap, Promise.resolve()]);
+      return refused.status === "rejected" ? String(refused.reason) : "";
+    })).toMatchObject({ output: expect.stringContaining('"nap#1"') });
+    const host = hostOf(async (job) => {
+      await Promise.allSettled([job.sleep("nap", 5)]);
+      return await job.continueAs(input);
+    });
+    await host.goOn();
+    host.offer({ kind: "cancel" });
+    await host.goOn();
+    expect(host.end).toEqual({ kind: "cancelled" });
+  });
+
+  test("is refused in a step, and with an input of no use", async () => {
+    const strict = defineAgent({
+      name: "test", input: z.object({ cursor: z.number() }), output: z.any(),
+      run: async (job) => await Promise.all([
+        job.step("a", () => job.continueAs(input)).catch((error: unknown) => Reflect.get(Object(error), "code")),
+        job.continueAs({ cursor: "x" } as never).catch((error: unknown) => Reflect.get(Object(error), "code")),
+      ]),
+    });
+    const host = new AgentHost({ agent: strict, input });
+    await host.goOn();
+    expect(host.end).toMatchObject({ kind: "completed", output: ["E_INVALID", "E_INVALID"] });
+  });
+
+  test("names the calls of later runs after them, and derives other values", async () => {
+    const uuids: string[] = [];
+    const agent = agentOf(async (job) => {
+      uuids.push(job.uuid());
+      await job.all({ b: (branch) => branch.step("a", () => 1) });
+    });
+    const later = new AgentHost({ agent, jobRun: 2 });
+    await later.goOn();
+    await new AgentHost({ agent }).goOn();
+    expect(later.told[0]).toMatchObject({ call: "@2/b#1/a#1" });
+    expect(uuids[0]).not.toBe(uuids[1]);
+  });
+});

@@ -5,6 +5,7 @@ import {
   CLAIMS_IN_DOUBT_MAX, CLAIMS_WITHOUT_PROGRESS_MAX, decideAppend, decideClaim, decideFinish, decideRelease, decideWait,
 } from "../../../../../src/jobs/core/life/decide.ts";
 import { TIME_IS_OVER } from "../../../../../src/jobs/core/life/deadline.ts";
+import { decideContinue } from "../../../../../src/jobs/core/life/decide-continue.ts";
 import { decideInbox } from "../../../../../src/jobs/core/life/decide-inbox.ts";
 import { rowKey } from "../../../../../src/jobs/core/life/job-keys.ts";
 import { unchanged } from "../../../../../src/kvstore/core/guards.ts";
@@ -14,6 +15,7 @@ import { LOG_EVENTS_MAX, PAGE_EVENTS_MAX } from "../../../../../src/jobs/core/lo
 import { INBOX_UNREAD_MAX, type InboxEntry } from "../../../../../src/jobs/core/flow/inbox-entry.ts";
 import { JOB_STATUSES, parseJobRow, type JobRow, type JobStatus } from "../../../../../src/jobs/core/rows.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
+import { digestOfPlain } from "../../../../../src/jobs/core/plain-digest.ts";
 import type { Decision, JobView } from "../../../../../src/jobs/ports.ts";
 import { decideStart } from "../../../../../src/jobs/core/life/decide-start.ts";
 import { life, startContext, stepDone, transitionOf, REF } from "../../../../support/job-log.ts";
@@ -60,6 +62,10 @@ const STEPS: Readonly<Record<Exclude<JobStep, "start" | "hand-back">, (view: Job
     return row?.kind === "put" ? parseJobRow(row.value).status : "refuse";
   },
   release: (view) => outcome(decideRelease(view, NOTHING)),
+  continue: (view) => {
+    const next = { input: 1, inputDigest: digestOfPlain(1) };
+    return outcome(decideContinue(view, NOTHING, next, new Map()));
+  },
   finish: (view) => {
     const result = outcome(decideFinish(view, NOTHING, { result: { kind: "completed", output: 1 } }));
     return result === "completed" ? "ended" : result;
