@@ -8,7 +8,7 @@ import { prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
-import { judgeCommit } from "./core/life/commit.ts";
+import { judgeRefusal, readForJudgement, settle } from "./core/life/commit.ts";
 import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import type { PlacedPage } from "./core/log/page.ts";
 import { verifyLog } from "./core/log/verify-log.ts";
@@ -84,9 +84,8 @@ export class JobStore implements JobLog {
     const startMs = this.clock.nowMs();
     for (;;) {
       try {
-        const result = await this.ports.kv.transact(transition.txn, options);
+        const verdict = await proposeTransition(this.ports.kv, transition, options);
         this.outage.noteSuccess();
-        const verdict = judgeCommit(transition, result);
         metrics.transitions.add(1, { result: verdict.kind });
         metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
         return verdict;
@@ -96,6 +95,15 @@ export class JobStore implements JobLog {
       }
     }
   }
+}
+
+/** Once. @throws AetherError as the store does: then it may be applied, or may be yet */
+export async function proposeTransition(
+  kv: Pick<Kv, "transact">, transition: Transition, options: CallOptions = {},
+): Promise<Verdict> {
+  const { succeeded, revision } = await kv.transact(transition.txn, options);
+  if (succeeded) return { kind: "applied", view: settle(transition, revision) };
+  return judgeRefusal(transition, await kv.transact(readForJudgement(transition), options));
 }
 
 export function unknownJob(job: JobId): AetherError {

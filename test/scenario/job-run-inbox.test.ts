@@ -71,10 +71,13 @@ async function endOfRun(script: Script): Promise<RunEnd> {
   const begun = createDeferred<void>();
   const slow = createDeferred<void>();
   const ended = createDeferred<RunEnd>();
-  const kv: Kv = { ...local.kv, list: async (query, options) => {
-    await slow.promise;
-    return await local.kv.list(query, options);
-  } } as Kv;
+  const kv: Pick<Kv, "get" | "list"> = {
+    get: (key, options) => local.kv.get(key, options),
+    list: async (query, options) => {
+      await slow.promise;
+      return await local.kv.list(query, options);
+    },
+  };
   const watch = { listen: () => () => undefined };
   const log = jobStore(clock, local.kv);
   const loaded = await log.load(REF);

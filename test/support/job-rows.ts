@@ -7,10 +7,10 @@ import { refOf } from "../../src/jobs/core/ids.ts";
 import type { AppendBatch } from "../../src/jobs/core/life/append-batch.ts";
 import { decideAppend, decideFinish, decideWait } from "../../src/jobs/core/life/decide.ts";
 import { decideStart } from "../../src/jobs/core/life/decide-start.ts";
-import { judgeCommit } from "../../src/jobs/core/life/commit.ts";
 import { parseInboxEntry, type InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
 import { parseInboxCount, parseJobRow, type JobRow, type Waiting } from "../../src/jobs/core/rows.ts";
 import { inboxCountKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
+import { proposeTransition } from "../../src/jobs/job-store.ts";
 import type { Decision, JobView } from "../../src/jobs/ports.ts";
 import { formatKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
@@ -69,7 +69,7 @@ export async function inboxOf(kv: Kv, job: JobId): Promise<readonly InboxEntry[]
 
 async function commit(kv: Kv, decision: Decision): Promise<JobView> {
   if (decision.kind === "refused") throw new RangeError(decision.reason);
-  const verdict = judgeCommit(decision, await kv.transact(decision.txn));
+  const verdict = await proposeTransition(kv, decision);
   if (verdict.kind !== "applied") throw new RangeError(`not applied: ${verdict.kind}`);
   return verdict.view;
 }

@@ -15,7 +15,7 @@ import type { InboxArrival } from "../running/job-run.ts";
 import type { JobWatch } from "../job-watch.ts";
 
 export interface InboxFeedPorts {
-  readonly kv: Kv;
+  readonly kv: Pick<Kv, "get" | "list">;
   readonly watch: Pick<JobWatch, "listen">;
 }
 

@@ -1,13 +1,16 @@
-// Owns: what became of a transition: from the answer of its transaction, or from the rows that it read when refused.
-// Does not own: proposing it (job-store.ts).
+// Owns: what became of a transition: it was applied, or what its job's rows say after it was refused.
+// Does not own: proposing it, and reading those rows (job-store.ts).
+//
+// The rows are read by a transaction of their own, because almost none is refused and each carries its reads to every
+// node. What happens in between changes no verdict: of a job that has another owner by then this one is fenced.
 //
 // A transition whose outcome was unknown is proposed again as it is. When the second copy is refused, the head tells
 // whether it was the first one that changed it: its link names exactly these events of this job and epoch.
-import type { KvEntry, TxnResult } from "../../../kvstore/core/schema.ts";
+import type { KvEntry, Op, Txn, TxnResult } from "../../../kvstore/core/schema.ts";
 import type { JobView, Transition, Verdict } from "../../ports.ts";
 import { isSameLink } from "../log/chain.ts";
 import { parseInboxCount, parseJobHead, parseJobRow, type JobHead, type JobRow } from "../rows.ts";
-import { inboxCountKey, rowKey } from "./job-keys.ts";
+import { headKey, inboxCountKey, rowKey } from "./job-keys.ts";
 
 /** The job after a transition that was applied at this revision. */
 export function settle({ txn, next }: Transition, revision: number): JobView {
@@ -16,9 +19,14 @@ export function settle({ txn, next }: Transition, revision: number): JobView {
   return { ...next, rowRevision: isPhase ? revision : next.rowRevision, headRevision: revision };
 }
 
-/** @throws AetherError E_DATA_CORRUPT when a row that it found does not parse */
-export function judgeCommit(transition: Transition, { succeeded, revision, results }: TxnResult): Verdict {
-  if (succeeded) return { kind: "applied", view: settle(transition, revision) };
+/** Reads, all of one revision, what `judgeRefusal` goes by. */
+export function readForJudgement({ next: { ref } }: Transition): Txn {
+  const keys = [rowKey(ref), headKey(ref), inboxCountKey(ref)];
+  return { compare: [], then: keys.map((key): Op => ({ kind: "get", key })), else: [] };
+}
+
+/** @throws AetherError E_DATA_CORRUPT when a row that was found does not parse */
+export function judgeRefusal(transition: Transition, { results }: Pick<TxnResult, "results">): Verdict {
   const [row, head, count] = results.map((result) => (result.kind === "get" ? result.entry : undefined));
   const { next } = transition;
   if (row === undefined || head === undefined) return { kind: "fenced" };

@@ -173,16 +173,12 @@ export function transition(view: JobView, batch: AppendBatch, { row, then, compa
         ...(batch.guards ?? []),
       ],
       then: [...puts, ...appended.then, ...then],
-      else: judgedKeys(view),
+      // What is read to tell why it was refused is asked for when it was: see commit.ts.
+      else: [],
     },
     next: { ...view, row, head: appended.head },
     events: batch.events,
   };
-}
-
-/** What is read when a transition was refused, to tell why: see commit.ts, which counts on their order. */
-function judgedKeys({ ref }: JobView): readonly Op[] {
-  return [rowKey(ref), headKey(ref), inboxCountKey(ref)].map((key): Op => ({ kind: "get", key }));
 }
 
 function waitEvent({ reason, on, why }: Waiting): JobEvent {
