@@ -65,14 +65,18 @@ function sliceOptions(entry: string): BuildOptions {
     // Comments are where esbuild puts the paths of modules. Identifiers stay: stack traces keep their names.
     minifyWhitespace: true,
     minifySyntax: true,
-    plugins: [ownPackages()],
+    plugins: [ownPackages(dirname(entry))],
   };
 }
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 /** `.ts` when this package runs from its sources, `.js` when compiled: its other modules are likewise. */
 const EXTENSION = extname(fileURLToPath(import.meta.url));
-const SDK_ENTRY = join(HERE, "..", "..", "sdk", `index${EXTENSION}`);
+const SDK = join(HERE, "..", "..", "sdk");
+const SDK_ENTRIES: Readonly<Record<string, string>> = {
+  "aether/slice": join(SDK, `index${EXTENSION}`),
+  "aether/mcp": join(SDK, "mcp", `index${EXTENSION}`),
+};
 
 const SHARED_OPTIONS = {
   bundle: true,
@@ -110,18 +114,27 @@ async function contentOf(directory: string, run: () => Promise<BuildResult>): Pr
 }
 
 /**
- * `aether/slice` and zod always come from the package that builds: so a slice needs neither installed, and one contract
- * shared by two slices has one zod.
+ * `aether/slice`, `aether/mcp` and zod always come from the package that builds: so a slice needs none of them
+ * installed, and one contract shared by two slices has one zod. What `aether/mcp` needs and not everybody installs is
+ * the slice's own.
  */
-function ownPackages(): Plugin {
+function ownPackages(directory: string): Plugin {
   return {
     name: "aether",
     setup(esbuild) {
       // Free of side effects: a slice carries only what it uses of the SDK.
-      esbuild.onResolve({ filter: /^aether\/slice$/ }, () => ({ path: SDK_ENTRY, sideEffects: false }));
-      esbuild.onResolve({ filter: /^aether($|\/)/ }, ({ path }) => ({
-        errors: [{ text: `"${path}" cannot be used inside a slice: import from "aether/slice"` }],
-      }));
+      esbuild.onResolve({ filter: /^aether($|\/)/ }, ({ path }) => {
+        const entry = SDK_ENTRIES[path];
+        if (entry !== undefined) return { path: entry, sideEffects: false };
+        return { errors: [{ text: `"${path}" cannot be used inside a slice: import from "aether/slice"` }] };
+      });
+      esbuild.onResolve({ filter: /^@modelcontextprotocol\/sdk\// }, async ({ path, kind, importer, pluginData }) => {
+        if (pluginData === OWN || !importer.startsWith(SDK)) return undefined;
+        const found = await esbuild.resolve(path, { resolveDir: directory, kind, pluginData: OWN });
+        if (found.errors.length === 0) return found;
+        const text = '"aether/mcp" needs the package @modelcontextprotocol/sdk: install it beside the slice';
+        return { errors: [{ text }] };
+      });
       esbuild.onResolve({ filter: /^zod($|\/)/ }, async ({ path, kind, pluginData }) => {
         if (pluginData === OWN) return undefined;
         return esbuild.resolve(path, { resolveDir: HERE, kind, pluginData: OWN });
