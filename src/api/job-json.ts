@@ -29,7 +29,7 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
 }
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
-  const { row, head, spec, tools, children, approvals, result, pending } = shown;
+  const { row, head, spec, tools, children, approvals, result, untold, pending } = shown;
   const deadlineMs = deadlineOf(spec);
   return {
     ...listedJson(shown),
@@ -50,6 +50,7 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     children: children.map(({ job, row: { agent, status } }) => ({ job, agent, status })),
     ...(approvals.length === 0 ? {} : { approvals: approvals.map(approvalJson) }),
     ...(result === undefined ? {} : { result }),
+    ...(untold === undefined ? {} : { untold }),
   };
 }
 

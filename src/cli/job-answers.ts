@@ -78,6 +78,12 @@ export const jobSchema = listedJobSchema.extend({
   children: z.array(z.object({ job: z.string(), agent: z.string(), status: z.string() })).default([]),
   approvals: z.array(approvalSchema).optional(),
   result: resultSchema.optional(),
+  untold: z.object({
+    count: z.number(),
+    last: z.array(z.object({
+      hook: z.string(), event: z.string(), seq: z.number(), atMs: z.number(), reason: z.string(),
+    })),
+  }).optional(),
 });
 export const eventsSchema = z.object({ events: z.array(eventSchema), more: z.boolean() });
 export const resultAnswerSchema = z.object({ job: z.string(), result: resultSchema.optional() });

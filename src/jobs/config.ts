@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { HOUR_MS } from "../base/units.ts";
 import { UNLIMITED_JOBS } from "./core/flow/permits.ts";
+import { webhooksSchema } from "./webhooks/webhook.ts";
 
 const DAY_MS = 24 * HOUR_MS;
 const YEAR_MS = 365 * DAY_MS;
@@ -22,5 +23,8 @@ export const JobsConfig = z.strictObject({
   archive: z.string().min(1).exactOptional()
     .describe("Directory that gets the log of a job, as aether job export writes it, before it is taken away; of the " +
       "node that leads then, so a shared one, or one on each node. Default: logs are not archived."),
+  webhooks: webhooksSchema.default([])
+    .describe("Addresses that are told when a job asks a person, ends, or needs somebody to look: a list of " +
+      "`{ name, url, events?, agents?, secret }`. Equal on all nodes."),
 });
 export type JobsConfig = z.output<typeof JobsConfig>;

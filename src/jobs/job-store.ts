@@ -8,6 +8,7 @@ import { prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
+import { noticeOps, type NoticeRule } from "./core/flow/notice.ts";
 import { judgeRefusal, readForJudgement, settle } from "./core/life/commit.ts";
 import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts";
 import type { PlacedPage } from "./core/log/page.ts";
@@ -20,6 +21,8 @@ import type { JobLog, JobView, LoadedJob, Transition, Verdict } from "./ports.ts
 export interface JobStorePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact">;
   readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds">;
+  /** Who is told of events, in the transactions that write them. */
+  readonly webhooks?: readonly NoticeRule[];
 }
 
 type AtRevision = CallOptions & { readonly revision: number };
@@ -82,9 +85,10 @@ export class JobStore implements JobLog {
   async commit(transition: Transition, options: CallOptions = {}): Promise<Verdict> {
     const { metrics } = this.ports;
     const startMs = this.clock.nowMs();
+    const told = this.withNotices(transition);
     for (;;) {
       try {
-        const verdict = await proposeTransition(this.ports.kv, transition, options);
+        const verdict = await proposeTransition(this.ports.kv, told, options);
         this.outage.noteSuccess();
         metrics.transitions.add(1, { result: verdict.kind });
         metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
@@ -94,6 +98,13 @@ export class JobStore implements JobLog {
         await this.clock.sleep(this.outage.noteFailure(error), options.signal);
       }
     }
+  }
+
+  private withNotices(transition: Transition): Transition {
+    const notices = noticeOps(transition, this.ports.webhooks ?? [], this.clock.wallMs());
+    if (notices.length === 0) return transition;
+    const { txn } = transition;
+    return { ...transition, txn: { ...txn, then: [...txn.then, ...notices] } };
   }
 }
 

@@ -5,6 +5,7 @@ export interface JobsMetrics {
   readonly started: Counter;
   readonly transitions: Counter;
   readonly collected: Counter;
+  readonly webhooks: Counter;
   readonly commitSeconds: Histogram;
   readonly rateWaitSeconds: Histogram;
 }
@@ -25,6 +26,11 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
       name: "aether_jobs_collected_total",
       help: "Jobs of which this node, as the leader, took away the log, or the outcome.",
       labels: ["what"],
+    }),
+    webhooks: telemetry.counter({
+      name: "aether_job_webhooks_total",
+      help: "What this node, as the leader, had to tell webhooks: told, failed (it is tried again) or given-up.",
+      labels: ["webhook", "result"],
     }),
     rateWaitSeconds: telemetry.histogram({
       name: "aether_rate_limit_wait_seconds",

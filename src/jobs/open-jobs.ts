@@ -49,6 +49,8 @@ import { JobRunner } from "./running/runner.ts";
 import { jobTicks } from "./schedules/job-ticks.ts";
 import { TakeOver } from "./ownership/take-over.ts";
 import { TimerDriver } from "./inbox/timer-driver.ts";
+import type { NoticeSender } from "./webhooks/notice-sender.ts";
+import { WebhookDriver } from "./webhooks/webhook-driver.ts";
 
 export type JobsEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
 
@@ -62,6 +64,8 @@ export interface JobsPorts {
   readonly secrets?: SecretValues;
   /** Where the logs of jobs go before they are taken away. */
   readonly archive?: JobArchive;
+  /** How webhooks are told; nobody is told without it. */
+  readonly sender?: NoticeSender;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -92,7 +96,7 @@ export function openJobs(
   const { clock, telemetry } = env;
   const log = telemetry.log;
   const metrics = createJobsMetrics(telemetry);
-  const store = new JobStore(env, { kv, metrics });
+  const store = new JobStore(env, { kv, metrics, webhooks: config.webhooks });
   const watch = new JobWatch(env, kv);
   const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
@@ -146,6 +150,9 @@ export function openJobs(
   const replays = new Replays({ clock }, { workers: replayWorkers });
   const otherCode = new OtherCode({ log: store, pins, replays });
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
+  const webhooks = ports.sender && new WebhookDriver(env, {
+    kv, leadership: cluster.leadership, sender: ports.sender, secrets, metrics, onFatal,
+  }, config.webhooks);
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
   const collector = new JobCollector(env, {
@@ -176,6 +183,7 @@ export function openJobs(
       outbox.start();
       collector.start();
       schedules.start();
+      webhooks?.start();
     },
     drain: async () => {
       // Another leader goes on with them.
@@ -185,6 +193,7 @@ export function openJobs(
     },
     close: async () => {
       await schedules.close();
+      await webhooks?.close();
       await timers.close();
       await collector.close();
       await claimer.close();

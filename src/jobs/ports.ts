@@ -6,6 +6,7 @@ import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { Txn } from "../kvstore/core/schema.ts";
 import type { ApprovalRow } from "./core/flow/approval-row.ts";
+import type { UntoldRow } from "./core/flow/notice.ts";
 import type { CallName, EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
@@ -134,6 +135,8 @@ export interface JobShown {
   /** What it waits for people to decide. */
   readonly approvals: readonly ApprovalListed[];
   readonly result?: JobResult;
+  /** What webhooks could not be told of it. */
+  readonly untold?: UntoldRow;
   /** Of a job that is pending: what it waits for, as the node that is asked sees it. */
   readonly pending?: string;
 }

@@ -17,6 +17,7 @@ import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/running/pin-needs.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
 import type { JobArchive } from "../jobs/retention/job-archive.ts";
+import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
@@ -46,6 +47,8 @@ export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | 
   readonly secrets?: Readonly<Record<string, string>>;
   /** Where the logs of jobs go before they are taken away. */
   readonly archive?: JobArchive;
+  /** How webhooks are told of jobs. */
+  readonly sender?: NoticeSender;
 }
 
 export interface NodeWorkConfig {
@@ -117,7 +120,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const { blueprintViews: views, leading, leadership } = cluster;
   const schedules = new TickRunner(env, { kv, views, leadership, onFatal }, methodTicks({ views, leading, calls }));
   const archive = ports.archive === undefined ? {} : { archive: ports.archive };
-  const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, onFatal };
+  const sender = ports.sender === undefined ? {} : { sender: ports.sender };
+  const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(env, jobsPorts, { life, labels: self.labels }, config.jobs);
   const start = (): void => {
     cluster.start(slices);

@@ -14,6 +14,7 @@ import type { StartPorts } from "../consensus/group-ports.ts";
 import { declareConsensusMetrics } from "../consensus/metrics.ts";
 import type { Env } from "../env/env.ts";
 import { createJobArchive } from "../jobs/retention/job-archive-adapter.ts";
+import { createNoticeSender } from "../jobs/webhooks/notice-sender-adapter.ts";
 import { BackupSource } from "../kvstore/backup-source.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
@@ -193,7 +194,8 @@ function openWork(parts: {
   const sources = openSources(config.artifacts.sources);
   const secrets = readSecrets(config, env.telemetry.log);
   const archive = jobs.archive === undefined ? {} : { archive: createJobArchive(jobs.archive) };
-  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, onFatal };
+  const sender = createNoticeSender();
+  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, sender, onFatal };
   const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };

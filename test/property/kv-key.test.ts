@@ -71,6 +71,10 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-start": fc.record({ kind: fc.constant("job-start"), tenant: name, agent: name, digest }),
   "job-pin": fc.record({ kind: fc.constant("job-pin"), digest }),
   "job-child": fc.record({ kind: fc.constant("job-child"), partition, job, child: job }),
+  "job-untold": fc.record({ kind: fc.constant("job-untold"), partition, job }),
+  "job-notice": fc.record({
+    kind: fc.constant("job-notice"), partition, job, run: fc.nat(999_999), seq: fc.nat(999_999), hook: name,
+  }),
   "job-outbox": fc.record({ kind: fc.constant("job-outbox"), partition, job, n: fc.nat(999_999) }),
   "job-rate": fc.record({ kind: fc.constant("job-rate"), name }),
   "job-permit": fc.record({

@@ -21,7 +21,7 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "slices" }),
   prefixOf({ kind: "endpoints" }),
   ...(["jobs", "job-data", "job-inboxes", "job-queue", "job-timers", "job-owned", "job-beats", "job-starts",
-    "job-agents", "job-ends", "job-approvals", "job-pins", "job-children", "job-outboxes",
+    "job-agents", "job-ends", "job-approvals", "job-pins", "job-children", "job-outboxes", "job-notices",
     "job-permits", "job-rates"] as const).map((kind) => prefixOf({ kind })),
   "cluster/",
 ];

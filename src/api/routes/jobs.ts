@@ -114,7 +114,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
       answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, pin, uid, input, inputDigest, " +
         "events, logBytes, isLogHalfFull, link, steps, tools, " +
-        "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result? }",
+        "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result?, untold? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
     },

@@ -13,7 +13,8 @@ import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { approvalOf } from "../inbox/approval-rows.ts";
 import { refOf } from "../core/ids.ts";
-import { headKey, resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
+import { parseUntoldRow } from "../core/flow/notice.ts";
+import { headKey, resultKey, rowKey, specKey, untoldKey } from "../core/life/job-keys.ts";
 import { numberedEvents, PAGE_EVENTS_MAX } from "../core/log/page.ts";
 import {
   parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, type JobResult, type JobRow,
@@ -48,8 +49,8 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     const ref = refOf(job);
     const { entry, revision } = await this.read(ref, options);
     const at = { ...options, revision };
-    const [head, spec, result] = await Promise.all(
-      [headKey(ref), specKey(ref), resultKey(ref)].map((key) => kv.get(key, at)),
+    const [head, spec, result, untold] = await Promise.all(
+      [headKey(ref), specKey(ref), resultKey(ref), untoldKey(ref)].map((key) => kv.get(key, at)),
     );
     const row = parseJobRow(entry.value);
     const tools = await listRows(
@@ -68,6 +69,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),
       children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
       ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
+      ...(untold?.entry !== undefined && { untold: parseUntoldRow(untold.entry.value) }),
       ...(pending !== undefined && { pending }),
     };
   }

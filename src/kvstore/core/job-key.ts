@@ -28,6 +28,8 @@ type KeyOfJob =
   | { readonly kind: "job-result" }
   /** The job that does it again. */
   | { readonly kind: "job-repeat" }
+  /** What webhooks could not be told of it. */
+  | { readonly kind: "job-untold" }
   /** How many entries the inbox has had. */
   | { readonly kind: "job-inbox-count" }
   /** An entry of the inbox was sent under the idempotency key with this digest. */
@@ -45,7 +47,9 @@ type KeyOfJob =
   /** A job that this one has started. */
   | { readonly kind: "job-child"; readonly child: JobId }
   /** What other jobs are to be told of this one; `n` is the number of the first event of its append. */
-  | { readonly kind: "job-outbox"; readonly n: number };
+  | { readonly kind: "job-outbox"; readonly n: number }
+  /** What a webhook is to be told of its event `seq`. */
+  | { readonly kind: "job-notice"; readonly run: number; readonly seq: number; readonly hook: string };
 
 /** What a number of jobs that run at once is for. */
 export const PERMIT_SCOPES = ["agent", "tenant", "cluster"] as const;
@@ -90,6 +94,7 @@ export type JobKeyPrefix =
   | ({ readonly kind: "job-approvals" } & Partial<JobRef>)
   | ({ readonly kind: "job-children" } & Partial<JobRef>)
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
+  | { readonly kind: "job-notices" }
   | { readonly kind: "job-pins" }
   | { readonly kind: "job-permits" }
   | { readonly kind: "job-rates" };
@@ -104,7 +109,7 @@ const SLOT_DIGITS = 6;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
-  "job-repeat": true, "job-run": true,
+  "job-repeat": true, "job-run": true, "job-untold": true, "job-notice": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
@@ -114,7 +119,7 @@ const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
-  "job-outboxes": true, "job-permits": true, "job-rates": true, "job-runs": true,
+  "job-outboxes": true, "job-notices": true, "job-permits": true, "job-rates": true, "job-runs": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -160,6 +165,10 @@ export function jobKeyText(key: JobKey): string {
       return `job-children/${refText(key)}/${key.child}`;
     case "job-outbox":
       return `job-outbox/${refText(key)}/${padded(key.n, SEQ_DIGITS)}`;
+    case "job-notice": {
+      const at = `${padded(key.run, RUN_DIGITS)}/${padded(key.seq, SEQ_DIGITS)}`;
+      return `job-notices/${refText(key)}/${at}/${escapeName(key.hook)}`;
+    }
     case "job-head":
     case "job-spec":
     case "job-page":
@@ -167,6 +176,7 @@ export function jobKeyText(key: JobKey): string {
     case "job-run":
     case "job-result":
     case "job-repeat":
+    case "job-untold":
     case "job-inbox-count":
     case "job-seen":
       return `job-data/${refText(key)}/${dataText(key)}`;
@@ -177,7 +187,8 @@ export function jobKeyText(key: JobKey): string {
 
 type DataKey = Extract<KeyOfJob, {
   readonly kind:
-    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-run" | "job-result" | "job-repeat" | "job-inbox-count" |
+    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-run" | "job-result" | "job-repeat" | "job-untold" |
+    "job-inbox-count" |
     "job-seen";
 }>;
 
@@ -197,6 +208,8 @@ function dataText(key: DataKey): string {
       return "result";
     case "job-repeat":
       return "repeat";
+    case "job-untold":
+      return "untold";
     case "job-inbox-count":
       return "inbox";
     case "job-seen":
@@ -213,7 +226,7 @@ function toolsText(run: number): string {
 
 /** The key of a job that `text` is; undefined when it looks like none. @throws AetherError E_INVALID for a bad part */
 export function jobKeyOf(text: string, segments: readonly string[]): JobKey | undefined {
-  const [root = "", a = "", b = "", c = "", d = ""] = segments;
+  const [root = "", a = "", b = "", c = "", d = "", e = ""] = segments;
   switch (`${root}/${segments.length}`) {
     case "job-beats/2":
       return { kind: "job-beat", node: parseNodeId(a) };
@@ -249,6 +262,10 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-child", ...refOf(text, a, b), child: parseJobId(c) };
     case "job-outbox/4":
       return { kind: "job-outbox", ...refOf(text, a, b), n: numberOf(text, c) };
+    case "job-notices/6":
+      return {
+        kind: "job-notice", ...refOf(text, a, b), run: numberOf(text, c), seq: numberOf(text, d), hook: nameOf(text, e),
+      };
     case "job-data/4":
     case "job-data/5":
     case "job-data/6": {
@@ -280,6 +297,8 @@ function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly 
       return { kind: "job-result" };
     case "repeat":
       return { kind: "job-repeat" };
+    case "untold":
+      return { kind: "job-untold" };
     case "inbox":
       return { kind: "job-inbox-count" };
     default:
@@ -307,6 +326,7 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-pins":
     case "job-permits":
     case "job-rates":
+    case "job-notices":
       return `${prefix.kind}/`;
     case "job-approvals":
       return `job-approvals/${partialRef(prefix)}`;

@@ -49,7 +49,14 @@ function showText(job: ShownJob): string {
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
   const asked = (job.approvals ?? []).flatMap((approval) => ["", approvalText(approval)]);
-  return [...lines, ...toolLines(job), ...childLines(job), ...asked].join("\n");
+  return [...lines, ...toolLines(job), ...childLines(job), ...asked, ...untoldLines(job)].join("\n");
+}
+
+function untoldLines({ untold }: ShownJob): readonly string[] {
+  if (untold === undefined) return [];
+  const rows = untold.last.map(({ hook, event, seq, atMs, reason }) =>
+    [hook, event, String(seq), new Date(atMs).toISOString(), printable(reason)]);
+  return ["", table(["WEBHOOK", "NOT TOLD", "EVENT", "AT", "WHY"], rows)];
 }
 
 function runText({ run = 1 }: ShownJob): string {

@@ -44,6 +44,10 @@ export function outboxKey(ref: JobRef, n: number): KeyText {
   return formatKey({ kind: "job-outbox", ...ref, n });
 }
 
+export function untoldKey(ref: JobRef): KeyText {
+  return formatKey({ kind: "job-untold", ...ref });
+}
+
 /** Of the call that waits for it. */
 export function approvalKey(ref: JobRef, call: CallName): KeyText {
   return formatKey({ kind: "job-approval", ...ref, name: call });
