@@ -1,117 +1,144 @@
-// Owns: `npm run bench:jobs`: jobs of ten steps on three nodes with fsync, beside puts through the same API, in one
-// run. Every result is read back through another node and checked. Prints medians; on request keeps the numbers as
-// JSON. Asserts nothing about time.
+// Owns: `npm run bench:jobs`: jobs on three nodes with fsync, what long logs and many jobs cost, and the same jobs of
+// ten steps in Restate and DBOS, in alternating rounds on the same machine. Every result is checked. Prints medians; on
+// request keeps the numbers as JSON. Asserts nothing about time.
 import { writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
-import { createProcessIo } from "../../dist/cli/process-io.js";
-import { runCli } from "../../dist/cli/program.js";
 import { table } from "../../dist/cli/table.js";
-import { NodeFleet } from "../support/node-fleet.ts";
-import { medianRun, runClosedLoop, type LoopOptions, type LoopRequest, type LoopResult } from "./closed-loop.ts";
+import { medianRun, type LoopOptions, type LoopResult } from "./closed-loop.ts";
+import { JobsCluster } from "./jobs/jobs-cluster.ts";
+import { measureLengths, measureReplay } from "./jobs/long-logs.ts";
+import { measureMany } from "./jobs/many-jobs.ts";
+import { measureCalls, measureWork, STEPS, WORKS, type RateResult } from "./jobs/rates.ts";
+import { Rivals, VERSIONS, type Rival } from "./jobs/rivals.ts";
 import { describeMachine } from "./machine.ts";
+
+const SECTIONS = ["rates", "rivals", "logs", "many"] as const;
 
 const { values: flags } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     rounds: { type: "string" },
+    only: { type: "string", multiple: true },
     json: { type: "string" },
     help: { type: "boolean", default: false },
   },
 });
 
 const HELP = `npm run bench:jobs -- [options]
-  --quick      small numbers: does it work?
-  --rounds N   rounds of each measurement; the median counts
-  --json FILE  keep the results
+  --quick       small numbers: does it work?
+  --rounds N    rounds of each rate; the median counts
+  --only NAME   ${SECTIONS.join(", ")}; may be given several times
+  --json FILE   keep the results
 `;
 
-const AGENTS = fileURLToPath(new URL("./slices/steps", import.meta.url));
-const STEPS = 10;
-const SUM = (STEPS * (STEPS + 1)) / 2;
-const RESULT_WAIT_MS = 30_000;
-
 const plan = flags.quick
-  ? { rounds: 1, warmUpMs: 500, measureMs: 1_500 }
-  : { rounds: 3, warmUpMs: 5_000, measureMs: 8_000 };
+  ? {
+    rounds: 1, warmUpMs: 500, measureMs: 1_500, calls: 20, lengths: [100, 1_000], lengthSteps: 20, replaySteps: 1_000,
+    many: { waiting: 300, running: 20, lookMs: 1_000, looks: 2 },
+  }
+  : {
+    rounds: 3, warmUpMs: 3_000, measureMs: 6_000, calls: 200, lengths: [100, 1_000, 10_000], lengthSteps: 100,
+    replaySteps: 10_000, many: { waiting: 10_000, running: 100, lookMs: 5_000, looks: 3 },
+  };
 const rounds = flags.rounds === undefined ? plan.rounds : Number(flags.rounds);
 const CLIENTS = [1, 64];
 
-async function send(method: string, url: string, body?: unknown): Promise<unknown> {
-  const response = await fetch(url, {
-    method,
-    headers: { "content-type": "application/json" },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new RangeError(`${method} ${url}: ${response.status} ${text}`);
-  return text === "" ? undefined : JSON.parse(text);
+function has(section: (typeof SECTIONS)[number]): boolean {
+  return flags.only === undefined || flags.only.includes(section);
 }
 
-interface Api {
-  /** One of the nodes; another one for the next number. */
-  at(index: number): string;
+function loopOf(clients: number): LoopOptions {
+  return { clients, warmUpMs: plan.warmUpMs, measureMs: plan.measureMs };
 }
 
-/** Starts a job through one node and reads its result through another. */
-function jobOf(api: Api, effect: "barrier" | "read"): LoopRequest {
-  return async (client) => {
-    const input = { steps: STEPS, effect };
-    const { job } = (await send("POST", `${api.at(client)}/v1/jobs`, { agent: "steps", input })) as { job: string };
-    const path = `/v1/jobs/${job}/result?waitMs=${RESULT_WAIT_MS}`;
-    const answer = (await send("GET", `${api.at(client + 1)}${path}`)) as { result?: { output?: { sum?: number } } };
-    if (answer.result?.output?.sum !== SUM) throw new RangeError(`job ${job}: ${JSON.stringify(answer)}`);
+/** Round after round, so that what changes on the machine changes for all. */
+async function measureRates(cluster: JobsCluster, rivals: readonly Rival[]): Promise<Series> {
+  const series = new Map<string, RateResult[]>();
+  const add = (name: string, result: RateResult): void => {
+    series.set(name, [...(series.get(name) ?? []), result]);
   };
-}
-
-function putOf(api: Api): LoopRequest {
-  return (client, count) => send("PUT", `${api.at(client)}/v1/kv/data/bench/${client}/${count % 100}`, "x".repeat(256));
-}
-
-async function measure(api: Api): Promise<ReadonlyMap<string, readonly LoopResult[]>> {
-  const series = new Map<string, LoopResult[]>();
   for (let round = 0; round < rounds; round++) {
-    for (const clients of CLIENTS) {
-      const loop: LoopOptions = { clients, warmUpMs: plan.warmUpMs, measureMs: plan.measureMs };
-      const requests = {
-        "put through HTTP": putOf(api),
-        [`job of ${STEPS} steps`]: jobOf(api, "barrier"),
-        [`job of ${STEPS} steps that only read`]: jobOf(api, "read"),
-      };
-      for (const [name, request] of Object.entries(requests)) {
-        const key = `${name}, ${clients} at once`;
-        series.set(key, [...(series.get(key) ?? []), await runClosedLoop(loop, request)]);
+    for (const work of has("rates") ? WORKS : WORKS.filter(({ name }) => name === `job of ${STEPS} steps`)) {
+      for (const clients of work.clients) {
+        add(`${work.name}, ${clients} at once`, await measureWork(cluster, work, loopOf(clients)));
+      }
+    }
+    for (const rival of rivals) {
+      const results = await rival.measure(CLIENTS.map(loopOf));
+      for (const result of results) {
+        add(`${rival.name}: job of ${STEPS} steps, ${result.clients} at once`, { ...result, cpuMs: Number.NaN });
       }
     }
   }
   return series;
 }
 
-async function run(): Promise<void> {
-  const { date, cpu, cores, node } = describeMachine();
-  console.log(`${date}, ${cores} x ${cpu}, node ${node}; ${rounds} rounds of ${plan.measureMs / 1_000} s each`);
-  console.log("closed loop over HTTP; three nodes with fsync and the load share the machine; results are read back");
-  console.log("not measured: networks, large inputs, tools, jobs that wait, long logs");
-  const fleet = await NodeFleet.create({ cluster: "bench" });
+type Series = ReadonlyMap<string, readonly RateResult[]>;
+
+function showRates(series: Series): void {
+  const rows = [...series].map(([name, results]) => {
+    const { perSecond, p50Ms, p99Ms, failed, cpuMs } = medianRun(results) ?? NOTHING;
+    const all = results.map((result: LoopResult) => result.perSecond).join(" ");
+    const cpu = Number.isNaN(cpuMs) ? "" : cpuMs.toFixed(2);
+    return [name, String(perSecond), p50Ms.toFixed(2), p99Ms.toFixed(2), String(failed), cpu, all];
+  });
+  console.log(table(["what", "median/s", "p50 ms", "p99 ms", "failed", "CPU ms each", "all rounds/s"], rows));
+}
+
+const NOTHING: RateResult = { clients: 0, perSecond: 0, p50Ms: 0, p99Ms: 0, failed: 0, cpuMs: Number.NaN };
+
+async function measureLogs(cluster: JobsCluster): Promise<unknown> {
+  const callMs = await measureCalls(cluster, plan.calls);
+  console.log(`one call that is made once after the other: ${callMs.toFixed(2)} ms (mean of ${plan.calls} in a job)`);
+  const lengths = await measureLengths(cluster, plan.lengths, plan.lengthSteps);
+  for (const { events, stepMs } of lengths) console.log(`a step after ${events} events: ${stepMs.toFixed(2)} ms`);
+  const replay = await measureReplay(cluster, plan.replaySteps);
+  const { events, replayMs, signalToResultMs, storedBytesPerStep } = replay;
+  console.log(`replay of ${events} events: ${replayMs.toFixed(0)} ms, ${signalToResultMs.toFixed(0)} ms from the ` +
+    `signal to the result; the store holds ${storedBytesPerStep.toFixed(0)} bytes for each step`);
+  return { callMs, lengths, replay };
+}
+
+async function measureManyJobs(): Promise<unknown> {
+  const cluster = await JobsCluster.start();
   try {
-    await fleet.startAll();
-    const api: Api = { at: (index) => fleet.api(fleet.names[index % fleet.names.length] ?? "n1") };
-    const io = { ...createProcessIo(), print: () => undefined, report: () => undefined };
-    await runCli(["--api", api.at(0), "slice", "push", AGENTS], io);
-    const slices = { steps: { artifact: "bench:steps@^1.0.0", instances: 0 } };
-    await send("PUT", `${api.at(0)}/v1/blueprints/bench`, { slices });
-    const series = await measure(api);
-    const rows = [...series].map(([name, results]) => {
-      const { perSecond, p50Ms, p99Ms, failed } = medianRun(results) ?? { perSecond: 0, p50Ms: 0, p99Ms: 0, failed: 0 };
-      const all = results.map((result) => result.perSecond).join(" ");
-      return [name, String(perSecond), p50Ms.toFixed(2), p99Ms.toFixed(2), String(failed), all];
-    });
-    console.log(table(["what", "median/s", "p50 ms", "p99 ms", "failed", "all rounds/s"], rows));
-    const results = { machine: describeMachine(), plan, series: Object.fromEntries(series) };
-    if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(results, undefined, 2)}\n`);
+    const stretches = await measureMany(cluster, plan.many);
+    for (const { what, cpuPercent, residentBytes } of stretches) {
+      const looks = residentBytes.map((look) => look.map((bytes) => Math.round(bytes / 2 ** 20)).join("/")).join(", ");
+      console.log(`${what}: ${cpuPercent.toFixed(1)} % of a core for three nodes, resident MiB ${looks}`);
+    }
+    return stretches;
   } finally {
-    await fleet.close();
+    await cluster.close();
   }
+}
+
+async function run(): Promise<void> {
+  const machine = describeMachine();
+  const { date, cpu, cores, node, fileSystem, syncMs: { p50: syncMs } } = machine;
+  const load = (): string => loadavg().map((each) => each.toFixed(1)).join(" ");
+  console.log(`${date}, ${cores} x ${cpu}, node ${node}, ${fileSystem}, fdatasync ${syncMs.toFixed(2)} ms`);
+  console.log("three nodes with fsync and the load share the machine; results, read through another node, are checked");
+  console.log(`load at the beginning ${load()}`);
+  const skip = (name: string, why: string): void => console.log(`NOT MEASURED: ${name}: ${why}`);
+  const rivals = has("rivals") ? await Rivals.start(skip) : undefined;
+  const cluster = await JobsCluster.start();
+  const results: Record<string, unknown> = { machine, plan, versions: VERSIONS };
+  try {
+    if (has("rates") || has("rivals")) {
+      const series = await measureRates(cluster, rivals?.started ?? []);
+      showRates(series);
+      results["rates"] = Object.fromEntries(series);
+    }
+    if (has("logs")) results["logs"] = await measureLogs(cluster);
+  } finally {
+    await cluster.close();
+    await rivals?.close();
+  }
+  if (has("many")) results["many"] = await measureManyJobs();
+  console.log(`load at the end ${load()}`);
+  if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(results, undefined, 2)}\n`);
 }
 
 if (flags.help) console.log(HELP);
