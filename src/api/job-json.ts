@@ -1,7 +1,10 @@
 // Owns: how jobs, their events and their tool calls look as JSON.
+import type { Account } from "../jobs/core/budget/account.ts";
+import { budgetOf } from "../jobs/core/budget/amounts.ts";
 import { deadlineOf } from "../jobs/core/life/deadline.ts";
 import { isHalfFull } from "../jobs/core/log/page.ts";
 import type { ToolRow } from "../jobs/core/tools/tool-row.ts";
+import type { Budget } from "../sdk/budget.ts";
 import type { ApprovalListed, JobListed, JobShown, NumberedEvent } from "../jobs/ports.ts";
 
 export function listedJson({ job, row }: JobListed): Readonly<Record<string, unknown>> {
@@ -36,6 +39,7 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     ...(pending === undefined ? {} : { pending }),
     ...(row.labels === undefined ? {} : { labels: row.labels }),
     ...(deadlineMs === undefined ? {} : { maxDurationMs: spec.maxDurationMs, deadlineMs }),
+    ...(head.account === undefined ? {} : { budget: accountJson(head.account) }),
     pin: row.pin,
     uid: spec.uid,
     input: spec.input,
@@ -61,13 +65,19 @@ export function approvalJson({ job, call, row }: ApprovalListed): Readonly<Recor
 
 function toolJson(row: ToolRow): Readonly<Record<string, unknown>> {
   const { state, effectId, call, tool, effect, canReconcile, epoch, attempt, timeoutMs } = row;
-  const { externalId, reason, usage } = row;
+  const { externalId, reason, usage, reserved, cost } = row;
   return {
     effectId, call, tool, effect, state, attempt, epoch, canReconcile, timeoutMs,
     ...(externalId === undefined ? {} : { externalId }),
     ...(reason === undefined ? {} : { reason }),
     ...(usage === undefined ? {} : { usage }),
+    ...(reserved === undefined ? {} : { reserved: budgetOf(reserved) }),
+    ...(cost === undefined ? {} : { cost: budgetOf(cost) }),
   };
+}
+
+function accountJson({ limit, reserved, spent }: Account): Readonly<Record<string, Budget>> {
+  return { limit: budgetOf(limit), reserved: budgetOf(reserved), spent: budgetOf(spent) };
 }
 
 export function eventJson({ run, seq, atMs, epoch, link, event }: NumberedEvent): Readonly<Record<string, unknown>> {

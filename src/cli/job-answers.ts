@@ -9,6 +9,10 @@ const resultSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("failed"), error: errorSchema }),
   z.object({ kind: z.literal("cancelled") }),
 ]);
+const amountsSchema = z.object({
+  usd: z.number().optional(), tokens: z.number().optional(), steps: z.number().optional(),
+});
+const accountSchema = z.object({ limit: amountsSchema, reserved: amountsSchema, spent: amountsSchema });
 const toolSchema = z.object({
   effectId: z.string(),
   call: z.string(),
@@ -18,6 +22,7 @@ const toolSchema = z.object({
   attempt: z.number(),
   externalId: z.string().optional(),
   reason: z.string().optional(),
+  cost: amountsSchema.optional(),
 });
 export const approvalSchema = z.object({
   job: z.string(),
@@ -69,6 +74,7 @@ export const jobSchema = listedJobSchema.extend({
   pending: z.string().optional(),
   labels: z.record(z.string(), z.string()).optional(),
   deadlineMs: z.number().optional(),
+  budget: accountSchema.optional(),
   events: z.number(),
   run: z.number().optional(),
   isLogHalfFull: z.boolean().optional(),
@@ -93,6 +99,7 @@ export type ShownJob = z.output<typeof jobSchema>;
 export type ShownApproval = z.output<typeof approvalSchema>;
 export type ShownTool = z.output<typeof toolSchema>;
 export type ShownEvent = z.output<typeof eventSchema>;
+export type ShownAmounts = z.output<typeof amountsSchema>;
 export type ShownResult = z.output<typeof resultSchema>;
 
 /** Status with what a person wants to know besides: where it runs, what it waits for. */

@@ -7,6 +7,7 @@ import { SECOND_MS } from "../base/units.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
 import { REPLAY_MS_MAX, RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
 import type { Agent } from "../sdk/agent.ts";
+import type { Budget } from "../sdk/budget.ts";
 import type { Duration } from "../sdk/duration.ts";
 import type { Signal } from "../sdk/signal.ts";
 import { askApi, type ApiCall } from "./api-request.ts";
@@ -33,6 +34,13 @@ export interface JobStartOptions extends JobCallOptions {
   readonly attributes?: Readonly<Record<string, string>>;
   /** From its start on, no longer than its agent says; then it is asked to end, and has failed with E_TIMEOUT. */
   readonly maxDuration?: Duration;
+  /** What it may spend; of what is left out as much as its agent says. */
+  readonly budget?: Budget;
+}
+
+export interface JobRaiseOptions extends JobCallOptions {
+  /** The same key again is the same raise. Default: a new one per call. */
+  readonly idempotencyKey?: string;
 }
 
 export interface JobSignalOptions extends JobCallOptions {
@@ -115,6 +123,8 @@ export interface JobHandle<O = unknown> {
    * changes nothing.
    */
   replay(artifact: string, options?: JobCallOptions): Promise<JobReplay>;
+  /** Lets the job spend more; one that waits for its budget goes on. */
+  raiseBudget(add: Budget, options?: JobRaiseOptions): Promise<void>;
   /** Asks the job to end; it may still tidy up. */
   cancel(options?: JobCallOptions): Promise<void>;
 }
@@ -167,7 +177,7 @@ export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent:
   return {
     start: async (input, options = {}) => {
       const {
-        id, attributes, maxDuration, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal,
+        id, attributes, maxDuration, budget, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal,
       } = options;
       await check(`the input of ${agent.name}`, agent.input, input);
       const { value } = await askApi(ports.requests, startedSchema, {
@@ -175,7 +185,7 @@ export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent:
         effect: "idempotent",
         method: "POST",
         path: "/v1/jobs",
-        body: { agent: agent.name, input, id, attributes, maxDuration },
+        body: { agent: agent.name, input, id, attributes, maxDuration, budget },
         idempotencyKey,
         timeoutMs,
         signal,
@@ -223,6 +233,8 @@ export function createJobHandle<O = unknown>(ports: JobClientPorts, id: string):
       const call = { what: `replay job ${id}`, effect: "read", method: "POST", path: `${path}/replay` } as const;
       return (await askApi(requests, replaySchema, { ...call, body: { artifact }, timeoutMs, signal })).value;
     },
+    raiseBudget: (add, { idempotencyKey = newRequestKey(), ...options } = {}) =>
+      tell({ what: `raise the budget of job ${id}`, path: `${path}/budget`, body: { add }, idempotencyKey }, options),
     cancel: (options = {}) => tell({ what: `cancel job ${id}`, path: `${path}/cancel` }, options),
   };
 }

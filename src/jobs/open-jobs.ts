@@ -223,7 +223,7 @@ function readUid({ clock, random, telemetry }: JobsEnv, kv: Kv, signal: AbortSig
 function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
-  drive: Pick<Jobs, "signal" | "cancel" | "release" | "resolve">,
+  drive: Pick<Jobs, "signal" | "cancel" | "release" | "raise" | "resolve">,
   others: Pick<Jobs, "follow" | "export" | "repeat" | "replay" | "approvals" | "decide">,
 ): Jobs {
   return {
@@ -236,6 +236,7 @@ function combine(
     signal: (...args) => drive.signal(...args),
     cancel: (...args) => drive.cancel(...args),
     release: (...args) => drive.release(...args),
+    raise: (...args) => drive.raise(...args),
     resolve: (...args) => drive.resolve(...args),
   };
 }

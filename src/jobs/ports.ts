@@ -6,6 +6,7 @@ import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { Txn } from "../kvstore/core/schema.ts";
 import type { ApprovalRow } from "./core/flow/approval-row.ts";
+import type { Amount } from "./core/budget/account.ts";
 import type { UntoldRow } from "./core/flow/notice.ts";
 import type { CallName, EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
@@ -104,6 +105,8 @@ export interface StartJob {
   readonly labels?: Readonly<Record<string, string>>;
   /** From its start on, no longer than its agent says; then it is asked to end, and has failed. */
   readonly maxDurationMs?: number;
+  /** What it may spend; of each unit that is left out as much as its agent says, if it does. */
+  readonly budget?: Amount;
 }
 
 export interface StartedJob {
@@ -271,6 +274,14 @@ export interface Jobs {
   cancel(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
   /** Lets a job go on that is held since a restore. @throws AetherError E_CONFLICT for any other */
   release(job: JobId, caller: Caller, options?: CallOptions): Promise<void>;
+  /**
+   * Lets a job spend more; the same key again is the same raise.
+   * @throws AetherError E_CONFLICT when it has ended, E_INVALID for what its budget does not limit
+   */
+  raise(job: JobId, raise: {
+    readonly add: Amount;
+    readonly idempotencyKey?: string;
+  }, caller: Caller, options?: CallOptions): Promise<void>;
   /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
   resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;
   /** What waits for a decision, in the order of jobs. */

@@ -13,6 +13,7 @@ import { IdempotentInstances } from "../invocation/idempotency/idempotent-instan
 import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { JobsConfig } from "../jobs/config.ts";
+import { amountOf } from "../jobs/core/budget/amounts.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/running/pin-needs.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
@@ -105,7 +106,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),
     topics: openTopicService(cluster.topics.publisher),
     agents: openAgentsService({
-      start: (start, slice, scope) => jobs.jobs.start(start, callerOf(slice), scope),
+      start: ({ budget, ...start }, slice, scope) => {
+        const limit = budget && amountOf(budget);
+        return jobs.jobs.start({ ...start, ...(limit !== undefined && { budget: limit }) }, callerOf(slice), scope);
+      },
       signal: (job, signal, slice, scope) => jobs.jobs.signal(job, signal, callerOf(slice), scope),
     }),
   };

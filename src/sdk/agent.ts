@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { labelsSchema } from "./blueprint.ts";
 import { parseDuration, type Duration } from "./duration.ts";
+import { checkBudget, type Budget } from "./budget.ts";
 import type { Job, Tools } from "./job.ts";
 import type { Models } from "./llm.ts";
 import { nameSchema } from "./name.ts";
@@ -37,6 +38,8 @@ export interface AgentDefinition<
    * asked to end as by a cancel, and has failed with E_TIMEOUT. Default: as long as it takes.
    */
   readonly maxDuration?: Duration;
+  /** What one of its jobs may spend, with the jobs that it starts, unless whoever starts it says something else. */
+  readonly budget?: Budget;
   /**
    * When jobs of it start by themselves: `{ nightly: { cron: "0 3 * * *", input: { all: true } } }`. A tick starts one
    * job in the whole cluster. At most 20.
@@ -91,6 +94,7 @@ export function defineAgent<
   checkName(name);
   checkNeeds(definition);
   checkDuration(definition);
+  checkBudget(`the agent "${name}"`, definition.budget);
   checkParts(name, "tools", Object.values(tools), AGENT_TOOLS_MAX);
   checkParts(name, "signals", signals, AGENT_SIGNALS_MAX);
   checkParts(name, "models", Object.keys(models).map((model) => ({ name: model })), AGENT_MODELS_MAX);

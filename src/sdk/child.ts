@@ -1,4 +1,5 @@
 // Owns: what an agent's code says of jobs that it starts itself, and how it knows that one of them did not complete.
+import type { Budget } from "./budget.ts";
 import type { Duration } from "./duration.ts";
 
 export interface ChildOptions {
@@ -8,6 +9,11 @@ export interface ChildOptions {
   readonly key?: string;
   /** How long to wait for it: then the call fails with `ChildFailed`, and the child is cancelled. */
   readonly timeout?: Duration;
+  /**
+   * What it may spend; of what this job may spend, where that is limited. Without it, and without one in the child's
+   * agent: all that this job has left.
+   */
+  readonly budget?: Budget;
 }
 
 export interface DetachedChildOptions extends Omit<ChildOptions, "timeout"> {

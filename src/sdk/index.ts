@@ -26,11 +26,11 @@ export { httpTool, type HttpToolOptions } from "./http/http-tool.ts";
 export { secret, type Secret } from "./secret.ts";
 export type {
   LlmAnswer, LlmCall, LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmSchema, LlmTool,
-  LlmToolCall, LlmToolSpec, LlmUsage, Models,
+  LlmTerms, LlmToolCall, LlmToolSpec, LlmUsage, Models,
 } from "./llm.ts";
 export { openAi, type OpenAiOptions } from "./llm/openai.ts";
 export { anthropic, type AnthropicOptions } from "./llm/anthropic.ts";
-export { scripted, type Script, type ScriptedAnswer } from "./llm/scripted.ts";
+export { scripted, type Script, type ScriptedAnswer, type ScriptedOptions } from "./llm/scripted.ts";
 export { isToolRejected, type ApprovalRule, type ToolApproval, type ToolRejected } from "./tool-approval.ts";
 export { defineSignal, type Signal } from "./signal.ts";
 export {
@@ -40,5 +40,6 @@ export type {
   Approval, ApprovalOptions, ChildAgent, Job, JobScope, StartChild, StepContext, StepOptions, ToolCallOptions,
   ToolCalls, Tools, WaitOptions,
 } from "./job.ts";
+export type { Budget, LlmPrice } from "./budget.ts";
 export type { Duration } from "./duration.ts";
 export { defineBlueprint, type BlueprintInput } from "./blueprint.ts";

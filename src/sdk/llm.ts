@@ -1,6 +1,7 @@
 // Owns: what a language model is asked and answers, and the one interface that each provider of models has. Types only:
 // providers are in llm/, the calls of an agent in jobs/worker.
 import type { z } from "zod";
+import type { LlmPrice } from "./budget.ts";
 import type { Secret } from "./secret.ts";
 import type { Tool } from "./tool.ts";
 
@@ -73,11 +74,19 @@ export interface LlmContext {
   onToken(text: string): void;
 }
 
+/** What is to be known of a model for budgets. */
+export interface LlmTerms {
+  /** Without it its calls cost no money, as far as a job's budget is concerned. */
+  readonly price?: LlmPrice;
+  /** The most that it may say where a question does not say; 4,096 where a job's budget has to suffice for it. */
+  readonly maxTokens?: number;
+}
+
 /**
  * A model somewhere. One request per `complete`, and no retry of its own: what fails is an error with a code, and
  * trying again is the agent's matter, where everybody sees it.
  */
-export interface LlmProvider {
+export interface LlmProvider extends LlmTerms {
   readonly model: string;
   /** What `secret` of the context may be asked for. */
   readonly secrets?: readonly Secret[];

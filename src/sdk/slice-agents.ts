@@ -1,5 +1,6 @@
 // Owns: what slices have of jobs of agents: `ctx.agents`. Types only.
 import type { z } from "zod";
+import type { Budget } from "./budget.ts";
 import type { ChildAgent } from "./job.ts";
 import type { Signal } from "./signal.ts";
 import type { StateCallOptions } from "./slice-state.ts";
@@ -16,6 +17,8 @@ export interface StartJobOptions extends StateCallOptions {
   readonly attributes?: Readonly<Record<string, string>>;
   /** Higher goes first; 0 unless said otherwise. */
   readonly priority?: number;
+  /** What it may spend; of what is left out as much as its agent says. */
+  readonly budget?: Budget;
 }
 
 export interface StartedJobOfSlice {

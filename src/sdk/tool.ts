@@ -1,6 +1,7 @@
 // Owns: tools: what an agent does to the world outside, and what must be known of each so that it is done once.
 import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
+import { checkCost } from "./budget.ts";
 import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "./call-timeouts.ts";
 import { nameSchema } from "./name.ts";
 import { SECRETS_MAX, type Secret } from "./secret.ts";
@@ -64,6 +65,8 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
    * time without any (default: half a second's, two at least). A call waits for its turn before it is granted.
    */
   readonly rate?: { readonly perSecond: number; readonly burst?: number };
+  /** What a call costs, in US dollars: reserved in the job's budget before it is made, and spent when it was done. */
+  readonly cost?: { readonly usd: number };
   /**
    * Does it. What a `once` tool throws leaves unknown whether it happened, unless it is `notDone(cause)`; what the
    * others throw is an error that the agent's code sees.
@@ -91,8 +94,8 @@ export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType
 
 /**
  * Defines a tool.
- * @throws AetherError E_INVALID for an unusable name, `timeoutMs` or `rate`, and for `reconcile` where nobody would
- *   ask it.
+ * @throws AetherError E_INVALID for an unusable name, `timeoutMs`, `rate` or `cost`, and for `reconcile` where nobody
+ *   would ask it.
  * @example
  * const refund = defineTool({
  *   name: "refund",
@@ -133,6 +136,7 @@ export function defineTool<const N extends string, I extends z.ZodType, O extend
     throw new AetherError("E_INVALID", `the tool "${name}" has effect "${effect}" and is made again when nobody ` +
       'knows what became of it: leave out reconcile, or make its effect "once"');
   }
+  checkCost(`the tool "${name}"`, definition.cost);
   const { rate, ...rest } = definition;
   return { ...rest, kind: "aether-tool", timeoutMs, ...(rate !== undefined && { rate: checkRate(name, rate) }) };
 }

@@ -4,11 +4,13 @@ import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { parseJobId, type JobId } from "../base/ids.ts";
 import { MINUTE_MS } from "../base/units.ts";
+import { amountOf, budgetOf } from "../jobs/core/budget/amounts.ts";
 import type { Resolution } from "../jobs/core/log/event.ts";
 import type { JobError, JobStatus, Waiting } from "../jobs/core/rows.ts";
 import type { ToolState } from "../jobs/core/tools/tool-row.ts";
 import type { Jobs, NumberedEvent } from "../jobs/ports.ts";
 import type { Agent } from "../sdk/agent.ts";
+import type { Budget } from "../sdk/budget.ts";
 import type { Signal } from "../sdk/signal.ts";
 import { askJobs, TESTER, type JobsPorts } from "./ask-jobs.ts";
 
@@ -33,6 +35,15 @@ export interface TestJobStatus {
   readonly run: number;
   /** Calls of its tools in this run, in the order of their latest change. */
   readonly calls: readonly TestToolCall[];
+  /** Of a job that has one. */
+  readonly budget: TestBudget | undefined;
+}
+
+/** In US dollars, tokens and steps. */
+export interface TestBudget {
+  readonly limit: Budget;
+  readonly reserved: Budget;
+  readonly spent: Budget;
 }
 
 export interface TestToolCall {
@@ -48,6 +59,8 @@ export interface StartOptions {
   /** Default: one that no job has yet. The same id again with the same input is the same job. */
   readonly id?: string;
   readonly attributes?: Readonly<Record<string, string>>;
+  /** What it may spend; of what is left out as much as its agent says. */
+  readonly budget?: Budget;
 }
 
 export interface TestAgent<A extends AnyAgent> {
@@ -69,6 +82,8 @@ export interface TestJob<O = unknown> {
     signal: Signal<string, P>, payload: z.input<P>, options?: { readonly idempotencyKey?: string },
   ): Promise<void>;
   cancel(): Promise<void>;
+  /** Lets it spend more, once, however often it has to be sent or the test sends it under one `idempotencyKey`. */
+  raiseBudget(add: Budget, options?: { readonly idempotencyKey?: string }): Promise<void>;
   /** What a person found out about a call of which nobody knows whether it happened, by its name as `refund#1`. */
   resolve(call: string, resolution: Resolution): Promise<void>;
 }
@@ -81,8 +96,11 @@ const RESULT_ASK_MS = 500;
 export function testAgent<A extends AnyAgent>({ name }: A, ports: JobsPorts): TestAgent<A> {
   const job = (id: string): TestJob<z.output<A["output"]>> => testJob(parseJobId(id), ports);
   return {
-    start: async (input, { id = ports.drawId(), attributes = {} } = {}) => {
-      const start = { agent: name, input, id: parseJobId(id), attributes };
+    start: async (input, { id = ports.drawId(), attributes = {}, budget = {} } = {}) => {
+      const limit = amountOf(budget);
+      const start = {
+        agent: name, input, id: parseJobId(id), attributes, ...(limit !== undefined && { budget: limit }),
+      };
       await askJobs(ports, `starting ${name}`, (jobs) => jobs.start(start, TESTER));
       return job(id);
     },
@@ -100,6 +118,10 @@ function testJob<O>(id: JobId, ports: JobsPorts): TestJob<O> {
     events: () => ask("reading the log of", (jobs) => allEvents(jobs, id)),
     signal: ({ name }, payload, { idempotencyKey = ports.drawId() } = {}) => {
       return ask("telling", (jobs) => jobs.signal(id, { name, payload, idempotencyKey }, TESTER));
+    },
+    raiseBudget: (budget, { idempotencyKey = ports.drawId() } = {}) => {
+      const add = amountOf(budget) ?? {};
+      return ask("raising the budget of", (jobs) => jobs.raise(id, { add, idempotencyKey }, TESTER));
     },
     cancel: () => ask("cancelling", (jobs) => jobs.cancel(id, TESTER)),
     resolve: (call, resolution) => ask("resolving a call of", async (jobs) => {
@@ -132,10 +154,13 @@ async function notEnded(id: JobId, ports: JobsPorts, limitMs: number): Promise<A
 }
 
 async function statusOf(jobs: Jobs, id: JobId): Promise<TestJobStatus> {
-  const { row, tools } = await jobs.show(id);
+  const { row, tools, head: { account } } = await jobs.show(id);
   const { status, waiting, owner, epoch, run } = row;
   const calls = tools.map(({ call, tool, effectId, state, attempt }) => ({ call, tool, effectId, state, attempt }));
-  return { status, waiting, node: owner?.node, epoch, run, calls };
+  const budget = account && {
+    limit: budgetOf(account.limit), reserved: budgetOf(account.reserved), spent: budgetOf(account.spent),
+  };
+  return { status, waiting, node: owner?.node, epoch, run, calls, budget };
 }
 
 async function allEvents(jobs: Jobs, id: JobId): Promise<readonly NumberedEvent[]> {

@@ -1,5 +1,6 @@
 // Owns: jobs without nodes that run them: what is asked is answered from memory, and what was told is kept. For tests
 // of the doors; the test says how a job goes on.
+import type { Amount } from "../../src/jobs/core/budget/account.ts";
 import { RESULT_WAIT_MS_MAX } from "../../src/jobs/limits.ts";
 import { sha256 } from "../../src/base/digest.ts";
 import { AetherError } from "../../src/base/errors.ts";
@@ -21,6 +22,7 @@ export type Told =
   }
   | { readonly kind: "cancel"; readonly job: JobId }
   | { readonly kind: "release"; readonly job: JobId }
+  | { readonly kind: "raise"; readonly job: JobId; readonly add: Amount; readonly key?: string }
   | { readonly kind: "repeat"; readonly job: JobId; readonly repeat: RepeatJob }
   | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution }
   | {
@@ -162,6 +164,10 @@ export function scriptedJobs(): ScriptedJobs {
         throw new AetherError("E_CONFLICT", `job ${job} is not held`);
       }
       told.push({ kind: "release", job });
+    },
+    raise: async (job, { add, idempotencyKey }) => {
+      if (live(job).shown.head.account === undefined) throw new AetherError("E_INVALID", `job ${job} has no budget`);
+      told.push({ kind: "raise", job, add, ...(idempotencyKey !== undefined && { key: idempotencyKey }) });
     },
     resolve: async (job, effect, resolution) => {
       const tool = live(job).shown.tools.find(({ effectId }) => effectId === effect);

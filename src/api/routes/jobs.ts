@@ -10,7 +10,9 @@ import {
   RESULT_WAIT_MS_MAX,
 } from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, RepeatJob, StartJob } from "../../jobs/ports.ts";
+import { amountOf } from "../../jobs/core/budget/amounts.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
+import { budgetSchema } from "../../sdk/budget.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
@@ -46,6 +48,7 @@ const startSchema = z.strictObject({
     .describe("Among the jobs of its tenant and class: higher goes first"),
   maxDuration: z.union([z.string(), z.number()]).exactOptional()
     .describe('From its start on, as "2 hours" or in milliseconds: then it is asked to end, and has failed'),
+  budget: budgetSchema.exactOptional().describe("What it may spend; of what is left out as much as its agent says"),
 });
 const listQuery = z.strictObject({
   agent: nameSchema.exactOptional(),
@@ -66,6 +69,8 @@ const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("not-done") }),
   z.strictObject({ kind: z.literal("given-up"), reason: z.string().min(1).max(REASON_LENGTH_MAX) }),
 ]);
+
+const raiseSchema = z.strictObject({ add: budgetSchema });
 
 const KEY_HEADER = { "Idempotency-Key": "The same key again, from whoever starts jobs of this agent, is the same job" };
 const SIGNAL_KEY_HEADER = { "Idempotency-Key": "The same key again is the same signal" };
@@ -112,8 +117,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       method: "GET",
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
-      answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, pin, uid, input, inputDigest, " +
-        "events, logBytes, isLogHalfFull, link, steps, tools, " +
+      answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, budget?, pin, uid, input, " +
+        "inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result?, untold? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
@@ -213,6 +218,21 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     },
     {
       method: "POST",
+      path: "/v1/jobs/:job/budget",
+      summary: "Lets a job spend more; one that waits for its budget goes on",
+      body: raiseSchema,
+      headers: { "Idempotency-Key": "The same key again is the same raise" },
+      answer: "202 { job }",
+      handle: async (request) => {
+        const job = jobOf(request);
+        const { add } = parseInput(raiseSchema, await request.readJson(), "the raise");
+        const raise = { add: amountOf(add) ?? {}, ...idempotencyKey(request) };
+        await jobs.raise(job, raise, ANYBODY, callOptions(request));
+        return jsonResponse(202, { job });
+      },
+    },
+    {
+      method: "POST",
       path: "/v1/jobs/:job/tools/:effect/resolve",
       summary: "Says what became of a call of a tool that nobody knows about",
       body: resolutionSchema,
@@ -247,12 +267,13 @@ function jobIdOf(id: string | undefined): { readonly id?: JobId } {
 }
 
 function parseStart(body: unknown, key: { readonly idempotencyKey?: string }): StartJob {
-  const { id, maxDuration, ...start } = parseInput(startSchema, body, "the start of a job");
+  const { id, maxDuration, budget, ...start } = parseInput(startSchema, body, "the start of a job");
   return {
     ...start,
     input: start.input ?? null,
     ...(id === undefined ? {} : { id: parseJobId(id) }),
     ...(maxDuration === undefined ? {} : { maxDurationMs: longestOf(maxDuration) }),
+    ...(budget === undefined ? {} : { budget: amountOf(budget) ?? {} }),
     ...key,
   };
 }

@@ -12,6 +12,8 @@ import { digestSchema, parseStored } from "../../base/stored-row.ts";
 import { nodeLifeSchema, type NodeLife } from "../../cluster/core/rows.ts";
 import { PERMIT_SCOPES, type PermitPlace } from "../../kvstore/core/job-key.ts";
 import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../slices/core/instance-spec.ts";
+import type { Account, Amount } from "./budget/account.ts";
+import { accountSchema, amountSchema } from "./budget/amounts.ts";
 import type { RateRow } from "./flow/rate-bucket.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
 
@@ -33,7 +35,7 @@ export interface Waiting {
   readonly on: readonly string[];
   /** Wall time at which it goes on by itself. */
   readonly untilMs?: number;
-  /** In `stuck` and `restored`: what a person has to know. */
+  /** In `stuck`, `restored` and `budget`: what a person has to know. */
   readonly why?: string;
 }
 
@@ -99,6 +101,8 @@ export interface JobHead {
   /** Rows of the ledger that are granted or unknown: while there are any the job does not end. */
   readonly openEffects: number;
   readonly steps: number;
+  /** Of a job with a budget. */
+  readonly account?: Account;
 }
 
 /** The job that has started another one, and the call in its code. */
@@ -127,6 +131,8 @@ export interface JobSpec {
   readonly firstRun?: number;
   /** From `createdMs` on; then it is asked to end, and has failed. */
   readonly maxDurationMs?: number;
+  /** What it may spend, as it was started; its head has what was added since. */
+  readonly budget?: Amount;
   readonly createdMs: number;
 }
 
@@ -292,6 +298,7 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   startDigest: digestSchema.exactOptional(),
   firstRun: z.int().min(1).exactOptional(),
   maxDurationMs: z.number().exactOptional(),
+  budget: amountSchema.exactOptional(),
   createdMs: z.number(),
 });
 
@@ -338,17 +345,22 @@ const pinSchema = z.object({
 
 // Heads and pages are read and written with every step of every job, so that they are arrays with readers of their own.
 export function headValue(head: JobHead): unknown {
-  return [HEAD_FORMAT, head.run, head.seq, head.link, head.bytes, head.folded, head.openEffects, head.steps];
+  const { run, seq, link, bytes, folded, openEffects, steps, account } = head;
+  const values = [HEAD_FORMAT, run, seq, link, bytes, folded, openEffects, steps];
+  return account === undefined ? values : [...values, account];
 }
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseJobHead(value: unknown): JobHead {
   if (!Array.isArray(value)) throw damaged("the head of a job", "it is not a list");
-  const [format, run, seq, link, bytes, folded, openEffects, steps] = value as readonly unknown[];
+  const [format, run, seq, link, bytes, folded, openEffects, steps, account] = value as readonly unknown[];
   const isHead = format === HEAD_FORMAT && isCount(run) && isCount(seq) && isLink(link) && isCount(bytes) &&
     isCount(folded) && isCount(openEffects) && isCount(steps);
   if (!isHead) throw damaged("the head of a job", "a field is missing or of another type");
-  return { run, seq, link, bytes, folded, openEffects, steps };
+  return {
+    run, seq, link, bytes, folded, openEffects, steps,
+    ...(account !== undefined && { account: parseStored(accountSchema, account, "the account of a job") }),
+  };
 }
 
 export function pageValue(page: JobPage): unknown {

@@ -8,15 +8,18 @@ import type { Digest, JobId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Kv } from "../../kvstore/kv.ts";
+import { isSameData } from "../../slices/core/canonical.ts";
 import { signalRefusal, throwRefusal, type DoorRefusal } from "../core/door-check.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import { cancelSeen, seenOf } from "../core/flow/seen.ts";
+import type { Amount } from "../core/budget/account.ts";
+import { unitName, unlimitedIn } from "../core/budget/amounts.ts";
 import { refOf, type EffectId } from "../core/ids.ts";
 import { hasEnded } from "../core/life/job-life.ts";
-import { rowKey, toolKey } from "../core/life/job-keys.ts";
+import { headKey, rowKey, toolKey } from "../core/life/job-keys.ts";
 import type { Resolution } from "../core/log/event.ts";
 import { digestOfPlain } from "../core/plain-digest.ts";
-import { parseJobRow, type JobRow } from "../core/rows.ts";
+import { parseJobHead, parseJobRow, type JobRow } from "../core/rows.ts";
 import { parseToolRow, type ToolRow } from "../core/tools/tool-row.ts";
 import { unknownJob } from "../job-store.ts";
 import type { InboxWriter } from "../inbox/inbox-writer.ts";
@@ -32,7 +35,7 @@ export interface JobsDrivePorts {
 /** The payload of a signal, and what a person says that a tool has answered; encoded. */
 export const TOLD_BYTES_MAX = 64 * KiB;
 
-export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "resolve"> {
+export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "raise" | "resolve"> {
   private readonly ports: JobsDrivePorts;
 
   constructor(ports: JobsDrivePorts) {
@@ -72,6 +75,34 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
       throw new AetherError("E_CONFLICT", message, { details: { status } });
     }
     await this.put(job, { kind: "release", principal }, undefined, options);
+  }
+
+  async raise(
+    job: JobId,
+    { add, idempotencyKey }: Parameters<Jobs["raise"]>[1],
+    { principal, tenant }: Caller,
+    options?: CallOptions,
+  ): Promise<void> {
+    await this.checkRaise(job, add, options);
+    const seen = idempotencyKey === undefined
+      ? {}
+      : { seen: { digest: seenOf("raise", tenant, idempotencyKey), value: add } };
+    const put = await this.ports.inbox.put(refOf(job), { entry: { kind: "raise", add, principal }, ...seen }, options);
+    if (put.kind === "stored" || isSameData(put.value, add)) return;
+    throw new AetherError("E_CONFLICT", `the idempotency key was used to raise the budget of job ${job} by something ` +
+      "else: use another key");
+  }
+
+  /** @throws AetherError E_NOT_FOUND, E_INVALID */
+  private async checkRaise(job: JobId, add: Amount, options?: CallOptions): Promise<void> {
+    const { entry } = await this.ports.kv.get(headKey(refOf(job)), options);
+    if (entry === undefined) throw unknownJob(job);
+    const { account } = parseJobHead(entry.value);
+    if (account === undefined) throw new AetherError("E_INVALID", `job ${job} has no budget that could be raised`);
+    if (Object.keys(add).length === 0) throw new AetherError("E_INVALID", "say by how much the budget is raised");
+    const [unit] = unlimitedIn(account.limit, add);
+    if (unit === undefined) return;
+    throw new AetherError("E_INVALID", `job ${job} may spend as much as it likes of ${unitName(unit)}: leave it out`);
   }
 
   async resolve(

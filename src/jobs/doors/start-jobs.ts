@@ -208,7 +208,12 @@ export function plainInput({ input, agent }: Pick<StartJob, "input" | "agent">):
   return storable(plain.value);
 }
 
-function joinedNeeds(start: StartJob, ofAgent: JobNeeds): JobNeeds {
+function joinedNeeds(start: StartJob, { budget: ofAgentBudget, ...needs }: JobNeeds): JobNeeds {
+  const budget = { ...ofAgentBudget, ...start.budget };
+  return { ...withDuration(start, needs), ...(Object.keys(budget).length > 0 && { budget }) };
+}
+
+function withDuration(start: StartJob, ofAgent: JobNeeds): JobNeeds {
   const { agent, maxDurationMs = ofAgent.maxDurationMs } = start;
   if (maxDurationMs === undefined) return withLabels(start, ofAgent);
   const limit = ofAgent.maxDurationMs ?? maxDurationMs;

@@ -18,11 +18,13 @@ import type { Kv } from "../../kvstore/kv.ts";
 import { cancelSeen } from "../core/flow/seen.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import { refOf } from "../core/ids.ts";
-import { childEntry } from "../core/life/children.ts";
+import { childEntry, spentOfParent } from "../core/life/children.ts";
 import { decideInbox, type InboxView } from "../core/life/decide-inbox.ts";
 import { hasEnded } from "../core/life/job-life.ts";
-import { resultKey, rowKey } from "../core/life/job-keys.ts";
-import { parseJobResult, parseJobRow, parseOutboxRow, type OutboxRow } from "../core/rows.ts";
+import { headKey, resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
+import {
+  parseJobHead, parseJobResult, parseJobRow, parseJobSpec, parseOutboxRow, type OutboxRow,
+} from "../core/rows.ts";
 import { inboxViewOf, readInboxView } from "./inbox-view.ts";
 import type { InboxWriter } from "./inbox-writer.ts";
 
@@ -170,11 +172,12 @@ export class Outbox {
     ref: JobRef, call: NonNullable<OutboxRow["ended"]>["call"], signal: AbortSignal,
   ): Promise<InboxEntry> {
     const options = { consistency: "local", signal } as const;
-    const [row, result] = await Promise.all(
-      [rowKey(ref), resultKey(ref)].map((key) => this.ports.kv.get(key, options)),
+    const [row, result, spec, head] = await Promise.all(
+      [rowKey(ref), resultKey(ref), specKey(ref), headKey(ref)].map((key) => this.ports.kv.get(key, options)),
     );
     const { agent } = parseJobRow(row?.entry?.value);
-    return childEntry({ job: ref.job, agent, call }, parseJobResult(result?.entry?.value));
+    const spent = spentOfParent(parseJobSpec(spec?.entry?.value), parseJobHead(head?.entry?.value).account);
+    return childEntry({ job: ref.job, agent, call, spent }, parseJobResult(result?.entry?.value));
   }
 
   private async forget({ key, modRevision }: OutboxEntry, signal: AbortSignal): Promise<void> {

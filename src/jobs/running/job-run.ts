@@ -14,13 +14,14 @@ import type { AppendBatch } from "../core/life/append-batch.ts";
 import { decideContinue } from "../core/life/decide-continue.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
 import type { OpenApprovals } from "../core/life/open-approvals.ts";
-import { RunBatch, type Plan, type Rated } from "../core/life/run-batch.ts";
-import { RunWaits, type CallsInDoubt, type NewOffer } from "../core/life/run-waits.ts";
+import { RunBatch, type OwnChange, type Plan, type Rated } from "../core/life/run-batch.ts";
+import { RunWaits, type CallsInDoubt, type NewOffer, type Unwanted } from "../core/life/run-waits.ts";
 import { overdueEnd } from "../core/life/deadline.ts";
 import { besideAppend, hasToTell } from "../core/life/children.ts";
 import { logFactsOf } from "../core/life/log-facts.ts";
 import { isHalfFull } from "../core/log/page.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
+import { UNITS, type Unit } from "../core/budget/account.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
 import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
@@ -203,7 +204,8 @@ export class JobRun {
       worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
       // What code derives from the uid is the same where the job is done again.
       const { effectUid: uid, input } = view.spec;
-      const start = { agent, job: view.ref.job, uid, input, epoch, jobRun, log };
+      const limited = this.limitedUnits;
+      const start = { agent, job: view.ref.job, uid, input, epoch, jobRun, log, ...(limited && { limited }) };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
     } catch (error) {
@@ -254,6 +256,7 @@ export class JobRun {
     const { inbox } = this.view;
     this.setInbox({ last: Math.max(inbox.last, n), revision: Math.max(inbox.revision, revision) });
     if (entry === undefined) this.unreadable += 1;
+    else if (entry.kind === "raise") this.batch.change({ ...entry, kind: "raised", inbox: n });
     else if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
     else this.waits.arrive(n, entry);
     if (entry?.kind === "cancel") {
@@ -281,8 +284,9 @@ export class JobRun {
     if (this.worker !== undefined) this.makeOffers();
     if (this.isCommitting) return;
     if (this.isDraining && this.batch.underWay === 0) return void this.release();
-    const limits = { grants: this.isDraining ? "none" : "any", ...(this.opsMax && { opsMax: this.opsMax }) } as const;
-    const plan = this.batch.plan(this.view.head.seq, limits);
+    const { seq, account } = this.view.head;
+    const grants = this.isDraining ? "none" : "any";
+    const plan = this.batch.plan(seq, { grants, account, ...(this.opsMax && { opsMax: this.opsMax }) });
     if (plan === undefined) return this.considerLeaving();
     const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined ||
       plan.next !== undefined;
@@ -291,13 +295,16 @@ export class JobRun {
   }
 
   private decide(plan: Plan): Decision {
-    const { events, tools, folded, end } = plan;
+    const { events, tools, folded, end, account } = plan;
     const atMs = this.clock.wallMs();
     const beside = besideAppend(this.view, plan, atMs);
     if ("kind" in beside) return beside;
     const { ref, row: { agent } } = this.view;
     const asked = this.approvals.changes(events, { ref, agent, atMs }, end !== undefined);
-    const batch: AppendBatch = { events, tools, folded, atMs, ...beside, also: [...beside.also, ...asked] };
+    const batch: AppendBatch = {
+      events, tools, folded, atMs, ...beside, also: [...beside.also, ...asked],
+      ...(account !== undefined && { account }),
+    };
     if (plan.next !== undefined) return decideContinue(this.view, batch, plan.next, this.batch.childrenNow);
     if (end === undefined) return decideAppend(this.view, batch);
     const taken = new Set(folded);
@@ -371,6 +378,7 @@ export class JobRun {
       this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
       this.limitCall(effectId, timeoutMs);
     }
+    for (const n of plan.stepsAllowed) this.say({ kind: "step-allowed", run: this.run, n });
     for (const rated of plan.rated) void this.awaitTurn(rated);
     for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
     for (const { row } of plan.tools) this.doubts.forget(row.effectId);
@@ -456,11 +464,19 @@ export class JobRun {
     const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
     if (!this.batch.isSettled || !isIdle || this.worker === undefined) return;
     const unwanted = this.waits.takeUnwanted(this.calls);
-    for (const inbox of unwanted) this.batch.change({ kind: "unwanted", inbox });
+    for (const one of unwanted) this.batch.change(this.changeOf(one));
     if (unwanted.length > 0) return this.pump();
     const leave = this.waits.leave(this.clock.wallMs(), this.calls);
     if (leave === undefined) return;
     this.leave(leave.waiting, { timersSet: leave.timers });
+  }
+
+  /** A child that nobody waits for any more gives back what it has not spent. */
+  private changeOf({ n: inbox, entry }: Unwanted): OwnChange {
+    const isEnd = entry.kind === "child-completed" || entry.kind === "child-failed";
+    if (!isEnd || this.batch.childOf(entry.call)?.reserved === undefined) return { kind: "unwanted", inbox };
+    const { call, spent } = entry;
+    return { kind: "settled", inbox, call, ...(spent !== undefined && { spent }) };
   }
 
   /** What the store counts has come here: until then the job could wait for what is there (JOB9). */
@@ -510,10 +526,16 @@ export class JobRun {
     if (!this.stop.signal.aborted) this.worker?.send(message);
   }
 
+  private get limitedUnits(): readonly Unit[] | undefined {
+    const limit = this.view.head.account?.limit;
+    return limit && UNITS.filter((unit) => limit[unit] !== undefined);
+  }
+
   private get calls(): CallsInDoubt {
     return {
       callOf: (effect) => this.batch.inDoubt(effect),
       forPeople: this.doubts.forPeople,
+      shortages: this.batch.shortages,
       busy: this.batch.underWay + this.batch.waitingForRate + this.doubts.asking,
     };
   }

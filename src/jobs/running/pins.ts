@@ -22,6 +22,7 @@ import { toCanonical } from "../../slices/core/canonical.ts";
 import { checkConfig, CONFIG_LOOKS_MAX } from "../../slices/core/config-check.ts";
 import type { Manifest, ManifestAgent } from "../../slices/core/manifest.ts";
 import { listRows } from "../../slices/list-rows.ts";
+import { amountOf } from "../core/budget/amounts.ts";
 import { joinedLabels } from "../core/flow/labels.ts";
 import type { JobNeeds } from "../core/life/decide-start.ts";
 import { parsePinRow, type PinRow } from "../core/rows.ts";
@@ -157,7 +158,9 @@ export class Pins {
       throw new AetherError("E_CONFLICT", `the agent "${agent}" and the blueprint that has it ask for nodes with ` +
         "different values of one label: change one of them");
     }
+    const budget = found?.budget && amountOf(found.budget);
     return {
+      ...(budget !== undefined && { budget }),
       ...(Object.keys(labels).length > 0 && { labels }),
       ...(found?.concurrency !== undefined && { agentMax: found.concurrency }),
       ...(found?.maxDurationMs !== undefined && { maxDurationMs: found.maxDurationMs }),

@@ -3,8 +3,10 @@
 import { AetherError } from "../../base/errors.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { SECRETS_MAX } from "../../sdk/secret.ts";
+import { costSchema, microsOf, priceSchema, type LlmPrice } from "../../sdk/budget.ts";
 import { rateSchema } from "../../sdk/tool.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { Amount } from "../core/budget/account.ts";
 import type { ToolRate } from "../core/flow/rate-bucket.ts";
 import type { ModelUsage, ToolEffect } from "../core/log/event.ts";
 
@@ -24,11 +26,18 @@ export interface ToolModule {
   readonly secrets: readonly string[];
   /** What an answer of it says of the tokens that it cost; of models only. */
   readonly usageOf?: (result: unknown) => ModelUsage | undefined;
+  /** The most that one attempt with this input can cost; absent where it costs nothing. */
+  readonly costMaxOf?: (input: unknown) => Amount;
+  /** What an answer has cost. */
+  readonly costOf?: (result: unknown) => Amount;
 }
 
 export interface ModelModule {
   readonly model: string;
   readonly secrets: readonly string[];
+  readonly price?: LlmPrice;
+  /** The most that it says where a question does not say. */
+  readonly maxTokens?: number;
   readonly complete: (request: unknown, context: unknown) => unknown;
 }
 
@@ -75,12 +84,21 @@ function parseModels(place: string, models: unknown): ReadonlyMap<string, ModelM
     if (!isObject(provider) || typeof provider["model"] !== "string" || !isFunction(provider["complete"])) {
       throw invalid(`${what} is no provider`, "give it openAi(…), or an object with model and complete(…)");
     }
-    const { model, complete } = provider;
+    const { model, complete, maxTokens } = provider;
+    const price = provider["price"] === undefined ? undefined : priceSchema.safeParse(provider["price"]).data;
+    if (provider["price"] !== undefined && price === undefined) {
+      throw invalid(`${what} has an unusable price`, "give inputPerMillion and outputPerMillion, in US dollars");
+    }
     return [alias, {
-      model, secrets: parseSecrets(what, provider["secrets"]),
+      model, ...(price !== undefined && { price }), ...(isTokens(maxTokens) && { maxTokens }),
+      secrets: parseSecrets(what, provider["secrets"]),
       complete: (request, context) => complete.call(provider, request, context),
     }];
   }));
+}
+
+function isTokens(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
 }
 
 function parseSecrets(place: string, secrets: unknown): readonly string[] {
@@ -117,8 +135,13 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (tool["rate"] !== undefined && rate === undefined) {
     throw invalid(`the tool "${name}" of ${place} has an unusable rate`, "make tools with defineTool");
   }
+  const cost = tool["cost"] === undefined ? undefined : costSchema.safeParse(tool["cost"]).data;
+  if (tool["cost"] !== undefined && cost === undefined) {
+    throw invalid(`the tool "${name}" of ${place} has an unusable cost`, "make tools with defineTool");
+  }
   return {
-    name, effect, timeoutMs, input, output, ...(settleMs !== undefined && { settleMs }),
+    name, effect, timeoutMs, input, output, ...(cost !== undefined && costsAlways(cost.usd)),
+    ...(settleMs !== undefined && { settleMs }),
     ...(rate !== undefined && { rate: { name, ...rate } }),
     secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
     ...(approval !== undefined && {
@@ -127,6 +150,11 @@ function parseTool(place: string, tool: unknown): ToolModule {
     execute: (value, context) => execute.call(tool, value, context),
     reconcile: isFunction(reconcile) ? (value, context) => reconcile.call(tool, value, context) : undefined,
   };
+}
+
+function costsAlways(usd: number): Pick<ToolModule, "costMaxOf" | "costOf"> {
+  const cost: Amount = { usdMicros: microsOf(usd) };
+  return { costMaxOf: () => cost, costOf: () => cost };
 }
 
 type Shape = Readonly<Record<string, unknown>>;

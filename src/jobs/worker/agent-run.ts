@@ -127,6 +127,8 @@ export class AgentRun {
         return this.dispatch(message);
       case "refused":
         return this.takeRefusal(message.n, message.error);
+      case "step-allowed":
+        return this.allowStep(message.n);
       case "offer":
         return this.takeOffer(message.offer, message.call, message.entry);
       case "drop":
@@ -432,8 +434,8 @@ export class AgentRun {
     const { asked } = pending;
     switch (asked.kind) {
       case "step":
-        this.gated.push({ asked, needs: asked.isRead ? this.last - AHEAD_MAX + 1 : this.last });
-        return this.openGates();
+        if (this.areStepsLimited) return this.want(pending, { kind: "want-step", call: asked.call });
+        return this.gate(asked, this.last);
       case "tool":
         return this.wantTool(pending, asked);
       case "sleep":
@@ -455,10 +457,29 @@ export class AgentRun {
     }
   }
 
+  /** Begins once everything up to operation `last` is committed, or nearly so. */
+  private gate(asked: GatedStep["asked"], last: number): void {
+    this.gated.push({ asked, needs: asked.isRead ? last - AHEAD_MAX + 1 : last });
+    this.openGates();
+  }
+
+  private get areStepsLimited(): boolean {
+    return this.start.limited?.includes("steps") ?? false;
+  }
+
+  private allowStep(n: number): void {
+    const call = this.wanted.get(n);
+    const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
+    if (asked?.kind !== "step") return;
+    this.isIdleSaid = false;
+    this.gate(asked, n);
+  }
+
   private wantChild(pending: PendingCall, asked: Extract<Asked, { readonly kind: "child" }>): void {
-    const { call, agent, input, inputDigest, isDetached, timeoutMs } = asked;
+    const { call, agent, input, inputDigest, isDetached, timeoutMs, budget } = asked;
     const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
-    this.want(pending, { kind: "want-child", call, agent, input, inputDigest, isDetached, ...until });
+    const limit = budget === undefined ? {} : { budget };
+    this.want(pending, { kind: "want-child", call, agent, input, inputDigest, isDetached, ...until, ...limit });
   }
 
   /** A wait that the log knows ends when it was to end then. */
@@ -472,6 +493,7 @@ export class AgentRun {
 
   private wantTool(pending: PendingCall, asked: Extract<Asked, { readonly kind: "tool" }>): void {
     const { call, tool, input, inputDigest } = asked;
+    const cost = this.start.limited === undefined ? undefined : tool.costMaxOf?.(input);
     this.want(pending, {
       kind: "want-tool",
       call,
@@ -484,6 +506,7 @@ export class AgentRun {
       ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
       ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
       ...(tool.rate !== undefined && { rate: tool.rate }),
+      ...(cost !== undefined && { cost }),
     });
   }
 

@@ -5,6 +5,7 @@ import type { Deferred } from "../../base/deferred.ts";
 import type { Digest } from "../../base/ids.ts";
 import type { Approval } from "../../sdk/job.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { Amount } from "../core/budget/account.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
 import type { JobError } from "../core/rows.ts";
@@ -49,6 +50,7 @@ export type Asked =
     readonly inputDigest: Digest;
     readonly isDetached: boolean;
     readonly timeoutMs: number | undefined;
+    readonly budget: Amount | undefined;
   };
 
 /** What a person is asked. */

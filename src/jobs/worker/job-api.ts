@@ -1,6 +1,7 @@
 // Owns: the `job` that the code of an agent gets: the names of its calls, and what may go into one.
 // Does not own: what becomes of a call (agent-run.ts).
 import { AetherError } from "../../base/errors.ts";
+import { checkBudget, type Budget } from "../../sdk/budget.ts";
 import type { ChildOptions } from "../../sdk/child.ts";
 import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import type {
@@ -8,6 +9,8 @@ import type {
 } from "../../sdk/job.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { Amount } from "../core/budget/account.ts";
+import { amountOf } from "../core/budget/amounts.ts";
 import type { CallName } from "../core/ids.ts";
 import { digestOfPlain } from "../core/plain-digest.ts";
 import { TOOL_APPROVAL } from "../core/flow/approval-row.ts";
@@ -115,7 +118,7 @@ export class JobApi {
 
   private child(
     scope: string,
-    { agent: wanted, input: raw, options: { name, key, timeout, detached } }: {
+    { agent: wanted, input: raw, options: { name, key, timeout, detached, budget } }: {
       readonly agent: unknown; readonly input: unknown; readonly options: AnyChildOptions;
     },
   ): Promise<unknown> {
@@ -131,7 +134,10 @@ export class JobApi {
       const payload = this.childInput(agent, schema, raw);
       const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
       const inputDigest = digestOfPlain(payload);
-      return (call) => ({ kind: "child", call, agent, output, input: payload, inputDigest, isDetached, timeoutMs });
+      const amount = childBudget(agent, budget);
+      return (call) => ({
+        kind: "child", call, agent, output, input: payload, inputDigest, isDetached, timeoutMs, budget: amount,
+      });
     });
   }
 
@@ -180,7 +186,9 @@ export class JobApi {
   }
 
   private llmPorts(scope: string): LlmPorts {
+    const { limited = [] } = this.start;
     return {
+      isLimited: limited.includes("usdMicros") || limited.includes("tokens"),
       ask: (place, createAsked) => this.ask({ scope, ...place }, () => createAsked),
       askLater: (first, name, createAsked) => this.ask({ scope: first, name }, () => createAsked),
     };
@@ -233,6 +241,12 @@ export class JobApi {
   private requireOutside(): void {
     if (this.run.isInsideStep) throw refused("it calls job.… inside of a step: steps run once, and what they call too");
   }
+}
+
+/** @throws AetherError E_INVALID */
+function childBudget(agent: string, budget: Budget | undefined): Amount | undefined {
+  checkBudget(`the child of the agent "${agent}"`, budget);
+  return budget && amountOf(budget);
 }
 
 function isStepBody(body: unknown): body is (context: StepContext) => unknown {

@@ -15,6 +15,8 @@ import { checkNow, payloadOf } from "./payload.ts";
 export interface LlmPorts {
   ask(place: { readonly name: string; readonly key?: string | undefined }, asked: (call: CallName) => Asked):
     Promise<unknown>;
+  /** The job's budget limits money or tokens. */
+  readonly isLimited: boolean;
   /** What belongs to a call that was made already. */
   askLater(first: CallName, name: string, asked: (call: CallName) => Asked): Promise<unknown>;
 }
@@ -80,7 +82,7 @@ class Requests {
 
   private send(request: LlmRequest): Promise<unknown> {
     const { alias, module, timeoutMs, key } = this.question;
-    const tool = modelTool(alias, module, timeoutMs);
+    const tool = modelTool(alias, module, { timeoutMs, isLimited: this.ports.isLimited });
     const payload = payloadOf(request);
     if (payload.kind === "refused") {
       throw new AetherError(payload.code, `the request to the model "${alias}" is ${payload.text}`);

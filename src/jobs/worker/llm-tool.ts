@@ -2,6 +2,8 @@
 import { AetherError } from "../../base/errors.ts";
 import type { LlmFinish, LlmRequest, LlmToolCall, LlmUsage } from "../../sdk/llm.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import type { Amount } from "../core/budget/account.ts";
+import { costOfTokens, costMaxOfRequest } from "./call-cost.ts";
 import type { ModelUsage } from "../core/log/event.ts";
 import type { ModelModule, ToolModule } from "./agent-module.ts";
 
@@ -14,6 +16,8 @@ export interface Completion {
   readonly usage: LlmUsage;
 }
 
+/** What a model may say at most where neither its definition nor the question says, and a budget has to suffice. */
+export const LLM_TOKENS_DEFAULT = 4_096;
 /** No name of a tool has a point in it. */
 const TOOL_PREFIX = "llm.";
 const FINISHES: readonly string[] = ["stop", "length", "tools", "filtered", "other"] satisfies readonly LlmFinish[];
@@ -26,7 +30,15 @@ const ANY: SchemaShape = {
   safeParseAsync: (data) => Promise.resolve({ success: true, data }),
 };
 
-export function modelTool(alias: string, module: ModelModule, timeoutMs: number): ToolModule {
+export interface ModelToolOptions {
+  readonly timeoutMs: number;
+  /** The job's budget limits money or tokens: the model is told how much it may say, since that is reserved. */
+  readonly isLimited: boolean;
+}
+
+export function modelTool(alias: string, module: ModelModule, { timeoutMs, isLimited }: ModelToolOptions): ToolModule {
+  const { price } = module;
+  const spent = (result: unknown): Amount => costOfTokens(price, completionIn(result).usage);
   return {
     name: `${TOOL_PREFIX}${alias}`,
     effect: "read",
@@ -35,13 +47,23 @@ export function modelTool(alias: string, module: ModelModule, timeoutMs: number)
     output: ANY,
     secrets: module.secrets,
     reconcile: undefined,
-    execute: async (request, context) =>
-      completionOf(module, request as LlmRequest, await module.complete(request, context)),
+    execute: async (input, context) => {
+      const request = input as LlmRequest;
+      return completionOf(module, request, await module.complete(cappedIf(isLimited, module, request), context));
+    },
+    costMaxOf: (input) => costMaxOfRequest(price, cappedIf(true, module, input as LlmRequest)),
+    ...((isLimited || price !== undefined) && { costOf: spent }),
     usageOf: (result) => {
       const { model, usage } = completionIn(result);
       return { model, ...usage };
     },
   };
+}
+
+/** The log has what the code asked for. */
+function cappedIf(isCapped: boolean, { maxTokens }: ModelModule, request: LlmRequest): LlmRequest {
+  const cap = isCapped ? (maxTokens ?? LLM_TOKENS_DEFAULT) : maxTokens;
+  return request.maxTokens !== undefined || cap === undefined ? request : { ...request, maxTokens: cap };
 }
 
 /** Of our own making, see `completionOf`. */

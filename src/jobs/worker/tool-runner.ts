@@ -138,8 +138,11 @@ function successOf(tool: ToolModule, value: unknown): ToolOutcome {
   const result = payload.kind === "plain" ? payload.value : undefined;
   if (payload.kind === "refused") return { kind: "succeeded", result, problem: `what it answered is ${payload.text}` };
   const usage = tool.usageOf?.(result);
-  if (checked.kind === "valid") return { kind: "succeeded", result, ...(usage === undefined ? {} : { usage }) };
-  return { kind: "succeeded", result, problem: `what it answered is not what its schema says: ${checked.text}` };
+  const cost = tool.costOf?.(result);
+  const counted = { ...(usage !== undefined && { usage }), ...(cost !== undefined && { cost }) };
+  if (checked.kind === "valid") return { kind: "succeeded", result, ...counted };
+  const problem = `what it answered is not what its schema says: ${checked.text}`;
+  return { kind: "succeeded", result, ...counted, problem };
 }
 
 /**

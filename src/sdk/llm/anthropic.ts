@@ -2,14 +2,15 @@
 import { countOf, fieldOf, parseJson, refusalOf, textOf } from "../http/answers.ts";
 import { post, type PostAnswer } from "../http/post-adapter.ts";
 import type {
-  LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmSchema, LlmToolCall, LlmUsage,
+  LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmSchema, LlmTerms, LlmToolCall, LlmUsage,
 } from "../llm.ts";
 import type { Secret } from "../secret.ts";
 import { readSse } from "./sse.ts";
 import { ToolCallPieces } from "./tool-call-pieces.ts";
 import { cutStream, endpointOf, failedStream } from "./stream-ends.ts";
+import { termsOf } from "./terms.ts";
 
-export interface AnthropicOptions {
+export interface AnthropicOptions extends LlmTerms {
   /** Without the version. Default Anthropic's own. */
   readonly baseUrl?: string;
   readonly model: string;
@@ -26,15 +27,18 @@ const ANSWER_TOOL = "answer_in_this_form";
 
 /**
  * A model of Anthropic.
- * @throws AetherError E_INVALID for an unusable `baseUrl`
+ * @throws AetherError E_INVALID for an unusable `baseUrl`, `price` or `maxTokens`
  * @example
  * const careful = anthropic({ model: "claude-sonnet-4-5", apiKey: secret("anthropic-key") });
  */
-export function anthropic({ baseUrl = BASE_URL, model, apiKey, headers = {} }: AnthropicOptions): LlmProvider {
+export function anthropic(
+  { baseUrl = BASE_URL, model, apiKey, headers = {}, ...terms }: AnthropicOptions,
+): LlmProvider {
   const { url, host } = endpointOf(baseUrl, "v1/messages");
   const who = `the model ${model} at ${host}`;
   return {
     model,
+    ...termsOf(model, terms),
     secrets: [apiKey],
     complete: async (request, context) => {
       const answer = await post({

@@ -2,13 +2,16 @@
 import { AetherError } from "../../base/errors.ts";
 import { countOf, fieldOf, parseJson, readText, refusalOf, textOf } from "../http/answers.ts";
 import { post, type PostAnswer } from "../http/post-adapter.ts";
-import type { LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmUsage } from "../llm.ts";
+import type {
+  LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmTerms, LlmUsage,
+} from "../llm.ts";
 import type { Secret } from "../secret.ts";
 import { readSse } from "./sse.ts";
-import { ToolCallPieces } from "./tool-call-pieces.ts";
 import { cutStream, endpointOf, failedStream } from "./stream-ends.ts";
+import { termsOf } from "./terms.ts";
+import { ToolCallPieces } from "./tool-call-pieces.ts";
 
-export interface OpenAiOptions {
+export interface OpenAiOptions extends LlmTerms {
   /** Up to and with the version, for example `http://127.0.0.1:11434/v1`. Default OpenAI's own. */
   readonly baseUrl?: string;
   readonly model: string;
@@ -21,18 +24,21 @@ const BASE_URL = "https://api.openai.com/v1";
 
 /**
  * A model behind OpenAI's chat completions.
- * @throws AetherError E_INVALID for an unusable `baseUrl`
+ * @throws AetherError E_INVALID for an unusable `baseUrl`, `price` or `maxTokens`
  * @example
  * const fast = openAi({ model: "gpt-4o-mini", apiKey: secret("openai-key") });
  * const local = openAi({ baseUrl: "http://127.0.0.1:11434/v1", model: "llama3.2" });
  */
-export function openAi({ baseUrl = BASE_URL, model, apiKey, headers = {} }: OpenAiOptions): LlmProvider {
+export function openAi(
+  { baseUrl = BASE_URL, model, apiKey, headers = {}, ...terms }: OpenAiOptions,
+): LlmProvider {
   const { url, host } = endpointOf(baseUrl, "chat/completions");
   // Its newer models know only the second; other servers know only the first.
   const maxField = host === new URL(BASE_URL).host ? "max_completion_tokens" : "max_tokens";
   const who = `the model ${model} at ${host}`;
   return {
     model,
+    ...termsOf(model, terms),
     ...(apiKey === undefined ? {} : { secrets: [apiKey] }),
     complete: async (request, context) => {
       const key = apiKey === undefined ? {} : { authorization: `Bearer ${context.secret(apiKey)}` };

@@ -1,6 +1,7 @@
 // Owns: a model that answers what its script says: for tests and examples, the same each time and at once.
 import { AetherError } from "../../base/errors.ts";
-import type { LlmCompletion, LlmProvider, LlmRequest } from "../llm.ts";
+import type { LlmCompletion, LlmProvider, LlmRequest, LlmTerms } from "../llm.ts";
+import { termsOf } from "./terms.ts";
 
 /** A text, data that the answer is the JSON of, or a completion of which parts may be left out. */
 export type ScriptedAnswer = string | { readonly json: unknown } | Partial<Omit<LlmCompletion, "model">>;
@@ -11,14 +12,19 @@ export type ScriptedAnswer = string | { readonly json: unknown } | Partial<Omit<
  */
 export type Script = readonly ScriptedAnswer[] | ((request: LlmRequest) => ScriptedAnswer | Promise<ScriptedAnswer>);
 
+export interface ScriptedOptions extends LlmTerms {
+  readonly model?: string;
+}
+
 /**
  * A model by a script. It knows nothing but the request, so that it answers alike on every node.
  * @example
  * const judge = scripted((request) => (/broken/.test(JSON.stringify(request)) ? "refund" : "decline"));
  */
-export function scripted(script: Script, { model = "scripted" }: { readonly model?: string } = {}): LlmProvider {
+export function scripted(script: Script, { model = "scripted", ...terms }: ScriptedOptions = {}): LlmProvider {
   return {
     model,
+    ...termsOf(model, terms),
     complete: async (request, context) => {
       const completion = completionOf(typeof script === "function" ? await script(request) : answerOf(script, request));
       context.signal.throwIfAborted();

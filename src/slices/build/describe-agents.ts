@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
+import { budgetSchema } from "../../sdk/budget.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { parseDuration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
@@ -35,6 +36,7 @@ export const agentSchema = z.object({
   concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).optional(),
   maxDuration: z.union([z.string(), z.number()]).optional(),
   schedules: z.record(nameSchema, agentScheduleSchema).default({}),
+  budget: budgetSchema.optional(),
   run: callable,
 });
 
@@ -49,7 +51,7 @@ export function describeAgents(
 }
 
 function describeAgent(agent: AgentShape): ManifestAgent {
-  const { input, output, tools, signals, labels, concurrency, maxDuration, schedules } = agent;
+  const { input, output, tools, signals, labels, concurrency, maxDuration, schedules, budget } = agent;
   return {
     input: toJsonSchema(input, "input"),
     output: toJsonSchema(output, "output"),
@@ -62,5 +64,6 @@ function describeAgent(agent: AgentShape): ManifestAgent {
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(maxDuration === undefined ? {} : { maxDurationMs: parseDuration(maxDuration) }),
     ...(Object.keys(schedules).length === 0 ? {} : { schedules }),
+    ...(budget === undefined ? {} : { budget }),
   };
 }

@@ -7,6 +7,7 @@ import { describeIssue, plainIssues } from "../../base/schema-issues.ts";
 import { digestSchema } from "../../base/stored-row.ts";
 import { AGENT_CONCURRENCY_MAX } from "../../sdk/agent.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
+import { budgetSchema, type Budget } from "../../sdk/budget.ts";
 import { DURATION_MS_MAX } from "../../sdk/duration.ts";
 import { methodPolicySchema, type MethodPolicy } from "../../sdk/method-policy.ts";
 import { nameSchema } from "../../sdk/name.ts";
@@ -76,6 +77,8 @@ export interface ManifestAgent {
   readonly maxDurationMs?: number;
   /** By name; absent when it has none. */
   readonly schedules?: Readonly<Record<string, ManifestAgentSchedule>>;
+  /** Of a job, unless whoever starts it says something else. */
+  readonly budget?: Budget;
 }
 
 export interface Manifest {
@@ -133,6 +136,7 @@ const manifestSchema = z.object({
     concurrency: z.int().min(1).max(AGENT_CONCURRENCY_MAX).exactOptional(),
     maxDurationMs: z.int().min(1).max(DURATION_MS_MAX).exactOptional(),
     schedules: z.record(nameSchema, agentScheduleSchema).exactOptional(),
+    budget: budgetSchema.exactOptional(),
   })).exactOptional(),
   config: jsonSchemaSchema.exactOptional(),
   sdkVersion: z.string(),

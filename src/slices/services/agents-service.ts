@@ -1,6 +1,7 @@
 // Owns: `ctx.agents` on the side of the node: reading what a worker asks. Does not own: jobs (the port).
 import { sha256 } from "../../base/digest.ts";
 import { parseJobId, type JobId } from "../../base/ids.ts";
+import { budgetSchema, type Budget } from "../../sdk/budget.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { fieldsOf, invalidArgs, optionalNumber, optionalText, textOf, unknownOp, type Fields } from "./service-args.ts";
 import type { OpenService, ServiceScope, SliceService } from "./slice-services.ts";
@@ -12,6 +13,7 @@ export interface AgentStart {
   readonly idempotencyKey?: string;
   readonly attributes?: Readonly<Record<string, string>>;
   readonly priority?: number;
+  readonly budget?: Budget;
 }
 
 export interface AgentSignal {
@@ -77,6 +79,7 @@ class AgentsService implements SliceService {
       ...this.keyOf(fields),
       ...(fields["attributes"] !== undefined && { attributes: attributesOf(fields["attributes"]) }),
       ...(priority !== undefined && { priority: checkedPriority(priority) }),
+      ...(fields["budget"] !== undefined && { budget: budgetIn(fields["budget"]) }),
     };
   }
 
@@ -105,6 +108,12 @@ function attributesOf(value: unknown): Readonly<Record<string, string>> {
   const texts = entries.flatMap(([name, text]) => (typeof text === "string" ? [[name, text] as const] : []));
   if (texts.length < entries.length) throw invalidArgs("attributes", "texts by their names");
   return Object.fromEntries(texts);
+}
+
+function budgetIn(value: unknown): Budget {
+  const { success, data } = budgetSchema.safeParse(value);
+  if (success) return data;
+  throw invalidArgs("budget", "usd, tokens and steps, each from 0 on");
 }
 
 function checkedPriority(priority: number): number {

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { CliIo } from "../../cli-io.ts";
 import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
+import { addBudgetCommand } from "./budget.ts";
 import { addCancelCommand } from "./cancel.ts";
 import { addReplayCommand } from "./code.ts";
 import { addListCommand } from "./list.ts";
@@ -26,6 +27,7 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addApprovalsCommand(job, io);
   addDecisionCommands(job, io);
   addCancelCommand(job, io);
+  addBudgetCommand(job, io);
   addResolveCommand(job, io);
   addRetryCommand(job, io);
   addForkCommand(job, io);

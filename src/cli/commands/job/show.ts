@@ -6,6 +6,7 @@ import { apiPath, openSession } from "../../options.ts";
 import { printable } from "../../printable.ts";
 import { table } from "../../table.ts";
 import { approvalText } from "./approvals.ts";
+import { budgetText } from "./budget.ts";
 
 const HELP = `
 A call of a tool that is UNKNOWN may have happened: find out, then say so with aether job resolve.
@@ -38,6 +39,7 @@ function showText(job: ShownJob): string {
     ...(attributes.length === 0 ? [] : [["attributes", attributes.join(" ")]]),
     ...(labels.length === 0 ? [] : [["labels", labels.join(" ")]]),
     ...(job.deadlineMs === undefined ? [] : [["deadline", new Date(job.deadlineMs).toISOString()]]),
+    ...(job.budget === undefined ? [] : [["budget", budgetText(job.budget)]]),
     ["events", `${runText(job)}${job.events}, of which ${job.steps} steps; epoch ${job.epoch}`],
     ...(job.isLogHalfFull === true
       ? [["warning", "half of what its log may have is used: let its code go on with job.continueAs"]]

@@ -12,6 +12,7 @@ import {
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
 import { addAttribute } from "./attribute.ts";
+import { budgetOf, parseAmount } from "./budget.ts";
 
 /** One request waits so long for the result; between two the progress is told. */
 const ROUND_MS = 1_000;
@@ -39,6 +40,9 @@ interface StartFlags {
   readonly class?: string;
   readonly priority?: number;
   readonly maxDuration?: string;
+  readonly budgetUsd?: number;
+  readonly budgetTokens?: number;
+  readonly budgetSteps?: number;
   readonly wait?: boolean;
 }
 
@@ -55,14 +59,18 @@ export function addStartCommand(group: Command, io: CliIo): void {
     .option("--class <class>", `its share of the places: ${QUEUE_CLASSES.join(", ")}`, parseClass)
     .option("--priority <n>", "among jobs of its class, higher goes first", parsePriority)
     .option("--max-duration <duration>", 'then it is asked to end, and has failed, as "2 hours"')
+    .option("--budget-usd <usd>", "US dollars that it may spend", parseAmount)
+    .option("--budget-tokens <n>", "tokens of models that it may spend", parseAmount)
+    .option("--budget-steps <n>", "steps that it may record", parseAmount)
     .option("--wait", "wait until the job has ended, and print its output")
     .addHelpText("after", START_HELP)
     .action(async (agent: string, input: string | undefined, flags: StartFlags, command: Command) => {
       const session = openSession(command, io);
       const { id, key, attribute: attributes, label: labels, class: queueClass, priority, maxDuration } = flags;
+      const budget = budgetOf({ usd: flags.budgetUsd, tokens: flags.budgetTokens, steps: flags.budgetSteps });
       const given = input === undefined ? {} : { input: parseJsonArgument(await readArgument(io, input), "INPUT") };
       const started = await session.api.request(startedSchema, "POST", JOBS, {
-        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority, maxDuration }),
+        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority, maxDuration, budget }),
         headers: {
           "content-type": "application/json",
           ...(key === undefined ? {} : { "idempotency-key": key }),

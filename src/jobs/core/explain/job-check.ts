@@ -7,6 +7,7 @@ import { unreachable } from "../../../base/assert.ts";
 import { AetherError } from "../../../base/errors.ts";
 import { isSameData } from "../../../slices/core/canonical.ts";
 import type { ClusterUid, EffectId } from "../ids.ts";
+import { continuedAccount, openAccount, type Account } from "../budget/account.ts";
 import { hasEnded } from "../life/job-life.ts";
 import { endOf, type JobEvent } from "../log/event.ts";
 import { LOG_EVENTS_MAX } from "../log/page.ts";
@@ -17,7 +18,7 @@ import {
 } from "../rows.ts";
 import { LinesDigest, readLine, rowValue, type ExportRecord, type ExportStart, type SingleRow } from "./export-line.ts";
 import { JobProblems, type JobProblem } from "./job-problems.ts";
-import { RunCheck } from "./run-check.ts";
+import { RunCheck, type RunFrame } from "./run-check.ts";
 
 export interface JobVerdict {
   readonly job: string;
@@ -51,6 +52,8 @@ export class JobCheck {
   private spec: JobSpec | undefined;
   private result: JobResult | undefined;
   private earlier: EarlierRun | undefined;
+  /** Of the run before. */
+  private accountBefore: Account | undefined;
   /** The last event of the run before this one. */
   private before: JobEvent | undefined;
   /** The latest run, once something of it was read. */
@@ -165,6 +168,7 @@ export class JobCheck {
     if (!isContinued && row !== undefined) check.note(Math.max(1, seq), "its last event is not that the job continued");
     this.eventsBefore += seq;
     this.before = last;
+    this.accountBefore = check.account;
     this.earlier = undefined;
   }
 
@@ -184,10 +188,21 @@ export class JobCheck {
       effectUid: spec?.effectUid,
       row,
       begun,
+      ...this.accountFor(run),
     }, this.found);
     const wanted = before?.type === "job.continued" ? before.inputDigest : begun?.inputDigest;
     if (wanted !== begun?.inputDigest) check.note(1, "the run's input is not what the run before has left to it");
     return check;
+  }
+
+  /** What the run begins with, as the run before has left it; nothing where that cannot be told. */
+  private accountFor(run: number): { readonly opened?: RunFrame["opened"] } {
+    const { spec, before, accountBefore } = this;
+    if (before?.type === "job.continued") {
+      return { opened: { account: accountBefore && continuedAccount(accountBefore) } };
+    }
+    if (spec === undefined || run !== (spec.firstRun ?? 1)) return {};
+    return { opened: { account: spec.budget && openAccount(spec.budget) } };
   }
 
   /** The run whose row comes next. */

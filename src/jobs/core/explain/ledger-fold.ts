@@ -18,7 +18,7 @@ interface Told extends Omit<ToolRow, "canReconcile" | "externalId"> {
 const ANY = "any";
 const FIELDS = [
   "state", "effectId", "call", "tool", "effect", "epoch", "attempt", "inputDigest", "timeoutMs", "seq", "reason",
-  "usage",
+  "usage", "reserved", "cost",
 ] as const;
 
 export class LedgerFold {
@@ -79,21 +79,23 @@ function begun(event: Granting, seq: number, epoch: number): Told {
     effectId, call, tool, effect, epoch, attempt, inputDigest, timeoutMs, seq,
     ...(canReconcile !== undefined && { canReconcile }),
     ...(event.type === "tool.doubted" && { reason: event.reason }),
+    ...(event.reserved !== undefined && { reserved: event.reserved }),
     externalId: undefined,
   };
 }
 
-function after({ reason: _reason, ...row }: Told, event: Exclude<OfCall, Granting>): Told {
+function after({ reason: _reason, reserved, ...row }: Told, event: Exclude<OfCall, Granting>): Told {
   switch (event.type) {
     case "tool.succeeded":
       return {
         ...row, state: "succeeded", externalId: event.externalId ?? row.externalId,
         ...(event.usage !== undefined && { usage: event.usage }),
+        ...(event.cost !== undefined && { cost: event.cost }),
       };
     case "tool.failed":
       return { ...row, state: "failed" };
     case "tool.unknown":
-      return { ...row, state: "unknown", reason: event.reason };
+      return { ...row, ...(reserved !== undefined && { reserved }), state: "unknown", reason: event.reason };
     case "tool.resolved":
       return {
         ...row,

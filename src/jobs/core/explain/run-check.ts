@@ -1,6 +1,7 @@
 // Owns: whether the events and calls of ONE run of a job agree with each other: the chain, the ledger with the events.
 // Does not own: whether they agree with the job's rows (job-check.ts).
 import { isSameData } from "../../../slices/core/canonical.ts";
+import { AccountFold, type Account } from "../budget/account.ts";
 import { effectIdOf, type ClusterUid, type EffectId, type JobUid } from "../ids.ts";
 import { firstLink, nextLink } from "../log/chain.ts";
 import { endOf, type JobEvent, type StoredEvent } from "../log/event.ts";
@@ -24,6 +25,8 @@ export interface RunFrame {
   readonly effectUid?: JobUid | undefined;
   readonly row?: Pick<JobRow, "agent" | "pin"> | undefined;
   /** What it began with. */
+  /** The account that it begins with. */
+  readonly opened?: { readonly account: Account | undefined } | undefined;
   readonly begun?: Pick<JobRunRow, "input" | "inputDigest"> | Pick<JobSpec, "input" | "inputDigest"> | undefined;
 }
 
@@ -37,6 +40,7 @@ export class RunCheck {
   private readonly problems: JobProblems;
   private readonly fold = new LedgerFold();
   private readonly tools = new Set<EffectId>();
+  private readonly accountFold = new AccountFold();
   private steps = 0;
   private bytes = 0;
   /** The first event of the append that was read last: nothing after it vouches for it yet. */
@@ -47,6 +51,11 @@ export class RunCheck {
   constructor(frame: RunFrame, problems: JobProblems) {
     this.frame = frame;
     this.problems = problems;
+  }
+
+  /** After the events so far; undefined for a job without a budget. */
+  get account(): Account | undefined {
+    return this.accountFold.account;
   }
 
   get run(): number {
@@ -98,6 +107,8 @@ export class RunCheck {
     }
     const isSame = isSameData([head.steps, head.openEffects, head.bytes], [steps, fold.open, bytes]);
     if (!isSame || head.run !== this.run) this.note(Math.max(seq, head.seq), "the job's head counts other events");
+    if (isSameData(head.account ?? null, this.account ?? null)) return;
+    this.note(Math.max(seq, head.seq), "the job's head has spent or reserved something else of its budget");
   }
 
   /** Where an event stands that was to come earlier. */
@@ -134,6 +145,7 @@ export class RunCheck {
     this.last = event;
     if (event.type === "step.completed" || event.type === "step.failed") this.steps += 1;
     if ((event.type === "job.created") !== (seq === 1)) this.note(seq, "it stands where no such event can be");
+    this.accountFold.add(event);
     if (event.type === "job.created") this.checkCreated(event);
     const problem = this.fold.add(event, { seq, epoch });
     if (problem !== undefined) this.note(seq, problem);
@@ -143,6 +155,9 @@ export class RunCheck {
   }
 
   private checkCreated(event: Extract<JobEvent, { readonly type: "job.created" }>): void {
+    const { opened } = this.frame;
+    const isSame = opened === undefined || isSameData(opened.account ?? null, this.account ?? null);
+    if (!isSame) this.note(1, "the job's budget is another one");
     const { begun, row } = this.frame;
     if (begun === undefined || row === undefined) return;
     const digest = digestOfPlain(begun.input);

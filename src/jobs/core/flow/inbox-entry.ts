@@ -4,6 +4,8 @@ import { z } from "zod";
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest } from "../../../base/ids.ts";
 import { digestSchema, parseStored } from "../../../base/stored-row.ts";
+import type { Amount } from "../budget/account.ts";
+import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
 import { CANCEL_REASONS, type CancelReason, type Resolution } from "../log/event.ts";
 import { callNameSchema, jobErrorSchema, type JobError } from "../rows.ts";
@@ -25,15 +27,21 @@ export type InboxEntry =
   /** A job that was held since a restore may go on. */
   | { readonly kind: "release"; readonly principal: string }
   | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
-  /** `output` is encoded: code may answer more than the store's plain values are. */
-  | { readonly kind: "child-completed"; readonly call: CallName; readonly output: Uint8Array }
-  | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError };
+  /** The job may spend more. */
+  | { readonly kind: "raise"; readonly add: Amount; readonly principal: string }
+  /** `output` is encoded: code may answer more than the store's plain values are. `spent`: of what its parent gave. */
+  | {
+    readonly kind: "child-completed"; readonly call: CallName; readonly output: Uint8Array; readonly spent?: Amount;
+  }
+  | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount };
 
 /** Entries that were not read yet, of one job. */
 export const INBOX_UNREAD_MAX = 1_000;
 
 /** Whichever child it is: a job may have more of them than it can name. */
 export const CHILD_WAKE = "child";
+/** What a job waits for whose budget does not suffice. */
+export const BUDGET_WAKE = "budget";
 
 /** What of `waiting.on` an entry ends; undefined for those that wake a job whatever it waits for. */
 export function wakeOf(entry: InboxEntry): string | undefined {
@@ -47,6 +55,8 @@ export function wakeOf(entry: InboxEntry): string | undefined {
       return CHILD_WAKE;
     case "decision":
       return `approval:${entry.call}`;
+    case "raise":
+      return BUDGET_WAKE;
     case "cancel":
     case "release":
     case "resolve":
@@ -76,8 +86,11 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,
   }),
-  z.object({ kind: z.literal("child-completed"), call, output: z.instanceof(Uint8Array) }),
-  z.object({ kind: z.literal("child-failed"), call, error }),
+  z.object({ kind: z.literal("raise"), add: amountSchema, principal }),
+  z.object({
+    kind: z.literal("child-completed"), call, output: z.instanceof(Uint8Array), spent: amountSchema.exactOptional(),
+  }),
+  z.object({ kind: z.literal("child-failed"), call, error, spent: amountSchema.exactOptional() }),
 ]);
 
 /** @throws AetherError E_DATA_CORRUPT */

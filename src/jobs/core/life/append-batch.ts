@@ -4,6 +4,7 @@ import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import { formatKey } from "../../../kvstore/core/key.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import { appendToLog, PAGE_EVENTS_MAX, PAGE_EVENT_BYTES_MAX } from "../log/page.ts";
+import type { Account } from "../budget/account.ts";
 import type { JobEvent } from "../log/event.ts";
 import { headValue, pageValue, type CallTimerRow, type JobHead } from "../rows.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
@@ -31,6 +32,8 @@ export interface AppendBatch {
   readonly tools?: readonly ToolChange[];
   /** Entries of the inbox that are in these events, or that nobody wants any more. */
   readonly folded?: readonly number[];
+  /** Of a job with a budget, after these events; absent where they change nothing of it. */
+  readonly account?: Account;
   readonly timersSet?: readonly (TimerName & CallTimerRow)[];
   readonly timersCleared?: readonly TimerName[];
   /** Index rows that follow from the events. */
@@ -61,6 +64,7 @@ export function applyBatch({ ref, head, epoch }: AppendPlace, batch: AppendBatch
   if (events.length > PAGE_EVENTS_MAX) return tooLarge("events", PAGE_EVENTS_MAX, events.length);
   const { page, seq, link, bytes } = appendToLog(head, events, { atMs, epoch });
   if (bytes > PAGE_EVENT_BYTES_MAX) return tooLarge("bytes", PAGE_EVENT_BYTES_MAX, bytes);
+  const account = batch.account ?? head.account;
   const next: JobHead = {
     run: head.run,
     seq,
@@ -69,6 +73,7 @@ export function applyBatch({ ref, head, epoch }: AppendPlace, batch: AppendBatch
     folded: head.folded + folded.length,
     openEffects: head.openEffects + tools.reduce((count, change) => count + openedBy(change), 0),
     steps: head.steps + events.filter(isStep).length,
+    ...(account !== undefined && { account }),
   };
   const then: Op[] = [{ kind: "put", key: headKey(ref), value: headValue(next) }];
   if (events.length > 0) {

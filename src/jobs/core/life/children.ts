@@ -10,6 +10,8 @@ import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import { formatKey } from "../../../kvstore/core/key.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { JobView } from "../../ports.ts";
+import type { Account, Amount } from "../budget/account.ts";
+import { atMost, plus } from "../budget/account.ts";
 import type { InboxEntry } from "../flow/inbox-entry.ts";
 import { childUidOf, type CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
@@ -34,6 +36,8 @@ export interface Child {
   readonly isDetached: boolean;
   /** The code has been told how it ended, or waits for it no longer. */
   readonly isOver: boolean;
+  /** What of the job's budget it may spend, until it is known what it has spent. */
+  readonly reserved?: Amount;
 }
 
 export type Children = ReadonlyMap<CallName, Child>;
@@ -44,6 +48,8 @@ export interface ChildStart {
   readonly job: JobId;
   readonly pin: Digest;
   readonly needs?: JobNeeds;
+  /** What it may spend; absent without a limit. */
+  readonly budget?: Amount;
 }
 
 /** What an append has beside its events. */
@@ -55,15 +61,25 @@ interface BesideAppend {
 /** The children after this event. */
 export function noteChild(children: Map<CallName, Child>, event: JobEvent): void {
   switch (event.type) {
-    case "child.started":
-      children.set(event.call, { job: event.job, isDetached: event.isDetached, isOver: false });
+    case "child.started": {
+      const { job, isDetached, budget } = event;
+      const reserved = isDetached || budget === undefined ? {} : { reserved: budget };
+      children.set(event.call, { job, isDetached, isOver: false, ...reserved });
       return;
-    case "child.completed":
-    case "child.failed":
+    }
     case "child.detached":
     case "timer.fired": {
       const child = children.get(event.call);
       if (child !== undefined) children.set(event.call, { ...child, isOver: true });
+      return;
+    }
+    case "child.completed":
+    case "child.failed":
+    case "child.settled": {
+      const child = children.get(event.call);
+      if (child === undefined) return;
+      const { reserved: _reserved, ...rest } = child;
+      children.set(event.call, { ...rest, isOver: true });
       return;
     }
     default:
@@ -81,9 +97,12 @@ export function depthOf({ parent }: Pick<JobSpec, "parent">): number {
 }
 
 /** What the append with this child's `child.started` has to do besides. */
-function childParts(parent: JobView, { want, job, pin, needs }: ChildStart, atMs: number): BesideAppend | Refused {
+function childParts(
+  parent: JobView, { want, job, pin, needs = {}, budget }: ChildStart, atMs: number,
+): BesideAppend | Refused {
   const { ref, row, spec } = parent;
   const { call, agent, input, inputDigest, isDetached } = want;
+  const { budget: _ofAgent, ...asked } = needs;
   const parentRef: ParentRef = { job: ref.job, call, isDetached, depth: depthOf(spec) + 1 };
   const start = decideStart({
     job,
@@ -97,7 +116,7 @@ function childParts(parent: JobView, { want, job, pin, needs }: ChildStart, atMs
     queueClass: row.queueClass,
     priority: row.priority,
     attributes: {},
-    ...(needs !== undefined && { needs }),
+    needs: { ...asked, ...(budget !== undefined && { budget }) },
     parent: parentRef,
     // It may have been started in the old cluster too, and have done all that it does.
     ...(row.restored !== undefined && { restored: { seq: 0, inbox: 0 } }),
@@ -121,10 +140,31 @@ function endedOf({ parent }: Pick<JobSpec, "parent">): Pick<OutboxRow, "ended"> 
   return parent === undefined || parent.isDetached ? {} : { ended: { job: parent.job, call: parent.call } };
 }
 
+/**
+ * What a child has spent of what its parent gave it: what was added to its budget since is not the parent's. What it
+ * has not heard the end of counts as spent.
+ */
+export function spentOfParent({ budget }: Pick<JobSpec, "budget">, account: Account | undefined): Amount | undefined {
+  if (budget === undefined || account === undefined) return undefined;
+  return atMost(plus(account.spent, account.reserved), budget);
+}
+
+/** A child that has ended, as its parent knows it. */
+export interface EndedChild {
+  readonly job: JobId;
+  readonly agent: string;
+  readonly call: CallName;
+  /** Of its budget, if it had one. */
+  readonly spent?: Amount | undefined;
+}
+
 /** What the parent of a job is told of its end. */
-export function childEntry(
-  { job, agent, call }: { readonly job: JobId; readonly agent: string; readonly call: CallName }, result: JobResult,
-): InboxEntry {
+export function childEntry(child: EndedChild, result: JobResult): InboxEntry {
+  const { spent } = child;
+  return { ...endEntry(child, result), ...(spent !== undefined && { spent }) };
+}
+
+function endEntry({ job, agent, call }: EndedChild, result: JobResult): InboxEntry {
   if (result.kind === "completed") return { kind: "child-completed", call, output: encode(result.output) };
   const what = `the child job ${job} of the agent "${agent}"`;
   if (result.kind === "cancelled") {

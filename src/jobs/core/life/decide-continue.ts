@@ -7,6 +7,7 @@
 import { storable } from "../../../cluster/core/plain-value.ts";
 import type { Op } from "../../../kvstore/core/schema.ts";
 import type { Decision, JobView } from "../../ports.ts";
+import { continuedAccount } from "../budget/account.ts";
 import { firstLink } from "../log/chain.ts";
 import type { JobEvent } from "../log/event.ts";
 import { runValue, type JobHead, type JobRow, type JobSpec } from "../rows.ts";
@@ -49,8 +50,13 @@ export function decideContinue(view: JobView, batch: AppendBatch, next: NextRun,
   if (left.openEffects > 0) {
     return refuse("E_CONFLICT", `${left.openEffects} calls of tools have no outcome`, { open: left.openEffects });
   }
-  const created: JobEvent = { type: "job.created", agent: row.agent, pin: row.pin, inputDigest };
-  const begun = applyBatch({ ref, head: emptyHead(spec, run, left.folded), epoch: row.epoch }, {
+  const account = left.account && continuedAccount(left.account);
+  const created: JobEvent = {
+    type: "job.created", agent: row.agent, pin: row.pin, inputDigest,
+    ...(account !== undefined && { budget: account.limit, spent: account.spent }),
+  };
+  const empty = { ...emptyHead(spec, run, left.folded), ...(account !== undefined && { account }) };
+  const begun = applyBatch({ ref, head: empty, epoch: row.epoch }, {
     events: [created], atMs: batch.atMs,
   });
   if (begun.kind === "too-large") return refuseSize(begun);

@@ -11,6 +11,7 @@ import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
 import type { Compare, Op, Txn, TxnResult } from "../../../kvstore/core/schema.ts";
 import { KiB } from "../../../base/units.ts";
 import type { JobView } from "../../ports.ts";
+import { AccountFold, minus, plus, type Account, type Amount } from "../budget/account.ts";
 import { LedgerFold } from "../explain/ledger-fold.ts";
 import { refOf, type JobUid } from "../ids.ts";
 import { encodeEvent, type JobEvent } from "../log/event.ts";
@@ -61,7 +62,8 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
   if (start.kind === "refused") return start;
   const ref = refOf(job);
   const { epoch } = old.row;
-  const from: JobEvent = { type: "job.repeated", of: old.ref.job, kind };
+  const { spent, account } = accountOf(repeat, start.next.head.account);
+  const from: JobEvent = { type: "job.repeated", of: old.ref.job, kind, ...(spent !== undefined && { spent }) };
   const log = [encodeEvent(from, { atMs, epoch }), ...plan.kept.map(({ bytes }) => bytes)];
   const { head, pages } = pagesOf(ref, start.next.head, log);
   if (head.bytes > REPEATED_BYTES_MAX) {
@@ -70,7 +72,10 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
     });
   }
   const { rows, open } = ledgerOf(repeat, start.next.head.seq + 1);
-  const next: JobHead = { ...head, openEffects: open, steps: plan.kept.filter(({ event }) => isStep(event)).length };
+  const next: JobHead = {
+    ...head, openEffects: open, steps: plan.kept.filter(({ event }) => isStep(event)).length,
+    ...(account !== undefined && { account }),
+  };
   const row = {
     ...start.next.row, epoch, ...(old.row.restored !== undefined && { restored: { seq: next.seq, inbox: 0 } }),
   };
@@ -119,14 +124,32 @@ export function judgeRepeat({ job, uid }: RepeatTransition, { succeeded, results
 function startOf({ old, job, uid, pin, input, inputDigest, atMs }: Repeat): StartContext {
   const { agent, tenant, queueClass, priority, attributes, labels, agentMax, run } = old.row;
   const { effectUid, maxDurationMs } = old.spec;
+  const budget = old.head.account?.limit;
   return {
     job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, run, atMs,
     needs: {
       ...(labels !== undefined && { labels }),
       ...(agentMax !== undefined && { agentMax }),
       ...(maxDurationMs !== undefined && { maxDurationMs }),
+      ...(budget !== undefined && { budget }),
     },
   };
+}
+
+/**
+ * Both jobs have one budget: what the old one has spent the new one has too, what of it is not in the log that it keeps
+ * as `spent` of its first event.
+ */
+function accountOf(
+  { old, plan }: Repeat, opened: Account | undefined,
+): { readonly spent?: Amount; readonly account?: Account } {
+  const { account: before } = old.head;
+  if (before === undefined || opened === undefined) return {};
+  const fold = new AccountFold(opened);
+  for (const { event } of plan.kept) fold.add(event);
+  const { account = opened } = fold;
+  const spent = minus(plus(before.spent, before.reserved), plus(account.spent, account.reserved));
+  return { spent, account: { ...account, spent: plus(account.spent, spent) } };
 }
 
 function pagesOf(

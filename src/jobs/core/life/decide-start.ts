@@ -9,6 +9,7 @@ import type { Compare, KvEntry, Op, TxnResult } from "../../../kvstore/core/sche
 import type { JobView, Transition } from "../../ports.ts";
 import { refOf, type JobUid } from "../ids.ts";
 import { firstLink } from "../log/chain.ts";
+import { openAccount } from "../budget/account.ts";
 import type { JobEvent } from "../log/event.ts";
 import {
   parseJobHead, parseJobRow, parseJobSpec, parseStartRow,
@@ -22,7 +23,7 @@ import { queueRowOf } from "./hand-back.ts";
 import { headKey, ownedKey, queueKey, rowKey, specKey } from "./job-keys.ts";
 
 /** What an agent says of its jobs. What they ask of the nodes is part of their row: no node has to look it up. */
-export type JobNeeds = Pick<JobRow, "labels" | "agentMax"> & Pick<JobSpec, "maxDurationMs">;
+export type JobNeeds = Pick<JobRow, "labels" | "agentMax"> & Pick<JobSpec, "maxDurationMs" | "budget">;
 
 export interface StartContext {
   readonly job: JobId;
@@ -65,10 +66,12 @@ export function decideStart(start: StartContext): Start | Refused {
   const { spec, row } = rowsOf(start);
   const created: JobEvent = {
     type: "job.created", agent: start.agent, pin: start.pin, inputDigest: start.inputDigest,
+    ...(spec.budget !== undefined && { budget: spec.budget }),
   };
   const events = start.claim === undefined ? [created] : [created, claimedBy(start.claim)];
   const empty: JobHead = {
     run: row.run, seq: 0, link: firstLink(spec.uid, row.run), bytes: 0, folded: 0, openEffects: 0, steps: 0,
+    ...(spec.budget !== undefined && { account: openAccount(spec.budget) }),
   };
   const appended = applyBatch({ ref, head: empty, epoch: row.epoch }, { events, atMs: start.atMs });
   if (appended.kind === "too-large") return refuse("E_TOO_LARGE", appended.reason);
@@ -149,7 +152,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
   const { agent, tenant, pin, queueClass, priority, attributes, atMs, claim, uid, inputDigest, startKey, parent } =
     start;
   const isClaimed = claim !== undefined;
-  const { maxDurationMs, ...asked } = start.needs ?? {};
+  const { maxDurationMs, budget, ...asked } = start.needs ?? {};
   return {
     row: {
       agent,
@@ -179,6 +182,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       ...(parent !== undefined && { parent }),
       ...(maxDurationMs !== undefined && { maxDurationMs }),
       ...(start.run !== undefined && start.run !== FIRST_RUN && { firstRun: start.run }),
+      ...(budget !== undefined && { budget }),
       createdMs: atMs,
     },
   };

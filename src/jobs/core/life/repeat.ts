@@ -103,9 +103,10 @@ function refusal(reason: string): RepeatVerdict {
   return { kind: "refused", code: "E_CONFLICT", reason };
 }
 
-/** What only the old job has: its beginning and its end. */
+/** What only the old job has: its beginning and its end. Its budget, with all that was added, is the new one's. */
 function isFrame({ type }: JobEvent): boolean {
-  return type === "job.created" || type === "job.completed" || type === "job.failed" || type === "job.cancelled";
+  return type === "job.created" || type === "job.completed" || type === "job.failed" || type === "job.cancelled" ||
+    type === "budget.raised";
 }
 
 function isOf({ event }: OldEvent, effectId: EffectId): boolean {

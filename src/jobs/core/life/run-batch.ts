@@ -4,6 +4,10 @@
 // `plan` changes nothing: only `settle` does, once the plan is in the store. A plan that was refused is made anew.
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest, JobId } from "../../../base/ids.ts";
+import {
+  accountAfter, leftOf, NOTHING, ONE_STEP, plus, shortUnit, takenByGrant, UNITS, type Account, type Amount,
+} from "../budget/account.ts";
+import { shortText, unitName } from "../budget/amounts.ts";
 import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobNeeds } from "./decide-start.ts";
@@ -11,7 +15,7 @@ import type { JobEvent } from "../log/event.ts";
 import type { JobError, JobResult, RestoredPoint } from "../rows.ts";
 import {
   applyDoubt, applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, effectOf, isOpen, type LedgerPlace,
-  type LedgerStep,
+  type LedgerStep, type ToolGrant,
 } from "../tools/ledger.ts";
 import { onTakeOver } from "../tools/reconcile.ts";
 import type { ToolRow, ToolState } from "../tools/tool-row.ts";
@@ -68,6 +72,10 @@ export type OwnChange =
   | { readonly kind: "unwanted"; readonly inbox: number }
   /** It is the turn of a call that has waited for its rate. */
   | { readonly kind: "admitted"; readonly effectId: EffectId }
+  /** The job may spend more. */
+  | { readonly kind: "raised"; readonly inbox: number; readonly add: Amount; readonly principal: string }
+  /** A child has ended that nobody waits for. */
+  | { readonly kind: "settled"; readonly inbox: number; readonly call: CallName; readonly spent?: Amount }
   /** A person has let the job go on that was held since a restore. */
   | { readonly kind: "let-go"; readonly inbox: number; readonly principal: string };
 
@@ -96,6 +104,15 @@ export interface NextRun {
   readonly inputDigest: Digest;
 }
 
+type Costly = Extract<AgentOp, { readonly kind: "want-tool" | "want-step" | "want-child" }>;
+
+/** What the job's budget does not suffice for. */
+interface Starved {
+  readonly op: Costly;
+  /** Why, for a person. */
+  readonly why: string;
+}
+
 /** What can be appended now. */
 export interface Plan {
   readonly events: readonly JobEvent[];
@@ -112,6 +129,14 @@ export interface Plan {
   readonly doubts: readonly Doubt[];
   /** Calls that have to wait for their turn before they are granted. */
   readonly rated: readonly Rated[];
+  /** Of a job with a budget, after these events. */
+  readonly account: Account | undefined;
+  /** By the numbers of their operations: all that waits for more. */
+  readonly starved: ReadonlyMap<number, Starved>;
+  /** Steps that may be run now, by the numbers of their operations. */
+  readonly stepsAllowed: readonly number[];
+  /** Steps that may be run and are not in the log. */
+  readonly stepsOpen: ReadonlySet<CallName>;
   readonly childStarts: readonly ChildStart[];
   /** Children that are to be cancelled. */
   readonly childCancels: readonly JobId[];
@@ -121,6 +146,8 @@ export interface Plan {
 
 export interface PlanLimits {
   readonly opsMax?: number;
+  /** Of a job with a budget, where the log ends. */
+  readonly account?: Account | undefined;
   /** `none`: the node is being stopped, and what it granted now it could not wait for. */
   readonly grants?: "any" | "none";
 }
@@ -141,6 +168,8 @@ export class RunBatch {
   private readonly timers: Set<CallName>;
   private readonly wants = new Map<EffectId, Want>();
   private readonly rated = new Set<EffectId>();
+  private starved: ReadonlyMap<number, Starved> = new Map();
+  private stepsOpen: ReadonlySet<CallName> = new Set();
   private readonly offers = new Map<number, Offered>();
   private ops: NumberedOp[] = [];
   private changes: OwnChange[] = [];
@@ -186,6 +215,11 @@ export class RunBatch {
     return this.rated.size;
   }
 
+  /** Why calls wait for more budget, each for a person. */
+  get shortages(): readonly string[] {
+    return [...this.starved.values()].map(({ why }) => why);
+  }
+
   /** False for an operation out of its order: the worker is at fault. */
   take(n: number, op: AgentOp): boolean {
     if (n !== this.last + 1) return false;
@@ -225,7 +259,8 @@ export class RunBatch {
 
   /** Calls for children that nobody has an answer to; what came after them waits. */
   get childrenWanted(): readonly { readonly n: number; readonly want: WantChild }[] {
-    return this.ops.flatMap(({ n, op }) =>
+    const starved = [...this.starved].map(([n, { op }]) => ({ n, op }));
+    return [...starved, ...this.ops].flatMap(({ n, op }) =>
       op.kind === "want-child" && !this.children.has(op.call) && !this.childAnswers.has(n) ? [{ n, want: op }] : []);
   }
 
@@ -262,8 +297,9 @@ export class RunBatch {
   }
 
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
-  plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any" }: PlanLimits = {}): Plan | undefined {
-    const plan = new PlanMaker(this.facts, { seq, tools: this.tools, timers: this.timers, offers: this.offers,
+  plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any", account }: PlanLimits = {}): Plan | undefined {
+    const plan = new PlanMaker(this.facts, { seq, account, starved: this.starved, stepsOpen: this.stepsOpen,
+      tools: this.tools, timers: this.timers, offers: this.offers,
       wants: this.wants, rated: this.rated,
       children: this.children, childAnswers: this.childAnswers,
       isCancelled: this.isCancelled, isOverdue: this.isOverdue });
@@ -279,16 +315,20 @@ export class RunBatch {
       plan.add(n, op);
       upTo = n;
     }
+    if (grants === "any" && this.wantedEnd === undefined) plan.feed();
     const isAll = upTo === this.last && changes === this.changes.length;
     if (isAll && !plan.hasOpenCalls) {
       if (this.wantedEnd !== undefined) return plan.finish(upTo, changes, { end: plan.endOf(this.wantedEnd) });
       if (this.wantedNext !== undefined) return plan.finish(upTo, changes, { next: this.wantedNext });
     }
-    return changes === 0 && upTo === this.settledUpTo ? undefined : plan.finish(upTo, changes);
+    const isNothing = changes === 0 && upTo === this.settledUpTo && !plan.hasFed;
+    return isNothing ? undefined : plan.finish(upTo, changes);
   }
 
   /** The plan is in the store. */
-  settle({ upTo, changes, tools, events, taken, end, rated, granted }: Plan): void {
+  settle({ upTo, changes, tools, events, taken, end, rated, granted, starved, stepsOpen }: Plan): void {
+    this.starved = starved;
+    this.stepsOpen = stepsOpen;
     if (end !== undefined) this.wantedEnd = undefined;
     this.ops = this.ops.filter(({ n }) => n > upTo);
     this.changes = this.changes.slice(changes);
@@ -304,13 +344,16 @@ export class RunBatch {
       this.isOverdue ||= !this.isCancelled && event.reason === "deadline";
       this.isCancelled = true;
     }
-    for (const n of this.childAnswers.keys()) if (n <= upTo) this.childAnswers.delete(n);
+    for (const n of this.childAnswers.keys()) if (n <= upTo && !starved.has(n)) this.childAnswers.delete(n);
     for (const offer of taken) this.offers.delete(offer);
   }
 }
 
 interface PlanState {
   readonly seq: number;
+  readonly account: Account | undefined;
+  readonly starved: ReadonlyMap<number, Starved>;
+  readonly stepsOpen: ReadonlySet<CallName>;
   readonly tools: ReadonlyMap<EffectId, ToolRow>;
   readonly timers: ReadonlySet<CallName>;
   readonly offers: ReadonlyMap<number, Offered>;
@@ -335,6 +378,11 @@ class PlanMaker {
   private readonly doubts = new Map<EffectId, Doubt>();
   private readonly rated = new Map<EffectId, Rated>();
   private readonly taken: number[] = [];
+  private readonly starved: Map<number, Starved>;
+  private readonly stepsAllowed: number[] = [];
+  private readonly stepsOpen: Set<CallName>;
+  private account: Account | undefined;
+  private hasFedAny = false;
   private readonly children: Map<CallName, Child>;
   private readonly childStarts: ChildStart[] = [];
   private readonly childCancels = new Set<JobId>();
@@ -349,6 +397,26 @@ class PlanMaker {
     this.children = new Map(state.children);
     this.isCancelled = state.isCancelled;
     this.isOverdue = state.isOverdue;
+    this.account = state.account;
+    this.starved = new Map(state.starved);
+    this.stepsOpen = new Set(state.stepsOpen);
+  }
+
+  /** Something that waited for more budget goes on. */
+  get hasFed(): boolean {
+    return this.hasFedAny;
+  }
+
+  /** What the budget suffices for by now goes on. */
+  feed(): void {
+    for (const [n, { op }] of [...this.starved]) {
+      if (this.isFull) return;
+      if (op.kind === "want-child" && !this.state.childAnswers.has(n)) continue;
+      this.starved.delete(n);
+      if (op.kind === "want-tool") this.consider({ n, want: op });
+      else this.add(n, op);
+      this.hasFedAny ||= !this.starved.has(n);
+    }
   }
 
   /** An operation makes three events at most; one more is the end of a phase. */
@@ -387,6 +455,16 @@ class PlanMaker {
         return;
       case "admitted":
         return this.admit(change.effectId);
+      case "raised": {
+        const { inbox, add, principal } = change;
+        this.folded.push(inbox);
+        return this.push({ type: "budget.raised", add, principal });
+      }
+      case "settled": {
+        const { inbox, call, spent } = change;
+        this.folded.push(inbox);
+        return this.push({ type: "child.settled", call, ...(spent !== undefined && { spent }) });
+      }
       case "let-go":
         this.folded.push(change.inbox);
         return this.push({ type: "job.let-go", principal: change.principal });
@@ -398,9 +476,12 @@ class PlanMaker {
   add(n: number, op: AgentOp): void {
     switch (op.kind) {
       case "step-completed":
+        this.stepsOpen.delete(op.call);
         return this.push({ type: "step.completed", call: op.call, value: op.value });
       case "step-failed":
-        return this.push({ type: "step.failed", call: op.call, error: op.error });
+        return this.addFailedStep(op);
+      case "want-step":
+        return this.addWantStep(n, op);
       case "value":
         return this.push({ type: "value.recorded", call: op.call, value: op.value });
       case "took":
@@ -433,8 +514,22 @@ class PlanMaker {
     return {
       events, tools, folded, upTo, changes, refused, taken, ...how,
       childStarts, childCancels: [...this.childCancels],
+      account: this.account, starved: this.starved, stepsAllowed: this.stepsAllowed, stepsOpen: this.stepsOpen,
       rated: [...this.rated.values()], granted: [...this.granted.values()], doubts: [...this.doubts.values()],
     };
+  }
+
+  /** Also what the node refuses of a call is told as a step that failed: nothing was done that would count. */
+  private addFailedStep({ call, error }: Extract<AgentOp, { readonly kind: "step-failed" }>): void {
+    const isLimited = this.account?.limit.steps !== undefined;
+    const isRefusal = !this.stepsOpen.delete(call) && isLimited;
+    this.push({ type: "step.failed", call, error, ...(isRefusal && { isRefusal }) });
+  }
+
+  private addWantStep(n: number, op: Extract<AgentOp, { readonly kind: "want-step" }>): void {
+    if (this.isShort(n, op, ONE_STEP)) return;
+    this.stepsOpen.add(op.call);
+    this.stepsAllowed.push(n);
   }
 
   private addWait(n: number, { call, wait }: Extract<AgentOp, { readonly kind: "want-wait" }>): void {
@@ -472,9 +567,9 @@ class PlanMaker {
       case "child-detached":
         return this.push({ type: "child.detached", call: what.call, job: what.job });
       case "child-completed":
-        return this.push({ type: "child.completed", call: what.call, output: what.output });
+        return this.push({ type: "child.completed", call: what.call, output: what.output, ...spentOf(what) });
       case "child-failed":
-        return this.push({ type: "child.failed", call: what.call, error: what.error });
+        return this.push({ type: "child.failed", call: what.call, error: what.error, ...spentOf(what) });
       case "signal":
         return this.push({ type: "signal.received", call: what.call, signal: what.signal, payload: what.payload });
       case "decided": {
@@ -496,12 +591,71 @@ class PlanMaker {
     const answer = this.state.childAnswers.get(n);
     if (answer === undefined) return;
     if (answer.kind === "refused") return void this.refused.push({ n, error: answer.error });
+    const budget = this.childBudget(n, want, answer);
+    if (budget === undefined) return;
     const { call, agent, inputDigest, isDetached, untilMs } = want;
     const job = this.facts.childIdOf(call);
     const { kind: _kind, ...pinned } = answer;
-    this.childStarts.push({ want, job, ...pinned });
-    this.push({ type: "child.started", call, job, agent, inputDigest, isDetached });
+    const limited = Object.keys(budget).length === 0 ? {} : { budget };
+    this.childStarts.push({ want, job, ...pinned, ...limited });
+    this.push({ type: "child.started", call, job, agent, inputDigest, isDetached, ...limited });
     if (untilMs !== undefined) this.push({ type: "timer.set", call, dueMs: untilMs });
+  }
+
+  /**
+   * What a child may spend: what is said of it, and else all that is left of each unit that the job's own budget
+   * limits. Undefined when it is not started now.
+   */
+  private childBudget(
+    n: number, want: WantChild, { needs = {} }: Extract<ChildAnswer, { readonly kind: "ready" }>,
+  ): Amount | undefined {
+    const said: Amount = { ...needs.budget, ...want.budget };
+    const account = this.spendable;
+    if (account === undefined) return said;
+    const unsaid = UNITS.filter((unit) => account.limit[unit] !== undefined && said[unit] === undefined);
+    if (want.isDetached && unsaid.length > 0) {
+      const reason = `the child of the agent "${want.agent}" was not started: nobody hears of what it spends, so say ` +
+        `what of the job's budget it gets: ${unsaid.map(unitName).join(", ")}`;
+      this.refuse(n, "E_INVALID", reason);
+      return undefined;
+    }
+    const rest = unsaid.map((unit) => [unit, Math.max(1, leftOf(account, unit) ?? 0)] as const);
+    const budget: Amount = { ...said, ...Object.fromEntries(rest) };
+    return this.isShort(n, want, budget) ? undefined : budget;
+  }
+
+  /** With steps that may be run by now as if they were reserved. */
+  private get spendable(): Account | undefined {
+    const { account, stepsOpen } = this;
+    if (account === undefined || stepsOpen.size === 0) return account;
+    return { ...account, reserved: plus(account.reserved, { steps: stepsOpen.size }) };
+  }
+
+  /** Whether the budget does not suffice: then it waits for more, unless the job is to end. */
+  private isShort(n: number, op: Costly, wanted: Amount): boolean {
+    const account = this.spendable;
+    const unit = account && shortUnit(account, wanted);
+    if (account === undefined || unit === undefined) return false;
+    if (!this.isCancelled || this.isOpenCall(op)) {
+      this.starved.set(n, { op, why: shortText(op.call, wanted, { account, unit }) });
+    } else this.refused.push({ n, error: CANCELLED });
+    return true;
+  }
+
+  private isOpenCall(op: Costly): boolean {
+    if (op.kind !== "want-tool") return false;
+    const row = this.rowOf(this.facts.effectIdOf(op.call));
+    return row !== undefined && isOpen(row);
+  }
+
+  /** The code hears of a cancel where it waits; only calls of tools it does not leave. */
+  private endStarved(): void {
+    this.stepsOpen.clear();
+    for (const [n, { op }] of [...this.starved]) {
+      if (this.isOpenCall(op)) continue;
+      this.starved.delete(n);
+      if (op.kind === "want-tool") this.refused.push({ n, error: CANCELLED });
+    }
   }
 
   /** The time for a child is over: nobody waits for it any more. */
@@ -519,6 +673,7 @@ class PlanMaker {
     this.cancelChildren();
     this.isOverdue ||= !this.isCancelled && reason === "deadline";
     this.isCancelled = true;
+    this.endStarved();
     this.push({ type: "job.cancel-requested", principal, ...(reason !== undefined && { reason }) });
   }
 
@@ -535,6 +690,11 @@ class PlanMaker {
     const found = this.rowOf(effectId);
     // Of an earlier run, whose worker is gone. What follows from it is this want, which is known already.
     if (found?.state === "granted") return this.addLoss(effectId, "the worker that made the call has ended");
+    this.consider({ n, want });
+  }
+
+  private consider({ n, want }: Want): void {
+    const found = this.rowOf(this.facts.effectIdOf(want.call));
     if (found !== undefined && isOpen(found)) return this.settleDoubt(found, { n, want });
     if (this.mayBeLost(found, want)) this.doubt(found, { n, want });
     else this.grant(found, { n, want });
@@ -566,8 +726,8 @@ class PlanMaker {
   }
 
   private doubt(row: ToolRow | undefined, { n, want }: Want): void {
-    const { kind: _kind, rate: _rate, ...rest } = want;
-    const step = applyDoubt(row, { ...rest, effectId: this.facts.effectIdOf(want.call) }, this.place);
+    if (this.isTooCostly(row, { n, want })) return;
+    const step = applyDoubt(row, this.grantOf(want), this.place);
     if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
     this.takeStep(step);
     this.settleDoubt(step.row, { n, want });
@@ -581,6 +741,7 @@ class PlanMaker {
 
   /** Its turn is before the grant: what waits for it has no row. */
   private grant(row: ToolRow | undefined, { n, want }: Want): void {
+    if (this.isTooCostly(row, { n, want })) return;
     const { rate } = want;
     if (rate === undefined) return this.grantNow(row, { n, want });
     const effectId = this.facts.effectIdOf(want.call);
@@ -590,12 +751,23 @@ class PlanMaker {
   private grantNow(row: ToolRow | undefined, { n, want }: Want): void {
     const missing = this.missingSecrets(want);
     if (missing.length > 0) return this.refuse(n, "E_CONFIG", missingText(want, missing));
-    const { kind: _kind, rate: _rate, secrets = [], ...rest } = want;
-    const effectId = this.facts.effectIdOf(want.call);
-    const step = applyGrant(row, { ...rest, effectId }, this.place);
+    if (this.isTooCostly(row, { n, want })) return;
+    const step = applyGrant(row, this.grantOf(want), this.place);
     if (step.kind === "refused") return this.refuse(n, "E_NONDETERMINISM", step.reason);
     this.takeStep(step);
-    this.granted.set(effectId, { n, row: step.row, secrets });
+    this.granted.set(step.row.effectId, { n, row: step.row, secrets: want.secrets ?? [] });
+  }
+
+  private grantOf({ kind: _kind, rate: _rate, secrets: _secrets, cost, ...rest }: WantTool): ToolGrant {
+    const reserved = this.account === undefined || cost === undefined ? {} : { reserved: cost };
+    return { ...rest, effectId: this.facts.effectIdOf(rest.call), ...reserved };
+  }
+
+  private isTooCostly(row: ToolRow | undefined, { n, want }: Want): boolean {
+    const { cost: reserved } = want;
+    if (reserved === undefined) return false;
+    const effect = effectOf(row, want);
+    return this.isShort(n, want, takenByGrant({ effect, reserved }, row?.reserved ?? NOTHING));
   }
 
   private missingSecrets({ secrets = [] }: WantTool): readonly string[] {
@@ -623,9 +795,13 @@ class PlanMaker {
 
   private takeStep(step: LedgerStep): boolean {
     if (step.kind === "refused") return false;
-    this.tools.set(step.row.effectId, step.row);
-    this.doubts.delete(step.row.effectId);
-    this.push(step.event);
+    const { row, event } = step;
+    const held = this.rowOf(row.effectId)?.reserved;
+    this.tools.set(row.effectId, row);
+    this.doubts.delete(row.effectId);
+    const want = this.state.wants.get(row.effectId);
+    if (want !== undefined && !isOpen(row)) this.starved.delete(want.n);
+    this.push(event, held);
     return true;
   }
 
@@ -635,8 +811,10 @@ class PlanMaker {
     this.refused.push({ n, error: { name: "AetherError", code, message } });
   }
 
-  private push(event: JobEvent): void {
+  private push(event: JobEvent, held?: Amount): void {
     this.events.push(event);
+    const ofChild = "call" in event ? this.children.get(event.call)?.reserved : undefined;
+    this.account = accountAfter(this.account, event, held ?? ofChild ?? NOTHING);
     noteChild(this.children, event);
   }
 
@@ -648,6 +826,13 @@ class PlanMaker {
   private get place(): LedgerPlace {
     return { seq: this.state.seq + this.events.length + 1, epoch: this.facts.epoch };
   }
+}
+
+/** As the code hears of a cancel anywhere, see worker/agent-run.ts. */
+const CANCELLED: JobError = { name: "JobCancelled", message: "the job was cancelled" };
+
+function spentOf({ spent }: { readonly spent?: Amount }): { readonly spent?: Amount } {
+  return spent === undefined ? {} : { spent };
 }
 
 function missingText({ call }: WantTool, missing: readonly string[]): string {

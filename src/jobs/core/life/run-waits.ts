@@ -5,7 +5,8 @@ import type { CallName, EffectId } from "../ids.ts";
 import { decode } from "../../../base/codec.ts";
 import type { JobId } from "../../../base/ids.ts";
 import { SECOND_MS } from "../../../base/units.ts";
-import { CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
+import type { Amount } from "../budget/account.ts";
+import { BUDGET_WAKE, CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
 import type { CancelReason, Resolution, Resolver } from "../log/event.ts";
 import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
@@ -25,8 +26,8 @@ export interface Offered {
     | { readonly kind: "timer"; readonly call: CallName }
     | { readonly kind: "signal"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
     | { readonly kind: "child-detached"; readonly call: CallName; readonly job: JobId }
-    | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown }
-    | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError }
+    | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown; readonly spent?: Amount }
+    | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount }
     | {
       readonly kind: "decided";
       readonly call: CallName;
@@ -50,6 +51,12 @@ export interface NewOffer extends Offered {
   readonly entry: OfferedEntry;
 }
 
+/** An entry of the inbox that nobody is going to want. */
+export interface Unwanted {
+  readonly n: number;
+  readonly entry: InboxEntry;
+}
+
 export interface TimerToSet {
   readonly dueMs: number;
   readonly name: string;
@@ -70,6 +77,8 @@ export interface CallsInDoubt {
   readonly forPeople: ReadonlySet<EffectId>;
   /** Calls that are under way, or that their tool is asked about. */
   readonly busy: number;
+  /** Why calls wait for more budget, each for a person. */
+  readonly shortages: readonly string[];
 }
 
 interface OpenWait {
@@ -172,12 +181,13 @@ export class RunWaits {
    * Entries that nobody is going to want: of timers whose wait is over, of calls whose outcome is known, a second
    * cancel. To be asked when the code cannot go on by itself. They are forgotten here.
    */
-  takeUnwanted(calls: CallsInDoubt): readonly number[] {
-    const unwanted = this.unreadEntries.filter((n) => {
+  takeUnwanted(calls: CallsInDoubt): readonly Unwanted[] {
+    const unwanted = this.unreadEntries.flatMap((n): readonly Unwanted[] => {
       const entry = this.unread.get(n);
-      return entry !== undefined && !this.offeredEntries.has(n) && this.isUnwanted(entry, calls);
+      const isTaken = entry === undefined || this.offeredEntries.has(n) || !this.isUnwanted(entry, calls);
+      return isTaken ? [] : [{ n, entry }];
     });
-    for (const n of unwanted) this.unread.delete(n);
+    for (const { n } of unwanted) this.unread.delete(n);
     return unwanted;
   }
 
@@ -196,18 +206,24 @@ export class RunWaits {
   /** How the job can be left; undefined when it has to keep its owner. To be asked when the code is idle. */
   leave(nowWallMs: number, calls: CallsInDoubt): Leave | undefined {
     const isBusy = this.offers.size > 0 || calls.busy > 0;
-    if (isBusy || this.waits.size + calls.forPeople.size === 0) return undefined;
+    const { forPeople, shortages } = calls;
+    if (isBusy || this.waits.size + forPeople.size + shortages.length === 0) return undefined;
     const soon = this.nextDueMs;
     if (soon !== undefined && soon - nowWallMs <= OWNED_WAIT_MS_MAX) return undefined;
     if ([...this.waits.values()].some(({ staysUntilMs = 0 }) => staysUntilMs > nowWallMs)) return undefined;
     const timers = this.ownTimers.map(([call, { dueMs }]) => ({ dueMs, name: call, call }));
     const untilMs = earliest([...this.waits.values()].flatMap(({ dueMs }) => (dueMs === undefined ? [] : [dueMs])));
-    const on = [...new Set([...this.waits].flatMap(wakesOf))];
+    const isShort = shortages.length > 0;
+    // The end of a child may free what it has not spent.
+    const forBudget = isShort ? [BUDGET_WAKE, CHILD_WAKE] : [];
+    const on = [...new Set([...forBudget, ...[...this.waits].flatMap(wakesOf)])];
     // More of it keeps the owner.
     if (on.length > WAKES_MAX) return undefined;
     const kinds = new Set([...this.waits.values()].map(({ kind }) => kind));
-    const reason = calls.forPeople.size > 0 ? "unknown" : reasonOf(kinds);
-    return { waiting: { reason, on, ...(untilMs === undefined ? {} : { untilMs }) }, timers };
+    const reason = forPeople.size > 0 ? "unknown" : isShort ? "budget" : reasonOf(kinds);
+    const [why] = reason === "budget" ? shortages : [];
+    const more = { ...(untilMs === undefined ? {} : { untilMs }), ...(why === undefined ? {} : { why }) };
+    return { waiting: { reason, on, ...more }, timers };
   }
 
   /**
@@ -273,6 +289,7 @@ export class RunWaits {
         return { kind: "decided", call, approved, principal, data };
       }
       case "release":
+      case "raise":
         return undefined;
     }
   }
@@ -296,6 +313,7 @@ export class RunWaits {
       case "decision":
         return !this.isAsked(entry.call, entry.shown);
       case "release":
+      case "raise":
         return true;
     }
   }

@@ -3,6 +3,7 @@
 import { decode, encode } from "../../../base/codec.ts";
 import { AetherError } from "../../../base/errors.ts";
 import type { Digest, JobId, NodeId } from "../../../base/ids.ts";
+import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { JobError, JobResult, WaitReason } from "../rows.ts";
 
@@ -40,7 +41,16 @@ export const CANCEL_REASONS = ["deadline"] as const;
 export type CancelReason = (typeof CANCEL_REASONS)[number];
 
 export type JobEvent =
-  | { readonly type: "job.created"; readonly agent: string; readonly pin: Digest; readonly inputDigest: Digest }
+  | {
+    readonly type: "job.created";
+    readonly agent: string;
+    readonly pin: Digest;
+    readonly inputDigest: Digest;
+    /** What it may spend; absent without a limit. */
+    readonly budget?: Amount;
+    /** What its earlier runs have spent of that. */
+    readonly spent?: Amount;
+  }
   | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
   | {
     readonly type: "job.waiting";
@@ -53,7 +63,13 @@ export type JobEvent =
   | { readonly type: "job.released" }
   | { readonly type: "job.cancel-requested"; readonly principal: string; readonly reason?: CancelReason }
   /** It does another job again: what follows, up to its first claim, it has from that one. */
-  | { readonly type: "job.repeated"; readonly of: JobId; readonly kind: "retry" | "fork" }
+  | {
+    readonly type: "job.repeated";
+    readonly of: JobId;
+    readonly kind: "retry" | "fork";
+    /** Of a job with a budget: what the other one has spent beside what follows. */
+    readonly spent?: Amount;
+  }
   /** It was held since its cluster began from a backup, and a person has let it go on. */
   | { readonly type: "job.let-go"; readonly principal: string }
   /** The end of a run: the job goes on as `run`, with this input. */
@@ -62,7 +78,13 @@ export type JobEvent =
   | { readonly type: "job.failed"; readonly error: JobError }
   | { readonly type: "job.cancelled" }
   | { readonly type: "step.completed"; readonly call: CallName; readonly value: unknown }
-  | { readonly type: "step.failed"; readonly call: CallName; readonly error: JobError }
+  | {
+    readonly type: "step.failed";
+    readonly call: CallName;
+    readonly error: JobError;
+    /** Of a job whose steps are limited: the node refused a call, and nothing was done that would count. */
+    readonly isRefusal?: true;
+  }
   /** A value that code was given: the time. */
   | { readonly type: "value.recorded"; readonly call: CallName; readonly value: unknown }
   | {
@@ -77,6 +99,8 @@ export type JobEvent =
     readonly input: unknown;
     readonly inputDigest: Digest;
     readonly timeoutMs: number;
+    /** Of a job with a budget: the most that it can cost. */
+    readonly reserved?: Amount;
   }
   | {
     readonly type: "tool.succeeded";
@@ -89,6 +113,8 @@ export type JobEvent =
     readonly problem?: string;
     /** Of a model: what it was asked and said, in tokens. */
     readonly usage?: ModelUsage;
+    /** What it cost, as far as that is known. */
+    readonly cost?: Amount;
   }
   | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
   /** It may have been made after the backup that the job was restored from: `attempt` counts that one. */
@@ -104,6 +130,7 @@ export type JobEvent =
     readonly inputDigest: Digest;
     readonly timeoutMs: number;
     readonly reason: string;
+    readonly reserved?: Amount;
   }
   | { readonly type: "tool.unknown"; readonly call: CallName; readonly effectId: EffectId; readonly reason: string }
   | {
@@ -143,9 +170,16 @@ export type JobEvent =
     readonly agent: string;
     readonly inputDigest: Digest;
     readonly isDetached: boolean;
+    /** What it may spend; absent without a limit. */
+    readonly budget?: Amount;
   }
-  | { readonly type: "child.completed"; readonly call: CallName; readonly output: unknown }
-  | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError }
+  /** `spent`: what of its budget it has spent. */
+  | { readonly type: "child.completed"; readonly call: CallName; readonly output: unknown; readonly spent?: Amount }
+  | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount }
+  /** A child has ended that nobody waited for any more. */
+  | { readonly type: "child.settled"; readonly call: CallName; readonly spent?: Amount }
+  /** Somebody lets the job spend more. */
+  | { readonly type: "budget.raised"; readonly add: Amount; readonly principal: string }
   /** The code was told the id of a child that it does not wait for. */
   | { readonly type: "child.detached"; readonly call: CallName; readonly job: JobId };
 
@@ -202,6 +236,8 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "child.completed": 49,
   "child.failed": 50,
   "child.detached": 51,
+  "budget.raised": 56,
+  "child.settled": 57,
   "job.let-go": 64,
   "tool.doubted": 65,
   "job.repeated": 66,

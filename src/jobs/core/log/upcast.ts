@@ -12,31 +12,34 @@ type Field = "text" | "number" | "flag" | "flag?" | "texts" | "record" | "record
 
 /** What the payload of each event has. The names of calls, nodes and digests were checked when they were written. */
 const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = {
-  "job.created": { agent: "text", pin: "text", inputDigest: "text" },
+  "job.created": { agent: "text", pin: "text", inputDigest: "text", budget: "record?", spent: "record?" },
   "job.claimed": { node: "text", incarnation: "number" },
   "job.waiting": { reason: "text", on: "texts", why: "text?" },
   "job.released": {},
   "job.cancel-requested": { principal: "text", reason: "text?" },
-  "job.repeated": { of: "text", kind: "text" },
+  "job.repeated": { of: "text", kind: "text", spent: "record?" },
+  "budget.raised": { add: "record", principal: "text" },
   "job.let-go": { principal: "text" },
   "job.continued": { run: "number", inputDigest: "text" },
   "job.completed": { outputDigest: "text" },
   "job.failed": { error: "record" },
   "job.cancelled": {},
   "step.completed": { call: "text", value: "any" },
-  "step.failed": { call: "text", error: "record" },
+  "step.failed": { call: "text", error: "record", isRefusal: "flag?" },
   "value.recorded": { call: "text", value: "any" },
   "tool.granted": {
     call: "text", tool: "text", effect: "text", canReconcile: "flag?", effectId: "text", attempt: "number",
-    input: "any", inputDigest: "text", timeoutMs: "number",
+    input: "any", inputDigest: "text", timeoutMs: "number", reserved: "record?",
   },
   "tool.succeeded": {
     call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?", usage: "record?",
+    cost: "record?",
   },
   "tool.failed": { call: "text", effectId: "text", error: "record" },
   "tool.doubted": {
     call: "text", tool: "text", effect: "text", canReconcile: "flag", effectId: "text", attempt: "number",
     input: "any", inputDigest: "text", timeoutMs: "number", reason: "text",
+    reserved: "record?",
   },
   "tool.unknown": { call: "text", effectId: "text", reason: "text" },
   "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record" },
@@ -47,9 +50,12 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
     call: "text", name: "text", summary: "text", data: "any", shown: "text", tool: "text?", untilMs: "number?",
   },
   "approval.decided": { call: "text", approved: "flag", principal: "text", data: "any" },
-  "child.started": { call: "text", job: "text", agent: "text", inputDigest: "text", isDetached: "flag" },
-  "child.completed": { call: "text", output: "any" },
-  "child.failed": { call: "text", error: "record" },
+  "child.started": {
+    call: "text", job: "text", agent: "text", inputDigest: "text", isDetached: "flag", budget: "record?",
+  },
+  "child.completed": { call: "text", output: "any", spent: "record?" },
+  "child.failed": { call: "text", error: "record", spent: "record?" },
+  "child.settled": { call: "text", spent: "record?" },
   "child.detached": { call: "text", job: "text" },
 };
 

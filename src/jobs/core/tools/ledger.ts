@@ -3,6 +3,7 @@
 // Does not own: what is to be done about a call whose outcome nobody knows (reconcile.ts).
 import { unreachable } from "../../../base/assert.ts";
 import type { Digest } from "../../../base/ids.ts";
+import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { JobEvent, ModelUsage, Resolution, Resolver, ToolEffect } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
@@ -75,6 +76,8 @@ export interface ToolGrant {
   readonly inputDigest: Digest;
   readonly timeoutMs: number;
   readonly settleMs?: number;
+  /** Of a job with a budget: the most that it can cost. */
+  readonly reserved?: Amount;
 }
 
 /** While a job has any of these it does not end. */
@@ -92,7 +95,10 @@ export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
   return {
     kind: "changed",
     row: { ...kept, effect, state: "granted", epoch, attempt, seq },
-    event: { type: "tool.granted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs },
+    event: {
+      type: "tool.granted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs,
+      ...reservedOf(kept),
+    },
   };
 }
 
@@ -109,8 +115,13 @@ export function applyDoubt(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
     row: { ...kept, effect, state: "unknown", epoch, attempt, seq, reason },
     event: {
       type: "tool.doubted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs, reason,
+      ...reservedOf(kept),
     },
   };
+}
+
+function reservedOf({ reserved }: Pick<ToolGrant, "reserved">): Pick<ToolGrant, "reserved"> {
+  return reserved === undefined ? {} : { reserved };
 }
 
 /** The effect of a call is what it was granted as, not what newer code says it is. */
@@ -215,15 +226,18 @@ function inDoubt(row: ToolRow, reason: string, { seq }: LedgerPlace): LedgerStep
   };
 }
 
-/** The row without what only a doubt has. */
+/** The row without what only an open call has. */
 function closed(
-  { reason: _reason, ...row }: ToolRow,
+  { reason: _reason, reserved: _reserved, ...row }: ToolRow,
   state: ToolState,
   { seq }: LedgerPlace,
-  answer: { readonly externalId?: string; readonly usage?: ModelUsage } = {},
+  answer: { readonly externalId?: string; readonly usage?: ModelUsage; readonly cost?: Amount } = {},
 ): ToolRow {
-  const { usage } = answer;
-  return { ...row, state, seq, ...externalIdOf(answer), ...(usage === undefined ? {} : { usage }) };
+  const { usage, cost } = answer;
+  return {
+    ...row, state, seq, ...externalIdOf(answer),
+    ...(usage === undefined ? {} : { usage }), ...(cost === undefined ? {} : { cost }),
+  };
 }
 
 function succeededEvent(

@@ -2,6 +2,8 @@
 import { z } from "zod";
 import type { Digest } from "../../../base/ids.ts";
 import { digestSchema, parseStored } from "../../../base/stored-row.ts";
+import type { Amount } from "../budget/account.ts";
+import { amountSchema } from "../budget/amounts.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { ModelUsage, ToolEffect } from "../log/event.ts";
 import { callNameSchema } from "../rows.ts";
@@ -38,6 +40,10 @@ export interface ToolRow {
   readonly reason?: string;
   /** Present when a model answered. */
   readonly usage?: ModelUsage;
+  /** While it is granted or unknown, of a job with a budget: the most that it can cost. */
+  readonly reserved?: Amount;
+  /** What it has cost, as far as that is known. */
+  readonly cost?: Amount;
 }
 
 export const modelUsageSchema: z.ZodType<ModelUsage> = z.object({
@@ -63,6 +69,8 @@ const schema: z.ZodType<ToolRow> = z.object({
   externalId: z.string().exactOptional(),
   reason: z.string().exactOptional(),
   usage: modelUsageSchema.exactOptional(),
+  reserved: amountSchema.exactOptional(),
+  cost: amountSchema.exactOptional(),
 });
 
 /** @throws AetherError E_DATA_CORRUPT */

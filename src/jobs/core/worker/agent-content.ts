@@ -4,6 +4,7 @@ import { z } from "zod";
 import { digestSchema } from "../../../base/stored-row.ts";
 import { SECRETS_MAX } from "../../../sdk/secret.ts";
 import { rateSchema } from "../../../sdk/tool.ts";
+import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
 import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
@@ -45,6 +46,7 @@ const outcome = z.discriminatedUnion("kind", [
     externalId: text.exactOptional(),
     problem: text.exactOptional(),
     usage: modelUsageSchema.exactOptional(),
+    cost: amountSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean() }),
   z.object({ kind: z.literal("unknown"), reason: text }),
@@ -60,6 +62,7 @@ const ends = [
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("step-completed"), call, value }),
   z.object({ kind: z.literal("step-failed"), call, error }),
+  z.object({ kind: z.literal("want-step"), call }),
   z.object({ kind: z.literal("value"), call, value }),
   z.object({ kind: z.literal("took"), offer: count }),
   z.object({
@@ -74,6 +77,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     settleMs: z.number().min(0).exactOptional(),
     secrets: z.array(text).max(SECRETS_MAX).exactOptional(),
     rate: rateSchema.extend({ name: text }).exactOptional(),
+    cost: amountSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("want-wait"), call, wait }),
@@ -85,6 +89,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     inputDigest: digestSchema,
     isDetached: z.boolean(),
     untilMs: timeMs.exactOptional(),
+    budget: amountSchema.exactOptional(),
   }),
   ...ends,
 ]);

@@ -9,6 +9,7 @@
 // set. It says `want-tool` and `want-wait` for them anew, and the node, which knows them, appends nothing for it twice.
 // A tool that was resolved as not done is wanted anew as well.
 import type { Digest, JobId } from "../../../base/ids.ts";
+import type { Amount, Unit } from "../budget/account.ts";
 import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
 import type { ModelUsage, Resolution, ToolEffect } from "../log/event.ts";
@@ -33,6 +34,8 @@ export interface RunStart {
   readonly log: readonly Uint8Array[];
   /** Nothing is begun that the log does not have: the code is run only to see whether it does the same. */
   readonly isReplayOnly?: true;
+  /** What the job's budget limits; absent without one. */
+  readonly limited?: readonly Unit[];
 }
 
 /** How the code of a run ends. */
@@ -70,6 +73,8 @@ export type ToAgent =
     /** Values of those that the operation lists; never stored. */
     readonly secrets?: SecretValues;
   }
+  /** The step of operation `n`, a `want-step`, may be run. */
+  | { readonly kind: "step-allowed"; readonly run: RunNumber; readonly n: number }
   /** Operation `n` is not going to be done: code gets this error, and the log has nothing of it. */
   | { readonly kind: "refused"; readonly run: RunNumber; readonly n: number; readonly error: JobError }
   /** For the call that waits for it; a cancel is for the whole run. Takes effect when the worker says `took`. */
@@ -115,6 +120,8 @@ export type ToolOutcome =
     readonly externalId?: string;
     readonly problem?: string;
     readonly usage?: ModelUsage;
+    /** What it cost, as far as that is known. */
+    readonly cost?: Amount;
   }
   /** `isNotDone`: the tool says that nothing has happened outside. */
   | { readonly kind: "failed"; readonly error: JobError; readonly isNotDone: boolean }
@@ -131,6 +138,8 @@ export type ReconcileAnswer =
 export type AgentOp =
   | { readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown }
   | { readonly kind: "step-failed"; readonly call: CallName; readonly error: JobError }
+  /** Asked where the job's budget limits steps: this one is run once the node allows it. */
+  | { readonly kind: "want-step"; readonly call: CallName }
   | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
   /** The worker has taken the node's offer: its place in the log is here. */
   | { readonly kind: "took"; readonly offer: number }
@@ -148,6 +157,8 @@ export type AgentOp =
     readonly secrets?: readonly string[];
     /** What the whole cluster keeps: the call waits for its turn before it is granted. */
     readonly rate?: ToolRate;
+    /** The most that one attempt can cost. */
+    readonly cost?: Amount;
   }
   | {
     readonly kind: "outcome";
@@ -165,6 +176,8 @@ export type AgentOp =
     readonly isDetached: boolean;
     /** When the code stops waiting for it, and it is cancelled. */
     readonly untilMs?: number;
+    /** What it may spend, as far as the code says. */
+    readonly budget?: Amount;
   }
   | { readonly kind: "completed"; readonly output: unknown }
   | { readonly kind: "failed"; readonly error: JobError }

@@ -9,7 +9,7 @@ const DOCUMENTS = "documents#1" as CallName;
 const PAY = "pay#1" as CallName;
 const MANAGER = "manager#1" as CallName;
 const PAID = sha256("paid");
-const NONE: CallsInDoubt = { callOf: () => undefined, forPeople: new Set(), busy: 0 };
+const NONE: CallsInDoubt = { callOf: () => undefined, forPeople: new Set(), busy: 0, shortages: [] };
 const IN_DOUBT: CallsInDoubt = { ...NONE, callOf: (effect) => (effect === PAID ? PAY : undefined) };
 const principal = "p";
 const NOW_MS = 1_000_000;
@@ -67,7 +67,7 @@ describe("an approval", () => {
     waits.arrive(1, decision({ shown: sha256("something else") }));
     waits.arrive(2, decision({ call: "other#1" }));
     expect(waits.offer(NOW_MS, NONE)).toEqual([]);
-    expect(waits.takeUnwanted(NONE)).toEqual([1, 2]);
+    expect(waits.takeUnwanted(NONE).map(({ n }) => n)).toEqual([1, 2]);
     waits.arrive(3, decision());
     const [offer, ...more] = waits.offer(NOW_MS, NONE);
     expect([offer, more]).toMatchObject([
@@ -75,7 +75,7 @@ describe("an approval", () => {
     ]);
     waits.took(offer?.offer ?? 0);
     waits.arrive(4, decision({ approved: false }));
-    expect(waits.takeUnwanted(NONE)).toEqual([4]);
+    expect(waits.takeUnwanted(NONE).map(({ n }) => n)).toEqual([4]);
   });
 
   test("is over by the timer of the store alone: its owner's clock does not overtake a decision", () => {
@@ -90,7 +90,7 @@ describe("an approval", () => {
     const [offer, ...more] = waits.offer(NOW_MS + DAY_MS, NONE);
     expect([offer?.entry.kind, more]).toEqual(["decided", []]);
     waits.took(offer?.offer ?? 0);
-    expect(waits.takeUnwanted(NONE)).toEqual([2]);
+    expect(waits.takeUnwanted(NONE).map(({ n }) => n)).toEqual([2]);
     const late = asking(NOW_MS + 100);
     late.arrive(1, { kind: "timer", call: MANAGER });
     expect(late.offer(NOW_MS, NONE)).toMatchObject([{ inbox: 1, call: MANAGER, entry: { kind: "timer-fired" } }]);
@@ -131,7 +131,7 @@ describe("a call that has ended by itself", () => {
     expect(waits.offer(NOW_MS, IN_DOUBT)).toMatchObject([{ inbox: 1, call: PAY }]);
     expect(waits.leave(NOW_MS, NONE)).toBeUndefined();
     waits.callEnded(PAY);
-    expect(waits.takeUnwanted(NONE)).toEqual([1]);
+    expect(waits.takeUnwanted(NONE).map(({ n }) => n)).toEqual([1]);
     expect(waits.leave(NOW_MS, NONE)).toBeDefined();
   });
 });
