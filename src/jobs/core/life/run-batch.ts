@@ -165,6 +165,8 @@ interface Want {
 export class RunBatch {
   private readonly facts: RunFacts;
   private readonly tools: Map<EffectId, ToolRow>;
+  /** Those of `tools` that have no outcome: few, however many calls the job has made. */
+  private readonly open: Set<EffectId>;
   private readonly timers: Set<CallName>;
   private readonly wants = new Map<EffectId, Want>();
   private readonly rated = new Set<EffectId>();
@@ -184,6 +186,7 @@ export class RunBatch {
   constructor(facts: RunFacts) {
     this.facts = facts;
     this.tools = new Map(facts.tools.map((row) => [row.effectId, row]));
+    this.open = new Set(facts.tools.filter(isOpen).map(({ effectId }) => effectId));
     this.timers = new Set(facts.timers.keys());
     this.children = new Map(facts.children);
     this.isCancelled = facts.isCancelled;
@@ -207,7 +210,7 @@ export class RunBatch {
 
   /** Calls that were granted and have no outcome. */
   get underWay(): number {
-    return [...this.tools.values()].filter(({ state }) => state === "granted").length;
+    return [...this.open].filter((effectId) => this.tools.get(effectId)?.state === "granted").length;
   }
 
   /** Calls that wait for their turn. */
@@ -299,7 +302,7 @@ export class RunBatch {
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
   plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any", account }: PlanLimits = {}): Plan | undefined {
     const plan = new PlanMaker(this.facts, { seq, account, starved: this.starved, stepsOpen: this.stepsOpen,
-      tools: this.tools, timers: this.timers, offers: this.offers,
+      tools: this.tools, open: this.open, timers: this.timers, offers: this.offers,
       wants: this.wants, rated: this.rated,
       children: this.children, childAnswers: this.childAnswers,
       isCancelled: this.isCancelled, isOverdue: this.isOverdue });
@@ -333,7 +336,11 @@ export class RunBatch {
     this.ops = this.ops.filter(({ n }) => n > upTo);
     this.changes = this.changes.slice(changes);
     this.settledUpTo = upTo;
-    for (const { row } of tools) this.tools.set(row.effectId, row);
+    for (const { row } of tools) {
+      this.tools.set(row.effectId, row);
+      if (isOpen(row)) this.open.add(row.effectId);
+      else this.open.delete(row.effectId);
+    }
     for (const { effectId } of rated) this.rated.add(effectId);
     for (const { row } of granted) this.rated.delete(row.effectId);
     for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
@@ -355,6 +362,7 @@ interface PlanState {
   readonly starved: ReadonlyMap<number, Starved>;
   readonly stepsOpen: ReadonlySet<CallName>;
   readonly tools: ReadonlyMap<EffectId, ToolRow>;
+  readonly open: ReadonlySet<EffectId>;
   readonly timers: ReadonlySet<CallName>;
   readonly offers: ReadonlyMap<number, Offered>;
   readonly wants: ReadonlyMap<EffectId, Want>;
@@ -433,8 +441,7 @@ class PlanMaker {
   }
 
   get hasOpenCalls(): boolean {
-    const ids = new Set([...this.state.tools.keys(), ...this.tools.keys()]);
-    return [...ids].some((id) => {
+    return [...this.state.open, ...this.tools.keys()].some((id) => {
       const row = this.rowOf(id);
       return row !== undefined && isOpen(row);
     });
