@@ -6,8 +6,8 @@ export type {
   ClientCallOptions, ClientGetOptions, ClientKv, ClientOp, ClientReadOptions, ClientTxn, ClientWriteOptions,
 } from "./client/client-kv.ts";
 export type {
-  AgentClient, JobCallOptions, JobDecisionOptions, JobFailure, JobHandle, JobOutcome, JobRaiseOptions, JobReplay,
-  JobSignalOptions, JobStartOptions, JobState,
+  AgentClient, JobCallOptions, JobDecisionOptions, JobFailure, JobHandle, JobMove, JobOutcome, JobRaiseOptions,
+  JobReplay, JobSignalOptions, JobStartOptions, JobState,
 } from "./client/agent-client.ts";
 export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
 export type { ClientLease } from "./client/lease-client.ts";

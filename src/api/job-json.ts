@@ -41,6 +41,7 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     ...(deadlineMs === undefined ? {} : { maxDurationMs: spec.maxDurationMs, deadlineMs }),
     ...(head.account === undefined ? {} : { budget: accountJson(head.account) }),
     pin: row.pin,
+    ...(shown.artifact === undefined ? {} : { artifact: shown.artifact }),
     uid: spec.uid,
     input: spec.input,
     inputDigest: spec.inputDigest,

@@ -71,6 +71,7 @@ export const jobListSchema = z.object({
 });
 export const jobSchema = listedJobSchema.extend({
   input: z.unknown(),
+  artifact: z.string().optional(),
   pending: z.string().optional(),
   labels: z.record(z.string(), z.string()).optional(),
   deadlineMs: z.number().optional(),

@@ -24,6 +24,8 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "job.continued": ({ run }) => `continued as run ${text(run)}`,
   "job.repeated": ({ of, kind }) => `${kind === "fork" ? "forks" : "retries"} ${text(of)}`,
   "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
+  "job.moved": ({ fromArtifact, toArtifact, principal }) =>
+    `moved from ${text(fromArtifact)} to ${text(toArtifact)} by ${text(principal)}`,
   "job.completed": () => "completed",
   "job.failed": ({ error }) => `failed: ${errorText(error)}`,
   "job.cancelled": () => "cancelled",

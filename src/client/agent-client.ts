@@ -5,7 +5,7 @@ import { AetherError } from "../base/errors.ts";
 import { describeIssue, plainIssues } from "../base/schema-issues.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { KV_TIMEOUT_MS } from "../api/limits.ts";
-import { REPLAY_MS_MAX, RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
+import { HOLD_MS_MAX, REPLAY_MS_MAX, RESULT_WAIT_MS_MAX } from "../jobs/limits.ts";
 import type { Agent } from "../sdk/agent.ts";
 import type { Budget } from "../sdk/budget.ts";
 import type { Duration } from "../sdk/duration.ts";
@@ -19,6 +19,8 @@ import { newRequestKey } from "./random-adapter.ts";
 const RESULT_TIMEOUT_MS = RESULT_WAIT_MS_MAX + 10 * SECOND_MS;
 const START_TIMEOUT_MS = 15 * SECOND_MS;
 const REPLAY_TIMEOUT_MS = REPLAY_MS_MAX + 10 * SECOND_MS;
+/** It may be replayed twice, with a call that it has under way in between. */
+const MOVE_TIMEOUT_MS = 2 * REPLAY_TIMEOUT_MS + HOLD_MS_MAX;
 
 export interface JobCallOptions {
   readonly timeoutMs?: number;
@@ -76,6 +78,11 @@ export type JobReplay =
     readonly foundDigest?: string | undefined;
   };
 
+/** `isNew`: false when the job ran that version already. */
+export type JobMove =
+  | { readonly kind: "moved"; readonly isNew: boolean }
+  | Extract<JobReplay, { readonly kind: "diverged" }>;
+
 export interface JobFailure {
   readonly name: string;
   readonly message: string;
@@ -125,6 +132,11 @@ export interface JobHandle<O = unknown> {
   replay(artifact: string, options?: JobCallOptions): Promise<JobReplay>;
   /** Lets the job spend more; one that waits for its budget goes on. */
   raiseBudget(add: Budget, options?: JobRaiseOptions): Promise<void>;
+  /**
+   * Lets the job, which lives, run another version of its package from now on, if that does what its log says; nothing
+   * changes when it does not.
+   */
+  move(artifact: string, options?: JobCallOptions): Promise<JobMove>;
   /** Asks the job to end; it may still tidy up. */
   cancel(options?: JobCallOptions): Promise<void>;
 }
@@ -159,12 +171,15 @@ const stateSchema: z.ZodType<JobState> = z.object({
   createdMs: z.number(),
   sinceMs: z.number(),
 });
+const divergedSchema = z.object({
+  kind: z.literal("diverged"), seq: z.number(), expected: z.string(), found: z.string(),
+  expectedDigest: z.string().optional(), foundDigest: z.string().optional(),
+});
 const replaySchema: z.ZodType<JobReplay> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("same"), seq: z.number(), next: z.string() }),
-  z.object({
-    kind: z.literal("diverged"), seq: z.number(), expected: z.string(), found: z.string(),
-    expectedDigest: z.string().optional(), foundDigest: z.string().optional(),
-  }),
+  z.object({ kind: z.literal("same"), seq: z.number(), next: z.string() }), divergedSchema,
+]);
+const moveSchema: z.ZodType<JobMove> = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("moved"), isNew: z.boolean() }), divergedSchema,
 ]);
 const anySchema = z.unknown();
 
@@ -235,6 +250,10 @@ export function createJobHandle<O = unknown>(ports: JobClientPorts, id: string):
     },
     raiseBudget: (add, { idempotencyKey = newRequestKey(), ...options } = {}) =>
       tell({ what: `raise the budget of job ${id}`, path: `${path}/budget`, body: { add }, idempotencyKey }, options),
+    move: async (artifact, { timeoutMs = MOVE_TIMEOUT_MS, signal } = {}) => {
+      const call = { what: `move job ${id}`, effect: "idempotent", method: "POST", path: `${path}/move` } as const;
+      return (await askApi(requests, moveSchema, { ...call, body: { artifact }, timeoutMs, signal })).value;
+    },
     cancel: (options = {}) => tell({ what: `cancel job ${id}`, path: `${path}/cancel` }, options),
   };
 }

@@ -19,3 +19,5 @@ export const CHILDREN_SHOWN_MAX = 100;
 export const RESULT_WAIT_MS_MAX = 60 * SECOND_MS;
 /** For starting a worker and replaying a log there; one of 100,000 events takes some seconds. */
 export const REPLAY_MS_MAX = 60 * SECOND_MS;
+/** What a job that is asked to hold still may take for it: the calls that it has under way. */
+export const HOLD_MS_MAX = 30 * SECOND_MS;

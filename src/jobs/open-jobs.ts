@@ -148,7 +148,7 @@ export function openJobs(
     env, { kv, views, leadership: cluster.leadership, onFatal }, jobTicks({ kv, views, starts }),
   );
   const replays = new Replays({ clock }, { workers: replayWorkers });
-  const otherCode = new OtherCode({ log: store, pins, replays });
+  const otherCode = new OtherCode({ clock }, { kv, log: store, pins, replays, inbox, watch });
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const webhooks = ports.sender && new WebhookDriver(env, {
     kv, leadership: cluster.leadership, sender: ports.sender, secrets, metrics, onFatal,
@@ -168,6 +168,7 @@ export function openJobs(
       decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),
       replay: (...args) => otherCode.replay(...args),
+      move: (...args) => otherCode.move(...args),
       repeat: (job, repeat, caller, options) => repeats.repeat(job, repeat, caller, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
@@ -224,7 +225,7 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "raise" | "resolve">,
-  others: Pick<Jobs, "follow" | "export" | "repeat" | "replay" | "approvals" | "decide">,
+  others: Pick<Jobs, "follow" | "export" | "repeat" | "replay" | "move" | "approvals" | "decide">,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),

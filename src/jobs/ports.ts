@@ -127,6 +127,11 @@ export interface RepeatJob {
   readonly again?: readonly string[];
 }
 
+/** `isNew`: false when the job ran that already. */
+export type MovedJob =
+  | { readonly kind: "moved"; readonly isNew: boolean }
+  | Extract<ReplayVerdict, { readonly kind: "diverged" }>;
+
 export interface JobShown {
   readonly job: JobId;
   readonly row: JobRow;
@@ -137,6 +142,8 @@ export interface JobShown {
   readonly children: readonly JobListed[];
   /** What it waits for people to decide. */
   readonly approvals: readonly ApprovalListed[];
+  /** What it runs; absent when that is not kept any more. */
+  readonly artifact?: ArtifactId;
   readonly result?: JobResult;
   /** What webhooks could not be told of it. */
   readonly untold?: UntoldRow;
@@ -244,6 +251,12 @@ export interface Jobs {
    *   E_CONFLICT, E_OVERLOADED, E_TIMEOUT, and others for code that cannot be run
    */
   replay(job: JobId, artifact: ArtifactId, options?: CallOptions): Promise<ReplayVerdict>;
+  /**
+   * Lets the job run another version of its package, if that does what its log says. One that runs holds still for it.
+   * @throws AetherError as `replay`; E_CONFLICT when the job has ended or goes on and on, E_TIMEOUT when a call of it
+   *   takes too long
+   */
+  move(job: JobId, artifact: ArtifactId, caller: Caller, options?: CallOptions): Promise<MovedJob>;
   show(job: JobId, options?: CallOptions): Promise<JobShown>;
   list(query: JobPageQuery, options?: CallOptions): Promise<{
     readonly jobs: readonly JobListed[];

@@ -106,3 +106,55 @@ test("a version that is not there, of another package or of no form is refused",
   const { body } = await ask(`${fleet.api("n1")}/v1/jobs/none-1/replay`, { method: "POST", body: { artifact: FIXED } });
   expect(body).toMatchObject({ error: { code: "E_NOT_FOUND" } });
 });
+
+test("jobs that their own code cannot go on with go on with a fixed version, while nodes are killed", async () => {
+  const jobs = ["stuck-1", "stuck-2", "stuck-3"];
+  for (const job of jobs) await startMoving(job);
+  world.flag = "off";
+  for (const job of jobs) await fleet.command("n2", "job", "signal", job, "go", '{"by": "ann", "why": "it is due"}');
+  for (const job of jobs) expect((await waitingFor(job, "stuck")).waiting?.why).toContain("E_NONDETERMINISM");
+  const refused = fleet.run(["--api", fleet.api("n3"), "job", "move", "stuck-1", "--artifact", BROKEN]);
+  expect((await refused.waitForEnd()).code).toBe(1);
+  expect(refused.transcript()).toContain("called it with another input");
+
+  await fleet.kill("n1");
+  for (const job of jobs.slice(0, 2)) {
+    const moved = await fleet.command("n2", "job", "move", job, "--artifact", FIXED);
+    expect(moved.transcript()).toContain(`job ${job} goes on with test:moving:1.1.0`);
+  }
+  await fleet.start("n1");
+  await fleet.kill("n2");
+  const client = connect({ nodes: [fleet.api("n3"), fleet.api("n1")] });
+  expect(await client.job("stuck-3").move(FIXED)).toMatchObject({ kind: "moved" });
+  const output = { receipt: "receipt", by: "ann", version: "1.1.0" };
+  for (const job of jobs) expect(await client.job(job).outcome()).toEqual({ kind: "completed", output });
+  client.close();
+  await fleet.start("n2");
+  expect(Math.max(...world.calls.values()), "no call was made twice").toBe(1);
+  for (const job of jobs) {
+    expect((await fleet.command("n2", "job", "verify", job)).transcript()).toContain(`job ${job} is whole`);
+    const trace = (await fleet.command("n3", "job", "trace", job)).transcript();
+    expect(trace).toContain("moved from test:moving:1.0.0 to test:moving:1.1.0 by anonymous");
+  }
+  expect((await fleet.command("n1", "job", "show", "stuck-1")).transcript()).toContain("moving of test:moving:1.1.0");
+});
+
+test("what a job is told is checked by the version that it runs now", async () => {
+  world.flag = "on";
+  await startMoving("told-1");
+  const tell = (payload: object): ReturnType<typeof ask> =>
+    ask(`${fleet.api("n1")}/v1/jobs/told-1/signals/go`, { method: "POST", body: payload });
+  await fleet.command("n3", "job", "move", "told-1", "--artifact", FIXED);
+  await waitingFor("told-1", "signal");
+  expect(await tell({ by: "ann" })).toMatchObject({ status: 400, body: { error: { code: "E_INVALID" } } });
+  expect(await tell({ by: "ann", why: "it is due" })).toMatchObject({ status: 202 });
+  const again = await fleet.command("n2", "job", "show", "told-1");
+  expect(again.transcript()).toContain("test:moving:1.1.0");
+  const ended = await eventually("job told-1 has ended", async () => {
+    const { status, body } = await ask(`${fleet.api("n1")}/v1/jobs/told-1/result?waitMs=5000`);
+    return status === 200 ? body : undefined;
+  });
+  expect(ended).toMatchObject({ result: { kind: "completed", output: { version: "1.1.0" } } });
+  expect(await ask(`${fleet.api("n1")}/v1/jobs/told-1/move`, { method: "POST", body: { artifact: FIXED } }))
+    .toMatchObject({ status: 409, body: { error: { code: "E_CONFLICT" } } });
+});

@@ -1,7 +1,7 @@
 // Owns: nodes that run jobs over one store, with the code of agents in this thread: a test lets one of them fall silent
 // at a chosen write, and another one go on. Everything between the store and the agents' code is the real thing.
 import { sha256 } from "../../src/base/digest.ts";
-import { parseJobId, type JobId } from "../../src/base/ids.ts";
+import { parseArtifactId, parseJobId, type Digest, type JobId } from "../../src/base/ids.ts";
 import { ChildStarts } from "../../src/jobs/running/child-starts.ts";
 import { refOf, type ClusterUid } from "../../src/jobs/core/ids.ts";
 import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
@@ -9,17 +9,19 @@ import { decideClaim } from "../../src/jobs/core/life/decide.ts";
 import { handBackTxn } from "../../src/jobs/core/life/hand-back.ts";
 import { hasEnded } from "../../src/jobs/core/life/job-life.ts";
 import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
-import { parseJobRow } from "../../src/jobs/core/rows.ts";
+import { parseJobRow, parsePinRow } from "../../src/jobs/core/rows.ts";
+import { OtherCode } from "../../src/jobs/doors/other-code.ts";
+import { Replays } from "../../src/jobs/running/replays.ts";
 import type { FromAgent, RunNumber } from "../../src/jobs/core/worker/messages.ts";
 import { followInbox } from "../../src/jobs/inbox/inbox-feed.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import { JobRun } from "../../src/jobs/running/job-run.ts";
 import { JobWatch } from "../../src/jobs/job-watch.ts";
 import { Outbox } from "../../src/jobs/inbox/outbox.ts";
-import type { AgentWorker } from "../../src/jobs/ports.ts";
+import type { AgentWorker, MovedJob } from "../../src/jobs/ports.ts";
 import { AgentRuntime } from "../../src/jobs/worker/agent-runtime.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
-import { LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
+import { formatKey, LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
@@ -35,6 +37,8 @@ export interface JobNodeOptions {
   readonly clock: ManualClock;
   readonly kv: Kv;
   readonly agents: readonly Agent[];
+  /** What another pin than the first one runs. */
+  readonly versions?: ReadonlyMap<Digest, readonly Agent[]>;
   /** Falls silent at the write of this number: it is lost, or applied and its answer lost. */
   readonly dies?: { readonly at: number; readonly fate: "lost" | "applied" };
 }
@@ -46,6 +50,7 @@ export class JobNode {
   private readonly clock: ManualClock;
   private readonly kv: Kv;
   private readonly agents: readonly Agent[];
+  private readonly versions: ReadonlyMap<Digest, readonly Agent[]>;
   private readonly inbox: InboxWriter;
   private readonly outbox: Outbox;
   private readonly watch: JobWatch;
@@ -53,11 +58,12 @@ export class JobNode {
   private readonly runs = new Map<JobId, JobRun>();
   private readonly claiming = new Set<JobId>();
 
-  constructor({ name, clock, kv, agents, dies }: JobNodeOptions) {
+  constructor({ name, clock, kv, agents, versions = new Map(), dies }: JobNodeOptions) {
     this.name = name;
     this.clock = clock;
     this.kv = this.mortal(kv, dies);
     this.agents = agents;
+    this.versions = versions;
     const onFatal = (error: unknown): void => {
       throw error;
     };
@@ -92,6 +98,20 @@ export class JobNode {
 
   async tell(job: JobId, entry: InboxEntry): Promise<void> {
     await this.inbox.put(refOf(job), { entry });
+  }
+
+  /** Moves a job to the code of this pin, as a person does. */
+  async move(job: JobId, pin: Digest): Promise<MovedJob> {
+    const { clock, kv } = this;
+    const code = new OtherCode({ clock }, {
+      kv, log: jobStore(clock, kv), inbox: this.inbox, watch: this.watch,
+      pins: {
+        otherVersion: async () => pin,
+        read: async (digest) => parsePinRow((await kv.get(formatKey({ kind: "job-pin", digest }))).entry?.value),
+      },
+      replays: new Replays({ clock }, { workers: { open: async (digest) => this.openWorker(digest) } }),
+    });
+    return await code.move(job, parseArtifactId("test:moving:1.1.0"), { principal: "ann", tenant: "default" });
   }
 
   /** Runs all jobs that wait for a node, until `isDone`, or until this node is dead. */
@@ -140,7 +160,7 @@ export class JobNode {
       if (this.isDead) return;
       const run = new JobRun({ clock: this.clock, log: SILENT_TELEMETRY.log }, {
         log: store,
-        workers: { open: async () => this.openWorker() },
+        workers: { open: async (pin) => this.openWorker(pin) },
         cluster: CLUSTER,
         secrets: {},
         ownership: { fence: { number: 1 }, whenValid: async () => undefined },
@@ -160,7 +180,7 @@ export class JobNode {
     }
   }
 
-  private openWorker(): AgentWorker {
+  private openWorker(pin: Digest): AgentWorker {
     const listeners = new Map<RunNumber, (message: FromAgent) => void>();
     const runtime = new AgentRuntime({
       clock: this.clock,
@@ -169,7 +189,7 @@ export class JobNode {
         if (!this.isDead) listeners.get(message.run)?.(structuredClone(message));
       },
     });
-    runtime.load({ agents: this.agents });
+    runtime.load({ agents: this.versions.get(pin) ?? this.agents });
     return {
       start: (start, onMessage) => {
         listeners.set(1, onMessage);

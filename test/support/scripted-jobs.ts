@@ -23,6 +23,7 @@ export type Told =
   | { readonly kind: "cancel"; readonly job: JobId }
   | { readonly kind: "release"; readonly job: JobId }
   | { readonly kind: "raise"; readonly job: JobId; readonly add: Amount; readonly key?: string }
+  | { readonly kind: "move"; readonly job: JobId; readonly artifact: string }
   | { readonly kind: "repeat"; readonly job: JobId; readonly repeat: RepeatJob }
   | { readonly kind: "resolve"; readonly job: JobId; readonly effect: string; readonly resolution: Resolution }
   | {
@@ -116,6 +117,13 @@ export function scriptedJobs(): ScriptedJobs {
       return artifact.endsWith(":1.1.0")
         ? { kind: "same", seq, next: 'waits for "go#1"' }
         : { kind: "diverged", seq, expected: 'a step as "load#1"', found: 'waits for "fetch#1"' };
+    },
+    move: async (job, artifact) => {
+      if (!artifact.endsWith(":1.1.0")) {
+        return { kind: "diverged", seq: 2, expected: 'a step as "load#1"', found: 'waits for "fetch#1"' };
+      }
+      told.push({ kind: "move", job, artifact });
+      return { kind: "moved", isNew: true };
     },
     show: async (job) => find(job).shown,
     list: async ({ agent, status, attributes = {}, limit = 100, after = "" }) => {

@@ -117,8 +117,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       method: "GET",
       path: "/v1/jobs/:job",
       summary: "One job, with its input, the calls of its tools, and its result when it has ended",
-      answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, budget?, pin, uid, input, " +
-        "inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
+      answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, budget?, pin, artifact?, uid, " +
+        "input, inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result?, untold? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),

@@ -7,7 +7,7 @@ import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
 import type { CallOptions } from "../../env/env.ts";
-import type { Kv } from "../../kvstore/kv.ts";
+import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import { isSameData } from "../../slices/core/canonical.ts";
 import { signalRefusal, throwRefusal, type DoorRefusal } from "../core/door-check.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
@@ -125,8 +125,18 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
   private async refusalOf(
     job: JobId, told: { readonly name: string; readonly payload: unknown }, options: CallOptions = {},
   ): Promise<DoorRefusal | undefined> {
+    const near = await this.rowOf(job, { ...options, consistency: "local" });
+    const refusal = near && await this.refusalBy(near, told, options);
+    if (near !== undefined && refusal === undefined) return undefined;
+    // It was started just now elsewhere, or moved to another version.
     const row = await this.rowOf(job, options);
-    if (row === undefined || hasEnded(row.status)) return undefined;
+    return row?.pin === near?.pin ? refusal : row && await this.refusalBy(row, told, options);
+  }
+
+  private async refusalBy(
+    row: JobRow, told: { readonly name: string; readonly payload: unknown }, options: CallOptions,
+  ): Promise<DoorRefusal | undefined> {
+    if (hasEnded(row.status)) return undefined;
     try {
       const definition = await this.ports.pins.definitionOf(row.pin, row.agent, options);
       return definition && signalRefusal(definition, told);
@@ -137,11 +147,8 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     }
   }
 
-  /** As this node has it: neither agent nor pin of a job changes. Asked for where it was started just now elsewhere. */
-  private async rowOf(job: JobId, options: CallOptions): Promise<JobRow | undefined> {
-    const { kv } = this.ports;
-    const near = await kv.get(rowKey(refOf(job)), { ...options, consistency: "local" });
-    const { entry } = near.entry === undefined ? await kv.get(rowKey(refOf(job)), options) : near;
+  private async rowOf(job: JobId, options: KvReadOptions): Promise<JobRow | undefined> {
+    const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
     return entry && parseJobRow(entry.value);
   }
 

@@ -17,7 +17,7 @@ import { parseUntoldRow } from "../core/flow/notice.ts";
 import { headKey, resultKey, rowKey, specKey, untoldKey } from "../core/life/job-keys.ts";
 import { numberedEvents, PAGE_EVENTS_MAX } from "../core/log/page.ts";
 import {
-  parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, type JobResult, type JobRow,
+  parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, parsePinRow, type JobResult, type JobRow,
 } from "../core/rows.ts";
 import { parseToolRow } from "../core/tools/tool-row.ts";
 import { collectedJob, unknownJob } from "../job-store.ts";
@@ -49,16 +49,18 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     const ref = refOf(job);
     const { entry, revision } = await this.read(ref, options);
     const at = { ...options, revision };
-    const [head, spec, result, untold] = await Promise.all(
-      [headKey(ref), specKey(ref), resultKey(ref), untoldKey(ref)].map((key) => kv.get(key, at)),
-    );
     const row = parseJobRow(entry.value);
+    const pinKey = formatKey({ kind: "job-pin", digest: row.pin });
+    const [head, spec, result, untold, pin] = await Promise.all(
+      [headKey(ref), specKey(ref), resultKey(ref), untoldKey(ref), pinKey].map((key) => kv.get(key, at)),
+    );
     const tools = await listRows(
       kv, prefixOf({ kind: "job-tools", ...ref, run: row.run }), { ...options, consistency: "local" },
     );
     const approvals = await listRows(
       kv, prefixOf({ kind: "job-approvals", ...ref }), { ...options, consistency: "local" },
     );
+    const artifact = pin?.entry && readUndamaged(() => parsePinRow(pin.entry?.value).artifact);
     const pending = this.ports.pending.why(row);
     return {
       job,
@@ -70,6 +72,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
       ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
       ...(untold?.entry !== undefined && { untold: parseUntoldRow(untold.entry.value) }),
+      ...(artifact !== undefined && { artifact }),
       ...(pending !== undefined && { pending }),
     };
   }

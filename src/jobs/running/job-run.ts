@@ -106,6 +106,8 @@ export class JobRun {
   /** How the job ends since it was asked to: where its code cannot be run, it ends without it. */
   private cancelEnd: JobResult | undefined;
   private readonly isCancelLogged: boolean;
+  /** The entry by which it was asked to hold still, and what a person is told of that. */
+  private hold: { readonly inbox: number; readonly why: string } | undefined;
   /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
   private refusedAt = -1;
   private opsMax: number | undefined;
@@ -258,6 +260,7 @@ export class JobRun {
     if (entry === undefined) this.unreadable += 1;
     else if (entry.kind === "raise") this.batch.change({ ...entry, kind: "raised", inbox: n });
     else if (entry.kind === "release") this.batch.change({ kind: "let-go", inbox: n, principal: entry.principal });
+    else if (entry.kind === "hold") this.takeHold(n, entry);
     else this.waits.arrive(n, entry);
     if (entry?.kind === "cancel") {
       this.cancelEnd ??= entry.reason === "deadline" ? overdueEnd(this.view.spec) : { kind: "cancelled" };
@@ -284,8 +287,9 @@ export class JobRun {
     if (this.worker !== undefined) this.makeOffers();
     if (this.isCommitting) return;
     if (this.isDraining && this.batch.underWay === 0) return void this.release();
+    if (this.hold !== undefined && this.batch.underWay === 0) return this.holdStill(this.hold);
     const { seq, account } = this.view.head;
-    const grants = this.isDraining ? "none" : "any";
+    const grants = this.isDraining || this.hold !== undefined ? "none" : "any";
     const plan = this.batch.plan(seq, { grants, account, ...(this.opsMax && { opsMax: this.opsMax }) });
     if (plan === undefined) return this.considerLeaving();
     const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined ||
@@ -485,7 +489,22 @@ export class JobRun {
     return this.waits.unreadEntries.length + this.unreadable >= inbox.last - head.folded;
   }
 
-  private leave(waiting: Waiting, rows: Pick<AppendBatch, "timersSet">): void {
+  /** One that was for an earlier owner has nothing to say to this one. */
+  private takeHold(inbox: number, entry: Extract<InboxEntry, { readonly kind: "hold" }>): void {
+    const { epoch, to, principal } = entry;
+    if (epoch !== this.view.row.epoch) return this.waits.arrive(inbox, entry);
+    const why = `it was asked to hold still by ${principal} and to be moved to ${to}: aether job move moves it ` +
+      "there, or lets it go on with what it has";
+    this.hold = { inbox, why };
+  }
+
+  private holdStill({ inbox, why }: NonNullable<JobRun["hold"]>): void {
+    // Something more is on its way here.
+    if (this.view.inbox.revision === this.refusedAt) return;
+    this.leave({ reason: "stuck", on: [], why }, { folded: [inbox] });
+  }
+
+  private leave(waiting: Waiting, rows: Pick<AppendBatch, "timersSet" | "folded">): void {
     const batch = { events: [], atMs: this.clock.wallMs(), ...rows };
     void this.commit(decideWait(this.view, batch, waiting), () => this.drop("waiting"));
   }

@@ -1,4 +1,4 @@
-// Owns: `aether job replay`: a job and another version of its code.
+// Owns: `aether job replay | move`: a job and another version of its code.
 import type { Command } from "commander";
 import { z } from "zod";
 import { SECOND_MS } from "../../../base/units.ts";
@@ -11,12 +11,16 @@ import { printable } from "../../printable.ts";
 /** A node ends a replay after a minute. */
 const REPLAY_TIMEOUT_MS = 70 * SECOND_MS;
 
+/** It may be replayed twice, with a call under way in between. */
+const MOVE_TIMEOUT_MS = 170 * SECOND_MS;
+
+const ofJob = { job: z.string(), artifact: z.string() };
 const verdictSchema = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("same"), job: z.string(), artifact: z.string(), seq: z.number(), next: z.string() }),
+  z.object({ kind: z.literal("same"), ...ofJob, seq: z.number(), next: z.string() }),
+  z.object({ kind: z.literal("moved"), ...ofJob, isNew: z.boolean() }),
   z.object({
     kind: z.literal("diverged"),
-    job: z.string(),
-    artifact: z.string(),
+    ...ofJob,
     seq: z.number(),
     expected: z.string(),
     found: z.string(),
@@ -35,6 +39,16 @@ Examples:
   $ aether job replay claim-17 --artifact acme:claims@1.1.0
   $ aether job replay claim-17 --artifact acme:claims@1.1.0 --json`;
 
+const MOVE_HELP = `
+The job's log is replayed first (aether job replay): nothing changes when the version does something else. A job that
+runs is asked to hold still, which it does as soon as no call of it is under way; should this command be lost meanwhile,
+the job is "waiting: stuck", and the same command again goes on. With the version that it has, a job that is stuck is
+tried once more.
+The exit code is 1 when the version does something else than the log.
+
+Example:
+  $ aether job move claim-17 --artifact acme:claims@1.1.0`;
+
 export function addReplayCommand(group: Command, io: CliIo): void {
   group
     .command("replay")
@@ -44,20 +58,42 @@ export function addReplayCommand(group: Command, io: CliIo): void {
     .addHelpText("after", REPLAY_HELP)
     .action(async (job: string, { artifact }: { readonly artifact: string }, command: Command) => {
       const session = openSession(command, io);
-      const verdict = await ask(session, apiPath(JOBS, job, "replay"), artifact);
+      const replay = { path: apiPath(JOBS, job, "replay"), timeoutMs: REPLAY_TIMEOUT_MS };
+      const verdict = await ask(session, replay, artifact);
       session.show(verdict, verdictText);
       if (verdict.kind === "diverged") throw new CommandExit(1);
     });
 }
 
-async function ask({ api }: Session, path: string, artifact: string): Promise<Verdict> {
+export function addMoveCommand(group: Command, io: CliIo): void {
+  group
+    .command("move")
+    .description("let a job that lives run another version of its code, if that does what its log says")
+    .argument("<job>", "id of the job")
+    .requiredOption("--artifact <name@version>", "the version, as group:name@version")
+    .addHelpText("after", MOVE_HELP)
+    .action(async (job: string, { artifact }: { readonly artifact: string }, command: Command) => {
+      const session = openSession(command, io);
+      const verdict = await ask(session, { path: apiPath(JOBS, job, "move"), timeoutMs: MOVE_TIMEOUT_MS }, artifact);
+      session.show(verdict, verdictText);
+      if (verdict.kind === "diverged") throw new CommandExit(1);
+    });
+}
+
+async function ask(
+  { api }: Session, { path, timeoutMs }: { readonly path: string; readonly timeoutMs: number }, artifact: string,
+): Promise<Verdict> {
   return await api.request(verdictSchema, "POST", path, {
-    headers: { "content-type": "application/json" }, body: JSON.stringify({ artifact }), timeoutMs: REPLAY_TIMEOUT_MS,
+    headers: { "content-type": "application/json" }, body: JSON.stringify({ artifact }), timeoutMs,
   });
 }
 
 function verdictText(verdict: Verdict): string {
-  const { job, artifact, seq } = verdict;
+  const { job, artifact } = verdict;
+  if (verdict.kind === "moved") {
+    return verdict.isNew ? `job ${job} goes on with ${artifact}` : `job ${job} runs ${artifact} already`;
+  }
+  const { seq } = verdict;
   if (verdict.kind === "same") {
     return printable(`${artifact} does what the log of job ${job} says, up to event ${seq}; then it ${verdict.next}`);
   }

@@ -4,7 +4,7 @@ import type { CliIo } from "../../cli-io.ts";
 import { addApprovalsCommand, addDecisionCommands } from "./approvals.ts";
 import { addBudgetCommand } from "./budget.ts";
 import { addCancelCommand } from "./cancel.ts";
-import { addReplayCommand } from "./code.ts";
+import { addMoveCommand, addReplayCommand } from "./code.ts";
 import { addListCommand } from "./list.ts";
 import { addForkCommand, addRetryCommand } from "./repeat.ts";
 import { addReleaseCommand } from "./release.ts";
@@ -32,6 +32,7 @@ export function addJobCommands(program: Command, io: CliIo): void {
   addRetryCommand(job, io);
   addForkCommand(job, io);
   addReplayCommand(job, io);
+  addMoveCommand(job, io);
   addReleaseCommand(job, io);
   addExportCommand(job, io);
   addVerifyCommand(job, io);

@@ -31,7 +31,7 @@ function showText(job: ShownJob): string {
   const labels = pairs(job.labels ?? {});
   const lines = [
     ["job", job.job],
-    ["agent", job.agent],
+    ["agent", job.artifact === undefined ? job.agent : `${job.agent} of ${job.artifact}`],
     ["status", job.pending === undefined ? statusText(job) : `${job.status}: ${job.pending}`],
     ["class", queueText(job)],
     ["since", new Date(job.sinceMs).toISOString()],

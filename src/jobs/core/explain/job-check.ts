@@ -6,6 +6,7 @@
 import { unreachable } from "../../../base/assert.ts";
 import { AetherError } from "../../../base/errors.ts";
 import { isSameData } from "../../../slices/core/canonical.ts";
+import type { Digest } from "../../../base/ids.ts";
 import type { ClusterUid, EffectId } from "../ids.ts";
 import { continuedAccount, openAccount, type Account } from "../budget/account.ts";
 import { hasEnded } from "../life/job-life.ts";
@@ -60,6 +61,8 @@ export class JobCheck {
   private latest: RunCheck | undefined;
   private eventsBefore = 0;
   private isEnded = false;
+  /** What the run before this one ran in the end. */
+  private pinBefore: Digest | undefined;
 
   /** @throws AetherError E_INVALID for what is no export of a job, E_VERSION for one of a later format */
   add(text: string): void {
@@ -169,6 +172,7 @@ export class JobCheck {
     this.eventsBefore += seq;
     this.before = last;
     this.accountBefore = check.account;
+    this.pinBefore = check.pin?.digest;
     this.earlier = undefined;
   }
 
@@ -187,6 +191,7 @@ export class JobCheck {
       uid: spec?.uid,
       effectUid: spec?.effectUid,
       row,
+      pin: this.pinBefore,
       begun,
       ...this.accountFor(run),
     }, this.found);
@@ -223,6 +228,10 @@ export class JobCheck {
       this.found.note({ run, seq: 1 }, "the row of this run is missing");
     }
     latest.end(head);
+    const { pin } = latest;
+    if (pin !== undefined && row !== undefined && pin.digest !== row.pin) {
+      latest.note(pin.seq, "the job's code is not what its log says");
+    }
     this.checkResult(latest);
     if (lines !== this.digest.lines || digest !== this.digest.text) {
       this.found.note({}, "these are not the lines that were exported");

@@ -1,5 +1,6 @@
 // Owns: whether the events and calls of ONE run of a job agree with each other: the chain, the ledger with the events.
 // Does not own: whether they agree with the job's rows (job-check.ts).
+import type { Digest } from "../../../base/ids.ts";
 import { isSameData } from "../../../slices/core/canonical.ts";
 import { AccountFold, type Account } from "../budget/account.ts";
 import { effectIdOf, type ClusterUid, type EffectId, type JobUid } from "../ids.ts";
@@ -23,7 +24,9 @@ export interface RunFrame {
   readonly clusterUid?: ClusterUid | undefined;
   readonly uid?: JobUid | undefined;
   readonly effectUid?: JobUid | undefined;
-  readonly row?: Pick<JobRow, "agent" | "pin"> | undefined;
+  readonly row?: Pick<JobRow, "agent"> | undefined;
+  /** What the run before it ran in the end. */
+  readonly pin?: Digest | undefined;
   /** What it began with. */
   /** The account that it begins with. */
   readonly opened?: { readonly account: Account | undefined } | undefined;
@@ -36,6 +39,8 @@ export class RunCheck {
   seq = 0;
   /** Of the last event; undefined where it is not known. */
   link: string | undefined;
+  /** What it runs by its log, and the event that says so. */
+  pin: { readonly digest: Digest; readonly seq: number } | undefined;
   private readonly frame: RunFrame;
   private readonly problems: JobProblems;
   private readonly fold = new LedgerFold();
@@ -147,6 +152,7 @@ export class RunCheck {
     if ((event.type === "job.created") !== (seq === 1)) this.note(seq, "it stands where no such event can be");
     this.accountFold.add(event);
     if (event.type === "job.created") this.checkCreated(event);
+    if (event.type === "job.moved") this.checkMoved(event, seq);
     const problem = this.fold.add(event, { seq, epoch });
     if (problem !== undefined) this.note(seq, problem);
     if (!("effectId" in event) || clusterUid === undefined || effectUid === undefined) return;
@@ -155,15 +161,21 @@ export class RunCheck {
   }
 
   private checkCreated(event: Extract<JobEvent, { readonly type: "job.created" }>): void {
-    const { opened } = this.frame;
+    const { begun, row, opened, pin = event.pin } = this.frame;
     const isSame = opened === undefined || isSameData(opened.account ?? null, this.account ?? null);
     if (!isSame) this.note(1, "the job's budget is another one");
-    const { begun, row } = this.frame;
+    if (pin !== event.pin) this.note(1, "the run's code is not what the run before has left to it");
+    this.pin = { digest: event.pin, seq: 1 };
     if (begun === undefined || row === undefined) return;
     const digest = digestOfPlain(begun.input);
     if (digest !== begun.inputDigest || digest !== event.inputDigest) this.note(1, "the job's input is another one");
     if (row.agent !== event.agent) this.note(1, `the job is one of agent ${row.agent}`);
-    if (row.pin !== event.pin) this.note(1, "the job's code is not what it was started with");
+  }
+
+  private checkMoved({ from, to }: Extract<JobEvent, { readonly type: "job.moved" }>, seq: number): void {
+    const { pin } = this;
+    if (pin !== undefined && pin.digest !== from) this.note(seq, "the job was moved from what it did not run");
+    this.pin = { digest: to, seq };
   }
 
   private checkTool(effect: EffectId, row: ToolRow): void {

@@ -26,6 +26,8 @@ export type InboxEntry =
   | { readonly kind: "cancel"; readonly principal: string; readonly reason?: CancelReason }
   /** A job that was held since a restore may go on. */
   | { readonly kind: "release"; readonly principal: string }
+  /** Whoever owns the job in this epoch is to hold still, so that it can be moved to another version of its code. */
+  | { readonly kind: "hold"; readonly epoch: number; readonly to: string; readonly principal: string }
   | { readonly kind: "resolve"; readonly effect: Digest; readonly resolution: Resolution; readonly principal: string }
   /** The job may spend more. */
   | { readonly kind: "raise"; readonly add: Amount; readonly principal: string }
@@ -57,6 +59,9 @@ export function wakeOf(entry: InboxEntry): string | undefined {
       return `approval:${entry.call}`;
     case "raise":
       return BUDGET_WAKE;
+    case "hold":
+      // Who runs hears of it, and who does not need not.
+      return "hold";
     case "cancel":
     case "release":
     case "resolve":
@@ -83,6 +88,7 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("cancel"), principal, reason: z.enum(CANCEL_REASONS).exactOptional() }),
   z.object({ kind: z.literal("release"), principal }),
+  z.object({ kind: z.literal("hold"), epoch: z.int().min(0), to: z.string(), principal }),
   z.object({
     kind: z.literal("resolve"), effect: digestSchema, resolution: resolutionSchema, principal,
   }),

@@ -151,7 +151,7 @@ export function refuse(code: ErrorCode, reason: string, details?: ErrorDetails):
 }
 
 /** What a transition does beside its batch. */
-interface Change {
+export interface Change {
   readonly row: JobRow;
   readonly then: readonly Op[];
   readonly compare: readonly Compare[];

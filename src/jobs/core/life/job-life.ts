@@ -3,7 +3,7 @@
 import type { JobStatus } from "../rows.ts";
 
 export const JOB_STEPS = [
-  "start", "claim", "stick", "append", "wait", "wake", "release", "hand-back", "continue", "finish",
+  "start", "claim", "stick", "append", "wait", "wake", "release", "hand-back", "continue", "finish", "move",
 ] as const;
 export type JobStep = (typeof JOB_STEPS)[number];
 
@@ -14,12 +14,12 @@ type Steps = Readonly<Record<JobStep, StepResult>>;
 
 const REFUSED = {
   "start": "refuse", "claim": "refuse", "stick": "refuse", "append": "refuse", "wait": "refuse", "wake": "refuse",
-  "release": "refuse", "hand-back": "refuse", "continue": "refuse", "finish": "refuse",
+  "release": "refuse", "hand-back": "refuse", "continue": "refuse", "finish": "refuse", "move": "refuse",
 } as const satisfies Steps;
 
 export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
   none: { ...REFUSED, start: "pending" },
-  pending: { ...REFUSED, claim: "running", stick: "waiting" },
+  pending: { ...REFUSED, claim: "running", stick: "waiting", move: "pending" },
   running: {
     ...REFUSED,
     "append": "running",
@@ -29,7 +29,7 @@ export const NEXT: Readonly<Record<JobStatus | "none", Steps>> = {
     "continue": "pending",
     "finish": "ended",
   },
-  waiting: { ...REFUSED, wake: "pending" },
+  waiting: { ...REFUSED, wake: "pending", move: "pending" },
   completed: REFUSED,
   failed: REFUSED,
   cancelled: REFUSED,

@@ -103,10 +103,13 @@ function refusal(reason: string): RepeatVerdict {
   return { kind: "refused", code: "E_CONFLICT", reason };
 }
 
-/** What only the old job has: its beginning and its end. Its budget, with all that was added, is the new one's. */
+/**
+ * What only the old job has: its beginning, what it ran, and its end. Its budget, with all that was added, is the new
+ * one's.
+ */
 function isFrame({ type }: JobEvent): boolean {
-  return type === "job.created" || type === "job.completed" || type === "job.failed" || type === "job.cancelled" ||
-    type === "budget.raised";
+  return type === "job.created" || type === "job.moved" || type === "budget.raised" ||
+    type === "job.completed" || type === "job.failed" || type === "job.cancelled";
 }
 
 function isOf({ event }: OldEvent, effectId: EffectId): boolean {

@@ -290,6 +290,7 @@ export class RunWaits {
       }
       case "release":
       case "raise":
+      case "hold":
         return undefined;
     }
   }
@@ -314,6 +315,7 @@ export class RunWaits {
         return !this.isAsked(entry.call, entry.shown);
       case "release":
       case "raise":
+      case "hold":
         return true;
     }
   }

@@ -2,7 +2,7 @@
 // Does not own: how events are chained (chain.ts) and when which may happen (life/, tools/).
 import { decode, encode } from "../../../base/codec.ts";
 import { AetherError } from "../../../base/errors.ts";
-import type { Digest, JobId, NodeId } from "../../../base/ids.ts";
+import type { ArtifactId, Digest, JobId, NodeId } from "../../../base/ids.ts";
 import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { JobError, JobResult, WaitReason } from "../rows.ts";
@@ -74,6 +74,16 @@ export type JobEvent =
   | { readonly type: "job.let-go"; readonly principal: string }
   /** The end of a run: the job goes on as `run`, with this input. */
   | { readonly type: "job.continued"; readonly run: number; readonly inputDigest: Digest }
+  /** It runs another version of its code from here on, which has done all that stands before. */
+  | {
+    readonly type: "job.moved";
+    /** Pins, and what of them people know. */
+    readonly from: Digest;
+    readonly to: Digest;
+    readonly fromArtifact: ArtifactId;
+    readonly toArtifact: ArtifactId;
+    readonly principal: string;
+  }
   | { readonly type: "job.completed"; readonly outputDigest: Digest }
   | { readonly type: "job.failed"; readonly error: JobError }
   | { readonly type: "job.cancelled" }
@@ -242,6 +252,7 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "tool.doubted": 65,
   "job.repeated": 66,
   "job.continued": 84,
+  "job.moved": 67,
 };
 const TYPES: ReadonlyMap<number, JobEventType> =
   new Map(Object.entries(NUMBERS).map(([type, number]) => [number, type as JobEventType]));

@@ -21,6 +21,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   "budget.raised": { add: "record", principal: "text" },
   "job.let-go": { principal: "text" },
   "job.continued": { run: "number", inputDigest: "text" },
+  "job.moved": { from: "text", to: "text", fromArtifact: "text", toArtifact: "text", principal: "text" },
   "job.completed": { outputDigest: "text" },
   "job.failed": { error: "record" },
   "job.cancelled": {},

@@ -9,7 +9,9 @@ import { decideContinue } from "../../../../../src/jobs/core/life/decide-continu
 import { decideInbox } from "../../../../../src/jobs/core/life/decide-inbox.ts";
 import { rowKey } from "../../../../../src/jobs/core/life/job-keys.ts";
 import { unchanged } from "../../../../../src/kvstore/core/guards.ts";
+import { decideGoOn, decideMove, type Move } from "../../../../../src/jobs/core/life/decide-move.ts";
 import { handBackTxn } from "../../../../../src/jobs/core/life/hand-back.ts";
+import { parseArtifactId, parseDigest } from "../../../../../src/base/ids.ts";
 import { JOB_STEPS, NEXT, type JobStep } from "../../../../../src/jobs/core/life/job-life.ts";
 import { LOG_EVENTS_MAX, PAGE_EVENTS_MAX } from "../../../../../src/jobs/core/log/page.ts";
 import { INBOX_UNREAD_MAX, type InboxEntry } from "../../../../../src/jobs/core/flow/inbox-entry.ts";
@@ -46,6 +48,11 @@ function rowIn(status: JobStatus): JobRow {
   return { ...rest, status };
 }
 
+const MOVE: Move = {
+  pin: parseDigest("b".repeat(64)), principal: "ann", ...AT,
+  from: parseArtifactId("demo:refunds:1.0.0"), to: parseArtifactId("demo:refunds:1.1.0"),
+};
+
 /** The status that a step leads to, as the transactions have it. */
 const STEPS: Readonly<Record<Exclude<JobStep, "start" | "hand-back">, (view: JobView) => string>> = {
   claim: (view) => outcome(decideClaim(view, { life: life("b"), ...AT })),
@@ -66,6 +73,7 @@ const STEPS: Readonly<Record<Exclude<JobStep, "start" | "hand-back">, (view: Job
     const next = { input: 1, inputDigest: digestOfPlain(1) };
     return outcome(decideContinue(view, NOTHING, next, new Map()));
   },
+  move: (view) => outcome(decideMove(view, MOVE)),
   finish: (view) => {
     const result = outcome(decideFinish(view, NOTHING, { result: { kind: "completed", output: 1 } }));
     return result === "completed" ? "ended" : result;
@@ -110,6 +118,37 @@ describe("the life of a job", () => {
     const txn = handBackTxn(life("a").node, [running], unchanged(rowKey(REF), 1), 1);
     const row = txn.then.find((op) => op.kind === "put" && op.key.startsWith("jobs/"));
     expect(row?.kind === "put" && parseJobRow(row.value).status).toBe(NEXT.running["hand-back"]);
+  });
+});
+
+describe("a move", () => {
+  const stuck = (): JobRow => ({
+    ...rowIn("waiting"), waiting: { reason: "stuck", on: [] }, claims: { atSeq: 2, count: 5 },
+  });
+
+  test("gives a job that nobody runs another pin, with an event that has both, and back to the queue", () => {
+    const view = { ...running, row: stuck() };
+    const { next, events, txn } = transitionOf(decideMove(view, MOVE));
+    expect(next.row).toMatchObject({ status: "pending", pin: MOVE.pin, epoch: view.row.epoch, claims: { count: 0 } });
+    expect(next.row.waiting).toBeUndefined();
+    expect(events).toEqual([{
+      type: "job.moved", from: view.row.pin, to: MOVE.pin, principal: "ann",
+      fromArtifact: MOVE.from, toArtifact: MOVE.to,
+    }]);
+    expect(txn.then.some(({ key }) => key.startsWith("job-queue/"))).toBe(true);
+    expect(txn.compare.map(({ key }) => key.split("/")[0])).toEqual(["jobs", "job-data", "job-pins"]);
+  });
+
+  test("leaves a job that is held since a restore to a person", () => {
+    const row: JobRow = { ...stuck(), waiting: { reason: "restored", on: [] } };
+    const { next, txn } = transitionOf(decideMove({ ...running, row }, MOVE));
+    expect(next.row).toMatchObject({ status: "waiting", waiting: { reason: "restored" }, pin: MOVE.pin });
+    expect(txn.then.some(({ key }) => key.startsWith("job-queue/"))).toBe(false);
+  });
+
+  test("that does not come about lets a job go on that was asked to hold still, without a word", () => {
+    const { next, events } = transitionOf(decideGoOn({ ...running, row: stuck() }, 9_000));
+    expect([next.row.status, next.row.pin, events]).toEqual(["pending", running.row.pin, []]);
   });
 });
 
