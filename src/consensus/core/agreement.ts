@@ -15,6 +15,7 @@ import type { BatchPool } from "./batch-pool.ts";
 import { type ConvenerView, countCertain, highestDoubt, pickConvener } from "./convener.ts";
 import type { JournalEntry, RunBatch } from "./effects.ts";
 import type { LogState } from "./log-state.ts";
+import { LoneWriter } from "./lone-writer.ts";
 import type { ChangeVerdict, Voter, VoterList } from "./membership.ts";
 import {
   type Ballot,
@@ -65,9 +66,13 @@ export class Agreement {
   private votedBelow: number;
   /** Own ballots of an earlier start, of slots that are not in the window yet. */
   private readonly remembered = new Map<number, Ballot[]>();
+  private readonly lone: LoneWriter;
+  /** The batches of this turn went to everybody: this node proposes them itself. */
+  private isLeading = false;
 
   constructor(parts: AgreementParts) {
     this.parts = parts;
+    this.lone = new LoneWriter(parts.view.selfUid);
     this.durableProposeBelow = parts.proposeBelow;
     this.nextProposeBelow = parts.proposeBelow;
     this.votedBelow = parts.slots.applied;
@@ -156,6 +161,7 @@ export class Agreement {
   addBatch(id: BatchId, commands: Uint8Array): void {
     const { log, pool, turn } = this.parts;
     if (log.covers(id) || !pool.add(id, commands, turn.nowMs)) return;
+    this.lone.noteBatch(id);
     this.recount(batchKeyOf(id));
     this.applyReady();
   }
@@ -163,10 +169,25 @@ export class Agreement {
   /** Adds a batch of this node's own and sends it to whoever needs it now. */
   addOwnBatch(id: BatchId, commands: Uint8Array): void {
     const { slots, turn } = this.parts;
+    this.isLeading ||= this.mayLead();
     this.addBatch(id, commands);
-    const relay = isPassedOn(commands) ? this.relayAt(slots.active) : undefined;
+    const relay = isPassedOn(commands) && !this.isLeading ? this.relayAt(slots.active) : undefined;
     const isForRelay = relay !== undefined && relay.uid !== this.parts.view.selfUid;
     turn.effects.send(isForRelay ? relay.node : "others", { kind: "batch", id, commands });
+  }
+
+  /** Whether this node proposes what it has closed in this turn itself, whoever convenes. Asked once, at its end. */
+  takeLead(): boolean {
+    const { isLeading } = this;
+    this.isLeading = false;
+    return isLeading;
+  }
+
+  /** With anything under way or on its way, the convener may be about to propose for the same slot. */
+  private mayLead(): boolean {
+    const { pool, slots } = this.parts;
+    const isQuiet = slots.inFlight === 0 && pool.unassignedCount === 0;
+    return isQuiet && this.lone.isAlone && this.relayAt(slots.active) !== undefined;
   }
 
   /** A write that says `proposeBelow` is fsynced. */
@@ -234,7 +255,8 @@ export class Agreement {
     const { pace, slots, turn, view } = this.parts;
     const convener = pickConvener(view, slots.active, turn.nowMs);
     if (voter.node === convener) pace.noteConvener(convener, "proposed", turn.nowMs);
-    if (this.canPropose(slot)) this.echo(slot, value);
+    if (slot.ownProposal !== undefined && slot.ownProposal.key !== value.key) this.lone.interrupt();
+    if (this.canPropose(slot)) this.echo(slot, value, voter);
   }
 
   /** Messages that waited for this batch count now, unless they wait for another one too. */
@@ -247,7 +269,8 @@ export class Agreement {
   /** The one proposal of this node for the slot; check `canPropose` first. */
   propose(slot: Slot, value: Value): void {
     this.countOwn(slot, value);
-    slot.isRelay = this.relayAt(slot.slot)?.uid === this.parts.view.selfUid;
+    const { self: node, selfUid: uid } = this.parts.view;
+    slot.isRelay = this.relayOf(slot.slot, value, { node, uid })?.uid === uid;
     if (slot.isRelay) this.passOn(value);
     slot.lazyVoteUntilMs = this.parts.turn.nowMs + this.parts.pace.usualMs;
     this.sendProposal(slot, value);
@@ -267,10 +290,10 @@ export class Agreement {
     }
   }
 
-  /** Proposes what another one did. */
-  private echo(slot: Slot, value: Value): void {
+  /** Proposes what `voter` did. */
+  private echo(slot: Slot, value: Value, voter: Voter): void {
     this.countOwn(slot, value);
-    const relay = this.relayAt(slot.slot);
+    const relay = this.relayOf(slot.slot, value, voter);
     slot.isRelay = relay?.uid === this.parts.view.selfUid;
     if (relay === undefined || slot.isRelay) this.echoToAll(slot, value);
     else this.echoAround(slot, value, relay);
@@ -302,7 +325,14 @@ export class Agreement {
     slot.times.resendAtMs = Math.min(slot.times.resendAtMs, turn.nowMs + pace.votePatienceMs / 2);
   }
 
-  /** Who gathers the votes of this slot: the convener, while nobody is missing or in doubt. */
+  /** Who gathers the votes for what `voter` has proposed: whoever alone waits for it, otherwise the convener. */
+  private relayOf(slot: number, value: Value, voter: Voter): Voter | undefined {
+    const relay = this.relayAt(slot);
+    const isOwn = value.batches.length > 0 && value.batches.every((id) => id.origin === voter.uid);
+    return relay !== undefined && isOwn ? voter : relay;
+  }
+
+  /** Who gathers the votes of this slot as a rule: the convener, while nobody is missing or in doubt. */
   private relayAt(slot: number): Voter | undefined {
     const { log, slots, turn, view } = this.parts;
     const list = log.membership.rulingAt(slot);
@@ -486,6 +516,7 @@ export class Agreement {
     else turn.effects.applies.push(apply);
     turn.persist({ kind: "decided", slot: slot.slot, outcome, batches: fresh });
     slots.advanceApplied();
+    this.lone.noteApplied(outcome);
     // A convener that need not vote moves H only with what it applies: it must not run into its own H.
     if (this.durableProposeBelow < slots.active + this.parts.windowSlots / 2) turn.effects.isPersistUrgent = true;
     for (const id of batchesOf(outcome)) this.recount(batchKeyOf(id));

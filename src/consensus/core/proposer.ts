@@ -1,5 +1,6 @@
-// Owns: when this node proposes by itself: at once while it convenes, after its patience otherwise; when it gives
-// slots up that nobody can win (doubt, patience, gaps). Does not own: echoes, which never wait (agreement.ts).
+// Owns: when this node proposes by itself: at once while it convenes or writes alone, after its patience otherwise;
+// when it gives slots up that nobody can win (doubt, patience, gaps).
+// Does not own: echoes, which never wait (agreement.ts).
 import type { Random } from "../../base/random.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { Agreement } from "./agreement.ts";
@@ -48,10 +49,12 @@ export class Proposer {
 
   /** All events of a turn are in: the convener proposes what waits, everybody gives up what nobody can win. */
   onTurnEnd(): void {
-    const { pool, slots, turn, view } = this.parts;
+    const { agreement, pipelineSlots, pool, slots, turn, view } = this.parts;
+    const leads = agreement.takeLead();
     if (!view.admission.isAdmitted) return;
     const hasWork = pool.unassignedCount > 0 || this.isListPending;
-    if (hasWork && pickConvener(view, slots.active, turn.nowMs) === view.self) this.proposeNext();
+    if (hasWork && pickConvener(view, slots.active, turn.nowMs) === view.self) this.proposeNext(pipelineSlots);
+    else if (leads) this.proposeNext(1);
     this.burnDoubt();
   }
 
@@ -63,10 +66,10 @@ export class Proposer {
     this.onTurnEnd();
   }
 
-  /** Proposes unassigned batches for the next slots while fewer than P are in flight. */
-  private proposeNext(): void {
-    const { agreement, pace, pipelineSlots, pool, slots, turn } = this.parts;
-    while (slots.inFlight < pipelineSlots && turn.nowMs >= pace.backoffUntilMs) {
+  /** Proposes unassigned batches for the next slots while fewer than so many are in flight. */
+  private proposeNext(slotsMax: number): void {
+    const { agreement, pace, pool, slots, turn } = this.parts;
+    while (slots.inFlight < slotsMax && turn.nowMs >= pace.backoffUntilMs) {
       const next = slots.active;
       if (next >= slots.windowEnd || !agreement.mayProposeAt(next)) return;
       const value = pool.nextValue(VALUE_IDS_MAX, VALUE_BYTES_MAX) ?? (this.isListPending ? NOOP : undefined);
@@ -137,7 +140,7 @@ export class Proposer {
     const couldPropose = slots.inFlight < this.parts.pipelineSlots && slots.active < slots.windowEnd;
     if (convener !== view.self && couldPropose) pace.noteConvener(convener, "missed", turn.nowMs);
     this.resendBatches();
-    this.proposeNext();
+    this.proposeNext(this.parts.pipelineSlots);
   }
 
   /** A peer is gone, perhaps the one that was to pass them on. */
