@@ -4,7 +4,8 @@ import { AetherError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import type { CallOptions, Env } from "../env/env.ts";
-import { prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import { TXN_OPS_MAX } from "../kvstore/core/limits.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -20,7 +21,7 @@ import type { JobLog, JobView, LoadedJob, Transition, Verdict } from "./ports.ts
 
 export interface JobStorePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact">;
-  readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds">;
+  readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds" | "webhooks">;
   /** Who is told of events, in the transactions that write them. */
   readonly webhooks?: readonly NoticeRule[];
 }
@@ -104,7 +105,14 @@ export class JobStore implements JobLog {
     const notices = noticeOps(transition, this.ports.webhooks ?? [], this.clock.wallMs());
     if (notices.length === 0) return transition;
     const { txn } = transition;
-    return { ...transition, txn: { ...txn, then: [...txn.then, ...notices] } };
+    const room = Math.max(0, TXN_OPS_MAX - txn.then.length - txn.else.length);
+    // Rather than the job: it asks more people at once than its webhooks can be told of.
+    for (const { key: text } of notices.slice(room)) {
+      const key = parseKey(text);
+      const webhook = key.kind === "job-notice" ? key.hook : "";
+      this.ports.metrics.webhooks.add(1, { webhook, result: "given-up" });
+    }
+    return { ...transition, txn: { ...txn, then: [...txn.then, ...notices.slice(0, room)] } };
   }
 }
 

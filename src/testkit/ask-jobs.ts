@@ -65,7 +65,8 @@ async function attempt<T>({ world, findEntry }: JobsPorts, act: (jobs: Jobs) => 
   return await Promise.race([reply, late, entry.ended.then((): Reply<T> => ({ kind: "none" }))]);
 }
 
-function pass(world: World, delayMs: number): Promise<void> {
+/** Resolves after so much virtual time. */
+export function pass(world: World, delayMs: number): Promise<void> {
   return new Promise((resolve) => {
     world.schedule({ delayMs, kind: "client" }, resolve);
   });

@@ -27,6 +27,8 @@ export interface CrashEverywhereOptions<A extends AnyAgent> {
   readonly nodes?: number;
   /** Default 1. */
   readonly seed?: number;
+  /** Who dies, each by itself. Default: its node, and all nodes. */
+  readonly victims?: readonly CrashPlace["victims"][];
   /**
    * Called before each run: plays what is outside, anew, with `cluster.mockTool`. What happens there that no mock
    * knows of can be answered as a function, which is asked when the run is over: one text for each effect.
@@ -105,7 +107,7 @@ export async function crashEverywhere<A extends AnyAgent>(
   const findings = { repeated: [] as WrongEffect[], lost: [] as WrongEffect[], otherEnds: [] as OtherEnd[] };
   let crashes = 0;
   for (const [index, what] of calm.points.entries()) {
-    for (const victims of ["owner", "all nodes"] as const) {
+    for (const victims of options.victims ?? ["owner", "all nodes"]) {
       for (const when of ["before", "after"] as const) {
         const place: CrashPlace = { point: index + 1, what, when, victims };
         compare(calm, await play(agent, options, place), place, findings);
@@ -181,13 +183,14 @@ function blueprintFor<A extends AnyAgent>(
   throw new AetherError("E_INVALID", "crashEverywhere was given slices and no blueprint: say what of them runs");
 }
 
-/** The transactions of one job, from when it has started, and the crash at one of them. */
+/** The transactions of one job and its children, from when it has started, and the crash at one of them. */
 class Moments {
   readonly seen: string[] = [];
   readonly seams: NodeSeams = { kv: (kv, process) => storeWith(kv, (txn, go) => this.pass(process, txn, go)) };
   private readonly place: CrashPlace | undefined;
   private readonly dead = createDeferred<readonly string[]>();
-  private job: JobId | undefined;
+  /** The job, and those that it has started. */
+  private readonly jobs = new Set<JobId>();
   private cluster: TestCluster | undefined;
 
   constructor(place: CrashPlace | undefined) {
@@ -201,12 +204,13 @@ class Moments {
   }
 
   begin(job: string, cluster: TestCluster): void {
-    this.job = job as JobId;
+    this.jobs.add(job as JobId);
     this.cluster = cluster;
   }
 
   private async pass<T>(process: SimProcess, txn: Txn, go: (txn: Txn) => Promise<T>): Promise<T> {
-    if (!isAbout(txn, this.job)) return await go(txn);
+    if (!isAbout(txn, this.jobs)) return await go(txn);
+    for (const child of childrenOf(txn)) this.jobs.add(child);
     this.seen.push(describe(txn));
     const place = this.seen.length === this.place?.point ? this.place : undefined;
     if (place?.when === "before") return await this.crash(process, place);
@@ -222,10 +226,17 @@ class Moments {
   }
 }
 
-function isAbout({ then }: Txn, job: JobId | undefined): boolean {
-  return job !== undefined && then.some((op) => {
+function isAbout({ then }: Txn, jobs: ReadonlySet<JobId>): boolean {
+  return jobs.size > 0 && then.some((op) => {
     const key = parseKey(op.key);
-    return "job" in key && key.job === job;
+    return "job" in key && jobs.has(key.job);
+  });
+}
+
+function childrenOf({ then }: Txn): readonly JobId[] {
+  return then.flatMap(({ key: text }) => {
+    const key = parseKey(text);
+    return key.kind === "job-child" ? [key.child] : [];
   });
 }
 

@@ -8,7 +8,7 @@ export { inlineSlice, type AnySlice, type InlineSliceOptions, type InstanceTime 
 export type { NamedBlueprint, TestClientOptions, TestCluster, TestInstance } from "./test-cluster.ts";
 export type { RequestState, OutsideRequest } from "./sim/outside.ts";
 export type {
-  AnyAgent, StartOptions, TestAgent, TestJob, TestJobResult, TestBudget, TestJobStatus, TestToolCall,
+  AnyAgent, ApproveOptions, StartOptions, TestAgent, TestJob, TestJobResult, TestBudget, TestJobStatus, TestToolCall,
 } from "./test-agents.ts";
 export type { MockContext, MockOptions, MockTool, ToolMock } from "./tool-mock.ts";
 export type { TestSlice } from "./test-slice.ts";

@@ -1,18 +1,18 @@
 // Owns: jobs as a test sees them: starting agents, what can be asked and told of a job, from outside of the cluster.
 // Does not own: what the nodes do with it (jobs), one attempt at asking a node (ask-jobs.ts).
 import type { z } from "zod";
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import { parseJobId, type JobId } from "../base/ids.ts";
 import { MINUTE_MS } from "../base/units.ts";
 import { amountOf, budgetOf } from "../jobs/core/budget/amounts.ts";
 import type { Resolution } from "../jobs/core/log/event.ts";
 import type { JobError, JobStatus, Waiting } from "../jobs/core/rows.ts";
 import type { ToolState } from "../jobs/core/tools/tool-row.ts";
-import type { Jobs, NumberedEvent } from "../jobs/ports.ts";
+import type { DecideApproval, Jobs, NumberedEvent } from "../jobs/ports.ts";
 import type { Agent } from "../sdk/agent.ts";
 import type { Budget } from "../sdk/budget.ts";
 import type { Signal } from "../sdk/signal.ts";
-import { askJobs, TESTER, type JobsPorts } from "./ask-jobs.ts";
+import { askJobs, pass, TESTER, type JobsPorts } from "./ask-jobs.ts";
 
 /** An agent of whatever input, output and tools. */
 export type AnyAgent = Pick<Agent, "kind" | "name" | "input" | "output">;
@@ -84,8 +84,22 @@ export interface TestJob<O = unknown> {
   cancel(): Promise<void>;
   /** Lets it spend more, once, however often it has to be sent or the test sends it under one `idempotencyKey`. */
   raiseBudget(add: Budget, options?: { readonly idempotencyKey?: string }): Promise<void>;
+  /**
+   * Lets time pass until it asks for the approval of this name, or before a call as `refund#1`, and says yes.
+   * @throws AetherError E_CONFLICT when somebody has decided before, E_NOT_FOUND when it has not asked by then
+   */
+  approve(name: string, options?: ApproveOptions): Promise<void>;
+  /** The same, and says no. */
+  reject(name: string, options?: ApproveOptions): Promise<void>;
   /** What a person found out about a call of which nobody knows whether it happened, by its name as `refund#1`. */
   resolve(call: string, resolution: Resolution): Promise<void>;
+}
+
+export interface ApproveOptions {
+  /** What the job is told with it. */
+  readonly data?: unknown;
+  /** Of virtual time. */
+  readonly limitMs?: number;
 }
 
 /** Longest wait for the end of a job if the test says nothing else. */
@@ -124,6 +138,8 @@ function testJob<O>(id: JobId, ports: JobsPorts): TestJob<O> {
       return ask("raising the budget of", (jobs) => jobs.raise(id, { add, idempotencyKey }, TESTER));
     },
     cancel: () => ask("cancelling", (jobs) => jobs.cancel(id, TESTER)),
+    approve: (name, options) => decide(id, ports, { approval: name, approved: true }, options),
+    reject: (name, options) => decide(id, ports, { approval: name, approved: false }, options),
     resolve: (call, resolution) => ask("resolving a call of", async (jobs) => {
       const { tools } = await jobs.show(id);
       const found = tools.find((row) => row.call === call);
@@ -131,6 +147,28 @@ function testJob<O>(id: JobId, ports: JobsPorts): TestJob<O> {
       return await jobs.resolve(id, found.effectId, resolution, TESTER);
     }),
   };
+}
+
+async function decide(
+  job: JobId,
+  ports: JobsPorts,
+  { approval, approved }: Pick<DecideApproval, "approval" | "approved">,
+  { data = null, limitMs = RESULT_MS_MAX }: ApproveOptions = {},
+): Promise<void> {
+  const decision: DecideApproval = { approval, approved, data, idempotencyKey: ports.drawId() };
+  const endMs = ports.world.nowMs + limitMs;
+  const act = async (jobs: Jobs): Promise<boolean> => {
+    try {
+      await jobs.decide(job, decision, TESTER);
+      return true;
+    } catch (error) {
+      if (toAetherError(error).code !== "E_NOT_FOUND" || ports.world.nowMs >= endMs) throw error;
+      // It has not asked yet.
+      await pass(ports.world, RESULT_ASK_MS);
+      return false;
+    }
+  };
+  while (!await askJobs(ports, `deciding ${approval} of job ${job}`, act, limitMs));
 }
 
 async function resultOf<O>(id: JobId, ports: JobsPorts, limitMs: number): Promise<TestJobResult<O>> {

@@ -3,11 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { dueNow } from "../../src/jobs/core/flow/due-timers.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
-import { inboxCountKey } from "../../src/jobs/core/life/job-keys.ts";
+import { inboxCountKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { TimerDriver } from "../../src/jobs/inbox/timer-driver.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
-import { formatKey, LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
-import type { Compare } from "../../src/kvstore/core/schema.ts";
+import { formatKey, LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
+import type { Compare, Op } from "../../src/kvstore/core/schema.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { endedJob, inboxOf, rowOf, sleepingJob, waitingJob } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
@@ -15,6 +15,9 @@ import { ManualClock } from "../support/manual-clock.ts";
 import { passTime } from "../support/passing-time.ts";
 import { createTestTelemetry } from "../unit/api/test-telemetry.ts";
 
+const SLEEP_MS = 600_000;
+const SLEEPERS = 10_000;
+const SLEEPERS_PER_TXN = 50;
 const FIRED = { kind: "timer", call: "/nap#1" };
 
 let clock: ManualClock;
@@ -116,6 +119,52 @@ describe("the leader", () => {
     expect(await inboxOf(local.kv, sleeper)).toEqual([]);
     // A look every 10 s, whatever sleeps.
     expect(lists).toBeLessThanOrEqual(61);
+  });
+
+  test("reads no more while ten thousand sleep, and then what is due", { timeout: 120_000 }, async () => {
+    const startMs = clock.wallMs();
+    await sleepingJob(local.kv, "s-0", startMs + SLEEP_MS);
+    const row = await rowOf(local.kv, parseJobId("s-0"));
+    for (let at = 1; at < SLEEPERS; at += SLEEPERS_PER_TXN) {
+      const some = Array.from({ length: Math.min(SLEEPERS_PER_TXN, SLEEPERS - at) }, (_, index) => at + index);
+      const then = some.flatMap((n): readonly Op[] => {
+        const ref = refOf(parseJobId(`s-${n}`));
+        const key = formatKey({ kind: "job-timer", ...ref, dueMs: startMs + SLEEP_MS + n * 10, name: "/nap#1" });
+        return [{ kind: "put", key: rowKey(ref), value: row }, { kind: "put", key, value: { call: "/nap#1" } }];
+      });
+      await local.kv.transact({ compare: [], then, else: [] });
+    }
+    const read = { looks: 0, rows: 0, gets: 0 };
+    openDriver({
+      ...storeOf(local.kv),
+      get: (key, options) => {
+        read.gets++;
+        return local.kv.get(key, options);
+      },
+      list: async (query, options) => {
+        const page = await local.kv.list(query, options);
+        read.looks++;
+        read.rows += page.entries.length;
+        return page;
+      },
+    });
+    await pass(SLEEP_MS - 10_000);
+    // A look every ten seconds, at the first page.
+    expect(read.looks).toBeLessThanOrEqual(SLEEP_MS / 10_000 + 1);
+    expect(read.rows).toBeLessThanOrEqual(read.looks * 128);
+    expect(read.gets).toBe(0);
+    Object.assign(read, { looks: 0, rows: 0, gets: 0 });
+    // A hundred each second.
+    for (let second = 0; second < 15; second++) await pass(1_000);
+    const { entries: [first] } = await local.kv.list({ prefix: prefixOf({ kind: "job-timers" }), limit: 1 });
+    const key = parseKey(first?.key ?? "");
+    const fired = key.kind === "job-timer" ? (key.dueMs - startMs - SLEEP_MS) / 10 : SLEEPERS;
+    expect(fired).toBeGreaterThanOrEqual(499);
+    expect(fired).toBeLessThanOrEqual(510);
+    expect(await inboxOf(local.kv, parseJobId(`s-${fired - 1}`))).toEqual([FIRED]);
+    expect(await inboxOf(local.kv, parseJobId(`s-${fired}`))).toEqual([]);
+    expect(read.gets).toBeLessThanOrEqual(fired * 4);
+    expect(read.looks).toBeLessThanOrEqual(fired * 2);
   });
 
   test("and another one that thinks it leads fire a timer once", async () => {

@@ -11,7 +11,7 @@ import { JobStore } from "../../src/jobs/job-store.ts";
 import { createJobsMetrics } from "../../src/jobs/metrics.ts";
 import type { Decision, JobView } from "../../src/jobs/ports.ts";
 import type { NoticeRequest } from "../../src/jobs/webhooks/notice-sender.ts";
-import { webhookSchema, type Webhook } from "../../src/jobs/webhooks/webhook.ts";
+import { WEBHOOKS_MAX, webhookSchema, type Webhook } from "../../src/jobs/webhooks/webhook.ts";
 import { WEBHOOK_REQUESTS_MAX, WebhookDriver } from "../../src/jobs/webhooks/webhook-driver.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
@@ -181,6 +181,22 @@ describe("what is told", () => {
     expect(requests.filter(({ body }) => body.includes("secret"))).toEqual([]);
     const keys = requests.map(({ headers, url }) => `${url} ${headers["idempotency-key"] ?? ""}`);
     expect(new Set(keys).size).toBe(5);
+  });
+
+  test("has its place where an end sweeps an inbox, and no more than there is elsewhere", async () => {
+    const hooks = Array.from({ length: WEBHOOKS_MAX }, (_, at) => hook(`h${at}`));
+    const ending = await settled(runningJob(local.kv, "j1"));
+    const end = { result: { kind: "cancelled" as const }, unread: Array.from({ length: 200 }, (_, n) => n + 1) };
+    await commit(decideFinish(ending, { events: [], atMs: 1 }, end), hooks);
+    expect(await waiting()).toBe(WEBHOOKS_MAX);
+    const asking = await settled(runningJob(local.kv, "j2"));
+    const events = Array.from({ length: 10 }, (_, at) => ({
+      type: "approval.requested" as const, call: `m#${at}` as CallName, name: "m", summary: "?", data: 1,
+      shown: sha256("x"),
+    }));
+    const asked = await commit(decideAppend(asking, { events, atMs: 1 }), hooks);
+    expect(asked.head.seq).toBe(12);
+    expect(await waiting()).toBeGreaterThan(WEBHOOKS_MAX + 100);
   });
 
   test("is not there when nobody wants to hear of it", async () => {

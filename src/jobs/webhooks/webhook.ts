@@ -6,6 +6,7 @@ import { SECOND_MS } from "../../base/units.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import { NOTICE_EVENTS } from "../core/flow/notice.ts";
 
+/** Each has its place in the transaction with which a job ends: `NOTICES_RESERVED`. */
 export const WEBHOOKS_MAX = 16;
 const AGENTS_MAX = 100;
 

@@ -68,6 +68,8 @@ export interface Untold {
   readonly reason: string;
 }
 
+/** Operations that the end of a job leaves free: each webhook is told of it. */
+export const NOTICES_RESERVED = 16;
 /** Then it is given up. */
 export const NOTICE_TRIES_MAX = 5;
 /** What is kept of one job. */

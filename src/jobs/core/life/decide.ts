@@ -14,6 +14,7 @@ import type { PermitPlace } from "../../../kvstore/core/job-key.ts";
 import { TXN_OPS_MAX } from "../../../kvstore/core/limits.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import type { Decision, JobView, Transition } from "../../ports.ts";
+import { NOTICES_RESERVED } from "../flow/notice.ts";
 import type { JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
 import { digestOfPlain } from "../plain-digest.ts";
@@ -141,7 +142,7 @@ export function decideFinish(view: JobView, batch: AppendBatch, { result, unread
   if (head.openEffects > 0) {
     return refuse("E_CONFLICT", `${head.openEffects} calls of tools have no outcome`, { open: head.openEffects });
   }
-  const room = Math.max(0, TXN_OPS_MAX - txn.then.length - txn.else.length);
+  const room = Math.max(0, TXN_OPS_MAX - NOTICES_RESERVED - txn.then.length - txn.else.length);
   const swept = unread.slice(0, room).map((n): Op => ({ kind: "delete", key: inboxKey(ref, n) }));
   return { ...decision, txn: { ...txn, then: [...txn.then, ...swept] } };
 }
