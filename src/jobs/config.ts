@@ -1,6 +1,7 @@
 // Owns: the limits of jobs as settings, and their defaults.
 import { z } from "zod";
 import { HOUR_MS } from "../base/units.ts";
+import { limitsSchema } from "../sdk/llm/terms.ts";
 import { UNLIMITED_JOBS } from "./core/flow/permits.ts";
 import { webhooksSchema } from "./webhooks/webhook.ts";
 
@@ -16,6 +17,9 @@ export const JobsConfig = z.strictObject({
     .describe("Jobs of the whole cluster that run at once; the default is no limit. Equal on all nodes."),
   tenantRunningMax: z.int().min(1).max(UNLIMITED_JOBS).default(UNLIMITED_JOBS)
     .describe("Jobs of each tenant that run at once in the cluster; the default is no limit. Equal on all nodes."),
+  models: z.record(z.string().min(1), limitsSchema).default({})
+    .describe("What the whole cluster asks of a model in a minute, by the model's name, as requestsPerMinute and " +
+      "tokensPerMinute; goes before what agents say of it. Equal on all nodes."),
   keepMs: z.int().min(1_000).max(100 * YEAR_MS).default(90 * DAY_MS)
     .describe("How long the log of a job that has ended is kept, with its input and the calls of its tools."),
   keepOutcomeMs: z.int().min(1_000).max(100 * YEAR_MS).default(YEAR_MS)

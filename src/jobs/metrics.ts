@@ -1,5 +1,5 @@
 // Owns: the metrics of this area.
-import type { Counter, Histogram, Telemetry } from "../env/telemetry.ts";
+import type { Counter, Gauge, Histogram, Telemetry } from "../env/telemetry.ts";
 
 export interface JobsMetrics {
   readonly started: Counter;
@@ -8,6 +8,9 @@ export interface JobsMetrics {
   readonly webhooks: Counter;
   readonly commitSeconds: Histogram;
   readonly rateWaitSeconds: Histogram;
+  readonly spentUsd: Counter;
+  readonly spentTokens: Counter;
+  readonly reservedUsd: Gauge;
 }
 
 export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
@@ -36,6 +39,21 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
       name: "aether_rate_limit_wait_seconds",
       help: "Time that calls of tools with a rate have waited on this node for their turn.",
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
+    }),
+    spentUsd: telemetry.counter({
+      name: "aether_job_spent_usd_total",
+      help: "US dollars that calls of tools and models have cost in jobs of this node, by agent.",
+      labels: ["agent"],
+    }),
+    spentTokens: telemetry.counter({
+      name: "aether_job_spent_tokens_total",
+      help: "Tokens that models with a price, or in jobs with a budget, have taken in jobs of this node, by agent.",
+      labels: ["agent"],
+    }),
+    reservedUsd: telemetry.gauge({
+      name: "aether_job_reserved_usd",
+      help: "US dollars that the budgets of jobs that run on this node have reserved, by agent.",
+      labels: ["agent"],
     }),
     commitSeconds: telemetry.histogram({
       name: "aether_job_commit_duration_seconds",

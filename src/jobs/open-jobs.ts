@@ -46,6 +46,7 @@ import { RepeatJobs } from "./doors/repeat-jobs.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
 import { JobRunner } from "./running/runner.ts";
+import { Spending } from "./running/spending.ts";
 import { jobTicks } from "./schedules/job-ticks.ts";
 import { TakeOver } from "./ownership/take-over.ts";
 import { TimerDriver } from "./inbox/timer-driver.ts";
@@ -115,6 +116,8 @@ export function openJobs(
     log: store,
     workers,
     rates,
+    models: config.models,
+    spending: new Spending(metrics),
     ownership,
     secrets,
     followInbox: (ref, onArrival) => followInbox({ clock, log }, { kv, watch }, ref, onArrival),

@@ -70,6 +70,8 @@ export interface JobLog {
 
 /** A worker that runs the code of one pin. Several jobs share it. */
 export interface AgentWorker {
+  /** The slice whose code it runs. */
+  readonly slice: string;
   /** Starts a run; `onMessage` hears of nothing else. */
   start(start: RunStart, onMessage: (message: FromAgent) => void): RunNumber;
   send(message: Exclude<ToAgent, { readonly kind: "start" }>): void;

@@ -25,8 +25,8 @@ export {
 export { httpTool, type HttpToolOptions } from "./http/http-tool.ts";
 export { secret, type Secret } from "./secret.ts";
 export type {
-  LlmAnswer, LlmCall, LlmCompletion, LlmContext, LlmFinish, LlmMessage, LlmProvider, LlmRequest, LlmSchema, LlmTool,
-  LlmTerms, LlmToolCall, LlmToolSpec, LlmUsage, Models,
+  LlmAnswer, LlmCall, LlmCompletion, LlmContext, LlmFinish, LlmLimits, LlmMessage, LlmProvider, LlmRequest, LlmSchema,
+  LlmTerms, LlmTool, LlmToolCall, LlmToolSpec, LlmUsage, Models,
 } from "./llm.ts";
 export { openAi, type OpenAiOptions } from "./llm/openai.ts";
 export { anthropic, type AnthropicOptions } from "./llm/anthropic.ts";

@@ -74,8 +74,17 @@ export interface LlmContext {
   onToken(text: string): void;
 }
 
-/** What is to be known of a model for budgets. */
+/** What the whole cluster asks of a model in a minute, at most. */
+export interface LlmLimits {
+  readonly requestsPerMinute?: number;
+  /** Of what it is asked and says: estimated before a request, and settled by what it took. */
+  readonly tokensPerMinute?: number;
+}
+
+/** What is to be known of a model for budgets and rates. */
 export interface LlmTerms {
+  /** For all that ask a model of this name; `jobs.models` of a node's configuration goes before it. */
+  readonly limits?: LlmLimits;
   /** Without it its calls cost no money, as far as a job's budget is concerned. */
   readonly price?: LlmPrice;
   /** The most that it may say where a question does not say; 4,096 where a job's budget has to suffice for it. */

@@ -50,6 +50,7 @@ interface Script {
 function workerOf({ start, offered }: Script, begun: Deferred<void>): AgentWorker {
   let say: Say = () => undefined;
   return {
+    slice: "scripted",
     start: (_start, onMessage) => {
       say = onMessage;
       queueMicrotask(() => {
@@ -89,7 +90,9 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
     secrets: {},
     children: { answer: async () => expect.unreachable("it has no children") },
-    rates: { take: () => Promise.resolve() },
+    rates: { take: () => Promise.resolve(), giveBack: () => undefined },
+    models: {},
+    spending: { noteEvents: () => undefined, noteAccount: () => undefined },
     onOutbox: () => undefined,
     onEmit: () => undefined,
     onEnd: (_run, how) => ended.resolve(how),

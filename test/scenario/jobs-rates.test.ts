@@ -217,3 +217,51 @@ test("a tool that says another rate by now changes it", async () => {
   const key = formatKey({ kind: "job-rate", name: TEN.name });
   expect((await passing(store.kv.get(key))).entry?.value).toMatchObject({ perSecond: 100, burst: 25 });
 });
+
+describe("tokens of a model in a minute", () => {
+  const TOKENS: ToolRate = { name: "model/judge/tokens", perSecond: 1_000, burst: 60_000 };
+
+  /** Calls that reserve so many tokens, and have used some of them after a moment. */
+  function askers(node: Node, count: number, { reserved, used }: { readonly reserved: number; readonly used: number }):
+    void {
+    for (let asker = 0; asker < count; asker++) {
+      void (async () => {
+        for (;;) {
+          await node.limits.take(TOKENS, node.stop.signal, reserved);
+          node.calls.push(clock.nowMs());
+          await clock.sleep(20);
+          node.limits.giveBack(TOKENS, reserved - used);
+        }
+      })();
+    }
+  }
+
+  test.each([
+    { reserved: 500, used: 500 }, { reserved: 500, used: 100 }, { reserved: 200, used: 500 },
+  ])("are as many as are used: %o", async (tokens) => {
+    for (let at = 0; at < 3; at++) openNode();
+    const [first] = nodes;
+    if (first === undefined) throw new RangeError("there is a node");
+    await lead(first);
+    for (const node of nodes) askers(node, 4, tokens);
+    await clock.advance(4_000);
+    const fromMs = clock.nowMs();
+    await clock.advance(20_000);
+    const calls = perSecond(fromMs, 20).reduce((sum, count) => sum + count, 0);
+    // A thousand in a second, give or take what is under way.
+    expect(Math.abs(calls * tokens.used - 20_000)).toBeLessThanOrEqual(2 * nodes.length * 4 * tokens.used);
+    expect(calls * tokens.used).toBeGreaterThan(12_000);
+  });
+
+  test("a call that takes more than a minute has is made, and made up for", async () => {
+    const node = openNode();
+    await lead(node);
+    askers(node, 1, { reserved: 90_000, used: 90_000 });
+    await clock.advance(2_000);
+    expect(node.calls.length).toBe(1);
+    await clock.advance(85_000);
+    expect(node.calls.length).toBe(1);
+    await clock.advance(10_000);
+    expect(node.calls.length).toBe(2);
+  });
+});

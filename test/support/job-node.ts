@@ -168,8 +168,10 @@ export class JobNode {
           { clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival,
         ),
         children: this.children,
-        rates: { take: () => Promise.resolve() },
-      onOutbox: (ref) => this.outbox.tell(ref),
+        rates: { take: () => Promise.resolve(), giveBack: () => undefined },
+        models: {},
+        spending: { noteEvents: () => undefined, noteAccount: () => undefined },
+        onOutbox: (ref) => this.outbox.tell(ref),
         onEmit: () => undefined,
         onEnd: () => this.runs.delete(job),
       }, { ...loaded, view });
@@ -191,6 +193,7 @@ export class JobNode {
     });
     runtime.load({ agents: this.versions.get(pin) ?? this.agents });
     return {
+      slice: "agents",
       start: (start, onMessage) => {
         listeners.set(1, onMessage);
         runtime.receive({ kind: "start", run: 1, start: structuredClone(start) });

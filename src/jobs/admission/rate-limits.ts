@@ -4,6 +4,7 @@
 // Tokens are taken in small blocks, for calls that wait, and hold for a second from when they were asked for: what was
 // taken by a node that then stood still is lost.
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
+import { toAetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
 import { TaskScope } from "../../base/task-scope.ts";
 import { SECOND_MS } from "../../base/units.ts";
@@ -15,11 +16,12 @@ import type { Env } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
-import { blockOf, type RateRow, type ToolRate } from "../core/flow/rate-bucket.ts";
+import { takeOf, type RateRow, type ToolRate } from "../core/flow/rate-bucket.ts";
+import { parseRateRow } from "../core/rows.ts";
 import type { JobsMetrics } from "../metrics.ts";
 
 export interface RateLimitsPorts {
-  readonly kv: Pick<Kv, "transact">;
+  readonly kv: Pick<Kv, "get" | "transact">;
   readonly rates: Pick<RowView<RateRow>, "get" | "subscribe">;
   readonly metrics: Pick<JobsMetrics, "rateWaitSeconds">;
   readonly onFatal: (error: unknown) => void;
@@ -32,8 +34,12 @@ const SPREAD_MS = 10;
 /** A look without a reason: what an outage left. */
 const LOOK_EVERY_MS = SECOND_MS;
 
+/** Looks at a bucket that others change too, to give something back; then it is lost. */
+const GIVE_BACK_TRIES = 5;
+
 interface Waiter {
   readonly rate: ToolRate;
+  readonly count: number;
   readonly signal: AbortSignal;
   readonly sinceMs: number;
   readonly done: Deferred<void>;
@@ -66,9 +72,9 @@ export class RateLimits {
     });
   }
 
-  /** Resolves when one call may be made now; never when the signal aborts before. */
-  take(rate: ToolRate, signal: AbortSignal): Promise<void> {
-    const waiter = { rate, signal, sinceMs: this.clock.nowMs(), done: createDeferred<void>() };
+  /** Resolves when a call that takes so much may be made now; never when the signal aborts before. */
+  take(rate: ToolRate, signal: AbortSignal, count = 1): Promise<void> {
+    const waiter = { rate, count, signal, sinceMs: this.clock.nowMs(), done: createDeferred<void>() };
     const line = this.lines.get(rate.name);
     if (line === undefined) {
       this.lines.set(rate.name, { waiters: [waiter], wake: new Wake(this.clock) });
@@ -78,6 +84,33 @@ export class RateLimits {
       line.wake.notify();
     }
     return waiter.done.promise;
+  }
+
+  /** A call has used so much less than it took, more when it is below zero. Lost where that does not succeed. */
+  giveBack({ name }: ToolRate, unused: number): void {
+    if (unused === 0 || this.scope.signal.aborted) return;
+    this.scope.spawn("rate given back", async (signal) => {
+      try {
+        for (let tries = 0; tries < GIVE_BACK_TRIES; tries++) {
+          if (await this.tryGiveBack(name, unused, signal)) return;
+          await this.clock.sleep(this.random.below(SPREAD_MS), signal);
+        }
+      } catch (error) {
+        if (!signal.aborted) this.outage.noteFailure(toAetherError(error));
+      }
+    });
+  }
+
+  private async tryGiveBack(name: string, unused: number, signal: AbortSignal): Promise<boolean> {
+    const key = formatKey({ kind: "job-rate", name });
+    const { entry } = await this.ports.kv.get(key, { signal });
+    if (entry === undefined) return true;
+    const row = parseRateRow(entry.value);
+    const value: RateRow = { ...row, tokens: Math.min(row.burst, row.tokens + unused) };
+    const { succeeded } = await this.ports.kv.transact({
+      compare: [unchanged(key, entry.modRevision)], then: [{ kind: "put", key, value }], else: [],
+    }, { signal });
+    return succeeded;
   }
 
   async close(): Promise<void> {
@@ -112,10 +145,10 @@ export class RateLimits {
     const seen = rates.get(key);
     const known = (line.own?.modRevision ?? 0) > (seen?.modRevision ?? 0) ? line.own : seen;
     const row = rowFor(known?.value, settings);
-    const taken = blockOf(row, line.waiters.length);
-    if (taken === 0 && row === known?.value) return false;
+    const taken = takeOf(row, line.waiters.map(({ count }) => count));
+    if (taken.calls === 0 && row === known?.value) return false;
     const askedMs = this.clock.nowMs();
-    const value: RateRow = { ...row, tokens: row.tokens - taken };
+    const value: RateRow = { ...row, tokens: row.tokens - taken.tokens };
     const { succeeded, revision } = await kv.transact({
       compare: [unchanged(key, known?.modRevision ?? 0)],
       then: [{ kind: "put", key, value }],
@@ -124,7 +157,7 @@ export class RateLimits {
     // Another node was faster: its change comes.
     if (!succeeded) return false;
     line.own = { modRevision: revision, value };
-    if (this.clock.nowMs() - askedMs < BLOCK_MS) this.letGo(line, taken);
+    if (this.clock.nowMs() - askedMs < BLOCK_MS) this.letGo(line, taken.calls);
     return true;
   }
 
@@ -132,8 +165,10 @@ export class RateLimits {
     for (let left = count; left > 0;) {
       const next = waiters.shift();
       if (next === undefined) return;
-      if (next.signal.aborted) continue;
+      // Another one may take its turn, unless that would take more.
+      if (next.signal.aborted && next.count === 1) continue;
       left -= 1;
+      if (next.signal.aborted) continue;
       this.ports.metrics.rateWaitSeconds.observe((this.clock.nowMs() - next.sinceMs) / SECOND_MS);
       next.done.resolve();
     }

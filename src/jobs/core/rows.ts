@@ -319,7 +319,7 @@ const queueSchema: z.ZodType<QueueRow> = z.object({
   labels: labelsSchema.exactOptional(),
   agentMax: z.int().min(1).exactOptional(),
 });
-const rateSchema = z.object({ perSecond: z.number().positive(), burst: z.int().min(1), tokens: count });
+const rateSchema = z.object({ perSecond: z.number().positive(), burst: z.int().min(1), tokens: z.int() });
 const permitSchema = z.object({ job: jobIdSchema, epoch: count });
 const ownedSchema = z.object({ epoch: count });
 const beatSchema = z.object({ life: nodeLifeSchema, count, seizures: count });

@@ -87,6 +87,7 @@ class PinWorker {
   private readonly shares = new Set<(reason: string) => void>();
   private host: WorkerHost | undefined;
   private lastRun = 0;
+  private slice = "";
   private idle: Timer | undefined;
 
   constructor(env: { readonly clock: Clock }, ports: AgentPoolPorts, setup: PinWorkerSetup) {
@@ -111,6 +112,7 @@ class PinWorker {
       throw error;
     }
     return {
+      slice: this.slice,
       start: (start, onMessage) => this.startRun(start, onMessage),
       send: (message) => this.send(message),
       onLost: (listener) => void (onLost = listener),
@@ -131,6 +133,7 @@ class PinWorker {
     const timer = this.clock.setTimer(START_MS_MAX, () => limit.abort());
     try {
       const row = await this.ports.pins.read(pin, { signal: limit.signal });
+      this.slice = row.slice;
       const agents = {
         ...(this.ports.fence !== undefined && { fence: this.ports.fence.shared }),
         onLost: (reason: string): void => this.lose(reason),

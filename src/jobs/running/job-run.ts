@@ -21,7 +21,8 @@ import { besideAppend, hasToTell } from "../core/life/children.ts";
 import { logFactsOf } from "../core/life/log-facts.ts";
 import { isHalfFull } from "../core/log/page.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
-import { UNITS, type Unit } from "../core/budget/account.ts";
+import { UNITS, type Account, type Unit } from "../core/budget/account.ts";
+import { ratesOf, type ModelLimits, type RateTake } from "../core/flow/call-rates.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
 import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
@@ -29,6 +30,7 @@ import type { FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import type { RateLimits } from "../admission/rate-limits.ts";
+import type { Spending } from "./spending.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
 /** How this node is done with a job. `lost`: it is still this node's by its row, and nobody runs it. */
@@ -46,7 +48,10 @@ export interface JobRunPorts {
   readonly log: JobLog;
   readonly workers: AgentWorkers;
   readonly cluster: ClusterUid;
-  readonly rates: Pick<RateLimits, "take">;
+  readonly rates: Pick<RateLimits, "take" | "giveBack">;
+  /** What this node's configuration says of models. */
+  readonly models: ModelLimits;
+  readonly spending: Pick<Spending, "noteEvents" | "noteAccount">;
   readonly ownership: {
     readonly fence: { readonly number: number };
     whenValid(signal: AbortSignal): Promise<void>;
@@ -93,6 +98,10 @@ export class JobRun {
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
   private readonly callTimers = new Map<EffectId, Timer>();
+  /** The account as the metrics of the node have it. */
+  private shown: Account | undefined;
+  /** What calls of models have taken of the tokens of a minute, until it is known what they used. */
+  private readonly estimates = new Map<EffectId, RateTake>();
   private view: JobView;
   private worker: AgentWorker | undefined;
   private run: RunNumber = 0;
@@ -141,6 +150,7 @@ export class JobRun {
       effectIdOf: (call) => effectIdOf(ports.cluster, view.spec.effectUid, call),
       childIdOf: idOfChild,
       missingSecrets: (names) => missingSecrets(names, ports.secrets),
+      ratesOf: (want) => ratesOf(want, { slice: this.worker?.slice ?? "", models: ports.models }),
     });
     this.children = new RunChildren(env.clock, {
       answer: (question, signal) => ports.children.answer(question, signal),
@@ -166,6 +176,7 @@ export class JobRun {
   }
 
   begin(): void {
+    this.showAccount(this.view.head.account);
     this.unfollow = this.ports.followInbox(this.ref, (arrival) => this.arrive(arrival));
     // Its code has as long again as it had where it ran before.
     if (this.isCancelLogged) this.limitCancel();
@@ -176,6 +187,7 @@ export class JobRun {
   drop(how: RunEnd): void {
     if (this.stop.signal.aborted) return;
     this.stop.abort(OVER);
+    this.showAccount(undefined);
     this.unfollow();
     this.dueTimer?.cancel();
     this.cancelTimer?.cancel();
@@ -371,6 +383,8 @@ export class JobRun {
   /** The plan is in the store: what waited for it may go on. */
   private settle(plan: Plan): void {
     this.batch.settle(plan);
+    this.ports.spending.noteEvents(this.view.row.agent, plan.events);
+    this.showAccount(plan.account);
     this.approvals.note(plan.events);
     if (hasToTell(this.view, plan)) this.ports.onOutbox(this.ref);
     this.children.started(plan);
@@ -392,15 +406,34 @@ export class JobRun {
   }
 
   /** Nothing is granted before: a wait here leaves nothing that could look like a call. */
-  private async awaitTurn({ effectId, rate }: Rated): Promise<void> {
-    await this.ports.rates.take(rate, this.stop.signal);
+  private async awaitTurn({ effectId, rates }: Rated): Promise<void> {
+    for (const { rate, count } of rates) await this.ports.rates.take(rate, this.stop.signal, count);
     // What a node grants that is being stopped it could not wait for.
     if (this.stop.signal.aborted || this.isDraining) return;
+    const estimated = rates.find(({ isEstimate }) => isEstimate);
+    if (estimated !== undefined) this.estimates.set(effectId, estimated);
     this.batch.change({ kind: "admitted", effectId });
     this.pump();
   }
 
+  private showAccount(account: Account | undefined): void {
+    this.ports.spending.noteAccount(this.view.row.agent, this.shown, account);
+    this.shown = account;
+  }
+
+  /** What a model took is known now, or that it was not asked. */
+  private settleEstimate(event: Plan["events"][number]): void {
+    if (event.type !== "tool.succeeded" && event.type !== "tool.failed") return;
+    const taken = this.estimates.get(event.effectId);
+    if (taken === undefined) return;
+    this.estimates.delete(event.effectId);
+    const usage = event.type === "tool.succeeded" ? event.usage : undefined;
+    const used = usage === undefined ? 0 : usage.inputTokens + usage.outputTokens;
+    this.ports.rates.giveBack(taken.rate, taken.count - used);
+  }
+
   private look(event: Plan["events"][number]): void {
+    this.settleEstimate(event);
     if (event.type === "job.cancel-requested") this.limitCancel();
     if (event.type === "tool.resolved" && event.resolution.kind === "given-up") {
       const message = `a person gave up the call ${event.call}: ${event.resolution.reason}`;

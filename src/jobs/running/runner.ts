@@ -8,7 +8,10 @@ import type { ClusterUid } from "../core/ids.ts";
 import type { LoadedJob } from "../ports.ts";
 
 export interface JobRunnerPorts
-  extends Pick<JobRunPorts, "log" | "workers" | "rates" | "followInbox" | "secrets" | "children" | "onOutbox"> {
+  extends Pick<
+    JobRunPorts,
+    "log" | "workers" | "rates" | "models" | "spending" | "followInbox" | "secrets" | "children" | "onOutbox"
+  > {
   readonly ownership: JobRunPorts["ownership"] & {
     /** How many jobs this node owns or is about to own. */
     setOwning(count: number): void;

@@ -4,9 +4,12 @@ import { AetherError } from "../../base/errors.ts";
 import { TIMEOUT_MS_MAX } from "../../sdk/call-timeouts.ts";
 import { SECRETS_MAX } from "../../sdk/secret.ts";
 import { costSchema, microsOf, priceSchema, type LlmPrice } from "../../sdk/budget.ts";
+import type { LlmLimits } from "../../sdk/llm.ts";
+import { limitsSchema } from "../../sdk/llm/terms.ts";
 import { rateSchema } from "../../sdk/tool.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
+import type { ModelUse } from "../core/flow/call-rates.ts";
 import type { ToolRate } from "../core/flow/rate-bucket.ts";
 import type { ModelUsage, ToolEffect } from "../core/log/event.ts";
 
@@ -16,6 +19,8 @@ export interface ToolModule {
   readonly timeoutMs: number;
   readonly settleMs?: number;
   readonly rate?: ToolRate;
+  /** Of a model: what a request of it means to its rates. */
+  readonly modelUse?: (request: unknown) => ModelUse;
   readonly input: SchemaShape;
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
@@ -38,6 +43,7 @@ export interface ModelModule {
   readonly price?: LlmPrice;
   /** The most that it says where a question does not say. */
   readonly maxTokens?: number;
+  readonly limits?: LlmLimits;
   readonly complete: (request: unknown, context: unknown) => unknown;
 }
 
@@ -89,8 +95,13 @@ function parseModels(place: string, models: unknown): ReadonlyMap<string, ModelM
     if (provider["price"] !== undefined && price === undefined) {
       throw invalid(`${what} has an unusable price`, "give inputPerMillion and outputPerMillion, in US dollars");
     }
+    const limits = provider["limits"] === undefined ? undefined : limitsSchema.safeParse(provider["limits"]).data;
+    if (provider["limits"] !== undefined && limits === undefined) {
+      throw invalid(`${what} has unusable limits`, "give requestsPerMinute and tokensPerMinute, or one of them");
+    }
     return [alias, {
-      model, ...(price !== undefined && { price }), ...(isTokens(maxTokens) && { maxTokens }),
+      model, ...(limits !== undefined && { limits }),
+      ...(price !== undefined && { price }), ...(isTokens(maxTokens) && { maxTokens }),
       secrets: parseSecrets(what, provider["secrets"]),
       complete: (request, context) => complete.call(provider, request, context),
     }];

@@ -493,6 +493,7 @@ export class AgentRun {
 
   private wantTool(pending: PendingCall, asked: Extract<Asked, { readonly kind: "tool" }>): void {
     const { call, tool, input, inputDigest } = asked;
+    const model = tool.modelUse?.(input);
     const cost = this.start.limited === undefined ? undefined : tool.costMaxOf?.(input);
     this.want(pending, {
       kind: "want-tool",
@@ -506,6 +507,7 @@ export class AgentRun {
       ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
       ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
       ...(tool.rate !== undefined && { rate: tool.rate }),
+      ...(model !== undefined && { model }),
       ...(cost !== undefined && { cost }),
     });
   }

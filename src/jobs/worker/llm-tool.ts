@@ -18,6 +18,8 @@ export interface Completion {
 
 /** What a model may say at most where neither its definition nor the question says, and a budget has to suffice. */
 export const LLM_TOKENS_DEFAULT = 4_096;
+/** It is part of a key. */
+const MODEL_NAME_LENGTH_MAX = 200;
 /** No name of a tool has a point in it. */
 const TOOL_PREFIX = "llm.";
 const FINISHES: readonly string[] = ["stop", "length", "tools", "filtered", "other"] satisfies readonly LlmFinish[];
@@ -51,6 +53,10 @@ export function modelTool(alias: string, module: ModelModule, { timeoutMs, isLim
       const request = input as LlmRequest;
       return completionOf(module, request, await module.complete(cappedIf(isLimited, module, request), context));
     },
+    modelUse: (input) => ({
+      name: module.model.slice(0, MODEL_NAME_LENGTH_MAX), ...(module.limits !== undefined && { limits: module.limits }),
+      tokens: costMaxOfRequest(undefined, cappedIf(true, module, input as LlmRequest)).tokens ?? 0,
+    }),
     costMaxOf: (input) => costMaxOfRequest(price, cappedIf(true, module, input as LlmRequest)),
     ...((isLimited || price !== undefined) && { costOf: spent }),
     usageOf: (result) => {

@@ -6,7 +6,7 @@
 import { SECOND_MS } from "../../../base/units.ts";
 
 export interface ToolRate {
-  /** The same name is one bucket in the whole cluster. */
+  /** The same name is one bucket in the whole cluster, see call-rates.ts. */
   readonly name: string;
   readonly perSecond: number;
   /** Calls that may be made at once after a time without any. */
@@ -17,6 +17,7 @@ export interface ToolRate {
 export interface RateRow {
   readonly perSecond: number;
   readonly burst: number;
+  /** Below zero when a call has taken more than there was; the next one waits until that is made up for. */
   readonly tokens: number;
 }
 
@@ -28,6 +29,10 @@ export interface Counted {
 
 /** Between two looks of the leader at a bucket that is used. */
 export const REFILL_MS_MIN = 50;
+/** A bucket that takes long to fill is filled in so many parts, */
+const REFILL_PARTS = 20;
+/** and this often at least. */
+const REFILL_MS_MAX = 500;
 /** The part of a second for which a node takes tokens at once. */
 const BLOCK_PARTS = 20;
 
@@ -47,8 +52,35 @@ export function isFull({ tokens, burst }: RateRow, { part }: Counted): boolean {
 }
 
 /** When to look again at a bucket that is not full. */
-export function nextRefillMs({ part }: Counted, { perSecond }: RateRow): number {
-  return Math.max(REFILL_MS_MIN, Math.ceil(((1 - part) * SECOND_MS) / perSecond));
+export function nextRefillMs({ part }: Counted, { perSecond, burst }: Omit<RateRow, "tokens">): number {
+  const partMs = (burst * SECOND_MS) / perSecond / REFILL_PARTS;
+  const whole = Math.ceil(((1 - part) * SECOND_MS) / perSecond);
+  return Math.max(REFILL_MS_MIN, Math.floor(Math.min(partMs, REFILL_MS_MAX)), whole);
+}
+
+/** Calls that may be made, and the tokens that they take. */
+export interface Taken {
+  readonly calls: number;
+  readonly tokens: number;
+}
+
+/**
+ * How many of these calls, in this order, may be made now. One that takes more than there is takes it all the same when
+ * there is any: in the long run the rate holds, and no call is too large for it.
+ */
+export function takeOf(row: RateRow, counts: readonly number[]): Taken {
+  if (counts.every((count) => count === 1)) {
+    const block = Math.max(0, blockOf(row, counts.length));
+    return { calls: block, tokens: block };
+  }
+  let tokens = 0;
+  let calls = 0;
+  for (const count of counts) {
+    if (tokens >= row.tokens) break;
+    tokens += count;
+    calls += 1;
+  }
+  return { calls, tokens };
 }
 
 /** How many tokens a node takes for `wanted` calls that wait: when the store is slow, half of what there is. */

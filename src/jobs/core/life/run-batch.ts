@@ -8,7 +8,7 @@ import {
   accountAfter, leftOf, NOTHING, ONE_STEP, plus, shortUnit, takenByGrant, UNITS, type Account, type Amount,
 } from "../budget/account.ts";
 import { shortText, unitName } from "../budget/amounts.ts";
-import type { ToolRate } from "../flow/rate-bucket.ts";
+import type { RateTake } from "../flow/call-rates.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobNeeds } from "./decide-start.ts";
 import type { JobEvent } from "../log/event.ts";
@@ -63,6 +63,8 @@ export interface RunFacts {
   childIdOf(call: CallName): JobId;
   /** Which of these secrets this node does not have; none are missing when absent. */
   missingSecrets?(names: readonly string[]): readonly string[];
+  /** What the call has to wait for before it is granted; nothing when absent. */
+  ratesOf?(want: WantTool): readonly RateTake[];
 }
 
 /** A change that the owner makes by itself. */
@@ -95,7 +97,7 @@ export interface Doubt {
 /** A call that waits for its turn. */
 export interface Rated {
   readonly effectId: EffectId;
-  readonly rate: ToolRate;
+  readonly rates: readonly RateTake[];
 }
 
 /** What the job's next run begins with. */
@@ -749,10 +751,10 @@ class PlanMaker {
   /** Its turn is before the grant: what waits for it has no row. */
   private grant(row: ToolRow | undefined, { n, want }: Want): void {
     if (this.isTooCostly(row, { n, want })) return;
-    const { rate } = want;
-    if (rate === undefined) return this.grantNow(row, { n, want });
+    const rates = this.facts.ratesOf?.(want) ?? [];
+    if (rates.length === 0) return this.grantNow(row, { n, want });
     const effectId = this.facts.effectIdOf(want.call);
-    if (!this.state.rated.has(effectId)) this.rated.set(effectId, { effectId, rate });
+    if (!this.state.rated.has(effectId)) this.rated.set(effectId, { effectId, rates });
   }
 
   private grantNow(row: ToolRow | undefined, { n, want }: Want): void {
@@ -765,7 +767,7 @@ class PlanMaker {
     this.granted.set(step.row.effectId, { n, row: step.row, secrets: want.secrets ?? [] });
   }
 
-  private grantOf({ kind: _kind, rate: _rate, secrets: _secrets, cost, ...rest }: WantTool): ToolGrant {
+  private grantOf({ kind: _kind, rate: _rate, model: _model, secrets: _secrets, cost, ...rest }: WantTool): ToolGrant {
     const reserved = this.account === undefined || cost === undefined ? {} : { reserved: cost };
     return { ...rest, effectId: this.facts.effectIdOf(rest.call), ...reserved };
   }

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { digestSchema } from "../../../base/stored-row.ts";
 import { SECRETS_MAX } from "../../../sdk/secret.ts";
+import { limitsSchema } from "../../../sdk/llm/terms.ts";
 import { rateSchema } from "../../../sdk/tool.ts";
 import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
@@ -77,6 +78,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     settleMs: z.number().min(0).exactOptional(),
     secrets: z.array(text).max(SECRETS_MAX).exactOptional(),
     rate: rateSchema.extend({ name: text }).exactOptional(),
+    model: z.object({ name: text, limits: limitsSchema.exactOptional(), tokens: count }).exactOptional(),
     cost: amountSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),

@@ -10,6 +10,7 @@
 // A tool that was resolved as not done is wanted anew as well.
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { Amount, Unit } from "../budget/account.ts";
+import type { ModelUse } from "../flow/call-rates.ts";
 import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
 import type { ModelUsage, Resolution, ToolEffect } from "../log/event.ts";
@@ -157,6 +158,8 @@ export type AgentOp =
     readonly secrets?: readonly string[];
     /** What the whole cluster keeps: the call waits for its turn before it is granted. */
     readonly rate?: ToolRate;
+    /** The model that is asked: what the whole cluster asks of it in a minute may be limited. */
+    readonly model?: ModelUse;
     /** The most that one attempt can cost. */
     readonly cost?: Amount;
   }

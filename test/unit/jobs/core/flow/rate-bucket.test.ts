@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import {
-  blockOf, countedAt, isFull, nextRefillMs, wholeOf, type Counted, type RateRow,
+  blockOf, countedAt, isFull, nextRefillMs, takeOf, wholeOf, type Counted, type RateRow,
 } from "../../../../../src/jobs/core/flow/rate-bucket.ts";
 
 const ROW: RateRow = { perSecond: 10, burst: 3, tokens: 0 };
@@ -39,4 +39,19 @@ test("a node takes for calls that wait, and leaves some to others", () => {
   expect(blockOf({ perSecond: 1_000, burst: 250, tokens: 200 }, 900)).toBe(100);
   expect(blockOf({ perSecond: 1_000, burst: 250, tokens: 200 }, 4)).toBe(4);
   expect(blockOf(ROW, 9)).toBe(0);
+});
+
+test("a bucket that takes long to fill is filled in parts, twice a second at least", () => {
+  expect(nextRefillMs({ part: 0, atMs: 0 }, { perSecond: 1_000, burst: 4_000 })).toBe(200);
+  expect(nextRefillMs({ part: 0, atMs: 0 }, { perSecond: 1_000, burst: 60_000 })).toBe(500);
+});
+
+test("calls take what they need in their order, the last one more than there is", () => {
+  const row: RateRow = { perSecond: 1_000, burst: 60_000, tokens: 900 };
+  expect(takeOf(row, [500, 500, 500])).toEqual({ calls: 2, tokens: 1_000 });
+  expect(takeOf(row, [90_000])).toEqual({ calls: 1, tokens: 90_000 });
+  expect(takeOf({ ...row, tokens: 0 }, [500])).toEqual({ calls: 0, tokens: 0 });
+  expect(takeOf({ ...row, tokens: -10 }, [1, 2])).toEqual({ calls: 0, tokens: 0 });
+  expect(takeOf({ ...row, tokens: -10 }, [1, 1])).toEqual({ calls: 0, tokens: 0 });
+  expect(takeOf({ ...row, tokens: 3 }, [1, 1, 1, 1])).toEqual({ calls: 3, tokens: 3 });
 });

@@ -4,6 +4,7 @@ import { sha256 } from "../../../../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../../../../src/base/ids.ts";
 import type { CallName, EffectId } from "../../../../../src/jobs/core/ids.ts";
 import { OpenApprovals } from "../../../../../src/jobs/core/life/open-approvals.ts";
+import { ratesOf } from "../../../../../src/jobs/core/flow/call-rates.ts";
 import { PLAN_EVENTS_MAX, RunBatch, type Plan, type RunFacts } from "../../../../../src/jobs/core/life/run-batch.ts";
 import { logFactsOf } from "../../../../../src/jobs/core/life/log-facts.ts";
 import { encodeEvent, type JobEvent, type ToolEffect } from "../../../../../src/jobs/core/log/event.ts";
@@ -27,7 +28,7 @@ function openBatch(
 ): RunBatch {
   return new RunBatch({
     epoch, tools, timers: new Map(), approvals: new OpenApprovals(), children: new Map(), isCancelled: false,
-    effectIdOf, childIdOf, ...facts,
+    effectIdOf, childIdOf, ratesOf: (want) => ratesOf(want, { slice: "shop", models: {} }), ...facts,
   });
 }
 
@@ -456,12 +457,13 @@ describe("a call with a rate", () => {
   const rate = { name: "pay", perSecond: 10, burst: 3 };
   const effectId = effectIdOf(nameOf("pay#1"));
   const rated = { ...wantTool("pay#1", "idempotent"), rate };
+  const rates = [{ rate: { ...rate, name: "shop/pay" }, count: 1, isEstimate: false }];
 
   test("is granted in its turn, and what comes after it does not wait", () => {
     const batch = openBatch();
     takeAll(batch, rated, step("beside"));
     const plan = settled(batch);
-    expect([typesOf(plan), plan.rated, plan.upTo]).toEqual([["step.completed"], [{ effectId, rate }], 2]);
+    expect([typesOf(plan), plan.rated, plan.upTo]).toEqual([["step.completed"], [{ effectId, rates }], 2]);
     expect([batch.waitingForRate, batch.isSettled]).toEqual([1, true]);
     batch.change({ kind: "admitted", effectId });
     const granted = settled(batch, 1);
