@@ -15,6 +15,8 @@ import { parseArtifactId, parseDigest } from "../../../../../src/base/ids.ts";
 import { JOB_STEPS, NEXT, type JobStep } from "../../../../../src/jobs/core/life/job-life.ts";
 import { LOG_EVENTS_MAX, PAGE_EVENTS_MAX } from "../../../../../src/jobs/core/log/page.ts";
 import { INBOX_UNREAD_MAX, type InboxEntry } from "../../../../../src/jobs/core/flow/inbox-entry.ts";
+import { NOTICES_RESERVED } from "../../../../../src/jobs/core/flow/notice.ts";
+import { TXN_OPS_MAX } from "../../../../../src/kvstore/core/limits.ts";
 import { JOB_STATUSES, parseJobRow, type JobRow, type JobStatus } from "../../../../../src/jobs/core/rows.ts";
 import type { ToolRow } from "../../../../../src/jobs/core/tools/tool-row.ts";
 import { digestOfPlain } from "../../../../../src/jobs/core/plain-digest.ts";
@@ -246,7 +248,7 @@ describe("an end", () => {
   test("deletes as many entries of the inbox as the transaction has room for", () => {
     const unread = Array.from({ length: 300 }, (_, index) => index + 1);
     const { txn } = transitionOf(decideFinish(running, NOTHING, { result: { kind: "cancelled" }, unread }));
-    expect(txn.then.length + txn.else.length).toBe(128);
+    expect(txn.then.length + txn.else.length).toBe(TXN_OPS_MAX - NOTICES_RESERVED);
     expect(txn.then.some(({ kind, key }) => kind === "delete" && key.startsWith("job-inbox/"))).toBe(true);
   });
 });
