@@ -4,20 +4,19 @@ import { AetherError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import { StoreOutage } from "../cluster/store-outage.ts";
 import type { CallOptions, Env } from "../env/env.ts";
-import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import type { Log } from "../env/telemetry.ts";
+import { parseKey, prefixOf } from "../kvstore/core/key.ts";
 import { TXN_OPS_MAX } from "../kvstore/core/limits.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
-import type { KvEntry } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { noticeOps, type NoticeRule } from "./core/flow/notice.ts";
 import { judgeRefusal, readForJudgement, settle } from "./core/life/commit.ts";
 import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts";
-import type { PlacedPage } from "./core/log/page.ts";
-import { verifyLog } from "./core/log/verify-log.ts";
-import { parseInboxCount, parseJobHead, parseJobPage, parseJobRow, parseJobSpec } from "./core/rows.ts";
+import { parseInboxCount, parseJobHead, parseJobRow, parseJobSpec } from "./core/rows.ts";
 import { parseToolRow } from "./core/tools/tool-row.ts";
 import type { JobsMetrics } from "./metrics.ts";
 import type { JobLog, JobView, LoadedJob, Transition, Verdict } from "./ports.ts";
+import { listAll, readLog, writeChunk } from "./stored-log.ts";
 
 export interface JobStorePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact">;
@@ -26,16 +25,16 @@ export interface JobStorePorts {
   readonly webhooks?: readonly NoticeRule[];
 }
 
-type AtRevision = CallOptions & { readonly revision: number };
-
 export class JobStore implements JobLog {
   private readonly clock: Env["clock"];
   private readonly ports: JobStorePorts;
+  private readonly log: Log;
   private readonly outage: StoreOutage;
 
   constructor({ clock, telemetry }: Pick<Env, "clock" | "telemetry">, ports: JobStorePorts) {
     this.clock = clock;
     this.ports = ports;
+    this.log = telemetry.log;
     this.outage = new StoreOutage(telemetry.log, "jobs");
   }
 
@@ -47,10 +46,9 @@ export class JobStore implements JobLog {
     const row = parseJobRow(entry.value);
     const at = { ...options, revision };
     // Of its own run only: however many it had before, taking it costs the same.
-    const [singles, pages, tools] = await Promise.all([
+    const [singles, tools] = await Promise.all([
       Promise.all([headKey(ref), specKey(ref), inboxCountKey(ref)].map((key) => kv.get(key, at))),
-      this.pages(ref, row.run, at),
-      this.rows(prefixOf({ kind: "job-tools", ...ref, run: row.run }), at),
+      listAll(kv, { prefix: prefixOf({ kind: "job-tools", ...ref, run: row.run }) }, at),
     ]);
     const [head, spec, count] = singles.map((found) => found.entry);
     if (head === undefined || spec === undefined) throw damagedJob(ref.job, "its head or what was started is missing");
@@ -59,28 +57,14 @@ export class JobStore implements JobLog {
       spec: parseJobSpec(spec.value),
       inbox: { last: count === undefined ? 0 : parseInboxCount(count.value).last, revision: count?.modRevision ?? 0 },
     };
-    const verdict = verifyLog({ uid: view.spec.uid, run: row.run, head: view.head }, pages);
-    if (verdict.kind === "broken") throw damagedJob(ref.job, `from event ${verdict.seq} on, ${verdict.reason}`);
-    const log = pages.flatMap(({ page }) => page.events);
-    return { view, log, tools: tools.map(({ value }) => parseToolRow(value)) };
+    const read = await readLog({ kv, log: this.log }, view, at);
+    if (read.kind === "broken") throw damagedJob(ref.job, `from event ${read.seq} on, ${read.reason}`);
+    const { events: log, chunkedTo } = read;
+    return { view, log, chunkedTo, tools: tools.map(({ value }) => parseToolRow(value)) };
   }
 
-  private async pages(ref: JobRef, run: number, at: AtRevision): Promise<readonly PlacedPage[]> {
-    const prefix = prefixOf({ kind: "job-log", ...ref, run });
-    const rows = await this.rows(prefix, at);
-    // What is left of the key is the number: to parse all of it ten thousand times costs more than to read the rows.
-    return rows.map(({ key, value }) => ({ run, seq: Number(key.slice(prefix.length)), page: parseJobPage(value) }));
-  }
-
-  private async rows(prefix: string, { revision, ...options }: AtRevision): Promise<readonly KvEntry[]> {
-    const rows: KvEntry[] = [];
-    for (let after: KeyText | undefined; ;) {
-      const query = { prefix, revision, ...(after === undefined ? {} : { after }) };
-      const page = await this.ports.kv.list(query, options);
-      rows.push(...page.entries);
-      after = page.entries.at(-1)?.key;
-      if (!page.more || after === undefined) return rows;
-    }
+  chunk(view: JobView, after: number, options: CallOptions = {}): Promise<number | undefined> {
+    return writeChunk(this.ports.kv, view, after, options);
   }
 
   async commit(transition: Transition, options: CallOptions = {}): Promise<Verdict> {

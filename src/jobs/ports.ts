@@ -54,6 +54,8 @@ export type Verdict =
 export interface LoadedJob {
   readonly view: JobView;
   readonly log: readonly Uint8Array[];
+  /** Number of the last event that is in a chunk too, see core/log/chunk.ts. */
+  readonly chunkedTo: number;
   readonly tools: readonly ToolRow[];
 }
 
@@ -66,6 +68,11 @@ export interface JobLog {
    * transaction is proposed again, so that it is in the store once or not at all.
    */
   commit(transition: Transition, options?: CallOptions): Promise<Verdict>;
+  /**
+   * Writes what comes after event `after` as a chunk, while the job is the view's owner's; answers up to which event
+   * there are chunks then, undefined when nothing was written.
+   */
+  chunk(view: JobView, after: number, options?: CallOptions): Promise<number | undefined>;
 }
 
 /** A worker that runs the code of one pin. Several jobs share it. */

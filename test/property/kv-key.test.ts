@@ -53,6 +53,7 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-head": fc.record({ kind: fc.constant("job-head"), partition, job }),
   "job-spec": fc.record({ kind: fc.constant("job-spec"), partition, job }),
   "job-page": fc.record({ kind: fc.constant("job-page"), partition, job, run: fc.nat(9_999), seq: fc.nat(999_999) }),
+  "job-chunk": fc.record({ kind: fc.constant("job-chunk"), partition, job, run: fc.nat(9_999), seq: fc.nat(999_999) }),
   "job-tool": fc.record({ kind: fc.constant("job-tool"), partition, job, run: fc.nat(9_999), effect: digest }),
   "job-run": fc.record({ kind: fc.constant("job-run"), partition, job, run: fc.nat(9_999) }),
   "job-result": fc.record({ kind: fc.constant("job-result"), partition, job }),

@@ -68,6 +68,11 @@ export class JobExport {
     ref: JobRef & { readonly run: number }, revision: number, options: CallOptions,
   ): AsyncGenerator<ExportRecord> {
     yield* this.events({ prefix: prefixOf({ kind: "job-log", ...ref }), revision }, options);
+    for await (const { key: text, value } of this.rows({ prefix: prefixOf({ kind: "job-chunks", ...ref }), revision },
+      options)) {
+      const key = parseKey(text);
+      if (key.kind === "job-chunk") yield chunkRecord(key, value);
+    }
     const tools = { prefix: prefixOf({ kind: "job-tools", ...ref }), revision };
     for await (const { key: text, value } of this.rows(tools, options)) {
       const key = parseKey(text);
@@ -104,6 +109,18 @@ export class JobExport {
       if (!page.more || after === undefined) return;
     }
   }
+}
+
+/** The bytes of a chunk are those of the events: that is to be checked, and they are not written twice. */
+function chunkRecord({ run, seq }: { readonly run: number; readonly seq: number }, value: unknown): ExportRecord {
+  const page = readUndamaged(() => parseJobPage(value));
+  if (page === undefined) return { kind: "chunk", run, seq, links: [] };
+  let link = page.prev;
+  const links = page.events.map((bytes, index) => {
+    link = nextLink(link, seq + index, bytes);
+    return hexOf(link);
+  });
+  return { kind: "chunk", run, seq, prev: hexOf(page.prev), links };
 }
 
 /** The lines, and the last one, by which a reader knows that nothing is missing. */

@@ -129,7 +129,7 @@ export class StartJobs {
       const { view } = verdict;
       if (claim !== undefined && view.row.status === "running" && view.row.epoch === 1) {
         isRun = true;
-        this.ports.here?.run({ view, log: decision.log, tools: [] });
+        this.ports.here?.run({ view, log: decision.log, chunkedTo: 0, tools: [] });
       }
       return { job, status: view.row.status, isNew: true };
     } finally {

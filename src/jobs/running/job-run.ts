@@ -28,6 +28,7 @@ import type { JobError, JobResult, Waiting } from "../core/rows.ts";
 import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
 import type { FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
+import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import type { RateLimits } from "../admission/rate-limits.ts";
 import type { Spending } from "./spending.ts";
@@ -93,6 +94,7 @@ export class JobRun {
   private readonly waits: RunWaits;
   private readonly doubts: ToolDoubts;
   private readonly children: RunChildren;
+  private readonly chunks: RunChunks;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
   private readonly approvals: OpenApprovals;
   private readonly stop = new AbortController();
@@ -159,6 +161,7 @@ export class JobRun {
       onAnswer: () => this.pump(),
       signal: this.stop.signal,
     }, { batch: this.batch, waits: this.waits });
+    this.chunks = new RunChunks(this.log, { log: ports.log, signal: this.stop.signal }, loaded.chunkedTo);
     this.doubts = new ToolDoubts(env, {
       ask: ({ row, want }) => this.say({
         kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
@@ -340,6 +343,7 @@ export class JobRun {
         case "applied": {
           const { inbox } = this.view;
           this.warnOfLength(verdict.view);
+          this.chunks.advance(verdict.view);
           this.view = verdict.view;
           // What came while it was under way is known here already.
           if (inbox.revision > verdict.view.inbox.revision) this.setInbox(inbox);

@@ -21,6 +21,8 @@ type KeyOfJob =
   | { readonly kind: "job-spec" }
   /** Events of one append, from sequence number `seq` on. */
   | { readonly kind: "job-page"; readonly run: number; readonly seq: number }
+  /** Pages from event `seq` on, once more, in one row. */
+  | { readonly kind: "job-chunk"; readonly run: number; readonly seq: number }
   /** What became of one call of a tool, in this run of the job. */
   | { readonly kind: "job-tool"; readonly run: number; readonly effect: Digest }
   /** How a run was left that the job continued after. */
@@ -80,6 +82,7 @@ export type JobKeyPrefix =
   | { readonly kind: "jobs" }
   | ({ readonly kind: "job-data" } & Partial<JobRef>)
   | ({ readonly kind: "job-log"; readonly run: number } & JobRef)
+  | ({ readonly kind: "job-chunks"; readonly run: number } & JobRef)
   | ({ readonly kind: "job-tools"; readonly run: number } & JobRef)
   | ({ readonly kind: "job-runs" } & JobRef)
   | ({ readonly kind: "job-inboxes" } & Partial<JobRef>)
@@ -109,7 +112,7 @@ const SLOT_DIGITS = 6;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
-  "job-repeat": true, "job-run": true, "job-untold": true, "job-notice": true,
+  "job-repeat": true, "job-run": true, "job-chunk": true, "job-untold": true, "job-notice": true,
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
@@ -120,6 +123,7 @@ const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
   "job-outboxes": true, "job-notices": true, "job-permits": true, "job-rates": true, "job-runs": true,
+  "job-chunks": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -172,6 +176,7 @@ export function jobKeyText(key: JobKey): string {
     case "job-head":
     case "job-spec":
     case "job-page":
+    case "job-chunk":
     case "job-tool":
     case "job-run":
     case "job-result":
@@ -187,9 +192,8 @@ export function jobKeyText(key: JobKey): string {
 
 type DataKey = Extract<KeyOfJob, {
   readonly kind:
-    "job-head" | "job-spec" | "job-page" | "job-tool" | "job-run" | "job-result" | "job-repeat" | "job-untold" |
-    "job-inbox-count" |
-    "job-seen";
+    "job-head" | "job-spec" | "job-page" | "job-chunk" | "job-tool" | "job-run" | "job-result" | "job-repeat" |
+    "job-untold" | "job-inbox-count" | "job-seen";
 }>;
 
 function dataText(key: DataKey): string {
@@ -200,6 +204,8 @@ function dataText(key: DataKey): string {
       return "spec";
     case "job-page":
       return `log/${padded(key.run, RUN_DIGITS)}/${padded(key.seq, SEQ_DIGITS)}`;
+    case "job-chunk":
+      return `snap/${padded(key.run, RUN_DIGITS)}/${padded(key.seq, SEQ_DIGITS)}`;
     case "job-tool":
       return `${toolsText(key.run)}${key.effect}`;
     case "job-run":
@@ -281,6 +287,7 @@ function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly 
   if (more.length > 0) return undefined;
   if (b !== "") {
     if (what === "run-tools") return { kind: "job-tool", run: laterRunOf(text, a), effect: parseDigest(b) };
+    if (what === "snap") return { kind: "job-chunk", run: numberOf(text, a), seq: numberOf(text, b) };
     return what === "log" ? { kind: "job-page", run: numberOf(text, a), seq: numberOf(text, b) } : undefined;
   }
   if (a !== "") {
@@ -340,6 +347,8 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
       return `job-outbox/${partialRef(prefix)}`;
     case "job-log":
       return `job-data/${refText(prefix)}/log/${padded(prefix.run, RUN_DIGITS)}/`;
+    case "job-chunks":
+      return `job-data/${refText(prefix)}/snap/${padded(prefix.run, RUN_DIGITS)}/`;
     case "job-tools":
       return `job-data/${refText(prefix)}/${toolsText(prefix.run)}`;
     case "job-runs":

@@ -51,6 +51,17 @@ export type ExportRecord =
   | { readonly kind: "run"; readonly run: number; readonly bytes: Uint8Array }
   /** A row of events that cannot be read. */
   | { readonly kind: "page"; readonly run: number; readonly seq: number; readonly bytes: Uint8Array }
+  /**
+   * A chunk of the log, see log/chunk.ts: the link before its first event and those of its events, as its own bytes
+   * give them. None where it cannot be read.
+   */
+  | {
+    readonly kind: "chunk";
+    readonly run: number;
+    readonly seq: number;
+    readonly prev?: string | undefined;
+    readonly links: readonly string[];
+  }
   /** `effect` is what the row's key says. Of the run whose events came last. */
   | { readonly kind: "tool"; readonly effect: string; readonly bytes: Uint8Array }
   /** `digest` is over all lines before it. */
@@ -128,6 +139,7 @@ const recordSchema: z.ZodType<ExportRecord> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("event"), ...place, prev: hex.optional(), link: hex, bytes }),
   z.object({ kind: z.literal("run"), run: place.run, bytes }),
   z.object({ kind: z.literal("page"), ...place, bytes }),
+  z.object({ kind: z.literal("chunk"), ...place, prev: hex.optional(), links: z.array(hex) }),
   z.object({ kind: z.literal("tool"), effect: z.string(), bytes }),
   z.object({ kind: z.literal("end"), lines: z.int(), digest: z.string() }),
 ]);

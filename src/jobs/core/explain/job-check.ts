@@ -104,6 +104,8 @@ export class JobCheck {
         return this.takeEvent(record);
       case "page":
         return this.checkOf(record.run).note(record.seq, "the row of this event and those after it cannot be read");
+      case "chunk":
+        return this.current.takeChunk(record);
       case "tool":
         return this.current.takeTool(record.effect as EffectId, record.bytes);
       default:

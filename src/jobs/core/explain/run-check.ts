@@ -15,6 +15,7 @@ import type { JobProblem, JobProblems } from "./job-problems.ts";
 import { LedgerFold } from "./ledger-fold.ts";
 
 type EventRecord = Extract<ExportRecord, { readonly kind: "event" }>;
+type ChunkRecord = Extract<ExportRecord, { readonly kind: "chunk" }>;
 
 /** What is known of the run beside its events; absent where it cannot be read. */
 export interface RunFrame {
@@ -46,6 +47,8 @@ export class RunCheck {
   private readonly fold = new LedgerFold();
   private readonly tools = new Set<EffectId>();
   private readonly accountFold = new AccountFold();
+  /** Of all events that are in their place, for the chunks: that of event 1 first, unless some are missing. */
+  private readonly links: Uint8Array[] = [];
   private steps = 0;
   private bytes = 0;
   /** The first event of the append that was read last: nothing after it vouches for it yet. */
@@ -86,6 +89,7 @@ export class RunCheck {
     this.checkLink(record);
     this.seq = record.seq;
     this.link = record.link;
+    this.links.push(bytesOf(record.link));
     this.bytes += record.bytes.byteLength;
     this.problems.attempt(this.at(record.seq), "the event", () => this.follow(readEvent(record.bytes), record.seq));
   }
@@ -96,6 +100,16 @@ export class RunCheck {
     this.tools.add(effect);
     this.problems.attempt(this.at(seq), `the row of the call ${effect}`, () =>
       this.checkTool(effect, parseToolRow(rowValue(bytes))));
+  }
+
+  /** A chunk is what its pages are. Where events are missing it is compared with nothing. */
+  takeChunk({ seq, prev, links }: ChunkRecord): void {
+    if (links.length === 0) return this.note(seq, "the chunk of the events from here on cannot be read");
+    if (this.gapAt !== undefined) return;
+    const before = seq === 1 ? this.firstLink : hexAt(this.links, seq - 2);
+    if (prev !== before) return this.note(seq, "the chunk of the events from here on is not of this log");
+    const other = links.findIndex((link, index) => link !== hexAt(this.links, seq - 1 + index));
+    if (other !== -1) this.note(seq + other, "in its chunk it is not as it was appended");
   }
 
   /** All of it was read; `head` is where the job says that it ends. */
@@ -197,6 +211,11 @@ export class RunCheck {
 
 function isRunEnd(event: JobEvent): boolean {
   return event.type === "job.continued" || endOf(event) !== undefined;
+}
+
+function hexAt(links: readonly Uint8Array[], index: number): string | undefined {
+  const link = links[index];
+  return link === undefined ? undefined : hexOf(link);
 }
 
 function hexOf(link: Uint8Array): string {

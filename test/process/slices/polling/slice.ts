@@ -10,7 +10,8 @@ const note = defineTool({
   execute: async ({ url, run }, { effectId }) => await (await fetch(`${url}/note/${run}/${effectId}`)).text(),
   reconcile: async ({ url }, { effectId }) => {
     const answer = await fetch(`${url}/noted/${effectId}`);
-    return answer.status === 200 ? { status: "done", result: await answer.text() } : { status: "not-done", final: true };
+    if (answer.status !== 200) return { status: "not-done", final: true };
+    return { status: "done", result: await answer.text() };
   },
 });
 
