@@ -123,9 +123,10 @@ async function run(): Promise<void> {
   console.log(`load at the beginning ${load()}`);
   const skip = (name: string, why: string): void => console.log(`NOT MEASURED: ${name}: ${why}`);
   const rivals = has("rivals") ? await Rivals.start(skip) : undefined;
-  const cluster = await JobsCluster.start();
+  let cluster: JobsCluster | undefined;
   const results: Record<string, unknown> = { machine, plan, versions: VERSIONS };
   try {
+    cluster = await JobsCluster.start();
     if (has("rates") || has("rivals")) {
       const series = await measureRates(cluster, rivals?.started ?? []);
       showRates(series);
@@ -133,7 +134,7 @@ async function run(): Promise<void> {
     }
     if (has("logs")) results["logs"] = await measureLogs(cluster);
   } finally {
-    await cluster.close();
+    await cluster?.close();
     await rivals?.close();
   }
   if (has("many")) results["many"] = await measureManyJobs();
