@@ -78,6 +78,12 @@ export const ERRORS = {
     http: 500,
     doc: "The code of a job does not do what its log says; `details` has the call, what is expected and what is found.",
   },
+  E_EFFECT_MISMATCH: {
+    outcome: "not-applied",
+    retry: "never",
+    http: 409,
+    doc: "What the verifier of a tool finds outside is not what the job's log says was done; `details` has the call.",
+  },
   E_LLM_ANSWER: {
     outcome: "not-applied",
     retry: "never",

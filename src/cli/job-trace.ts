@@ -23,7 +23,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
     reason === "deadline" ? "its longest duration is over: asked to end" : `cancel asked for by ${text(principal)}`,
   "job.continued": ({ run }) => `continued as run ${text(run)}`,
   "job.repeated": ({ of, kind }) => `${kind === "fork" ? "forks" : "retries"} ${text(of)}`,
-  "job.let-go": ({ principal }) => `let go on after a restore by ${text(principal)}`,
+  "job.let-go": ({ principal }) => `let go on by ${text(principal)}`,
   "job.moved": ({ fromArtifact, toArtifact, principal }) =>
     `moved from ${text(fromArtifact)} to ${text(toArtifact)} by ${text(principal)}`,
   "job.completed": () => "completed",
@@ -42,6 +42,7 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
   "tool.unknown": ({ call, reason }) => `tool ${text(call)} UNKNOWN: ${text(reason)}`,
   "tool.resolved": ({ call, by, resolution }) =>
     `tool ${text(call)} resolved by ${resolverText(by)}: ${resolutionText(resolution)}`,
+  "tool.verified": ({ call, verdict, onMismatch }) => `tool ${text(call)} ${verdictText(verdict, onMismatch)}`,
   "timer.set": ({ call, dueMs }) => `timer ${text(call)} set for ${timeText(dueMs)}`,
   "timer.fired": ({ call }) => `timer ${text(call)} fired`,
   "child.started": ({ call, agent, job, isDetached }) =>
@@ -57,6 +58,13 @@ const TEXTS: Readonly<Record<string, (data: Data, epoch: number) => string>> = {
     `${data === null ? "" : ` with ${short(data)}`}`,
   "signal.received": ({ call, signal, payload }) => `signal ${text(signal)} for ${text(call)}: ${short(payload)}`,
 };
+
+function verdictText(verdict: unknown, onMismatch: unknown): string {
+  const { kind, why } = fields(verdict);
+  if (kind === "agrees") return "verified: it is so outside";
+  if (kind === "unknown") return `not verified: ${text(why)}`;
+  return `is not so outside (${text(onMismatch)}): ${text(why)}`;
+}
 
 export function traceOf(events: readonly ShownEvent[]): readonly TraceLine[] {
   const startMs = events[0]?.atMs ?? 0;

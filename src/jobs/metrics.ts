@@ -5,6 +5,7 @@ export interface JobsMetrics {
   readonly started: Counter;
   readonly transitions: Counter;
   readonly collected: Counter;
+  readonly verified: Counter;
   readonly webhooks: Counter;
   readonly commitSeconds: Histogram;
   readonly rateWaitSeconds: Histogram;
@@ -24,6 +25,12 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
       help: "Transitions of jobs that this node proposed, by what became of them: applied, fenced, inbox-not-empty, " +
         "contended or corrupt.",
       labels: ["result"],
+    }),
+    verified: telemetry.counter({
+      name: "aether_job_effects_verified_total",
+      help: "Calls of tools, recorded as done, that this node has looked at after a take-over, by what it found: " +
+        "agrees, differs or unknown.",
+      labels: ["verdict"],
     }),
     collected: telemetry.counter({
       name: "aether_jobs_collected_total",

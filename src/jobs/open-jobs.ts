@@ -122,6 +122,7 @@ export function openJobs(
     secrets,
     followInbox: (ref, onArrival) => followInbox({ clock, log }, { kv, watch }, ref, onArrival),
     onEmit: (job, item) => progress.publish(job, item),
+    onVerdict: ({ kind }) => metrics.verified.add(1, { verdict: kind }),
     children: childStarts,
     onOutbox: (ref) => outbox.tell(ref),
     onLost: () => takeOver.lookForOwn(),

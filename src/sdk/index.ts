@@ -20,7 +20,7 @@ export { defineTopic, messageOf, type Topic, type TopicMessage, type TopicOption
 export { defineAgent, type Agent, type AgentDefinition } from "./agent.ts";
 export {
   defineTool, notDone,
-  type Reconciled, type Tool, type ToolContext, type ToolDefinition, type ToolEffect,
+  type Reconciled, type Tool, type ToolContext, type ToolDefinition, type ToolEffect, type ToolVerifier, type Verified,
 } from "./tool.ts";
 export { httpTool, type HttpToolOptions } from "./http/http-tool.ts";
 export { secret, type Secret } from "./secret.ts";

@@ -39,6 +39,22 @@ export type Reconciled<R> =
   | { readonly status: "not-done"; readonly final?: boolean }
   | { readonly status: "unknown"; readonly reason?: string };
 
+/** What a verifier says of a call that is recorded as done. */
+export type Verified = boolean | { readonly agrees: boolean; readonly why?: string };
+
+/** How a tool tells whether the world outside still agrees with what is recorded of its calls. */
+export interface ToolVerifier<I, R> {
+  /**
+   * What follows where it does not: the job fails with E_EFFECT_MISMATCH (`strict`), goes on and is counted (`warn`),
+   * or waits for a person (`human`).
+   */
+  readonly onMismatch: "strict" | "warn" | "human";
+  /** Only looks. What it throws, or what takes longer than the tool's `timeoutMs`, says nothing: the job goes on. */
+  check(
+    input: I, result: R, context: Pick<ToolContext, "effectId" | "signal" | "secret">,
+  ): Promise<Verified> | Verified;
+}
+
 export interface ToolDefinition<N extends string, I extends z.ZodType, O extends z.ZodType> {
   readonly name: N;
   /** What it does, for models that are told of it. */
@@ -67,6 +83,11 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   readonly rate?: { readonly perSecond: number; readonly burst?: number };
   /** What a call costs, in US dollars: reserved in the job's budget before it is made, and spent when it was done. */
   readonly cost?: { readonly usd: number };
+  /**
+   * Asked once of each call that is recorded as done, when a job is taken over from an owner that was lost, before its
+   * code begins anything new. Default: what is recorded is believed.
+   */
+  readonly verify?: ToolVerifier<z.output<I>, z.output<O>>;
   /**
    * Does it. What a `once` tool throws leaves unknown whether it happened, unless it is `notDone(cause)`; what the
    * others throw is an error that the agent's code sees.

@@ -1,7 +1,7 @@
 // Owns: tools of agents whose other side a test plays: what they send goes to the simulated world outside, and is
 // counted there. Does not own: that world (sim/outside.ts).
 import type { z } from "zod";
-import type { Reconciled, Tool, ToolContext } from "../sdk/tool.ts";
+import type { Reconciled, Tool, ToolContext, ToolVerifier } from "../sdk/tool.ts";
 import { toCanonical } from "../slices/core/canonical.ts";
 import type { Outside, OutsideRequest, OutsideService } from "./sim/outside.ts";
 import type { SimProcess } from "./sim/sim-process.ts";
@@ -107,7 +107,7 @@ function mockedAgent(agent: Shape, ports: MockPorts): Shape {
 }
 
 function mockedTool(tool: Tool, { outside, sender, findMock }: MockPorts): Tool {
-  const { name, effect, reconcile } = tool;
+  const { name, effect, reconcile, verify } = tool;
   const execute = (input: unknown, context: ToolContext): unknown => {
     const mock = findMock(name);
     if (mock === undefined) return tool.execute(input, context);
@@ -130,7 +130,13 @@ function mockedTool(tool: Tool, { outside, sender, findMock }: MockPorts): Tool 
     const answer = await outside.ask(sender, request, { serve, honoursKeys: false }, signal);
     return answer as Reconciled<unknown>;
   };
-  return { ...tool, execute, ...(reconcile !== undefined && { reconcile: ask }) };
+  // What is done is done in the mock's world: nobody there undoes it.
+  const check: ToolVerifier<unknown, unknown>["check"] = (input, result, context) =>
+    findMock(name) === undefined ? (verify?.check(input, result, context) ?? true) : true;
+  return {
+    ...tool, execute, ...(reconcile !== undefined && { reconcile: ask }),
+    ...(verify !== undefined && { verify: { ...verify, check } }),
+  };
 }
 
 function isShape(value: unknown): value is Shape {

@@ -93,6 +93,7 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     rates: { take: () => Promise.resolve(), giveBack: () => undefined },
     models: {},
     spending: { noteEvents: () => undefined, noteAccount: () => undefined },
+    onVerdict: () => undefined,
     onOutbox: () => undefined,
     onEmit: () => undefined,
     onEnd: (_run, how) => ended.resolve(how),

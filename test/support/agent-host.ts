@@ -23,6 +23,8 @@ export interface AgentHostOptions {
   /** What happened before; empty for a job that has just been claimed for the first time. */
   readonly log?: readonly JobEvent[];
   readonly clock?: ManualClock;
+  /** Of the owner. Default: 1, the first one. */
+  readonly epoch?: number;
   /** Which run of the job it is. Default: 1. */
   readonly jobRun?: number;
   /** What each call that lists secrets is given. */
@@ -65,9 +67,8 @@ export class AgentHost {
   private lastOp = 0;
   private lastOffer = 0;
 
-  constructor(
-    { agent, input, log = [], clock = new ManualClock(), secrets, isReplayOnly, jobRun = 1 }: AgentHostOptions,
-  ) {
+  constructor(options: AgentHostOptions) {
+    const { agent, input, log = [], clock = new ManualClock(), secrets, isReplayOnly, epoch = 1, jobRun = 1 } = options;
     this.clock = clock;
     this.secrets = secrets;
     this.log = [...log];
@@ -84,7 +85,7 @@ export class AgentHost {
     this.runtime.load({ agents: [agent] });
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));
     const start = {
-      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch: 1, jobRun, log: bytes,
+      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch, jobRun, log: bytes,
       ...(isReplayOnly === true && { isReplayOnly }),
     };
     this.send({ kind: "start", run: RUN, start });
@@ -176,6 +177,10 @@ export class AgentHost {
     this.heard.push(message);
     if (message.kind === "emit") this.emitted.push(message.data);
     if (message.kind === "diverged") this.diverged = message.error;
+    if (message.kind === "verifying") {
+      const secrets = this.secrets === undefined ? {} : { secrets: this.secrets };
+      this.send({ kind: "verify", run: RUN, ...secrets });
+    }
     if (message.kind === "reconciled") this.answers.push(message.answer);
     if (message.kind !== "op") return;
     const { n, op } = message;
@@ -219,6 +224,8 @@ export class AgentHost {
         return this.wantChild(op);
       case "want-tool":
         return this.want(n, op);
+      case "verified":
+        return this.push({ type: "tool.verified", call: op.call, verdict: op.verdict, onMismatch: op.onMismatch });
       case "outcome":
         return this.pushOutcome(op);
       case "took":

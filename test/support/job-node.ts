@@ -173,6 +173,7 @@ export class JobNode {
         spending: { noteEvents: () => undefined, noteAccount: () => undefined },
         onOutbox: (ref) => this.outbox.tell(ref),
         onEmit: () => undefined,
+        onVerdict: () => undefined,
         onEnd: () => this.runs.delete(job),
       }, { ...loaded, view });
       this.runs.set(job, run);

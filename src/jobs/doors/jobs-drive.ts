@@ -70,8 +70,8 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
     if (entry === undefined) throw unknownJob(job);
     const { status, waiting } = parseJobRow(entry.value);
-    if (waiting?.reason !== "restored") {
-      const message = `job ${job} is ${status} and not held: only what comes from a backup is to be released`;
+    if (waiting?.reason !== "restored" && waiting?.reason !== "stuck") {
+      const message = `job ${job} is ${status} and neither held nor stuck: there is nothing to be released`;
       throw new AetherError("E_CONFLICT", message, { details: { status } });
     }
     await this.put(job, { kind: "release", principal }, undefined, options);

@@ -20,13 +20,14 @@ import { overdueEnd } from "../core/life/deadline.ts";
 import { besideAppend, hasToTell } from "../core/life/children.ts";
 import { logFactsOf } from "../core/life/log-facts.ts";
 import { isHalfFull } from "../core/log/page.ts";
+import type { Verdict } from "../core/log/event.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
 import { UNITS, type Account, type Unit } from "../core/budget/account.ts";
 import { ratesOf, type ModelLimits, type RateTake } from "../core/flow/call-rates.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
 import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
-import type { FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
+import type { AgentOp, FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
@@ -66,6 +67,8 @@ export interface JobRunPorts {
   readonly onOutbox: (ref: JobRef) => void;
   /** What its code says of its progress; of a run that goes on. */
   readonly onEmit: (item: unknown) => void;
+  /** Of a call that is recorded as done, after a take-over. */
+  readonly onVerdict: (verdict: Verdict) => void;
   /** Once; nothing is done for the job any more. */
   readonly onEnd: (run: JobRun, how: RunEnd) => void;
 }
@@ -242,6 +245,8 @@ export class JobRun {
         return void this.grantAgain(message.effectId);
       case "reconciled":
         return this.doubts.answer(message.effectId, message.answer);
+      case "verifying":
+        return this.say({ kind: "verify", run: this.run, ...this.secretsFor(message.secrets) });
       case "diverged":
         this.log.error({ event: "jobs.diverged", reason: message.error.message });
         this.diverged = message.error;
@@ -261,11 +266,18 @@ export class JobRun {
     if (op.kind === "took") this.waits.took(op.offer);
     if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
     if (op.kind === "want-child") this.children.want(n, op, this.loggedTimers.get(op.call));
+    if (op.kind === "verified") this.noteVerdict(op);
     if (op.kind === "outcome") {
       this.callTimers.get(op.effectId)?.cancel();
       if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
     }
     this.pump();
+  }
+
+  private noteVerdict({ call, verdict, onMismatch }: Extract<AgentOp, { readonly kind: "verified" }>): void {
+    this.ports.onVerdict(verdict);
+    if (verdict.kind === "agrees") return;
+    this.log.warn({ event: "jobs.effect-not-verified", call, found: verdict.kind, why: verdict.why, onMismatch });
   }
 
   private arrive({ n, entry, revision }: InboxArrival): void {

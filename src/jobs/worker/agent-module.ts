@@ -11,7 +11,7 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { ModelUse } from "../core/flow/call-rates.ts";
 import type { ToolRate } from "../core/flow/rate-bucket.ts";
-import type { ModelUsage, ToolEffect } from "../core/log/event.ts";
+import { MISMATCH_ACTIONS, type MismatchAction, type ModelUsage, type ToolEffect } from "../core/log/event.ts";
 
 export interface ToolModule {
   readonly name: string;
@@ -25,6 +25,8 @@ export interface ToolModule {
   readonly output: SchemaShape;
   readonly execute: (input: unknown, context: unknown) => unknown;
   readonly reconcile: ((input: unknown, context: unknown) => unknown) | undefined;
+  /** How it tells whether a call that is recorded as done is so outside. */
+  readonly verify?: VerifierModule;
   /** What its rule says of a call with this input; absent for a tool that nobody has to allow. */
   readonly approval?: (input: unknown) => unknown;
   /** Names of the secrets that it may ask for. */
@@ -35,6 +37,11 @@ export interface ToolModule {
   readonly costMaxOf?: (input: unknown) => Amount;
   /** What an answer has cost. */
   readonly costOf?: (result: unknown) => Amount;
+}
+
+export interface VerifierModule {
+  readonly onMismatch: MismatchAction;
+  readonly check: (input: unknown, result: unknown, context: unknown) => unknown;
 }
 
 export interface ModelModule {
@@ -155,6 +162,7 @@ function parseTool(place: string, tool: unknown): ToolModule {
     ...(settleMs !== undefined && { settleMs }),
     ...(rate !== undefined && { rate: { name, ...rate } }),
     secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
+    ...parseVerifier(`the tool "${name}" of ${place}`, tool["verify"]),
     ...(approval !== undefined && {
       approval: (value: unknown) => (isFunction(approval) ? approval.call(tool, value) : approval),
     }),
@@ -166,6 +174,17 @@ function parseTool(place: string, tool: unknown): ToolModule {
 function costsAlways(usd: number): Pick<ToolModule, "costMaxOf" | "costOf"> {
   const cost: Amount = { usdMicros: microsOf(usd) };
   return { costMaxOf: () => cost, costOf: () => cost };
+}
+
+function parseVerifier(place: string, verify: unknown): { readonly verify?: VerifierModule } {
+  if (verify === undefined) return {};
+  const onMismatch = isObject(verify) ? MISMATCH_ACTIONS.find((one) => one === verify["onMismatch"]) : undefined;
+  const check = isObject(verify) ? verify["check"] : undefined;
+  if (onMismatch === undefined || !isFunction(check)) {
+    const advice = `give it check(input, result) and onMismatch, one of ${MISMATCH_ACTIONS.join(", ")}`;
+    throw invalid(`the verify of ${place} is unusable`, advice);
+  }
+  return { verify: { onMismatch, check: (input, result, context) => check.call(verify, input, result, context) } };
 }
 
 type Shape = Readonly<Record<string, unknown>>;

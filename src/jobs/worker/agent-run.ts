@@ -18,6 +18,7 @@ import {
   type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
+import { doneBeforeTakeOver } from "../core/worker/done-calls.ts";
 import type { AgentModule } from "./agent-module.ts";
 import {
   approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle,
@@ -25,6 +26,7 @@ import {
   type Asked, type Ready,
 } from "./given.ts";
 import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
+import { mismatch, TakeOverChecks, type VerifiedCall } from "./take-over-checks.ts";
 import { dispatch, type RunningTool } from "./tool-runner.ts";
 
 export interface AgentRunPorts {
@@ -65,6 +67,7 @@ export class AgentRun {
   private readonly onOver: () => void;
   private readonly stop = new AbortController();
   private readonly replay: ReplayMatch;
+  private readonly checks: TakeOverChecks;
   private readonly pending = new Map<CallName, PendingCall>();
   /** Asked for while it is open whether the code does what its log says it did: nothing new is begun meanwhile. */
   private readonly held = new Set<PendingCall>();
@@ -101,7 +104,12 @@ export class AgentRun {
     this.start = start;
     this.onOver = onOver;
     this.signal = this.stop.signal;
-    this.replay = new ReplayMatch(start.log.map((bytes) => readEvent(bytes).event));
+    const events = start.log.map((bytes) => readEvent(bytes).event);
+    this.replay = new ReplayMatch(events);
+    this.checks = new TakeOverChecks(ports.clock, {
+      agent, signal: this.stop.signal, done: start.epoch > 1 ? doneBeforeTakeOver(events) : [],
+      ask: (secrets) => ports.post({ kind: "verifying", run, secrets }),
+    });
     const hasNothing = this.replay.isOver && this.replay.missing() === undefined;
     this.isMatched = hasNothing && start.isReplayOnly !== true;
   }
@@ -129,6 +137,8 @@ export class AgentRun {
         return this.takeRefusal(message.n, message.error);
       case "step-allowed":
         return this.allowStep(message.n);
+      case "verify":
+        return void this.checks.run(message.secrets ?? {}).then((verified) => this.takeVerdicts(verified));
       case "offer":
         return this.takeOffer(message.offer, message.call, message.entry);
       case "drop":
@@ -306,8 +316,33 @@ export class AgentRun {
     }
     this.stall?.cancel();
     if (this.start.isReplayOnly === true) return this.endReplay();
+    if (this.checks.isDue) return this.checks.ask();
     this.isMatched = true;
     for (const pending of [...this.held]) this.beginCall(pending);
+    this.held.clear();
+    this.wake();
+  }
+
+  /** What calls that are recorded as done are found to be, before anything new is begun. */
+  private takeVerdicts(verified: readonly VerifiedCall[]): void {
+    if (this.isOver) return;
+    for (const { call, verdict, onMismatch } of verified) this.tell({ kind: "verified", call, verdict, onMismatch });
+    const strict = mismatch(verified, "strict");
+    if (strict !== undefined) return this.failWith(jobErrorOf(strict));
+    const human = mismatch(verified, "human");
+    if (human !== undefined) return this.diverge(human);
+    this.wake();
+  }
+
+  /** The job fails, whatever its code does, once it is known what became of calls that are under way. */
+  private failWith(error: JobError): void {
+    this.givenUp = error;
+    this.end = { kind: "failed", error };
+    this.isMatched = true;
+    for (const pending of [...this.pending.values()]) {
+      if (pending.asked.kind === "tool" && this.replay.hasBegun(pending.asked.call)) this.beginCall(pending);
+      else this.close(pending);
+    }
     this.held.clear();
     this.wake();
   }

@@ -117,7 +117,7 @@ async function attempt(run: () => unknown): Promise<Ended> {
   }
 }
 
-function secretOf(tool: ToolModule, secrets: SecretValues): (reference: unknown) => string {
+export function secretOf(tool: ToolModule, secrets: SecretValues): (reference: unknown) => string {
   return (reference) => {
     const name = secretNameOf(reference);
     if (name === undefined || !tool.secrets.includes(name)) {

@@ -4,7 +4,9 @@ import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import { TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX } from "../call-timeouts.ts";
-import { defineTool, notDone, type Reconciled, type Tool, type ToolContext, type ToolEffect } from "../tool.ts";
+import {
+  defineTool, notDone, type Reconciled, type Tool, type ToolContext, type ToolEffect, type ToolVerifier,
+} from "../tool.ts";
 import type { ApprovalRule } from "../tool-approval.ts";
 import {
   answerOf, failureError, failureOf, mcpAnswerSchema, said, valueOf, type McpFailure, type McpResult,
@@ -45,6 +47,8 @@ export interface McpTool {
   readonly rate?: { readonly perSecond: number; readonly burst?: number };
   /** With `reconcile`, see `defineTool`. */
   readonly settleMs?: number;
+  /** Whether the world outside still agrees with what is recorded of a call, see `defineTool`. */
+  readonly verify?: ToolVerifier<unknown, unknown>;
   /** Whether a failure that the server tells says that nothing has happened. Default: no failure does. */
   notDone?(failure: McpFailure): boolean;
   /** What became of a call; for tools of effect `once`. */

@@ -1,4 +1,4 @@
-// Owns: `aether job release`: letting jobs go on that are held since their cluster began from a backup.
+// Owns: `aether job release`: letting jobs go on that are held since their cluster began from a backup, or are stuck.
 import type { Command } from "commander";
 import { z } from "zod";
 import { toAetherError } from "../../../base/errors.ts";
@@ -14,6 +14,8 @@ After aether cluster restore or recover every job that had not ended is held: it
 the backup knows. Once it goes on, each call of a "once" tool that the backup does not know to be done is UNKNOWN first:
 its reconcile is asked, or you are (aether job resolve).
 
+A job that is stuck goes on where it was: see to what aether job show says of it before.
+
 Examples:
   $ aether job list --status waiting
   $ aether job release claim-17
@@ -27,7 +29,7 @@ interface ReleaseFlags {
 export function addReleaseCommand(group: Command, io: CliIo): void {
   group
     .command("release")
-    .description("let a job go on that is held since a restore")
+    .description("let a job go on that is held since a restore, or is stuck")
     .argument("[job]", "id of the job")
     .option("--all", "every job that is held")
     .option("--agent <name>", "with --all, of this agent only")

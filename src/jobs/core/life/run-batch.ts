@@ -499,6 +499,8 @@ class PlanMaker {
         return this.addWant(n, op);
       case "outcome":
         return this.addOutcome(op);
+      case "verified":
+        return this.push({ type: "tool.verified", call: op.call, verdict: op.verdict, onMismatch: op.onMismatch });
       case "want-wait":
         return this.addWait(n, op);
       case "want-child":

@@ -36,6 +36,17 @@ export interface ModelUsage {
   readonly isEstimated?: boolean;
 }
 
+/** What is done where the world outside does not agree with what is recorded of a call. */
+export const MISMATCH_ACTIONS = ["strict", "warn", "human"] as const;
+export type MismatchAction = (typeof MISMATCH_ACTIONS)[number];
+
+/** What a tool's verifier found out about a call that is recorded as done. */
+export type Verdict =
+  | { readonly kind: "agrees" }
+  | { readonly kind: "differs"; readonly why: string }
+  /** It could not be found out: that is no reason to do anything. */
+  | { readonly kind: "unknown"; readonly why: string };
+
 /** Why a job is to end, where nobody has asked for it: `deadline`, its longest duration is over. */
 export const CANCEL_REASONS = ["deadline"] as const;
 export type CancelReason = (typeof CANCEL_REASONS)[number];
@@ -150,6 +161,13 @@ export type JobEvent =
     readonly by: Resolver;
     readonly resolution: Resolution;
   }
+  /** Of a call that is recorded as done, when another owner has taken over. */
+  | {
+    readonly type: "tool.verified";
+    readonly call: CallName;
+    readonly verdict: Verdict;
+    readonly onMismatch: MismatchAction;
+  }
   | { readonly type: "timer.set"; readonly call: CallName; readonly dueMs: number }
   | { readonly type: "timer.fired"; readonly call: CallName }
   | { readonly type: "signal.received"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
@@ -237,6 +255,7 @@ const NUMBERS: Readonly<Record<JobEventType, number>> = {
   "tool.failed": 26,
   "tool.unknown": 27,
   "tool.resolved": 28,
+  "tool.verified": 91,
   "timer.set": 32,
   "timer.fired": 33,
   "signal.received": 34,

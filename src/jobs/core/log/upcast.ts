@@ -44,6 +44,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   },
   "tool.unknown": { call: "text", effectId: "text", reason: "text" },
   "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record" },
+  "tool.verified": { call: "text", verdict: "record", onMismatch: "text" },
   "timer.set": { call: "text", dueMs: "number" },
   "timer.fired": { call: "text" },
   "signal.received": { call: "text", signal: "text", payload: "any" },

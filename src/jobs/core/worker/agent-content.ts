@@ -2,16 +2,20 @@
 // of slices); here it gets its form, so that nothing of another one reaches the log.
 import { z } from "zod";
 import { digestSchema } from "../../../base/stored-row.ts";
+import { AGENT_TOOLS_MAX } from "../../../sdk/agent.ts";
 import { SECRETS_MAX } from "../../../sdk/secret.ts";
 import { limitsSchema } from "../../../sdk/llm/terms.ts";
 import { rateSchema } from "../../../sdk/tool.ts";
 import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
+import { MISMATCH_ACTIONS } from "../log/event.ts";
 import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
 import { NEXT_CALLS_MAX, type AgentOp, type FromAgent } from "./messages.ts";
 
 const TEXT_LENGTH_MAX = 4_096;
+/** Of all tools of an agent together. */
+const VERIFY_SECRETS_MAX = AGENT_TOOLS_MAX * SECRETS_MAX;
 
 const text = z.string().max(TEXT_LENGTH_MAX);
 const call = z.string().min(1).max(CALL_NAME_LENGTH_MAX).transform((name): CallName => name as CallName);
@@ -53,6 +57,12 @@ const outcome = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("unknown"), reason: text }),
 ]);
 
+const verdict = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("agrees") }),
+  z.object({ kind: z.literal("differs"), why: text }),
+  z.object({ kind: z.literal("unknown"), why: text }),
+]);
+
 const ends = [
   z.object({ kind: z.literal("completed"), output: value }),
   z.object({ kind: z.literal("failed"), error }),
@@ -82,6 +92,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     cost: amountSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
+  z.object({ kind: z.literal("verified"), call, verdict, onMismatch: z.enum(MISMATCH_ACTIONS) }),
   z.object({ kind: z.literal("want-wait"), call, wait }),
   z.object({
     kind: z.literal("want-child"),
@@ -108,6 +119,7 @@ const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("idle"), run, after: count }),
   z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digestSchema }),
   z.object({ kind: z.literal("reconciled"), run, call, effectId: digestSchema, answer }),
+  z.object({ kind: z.literal("verifying"), run, secrets: z.array(text).max(VERIFY_SECRETS_MAX) }),
   z.object({ kind: z.literal("diverged"), run, error }),
   z.object({
     kind: z.literal("replayed"), run,

@@ -13,7 +13,7 @@ import type { Amount, Unit } from "../budget/account.ts";
 import type { ModelUse } from "../flow/call-rates.ts";
 import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
-import type { ModelUsage, Resolution, ToolEffect } from "../log/event.ts";
+import type { MismatchAction, ModelUsage, Resolution, ToolEffect, Verdict } from "../log/event.ts";
 import type { JobError } from "../rows.ts";
 
 /** Names a run of a job within one worker; never given twice there. */
@@ -96,6 +96,8 @@ export type ToAgent =
     readonly input: unknown;
     readonly secrets?: SecretValues;
   }
+  /** What the worker asked for with `verifying`. */
+  | { readonly kind: "verify"; readonly run: RunNumber; readonly secrets?: SecretValues }
   /** The node does not own the job any more, or ends it: nothing of this run is heard from now on. */
   | { readonly kind: "drop"; readonly run: RunNumber };
 
@@ -169,6 +171,12 @@ export type AgentOp =
     readonly effectId: EffectId;
     readonly outcome: ToolOutcome;
   }
+  | {
+    readonly kind: "verified";
+    readonly call: CallName;
+    readonly verdict: Verdict;
+    readonly onMismatch: MismatchAction;
+  }
   | { readonly kind: "want-wait"; readonly call: CallName; readonly wait: AgentWait }
   | {
     readonly kind: "want-child";
@@ -207,7 +215,9 @@ export type FromAgent =
     readonly effectId: EffectId;
     readonly answer: ReconcileAnswer;
   }
-  /** The code does not do what the log says it did. */
+  /** Before anything new is begun, calls that are recorded as done are to be looked at, with these secrets. */
+  | { readonly kind: "verifying"; readonly run: RunNumber; readonly secrets: readonly string[] }
+  /** The code does not do what the log says it did, or a person has to see to what was done. */
   | { readonly kind: "diverged"; readonly run: RunNumber; readonly error: JobError }
   /** Of a run that only replays: the code has done what the log says, and has ended or waits for `next` now. */
   | {

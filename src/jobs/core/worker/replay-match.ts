@@ -114,6 +114,11 @@ export class ReplayMatch {
     return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it", next) };
   }
 
+  /** Whether the log has anything of a call. */
+  hasBegun(call: CallName): boolean {
+    return this.recorded.has(call);
+  }
+
   /** When a wait ends, if the log says so. */
   dueMs(call: CallName): number | undefined {
     return this.dueTimes.get(call);

@@ -82,9 +82,10 @@ function isSameEnd(log: readonly JobEvent[], last: JobEvent, end: CodeEnd | unde
   }
 }
 
-/** Somebody, or its deadline, ended the job, whatever its code did then. */
+/** Somebody, its deadline or a verifier ended the job, whatever its code did then. */
 function isEndedFromOutside(log: readonly JobEvent[]): boolean {
   return log.some((event) => event.type === "job.cancel-requested" ||
+    (event.type === "tool.verified" && event.verdict.kind === "differs" && event.onMismatch === "strict") ||
     (event.type === "tool.resolved" && event.resolution.kind === "given-up"));
 }
 
