@@ -44,6 +44,7 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     ...(shown.artifact === undefined ? {} : { artifact: shown.artifact }),
     uid: spec.uid,
     input: spec.input,
+    ...(spec.inputBlob === undefined ? {} : { inputBlob: spec.inputBlob }),
     inputDigest: spec.inputDigest,
     events: head.seq,
     logBytes: head.bytes,

@@ -12,6 +12,13 @@ export function encode(value: unknown): Buffer {
   return packr.pack(value);
 }
 
+/** The same for what may have many MiB: no more is kept than the bytes themselves, and nothing for the next value. */
+export function encodeLarge(value: unknown): Uint8Array {
+  // A packer keeps the largest buffer that it has ever needed, and gives views of it.
+  const own = new Packr({ useRecords: false, moreTypes: false, int64AsType: "number" });
+  return new Uint8Array(own.pack(value));
+}
+
 /**
  * Decodes what `encode` made. The result is untrusted: parse it before use.
  * @throws AetherError E_INVALID for bytes that are not one complete value; E_TOO_LARGE beyond `bytesMax`.

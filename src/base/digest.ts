@@ -15,6 +15,19 @@ export function sha256Bytes(...parts: readonly (Uint8Array | string)[]): Uint8Ar
   return hash.digest();
 }
 
+/** The digest of bytes that come one part after another. */
+export class DigestOfParts {
+  private readonly hash = createHash("sha256");
+
+  add(part: Uint8Array): void {
+    this.hash.update(part);
+  }
+
+  finish(): Digest {
+    return this.hash.digest("hex") as Digest;
+  }
+}
+
 /** What is hashed without a pause: some milliseconds on any machine. */
 const TURN_BYTES = 4 * MiB;
 

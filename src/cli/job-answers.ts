@@ -4,8 +4,9 @@ import { z } from "zod";
 export const JOBS = "/v1/jobs";
 
 const errorSchema = z.object({ name: z.string(), message: z.string(), code: z.string().optional() });
+const blobSchema = z.object({ digest: z.string(), bytes: z.number() });
 const resultSchema = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("completed"), output: z.unknown(), blob: blobSchema.optional() }),
   z.object({ kind: z.literal("failed"), error: errorSchema }),
   z.object({ kind: z.literal("cancelled") }),
 ]);
@@ -72,6 +73,7 @@ export const jobListSchema = z.object({
 export const jobSchema = listedJobSchema.extend({
   input: z.unknown(),
   artifact: z.string().optional(),
+  inputBlob: blobSchema.optional(),
   pending: z.string().optional(),
   labels: z.record(z.string(), z.string()).optional(),
   deadlineMs: z.number().optional(),
@@ -103,6 +105,13 @@ export type ShownEvent = z.output<typeof eventSchema>;
 export type ShownAmounts = z.output<typeof amountsSchema>;
 export type ShownResult = z.output<typeof resultSchema>;
 
+/** A payload, or what it is known by where it is stored apart. */
+export function payloadText(value: unknown, blob: unknown): string {
+  const apart = blobSchema.safeParse(blob);
+  if (!apart.success) return JSON.stringify(value ?? null);
+  return `${apart.data.bytes} bytes, sha-256 ${apart.data.digest}`;
+}
+
 /** Status with what a person wants to know besides: where it runs, what it waits for. */
 export function statusText({ status, waiting, owner }: ListedJob): string {
   if (owner !== undefined) return `${status} on ${owner}`;
@@ -121,7 +130,7 @@ export function queueText({ queueClass, priority }: ListedJob): string {
 export function resultLine(result: ShownResult): string {
   switch (result.kind) {
     case "completed":
-      return `completed: ${JSON.stringify(result.output ?? null)}`;
+      return `completed: ${payloadText(result.output, result.blob)}`;
     case "failed":
       return `failed: ${errorLine(result.error)}`;
     case "cancelled":

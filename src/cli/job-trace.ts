@@ -1,5 +1,5 @@
 // Owns: the events of a job as a timeline for people: one line each, with the time since the job began.
-import { errorLine, type ShownEvent } from "./job-answers.ts";
+import { errorLine, payloadText, type ShownEvent } from "./job-answers.ts";
 import { printable } from "./printable.ts";
 
 export interface TraceLine {
@@ -71,8 +71,15 @@ export function traceOf(events: readonly ShownEvent[]): readonly TraceLine[] {
   return events.map(({ seq, atMs, type, data, epoch }) => ({
     seq,
     offsetMs: atMs - startMs,
-    text: printable(TEXTS[type]?.(data, epoch) ?? `${type} ${short(data)}`),
+    text: printable(TEXTS[type]?.(withApart(data), epoch) ?? `${type} ${short(data)}`),
   }));
+}
+
+/** What is stored apart is said by its size and digest, wherever the event has it. */
+function withApart(data: Data): Data {
+  if (data["blob"] === undefined) return data;
+  const said = payloadText(undefined, data["blob"]);
+  return { ...data, value: said, result: said, input: said, output: said, payload: said };
 }
 
 /** Columns: number, time since the beginning, what happened. */

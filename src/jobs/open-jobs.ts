@@ -23,6 +23,7 @@ import type { SecretValues } from "./core/worker/messages.ts";
 import { followInbox } from "./inbox/inbox-feed.ts";
 import { InboxWriter } from "./inbox/inbox-writer.ts";
 import { JobExport } from "./doors/job-export.ts";
+import { JobPayloads } from "./doors/job-payloads.ts";
 import { JobStore } from "./job-store.ts";
 import { JobWatch } from "./job-watch.ts";
 import { JobsDrive } from "./doors/jobs-drive.ts";
@@ -34,6 +35,8 @@ import { Outbox } from "./inbox/outbox.ts";
 import { OwnershipService } from "./ownership/ownership-service.ts";
 import { PermitView } from "./admission/permit-view.ts";
 import { PendingReasons } from "./admission/pending-reasons.ts";
+import { PayloadRoom } from "./payloads/payload-room.ts";
+import { PayloadStore } from "./payloads/payload-store.ts";
 import { Pins } from "./running/pins.ts";
 import type { Jobs } from "./ports.ts";
 import { followJob } from "./progress/job-follow.ts";
@@ -112,6 +115,9 @@ export function openJobs(
     key.kind === "job-rate" ? parseRateRow(value) : undefined);
   const rates = new RateLimits(env, { kv, rates: rateRows, metrics, onFatal });
   const refill = new RateRefill(env, { kv, rates: rateRows, leadership: cluster.leadership, onFatal });
+  const payloads = new PayloadStore(env, kv);
+  const payloadRoom = new PayloadRoom();
+  const nodePayloads = { store: payloads, room: payloadRoom, usage: () => kv.usage() };
   const runner = new JobRunner({ clock, log }, {
     log: store,
     workers,
@@ -124,6 +130,7 @@ export function openJobs(
     onEmit: (job, item) => progress.publish(job, item),
     onVerdict: ({ kind }) => metrics.verified.add(1, { verdict: kind }),
     children: childStarts,
+    payloads: nodePayloads,
     onOutbox: (ref) => outbox.tell(ref),
     onLost: () => takeOver.lookForOwn(),
   }, { runningMax: RUNNING_JOBS_MAX });
@@ -151,7 +158,7 @@ export function openJobs(
   const schedules = new TickRunner(
     env, { kv, views, leadership: cluster.leadership, onFatal }, jobTicks({ kv, views, starts }),
   );
-  const replays = new Replays({ clock }, { workers: replayWorkers });
+  const replays = new Replays({ clock }, { workers: replayWorkers, payloads: nodePayloads });
   const otherCode = new OtherCode({ clock }, { kv, log: store, pins, replays, inbox, watch });
   const timers = new TimerDriver(env, { kv, leadership, onFatal });
   const webhooks = ports.sender && new WebhookDriver(env, {
@@ -159,6 +166,7 @@ export function openJobs(
   }, config.webhooks);
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
+  const apart = new JobPayloads({ clock }, { store: payloads, room: payloadRoom });
   const collector = new JobCollector(env, {
     kv, leadership, metrics, onFatal, ...(ports.archive === undefined ? {} : { archive: ports.archive }),
   }, config);
@@ -174,6 +182,8 @@ export function openJobs(
       replay: (...args) => otherCode.replay(...args),
       move: (...args) => otherCode.move(...args),
       repeat: (job, repeat, caller, options) => repeats.repeat(job, repeat, caller, options),
+      payload: (blob, options) => apart.payload(blob, options),
+      payloadText: (blob, options) => apart.payloadText(blob, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
     start: () => {
@@ -229,7 +239,9 @@ function combine(
   starts: Pick<Jobs, "start">,
   service: Pick<Jobs, "show" | "list" | "events" | "result">,
   drive: Pick<Jobs, "signal" | "cancel" | "release" | "raise" | "resolve">,
-  others: Pick<Jobs, "follow" | "export" | "repeat" | "replay" | "move" | "approvals" | "decide">,
+  others: Pick<
+    Jobs, "follow" | "export" | "repeat" | "replay" | "move" | "approvals" | "decide" | "payload" | "payloadText"
+  >,
 ): Jobs {
   return {
     start: (...args) => starts.start(...args),

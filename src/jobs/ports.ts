@@ -10,6 +10,7 @@ import type { Amount } from "./core/budget/account.ts";
 import type { UntoldRow } from "./core/flow/notice.ts";
 import type { CallName, EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
+import type { BlobRef } from "./core/payloads/blob.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
 import type { JobHead, JobResult, JobRow, JobSpec, QueueClass } from "./core/rows.ts";
 import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
@@ -280,6 +281,10 @@ export interface Jobs {
   }>;
   /** The job as lines of text, each with its end, see core/explain; checked by whoever reads them. */
   export(job: JobId, options?: CallOptions): Promise<AsyncIterable<string>>;
+  /** What a job has stored apart, for whoever knows its name. @throws AetherError E_DATA_CORRUPT */
+  payload(blob: BlobRef, options?: CallOptions): Promise<unknown>;
+  /** The same as JSON, a piece after the other, to be read to its end. @throws AetherError E_DATA_CORRUPT */
+  payloadText(blob: BlobRef, options?: CallOptions): Promise<AsyncIterable<string>>;
   /** The result as soon as there is one; undefined when it has not ended within the time. */
   result(job: JobId, waitMs: number, options?: CallOptions): Promise<JobResult | undefined>;
   /** From now on, until it has ended or is closed; the first state is told before this resolves. */

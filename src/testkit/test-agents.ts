@@ -6,7 +6,7 @@ import { parseJobId, type JobId } from "../base/ids.ts";
 import { MINUTE_MS } from "../base/units.ts";
 import { amountOf, budgetOf } from "../jobs/core/budget/amounts.ts";
 import type { Resolution } from "../jobs/core/log/event.ts";
-import type { JobError, JobStatus, Waiting } from "../jobs/core/rows.ts";
+import type { JobError, JobResult, JobStatus, Waiting } from "../jobs/core/rows.ts";
 import type { ToolState } from "../jobs/core/tools/tool-row.ts";
 import type { DecideApproval, Jobs, NumberedEvent } from "../jobs/ports.ts";
 import type { Agent } from "../sdk/agent.ts";
@@ -177,9 +177,16 @@ async function resultOf<O>(id: JobId, ports: JobsPorts, limitMs: number): Promis
     const ask = (jobs: Jobs): ReturnType<Jobs["result"]> => jobs.result(id, RESULT_ASK_MS);
     const result = await askJobs(ports, `waiting for job ${id}`, ask, limitMs);
     // The one place where the agent's type is put on what was stored.
-    if (result !== undefined) return result as TestJobResult<O>;
+    if (result !== undefined) return (await whole(result, ports)) as TestJobResult<O>;
     if (ports.world.nowMs >= endMs) throw await notEnded(id, ports, limitMs);
   }
+}
+
+/** With an output that is stored apart in its place. */
+async function whole(result: JobResult, ports: JobsPorts): Promise<JobResult> {
+  if (result.kind !== "completed" || result.blob === undefined) return result;
+  const { blob } = result;
+  return { kind: "completed", output: await askJobs(ports, "reading an output", (jobs) => jobs.payload(blob)) };
 }
 
 async function notEnded(id: JobId, ports: JobsPorts, limitMs: number): Promise<AetherError> {

@@ -78,6 +78,11 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   }),
   "job-outbox": fc.record({ kind: fc.constant("job-outbox"), partition, job, n: fc.nat(999_999) }),
   "job-rate": fc.record({ kind: fc.constant("job-rate"), name }),
+  "job-payload": fc.record({ kind: fc.constant("job-payload"), partition, job, digest }),
+  "job-blob-ref": fc.record({ kind: fc.constant("job-blob-ref"), partition, job, digest }),
+  "job-blob": fc.record({ kind: fc.constant("job-blob"), digest }),
+  "job-blob-write": fc.record({ kind: fc.constant("job-blob-write"), digest }),
+  "job-blob-chunk": fc.record({ kind: fc.constant("job-blob-chunk"), digest, chunk: fc.nat(9_999) }),
   "job-permit": fc.record({
     kind: fc.constant("job-permit"), scope: fc.constantFrom("agent", "tenant", "cluster"), name, slot: fc.nat(999_999),
   }),

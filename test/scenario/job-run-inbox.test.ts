@@ -7,6 +7,8 @@ import { inboxCountKey, inboxKey } from "../../src/jobs/core/life/job-keys.ts";
 import type { FromAgent, ToAgent } from "../../src/jobs/core/worker/messages.ts";
 import { followInbox } from "../../src/jobs/inbox/inbox-feed.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
+import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
 import { JobRun, type RunEnd } from "../../src/jobs/running/job-run.ts";
 import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
 import type { AgentWorker } from "../../src/jobs/ports.ts";
@@ -89,6 +91,11 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     ownership: { fence: { number: 1 }, whenValid: async () => undefined },
     followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
     secrets: {},
+    payloads: {
+      store: new PayloadStore({ clock, telemetry: SILENT_TELEMETRY }, local.kv),
+      room: new PayloadRoom(),
+      usage: () => local.kv.usage(),
+    },
     children: { answer: async () => expect.unreachable("it has no children") },
     rates: { take: () => Promise.resolve(), giveBack: () => undefined },
     models: {},

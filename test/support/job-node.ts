@@ -2,6 +2,7 @@
 // at a chosen write, and another one go on. Everything between the store and the agents' code is the real thing.
 import { sha256 } from "../../src/base/digest.ts";
 import { parseArtifactId, parseJobId, type Digest, type JobId } from "../../src/base/ids.ts";
+import { GiB } from "../../src/base/units.ts";
 import { ChildStarts } from "../../src/jobs/running/child-starts.ts";
 import { refOf, type ClusterUid } from "../../src/jobs/core/ids.ts";
 import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
@@ -16,13 +17,16 @@ import type { FromAgent, RunNumber } from "../../src/jobs/core/worker/messages.t
 import { followInbox } from "../../src/jobs/inbox/inbox-feed.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import { JobRun } from "../../src/jobs/running/job-run.ts";
+import type { NodePayloads } from "../../src/jobs/running/run-payloads.ts";
 import { JobWatch } from "../../src/jobs/job-watch.ts";
+import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
+import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
 import { Outbox } from "../../src/jobs/inbox/outbox.ts";
 import type { AgentWorker, MovedJob } from "../../src/jobs/ports.ts";
 import { AgentRuntime } from "../../src/jobs/worker/agent-runtime.ts";
 import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
-import type { Kv } from "../../src/kvstore/kv.ts";
+import type { Kv, StoreUsage } from "../../src/kvstore/kv.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { jobStore, life, viewOf } from "./job-log.ts";
@@ -40,17 +44,20 @@ export interface JobNodeOptions {
   /** What another pin than the first one runs. */
   readonly versions?: ReadonlyMap<Digest, readonly Agent[]>;
   /** Falls silent at the write of this number: it is lost, or applied and its answer lost. */
+  readonly usage?: () => StoreUsage;
   readonly dies?: { readonly at: number; readonly fate: "lost" | "applied" };
 }
 
 export class JobNode {
   readonly name: string;
+  readonly room = new PayloadRoom();
   isDead = false;
   writes = 0;
   private readonly clock: ManualClock;
   private readonly kv: Kv;
   private readonly agents: readonly Agent[];
   private readonly versions: ReadonlyMap<Digest, readonly Agent[]>;
+  private readonly usage: () => StoreUsage;
   private readonly inbox: InboxWriter;
   private readonly outbox: Outbox;
   private readonly watch: JobWatch;
@@ -58,7 +65,8 @@ export class JobNode {
   private readonly runs = new Map<JobId, JobRun>();
   private readonly claiming = new Set<JobId>();
 
-  constructor({ name, clock, kv, agents, versions = new Map(), dies }: JobNodeOptions) {
+  constructor({ name, clock, kv, agents, versions = new Map(), usage = () => EMPTY_STORE, dies }: JobNodeOptions) {
+    this.usage = usage;
     this.name = name;
     this.clock = clock;
     this.kv = this.mortal(kv, dies);
@@ -109,7 +117,9 @@ export class JobNode {
         otherVersion: async () => pin,
         read: async (digest) => parsePinRow((await kv.get(formatKey({ kind: "job-pin", digest }))).entry?.value),
       },
-      replays: new Replays({ clock }, { workers: { open: async (digest) => this.openWorker(digest) } }),
+      replays: new Replays({ clock }, {
+        workers: { open: async (digest) => this.openWorker(digest) }, payloads: this.payloads,
+      }),
     });
     return await code.move(job, parseArtifactId("test:moving:1.1.0"), { principal: "ann", tenant: "default" });
   }
@@ -140,6 +150,11 @@ export class JobNode {
     }
   }
 
+  private get payloads(): NodePayloads {
+    const store = new PayloadStore({ clock: this.clock, telemetry: SILENT_TELEMETRY }, this.kv);
+    return { store, room: this.room, usage: this.usage };
+  }
+
   private async claimAll(): Promise<void> {
     const { entries } = await this.kv.list({ prefix: prefixOf({ kind: "job-queue" }) });
     for (const { key } of entries) {
@@ -168,6 +183,7 @@ export class JobNode {
           { clock: this.clock, log: SILENT_TELEMETRY.log }, { kv: this.kv, watch: this.watch }, ref, onArrival,
         ),
         children: this.children,
+        payloads: this.payloads,
         rates: { take: () => Promise.resolve(), giveBack: () => undefined },
         models: {},
         spending: { noteEvents: () => undefined, noteAccount: () => undefined },
@@ -233,6 +249,7 @@ export class JobNode {
   }
 }
 
+const EMPTY_STORE: StoreUsage = { liveBytes: 0, quotaBytes: GiB };
 const ROUNDS_MAX = 400;
 const ROUND_MS = 100;
 

@@ -151,6 +151,8 @@ export function scriptedJobs(): ScriptedJobs {
       await Promise.race([found.ended.promise, aborted]);
       return found.shown.result;
     },
+    payload: () => Promise.reject(new AetherError("E_NOT_FOUND", "nothing is stored apart here")),
+    payloadText: () => Promise.reject(new AetherError("E_NOT_FOUND", "nothing is stored apart here")),
     follow: async (job, follower) => {
       const { shown } = find(job);
       followers.set(job, [...followers.get(job) ?? [], follower]);

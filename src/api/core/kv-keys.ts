@@ -22,7 +22,9 @@ const PREFIXES: readonly string[] = [
   prefixOf({ kind: "endpoints" }),
   ...(["jobs", "job-data", "job-inboxes", "job-queue", "job-timers", "job-owned", "job-beats", "job-starts",
     "job-agents", "job-ends", "job-approvals", "job-pins", "job-children", "job-outboxes", "job-notices",
-    "job-permits", "job-rates"] as const).map((kind) => prefixOf({ kind })),
+    "job-permits", "job-rates", "job-blobs", "job-blob-writes", "job-blob-chunks",
+  ] as const).map((kind) => prefixOf({ kind })),
+  "job-blob-refs/",
   "cluster/",
 ];
 const PREFIX_CHARS_MAX = 512;

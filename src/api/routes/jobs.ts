@@ -24,6 +24,7 @@ import { REASON_LENGTH_MAX } from "../limits.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
 
+const JSON_TYPE = "application/json; charset=utf-8";
 const LIST_DEFAULT = 100;
 const EVENTS_DEFAULT = 500;
 /** Calls that one request names. */
@@ -116,9 +117,10 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     {
       method: "GET",
       path: "/v1/jobs/:job",
-      summary: "One job, with its input, the calls of its tools, and its result when it has ended",
+      summary: "One job, with its input, the calls of its tools, and its result when it has ended; of what " +
+        "is above 64 KiB size and digest stand in `blob`",
       answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, budget?, pin, artifact?, uid, " +
-        "input, inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
+        "input, inputBlob?, inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result?, untold? }",
       expectsMisses: true,
       handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
@@ -145,7 +147,11 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       handle: async (request) => {
         const job = jobOf(request);
         const result = await jobs.result(job, request.query(resultQuery).waitMs, callOptions(request));
-        return result === undefined ? jsonResponse(202, { job }) : jsonResponse(200, { job, result });
+        if (result === undefined) return jsonResponse(202, { job });
+        const blob = result.kind === "completed" ? result.blob : undefined;
+        return blob === undefined
+          ? jsonResponse(200, { job, result })
+          : textResponse(largeOutput(job, await jobs.payloadText(blob, callOptions(request))), JSON_TYPE);
       },
     },
     {
@@ -248,8 +254,15 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
   ];
 }
 
+/** As any result, a piece of text after the other. */
+async function* largeOutput(job: JobId, output: AsyncIterable<string>): AsyncGenerator<string> {
+  yield `{"job":${JSON.stringify(job)},"result":{"kind":"completed","output":`;
+  yield* output;
+  yield "}}";
+}
+
 /** A throw on the way breaks the connection: lines without their last one are no export. */
-function textResponse(lines: AsyncIterable<string>): Response {
+function textResponse(lines: AsyncIterable<string>, contentType = "application/x-ndjson"): Response {
   const reading = lines[Symbol.asyncIterator]();
   const body = new ReadableStream<Uint8Array>({
     pull: async (controller) => {
@@ -259,7 +272,7 @@ function textResponse(lines: AsyncIterable<string>): Response {
     },
     cancel: async () => void (await reading.return?.()),
   }, { highWaterMark: 1 });
-  return new Response(body, { status: 200, headers: { "content-type": "application/x-ndjson" } });
+  return new Response(body, { status: 200, headers: { "content-type": contentType } });
 }
 
 function jobIdOf(id: string | undefined): { readonly id?: JobId } {

@@ -15,6 +15,7 @@ import { artifactIdSchema, resolvedUsesSchema, type ResolvedUse } from "../../sl
 import type { Account, Amount } from "./budget/account.ts";
 import { accountSchema, amountSchema } from "./budget/amounts.ts";
 import type { RateRow } from "./flow/rate-bucket.ts";
+import { blobRefSchema, type BlobRef } from "./payloads/blob.ts";
 import { parseUid, type CallName, type JobUid } from "./ids.ts";
 
 export const JOB_STATUSES = ["pending", "running", "waiting", "completed", "failed", "cancelled"] as const;
@@ -121,6 +122,8 @@ export interface JobSpec {
   /** What effect ids are made from: the job's own uid, or that of the job that it repeats. */
   readonly effectUid: JobUid;
   readonly input: unknown;
+  /** Present where the input is stored apart. */
+  readonly inputBlob?: BlobRef;
   readonly inputDigest: Digest;
   /** Digest of the idempotency key it was started under. */
   readonly startKey?: Digest;
@@ -138,7 +141,8 @@ export interface JobSpec {
 
 /** The value of `job-data/…/result`, when the job has ended. */
 export type JobResult =
-  | { readonly kind: "completed"; readonly output: unknown }
+  /** `blob`: the output is stored apart. */
+  | { readonly kind: "completed"; readonly output: unknown; readonly blob?: BlobRef }
   | { readonly kind: "failed"; readonly error: JobError }
   | { readonly kind: "cancelled" };
 
@@ -161,6 +165,8 @@ export interface JobPage {
 export interface JobRunRow {
   readonly head: JobHead;
   readonly input: unknown;
+  /** Present where the input is stored apart. */
+  readonly inputBlob?: BlobRef;
   readonly inputDigest: Digest;
 }
 
@@ -292,6 +298,7 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   uid: uidSchema,
   effectUid: uidSchema,
   input: z.unknown(),
+  inputBlob: blobRefSchema.exactOptional(),
   inputDigest: digestSchema,
   startKey: digestSchema.exactOptional(),
   parent: z.object({ job: jobIdSchema, call: callNameSchema, isDetached: z.boolean(), depth: count }).exactOptional(),
@@ -302,10 +309,12 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   createdMs: z.number(),
 });
 
-const runSchema = z.object({ head: z.unknown(), input: z.unknown(), inputDigest: digestSchema });
+const runSchema = z.object({
+  head: z.unknown(), input: z.unknown(), inputBlob: blobRefSchema.exactOptional(), inputDigest: digestSchema,
+});
 
 const resultSchema: z.ZodType<JobResult> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("completed"), output: z.unknown() }),
+  z.object({ kind: z.literal("completed"), output: z.unknown(), blob: blobRefSchema.exactOptional() }),
   z.object({ kind: z.literal("failed"), error: jobErrorSchema }),
   z.object({ kind: z.literal("cancelled") }),
 ]);

@@ -41,11 +41,13 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     const { row, spec } = loaded.view;
     const { what } = repeat;
     const atMs = this.env.clock.wallMs();
-    const input = what.kind === "fork" && "input" in what
-      ? plainInput({ agent: row.agent, input: what.input })
-      : spec.input;
+    const isNewInput = what.kind === "fork" && "input" in what;
+    const input = isNewInput ? plainInput({ agent: row.agent, input: what.input }) : spec.input;
+    const inputBlob = isNewInput ? undefined : spec.inputBlob;
     const pin = await this.pinOf(job, row, repeat, options);
-    if (input !== spec.input || pin !== row.pin) await this.checkInput(job, { pin, agent: row.agent, input }, options);
+    // What is stored apart is checked where it runs.
+    const isChecked = inputBlob === undefined && (isNewInput || pin !== row.pin);
+    if (isChecked) await this.checkInput(job, { pin, agent: row.agent, input }, options);
     const decision = decideRepeat({
       kind: what.kind,
       old: loaded.view,
@@ -55,7 +57,8 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
       uid: drawUid(this.env.random) as JobUid,
       pin,
       input,
-      inputDigest: digestOfPlain(input),
+      ...(inputBlob !== undefined && { inputBlob }),
+      inputDigest: isNewInput ? digestOfPlain(input) : spec.inputDigest,
       atMs,
     });
     if (decision.kind === "refused") {

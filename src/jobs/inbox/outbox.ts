@@ -22,6 +22,7 @@ import { childEntry, spentOfParent } from "../core/life/children.ts";
 import { decideInbox, type InboxView } from "../core/life/decide-inbox.ts";
 import { hasEnded } from "../core/life/job-life.ts";
 import { headKey, resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
+import { naming } from "../core/payloads/blob.ts";
 import {
   parseJobHead, parseJobResult, parseJobRow, parseJobSpec, parseOutboxRow, type OutboxRow,
 } from "../core/rows.ts";
@@ -158,9 +159,12 @@ export class Outbox {
     const decision = decideInbox(view, [{ entry: told }], this.clock.wallMs());
     if (decision.kind === "refused") throw new AetherError(decision.code, decision.reason);
     const { compare, then, else: reads } = decision.txn;
+    // The parent needs what the child has answered from now on.
+    const blob = told.kind === "child-completed" ? told.blob : undefined;
+    const named = naming(view.ref, blob === undefined ? [] : [blob], this.clock.wallMs());
     const txn: Txn = {
-      compare: [unchanged(key, modRevision), ...compare],
-      then: [{ kind: "delete", key }, ...then],
+      compare: [unchanged(key, modRevision), ...compare, ...named.compare],
+      then: [{ kind: "delete", key }, ...then, ...named.then],
       else: [{ kind: "get", key }, ...reads],
     };
     const { succeeded, results: [own, ...rest] } = await this.ports.kv.transact(txn, { signal });

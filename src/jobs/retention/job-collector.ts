@@ -8,14 +8,15 @@ import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
-import type { Txn } from "../../kvstore/core/schema.ts";
+import type { KvEntry, Txn } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import type { JobsConfig } from "../config.ts";
 import { collectTxns, forgetEnd, forgetTxn, judgeCollect, type EndedJob } from "../core/life/collect.ts";
-import { rowKey, specKey } from "../core/life/job-keys.ts";
-import { parseJobRow, parseJobSpec, type JobSpec } from "../core/rows.ts";
+import { resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
+import type { BlobRef } from "../core/payloads/blob.ts";
+import { parseJobResult, parseJobRow, parseJobSpec, type JobSpec } from "../core/rows.ts";
 import { JobExport } from "../doors/job-export.ts";
 import type { JobsMetrics } from "../metrics.ts";
 import type { JobArchive } from "./job-archive.ts";
@@ -107,7 +108,11 @@ export class JobCollector {
     }
     const { job, spec } = found;
     if (stage === "job-collected") {
-      if (await this.write(forgetTxn(job, spec), signal)) this.ports.metrics.collected.add(1, { what: "outcome" });
+      const payloads = await listRows(this.ports.kv, prefixOf({ kind: "job-payloads", ...ref }), {
+        consistency: "local", signal,
+      });
+      const txn = forgetTxn(job, spec, payloads.map(({ key }) => key));
+      if (await this.write(txn, signal)) this.ports.metrics.collected.add(1, { what: "outcome" });
       return "on";
     }
     const { kv } = this.ports;
@@ -123,7 +128,8 @@ export class JobCollector {
         if (!await this.archive(job, spec, signal)) return "stop";
         const prefixes = [prefixOf({ kind: "job-data", ...ref }), prefixOf({ kind: "job-inboxes", ...ref })];
         const data = (await Promise.all(prefixes.map((prefix) => listRows(kv, prefix, options)))).flat();
-        const txns = collectTxns(job, spec, data.map(({ key }) => key), this.clock.wallMs());
+        const keys = data.map(({ key }) => key);
+        const txns = collectTxns(job, spec, { keys, output: outputIn(ref, data) }, this.clock.wallMs());
         for (const txn of txns) if (!await this.write(txn, signal)) return "on";
         this.ports.metrics.collected.add(1, { what: "log" });
         return "on";
@@ -166,4 +172,11 @@ export class JobCollector {
     const { succeeded } = await this.ports.kv.transact({ ...txn, compare: [fence, ...txn.compare] }, { signal });
     return succeeded;
   }
+}
+
+/** The output of a job, where it is stored apart: it stays as long as its outcome. */
+function outputIn(ref: JobRef, data: readonly KvEntry[]): BlobRef | undefined {
+  const row = data.find(({ key }) => key === resultKey(ref));
+  const result = row && readUndamaged(() => parseJobResult(row.value));
+  return result?.kind === "completed" ? result.blob : undefined;
 }

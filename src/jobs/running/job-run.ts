@@ -14,7 +14,7 @@ import type { AppendBatch } from "../core/life/append-batch.ts";
 import { decideContinue } from "../core/life/decide-continue.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
 import type { OpenApprovals } from "../core/life/open-approvals.ts";
-import { RunBatch, type OwnChange, type Plan, type Rated } from "../core/life/run-batch.ts";
+import { blobOfOp, RunBatch, type OwnChange, type Plan, type Rated } from "../core/life/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer, type Unwanted } from "../core/life/run-waits.ts";
 import { overdueEnd } from "../core/life/deadline.ts";
 import { besideAppend, hasToTell } from "../core/life/children.ts";
@@ -26,11 +26,13 @@ import { UNITS, type Account, type Unit } from "../core/budget/account.ts";
 import { ratesOf, type ModelLimits, type RateTake } from "../core/flow/call-rates.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
+import { blobOf } from "../core/log/event.ts";
 import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
 import type { AgentOp, FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
+import { RunPayloads, type NodePayloads } from "./run-payloads.ts";
 import type { RateLimits } from "../admission/rate-limits.ts";
 import type { Spending } from "./spending.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
@@ -63,6 +65,7 @@ export interface JobRunPorts {
   /** Tells what is in the inbox of a job and what comes, each once, until the answer is called. */
   followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
   readonly children: Pick<RunChildrenPorts, "answer">;
+  readonly payloads: NodePayloads;
   /** The job's outbox has something for other jobs. */
   readonly onOutbox: (ref: JobRef) => void;
   /** What its code says of its progress; of a run that goes on. */
@@ -98,6 +101,7 @@ export class JobRun {
   private readonly doubts: ToolDoubts;
   private readonly children: RunChildren;
   private readonly chunks: RunChunks;
+  private readonly payloads: RunPayloads;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
   private readonly approvals: OpenApprovals;
   private readonly stop = new AbortController();
@@ -146,6 +150,14 @@ export class JobRun {
     if (facts.isCancelled) this.cancelEnd = facts.isOverdue ? late : { kind: "cancelled" };
     this.loggedTimers = facts.timers;
     this.approvals = facts.approvals;
+    this.payloads = new RunPayloads({
+      ...ports.payloads,
+      run: () => this.run,
+      say: (message) => this.say(message),
+      onStored: () => this.pump(),
+      onFault: (reason) => this.fail("jobs.worker-at-fault", reason),
+      signal: this.stop.signal,
+    });
     this.batch = new RunBatch({
       epoch: view.row.epoch,
       tools,
@@ -156,6 +168,7 @@ export class JobRun {
       childIdOf: idOfChild,
       missingSecrets: (names) => missingSecrets(names, ports.secrets),
       ratesOf: (want) => ratesOf(want, { slice: this.worker?.slice ?? "", models: ports.models }),
+      isStored: (blob) => this.payloads.isStored(blob),
     });
     this.children = new RunChildren(env.clock, {
       answer: (question, signal) => ports.children.answer(question, signal),
@@ -168,6 +181,7 @@ export class JobRun {
     this.doubts = new ToolDoubts(env, {
       ask: ({ row, want }) => this.say({
         kind: "reconcile", run: this.run, call: row.call, tool: row.tool, effectId: row.effectId, input: want.input,
+        ...(want.blob !== undefined && { isApart: true }),
         ...this.secretsFor(want.secrets ?? []),
       }),
       resolve: (row, resolution) => this.offer(this.waits.offerResolved({
@@ -199,6 +213,7 @@ export class JobRun {
     this.cancelTimer?.cancel();
     for (const timer of this.callTimers.values()) timer.cancel();
     this.doubts.close();
+    this.payloads.close();
     this.worker?.send({ kind: "drop", run: this.run });
     this.worker?.release();
     this.ports.onEnd(this, how);
@@ -223,9 +238,10 @@ export class JobRun {
       this.worker = worker;
       worker.onLost((reason) => this.giveUpCode("jobs.worker-lost", reason));
       // What code derives from the uid is the same where the job is done again.
-      const { effectUid: uid, input } = view.spec;
+      const { effectUid: uid, input, inputBlob } = view.spec;
+      const apart = inputBlob === undefined ? {} : { inputBlob };
       const limited = this.limitedUnits;
-      const start = { agent, job: view.ref.job, uid, input, epoch, jobRun, log, ...(limited && { limited }) };
+      const start = { agent, job: view.ref.job, uid, input, ...apart, epoch, jobRun, log, ...(limited && { limited }) };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
     } catch (error) {
@@ -256,6 +272,11 @@ export class JobRun {
       case "replayed":
         // Only of a run that was started to be replayed, and this one goes on.
         return;
+      case "want-room":
+      case "free-room":
+      case "want-part":
+      case "part":
+        return this.payloads.hear(message);
       default:
         return unreachable(message);
     }
@@ -263,6 +284,8 @@ export class JobRun {
 
   private takeOp({ n, op }: Extract<FromAgent, { readonly kind: "op" }>): void {
     if (!this.batch.take(n, op)) return this.fail("jobs.worker-at-fault", `operation ${n} came out of its order`);
+    const blob = blobOfOp(op);
+    if (blob !== undefined) this.payloads.begin(blob);
     if (op.kind === "took") this.waits.took(op.offer);
     if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
     if (op.kind === "want-child") this.children.want(n, op, this.loggedTimers.get(op.call));
@@ -369,6 +392,7 @@ export class JobRun {
           return this.pump();
         case "contended":
           this.children.reconsider();
+          this.payloads.reconsider(decision.events.flatMap((event) => blobOf(event) ?? []));
           return this.pump();
         case "corrupt":
           return this.fail("jobs.corrupt", "the end of its log is not what this node wrote");

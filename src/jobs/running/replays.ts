@@ -11,6 +11,7 @@ import { REPLAY_MS_MAX } from "../limits.ts";
 import { readEvent } from "../core/log/upcast.ts";
 import type { FromAgent, RunStart } from "../core/worker/messages.ts";
 import { divergedVerdict, replayedVerdict, type ReplayVerdict } from "../core/worker/replay-verdict.ts";
+import { isOfPayloads, RunPayloads, type NodePayloads } from "./run-payloads.ts";
 import type { AgentWorker, AgentWorkers, LoadedJob } from "../ports.ts";
 
 /** Replays that a node runs at once: each is a whole log in memory, twice, and their workers share the cores. */
@@ -21,6 +22,8 @@ export const REPLAY_WORKER_IDLE_MS = 5 * SECOND_MS;
 export interface ReplaysPorts {
   /** Workers that may not act. */
   readonly workers: AgentWorkers;
+  /** What the log has stored apart. */
+  readonly payloads: NodePayloads;
 }
 
 export class Replays {
@@ -49,8 +52,9 @@ export class Replays {
     try {
       const worker = await this.ports.workers.open(pin, { signal });
       try {
-        const { row: { agent, epoch, run: jobRun }, spec: { effectUid: uid, input }, ref: { job } } = view;
-        const start: RunStart = { agent, job, uid, input, epoch, jobRun, log, isReplayOnly: true };
+        const { row: { agent, epoch, run: jobRun }, spec: { effectUid: uid, input, inputBlob }, ref: { job } } = view;
+        const apart = inputBlob === undefined ? {} : { inputBlob };
+        const start: RunStart = { agent, job, uid, input, ...apart, epoch, jobRun, log, isReplayOnly: true };
         return await this.run(worker, start, signal);
       } finally {
         worker.release();
@@ -66,9 +70,19 @@ export class Replays {
     const stop = (): void => said.reject(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
     worker.onLost((reason) => said.reject(lost(reason)));
+    const ended = new AbortController();
+    const payloads = new RunPayloads({
+      ...this.ports.payloads,
+      run: () => run,
+      say: (message) => worker.send(message),
+      onStored: () => undefined,
+      onFault: () => undefined,
+      signal: AbortSignal.any([signal, ended.signal]),
+    });
     // Whatever else it says is answered by nobody.
     const run = worker.start(start, (message) => {
       if (message.kind === "replayed" || message.kind === "diverged") said.resolve(message);
+      else if (isOfPayloads(message)) payloads.hear(message);
     });
     try {
       signal.throwIfAborted();
@@ -77,6 +91,8 @@ export class Replays {
       return replayedVerdict(start.log.map((bytes) => readEvent(bytes).event), message);
     } finally {
       signal.removeEventListener("abort", stop);
+      ended.abort();
+      payloads.close();
       worker.send({ kind: "drop", run });
     }
   }

@@ -11,21 +11,24 @@ import { SECOND_MS } from "../../base/units.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { CallName } from "../core/ids.ts";
 import { readEvent } from "../core/log/upcast.ts";
+import { apart } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import {
   NEXT_CALLS_MAX,
-  type AgentOp, type AgentWait, type CodeEnd, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
+  type AgentOp, type AgentWait, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
   type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import { doneBeforeTakeOver } from "../core/worker/done-calls.ts";
 import type { AgentModule } from "./agent-module.ts";
+import { AheadWindow } from "./ahead-window.ts";
 import {
-  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, resolved, resultFor, settle,
-  signalFor, timedOut,
-  type Asked, type Ready,
+  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, filled, isLarge, namedApart, payloadIn,
+  resolved, resultFor, settle, signalFor, timedOut, withoutRoom,
+  type Asked, type Ended, type Ready,
 } from "./given.ts";
-import { checkNow, copyOf, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
+import { LargePayloads, type ToPayloads } from "./large-payloads.ts";
+import { checkNow, copyOf, errorFor, jobErrorOf, largePayloadOf, payloadOf } from "./payload.ts";
 import { mismatch, TakeOverChecks, type VerifiedCall } from "./take-over-checks.ts";
 import { dispatch, type RunningTool } from "./tool-runner.ts";
 
@@ -51,8 +54,6 @@ interface GatedStep {
   readonly needs: number;
 }
 
-/** Operations that steps with effect `read` may be ahead of what is committed. */
-export const AHEAD_MAX = 64;
 /** Code that is not where its log says it was, this long after the last value, waits for something else. */
 export const REPLAY_STALL_MS = 5 * SECOND_MS;
 
@@ -72,6 +73,10 @@ export class AgentRun {
   /** Asked for while it is open whether the code does what its log says it did: nothing new is begun meanwhile. */
   private readonly held = new Set<PendingCall>();
   private readonly ready: Ready[] = [];
+  /** Calls whose input is large, until the node has room for it. */
+  private readonly withoutRoom: PendingCall[] = [];
+  private readonly payloads: LargePayloads;
+  private readonly ahead = new AheadWindow();
   private gated: GatedStep[] = [];
   private readonly wanted = new Map<number, CallName>();
   private readonly tools = new Map<CallName, RunningTool>();
@@ -85,11 +90,13 @@ export class AgentRun {
   private isIdleSaid = false;
   private isOver = false;
   private stall: Timer | undefined;
-  private end: CodeEnd | undefined;
+  private end: Ended | undefined;
   private cancelled: Error | undefined;
   /** A cancel that hit no wait and no step: the next call fails with it. */
   private isCancelOwed = false;
   private givenUp: JobError | undefined;
+  /** The code has not begun, because its input is fetched. */
+  private wantedInput: Deferred<unknown> | undefined;
 
   /** @throws AetherError E_VERSION, E_DATA_CORRUPT for a log that cannot be read */
   constructor(
@@ -110,6 +117,12 @@ export class AgentRun {
       agent, signal: this.stop.signal, done: start.epoch > 1 ? doneBeforeTakeOver(events) : [],
       ask: (secrets) => ports.post({ kind: "verifying", run, secrets }),
     });
+    this.payloads = new LargePayloads({
+      run,
+      post: (message) => ports.post(message),
+      onChange: () => this.wake(),
+      onLost: (error) => this.stickWith(error),
+    });
     const hasNothing = this.replay.isOver && this.replay.missing() === undefined;
     this.isMatched = hasNothing && start.isReplayOnly !== true;
   }
@@ -125,11 +138,13 @@ export class AgentRun {
     this.wake();
   }
 
-  receive(message: Exclude<ToAgent, { readonly kind: "start" | "reconcile" }>): void {
+  receive(message: Exclude<ToAgent, { readonly kind: "start" | "reconcile" } | ToPayloads>): void {
     if (this.isOver) return;
     switch (message.kind) {
       case "committed":
         this.committed = Math.max(this.committed, message.upTo);
+        this.ahead.commit(message.upTo);
+        this.payloads.commit(message.upTo);
         return this.openGates();
       case "granted":
         return this.dispatch(message);
@@ -146,6 +161,17 @@ export class AgentRun {
       default:
         return unreachable(message);
     }
+  }
+
+  /** Of payloads, also when the code has ended: the node may still be fetching what it made. */
+  receivePayload(message: ToPayloads): void {
+    this.payloads.receive(message);
+  }
+
+  /** What the log has, or is to have, as the input of a call that goes on. */
+  inputOf(call: CallName): unknown {
+    const asked = this.pending.get(call)?.asked;
+    return asked?.kind === "tool" ? asked.input : undefined;
   }
 
   /** What the code gets for a call. Never settles once the run is over. */
@@ -173,7 +199,7 @@ export class AgentRun {
   }
 
   /** Ends this run of the job for a new one. Never resolves; rejects when the run cannot end here. */
-  continueAs(next: Omit<Extract<CodeEnd, { readonly kind: "continued" }>, "kind">): Promise<never> {
+  continueAs(next: Omit<Extract<AgentOp, { readonly kind: "continued" }>, "kind">, bytes: number): Promise<never> {
     const settled = createDeferred<never>();
     // ignored: code that does not wait for its own call does not hear of it, and the worker lives on.
     settled.promise.catch(() => undefined);
@@ -186,7 +212,7 @@ export class AgentRun {
       settled.reject(new AetherError("E_INVALID", `the run cannot end with ${calls} under way: await them before ` +
         "continueAs"));
     } else {
-      this.end = { kind: "continued", ...next };
+      this.end = { op: { kind: "continued", ...next }, bytes };
       if (this.isMatched) this.finishWhenSettled();
       this.wake();
     }
@@ -227,23 +253,32 @@ export class AgentRun {
     const end = await this.codeEnd(job);
     // What code does after continueAs is of no run any more.
     if (this.isOver || this.end !== undefined) return;
-    this.end = this.givenUp === undefined ? end : { kind: "failed", error: this.givenUp };
+    this.end = this.givenUp === undefined ? end : { op: { kind: "failed", error: this.givenUp } };
     this.gated = [];
     for (const pending of this.pending.values()) if (pending.asked.kind !== "tool") this.close(pending);
     if (this.isMatched) this.finishWhenSettled();
     this.wake();
   }
 
-  private async codeEnd(job: unknown): Promise<CodeEnd> {
-    const input = checkNow(this.agent.input, this.start.input);
+  private async codeEnd(job: unknown): Promise<Ended> {
+    const input = checkNow(this.agent.input, await this.input());
     if (input.kind === "invalid") {
       return failedWith("E_INVALID", `the input of the agent ${this.agent.name} is invalid: ${input.text}`);
     }
     try {
       return completedWith(this.agent, await this.agent.run(job, input.data));
     } catch (thrown) {
-      return thrown === this.cancelled ? { kind: "cancelled" } : { kind: "failed", error: jobErrorOf(thrown) };
+      const op = thrown === this.cancelled ? CANCELLED : { kind: "failed", error: jobErrorOf(thrown) } as const;
+      return { op };
     }
+  }
+
+  private async input(): Promise<unknown> {
+    const { input, inputBlob } = this.start;
+    if (inputBlob === undefined) return input;
+    this.wantedInput = createDeferred();
+    this.wake();
+    return await this.wantedInput.promise;
   }
 
   private refusalByCancel({ kind }: Asked): Error | undefined {
@@ -266,29 +301,71 @@ export class AgentRun {
 
   private turn(): void {
     if (this.isOver) return;
-    if (!this.giveNext()) return this.rest();
+    this.wantHeldBack();
+    if (!this.giveNext()) return this.payloads.isWaiting ? undefined : this.rest();
     this.stall?.cancel();
     this.stall = undefined;
     this.wake();
   }
 
   private giveNext(): boolean {
-    const recorded = this.replay.next();
-    if (recorded !== undefined) {
-      this.give(recorded);
-      return true;
-    }
+    if (this.wantedInput !== undefined) return this.giveInput(this.wantedInput);
+    const { ahead } = this.replay;
+    if (ahead !== undefined) return this.giveRecorded(ahead);
     if (!this.isMatched) return false;
     for (;;) {
-      const ready = this.ready.shift();
+      const [ready] = this.ready;
       if (ready === undefined) return false;
-      if (this.isWanted(ready)) {
-        this.tell(ready.op);
-        if (ready.delivery.kind === "again") this.wantAgain(ready.delivery.call);
-        else this.give(ready.delivery);
-        return true;
-      }
+      if (this.isWanted(ready)) return this.giveReady(ready);
+      this.ready.shift();
+      this.payloads.forget(ready);
     }
+  }
+
+  private giveInput(wanted: Deferred<unknown>): boolean {
+    const { inputBlob } = this.start;
+    const input = inputBlob && this.payloads.take(inputBlob);
+    if (input === undefined) return false;
+    this.wantedInput = undefined;
+    wanted.resolve(input.value);
+    return true;
+  }
+
+  private giveRecorded(ahead: Delivery): boolean {
+    const whole = this.whole(ahead);
+    if (whole === undefined) return false;
+    this.replay.next();
+    this.give(whole);
+    return true;
+  }
+
+  private giveReady(ready: Ready): boolean {
+    const { delivery } = ready;
+    const whole = delivery.kind === "again" ? delivery : this.whole(delivery);
+    if (whole === undefined) return false;
+    const { bytes = 0 } = ready;
+    const room = isLarge(bytes) ? this.payloads.roomFor(ready, bytes) : undefined;
+    if (room?.kind === "waits") return false;
+    this.ready.shift();
+    if (room?.kind === "refused") {
+      this.payloads.forget(ready);
+      const failed = withoutRoom(ready, room.error);
+      this.tell(failed.op);
+      if (failed.delivery.kind !== "again") this.give(failed.delivery);
+      return true;
+    }
+    this.tell(ready.op, { bytes, ...(room !== undefined && { owner: ready }) });
+    if (whole.kind === "again") this.wantAgain(whole.call);
+    else this.give(whole);
+    return true;
+  }
+
+  /** With what is stored apart in its place; undefined while that is fetched. */
+  private whole(delivery: Delivery): Delivery | undefined {
+    const blob = "blob" in delivery ? delivery.blob : undefined;
+    if (blob === undefined) return delivery;
+    const taken = this.payloads.take(blob);
+    return taken === undefined ? undefined : filled(delivery, taken.value);
   }
 
   private isWanted({ delivery }: Ready): boolean {
@@ -337,7 +414,7 @@ export class AgentRun {
   /** The job fails, whatever its code does, once it is known what became of calls that are under way. */
   private failWith(error: JobError): void {
     this.givenUp = error;
-    this.end = { kind: "failed", error };
+    this.end = { op: { kind: "failed", error } };
     this.isMatched = true;
     for (const pending of [...this.pending.values()]) {
       if (pending.asked.kind === "tool" && this.replay.hasBegun(pending.asked.call)) this.beginCall(pending);
@@ -356,7 +433,7 @@ export class AgentRun {
 
   private tellReplayed(): void {
     if (this.isOver) return;
-    const { end } = this;
+    const end = this.end && this.payloads.named(this.end);
     const next = [...this.pending.keys()].slice(0, NEXT_CALLS_MAX);
     this.ports.post({ kind: "replayed", run: this.run, ...(end !== undefined && { end }), next });
     this.drop(new AetherError("E_FENCED", "the log is over, and this run does nothing more"));
@@ -372,14 +449,25 @@ export class AgentRun {
 
   private finishWhenSettled(): void {
     // What became of a call that went out belongs into the log before its end.
-    if (this.end === undefined || this.pending.size > 0) return;
-    this.tell(this.end);
+    const { end } = this;
+    if (end === undefined || this.pending.size > 0) return;
+    const { op, bytes = 0 } = end;
+    const room = isLarge(bytes) ? this.payloads.roomFor(end, bytes) : undefined;
+    if (room?.kind === "waits") return;
+    if (room?.kind === "refused") this.tell({ kind: "failed", error: room.error });
+    else this.tell(op, { bytes, ...(room !== undefined && { owner: end }) });
     this.leave();
   }
 
   private diverge(error: AetherError): void {
-    this.ports.post({ kind: "diverged", run: this.run, error: jobErrorOf(error) });
-    this.drop(error);
+    this.stickWith(jobErrorOf(error));
+  }
+
+  /** The code cannot go on as its log says: that is for a person to see. */
+  private stickWith(error: JobError): void {
+    if (this.isOver) return;
+    this.ports.post({ kind: "diverged", run: this.run, error });
+    this.drop(new AetherError("E_NONDETERMINISM", error.message));
   }
 
   private drop(reason: AetherError): void {
@@ -395,9 +483,16 @@ export class AgentRun {
     this.onOver();
   }
 
-  private tell(op: AgentOp): number {
+  /** `owner` has room for the payload of the operation, which is stored apart. */
+  private tell(
+    whole: AgentOp, { bytes = 0, owner }: { readonly bytes?: number; readonly owner?: object } = {},
+  ): number {
     this.last += 1;
     this.isIdleSaid = false;
+    const op = owner === undefined
+      ? whole
+      : namedApart(whole, this.payloads.hold(owner, payloadIn(whole), this.last));
+    this.ahead.add(this.last, bytes);
     this.ports.post({ kind: "op", run: this.run, n: this.last, op });
     return this.last;
   }
@@ -494,7 +589,7 @@ export class AgentRun {
 
   /** Begins once everything up to operation `last` is committed, or nearly so. */
   private gate(asked: GatedStep["asked"], last: number): void {
-    this.gated.push({ asked, needs: asked.isRead ? last - AHEAD_MAX + 1 : last });
+    this.gated.push({ asked, needs: asked.isRead ? this.ahead.needed(last) : last });
     this.openGates();
   }
 
@@ -511,10 +606,12 @@ export class AgentRun {
   }
 
   private wantChild(pending: PendingCall, asked: Extract<Asked, { readonly kind: "child" }>): void {
-    const { call, agent, input, inputDigest, isDetached, timeoutMs, budget } = asked;
+    const { call, agent, input, inputBytes, inputDigest, isDetached, timeoutMs, budget } = asked;
     const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
     const limit = budget === undefined ? {} : { budget };
-    this.want(pending, { kind: "want-child", call, agent, input, inputDigest, isDetached, ...until, ...limit });
+    this.want(pending, {
+      kind: "want-child", call, agent, input, inputDigest, isDetached, ...until, ...limit,
+    }, inputBytes);
   }
 
   /** A wait that the log knows ends when it was to end then. */
@@ -527,7 +624,7 @@ export class AgentRun {
   }
 
   private wantTool(pending: PendingCall, asked: Extract<Asked, { readonly kind: "tool" }>): void {
-    const { call, tool, input, inputDigest } = asked;
+    const { call, tool, input, inputBytes, inputDigest } = asked;
     const model = tool.modelUse?.(input);
     const cost = this.start.limited === undefined ? undefined : tool.costMaxOf?.(input);
     this.want(pending, {
@@ -544,13 +641,28 @@ export class AgentRun {
       ...(tool.rate !== undefined && { rate: tool.rate }),
       ...(model !== undefined && { model }),
       ...(cost !== undefined && { cost }),
-    });
+    }, inputBytes);
   }
 
-  private want(pending: PendingCall, op: AgentOp): void {
+  private want(pending: PendingCall, op: AgentOp, bytes = 0): void {
+    const room = isLarge(bytes) ? this.payloads.roomFor(pending, bytes) : undefined;
+    if (room?.kind === "waits") return void this.withoutRoom.push(pending);
+    if (room?.kind === "refused") {
+      this.payloads.forget(pending);
+      return this.add(failedCall(pending.asked.call, room.error));
+    }
     if (pending.wanted !== undefined) this.wanted.delete(pending.wanted);
-    pending.wanted = this.tell(op);
+    pending.wanted = this.tell(op, { bytes, ...(room !== undefined && { owner: pending }) });
     this.wanted.set(pending.wanted, pending.asked.call);
+  }
+
+  /** Their inputs may have room by now. */
+  private wantHeldBack(): void {
+    const calls = this.withoutRoom.splice(0);
+    for (const pending of calls) {
+      if (this.pending.get(pending.asked.call) === pending) this.beginCall(pending);
+      else this.payloads.forget(pending);
+    }
   }
 
   /** It is known that it has not happened. */
@@ -620,7 +732,9 @@ export class AgentRun {
       case "succeeded": {
         const { result, problem } = outcome;
         const told = problem === undefined ? {} : { problem };
-        return this.addOwn({ op, delivery: { kind: "result", call, result: copyOf(result), ...told } });
+        const copy = largePayloadOf(result);
+        const { value, bytes } = copy.kind === "plain" ? copy : NOTHING;
+        return this.addOwn({ op, delivery: { kind: "result", call, result: value, ...told }, bytes });
       }
       default:
         return unreachable(outcome);
@@ -647,13 +761,15 @@ export class AgentRun {
       case "timer-fired":
         return isWait(asked.kind) ? { kind: "timer", call } : undefined;
       case "signal":
-        return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload } : undefined;
+        return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload, ...apart(entry) } : undefined;
       case "tool-resolved":
         return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
       case "decided":
         return asked.kind === "approval" ? { ...entry, call } : undefined;
       case "child-completed":
-        return asked.kind === "child" ? { kind: "child", call, output: copyOf(entry.output) } : undefined;
+        return asked.kind === "child"
+          ? { kind: "child", call, output: copyOf(entry.output), ...apart(entry) }
+          : undefined;
       case "child-failed":
         return asked.kind === "child" ? { kind: "error", call, error: entry.error } : undefined;
       case "child-detached":
@@ -676,6 +792,9 @@ export class AgentRun {
 }
 
 const SAME = { kind: "same" } as const;
+const CANCELLED = { kind: "cancelled" } as const;
+const NOTHING = { value: undefined, bytes: 0 };
+
 
 /** What a cancel fails at once, and what a timer may end. */
 function isWait(kind: Asked["kind"]): boolean {

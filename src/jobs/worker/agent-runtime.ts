@@ -8,6 +8,7 @@ import type { FromAgent, RunNumber, RunStart, SecretValues, ToAgent } from "../c
 import type { WorkerBoot } from "../../slices/core/worker-protocol.ts";
 import { parseAgents, type AgentModule } from "./agent-module.ts";
 import { AgentRun, type AgentRunPorts } from "./agent-run.ts";
+import { isToPayloads, type ToPayloads } from "./large-payloads.ts";
 import { JobApi } from "./job-api.ts";
 import { jobErrorOf } from "./payload.ts";
 import { reconcile } from "./tool-runner.ts";
@@ -34,6 +35,7 @@ export function openAgents({ boot, clock, threadsNowMs }: AgentThread): OpenExte
 export class AgentRuntime implements RuntimeExtension {
   private readonly ports: AgentRunPorts;
   private readonly runs = new Map<RunNumber, Running>();
+  private readonly holders = new Map<RunNumber, AgentRun>();
   private agents: ReadonlyMap<string, AgentModule> = new Map();
   /** All that calls were given so far. */
   private secrets: SecretValues = {};
@@ -53,11 +55,18 @@ export class AgentRuntime implements RuntimeExtension {
     const message = payload as ToAgent;
     if (message.kind === "start") return this.start(message.run, message.start);
     if ("secrets" in message) this.secrets = { ...this.secrets, ...message.secrets };
+    if (message.kind === "drop") this.holders.delete(message.run);
+    if (isToPayloads(message)) return this.receivePayload(message);
     const running = this.runs.get(message.run);
     // It has ended, which the node does not know yet.
     if (running === undefined) return;
     if (message.kind === "reconcile") void this.reconcile(running, message);
     else running.run.receive(message);
+  }
+
+  /** Its runs are there until the node drops them: what they made may have to be fetched after their code has ended. */
+  private receivePayload(message: ToPayloads): void {
+    this.holders.get(message.run)?.receivePayload(message);
   }
 
   private start(number: RunNumber, start: RunStart): void {
@@ -66,6 +75,7 @@ export class AgentRuntime implements RuntimeExtension {
       if (agent === undefined) throw new AetherError("E_NOT_FOUND", `this package has no agent "${start.agent}"`);
       const run = new AgentRun(this.ports, { agent, run: number, start, onOver: () => this.runs.delete(number) });
       this.runs.set(number, { agent, run });
+      this.holders.set(number, run);
       run.begin(new JobApi(run, agent, start).createJob());
     } catch (thrown) {
       this.ports.post({ kind: "diverged", run: number, error: jobErrorOf(thrown) });
@@ -73,9 +83,11 @@ export class AgentRuntime implements RuntimeExtension {
   }
 
   private async reconcile(
-    { agent }: Running,
-    { run, call, tool: name, effectId, input, secrets = {} }: Extract<ToAgent, { readonly kind: "reconcile" }>,
+    { agent, run: code }: Running,
+    { run, call, tool: name, effectId, input: told, isApart, secrets = {} }:
+    Extract<ToAgent, { readonly kind: "reconcile" }>,
   ): Promise<void> {
+    const input = isApart === true ? code.inputOf(call) : told;
     const tool = [...agent.tools.values()].find((one) => one.name === name);
     const answer = tool === undefined
       ? { kind: "unknown", reason: `the agent ${agent.name} has no tool ${name}` } as const

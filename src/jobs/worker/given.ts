@@ -8,11 +8,12 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
+import type { BlobRef } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import type { AgentOp, CodeEnd } from "../core/worker/messages.ts";
 import type { Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule, ToolModule } from "./agent-module.ts";
-import { checkNow, copyOf, errorFor, payloadFor, payloadOf } from "./payload.ts";
+import { checkNow, copyOf, errorFor, JOB_VALUE_BYTES_MAX, largePayloadOf, payloadFor } from "./payload.ts";
 
 /** What the code of an agent asks for. */
 export type Asked =
@@ -29,6 +30,7 @@ export type Asked =
     /** As its schema gave it, and as the log has it. */
     readonly data: unknown;
     readonly input: unknown;
+    readonly inputBytes: number;
     readonly inputDigest: Digest;
   }
   | { readonly kind: "sleep"; readonly call: CallName; readonly durationMs: number }
@@ -47,6 +49,7 @@ export type Asked =
     /** What the child answers; absent when the code knows the agent by its name only. */
     readonly output: SchemaShape | undefined;
     readonly input: unknown;
+    readonly inputBytes: number;
     readonly inputDigest: Digest;
     readonly isDetached: boolean;
     readonly timeoutMs: number | undefined;
@@ -68,6 +71,14 @@ export interface ApprovalQuestion {
 export interface Ready {
   readonly op: AgentOp;
   readonly delivery: Delivery | { readonly kind: "again"; readonly call: CallName };
+  /** About the size of what was made here: of an answer that is new. */
+  readonly bytes?: number;
+}
+
+/** How the code has ended, and about the size of its output. */
+export interface Ended {
+  readonly op: CodeEnd;
+  readonly bytes?: number;
 }
 
 export function resolved(
@@ -86,10 +97,13 @@ export function resolved(
 }
 
 export function completedStep(call: CallName, value: unknown): Ready {
-  const payload = payloadOf(value);
+  const payload = largePayloadOf(value);
   if (payload.kind === "plain") {
+    const { bytes } = payload;
     const op = { kind: "step-completed", call, value: payload.value } as const;
-    return { op, delivery: { kind: "value", call, value: copyOf(payload.value) } };
+    // What is stored apart leaves as bytes, before the code gets it.
+    const given = isLarge(bytes) ? payload.value : copyOf(payload.value);
+    return { op, delivery: { kind: "value", call, value: given }, bytes };
   }
   const message = `what the step "${call}" answered is ${payload.text}`;
   return failedCall(call, { name: "AetherError", code: payload.code, message });
@@ -99,8 +113,104 @@ export function failedCall(call: CallName, error: JobError): Ready {
   return { op: { kind: "step-failed", call, error }, delivery: { kind: "error", call, error } };
 }
 
-export function failedWith(code: "E_INVALID" | "E_HANDLER" | "E_TOO_LARGE", message: string): CodeEnd {
-  return { kind: "failed", error: { name: "AetherError", code, message } };
+export function failedWith(code: "E_INVALID" | "E_HANDLER" | "E_TOO_LARGE", message: string): Ended {
+  return { op: { kind: "failed", error: { name: "AetherError", code, message } } };
+}
+
+/** Whether a payload of this size is stored apart from its event. */
+export function isLarge(bytes: number): boolean {
+  return bytes > JOB_VALUE_BYTES_MAX;
+}
+
+/** What becomes of an answer that the store has no room for. A tool has done what it did all the same. */
+export function withoutRoom({ op, delivery }: Ready, error: JobError): Ready {
+  if (op.kind !== "outcome" || op.outcome.kind !== "succeeded") {
+    return "call" in delivery ? failedCall(delivery.call, error) : { op, delivery };
+  }
+  const { call } = op;
+  const problem = `what it answered was not stored: ${error.message}`;
+  return {
+    op: { ...op, outcome: { ...op.outcome, result: undefined, problem } },
+    delivery: { kind: "result", call, result: undefined, problem },
+  };
+}
+
+/** What the node is told where the payload of the operation is stored apart. */
+export function namedApart<Op extends AgentOp>(op: Op, blob: BlobRef): Op {
+  switch (op.kind) {
+    case "step-completed":
+      return { ...op, value: undefined, blob };
+    case "outcome":
+      return { ...op, outcome: { ...op.outcome, result: undefined, blob } };
+    case "completed":
+      return { ...op, output: undefined, blob };
+    case "want-tool":
+    case "want-child":
+    case "continued":
+      return { ...op, input: undefined, blob };
+    case "step-failed":
+    case "want-step":
+    case "value":
+    case "took":
+    case "verified":
+    case "want-wait":
+    case "failed":
+    case "cancelled":
+      return op;
+    default:
+      return unreachable(op);
+  }
+}
+
+/** The payload of an operation. */
+export function payloadIn(op: AgentOp): unknown {
+  switch (op.kind) {
+    case "step-completed":
+      return op.value;
+    case "outcome":
+      return op.outcome.kind === "succeeded" ? op.outcome.result : undefined;
+    case "completed":
+      return op.output;
+    case "want-tool":
+    case "want-child":
+    case "continued":
+      return op.input;
+    case "step-failed":
+    case "want-step":
+    case "value":
+    case "took":
+    case "verified":
+    case "want-wait":
+    case "failed":
+    case "cancelled":
+      return undefined;
+    default:
+      return unreachable(op);
+  }
+}
+
+/** What was stored apart, in its place. */
+export function filled(delivery: Delivery, value: unknown): Delivery {
+  switch (delivery.kind) {
+    case "value":
+      return { kind: "value", call: delivery.call, value };
+    case "result": {
+      const { blob: _blob, ...rest } = delivery;
+      return { ...rest, result: value };
+    }
+    case "signal":
+      return { kind: "signal", call: delivery.call, payload: value };
+    case "child":
+      return { kind: "child", call: delivery.call, output: value };
+    case "error":
+    case "timer":
+    case "decided":
+    case "given-up":
+    case "cancel":
+      return delivery;
+    default:
+      return unreachable(delivery);
+  }
 }
 
 type Settlement =
@@ -164,12 +274,14 @@ function fault(code: "E_INVALID" | "E_HANDLER", message: string): Settlement {
 }
 
 /** How a job ends whose code gave this. */
-export function completedWith(agent: AgentModule, output: unknown): CodeEnd {
+export function completedWith(agent: AgentModule, output: unknown): Ended {
   const checked = checkNow(agent.output, output);
   if (checked.kind === "invalid") {
     return failedWith("E_HANDLER", `the agent ${agent.name} answered what its output does not allow: ${checked.text}`);
   }
   const payload = payloadFor(agent.output, checked.data, output);
-  if (payload.kind === "plain") return { kind: "completed", output: payload.value };
+  if (payload.kind === "plain") {
+    return { op: { kind: "completed", output: payload.value }, bytes: payload.bytes };
+  }
   return failedWith(payload.code, `what the agent ${agent.name} answered is ${payload.text}`);
 }

@@ -22,7 +22,7 @@ import type { AgentRun } from "./agent-run.ts";
 import type { ApprovalQuestion, Asked } from "./given.ts";
 import { questionOf, rejection, toolQuestionOf } from "./approval-question.ts";
 import { askModel, type LlmPorts } from "./llm-call.ts";
-import { checkNow, payloadFor, payloadOf } from "./payload.ts";
+import { checkNow, largePayloadOf, payloadFor } from "./payload.ts";
 
 type AnyChildOptions = ChildOptions & { readonly detached?: boolean };
 type Branches = Readonly<Record<string, (branch: unknown) => unknown>>;
@@ -79,7 +79,7 @@ export class JobApi {
     }
     // A job has some input.
     const input = payload.value ?? null;
-    return await this.run.continueAs({ input, inputDigest: digestOfPlain(input) });
+    return await this.run.continueAs({ input, inputDigest: digestOfPlain(input) }, payload.bytes);
   }
 
   private step(place: CallPlace, body: unknown, { effect }: StepOptions): Promise<unknown> {
@@ -131,27 +131,29 @@ export class JobApi {
       if (isDetached && timeout !== undefined) {
         throw refused(`it does not wait for the child of "${agent}": leave out the timeout, or detached`);
       }
-      const payload = this.childInput(agent, schema, raw);
+      const { value: input, bytes: inputBytes } = this.childInput(agent, schema, raw);
       const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
-      const inputDigest = digestOfPlain(payload);
+      const inputDigest = digestOfPlain(input);
       const amount = childBudget(agent, budget);
       return (call) => ({
-        kind: "child", call, agent, output, input: payload, inputDigest, isDetached, timeoutMs, budget: amount,
+        kind: "child", call, agent, output, input, inputBytes, inputDigest, isDetached, timeoutMs, budget: amount,
       });
     });
   }
 
   /** As the child gets it. */
-  private childInput(agent: string, schema: SchemaShape | undefined, raw: unknown): unknown {
+  private childInput(
+    agent: string, schema: SchemaShape | undefined, raw: unknown,
+  ): { readonly value: unknown; readonly bytes: number } {
     const what = `the input of the child of the agent "${agent}" is`;
     const checked = schema === undefined ? undefined : checkNow(schema, raw);
     if (checked?.kind === "invalid") throw refused(`${what} invalid: ${checked.text}`);
     const payload = schema === undefined || checked === undefined
-      ? payloadOf(raw)
+      ? largePayloadOf(raw)
       : payloadFor(schema, checked.data, raw);
     if (payload.kind === "refused") throw new AetherError(payload.code, `${what} ${payload.text}`);
     // A job has some input.
-    return payload.value ?? null;
+    return { value: payload.value ?? null, bytes: payload.bytes };
   }
 
   private callTool(
@@ -166,11 +168,11 @@ export class JobApi {
       if (payload.kind === "refused") {
         throw new AetherError(payload.code, `the input of the tool ${tool.name} is ${payload.text}`);
       }
-      const input = payload.value;
+      const { value: input, bytes: inputBytes } = payload;
       const inputDigest = digestOfPlain(input);
       const question = toolQuestionOf(tool, { data, input });
       const begin = (call: CallName): Promise<unknown> =>
-        this.run.ask({ kind: "tool", call, tool, data, input, inputDigest });
+        this.run.ask({ kind: "tool", call, tool, data, input, inputBytes, inputDigest });
       return question === undefined ? begin : (call) => this.allowed(call, question, () => begin(call));
     });
   }

@@ -10,7 +10,7 @@ import type { AgentModule } from "./agent-module.ts";
 import type { Asked } from "./given.ts";
 import { readQuestion, type Question } from "./llm-question.ts";
 import { completionIn, modelTool, type Completion } from "./llm-tool.ts";
-import { checkNow, payloadOf } from "./payload.ts";
+import { checkNow, largePayloadOf } from "./payload.ts";
 
 export interface LlmPorts {
   ask(place: { readonly name: string; readonly key?: string | undefined }, asked: (call: CallName) => Asked):
@@ -83,16 +83,16 @@ class Requests {
   private send(request: LlmRequest): Promise<unknown> {
     const { alias, module, timeoutMs, key } = this.question;
     const tool = modelTool(alias, module, { timeoutMs, isLimited: this.ports.isLimited });
-    const payload = payloadOf(request);
+    const payload = largePayloadOf(request);
     if (payload.kind === "refused") {
       throw new AetherError(payload.code, `the request to the model "${alias}" is ${payload.text}`);
     }
-    const input = payload.value;
+    const { value: input, bytes: inputBytes } = payload;
     const inputDigest = digestOfPlain(input);
     const { first } = this;
     const asked = (call: CallName): Asked => {
       this.first ??= call;
-      return { kind: "tool", call, tool, data: input, input, inputDigest };
+      return { kind: "tool", call, tool, data: input, input, inputBytes, inputDigest };
     };
     return first === undefined
       ? this.ports.ask({ name: tool.name, key }, asked)

@@ -7,9 +7,10 @@ import { toPlain, type PlainRefusal } from "../../slices/core/plain-data.ts";
 import { describeThrown } from "../../slices/core/thrown-text.ts";
 import { encodeForWire } from "../../slices/schema-check.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
+import { PAYLOAD_BYTES_MAX } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 
-/** Of one value in a job's log: what a step answers, the input and result of a tool, the output of the job. */
+/** Of one value in an event. What a step answers, input and result of a tool, and the job's output may be more. */
 export const JOB_VALUE_BYTES_MAX = 64 * KiB;
 const ERROR_CODE_LENGTH_MAX = 64;
 const ERROR_DETAILS_BYTES_MAX = 8 * KiB;
@@ -18,8 +19,8 @@ export type Checked =
   { readonly kind: "valid"; readonly data: unknown } | { readonly kind: "invalid"; readonly text: string };
 
 export type Payload =
-  /** `value` is what the log has. */
-  | { readonly kind: "plain"; readonly value: unknown }
+  /** `value` is what the log has; above 64 KiB it is stored apart. */
+  | { readonly kind: "plain"; readonly value: unknown; readonly bytes: number }
   | { readonly kind: "refused"; readonly code: "E_INVALID" | "E_TOO_LARGE"; readonly text: string };
 
 /** Checks at once: what code waits for besides its job would not be the same in another run. */
@@ -37,17 +38,22 @@ export function checkNow(schema: SchemaShape, value: unknown): Checked {
 /** The value as its log has it. */
 export function payloadOf(value: unknown, bytesMax = JOB_VALUE_BYTES_MAX): Payload {
   const plain = toPlain(value, bytesMax);
-  return plain.kind === "plain" ? { kind: "plain", value: plain.value } : refusal(plain);
+  return plain.kind === "plain" ? plain : refusal(plain);
+}
+
+/** The same of a value that may be stored apart. */
+export function largePayloadOf(value: unknown): Payload {
+  return payloadOf(value, PAYLOAD_BYTES_MAX);
 }
 
 /** What the log has of `data`, which the schema gave for `raw`: what its author would pass in. */
 export function payloadFor(schema: SchemaShape, data: unknown, raw: unknown): Payload {
-  return payloadOf(encodeForWire(schema, data, raw));
+  return largePayloadOf(encodeForWire(schema, data, raw));
 }
 
 /** A value of the log once more, for code that may change what it gets. */
 export function copyOf(value: unknown): unknown {
-  const copy = payloadOf(value);
+  const copy = largePayloadOf(value);
   return copy.kind === "plain" ? copy.value : undefined;
 }
 

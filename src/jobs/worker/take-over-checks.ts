@@ -30,6 +30,7 @@ export interface TakeOverChecksSetup {
 export const CHECKS_AT_ONCE_MAX = 8;
 /** Of what a verifier says is different. */
 export const WHY_LENGTH_MAX = 1_000;
+const TOO_LARGE = "its input or its result is above what a log holds itself, and is not looked at";
 
 interface Check {
   readonly done: DoneCall;
@@ -77,8 +78,9 @@ export class TakeOverChecks {
   }
 
   private async verify({ done, tool, verifier }: Check, secrets: SecretValues): Promise<VerifiedCall> {
-    const { call, effectId } = done;
+    const { call, effectId, isApart } = done;
     const { onMismatch } = verifier;
+    if (isApart === true) return { call, verdict: { kind: "unknown", why: TOO_LARGE }, onMismatch };
     const limit = new AbortController();
     const expired = new Promise<never>((_resolve, reject) => {
       limit.signal.addEventListener("abort", () => reject(limit.signal.reason), { once: true });

@@ -6,7 +6,7 @@ import { describeThrown } from "../../slices/core/thrown-text.ts";
 import type { EffectId } from "../core/ids.ts";
 import type { ReconcileAnswer, SecretValues, ToolOutcome } from "../core/worker/messages.ts";
 import { secretNameOf, type ToolModule } from "./agent-module.ts";
-import { checkNow, jobErrorOf, payloadFor, payloadOf, saysNotDone } from "./payload.ts";
+import { checkNow, jobErrorOf, largePayloadOf, payloadFor, payloadOf, saysNotDone } from "./payload.ts";
 
 export interface Dispatch {
   readonly tool: ToolModule;
@@ -134,7 +134,7 @@ export function secretOf(tool: ToolModule, secrets: SecretValues): (reference: u
 /** Whatever it answers, it has happened. */
 function successOf(tool: ToolModule, value: unknown): ToolOutcome {
   const checked = checkNow(tool.output, value);
-  const payload = checked.kind === "valid" ? payloadFor(tool.output, checked.data, value) : payloadOf(value);
+  const payload = checked.kind === "valid" ? payloadFor(tool.output, checked.data, value) : largePayloadOf(value);
   const result = payload.kind === "plain" ? payload.value : undefined;
   if (payload.kind === "refused") return { kind: "succeeded", result, problem: `what it answered is ${payload.text}` };
   const usage = tool.usageOf?.(result);
@@ -165,6 +165,12 @@ function answerOf(tool: ToolModule, value: unknown): ReconcileAnswer {
   }
   if (status !== "done") {
     return { kind: "unknown", reason: `reconcile of the tool ${tool.name} answered no status that there is` };
+  }
+  // A reconcile says what a call has come to in a message.
+  const small = payloadOf(result);
+  if (small.kind === "refused") {
+    const said = `reconcile of the tool ${tool.name} says done, but what it answered is ${small.text}`;
+    return { kind: "unknown", reason: said };
   }
   const outcome = successOf(tool, result);
   if (outcome.kind === "succeeded" && outcome.problem === undefined) return { kind: "done", result: outcome.result };

@@ -32,6 +32,10 @@ type KeyOfJob =
   | { readonly kind: "job-repeat" }
   /** What webhooks could not be told of it. */
   | { readonly kind: "job-untold" }
+  /** The job has a payload that is stored apart: where its references are found when it is collected. */
+  | { readonly kind: "job-payload"; readonly digest: Digest }
+  /** The same the other way round: who has this payload. */
+  | { readonly kind: "job-blob-ref"; readonly digest: Digest }
   /** How many entries the inbox has had. */
   | { readonly kind: "job-inbox-count" }
   /** An entry of the inbox was sent under the idempotency key with this digest. */
@@ -72,6 +76,11 @@ export type JobKey =
   | { readonly kind: "job-start"; readonly tenant: string; readonly agent: string; readonly digest: Digest }
   /** What exactly jobs run: an artifact with its config. */
   | { readonly kind: "job-pin"; readonly digest: Digest }
+  /** A payload that is stored apart, whole. */
+  | { readonly kind: "job-blob"; readonly digest: Digest }
+  /** One that is being written, or taken away. */
+  | { readonly kind: "job-blob-write"; readonly digest: Digest }
+  | { readonly kind: "job-blob-chunk"; readonly digest: Digest; readonly chunk: number }
   /** A place that a running job has. */
   | ({ readonly kind: "job-permit" } & PermitPlace)
   /** Tokens of a rate that calls of tools keep. */
@@ -99,6 +108,11 @@ export type JobKeyPrefix =
   | ({ readonly kind: "job-outboxes" } & Partial<JobRef>)
   | { readonly kind: "job-notices" }
   | { readonly kind: "job-pins" }
+  | ({ readonly kind: "job-payloads" } & JobRef)
+  | { readonly kind: "job-blobs" }
+  | { readonly kind: "job-blob-writes" }
+  | { readonly kind: "job-blob-chunks"; readonly digest?: Digest }
+  | { readonly kind: "job-blob-refs"; readonly digest: Digest }
   | { readonly kind: "job-permits" }
   | { readonly kind: "job-rates" };
 
@@ -109,6 +123,7 @@ const FIRST_RUN = 1;
 const SEQ_DIGITS = 8;
 const TIME_DIGITS = 15;
 const SLOT_DIGITS = 6;
+const CHUNK_DIGITS = 4;
 
 const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job": true, "job-head": true, "job-spec": true, "job-page": true, "job-tool": true, "job-result": true,
@@ -116,14 +131,16 @@ const KINDS: Readonly<Record<JobKey["kind"], true>> = {
   "job-inbox-count": true, "job-seen": true, "job-inbox": true, "job-queue": true, "job-timer": true,
   "job-owned": true, "job-agent": true, "job-end": true, "job-collected": true, "job-approval": true,
   "job-beat": true, "job-start": true, "job-pin": true, "job-child": true, "job-outbox": true,
-  "job-permit": true, "job-rate": true,
+  "job-permit": true, "job-rate": true, "job-payload": true, "job-blob-ref": true, "job-blob": true,
+  "job-blob-write": true, "job-blob-chunk": true,
 };
 const PREFIX_KINDS: Readonly<Record<JobKeyPrefix["kind"], true>> = {
   "jobs": true, "job-data": true, "job-log": true, "job-tools": true, "job-inboxes": true, "job-queue": true,
   "job-timers": true, "job-owned": true, "job-beats": true, "job-starts": true, "job-agents": true,
   "job-ends": true, "jobs-collected": true, "job-approvals": true, "job-pins": true, "job-children": true,
   "job-outboxes": true, "job-notices": true, "job-permits": true, "job-rates": true, "job-runs": true,
-  "job-chunks": true,
+  "job-chunks": true, "job-payloads": true, "job-blobs": true, "job-blob-writes": true, "job-blob-chunks": true,
+  "job-blob-refs": true,
 };
 
 export function isJobKey(key: { readonly kind: string }): key is JobKey {
@@ -145,6 +162,14 @@ export function jobKeyText(key: JobKey): string {
       return `job-pins/${key.digest}`;
     case "job-rate":
       return `job-rates/${escapeName(key.name)}`;
+    case "job-blob":
+      return `job-blobs/${key.digest}`;
+    case "job-blob-write":
+      return `job-blob-writes/${key.digest}`;
+    case "job-blob-chunk":
+      return `job-blob-chunks/${key.digest}/${padded(key.chunk, CHUNK_DIGITS)}`;
+    case "job-blob-ref":
+      return `job-blob-refs/${key.digest}/${refText(key)}`;
     case "job-permit":
       return `job-permits/${key.scope}/${escapeName(key.name)}/${padded(key.slot, SLOT_DIGITS)}`;
     case "job":
@@ -184,6 +209,7 @@ export function jobKeyText(key: JobKey): string {
     case "job-untold":
     case "job-inbox-count":
     case "job-seen":
+    case "job-payload":
       return `job-data/${refText(key)}/${dataText(key)}`;
     default:
       return unreachable(key);
@@ -193,7 +219,7 @@ export function jobKeyText(key: JobKey): string {
 type DataKey = Extract<KeyOfJob, {
   readonly kind:
     "job-head" | "job-spec" | "job-page" | "job-chunk" | "job-tool" | "job-run" | "job-result" | "job-repeat" |
-    "job-untold" | "job-inbox-count" | "job-seen";
+    "job-untold" | "job-inbox-count" | "job-seen" | "job-payload";
 }>;
 
 function dataText(key: DataKey): string {
@@ -220,6 +246,8 @@ function dataText(key: DataKey): string {
       return "inbox";
     case "job-seen":
       return `seen/${key.digest}`;
+    case "job-payload":
+      return `payloads/${key.digest}`;
     default:
       return unreachable(key);
   }
@@ -240,6 +268,14 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
       return { kind: "job-start", tenant: nameOf(text, a), agent: nameOf(text, b), digest: parseDigest(c) };
     case "job-pins/2":
       return { kind: "job-pin", digest: parseDigest(a) };
+    case "job-blobs/2":
+      return { kind: "job-blob", digest: parseDigest(a) };
+    case "job-blob-writes/2":
+      return { kind: "job-blob-write", digest: parseDigest(a) };
+    case "job-blob-chunks/3":
+      return { kind: "job-blob-chunk", digest: parseDigest(a), chunk: numberOf(text, b) };
+    case "job-blob-refs/4":
+      return { kind: "job-blob-ref", digest: parseDigest(a), ...refOf(text, b, c) };
     case "job-rates/2":
       return { kind: "job-rate", name: nameOf(text, a) };
     case "job-permits/4": {
@@ -293,6 +329,7 @@ function dataKeyOf(text: string, [what = "", a = "", b = "", ...more]: readonly 
   if (a !== "") {
     if (what === "tools") return { kind: "job-tool", run: FIRST_RUN, effect: parseDigest(a) };
     if (what === "runs") return { kind: "job-run", run: numberOf(text, a) };
+    if (what === "payloads") return { kind: "job-payload", digest: parseDigest(a) };
     return what === "seen" ? { kind: "job-seen", digest: parseDigest(a) } : undefined;
   }
   switch (what) {
@@ -334,7 +371,13 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-permits":
     case "job-rates":
     case "job-notices":
+    case "job-blobs":
+    case "job-blob-writes":
       return `${prefix.kind}/`;
+    case "job-blob-chunks":
+      return prefix.digest === undefined ? "job-blob-chunks/" : `job-blob-chunks/${prefix.digest}/`;
+    case "job-blob-refs":
+      return `job-blob-refs/${prefix.digest}/`;
     case "job-approvals":
       return `job-approvals/${partialRef(prefix)}`;
     case "job-data":
@@ -353,6 +396,8 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
       return `job-data/${refText(prefix)}/${toolsText(prefix.run)}`;
     case "job-runs":
       return `job-data/${refText(prefix)}/runs/`;
+    case "job-payloads":
+      return `job-data/${refText(prefix)}/payloads/`;
     case "job-owned":
       return prefix.node === undefined ? "job-owned/" : `job-owned/${prefix.node}/`;
     case "job-agents":

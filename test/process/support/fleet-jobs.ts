@@ -12,6 +12,7 @@ const endedSchema = z.object({ result: z.unknown() });
 export interface AgentsPlace {
   readonly instances?: number;
   readonly variables?: Readonly<Record<string, string>>;
+  readonly heapBytesMax?: number;
 }
 
 /** Pushes the package of `slices/{name}` and applies a blueprint of that name with it. */

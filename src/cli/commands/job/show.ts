@@ -1,8 +1,12 @@
 // Owns: `aether job show`.
 import type { Command } from "commander";
+import { AetherError } from "../../../base/errors.ts";
 import type { CliIo } from "../../cli-io.ts";
-import { errorLine, JOBS, jobSchema, queueText, statusText, type ShownJob, type ShownTool } from "../../job-answers.ts";
-import { apiPath, openSession } from "../../options.ts";
+import {
+  errorLine, JOBS, jobSchema, payloadText, queueText, resultAnswerSchema, resultLine, statusText,
+  type ShownJob, type ShownTool,
+} from "../../job-answers.ts";
+import { apiPath, openSession, type Session } from "../../options.ts";
 import { printable } from "../../printable.ts";
 import { table } from "../../table.ts";
 import { approvalText } from "./approvals.ts";
@@ -11,19 +15,31 @@ import { budgetText } from "./budget.ts";
 const HELP = `
 A call of a tool that is UNKNOWN may have happened: find out, then say so with aether job resolve.
 
-Example:
-  $ aether job show claim-17`;
+Of an input or output above 64 KiB its size and digest are shown; --output has the value.
+
+Examples:
+  $ aether job show claim-17
+  $ aether job show claim-17 --output > claim-17.json`;
 
 export function addShowCommand(group: Command, io: CliIo): void {
   group
     .command("show")
     .description("one job: what it does or waits for, the calls of its tools, its result")
     .argument("<job>", "id of the job")
+    .option("--output", "what it answered and nothing else, as JSON, however large")
     .addHelpText("after", HELP)
-    .action(async (id: string, _flags: unknown, command: Command) => {
+    .action(async (id: string, { output }: { readonly output?: true }, command: Command) => {
       const session = openSession(command, io);
+      if (output === true) return showOutput(session, id);
       session.show(await session.api.get(jobSchema, apiPath(JOBS, id)), showText);
     });
+}
+
+async function showOutput(session: Session, job: string): Promise<void> {
+  const { result } = await session.api.get(resultAnswerSchema, `${apiPath(JOBS, job)}/result`);
+  if (result?.kind === "completed") return session.show(result.output ?? null, (value) => JSON.stringify(value));
+  const found = result === undefined ? "it has not ended" : resultLine(result);
+  throw new AetherError("E_NOT_FOUND", `job ${job} has no output: ${found}`);
 }
 
 function showText(job: ShownJob): string {
@@ -46,7 +62,7 @@ function showText(job: ShownJob): string {
       : []),
     ...(job.parent === undefined ? [] : [["parent", `${job.parent}, which started it as ${job.parentCall ?? ""}`]]),
     ...(job.collectedMs === undefined
-      ? [["input", JSON.stringify(job.input ?? null)]]
+      ? [["input", payloadText(job.input, job.inputBlob)]]
       : [["collected", `${new Date(job.collectedMs).toISOString()}: only the outcome is kept`]]),
     ...resultLines(job),
   ].map(([name = "", value = ""]) => printable(`${name.padEnd(11)}${value}`));
@@ -72,7 +88,7 @@ function pairs(texts: Readonly<Record<string, string>>): readonly string[] {
 function resultLines({ result }: ShownJob): readonly (readonly string[])[] {
   switch (result?.kind) {
     case "completed":
-      return [["output", JSON.stringify(result.output ?? null)]];
+      return [["output", payloadText(result.output, result.blob)]];
     case "failed":
       return [["error", errorLine(result.error)]];
     default:

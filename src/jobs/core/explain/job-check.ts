@@ -12,7 +12,7 @@ import { continuedAccount, openAccount, type Account } from "../budget/account.t
 import { hasEnded } from "../life/job-life.ts";
 import { endOf, type JobEvent } from "../log/event.ts";
 import { LOG_EVENTS_MAX } from "../log/page.ts";
-import { digestOfPlain } from "../plain-digest.ts";
+import { outputDigestOf } from "../payloads/blob.ts";
 import {
   parseJobHead, parseJobResult, parseJobRow, parseJobRun, parseJobSpec, type JobHead, type JobResult, type JobRow,
   type JobRunRow, type JobSpec,
@@ -251,10 +251,17 @@ export class JobCheck {
     }
     if (result?.kind !== ended) return check.note(seq, `its result is ${result?.kind ?? "missing"}`);
     const isSame = last.type === "job.completed"
-      ? result?.kind === "completed" && digestOfPlain(result.output) === last.outputDigest
+      ? result?.kind === "completed" && isOutputOf(result, last)
       : last.type !== "job.failed" || (result?.kind === "failed" && isSameData(result.error, last.error));
     if (!isSame) check.note(seq, "its result is not the one that the log has");
   }
+}
+
+function isOutputOf(
+  result: Extract<JobResult, { readonly kind: "completed" }>,
+  { outputDigest, blob: logged }: Extract<JobEvent, { readonly type: "job.completed" }>,
+): boolean {
+  return outputDigestOf(result) === outputDigest && result.blob?.digest === logged?.digest;
 }
 
 function foreign(found: string): AetherError {

@@ -31,7 +31,7 @@ export interface RunFrame {
   /** What it began with. */
   /** The account that it begins with. */
   readonly opened?: { readonly account: Account | undefined } | undefined;
-  readonly begun?: Pick<JobRunRow, "input" | "inputDigest"> | Pick<JobSpec, "input" | "inputDigest"> | undefined;
+  readonly begun?: Pick<JobRunRow & JobSpec, "input" | "inputBlob" | "inputDigest"> | undefined;
 }
 
 export class RunCheck {
@@ -181,7 +181,8 @@ export class RunCheck {
     if (pin !== event.pin) this.note(1, "the run's code is not what the run before has left to it");
     this.pin = { digest: event.pin, seq: 1 };
     if (begun === undefined || row === undefined) return;
-    const digest = digestOfPlain(begun.input);
+    const digest = begun.inputBlob === undefined ? digestOfPlain(begun.input) : begun.inputDigest;
+    if (begun.inputBlob?.digest !== event.blob?.digest) this.note(1, "the job's input is stored as another one");
     if (digest !== begun.inputDigest || digest !== event.inputDigest) this.note(1, "the job's input is another one");
     if (row.agent !== event.agent) this.note(1, `the job is one of agent ${row.agent}`);
   }

@@ -7,12 +7,15 @@ import { digestSchema, parseStored } from "../../../base/stored-row.ts";
 import type { Amount } from "../budget/account.ts";
 import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
+import { blobRefSchema, type Apart } from "../payloads/blob.ts";
 import { CANCEL_REASONS, type CancelReason, type Resolution } from "../log/event.ts";
 import { callNameSchema, jobErrorSchema, type JobError } from "../rows.ts";
 
 /** The value of `job-inbox/…/{n}`. */
 export type InboxEntry =
-  | { readonly kind: "signal"; readonly signal: string; readonly payload: unknown; readonly principal: string }
+  | ({
+    readonly kind: "signal"; readonly signal: string; readonly payload: unknown; readonly principal: string;
+  } & Apart)
   | { readonly kind: "timer"; readonly call: CallName }
   | {
     readonly kind: "decision";
@@ -32,9 +35,9 @@ export type InboxEntry =
   /** The job may spend more. */
   | { readonly kind: "raise"; readonly add: Amount; readonly principal: string }
   /** `output` is encoded: code may answer more than the store's plain values are. `spent`: of what its parent gave. */
-  | {
+  | ({
     readonly kind: "child-completed"; readonly call: CallName; readonly output: Uint8Array; readonly spent?: Amount;
-  }
+  } & Apart)
   | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount };
 
 /** Entries that were not read yet, of one job. */
@@ -74,6 +77,7 @@ export function wakeOf(entry: InboxEntry): string | undefined {
 const call = callNameSchema;
 const error = jobErrorSchema;
 const principal = z.string();
+const blob = blobRefSchema.exactOptional();
 const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("done"), result: z.unknown() }),
   z.object({ kind: z.literal("not-done") }),
@@ -81,7 +85,7 @@ const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
 ]);
 
 const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("signal"), signal: z.string(), payload: z.unknown(), principal }),
+  z.object({ kind: z.literal("signal"), signal: z.string(), payload: z.unknown(), principal, blob }),
   z.object({ kind: z.literal("timer"), call }),
   z.object({
     kind: z.literal("decision"), call, shown: digestSchema, approved: z.boolean(), data: z.unknown(), principal,
@@ -94,7 +98,8 @@ const entrySchema: z.ZodType<InboxEntry> = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("raise"), add: amountSchema, principal }),
   z.object({
-    kind: z.literal("child-completed"), call, output: z.instanceof(Uint8Array), spent: amountSchema.exactOptional(),
+    kind: z.literal("child-completed"), call, output: z.instanceof(Uint8Array), blob,
+    spent: amountSchema.exactOptional(),
   }),
   z.object({ kind: z.literal("child-failed"), call, error, spent: amountSchema.exactOptional() }),
 ]);

@@ -15,6 +15,7 @@ import { atMost, plus } from "../budget/account.ts";
 import type { InboxEntry } from "../flow/inbox-entry.ts";
 import { childUidOf, type CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
+import { apart } from "../payloads/blob.ts";
 import type { JobResult, JobSpec, OutboxRow, ParentRef } from "../rows.ts";
 import type { AgentOp } from "../worker/messages.ts";
 import { decideStart, type JobNeeds } from "./decide-start.ts";
@@ -25,7 +26,7 @@ import { outboxKey } from "./job-keys.ts";
 export const CHILD_DEPTH_MAX = 8;
 /** Jobs that one job may start: all that it has not seen the end of are cancelled in one go when it ends. */
 export const CHILDREN_MAX = 1_000;
-/** Each is nine operations of the transaction, and an input of 64 KiB at most. */
+/** Each is nine operations of the transaction, and an input of 64 KiB at most, or three more for a larger one. */
 export const CHILDREN_PER_APPEND_MAX = 4;
 
 export type WantChild = Extract<AgentOp, { readonly kind: "want-child" }>;
@@ -112,6 +113,7 @@ function childParts(
     tenant: row.tenant,
     pin,
     input,
+    ...(want.blob !== undefined && { inputBlob: want.blob }),
     inputDigest,
     queueClass: row.queueClass,
     priority: row.priority,
@@ -165,7 +167,9 @@ export function childEntry(child: EndedChild, result: JobResult): InboxEntry {
 }
 
 function endEntry({ job, agent, call }: EndedChild, result: JobResult): InboxEntry {
-  if (result.kind === "completed") return { kind: "child-completed", call, output: encode(result.output) };
+  if (result.kind === "completed") {
+    return { kind: "child-completed", call, output: encode(result.output), ...apart(result) };
+  }
   const what = `the child job ${job} of the agent "${agent}"`;
   if (result.kind === "cancelled") {
     const details = { job, agent, status: "cancelled" };

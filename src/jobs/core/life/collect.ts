@@ -3,9 +3,10 @@
 // JOB11  Nothing of a job that may still run, or whose end others wait for, is taken away.
 import { unchanged } from "../../../kvstore/core/guards.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
-import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
+import { formatKey, parseKey, type KeyText } from "../../../kvstore/core/key.ts";
 import type { Compare, Op, Txn } from "../../../kvstore/core/schema.ts";
 import { refOf } from "../ids.ts";
+import { payloadKey, unnaming, type BlobRef } from "../payloads/blob.ts";
 import type { JobRow, JobSpec } from "../rows.ts";
 import { hasEnded } from "./job-life.ts";
 import { headKey, resultKey, rowKey, specKey } from "./job-keys.ts";
@@ -20,6 +21,13 @@ export interface EndedJob {
   readonly row: JobRow;
   /** modRevision of the row. */
   readonly rowRevision: number;
+}
+
+/** What stands under the name of a job that has ended. */
+export interface JobData {
+  readonly keys: readonly KeyText[];
+  /** Of its output, where that is stored apart. */
+  readonly output: BlobRef | undefined;
 }
 
 /**
@@ -42,12 +50,16 @@ export function forgetEnd(job: EndedJob): Txn {
 /**
  * Transactions in their order, each to be applied before the next: the first one marks the row, so that nobody reads
  * what is being taken away; the last one takes the job from the index, so that it is met again until all of it is done.
- * `data` are the keys under its name; its head, spec and result stay among them.
+ * `data` are the keys under its name; its head, spec and result stay among them, and the payload of its output.
  */
-export function collectTxns(job: EndedJob, spec: JobSpec, data: readonly KeyText[], atMs: number): readonly Txn[] {
+export function collectTxns(
+  job: EndedJob, { inputBlob: _gone, ...spec }: JobSpec, { keys, output }: JobData, atMs: number,
+): readonly Txn[] {
   const { ref, row, endedMs } = job;
-  const kept = new Set([headKey(ref), specKey(ref), resultKey(ref)]);
-  const gone = data.filter((key) => !kept.has(key)).map((key): Op => ({ kind: "delete", key }));
+  const kept = new Set([
+    headKey(ref), specKey(ref), resultKey(ref), ...(output === undefined ? [] : [payloadKey(ref, output)]),
+  ]);
+  const gone = keys.filter((key) => !kept.has(key)).flatMap((key) => goneWith(ref, key));
   const first: readonly Op[] = row.collectedMs === undefined
     ? [
       { kind: "put", key: rowKey(ref), value: { ...row, collectedMs: atMs } },
@@ -66,8 +78,14 @@ export function collectTxns(job: EndedJob, spec: JobSpec, data: readonly KeyText
   }));
 }
 
+/** A row, and the reference of the payload that it stands for. */
+function goneWith(ref: JobRef, text: KeyText): readonly Op[] {
+  const key = parseKey(text);
+  return key.kind === "job-payload" ? unnaming(ref, key.digest) : [{ kind: "delete", key: text }];
+}
+
 /** The last that is left of a job: from now on its id and its key may be used again. */
-export function forgetTxn(job: EndedJob, spec: Pick<JobSpec, "startKey">): Txn {
+export function forgetTxn(job: EndedJob, spec: Pick<JobSpec, "startKey">, payloads: readonly KeyText[]): Txn {
   const { ref, row: { agent, tenant, parent }, endedMs } = job;
   const keys = [
     rowKey(ref),
@@ -83,7 +101,9 @@ export function forgetTxn(job: EndedJob, spec: Pick<JobSpec, "startKey">): Txn {
   ];
   return {
     compare: [unchanged(rowKey(ref), job.rowRevision)],
-    then: keys.map((key): Op => ({ kind: "delete", key })),
+    then: [
+      ...keys.map((key): Op => ({ kind: "delete", key })), ...payloads.flatMap((key) => goneWith(ref, key)),
+    ],
     else: [],
   };
 }

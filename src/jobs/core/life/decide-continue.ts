@@ -10,7 +10,8 @@ import type { Decision, JobView } from "../../ports.ts";
 import { continuedAccount } from "../budget/account.ts";
 import { firstLink } from "../log/chain.ts";
 import type { JobEvent } from "../log/event.ts";
-import { runValue, type JobHead, type JobRow, type JobSpec } from "../rows.ts";
+import { apart, naming } from "../payloads/blob.ts";
+import { runValue, type JobHead, type JobRow, type JobRunRow, type JobSpec } from "../rows.ts";
 import { applyBatch, type AppendBatch } from "./append-batch.ts";
 import { attachedOf, type Children } from "./children.ts";
 import { refuse, refuseSize, refuseStep, transition } from "./decide.ts";
@@ -54,24 +55,34 @@ export function decideContinue(view: JobView, batch: AppendBatch, next: NextRun,
   const created: JobEvent = {
     type: "job.created", agent: row.agent, pin: row.pin, inputDigest,
     ...(account !== undefined && { budget: account.limit, spent: account.spent }),
+    ...apart(next),
   };
   const empty = { ...emptyHead(spec, run, left.folded), ...(account !== undefined && { account }) };
   const begun = applyBatch({ ref, head: empty, epoch: row.epoch }, {
     events: [created], atMs: batch.atMs,
   });
   if (begun.kind === "too-large") return refuseSize(begun);
+  const { input, inputBlob, inputDigest: oldDigest, ...kept } = spec;
+  const named = naming(ref, next.blob === undefined ? [] : [next.blob], batch.atMs);
   const nextSpec: JobSpec = {
-    ...spec, input: storable(next.input), inputDigest, startDigest: spec.startDigest ?? spec.inputDigest,
+    ...kept,
+    input: storable(next.input),
+    ...(next.blob !== undefined && { inputBlob: next.blob }),
+    inputDigest,
+    startDigest: spec.startDigest ?? oldDigest,
   };
-  const { input, inputDigest: oldDigest } = spec;
+  const old: JobRunRow = { head: left, input, inputDigest: oldDigest, ...(inputBlob !== undefined && { inputBlob }) };
   const then: readonly Op[] = [
     ...last.txn.then.filter(({ key }) => key !== headKey(ref)),
     ...begun.then,
+    ...named.then,
     { kind: "put", key: specKey(ref), value: nextSpec },
-    { kind: "put", key: runKey(ref, row.run), value: runValue({ head: left, input, inputDigest: oldDigest }) },
+    { kind: "put", key: runKey(ref, row.run), value: runValue(old) },
   ];
   return {
-    ...last, txn: { ...last.txn, then }, next: { ...last.next, spec: nextSpec, head: begun.head },
+    ...last,
+    txn: { ...last.txn, compare: [...last.txn.compare, ...named.compare], then },
+    next: { ...last.next, spec: nextSpec, head: begun.head },
   };
 }
 

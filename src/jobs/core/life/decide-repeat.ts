@@ -14,9 +14,10 @@ import type { JobView } from "../../ports.ts";
 import { AccountFold, minus, plus, type Account, type Amount } from "../budget/account.ts";
 import { LedgerFold } from "../explain/ledger-fold.ts";
 import { refOf, type JobUid } from "../ids.ts";
-import { encodeEvent, type JobEvent } from "../log/event.ts";
+import { blobOf, encodeEvent, type JobEvent } from "../log/event.ts";
 import { nextLink } from "../log/chain.ts";
 import { PAGE_EVENTS_MAX } from "../log/page.ts";
+import { naming, type BlobRef } from "../payloads/blob.ts";
 import { headValue, pageValue, parseJobSpec, parseRepeatRow, type JobHead, type RepeatRow } from "../rows.ts";
 import type { ToolRow } from "../tools/tool-row.ts";
 import { decideStart, type StartContext } from "./decide-start.ts";
@@ -40,6 +41,7 @@ export interface Repeat {
   readonly uid: JobUid;
   readonly pin: Digest;
   readonly input: unknown;
+  readonly inputBlob?: BlobRef;
   readonly inputDigest: Digest;
   readonly atMs: number;
 }
@@ -79,6 +81,7 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
   const row = {
     ...start.next.row, epoch, ...(old.row.restored !== undefined && { restored: { seq: next.seq, inbox: 0 } }),
   };
+  const named = naming(ref, plan.kept.flatMap(({ event }) => blobOf(event) ?? []), atMs);
   const replaced = new Set<KeyText>([headKey(ref), rowKey(ref), queueKey(ref)]);
   const said: RepeatRow = { job };
   const then: readonly Op[] = [
@@ -87,6 +90,7 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
     { kind: "put", key: headKey(ref), value: headValue(next) },
     { kind: "put", key: queueKey(ref), value: queueRowOf(row) },
     ...pages,
+    ...named.then,
     ...rows.map((tool): Op => ({ kind: "put", key: toolKey(ref, next.run, tool.effectId), value: tool })),
     { kind: "put", key: repeatKey(old.ref), value: said },
   ];
@@ -96,7 +100,10 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
     });
   }
   const compare: readonly Compare[] = [
-    ...start.txn.compare, unchanged(rowKey(old.ref), old.rowRevision), unchanged(repeatKey(old.ref), 0),
+    ...start.txn.compare,
+    ...named.compare,
+    unchanged(rowKey(old.ref), old.rowRevision),
+    unchanged(repeatKey(old.ref), 0),
   ];
   // First whether the old job was done again, then what a start reads.
   const reads: readonly Op[] = [{ kind: "get", key: repeatKey(old.ref) }, ...start.txn.else];
@@ -121,12 +128,13 @@ export function judgeRepeat({ job, uid }: RepeatTransition, { succeeded, results
   return { kind: spec === undefined ? "pin-gone" : "id-taken" };
 }
 
-function startOf({ old, job, uid, pin, input, inputDigest, atMs }: Repeat): StartContext {
+function startOf({ old, job, uid, pin, input, inputBlob, inputDigest, atMs }: Repeat): StartContext {
   const { agent, tenant, queueClass, priority, attributes, labels, agentMax, run } = old.row;
   const { effectUid, maxDurationMs } = old.spec;
   const budget = old.head.account?.limit;
   return {
     job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, run, atMs,
+    ...(inputBlob !== undefined && { inputBlob }),
     needs: {
       ...(labels !== undefined && { labels }),
       ...(agentMax !== undefined && { agentMax }),

@@ -16,6 +16,7 @@ import {
   type JobHead, type JobRow, type JobSpec, type ParentRef, type QueueClass, type RestoredPoint,
   type StartRow,
 } from "../rows.ts";
+import { naming, type BlobRef } from "../payloads/blob.ts";
 import { applyBatch } from "./append-batch.ts";
 import { deadlineSet } from "./deadline.ts";
 import { refuse, type Refused } from "./decide.ts";
@@ -34,6 +35,8 @@ export interface StartContext {
   readonly tenant: string;
   readonly pin: Digest;
   readonly input: unknown;
+  /** Of an input that is stored apart. */
+  readonly inputBlob?: BlobRef;
   readonly inputDigest: Digest;
   /** Digest of the idempotency key. */
   readonly startKey?: Digest;
@@ -67,7 +70,9 @@ export function decideStart(start: StartContext): Start | Refused {
   const created: JobEvent = {
     type: "job.created", agent: start.agent, pin: start.pin, inputDigest: start.inputDigest,
     ...(spec.budget !== undefined && { budget: spec.budget }),
+    ...(start.inputBlob !== undefined && { blob: start.inputBlob }),
   };
+  const named = naming(ref, start.inputBlob === undefined ? [] : [start.inputBlob], start.atMs);
   const events = start.claim === undefined ? [created] : [created, claimedBy(start.claim)];
   const empty: JobHead = {
     run: row.run, seq: 0, link: firstLink(spec.uid, row.run), bytes: 0, folded: 0, openEffects: 0, steps: 0,
@@ -89,12 +94,14 @@ export function decideStart(start: StartContext): Start | Refused {
         { key: pinKey, target: "exists", op: "=", value: true },
         ...compare,
         ...(start.guards ?? []),
+        ...named.compare,
       ],
       then: [
         { kind: "put", key: rowKey(ref), value: row },
         { kind: "put", key: specKey(ref), value: spec },
         ...appended.then,
         place,
+        ...named.then,
         ...deadlineSet(ref, spec),
         { kind: "put", key: formatKey({ kind: "job-agent", ...ref, agent: start.agent }), value: null },
         ...then,
@@ -177,6 +184,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       effectUid: start.effectUid ?? uid,
       // As it comes back from the store: whoever runs it at once sees what a later owner sees.
       input: storable(start.input),
+      ...(start.inputBlob !== undefined && { inputBlob: start.inputBlob }),
       inputDigest,
       ...(startKey !== undefined && { startKey }),
       ...(parent !== undefined && { parent }),

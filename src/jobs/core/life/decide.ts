@@ -15,9 +15,9 @@ import { TXN_OPS_MAX } from "../../../kvstore/core/limits.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import type { Decision, JobView, Transition } from "../../ports.ts";
 import { NOTICES_RESERVED } from "../flow/notice.ts";
-import type { JobEvent } from "../log/event.ts";
+import { blobOf, type JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
-import { digestOfPlain } from "../plain-digest.ts";
+import { apart, naming, outputDigestOf } from "../payloads/blob.ts";
 import {
   resultValue, WAKES_MAX, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting,
 } from "../rows.ts";
@@ -163,6 +163,7 @@ export function transition(view: JobView, batch: AppendBatch, { row, then, compa
   const appended = applyBatch({ ref, head: view.head, epoch: row.epoch }, batch);
   if (appended.kind === "too-large") return refuseSize(appended);
   const isPhase = row !== view.row;
+  const named = naming(ref, batch.events.flatMap((event) => blobOf(event) ?? []), batch.atMs);
   const puts: readonly Op[] = isPhase ? [{ kind: "put", key: rowKey(ref), value: row }] : [];
   return {
     kind: "transition",
@@ -171,9 +172,10 @@ export function transition(view: JobView, batch: AppendBatch, { row, then, compa
         unchanged(rowKey(ref), view.rowRevision),
         unchanged(headKey(ref), view.headRevision),
         ...compare,
+        ...named.compare,
         ...(batch.guards ?? []),
       ],
-      then: [...puts, ...appended.then, ...then],
+      then: [...puts, ...appended.then, ...named.then, ...then],
       // What is read to tell why it was refused is asked for when it was: see commit.ts.
       else: [],
     },
@@ -189,7 +191,7 @@ function waitEvent({ reason, on, why }: Waiting): JobEvent {
 function endEvent(result: JobResult): JobEvent {
   switch (result.kind) {
     case "completed":
-      return { type: "job.completed", outputDigest: digestOfPlain(result.output) };
+      return { type: "job.completed", outputDigest: outputDigestOf(result), ...apart(result) };
     case "failed":
       return { type: "job.failed", error: result.error };
     case "cancelled":

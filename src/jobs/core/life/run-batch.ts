@@ -11,7 +11,8 @@ import { shortText, unitName } from "../budget/amounts.ts";
 import type { RateTake } from "../flow/call-rates.ts";
 import type { EffectId, CallName } from "../ids.ts";
 import type { JobNeeds } from "./decide-start.ts";
-import type { JobEvent } from "../log/event.ts";
+import { blobOf, type JobEvent } from "../log/event.ts";
+import { apart, type BlobRef } from "../payloads/blob.ts";
 import type { JobError, JobResult, RestoredPoint } from "../rows.ts";
 import {
   applyDoubt, applyGrant, applyLoss, applyOutcome, applyPerson, applyReconcile, effectOf, isOpen, type LedgerPlace,
@@ -32,6 +33,8 @@ export const PLAN_EVENTS_MAX = 64;
 const PLAN_TOOLS_MAX = 16;
 /** Approvals that it may ask for: two rows each, with 16 KiB that are shown. */
 const PLAN_APPROVALS_MAX = 8;
+/** Payloads that are stored apart: three rows each. */
+const PLAN_BLOBS_MAX = 4;
 /** A call that may be made again, and whose outcome nobody ever hears, is a person's matter in the end. */
 const GRANTS_MAX = 5;
 
@@ -59,6 +62,8 @@ export interface RunFacts {
   readonly overdueEnd?: JobResult;
   /** What people are asked; kept up to date by whoever appends. */
   readonly approvals: Pick<OpenApprovals, "has" | "room">;
+  /** Whether a payload that an operation names is in the store; all are when absent. */
+  isStored?(blob: BlobRef): boolean;
   effectIdOf(call: CallName): EffectId;
   childIdOf(call: CallName): JobId;
   /** Which of these secrets this node does not have; none are missing when absent. */
@@ -104,6 +109,8 @@ export interface Rated {
 export interface NextRun {
   readonly input: unknown;
   readonly inputDigest: Digest;
+  /** Of an input that is stored apart. */
+  readonly blob?: BlobRef;
 }
 
 type Costly = Extract<AgentOp, { readonly kind: "want-tool" | "want-step" | "want-child" }>;
@@ -231,7 +238,9 @@ export class RunBatch {
     if (op.kind === "want-tool") this.wants.set(this.facts.effectIdOf(op.call), { n, want: op });
     const result = resultOf(op);
     if (result !== undefined) this.end(result);
-    if (op.kind === "continued") this.wantedNext = { input: op.input, inputDigest: op.inputDigest };
+    if (op.kind === "continued") {
+      this.wantedNext = { input: op.input, inputDigest: op.inputDigest, ...apart(op) };
+    }
     this.ops.push({ n, op });
     return true;
   }
@@ -400,6 +409,7 @@ class PlanMaker {
   private isOverdue: boolean;
   /** Approvals that this plan asks for. */
   private asked = 0;
+  private blobs = 0;
 
   constructor(facts: RunFacts, state: PlanState) {
     this.facts = facts;
@@ -432,12 +442,17 @@ class PlanMaker {
   /** An operation makes three events at most; one more is the end of a phase. */
   get isFull(): boolean {
     return this.events.length > PLAN_EVENTS_MAX - 4 || this.tools.size >= PLAN_TOOLS_MAX ||
-      this.folded.length >= PLAN_TOOLS_MAX || this.asked >= PLAN_APPROVALS_MAX ||
+      this.folded.length >= PLAN_TOOLS_MAX || this.asked >= PLAN_APPROVALS_MAX || this.blobs >= PLAN_BLOBS_MAX ||
       this.childStarts.length >= CHILDREN_PER_APPEND_MAX;
   }
 
-  /** Whether it is not known yet if and how the child can be started that this operation wants. */
+  /**
+   * Whether it is not known yet if and how the child can be started that this operation wants, or its payload is not
+   * stored yet.
+   */
   isWaitingFor(n: number, op: AgentOp): boolean {
+    const blob = blobOfOp(op);
+    if (blob !== undefined && this.facts.isStored?.(blob) === false) return true;
     return op.kind === "want-child" && !this.isCancelled && !this.children.has(op.call) &&
       !this.state.childAnswers.has(n);
   }
@@ -486,7 +501,7 @@ class PlanMaker {
     switch (op.kind) {
       case "step-completed":
         this.stepsOpen.delete(op.call);
-        return this.push({ type: "step.completed", call: op.call, value: op.value });
+        return this.push({ type: "step.completed", call: op.call, value: op.value, ...apart(op) });
       case "step-failed":
         return this.addFailedStep(op);
       case "want-step":
@@ -578,11 +593,15 @@ class PlanMaker {
       case "child-detached":
         return this.push({ type: "child.detached", call: what.call, job: what.job });
       case "child-completed":
-        return this.push({ type: "child.completed", call: what.call, output: what.output, ...spentOf(what) });
+        return this.push({
+          type: "child.completed", call: what.call, output: what.output, ...spentOf(what), ...apart(what),
+        });
       case "child-failed":
         return this.push({ type: "child.failed", call: what.call, error: what.error, ...spentOf(what) });
       case "signal":
-        return this.push({ type: "signal.received", call: what.call, signal: what.signal, payload: what.payload });
+        return this.push({
+          type: "signal.received", call: what.call, signal: what.signal, payload: what.payload, ...apart(what),
+        });
       case "decided": {
         const { call, approved, principal, data } = what;
         return this.push({ type: "approval.decided", call, approved, principal, data });
@@ -824,6 +843,7 @@ class PlanMaker {
 
   private push(event: JobEvent, held?: Amount): void {
     this.events.push(event);
+    if (blobOf(event) !== undefined) this.blobs += 1;
     const ofChild = "call" in event ? this.children.get(event.call)?.reserved : undefined;
     this.account = accountAfter(this.account, event, held ?? ofChild ?? NOTHING);
     noteChild(this.children, event);
@@ -854,7 +874,13 @@ function missingText({ call }: WantTool, missing: readonly string[]): string {
 
 /** How the code ended, if it did. */
 function resultOf(op: AgentOp): JobResult | undefined {
-  if (op.kind === "completed") return { kind: "completed", output: op.output };
+  if (op.kind === "completed") return { kind: "completed", output: op.output, ...apart(op) };
   if (op.kind === "failed") return { kind: "failed", error: op.error };
   return op.kind === "cancelled" ? { kind: "cancelled" } : undefined;
+}
+
+/** What an operation says that is stored apart. */
+export function blobOfOp(op: AgentOp): BlobRef | undefined {
+  if (op.kind === "outcome") return op.outcome.kind === "succeeded" ? op.outcome.blob : undefined;
+  return "blob" in op ? op.blob : undefined;
 }

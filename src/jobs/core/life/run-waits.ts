@@ -8,6 +8,7 @@ import { SECOND_MS } from "../../../base/units.ts";
 import type { Amount } from "../budget/account.ts";
 import { BUDGET_WAKE, CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
 import type { CancelReason, Resolution, Resolver } from "../log/event.ts";
+import { apart, type BlobRef } from "../payloads/blob.ts";
 import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
 import type { Child } from "./children.ts";
@@ -24,9 +25,21 @@ export interface Offered {
   readonly inbox?: number;
   readonly what:
     | { readonly kind: "timer"; readonly call: CallName }
-    | { readonly kind: "signal"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
+    | {
+      readonly kind: "signal";
+      readonly call: CallName;
+      readonly signal: string;
+      readonly payload: unknown;
+      readonly blob?: BlobRef;
+    }
     | { readonly kind: "child-detached"; readonly call: CallName; readonly job: JobId }
-    | { readonly kind: "child-completed"; readonly call: CallName; readonly output: unknown; readonly spent?: Amount }
+    | {
+      readonly kind: "child-completed";
+      readonly call: CallName;
+      readonly output: unknown;
+      readonly spent?: Amount;
+      readonly blob?: BlobRef;
+    }
     | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount }
     | {
       readonly kind: "decided";
@@ -261,7 +274,7 @@ export class RunWaits {
         const call = this.waitFor(entry.signal);
         return call === undefined
           ? undefined
-          : { kind: "signal", call, signal: entry.signal, payload: entry.payload };
+          : { kind: "signal", call, signal: entry.signal, payload: entry.payload, ...apart(entry) };
       }
       case "timer":
         return this.waits.has(entry.call) && !this.offeredCalls.has(entry.call)
@@ -349,11 +362,11 @@ function entryOf(what: Exclude<Offered["what"], { readonly kind: "cancel" }>): O
     case "child-detached":
       return { kind: "child-detached", job: what.job };
     case "child-completed":
-      return { kind: "child-completed", output: what.output };
+      return { kind: "child-completed", output: what.output, ...apart(what) };
     case "child-failed":
       return { kind: "child-failed", error: what.error };
     case "signal":
-      return { kind: "signal", payload: what.payload };
+      return { kind: "signal", payload: what.payload, ...apart(what) };
     case "decided": {
       const { approved, principal, data } = what;
       return { kind: "decided", approved, principal, data };

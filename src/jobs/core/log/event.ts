@@ -5,10 +5,13 @@ import { AetherError } from "../../../base/errors.ts";
 import type { ArtifactId, Digest, JobId, NodeId } from "../../../base/ids.ts";
 import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
+import type { Apart, BlobRef } from "../payloads/blob.ts";
 import type { JobError, JobResult, WaitReason } from "../rows.ts";
 
 /** Version of the payloads; each has an up-caster to the next one (upcast.ts). */
-export const EVENT_VERSION = 1;
+export const EVENT_VERSION = 2;
+/** Of an event that names no payload: versions that know of none read it, and must not read one that does. */
+const WITHOUT_BLOB_VERSION = 1;
 /** Largest event: its payloads are 64 KiB at most, what is larger is stored apart. */
 export const EVENT_BYTES_MAX = 256 * 1024;
 
@@ -52,7 +55,7 @@ export const CANCEL_REASONS = ["deadline"] as const;
 export type CancelReason = (typeof CANCEL_REASONS)[number];
 
 export type JobEvent =
-  | {
+  | ({
     readonly type: "job.created";
     readonly agent: string;
     readonly pin: Digest;
@@ -61,7 +64,7 @@ export type JobEvent =
     readonly budget?: Amount;
     /** What its earlier runs have spent of that. */
     readonly spent?: Amount;
-  }
+  } & Apart)
   | { readonly type: "job.claimed"; readonly node: NodeId; readonly incarnation: number }
   | {
     readonly type: "job.waiting";
@@ -95,10 +98,11 @@ export type JobEvent =
     readonly toArtifact: ArtifactId;
     readonly principal: string;
   }
-  | { readonly type: "job.completed"; readonly outputDigest: Digest }
+  /** `outputDigest` of an output that is stored apart is that of its bytes. */
+  | ({ readonly type: "job.completed"; readonly outputDigest: Digest } & Apart)
   | { readonly type: "job.failed"; readonly error: JobError }
   | { readonly type: "job.cancelled" }
-  | { readonly type: "step.completed"; readonly call: CallName; readonly value: unknown }
+  | ({ readonly type: "step.completed"; readonly call: CallName; readonly value: unknown } & Apart)
   | {
     readonly type: "step.failed";
     readonly call: CallName;
@@ -108,7 +112,7 @@ export type JobEvent =
   }
   /** A value that code was given: the time. */
   | { readonly type: "value.recorded"; readonly call: CallName; readonly value: unknown }
-  | {
+  | ({
     readonly type: "tool.granted";
     readonly call: CallName;
     readonly tool: string;
@@ -122,8 +126,8 @@ export type JobEvent =
     readonly timeoutMs: number;
     /** Of a job with a budget: the most that it can cost. */
     readonly reserved?: Amount;
-  }
-  | {
+  } & Apart)
+  | ({
     readonly type: "tool.succeeded";
     readonly call: CallName;
     readonly effectId: EffectId;
@@ -136,10 +140,10 @@ export type JobEvent =
     readonly usage?: ModelUsage;
     /** What it cost, as far as that is known. */
     readonly cost?: Amount;
-  }
+  } & Apart)
   | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
   /** It may have been made after the backup that the job was restored from: `attempt` counts that one. */
-  | {
+  | ({
     readonly type: "tool.doubted";
     readonly call: CallName;
     readonly tool: string;
@@ -152,15 +156,15 @@ export type JobEvent =
     readonly timeoutMs: number;
     readonly reason: string;
     readonly reserved?: Amount;
-  }
+  } & Apart)
   | { readonly type: "tool.unknown"; readonly call: CallName; readonly effectId: EffectId; readonly reason: string }
-  | {
+  | ({
     readonly type: "tool.resolved";
     readonly call: CallName;
     readonly effectId: EffectId;
     readonly by: Resolver;
     readonly resolution: Resolution;
-  }
+  } & Apart)
   /** Of a call that is recorded as done, when another owner has taken over. */
   | {
     readonly type: "tool.verified";
@@ -170,7 +174,9 @@ export type JobEvent =
   }
   | { readonly type: "timer.set"; readonly call: CallName; readonly dueMs: number }
   | { readonly type: "timer.fired"; readonly call: CallName }
-  | { readonly type: "signal.received"; readonly call: CallName; readonly signal: string; readonly payload: unknown }
+  | ({
+    readonly type: "signal.received"; readonly call: CallName; readonly signal: string; readonly payload: unknown;
+  } & Apart)
   | {
     readonly type: "approval.requested";
     readonly call: CallName;
@@ -202,7 +208,9 @@ export type JobEvent =
     readonly budget?: Amount;
   }
   /** `spent`: what of its budget it has spent. */
-  | { readonly type: "child.completed"; readonly call: CallName; readonly output: unknown; readonly spent?: Amount }
+  | ({
+    readonly type: "child.completed"; readonly call: CallName; readonly output: unknown; readonly spent?: Amount;
+  } & Apart)
   | { readonly type: "child.failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount }
   /** A child has ended that nobody waited for any more. */
   | { readonly type: "child.settled"; readonly call: CallName; readonly spent?: Amount }
@@ -284,7 +292,13 @@ export interface EventOrigin {
 /** The bytes of an event: `[version, number of its type, time, epoch, payload]`. Its payload is plain data. */
 export function encodeEvent(event: JobEvent, { atMs, epoch }: EventOrigin): Uint8Array {
   const { type, ...payload } = event;
-  return encode([EVENT_VERSION, NUMBERS[type], atMs, epoch, payload]);
+  const version = blobOf(event) === undefined ? WITHOUT_BLOB_VERSION : EVENT_VERSION;
+  return encode([version, NUMBERS[type], atMs, epoch, payload]);
+}
+
+/** The payload of the event that is stored apart. */
+export function blobOf(event: JobEvent): BlobRef | undefined {
+  return "blob" in event ? event.blob : undefined;
 }
 
 /** What stands in an event's bytes, before its payload is brought to this version. */

@@ -6,6 +6,7 @@ import type { Digest } from "../../../base/ids.ts";
 import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { JobEvent, ModelUsage, Resolution, Resolver, ToolEffect } from "../log/event.ts";
+import type { BlobRef } from "../payloads/blob.ts";
 import type { JobError } from "../rows.ts";
 import type { ToolOutcome } from "../worker/messages.ts";
 import type { ToolRow, ToolState } from "./tool-row.ts";
@@ -78,6 +79,8 @@ export interface ToolGrant {
   readonly settleMs?: number;
   /** Of a job with a budget: the most that it can cost. */
   readonly reserved?: Amount;
+  /** Of an input that is stored apart. */
+  readonly blob?: BlobRef;
 }
 
 /** While a job has any of these it does not end. */
@@ -89,7 +92,7 @@ export function isOpen({ state }: Pick<ToolRow, "state">): boolean {
 export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, epoch }: LedgerPlace): LedgerStep {
   const next = nextAttempt(row, grant, "grant");
   if (next.kind === "refused") return next;
-  const { input, ...kept } = grant;
+  const { input, blob, ...kept } = grant;
   const { effect, attempt } = next;
   const { effectId, call, tool, canReconcile, inputDigest, timeoutMs } = kept;
   return {
@@ -98,6 +101,7 @@ export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
     event: {
       type: "tool.granted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs,
       ...reservedOf(kept),
+      ...(blob !== undefined && { blob }),
     },
   };
 }
@@ -106,7 +110,7 @@ export function applyGrant(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
 export function applyDoubt(row: ToolRow | undefined, grant: ToolGrant, { seq, epoch }: LedgerPlace): LedgerStep {
   const next = nextAttempt(row, grant, "doubt");
   if (next.kind === "refused") return next;
-  const { input, ...kept } = grant;
+  const { input, blob, ...kept } = grant;
   const { effect, attempt } = next;
   const { effectId, call, tool, canReconcile, inputDigest, timeoutMs } = kept;
   const reason = "its job comes from a backup, after which it may have been made";
@@ -116,6 +120,7 @@ export function applyDoubt(row: ToolRow | undefined, grant: ToolGrant, { seq, ep
     event: {
       type: "tool.doubted", call, tool, effect, canReconcile, effectId, attempt, input, inputDigest, timeoutMs, reason,
       ...reservedOf(kept),
+      ...(blob !== undefined && { blob }),
     },
   };
 }
@@ -187,7 +192,7 @@ function answeredLate(row: ToolRow, outcome: ToolOutcome, place: LedgerPlace): L
   switch (outcome.kind) {
     case "succeeded": {
       const resolution: Resolution = { kind: "done", result: outcome.result };
-      const { row: after, event } = resolved(row, resolution, { kind: "late" }, place);
+      const { row: after, event } = resolved(row, resolution, { kind: "late" }, place, outcome.blob);
       return { kind: "changed", row: { ...after, ...externalIdOf(outcome) }, event };
     }
     case "failed":
@@ -209,12 +214,16 @@ function resolved(
   resolution: Resolution,
   by: Resolver,
   place: LedgerPlace,
+  blob?: BlobRef,
 ): Extract<LedgerStep, { readonly kind: "changed" }> {
   const state = resolution.kind === "done" ? "succeeded" : "failed";
   return {
     kind: "changed",
     row: closed(row, state, place),
-    event: { type: "tool.resolved", call: row.call, effectId: row.effectId, by, resolution },
+    event: {
+      type: "tool.resolved", call: row.call, effectId: row.effectId, by, resolution,
+      ...(blob !== undefined && { blob }),
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import { rateSchema } from "../../../sdk/tool.ts";
 import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
 import { MISMATCH_ACTIONS } from "../log/event.ts";
+import { blobRefSchema, PAYLOAD_BYTES_MAX } from "../payloads/blob.ts";
 import { modelUsageSchema } from "../tools/tool-row.ts";
 import { CALL_NAME_LENGTH_MAX } from "./call-names.ts";
 import { NEXT_CALLS_MAX, type AgentOp, type FromAgent } from "./messages.ts";
@@ -22,6 +23,8 @@ const call = z.string().min(1).max(CALL_NAME_LENGTH_MAX).transform((name): CallN
 const count = z.int().min(0);
 /** A step may answer nothing, and a field without value does not travel. */
 const value = z.unknown().default(undefined);
+/** Of a payload that is to be stored apart. */
+const blob = blobRefSchema.exactOptional();
 const timeMs = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 const error = z.object({
   name: text,
@@ -52,6 +55,7 @@ const outcome = z.discriminatedUnion("kind", [
     problem: text.exactOptional(),
     usage: modelUsageSchema.exactOptional(),
     cost: amountSchema.exactOptional(),
+    blob,
   }),
   z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean() }),
   z.object({ kind: z.literal("unknown"), reason: text }),
@@ -64,14 +68,14 @@ const verdict = z.discriminatedUnion("kind", [
 ]);
 
 const ends = [
-  z.object({ kind: z.literal("completed"), output: value }),
+  z.object({ kind: z.literal("completed"), output: value, blob }),
   z.object({ kind: z.literal("failed"), error }),
   z.object({ kind: z.literal("cancelled") }),
-  z.object({ kind: z.literal("continued"), input: value, inputDigest: digestSchema }),
+  z.object({ kind: z.literal("continued"), input: value, inputDigest: digestSchema, blob }),
 ] as const;
 
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("step-completed"), call, value }),
+  z.object({ kind: z.literal("step-completed"), call, value, blob }),
   z.object({ kind: z.literal("step-failed"), call, error }),
   z.object({ kind: z.literal("want-step"), call }),
   z.object({ kind: z.literal("value"), call, value }),
@@ -90,6 +94,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     rate: rateSchema.extend({ name: text }).exactOptional(),
     model: z.object({ name: text, limits: limitsSchema.exactOptional(), tokens: count }).exactOptional(),
     cost: amountSchema.exactOptional(),
+    blob,
   }),
   z.object({ kind: z.literal("outcome"), call, effectId: digestSchema, outcome }),
   z.object({ kind: z.literal("verified"), call, verdict, onMismatch: z.enum(MISMATCH_ACTIONS) }),
@@ -103,6 +108,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     isDetached: z.boolean(),
     untilMs: timeMs.exactOptional(),
     budget: amountSchema.exactOptional(),
+    blob,
   }),
   ...ends,
 ]);
@@ -120,6 +126,13 @@ const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digestSchema }),
   z.object({ kind: z.literal("reconciled"), run, call, effectId: digestSchema, answer }),
   z.object({ kind: z.literal("verifying"), run, secrets: z.array(text).max(VERIFY_SECRETS_MAX) }),
+  z.object({ kind: z.literal("want-room"), run, room: count, bytes: z.int().min(1).max(PAYLOAD_BYTES_MAX) }),
+  z.object({ kind: z.literal("free-room"), run, room: count }),
+  z.object({ kind: z.literal("want-part"), run, blob: blobRefSchema, part: count }),
+  z.object({
+    kind: z.literal("part"), run, digest: digestSchema, part: count,
+    data: z.instanceof(Uint8Array).transform((data): Uint8Array => data),
+  }),
   z.object({ kind: z.literal("diverged"), run, error }),
   z.object({
     kind: z.literal("replayed"), run,

@@ -1,6 +1,6 @@
 // Owns: which calls of tools a log has as done when a job was taken over from an owner that was lost.
 import type { CallName, EffectId } from "../ids.ts";
-import type { JobEvent, JobEventType } from "../log/event.ts";
+import { blobOf, type JobEvent, type JobEventType } from "../log/event.ts";
 
 export interface DoneCall {
   readonly call: CallName;
@@ -8,6 +8,8 @@ export interface DoneCall {
   readonly effectId: EffectId;
   readonly input: unknown;
   readonly result: unknown;
+  /** Its input or its result is stored apart from the log, and not here. */
+  readonly isApart?: true;
 }
 
 /** What a log ends with when nobody has to be taken over from. */
@@ -26,13 +28,18 @@ export function doneBeforeTakeOver(events: readonly JobEvent[]): readonly DoneCa
   for (const event of events) {
     if (event.type === "tool.granted" || event.type === "tool.doubted") {
       const { call, tool, effectId, input } = event;
-      begun.set(effectId, { call, tool, effectId, input });
+      begun.set(effectId, { call, tool, effectId, input, ...apartIn(event) });
     }
     const result = resultIn(event);
     const call = result === undefined ? undefined : begun.get(result.effectId);
-    if (call !== undefined) done.push({ ...call, result: result?.value });
+    if (call === undefined || result === undefined) continue;
+    done.push({ ...call, result: result.value, ...apartIn(event) });
   }
   return done;
+}
+
+function apartIn(event: JobEvent): Pick<DoneCall, "isApart"> {
+  return blobOf(event) === undefined ? {} : { isApart: true };
 }
 
 /** One that is not what its schema says nobody can verify. */

@@ -8,12 +8,16 @@
 // Code that runs again comes to calls that the log has begun and not ended: tools that were granted, timers that were
 // set. It says `want-tool` and `want-wait` for them anew, and the node, which knows them, appends nothing for it twice.
 // A tool that was resolved as not done is wanted anew as well.
+//
+// A payload that is too large for a message is named by its digest. The parts of its MessagePack go from one side to
+// the other as that other side asks for them, one after the other.
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { Amount, Unit } from "../budget/account.ts";
 import type { ModelUse } from "../flow/call-rates.ts";
 import type { ToolRate } from "../flow/rate-bucket.ts";
 import type { CallName, EffectId, JobUid } from "../ids.ts";
 import type { MismatchAction, ModelUsage, Resolution, ToolEffect, Verdict } from "../log/event.ts";
+import type { Apart, BlobRef } from "../payloads/blob.ts";
 import type { JobError } from "../rows.ts";
 
 /** Names a run of a job within one worker; never given twice there. */
@@ -28,6 +32,8 @@ export interface RunStart {
   readonly job: JobId;
   readonly uid: JobUid;
   readonly input: unknown;
+  /** Present where the input is stored apart. */
+  readonly inputBlob?: BlobRef;
   readonly epoch: number;
   /** Which run of the job it is: one more each time the job continues as a new one. Default: 1. */
   readonly jobRun?: number;
@@ -48,11 +54,11 @@ export const NEXT_CALLS_MAX = 8;
 /** What the node gives to code that waits for it. */
 export type OfferedEntry =
   | { readonly kind: "timer-fired" }
-  | { readonly kind: "signal"; readonly payload: unknown }
+  | ({ readonly kind: "signal"; readonly payload: unknown } & Apart)
   | { readonly kind: "decided"; readonly approved: boolean; readonly principal: string; readonly data: unknown }
   /** For a child that the code does not wait for. */
   | { readonly kind: "child-detached"; readonly job: JobId }
-  | { readonly kind: "child-completed"; readonly output: unknown }
+  | ({ readonly kind: "child-completed"; readonly output: unknown } & Apart)
   | { readonly kind: "child-failed"; readonly error: JobError }
   | { readonly kind: "tool-resolved"; readonly resolution: Resolution }
   | { readonly kind: "cancel" };
@@ -94,12 +100,29 @@ export type ToAgent =
     readonly tool: string;
     readonly effectId: EffectId;
     readonly input: unknown;
+    /** The input is too large for a message: the worker has it. */
+    readonly isApart?: true;
     readonly secrets?: SecretValues;
   }
   /** What the worker asked for with `verifying`. */
   | { readonly kind: "verify"; readonly run: RunNumber; readonly secrets?: SecretValues }
+  /** The worker may hold a payload of the size that it asked room for; or why it may not. */
+  | { readonly kind: "room"; readonly run: RunNumber; readonly room: number; readonly refusal?: JobError }
+  /** For a part of what the worker holds since it named it in an operation. */
+  | { readonly kind: "want-part"; readonly run: RunNumber; readonly digest: Digest; readonly part: number }
+  | PayloadPart
+  /** A payload that the job needs cannot be read. */
+  | { readonly kind: "payload-lost"; readonly run: RunNumber; readonly digest: Digest; readonly error: JobError }
   /** The node does not own the job any more, or ends it: nothing of this run is heard from now on. */
   | { readonly kind: "drop"; readonly run: RunNumber };
+
+export interface PayloadPart {
+  readonly kind: "part";
+  readonly run: RunNumber;
+  readonly digest: Digest;
+  readonly part: number;
+  readonly data: Uint8Array;
+}
 
 /** What code waits for. */
 export type AgentWait =
@@ -117,7 +140,7 @@ export type AgentWait =
   };
 
 export type ToolOutcome =
-  | {
+  | ({
     readonly kind: "succeeded";
     readonly result: unknown;
     readonly externalId?: string;
@@ -125,7 +148,7 @@ export type ToolOutcome =
     readonly usage?: ModelUsage;
     /** What it cost, as far as that is known. */
     readonly cost?: Amount;
-  }
+  } & Apart)
   /** `isNotDone`: the tool says that nothing has happened outside. */
   | { readonly kind: "failed"; readonly error: JobError; readonly isNotDone: boolean }
   | { readonly kind: "unknown"; readonly reason: string };
@@ -139,14 +162,14 @@ export type ReconcileAnswer =
 
 /** One operation of a run: what becomes events, in this order. */
 export type AgentOp =
-  | { readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown }
+  | ({ readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown } & Apart)
   | { readonly kind: "step-failed"; readonly call: CallName; readonly error: JobError }
   /** Asked where the job's budget limits steps: this one is run once the node allows it. */
   | { readonly kind: "want-step"; readonly call: CallName }
   | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
   /** The worker has taken the node's offer: its place in the log is here. */
   | { readonly kind: "took"; readonly offer: number }
-  | {
+  | ({
     readonly kind: "want-tool";
     readonly call: CallName;
     readonly tool: string;
@@ -164,7 +187,7 @@ export type AgentOp =
     readonly model?: ModelUse;
     /** The most that one attempt can cost. */
     readonly cost?: Amount;
-  }
+  } & Apart)
   | {
     readonly kind: "outcome";
     readonly call: CallName;
@@ -178,7 +201,7 @@ export type AgentOp =
     readonly onMismatch: MismatchAction;
   }
   | { readonly kind: "want-wait"; readonly call: CallName; readonly wait: AgentWait }
-  | {
+  | ({
     readonly kind: "want-child";
     readonly call: CallName;
     readonly agent: string;
@@ -189,13 +212,13 @@ export type AgentOp =
     readonly untilMs?: number;
     /** What it may spend, as far as the code says. */
     readonly budget?: Amount;
-  }
-  | { readonly kind: "completed"; readonly output: unknown }
+  } & Apart)
+  | ({ readonly kind: "completed"; readonly output: unknown } & Apart)
   | { readonly kind: "failed"; readonly error: JobError }
   /** Code ended because it was cancelled. */
   | { readonly kind: "cancelled" }
   /** The job begins afresh with this input. */
-  | { readonly kind: "continued"; readonly input: unknown; readonly inputDigest: Digest };
+  | ({ readonly kind: "continued"; readonly input: unknown; readonly inputDigest: Digest } & Apart);
 
 /** Worker → node. */
 export type FromAgent =
@@ -217,6 +240,13 @@ export type FromAgent =
   }
   /** Before anything new is begun, calls that are recorded as done are to be looked at, with these secrets. */
   | { readonly kind: "verifying"; readonly run: RunNumber; readonly secrets: readonly string[] }
+  /** Asks to hold a payload of so many bytes; `room` is the number of the question within the run. */
+  | { readonly kind: "want-room"; readonly run: RunNumber; readonly room: number; readonly bytes: number }
+  /** That payload is held no more. */
+  | { readonly kind: "free-room"; readonly run: RunNumber; readonly room: number }
+  /** For a part of a payload that is stored. */
+  | { readonly kind: "want-part"; readonly run: RunNumber; readonly blob: BlobRef; readonly part: number }
+  | PayloadPart
   /** The code does not do what the log says it did, or a person has to see to what was done. */
   | { readonly kind: "diverged"; readonly run: RunNumber; readonly error: JobError }
   /** Of a run that only replays: the code has done what the log says, and has ended or waits for `next` now. */

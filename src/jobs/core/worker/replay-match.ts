@@ -8,18 +8,22 @@ import { AetherError } from "../../../base/errors.ts";
 import type { Digest } from "../../../base/ids.ts";
 import type { CallName } from "../ids.ts";
 import { endOf, type JobEvent } from "../log/event.ts";
+import { apart, type Apart } from "../payloads/blob.ts";
 import type { JobError } from "../rows.ts";
 
 export type CallKind = "step" | "tool" | "sleep" | "signal" | "approval" | "child" | "value";
 
-/** What the code of an agent is given: each is one of the log's events, also when it is new. */
+/**
+ * What the code of an agent is given: each is one of the log's events, also when it is new. What is stored apart has to
+ * be fetched first.
+ */
 export type Delivery =
-  | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
+  | ({ readonly kind: "value"; readonly call: CallName; readonly value: unknown } & Apart)
   | { readonly kind: "error"; readonly call: CallName; readonly error: JobError }
-  | { readonly kind: "result"; readonly call: CallName; readonly result: unknown; readonly problem?: string }
-  | { readonly kind: "signal"; readonly call: CallName; readonly payload: unknown }
+  | ({ readonly kind: "result"; readonly call: CallName; readonly result: unknown; readonly problem?: string } & Apart)
+  | ({ readonly kind: "signal"; readonly call: CallName; readonly payload: unknown } & Apart)
   | { readonly kind: "timer"; readonly call: CallName }
-  | { readonly kind: "child"; readonly call: CallName; readonly output: unknown }
+  | ({ readonly kind: "child"; readonly call: CallName; readonly output: unknown } & Apart)
   | {
     readonly kind: "decided";
     readonly call: CallName;
@@ -124,11 +128,16 @@ export class ReplayMatch {
     return this.dueTimes.get(call);
   }
 
-  /** Takes what the code is given next; undefined when that is over, or the code is not there yet. */
-  next(): Delivery | undefined {
+  /** What the code is given next; undefined when that is over, or the code is not there yet. */
+  get ahead(): Delivery | undefined {
     const delivery = this.deliveries[this.given]?.delivery;
-    if (delivery === undefined || !this.isWanted(delivery)) return undefined;
-    this.given += 1;
+    return delivery === undefined || !this.isWanted(delivery) ? undefined : delivery;
+  }
+
+  /** Takes what is ahead. */
+  next(): Delivery | undefined {
+    const delivery = this.ahead;
+    if (delivery !== undefined) this.given += 1;
     return delivery;
   }
 
@@ -217,9 +226,9 @@ function recordedOf(event: JobEvent): (Omit<Recorded, "seq"> & { readonly call: 
 function deliveryOf(event: JobEvent): readonly Delivery[] {
   switch (event.type) {
     case "step.completed":
-      return [{ kind: "value", call: event.call, value: event.value }];
+      return [{ kind: "value", call: event.call, value: event.value, ...apart(event) }];
     case "child.completed":
-      return [{ kind: "child", call: event.call, output: event.output }];
+      return [{ kind: "child", call: event.call, output: event.output, ...apart(event) }];
     case "child.detached":
       return [{ kind: "child", call: event.call, output: { id: event.job } }];
     case "step.failed":
@@ -228,14 +237,14 @@ function deliveryOf(event: JobEvent): readonly Delivery[] {
       return [{ kind: "error", call: event.call, error: event.error }];
     case "tool.succeeded": {
       const { call, result, problem } = event;
-      return [{ kind: "result", call, result, ...(problem === undefined ? {} : { problem }) }];
+      return [{ kind: "result", call, result, ...(problem === undefined ? {} : { problem }), ...apart(event) }];
     }
     case "tool.resolved":
       return resolutionOf(event);
     case "timer.fired":
       return [{ kind: "timer", call: event.call }];
     case "signal.received":
-      return [{ kind: "signal", call: event.call, payload: event.payload }];
+      return [{ kind: "signal", call: event.call, payload: event.payload, ...apart(event) }];
     case "approval.decided": {
       const { call, approved, principal, data } = event;
       return [{ kind: "decided", call, approved, principal, data }];
@@ -247,12 +256,11 @@ function deliveryOf(event: JobEvent): readonly Delivery[] {
   }
 }
 
-function resolutionOf(
-  { call, resolution }: Extract<JobEvent, { readonly type: "tool.resolved" }>,
-): readonly Delivery[] {
+function resolutionOf(event: Extract<JobEvent, { readonly type: "tool.resolved" }>): readonly Delivery[] {
+  const { call, resolution } = event;
   switch (resolution.kind) {
     case "done":
-      return [{ kind: "result", call, result: resolution.result }];
+      return [{ kind: "result", call, result: resolution.result, ...apart(event) }];
     case "given-up":
       return [{ kind: "given-up", call, reason: resolution.reason }];
     case "not-done":

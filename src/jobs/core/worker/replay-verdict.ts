@@ -7,7 +7,7 @@ import type { Digest } from "../../../base/ids.ts";
 import { ERRORS, type ErrorCode } from "../../../base/error-catalog.ts";
 import { isSameData } from "../../../slices/core/canonical.ts";
 import { endOf, type JobEvent } from "../log/event.ts";
-import { digestOfPlain } from "../plain-digest.ts";
+import { outputDigestOf } from "../payloads/blob.ts";
 import type { JobError } from "../rows.ts";
 import type { CodeEnd, FromAgent } from "./messages.ts";
 
@@ -62,7 +62,7 @@ export function replayedVerdict(
   const found = foundText(end, next);
   if (last === undefined || isSameEnd(log, last, end)) return { kind: "same", seq, next: found };
   const digests = last.type === "job.completed" && end?.kind === "completed"
-    ? { expectedDigest: last.outputDigest, foundDigest: digestOfPlain(end.output) }
+    ? { expectedDigest: last.outputDigest, foundDigest: outputDigestOf(end) }
     : {};
   return { kind: "diverged", seq, expected: endText(last), found, ...digests };
 }
@@ -70,7 +70,7 @@ export function replayedVerdict(
 function isSameEnd(log: readonly JobEvent[], last: JobEvent, end: CodeEnd | undefined): boolean {
   switch (last.type) {
     case "job.completed":
-      return end?.kind === "completed" && digestOfPlain(end.output) === last.outputDigest;
+      return end?.kind === "completed" && outputDigestOf(end) === last.outputDigest;
     case "job.failed":
       return isEndedFromOutside(log) || isTooLarge(last.error, end) ||
         (end?.kind === "failed" && isSameData(end.error, last.error));
@@ -103,7 +103,7 @@ function endText(last: JobEvent): string {
 function foundText(end: CodeEnd | undefined, next: readonly string[]): string {
   switch (end?.kind) {
     case "completed":
-      return `has ended with an output of digest ${digestOfPlain(end.output)}`;
+      return `has ended with an output of digest ${outputDigestOf(end)}`;
     case "failed":
       return `has failed: ${end.error.message}`;
     case "cancelled":

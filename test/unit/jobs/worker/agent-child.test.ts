@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { JobId } from "../../../../src/base/ids.ts";
+import { MiB } from "../../../../src/base/units.ts";
 import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
 import { defineAgent, type Agent } from "../../../../src/sdk/agent.ts";
@@ -105,7 +106,7 @@ describe("a child", () => {
 
   test.each<readonly [string, (job: Job) => unknown, string]>([
     ["input that its schema refuses", (job) => job.child(audit, { order: 1 } as never), "E_INVALID"],
-    ["too much input", (job) => job.child("audit", "x".repeat(70_000)), "E_TOO_LARGE"],
+    ["too much input", (job) => job.child("audit", "x".repeat(64 * MiB)), "E_TOO_LARGE"],
     ["no agent", (job) => job.child({} as never, 1), "E_INVALID"],
     ["a timeout of what nobody waits for", (job) =>
       job.child("audit", 1, { detached: true, timeout: 5 } as never), "E_INVALID"],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { MiB } from "../../../../src/base/units.ts";
 import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
 import { REPLAY_STALL_MS } from "../../../../src/jobs/worker/agent-run.ts";
@@ -103,7 +104,7 @@ describe("steps", () => {
   test.each([
     ["a map", () => new Map(), "E_INVALID", /the step "a#1" answered is an instance of Map, no plain data/],
     ["a function inside", () => ({ list: [() => 1] }), "E_INVALID", /a function at list\[0\], no plain data/],
-    ["too much", () => "x".repeat(65_536), "E_TOO_LARGE", /above 65536 bytes/],
+    ["too much", () => "x".repeat(64 * MiB), "E_TOO_LARGE", /above 67108864 bytes/],
   ])("that answer %s have failed with the reason", async (_what, body, code, message) => {
     expect(await endOf((job) => job.step<unknown>("a", body))).toMatchObject({
       kind: "failed", error: { code, message: expect.stringMatching(message) as unknown },

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { AetherError } from "../../../../src/base/errors.ts";
+import { MiB } from "../../../../src/base/units.ts";
 import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
 import { defineAgent, type Agent } from "../../../../src/sdk/agent.ts";
@@ -184,7 +185,7 @@ describe("job.llm", () => {
     ["both of a form and tools",
       (job: Job) => job.llm("fast", { prompt: "x", output: z.string(), tools: [lookUp] }), /tools and an output/],
     ["retries without end", (job: Job) => job.llm("fast", { prompt: "x", retries: 11 }), /`retries`.* 0 to 10/],
-    ["too much", (job: Job) => job.llm("fast", { prompt: "x".repeat(65_536) }), /above 65536 bytes/],
+    ["too much", (job: Job) => job.llm("fast", { prompt: "x".repeat(64 * MiB) }), /above 67108864 bytes/],
   ])("with %s is refused before anything is asked", async (_what, run, message) => {
     const host = await runTwice(["x"], run as Run);
     expect(host.end).toMatchObject({ kind: "failed", error: { message: expect.stringMatching(message) as unknown } });

@@ -48,7 +48,7 @@ describe("events", () => {
   });
 
   test("of a later version wait for nodes that know it", () => {
-    expect(() => readEvent(encode([2, 33, 5, 1, { call: "/a#1" }]))).toThrow(
+    expect(() => readEvent(encode([3, 33, 5, 1, { call: "/a#1" }]))).toThrow(
       expect.objectContaining({ code: "E_VERSION" }),
     );
   });

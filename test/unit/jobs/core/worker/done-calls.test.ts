@@ -43,6 +43,13 @@ describe("after a take-over", () => {
     expect(doneBeforeTakeOver(log)).toEqual([found("a"), found("b")]);
   });
 
+  test("what is stored apart from the log is marked", () => {
+    const blob = { digest: "3".repeat(64) as Digest, bytes: 70_000 };
+    const input = [created, claimed, { ...granted("a"), blob }, succeeded("a")] as const;
+    const result = [created, claimed, granted("a"), { ...succeeded("a"), blob }] as const;
+    for (const log of [input, result]) expect(doneBeforeTakeOver(log)).toMatchObject([{ ...call("a"), isApart: true }]);
+  });
+
   test("what was not done, or not as its schema says, is not", () => {
     const error = { name: "E", message: "no" };
     const log: JobEvent[] = [

@@ -1,0 +1,59 @@
+// Slow. Jobs with values of many MiB on real nodes, one of which is killed while it has them.
+import { readFile } from "node:fs/promises";
+import { beforeAll, afterAll, expect, test } from "vitest";
+import { z } from "zod";
+import { KiB, MiB } from "../../src/base/units.ts";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
+
+const LENGTH = 20 * MiB;
+/** What a node may take beside what it has without any job: some payloads, and what the store keeps of them. */
+const RSS_GROWTH_MAX = 900 * MiB;
+const shownSchema = z.object({
+  status: z.string(), steps: z.int(), owner: z.string().optional(),
+  result: z.object({ blob: z.object({ bytes: z.int() }) }).optional(),
+});
+const endedSchema = z.object({ kind: z.literal("completed"), output: z.object({ text: z.string() }) });
+
+let fleet: NodeFleet;
+
+beforeAll(async () => {
+  fleet = await NodeFleet.create();
+  await fleet.startAll();
+  await applyAgents(fleet, "payloads", { heapBytesMax: 256 * MiB });
+});
+
+afterAll(() => fleet.close());
+
+async function shown(via: string, job: string): Promise<z.output<typeof shownSchema>> {
+  const { body } = await ask(`${fleet.api(via)}/v1/jobs/${job}`);
+  return shownSchema.parse(body);
+}
+
+async function rssOf(name: string): Promise<number> {
+  const status = await readFile(`/proc/${fleet.process(name).pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * KiB;
+}
+
+test("values of 20 MiB survive the death of their node, and no node grows without end", async () => {
+  const before = await Promise.all(fleet.names.map(rssOf));
+  const { job } = await startJob(fleet, "n1", { agent: "carrying", input: { length: LENGTH } });
+  const owner = await eventually("its first step is stored, and it goes on", async () => {
+    const { owner: node, steps } = await shown("n2", job);
+    return steps === 1 ? node : undefined;
+  }, 60_000);
+  await fleet.kill(owner);
+  const others = fleet.names.filter((name) => name !== owner);
+  const [via = ""] = others;
+  const told = await ask(`${fleet.api(via)}/v1/jobs/${job}/signals/go`, { method: "POST", body: {} });
+  expect(told.status, JSON.stringify(told.body)).toBe(202);
+  const { output: { text } } = endedSchema.parse(await resultOf(fleet, via, job, 90_000));
+  expect(text.length).toBe(LENGTH + 6);
+  expect(text.startsWith("first second ") && text.slice(6).startsWith("second ")).toBe(true);
+  expect((await shown(via, job)).result?.blob.bytes).toBeGreaterThan(LENGTH);
+  const grown = await Promise.all(others.map(async (name) =>
+    (await rssOf(name)) - (before[fleet.names.indexOf(name)] ?? 0)));
+  console.log(`RSS grew by ${grown.map((bytes) => Math.round(bytes / MiB)).join(", ")} MiB`);
+  for (const bytes of grown) expect(bytes).toBeLessThan(RSS_GROWTH_MAX);
+  await fleet.start(owner);
+}, 180_000);
