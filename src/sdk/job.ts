@@ -99,8 +99,9 @@ export interface JobScope<T extends Tools = Tools, M extends string = string> {
   readonly llm: LlmCalls<M>;
   /**
    * Runs a function and stores what it answers, as plain data: whoever goes on with the job gets the stored answer and
-   * does not run it again. It runs twice when its node dies before the answer is stored; what must not happen twice is
-   * a tool. What it throws is stored likewise, as name, message and code.
+   * does not run it again. It runs twice when its node dies before the answer is stored, or stands still until another
+   * one has gone on; what must not happen twice is a tool. What it throws is stored likewise, as name, message and
+   * code.
    */
   step<R>(name: string, run: (context: StepContext) => Promise<R> | R, options?: StepOptions): Promise<R>;
   /** Goes on after this time, whatever restarts in between; costs nothing meanwhile. */
