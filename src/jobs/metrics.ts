@@ -34,7 +34,7 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
     }),
     collected: telemetry.counter({
       name: "aether_jobs_collected_total",
-      help: "Jobs of which this node, as the leader, took away the log, or the outcome.",
+      help: "What this node, as the leader, took away: the log or the outcome of a job, a payload that none needs.",
       labels: ["what"],
     }),
     webhooks: telemetry.counter({

@@ -48,6 +48,7 @@ import { Replays, REPLAY_WORKER_IDLE_MS } from "./running/replays.ts";
 import { RepeatJobs } from "./doors/repeat-jobs.ts";
 import type { JobArchive } from "./retention/job-archive.ts";
 import { JobCollector } from "./retention/job-collector.ts";
+import { PayloadCollector } from "./retention/payload-collector.ts";
 import { JobRunner } from "./running/runner.ts";
 import { Spending } from "./running/spending.ts";
 import { jobTicks } from "./schedules/job-ticks.ts";
@@ -170,6 +171,7 @@ export function openJobs(
   const collector = new JobCollector(env, {
     kv, leadership, metrics, onFatal, ...(ports.archive === undefined ? {} : { archive: ports.archive }),
   }, config);
+  const payloadCollector = new PayloadCollector(env, { kv, leadership, metrics, onFatal });
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
@@ -197,6 +199,7 @@ export function openJobs(
       timers.start();
       outbox.start();
       collector.start();
+      payloadCollector.start();
       schedules.start();
       webhooks?.start();
     },
@@ -211,6 +214,7 @@ export function openJobs(
       await webhooks?.close();
       await timers.close();
       await collector.close();
+      await payloadCollector.close();
       await claimer.close();
       await permits.close();
       await refill.close();

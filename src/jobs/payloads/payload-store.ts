@@ -7,7 +7,8 @@ import type { CallOptions, Env } from "../../env/env.ts";
 import type { Op, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import {
-  blobWriteKey, chunkBytesOf, chunkCountOf, chunkKey, isThere, putBlob, type BlobRef, type BlobWriteRow,
+  blobWriteKey, chunkBytesOf, chunkCountOf, chunkKey, isBeingWritten, isThere, putBlob, type BlobRef,
+  type BlobWriteRow,
 } from "../core/payloads/blob.ts";
 
 /** A transaction has 1 MiB at most. */
@@ -70,7 +71,10 @@ export class PayloadStore {
     return (await this.transact(txn, signal)).succeeded;
   }
 
-  /** False when somebody took away what was written: it was begun so long ago that nobody seemed to write it. */
+  /**
+   * False when it is to be begun anew: somebody takes away what was written, because it was begun so long ago that
+   * nobody seemed to write it; or somebody else has written all of it.
+   */
   private async write(blob: BlobRef, partOf: PartOf, signal: AbortSignal): Promise<boolean> {
     const mark = blobWriteKey(blob);
     const count = chunkCountOf(blob);
@@ -80,6 +84,7 @@ export class PayloadStore {
       const row: BlobWriteRow = { putMs: this.clock.wallMs() };
       await this.transact({ compare: [], then: [{ kind: "put", key: mark, value: row }], else: [] }, signal);
     }
+    const compare = isAtOnce ? [] : isBeingWritten(blob);
     let last: readonly Op[] = [];
     for (let from = 0; from < count; from += CHUNKS_PER_TXN) {
       const chunks: Op[] = [];
@@ -89,14 +94,13 @@ export class PayloadStore {
         chunks.push({ kind: "put", key: chunkKey(blob, part), value });
       }
       if (isAtOnce) last = chunks;
-      else await this.transact({ compare: [], then: chunks, else: [] }, signal);
+      else if (!(await this.transact({ compare, then: chunks, else: [] }, signal)).succeeded) return false;
     }
     if (digest.finish() !== blob.digest) {
       throw new AetherError("E_INVALID", `the parts of the payload ${blob.digest} are not those of its digest`);
     }
-    // A mark that is gone takes what it stood for with it: see the collector.
     const { succeeded } = await this.transact({
-      compare: isAtOnce ? [] : [{ key: mark, target: "exists", op: "=", value: true }],
+      compare,
       then: [...last, { kind: "delete", key: mark }, putBlob(blob, this.clock.wallMs())],
       else: [],
     }, signal);

@@ -112,7 +112,7 @@ export type JobKeyPrefix =
   | { readonly kind: "job-blobs" }
   | { readonly kind: "job-blob-writes" }
   | { readonly kind: "job-blob-chunks"; readonly digest?: Digest }
-  | { readonly kind: "job-blob-refs"; readonly digest: Digest }
+  | { readonly kind: "job-blob-refs"; readonly digest?: Digest }
   | { readonly kind: "job-permits" }
   | { readonly kind: "job-rates" };
 
@@ -377,7 +377,7 @@ export function jobPrefixText(prefix: JobKeyPrefix): string {
     case "job-blob-chunks":
       return prefix.digest === undefined ? "job-blob-chunks/" : `job-blob-chunks/${prefix.digest}/`;
     case "job-blob-refs":
-      return `job-blob-refs/${prefix.digest}/`;
+      return prefix.digest === undefined ? "job-blob-refs/" : `job-blob-refs/${prefix.digest}/`;
     case "job-approvals":
       return `job-approvals/${partialRef(prefix)}`;
     case "job-data":

@@ -50,6 +50,8 @@ export interface BlobWriteRow {
   readonly putMs: number;
 }
 
+export const BEING_TAKEN: BlobWriteRow = { putMs: 0 };
+
 const bytes = z.int().min(1).max(PAYLOAD_BYTES_MAX);
 export const blobRefSchema: z.ZodType<BlobRef> = z.object({ digest: digestSchema, bytes });
 const rowSchema: z.ZodType<BlobRow> = z.object({ bytes, putMs: z.number() });
@@ -125,6 +127,15 @@ export function naming(ref: JobRef, blobs: readonly BlobRef[], atMs: number): Na
       { kind: "put", key: payloadKey(ref, blob), value: { bytes: blob.bytes } },
     ]),
   };
+}
+
+/** Whoever writes chunks may go on: nobody takes them away. */
+export function isBeingWritten(blob: Pick<BlobRef, "digest">): readonly Compare[] {
+  const key = blobWriteKey(blob);
+  return [
+    { key, target: "exists", op: "=", value: true },
+    { key, target: "value", op: "!=", value: BEING_TAKEN },
+  ];
 }
 
 /** What takes a reference away; the payload itself stays until nobody has one. */
