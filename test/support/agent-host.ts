@@ -14,6 +14,7 @@ import { ManualClock } from "./manual-clock.ts";
 const CLUSTER = "c".repeat(32) as ClusterUid;
 const JOB_UID = "a".repeat(32) as JobUid;
 const RUN = 1;
+const FENCE = 1;
 /** What each child is called. */
 const CHILD = "child-1" as JobId;
 
@@ -59,6 +60,7 @@ export class AgentHost {
   diverged: JobError | undefined;
   /** What a fence says that is asked now. */
   mayAct = true;
+  private saidCommitted = 0;
   private readonly runtime: AgentRuntime;
   private readonly secrets: AgentHostOptions["secrets"];
   private readonly ledger = new Map<EffectId, LedgerRow>();
@@ -85,7 +87,7 @@ export class AgentHost {
     this.runtime.load({ agents: [agent] });
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));
     const start = {
-      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch, jobRun, log: bytes,
+      agent: agent.name, job: "job-1" as JobId, uid: JOB_UID, input, epoch, fence: FENCE, jobRun, log: bytes,
       ...(isReplayOnly === true && { isReplayOnly }),
     };
     this.send({ kind: "start", run: RUN, start });
@@ -127,8 +129,14 @@ export class AgentHost {
     const last = committed.at(-1);
     if (last === undefined) return;
     const granted = committed.flatMap(({ n, op }) => this.append(n, op));
-    this.send({ kind: "committed", run: RUN, upTo: last.n });
+    this.saidCommitted = last.n;
+    this.send({ kind: "committed", run: RUN, upTo: last.n, fence: FENCE });
     for (const message of granted) this.send(message);
+  }
+
+  /** What is committed is said once more, as after the fence was down. */
+  beginAgain(): void {
+    this.send({ kind: "committed", run: RUN, upTo: this.saidCommitted, fence: FENCE });
   }
 
   /** Commits whatever comes until nothing comes any more. */

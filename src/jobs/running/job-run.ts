@@ -241,7 +241,10 @@ export class JobRun {
       const { effectUid: uid, input, inputBlob } = view.spec;
       const apart = inputBlob === undefined ? {} : { inputBlob };
       const limited = this.limitedUnits;
-      const start = { agent, job: view.ref.job, uid, input, ...apart, epoch, jobRun, log, ...(limited && { limited }) };
+      const fence = this.ports.ownership.fence.number;
+      const start = {
+        agent, job: view.ref.job, uid, input, ...apart, epoch, fence, jobRun, log, ...(limited && { limited }),
+      };
       this.run = worker.start(start, (message) => this.hear(message));
       this.pump();
     } catch (error) {
@@ -259,6 +262,8 @@ export class JobRun {
         return this.pump();
       case "not-dispatched":
         return void this.grantAgain(message.effectId);
+      case "not-begun":
+        return void this.beginAgain();
       case "reconciled":
         return this.doubts.answer(message.effectId, message.answer);
       case "verifying":
@@ -430,8 +435,8 @@ export class JobRun {
     this.children.started(plan);
     if (plan.end !== undefined) return this.drop("ended");
     if (plan.next !== undefined) return this.drop("continued");
-    this.say({ kind: "committed", run: this.run, upTo: plan.upTo });
     const fence = this.ports.ownership.fence.number;
+    this.say({ kind: "committed", run: this.run, upTo: plan.upTo, fence });
     for (const { n, row: { effectId, attempt, timeoutMs }, secrets } of plan.granted) {
       this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
       this.limitCall(effectId, timeoutMs);
@@ -501,17 +506,30 @@ export class JobRun {
 
   /** The fence was down; the grant holds for as long as this node owns the job. */
   private async grantAgain(effectId: EffectId): Promise<void> {
-    try {
-      await this.ports.ownership.whenValid(this.stop.signal);
-    } catch {
-      // ignored: nobody owns the job here any more.
-      return;
-    }
+    if (!await this.ownsAgain()) return;
     const granted = this.batch.grantOf(effectId);
-    if (granted === undefined || this.stop.signal.aborted) return;
+    if (granted === undefined) return;
     const { n, row: { attempt }, secrets } = granted;
     const fence = this.ports.ownership.fence.number;
     this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
+  }
+
+  /** The fence was down when a step was about to begin. */
+  private async beginAgain(): Promise<void> {
+    if (!await this.ownsAgain()) return;
+    const fence = this.ports.ownership.fence.number;
+    this.say({ kind: "committed", run: this.run, upTo: this.batch.settled, fence });
+  }
+
+  /** Waits until this node may act on the world again; false when the job is not its own any more. */
+  private async ownsAgain(): Promise<boolean> {
+    try {
+      await this.ports.ownership.whenValid(this.stop.signal);
+      return !this.stop.signal.aborted;
+    } catch {
+      // ignored: nobody owns the job here any more.
+      return false;
+    }
   }
 
   private secretsFor(names: readonly string[]): { readonly secrets?: SecretValues } {

@@ -54,6 +54,8 @@ interface GatedStep {
   readonly needs: number;
 }
 
+/** Of no node. */
+const NO_FENCE = -1;
 /** Code that is not where its log says it was, this long after the last value, waits for something else. */
 export const REPLAY_STALL_MS = 5 * SECOND_MS;
 
@@ -81,6 +83,10 @@ export class AgentRun {
   private readonly wanted = new Map<number, CallName>();
   private readonly tools = new Map<CallName, RunningTool>();
   private stepsRunning = 0;
+  /** Under which steps begin. */
+  private fence: number;
+  /** It was down. */
+  private isHeldUp = false;
   /** Number of the last operation, and of the last one that is committed. */
   private last = 0;
   private committed = 0;
@@ -111,6 +117,7 @@ export class AgentRun {
     this.start = start;
     this.onOver = onOver;
     this.signal = this.stop.signal;
+    this.fence = start.fence ?? NO_FENCE;
     const events = start.log.map((bytes) => readEvent(bytes).event);
     this.replay = new ReplayMatch(events);
     this.checks = new TakeOverChecks(ports.clock, {
@@ -143,6 +150,8 @@ export class AgentRun {
     switch (message.kind) {
       case "committed":
         this.committed = Math.max(this.committed, message.upTo);
+        this.fence = message.fence;
+        this.isHeldUp = false;
         this.ahead.commit(message.upTo);
         this.payloads.commit(message.upTo);
         return this.openGates();
@@ -673,7 +682,12 @@ export class AgentRun {
 
   private openGates(): void {
     const open = this.gated.filter(({ needs }) => needs <= this.committed);
-    if (open.length === 0) return;
+    if (open.length === 0 || this.isHeldUp) return;
+    // A process that stood still may wake when the job is another node's.
+    if (!this.ports.mayAct(this.fence)) {
+      this.isHeldUp = true;
+      return this.ports.post({ kind: "not-begun", run: this.run });
+    }
     this.gated = this.gated.filter(({ needs }) => needs > this.committed);
     for (const { asked } of open) void this.runStep(asked);
   }

@@ -207,6 +207,11 @@ export class RunBatch {
     return this.ops.at(-1)?.n ?? this.settledUpTo;
   }
 
+  /** Operations up to this one are in the store. */
+  get settled(): number {
+    return this.settledUpTo;
+  }
+
   /** Whether everything that was taken is in the store. */
   get isSettled(): boolean {
     return this.ops.length === 0 && this.changes.length === 0;

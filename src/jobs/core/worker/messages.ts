@@ -35,6 +35,8 @@ export interface RunStart {
   /** Present where the input is stored apart. */
   readonly inputBlob?: BlobRef;
   readonly epoch: number;
+  /** Steps begin only while the fence of the worker's node is this one and holds; absent where nothing is begun. */
+  readonly fence?: number;
   /** Which run of the job it is: one more each time the job continues as a new one. Default: 1. */
   readonly jobRun?: number;
   /** The log so far, as stored: what it records is not done again. */
@@ -66,8 +68,8 @@ export type OfferedEntry =
 /** Node → worker. */
 export type ToAgent =
   | { readonly kind: "start"; readonly run: RunNumber; readonly start: RunStart }
-  /** All operations up to `upTo` are decided and durable. */
-  | { readonly kind: "committed"; readonly run: RunNumber; readonly upTo: number }
+  /** All operations up to `upTo` are decided and durable. Steps begin under this fence from now on. */
+  | { readonly kind: "committed"; readonly run: RunNumber; readonly upTo: number; readonly fence: number }
   /** The grant of operation `n`, a `want-tool`, is committed: dispatch it now, after a look at the fence. */
   | {
     readonly kind: "granted";
@@ -231,6 +233,8 @@ export type FromAgent =
    * node says `granted` once more.
    */
   | { readonly kind: "not-dispatched"; readonly run: RunNumber; readonly call: CallName; readonly effectId: EffectId }
+  /** The fence was down when a step was about to begin: none does until the node says `committed` once more. */
+  | { readonly kind: "not-begun"; readonly run: RunNumber }
   | {
     readonly kind: "reconciled";
     readonly run: RunNumber;

@@ -127,6 +127,24 @@ describe("steps", () => {
   });
 });
 
+test("a step begins only while the fence holds, and when its node says so again", async () => {
+  let begun = 0;
+  const agent = defineAgent({
+    name: "test", input: z.any(), output: z.any(), run: (job) => job.step("one", () => ++begun),
+  });
+  const host = new AgentHost({ agent });
+  host.mayAct = false;
+  await host.goOn();
+  expect([begun, host.heard]).toEqual([0, [{ kind: "not-begun", run: 1 }]]);
+  host.beginAgain();
+  await host.goOn();
+  expect([begun, host.heard.length]).toEqual([0, 2]);
+  host.mayAct = true;
+  host.beginAgain();
+  await host.goOn();
+  expect([begun, host.end]).toEqual([1, { kind: "completed", output: 1 }]);
+});
+
 describe("the code of an agent", () => {
   const doubled = defineAgent({
     name: "double",

@@ -62,29 +62,33 @@ test("an agent of a built package runs in a thread of its own, and acts only whi
   const grant = (n: number): void => {
     send({ kind: "granted", run: 1, n, effectId: EFFECT as never, attempt: 1, fence: fence.number });
   };
+  const commit = (upTo: number): void => send({ kind: "committed", run: 1, upTo, fence: fence.number });
   function hear(message: WorkerMessage): void {
     if (message.kind === "step-failed") return ended.reject(new RangeError(message.error.message));
     if (message.kind === "loaded") {
       return send({ kind: "start", run: 1, start: {
         agent: "claims", job: "j" as JobId, uid: "a".repeat(32) as JobUid, input: { order: "seven" },
-        epoch: 1, log: [],
+        epoch: 1, fence: fence.number, log: [],
       } });
     }
     if (message.kind !== "agent") return;
     const said = message.payload as FromAgent;
-    if (said.kind === "not-dispatched") {
+    if (said.kind === "not-begun" || said.kind === "not-dispatched") {
       refused.push(said);
       // The owner's time goes on.
       fence.extendUntil(workers.threadsNowMs() + 60_000);
-      return grant(2);
+      return said.kind === "not-dispatched" ? grant(2) : commit(0);
     }
     if (said.kind !== "op") return;
-    send({ kind: "committed", run: 1, upTo: said.n });
-    if (said.op.kind === "want-tool") grant(said.n);
+    commit(said.n);
+    if (said.op.kind === "want-tool") {
+      fence.replace();
+      grant(said.n);
+    }
     if (said.op.kind === "completed" || said.op.kind === "failed") ended.resolve(said.op);
   }
   expect(await ended.promise).toEqual({ kind: "completed", output: `5 ${EFFECT}` });
-  expect(refused).toMatchObject([{ call: "pay#1" }]);
+  expect(refused).toMatchObject([{ kind: "not-begun" }, { kind: "not-dispatched", call: "pay#1" }]);
   worker.terminate();
   await exited.promise;
 });
