@@ -4,7 +4,7 @@ import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { Approvals } from "../../src/jobs/doors/approvals.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
-import { OpenApprovals } from "../../src/jobs/core/life/open-approvals.ts";
+import { OpenApprovals } from "../../src/jobs/core/run/open-approvals.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import type { DecideApproval } from "../../src/jobs/ports.ts";

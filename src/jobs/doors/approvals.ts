@@ -1,5 +1,5 @@
 // Owns: the approvals that jobs wait for: listing them, and telling a job what somebody decided. Does not own: asking
-// for them (core/life/open-approvals.ts), times that are over (timer-driver.ts).
+// for them (core/run/open-approvals.ts), times that are over (timer-driver.ts).
 //
 // A decision is one transaction: the approval is taken off the list, who decided is noted where nobody was noted, and
 // the job gets it into its inbox. So there is one decision, and the second approver hears of the first.

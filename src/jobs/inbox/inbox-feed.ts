@@ -1,5 +1,5 @@
 // Owns: telling the owner of a job each entry of its inbox once: those that are there, then those that come.
-// Does not own: what an entry means (core/life/run-waits.ts).
+// Does not own: what an entry means (core/run/run-waits.ts).
 import { toAetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";

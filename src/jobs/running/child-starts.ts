@@ -12,7 +12,7 @@ import { inputRefusal } from "../core/door-check.ts";
 import { refOf } from "../core/ids.ts";
 import { CHILD_DEPTH_MAX, CHILDREN_MAX, depthOf, type WantChild } from "../core/life/children.ts";
 import { rowKey } from "../core/life/job-keys.ts";
-import type { ChildAnswer } from "../core/life/run-batch.ts";
+import type { ChildAnswer } from "../core/run/plan.ts";
 import type { Pins } from "./pins.ts";
 import type { JobView } from "../ports.ts";
 

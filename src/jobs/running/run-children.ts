@@ -5,8 +5,9 @@ import type { ChildQuestion } from "./child-starts.ts";
 import type { CallName } from "../core/ids.ts";
 import type { JobId } from "../../base/ids.ts";
 import type { WantChild } from "../core/life/children.ts";
-import type { ChildAnswer, Plan, RunBatch } from "../core/life/run-batch.ts";
-import type { RunWaits } from "../core/life/run-waits.ts";
+import type { ChildAnswer, Plan } from "../core/run/plan.ts";
+import type { RunBatch } from "../core/run/run-batch.ts";
+import type { RunWaits } from "../core/run/run-waits.ts";
 import type { JobView } from "../ports.ts";
 
 export interface RunChildrenPorts {

@@ -1,7 +1,7 @@
 // Owns: calls of ONE run whose outcome nobody knows: asking their tools until the answer is to be believed, and which
 // of them only a person can settle. Does not own: what an answer means (core/tools/reconcile.ts).
 import type { Clock, Timer } from "../../env/clock.ts";
-import type { Doubt } from "../core/life/run-batch.ts";
+import type { Doubt } from "../core/run/plan.ts";
 import type { EffectId } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
 import { onReconcile, onTakeOver } from "../core/tools/reconcile.ts";

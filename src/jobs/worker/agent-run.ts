@@ -18,12 +18,13 @@ import {
   type AgentOp, type AgentWait, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
   type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
+import { namedApart, payloadIn } from "../core/worker/op-payload.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import { doneBeforeTakeOver } from "../core/worker/done-calls.ts";
 import type { AgentModule } from "./agent-module.ts";
 import { AheadWindow } from "./ahead-window.ts";
 import {
-  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, filled, isLarge, namedApart, payloadIn,
+  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, filled, isLarge,
   resolved, resultFor, settle, signalFor, timedOut, withoutRoom,
   type Asked, type Ended, type Ready,
 } from "./given.ts";

@@ -8,7 +8,6 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
-import type { BlobRef } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import type { AgentOp, CodeEnd } from "../core/worker/messages.ts";
 import type { Delivery } from "../core/worker/replay-match.ts";
@@ -133,60 +132,6 @@ export function withoutRoom({ op, delivery }: Ready, error: JobError): Ready {
     op: { ...op, outcome: { ...op.outcome, result: undefined, problem } },
     delivery: { kind: "result", call, result: undefined, problem },
   };
-}
-
-/** What the node is told where the payload of the operation is stored apart. */
-export function namedApart<Op extends AgentOp>(op: Op, blob: BlobRef): Op {
-  switch (op.kind) {
-    case "step-completed":
-      return { ...op, value: undefined, blob };
-    case "outcome":
-      return { ...op, outcome: { ...op.outcome, result: undefined, blob } };
-    case "completed":
-      return { ...op, output: undefined, blob };
-    case "want-tool":
-    case "want-child":
-    case "continued":
-      return { ...op, input: undefined, blob };
-    case "step-failed":
-    case "want-step":
-    case "value":
-    case "took":
-    case "verified":
-    case "want-wait":
-    case "failed":
-    case "cancelled":
-      return op;
-    default:
-      return unreachable(op);
-  }
-}
-
-/** The payload of an operation. */
-export function payloadIn(op: AgentOp): unknown {
-  switch (op.kind) {
-    case "step-completed":
-      return op.value;
-    case "outcome":
-      return op.outcome.kind === "succeeded" ? op.outcome.result : undefined;
-    case "completed":
-      return op.output;
-    case "want-tool":
-    case "want-child":
-    case "continued":
-      return op.input;
-    case "step-failed":
-    case "want-step":
-    case "value":
-    case "took":
-    case "verified":
-    case "want-wait":
-    case "failed":
-    case "cancelled":
-      return undefined;
-    default:
-      return unreachable(op);
-  }
 }
 
 /** What was stored apart, in its place. */

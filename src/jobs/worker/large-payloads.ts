@@ -12,7 +12,8 @@ import {
 } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import type { CodeEnd, FromAgent, RunNumber, ToAgent } from "../core/worker/messages.ts";
-import { isLarge, namedApart, payloadIn, type Ended } from "./given.ts";
+import { namedApart, payloadIn } from "../core/worker/op-payload.ts";
+import { isLarge, type Ended } from "./given.ts";
 
 export type ToPayloads = Extract<ToAgent, { readonly kind: "room" | "want-part" | "part" | "payload-lost" }>;
 

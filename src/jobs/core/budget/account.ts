@@ -1,5 +1,5 @@
 // Owns: what a job may spend, has reserved and has spent: how each event of its log changes that. Does not own: which
-// call waits for more (life/run-batch.ts), what a call can cost (worker/call-cost.ts).
+// call waits for more (run/plan-calls.ts), what a call can cost (worker/call-cost.ts).
 //
 // What a call can cost most is reserved by the very event that grants it, and settled by the one that has its outcome.
 // So the account is a fold of the log: a crash loses no reservation and makes none twice, and a log proves its account.

@@ -1,11 +1,12 @@
-// Owns: the longest duration of a job: the row of its timer, and how a job ends that took longer.
-// Does not own: what the code of such a job is told, which is a cancel (run-batch.ts), and firing the timer
-// (timer-driver.ts).
+// Owns: the longest duration of a job: the row of its timer, what its log says of a cancel by it, and how a job ends
+// that took longer. Does not own: what the code of such a job is told, which is a cancel (run/plan-maker.ts), and
+// firing the timer (timer-driver.ts).
 import { formatKey, type KeyText } from "../../../kvstore/core/key.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { Op } from "../../../kvstore/core/schema.ts";
 import { durationText } from "../../../sdk/duration.ts";
 import type { InboxEntry } from "../flow/inbox-entry.ts";
+import type { JobEvent } from "../log/event.ts";
 import type { JobResult, JobSpec, TimerRow } from "../rows.ts";
 
 export type Lasting = Pick<JobSpec, "createdMs" | "maxDurationMs">;
@@ -29,6 +30,19 @@ export function deadlineSet(ref: JobRef, spec: Lasting): readonly Op[] {
 /** Of a job that has ended; the row may have gone before. */
 export function deadlineCleared(ref: JobRef, spec: Lasting): readonly Op[] {
   return deadlineKeys(ref, spec).map((key): Op => ({ kind: "delete", key }));
+}
+
+/** Whether a job was asked to end, and whether its deadline was the first to ask. */
+export interface CancelFacts {
+  readonly isCancelled: boolean;
+  readonly isOverdue: boolean;
+}
+
+export const NOT_CANCELLED: CancelFacts = { isCancelled: false, isOverdue: false };
+
+export function cancelAfter(before: CancelFacts, event: JobEvent): CancelFacts {
+  if (event.type !== "job.cancel-requested" || before.isCancelled) return before;
+  return { isCancelled: true, isOverdue: event.reason === "deadline" };
 }
 
 /** How a job ends whose code did as it was told when its time was over. */

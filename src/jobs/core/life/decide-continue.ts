@@ -5,22 +5,30 @@
 // its parent. What is of the run is new: input, log, calls. The old run's log and ledger stay until the job is
 // collected. Any node takes the new run, in its turn, so that places of limits are given back.
 import { storable } from "../../../cluster/core/plain-value.ts";
+import type { Digest } from "../../../base/ids.ts";
 import type { Op } from "../../../kvstore/core/schema.ts";
 import type { Decision, JobView } from "../../ports.ts";
 import { continuedAccount } from "../budget/account.ts";
 import { firstLink } from "../log/chain.ts";
 import type { JobEvent } from "../log/event.ts";
-import { apart, naming } from "../payloads/blob.ts";
+import { apart, naming, type BlobRef } from "../payloads/blob.ts";
 import { runValue, type JobHead, type JobRow, type JobRunRow, type JobSpec } from "../rows.ts";
 import { applyBatch, type AppendBatch } from "./append-batch.ts";
 import { attachedOf, type Children } from "./children.ts";
 import { refuse, refuseSize, refuseStep, transition } from "./decide.ts";
 import { disown, queueRowOf, withoutOwner } from "./hand-back.ts";
 import { headKey, queueKey, runKey, specKey } from "./job-keys.ts";
-import type { NextRun } from "./run-batch.ts";
 
 /** Its number is part of keys. */
 export const RUNS_MAX = 999_999;
+
+/** What the job's next run begins with. */
+export interface NextRun {
+  readonly input: unknown;
+  readonly inputDigest: Digest;
+  /** Of an input that is stored apart. */
+  readonly blob?: BlobRef;
+}
 
 /**
  * `children`: those of the run that ends. Refused while it has one that would end with it, or a call of a tool that may

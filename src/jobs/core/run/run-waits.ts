@@ -11,7 +11,7 @@ import type { CancelReason, Resolution, Resolver } from "../log/event.ts";
 import { apart, type BlobRef } from "../payloads/blob.ts";
 import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
 import type { AgentWait, OfferedEntry } from "../worker/messages.ts";
-import type { Child } from "./children.ts";
+import type { Child } from "../life/children.ts";
 
 /** Waits up to this long keep the job's owner: leaving it and coming back costs two transactions and a replay. */
 export const OWNED_WAIT_MS_MAX = 5 * SECOND_MS;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { sha256 } from "../../../../../src/base/digest.ts";
 import type { CallName } from "../../../../../src/jobs/core/ids.ts";
 import type { InboxEntry } from "../../../../../src/jobs/core/flow/inbox-entry.ts";
-import { RunWaits, type CallsInDoubt } from "../../../../../src/jobs/core/life/run-waits.ts";
+import { RunWaits, type CallsInDoubt } from "../../../../../src/jobs/core/run/run-waits.ts";
 
 const SLEEP = "sleep#1" as CallName;
 const DOCUMENTS = "documents#1" as CallName;

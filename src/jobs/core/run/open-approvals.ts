@@ -6,8 +6,8 @@ import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { Op } from "../../../kvstore/core/schema.ts";
 import { APPROVALS_OPEN_MAX, approvalValue, type ApprovalRow } from "../flow/approval-row.ts";
 import type { CallName } from "../ids.ts";
+import { approvalKey } from "../life/job-keys.ts";
 import type { JobEvent } from "../log/event.ts";
-import { approvalKey } from "./job-keys.ts";
 
 type Requested = Extract<JobEvent, { readonly type: "approval.requested" }>;
 
