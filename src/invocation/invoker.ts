@@ -172,7 +172,7 @@ export class Invoker implements OutgoingCalls {
 
   private async send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
     const { call, signal } = progress;
-    const { method, input, idempotencyKey } = call;
+    const { method, input, idempotencyKey, lostWhen } = call;
     const request = {
       instance: endpoint.instance,
       method,
@@ -181,6 +181,7 @@ export class Invoker implements OutgoingCalls {
       // Each attempt is a hop of its own.
       traceparent: formatTraceparent(this.hops.next(progress.trace)),
       idempotencyKey,
+      lostWhen,
     };
     if (endpoint.node === this.ports.self) return attemptResultOf(await this.ports.local.invoke(request, signal));
     const plain = toPlain(input, CALL_BYTES_MAX);

@@ -117,3 +117,59 @@ test("a node that ends in order and comes back loses none either", async () => {
   await eventually("everything is heard", async () => new Set(await heard(who)).size === MESSAGES || undefined);
   expect([...new Set(await heard(who))]).toEqual(Array.from({ length: MESSAGES }, (_, n) => n));
 });
+
+test("a handler dies with its node: another one gets the message, and those behind it wait for that", async () => {
+  await fleet.start("n1");
+  const begun = join(directory, "begun");
+  await pushSlice(fleet, {
+    artifact: "test:crier:1.0.0",
+    methods: {
+      look: { effect: "read", handler: "() => ({})" },
+      cry: {
+        effect: "write",
+        handler: `async (cried, ctx) => {
+          await ctx.publish({ name: "cried", payload: any, key: () => "one" }, cried);
+          return {};
+        }`,
+      },
+    },
+  });
+  await pushSlice(fleet, {
+    artifact: "test:guard:1.0.0",
+    head: `import { appendFileSync, existsSync } from "node:fs";`,
+    on: { cried: "hear" },
+    methods: {
+      look: { effect: "read", handler: "() => ({})" },
+      hear: {
+        effect: "write",
+        timeoutMs: 60_000,
+        handler: `async ({ n }, ctx) => {
+          const isFirst = !existsSync(${JSON.stringify(begun)});
+          appendFileSync(${JSON.stringify(begun)}, process.pid + " " + n + "\\n");
+          if (isFirst) await sleep(60_000, ctx.signal);
+          return {};
+        }`,
+      },
+    },
+  });
+  await applySlices(fleet, { crier: { artifact: "test:crier@1" }, guard: { artifact: "test:guard@1", instances: 3 } },
+    "watch");
+  for (const slice of ["crier", "guard"]) await untilServed(fleet, `${slice}/look`);
+  const runs = async (): Promise<readonly string[]> =>
+    // ignored: before the first run there is no file.
+    (await readFile(begun, "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
+  for (const n of [0, 1]) {
+    const via = n === 0 ? "n1" : nodeOf((await runs())[0]) === "n2" ? "n3" : "n2";
+    expect(await callOver(fleet, via, "crier/cry", { n })).toMatchObject({ status: 200 });
+    await eventually("the first one is heard", async () => (await runs()).length === 1 || undefined);
+  }
+  const killedMs = performance.now();
+  await fleet.kill(nodeOf((await runs())[0]));
+  await eventually("both are heard", async () => (await runs()).length === 3 || undefined);
+  process.stdout.write(`topic: handed out again ${Math.round(performance.now() - killedMs)} ms after its node died\n`);
+  expect((await runs()).map((line) => line.split(" ")[1])).toEqual(["0", "0", "1"]);
+});
+
+function nodeOf(run = ""): string {
+  return fleet.names.find((name) => run.startsWith(`${fleet.process(name).pid} `)) ?? "none";
+}

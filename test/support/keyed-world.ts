@@ -2,7 +2,7 @@
 // handlers is the node's own bookkeeping of calls; only the worker behind it is scripted. A killed node does nothing
 // more, and no promise of it ever settles.
 import { AetherError } from "../../src/base/errors.ts";
-import { parseNodeId, parseNodeUid } from "../../src/base/ids.ts";
+import { parseNodeId, parseNodeUid, type NodeId } from "../../src/base/ids.ts";
 import type { NodeLife } from "../../src/cluster/core/rows.ts";
 import {
   IdempotentInstances, type IdempotentInstancesPorts,
@@ -37,6 +37,7 @@ export class KeyedWorld {
   readonly runs: string[] = [];
   readonly fatal: unknown[] = [];
   private readonly ended = new Set<number>();
+  private readonly suspectedSinceMs = new Map<NodeId, number>();
   private readonly listeners: (() => void)[] = [];
   private incarnation = 0;
 
@@ -70,9 +71,18 @@ export class KeyedWorld {
     for (const listener of this.listeners) listener();
   }
 
+  /** From now on a majority suspects the node. */
+  suspect({ node }: NodeLife): void {
+    this.suspectedSinceMs.set(node, this.clock.nowMs());
+  }
+
   lives(): IdempotentInstancesPorts["lives"] {
     return {
       hasEnded: ({ incarnation }) => this.ended.has(incarnation),
+      suspectedForMs: (node) => {
+        const sinceMs = this.suspectedSinceMs.get(node);
+        return sinceMs === undefined ? undefined : this.clock.nowMs() - sinceMs;
+      },
       onChange: (listener) => void this.listeners.push(listener),
     };
   }

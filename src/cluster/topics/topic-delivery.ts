@@ -165,9 +165,12 @@ export class TopicDelivery {
       method,
       input: message.payload,
       idempotencyKey: `${group.topic}/${message.id}/${message.attempts}`,
+      // The next attempt has a key of its own, and those behind this message wait for it.
+      lostWhen: "suspected",
     }, signal);
     if (reply.kind === "ok") {
-      await this.write([{ kind: "delete", key: message.text }]);
+      // Once another attempt has begun, only how that one ends counts.
+      if (!(await this.write([{ kind: "delete", key: message.text }], message))) return "message";
       this.ports.metrics.delivered.add(1, labelsOf(group));
       return "none";
     }
@@ -195,8 +198,8 @@ export class TopicDelivery {
   }
 
   /** False when the message is not any more as it was seen: the view will tell. */
-  private async write(then: readonly Op[], seen?: QueuedMessage): Promise<boolean> {
-    const compare = seen === undefined ? [] : [unchanged(seen.text, seen.modRevision)];
+  private async write(then: readonly Op[], seen: QueuedMessage): Promise<boolean> {
+    const compare = [unchanged(seen.text, seen.modRevision)];
     return (await this.ports.kv.transact({ compare, then, else: [] }, { timeoutMs: WRITE_MS_MAX })).succeeded;
   }
 

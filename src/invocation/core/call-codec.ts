@@ -7,7 +7,7 @@ import { checkShape } from "../../base/message-shape.ts";
 import { KiB } from "../../base/units.ts";
 import { CALL_BYTES_MAX } from "../../slices/core/plain-data.ts";
 import { isErrorBody } from "../../slices/core/worker-protocol.ts";
-import type { IncomingReply } from "../../slices/host/running-instances.ts";
+import type { IncomingReply, LostWhen } from "../../slices/host/running-instances.ts";
 
 export interface CallRequest {
   readonly kind: "request";
@@ -18,6 +18,7 @@ export interface CallRequest {
   readonly input: unknown;
   readonly idempotencyKey?: string | undefined;
   readonly traceparent?: string | undefined;
+  readonly lostWhen?: LostWhen | undefined;
 }
 
 export type CallMessage =
@@ -31,6 +32,7 @@ const REQUEST = 1;
 const REPLY = 2;
 const CANCEL = 3;
 
+const LOST_WHEN = ["suspected"] as const satisfies readonly LostWhen[];
 const REPLY_KINDS = ["ok", "not-started", "failed", "replayed"] as const;
 /** Names, keys and trace context around the input. */
 const ENVELOPE_BYTES_MAX = 16 * KiB;
@@ -58,6 +60,8 @@ function encodeRequest(request: CallRequest): Uint8Array {
   const { id, instance, method, timeoutMs, idempotencyKey = null, traceparent = null, input } = request;
   const items: unknown[] = [REQUEST, id, instance, method, timeoutMs, idempotencyKey, traceparent];
   if (input !== undefined) items.push(input);
+  // Behind the input, where nodes of earlier releases do not look: without it a call merely waits for longer.
+  if (input !== undefined && request.lostWhen !== undefined) items.push(LOST_WHEN.indexOf(request.lostWhen));
   return encode(items);
 }
 
@@ -115,7 +119,7 @@ function decodeItems(bytes: Uint8Array): readonly unknown[] | string {
 }
 
 function parseRequest(id: number, items: readonly unknown[]): ParsedCallMessage {
-  const [, , instance, method, timeoutMs, idempotencyKey, traceparent, input] = items;
+  const [, , instance, method, timeoutMs, idempotencyKey, traceparent, input, lostWhen] = items;
   if (!isText(instance) || !isText(method)) return refused("a request without instance or method");
   if (typeof timeoutMs !== "number" || !Number.isFinite(timeoutMs)) return refused("a request without deadline");
   if (!isTextOrNull(idempotencyKey)) return refused("a request with an unusable key");
@@ -129,6 +133,7 @@ function parseRequest(id: number, items: readonly unknown[]): ParsedCallMessage 
     input,
     idempotencyKey: idempotencyKey ?? undefined,
     traceparent: traceparent ?? undefined,
+    lostWhen: typeof lostWhen === "number" ? LOST_WHEN[lostWhen] : undefined,
   };
 }
 

@@ -51,8 +51,8 @@ export type NextStep =
 export interface CallSituation {
   readonly input: Digest;
   readonly effect: Exclude<Effect, "read">;
-  /** Whether a process has ended for certain. */
-  hasEnded(life: NodeLife): boolean;
+  /** Whether nobody waits any more for what a process has begun: it has ended, or that is taken for granted. */
+  isLost(life: NodeLife): boolean;
 }
 
 /** Longer answers are not kept: the store holds one for each key, for a day. */
@@ -68,7 +68,7 @@ export function nextStep(record: CallRecord | undefined, situation: CallSituatio
     case "done":
       return { kind: "replay", result: parseResult(record.result) };
     case "claimed":
-      if (!situation.hasEnded(record.by)) return { kind: "wait" };
+      if (!situation.isLost(record.by)) return { kind: "wait" };
       // Twice is the same as once, says the contract.
       return { kind: situation.effect === "idempotent" ? "claim" : "lost" };
     default:

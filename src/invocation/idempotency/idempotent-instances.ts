@@ -4,7 +4,8 @@ import { unreachable } from "../../base/assert.ts";
 import { Cancellation, type CancelSignal } from "../../base/cancellation.ts";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
-import type { Digest } from "../../base/ids.ts";
+import type { Digest, NodeId } from "../../base/ids.ts";
+import { SECOND_MS } from "../../base/units.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import { Wake } from "../../cluster/wake.ts";
 import type { Clock } from "../../env/clock.ts";
@@ -29,9 +30,16 @@ export interface IdempotentInstancesPorts extends CallClaimsPorts {
 export interface Lives {
   /** Whether that process has ended for certain, by what was written after `revision`. */
   hasEnded(life: NodeLife, revision: number): boolean;
+  /** How long a majority has suspected the node; undefined while it does not. */
+  suspectedForMs(node: NodeId): number | undefined;
   /** Called when it may answer differently. The listener must not throw. */
   onChange(listener: () => void): void;
 }
+
+/** As long as other nodes wait before they take the jobs of one. */
+const SUSPECTED_MS = 2 * SECOND_MS;
+/** Nobody tells when a suspicion has become so old. */
+const LOOK_EVERY_MS = SECOND_MS / 4;
 
 interface KeyedCall {
   readonly call: IncomingCall;
@@ -142,8 +150,11 @@ export class IdempotentInstances implements RunningInstances {
     }
   }
 
-  private situationOf({ input, effect }: KeyedCall, { modRevision }: FoundRecord): CallSituation {
-    return { input, effect, hasEnded: (life) => this.ports.lives.hasEnded(life, modRevision) };
+  private situationOf({ call, input, effect }: KeyedCall, { modRevision }: FoundRecord): CallSituation {
+    const { lives } = this.ports;
+    const isSuspected = (node: NodeId): boolean =>
+      call.lostWhen === "suspected" && (lives.suspectedForMs(node) ?? 0) >= SUSPECTED_MS;
+    return { input, effect, isLost: (life) => lives.hasEnded(life, modRevision) || isSuspected(life.node) };
   }
 
   /** The caller has its reply once the store has it too, or at its deadline: then a second call gets the same one. */
@@ -175,7 +186,7 @@ export class IdempotentInstances implements RunningInstances {
     }
   }
 
-  /** False when the caller's time was over first, or it has left. */
+  /** Resolves when there is a reason to look again. False when the caller's time was over first, or it has left. */
   private async untilChanged(keyed: KeyedCall, found: FoundRecord): Promise<boolean> {
     const { key, signal = new Cancellation() } = keyed;
     const wake = new Wake(this.clock);
@@ -188,7 +199,8 @@ export class IdempotentInstances implements RunningInstances {
     }, { fromRevision: found.revision + 1 });
     this.waiting.add(wake);
     try {
-      await wake.wait(signal, this.leftMs(keyed));
+      const leftMs = this.leftMs(keyed);
+      await wake.wait(signal, keyed.call.lostWhen === "suspected" ? Math.min(leftMs, LOOK_EVERY_MS) : leftMs);
       return this.leftMs(keyed) > 0;
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -240,8 +252,8 @@ function unknownEnd({ call }: KeyedCall, reason: string): AetherError {
 }
 
 function lost({ call }: KeyedCall): AetherError {
-  const message = `${call.method} was begun with this idempotency key by a process that has ended since: it may have ` +
-    "run. Look whether it has, and use another key to run it again";
+  const message = `${call.method} was begun with this idempotency key by a process that has ended since, or that ` +
+    "nobody can reach: it may have run. Look whether it has, and use another key to run it again";
   return new AetherError("E_TIMEOUT", message, { outcome: "unknown", details: FINAL });
 }
 

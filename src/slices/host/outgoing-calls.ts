@@ -1,6 +1,7 @@
 // Owns: what a running slice needs from the right: calling other slices. `invocation` implements it, `node` wires it.
 import type { CancelSignal } from "../../base/cancellation.ts";
 import type { ErrorBody } from "../../base/errors.ts";
+import type { LostWhen } from "./running-instances.ts";
 
 export interface OutgoingCall {
   readonly slice: string;
@@ -9,6 +10,7 @@ export interface OutgoingCall {
   /** What is left of the caller's deadline, in milliseconds; the method's own when the caller has none. */
   readonly timeoutMs?: number | undefined;
   readonly idempotencyKey?: string | undefined;
+  readonly lostWhen?: LostWhen | undefined;
   /** W3C trace context of the caller; the callee gets one of its own in the same trace. */
   readonly traceparent?: string | undefined;
   /** The exact artifact (`group:name:version`) the caller was resolved with, if it is a slice. */

@@ -6,12 +6,20 @@ import type { MethodPolicy } from "../../sdk/method-policy.ts";
 /** Key text of an instance: `{artifact}/{instance index}`, for example `demo:orders:1.0.0/0`. */
 export type InstanceKey = string;
 
+/**
+ * When a call does not wait any more for the handler that another call with its idempotency key has begun: for who has
+ * a use for an early answer, a majority's suspicion of that handler's node is enough. Otherwise it has to be certain
+ * that its process has ended.
+ */
+export type LostWhen = "suspected";
+
 export interface IncomingCall {
   readonly instance: InstanceKey;
   readonly method: string;
   readonly input: unknown;
   readonly timeoutMs: number;
   readonly idempotencyKey?: string | undefined;
+  readonly lostWhen?: LostWhen | undefined;
   readonly traceparent?: string | undefined;
 }
 

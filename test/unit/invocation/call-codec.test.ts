@@ -16,6 +16,8 @@ describe("calls as bytes", () => {
     { ...REQUEST, input: null },
     { ...REQUEST, input: [1, "é", new Uint8Array([1, 2]), { deep: [true, null] }] },
     { ...REQUEST, idempotencyKey: "k", traceparent: "t" },
+    { ...REQUEST, idempotencyKey: "k", lostWhen: "suspected" },
+    { ...REQUEST, input: null, lostWhen: "suspected" },
     { kind: "reply", id: 7, reply: { kind: "ok", output: undefined } },
     { kind: "reply", id: 7, reply: { kind: "ok", output: null } },
     { kind: "reply", id: 7, reply: { kind: "ok", output: [1], isReplayed: true } },

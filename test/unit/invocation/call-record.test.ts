@@ -24,13 +24,13 @@ describe("what follows from the record of a key", () => {
   test.each(TABLE)("%s (K1, K2, K3)", (_name, record, steps) => {
     const alive = (): boolean => false;
     const ended = (): boolean => true;
-    expect(nextStep(record, { input, effect: "write", hasEnded: alive }).kind).toBe(steps["write"]);
-    expect(nextStep(record, { input, effect: "idempotent", hasEnded: alive }).kind).toBe(steps["idempotent"]);
-    expect(nextStep(record, { input, effect: "write", hasEnded: ended }).kind).toBe(steps["ended"]);
-    expect(nextStep(record, { input, effect: "idempotent", hasEnded: ended }).kind).toBe(steps["retaken"]);
+    expect(nextStep(record, { input, effect: "write", isLost: alive }).kind).toBe(steps["write"]);
+    expect(nextStep(record, { input, effect: "idempotent", isLost: alive }).kind).toBe(steps["idempotent"]);
+    expect(nextStep(record, { input, effect: "write", isLost: ended }).kind).toBe(steps["ended"]);
+    expect(nextStep(record, { input, effect: "idempotent", isLost: ended }).kind).toBe(steps["retaken"]);
     for (const effect of ["write", "idempotent"] as const) {
-      for (const hasEnded of [alive, ended]) {
-        expect(nextStep(record, { input: other, effect, hasEnded }).kind).toBe(steps["other"]);
+      for (const isLost of [alive, ended]) {
+        expect(nextStep(record, { input: other, effect, isLost }).kind).toBe(steps["other"]);
       }
     }
   });
@@ -39,7 +39,7 @@ describe("what follows from the record of a key", () => {
     for (const output of [undefined, null, 0, "text", new Uint8Array([1, 2]), [1, { a: undefined }], { a: [{}] }]) {
       const result = resultOf({ kind: "ok", output }, "write");
       const record = { state: "done" as const, by, input, result: encodeResult(result ?? { kind: "output", output }) };
-      const step = nextStep(parseCallRecord(record), { input, effect: "write", hasEnded: () => false });
+      const step = nextStep(parseCallRecord(record), { input, effect: "write", isLost: () => false });
       expect(encode(step)).toEqual(encode({ kind: "replay", result: { kind: "output", output } }));
     }
   });
@@ -84,6 +84,6 @@ test("a damaged record is refused", () => {
     expect(() => parseCallRecord(value)).toThrow(expect.objectContaining({ code: "E_DATA_CORRUPT" }));
   }
   const garbled = parseCallRecord({ ...done, result: Uint8Array.from([0x91, 9]) });
-  expect(() => nextStep(garbled, { input, effect: "write", hasEnded: () => false }))
+  expect(() => nextStep(garbled, { input, effect: "write", isLost: () => false }))
     .toThrow(expect.objectContaining({ code: "E_DATA_CORRUPT" }));
 });

@@ -125,6 +125,47 @@ describe("calls with one idempotency key", () => {
   });
 });
 
+describe("calls that take a key for lost once the node that has it is suspected", () => {
+  test("they wait for two seconds of it; those that want certainty go on waiting (K3)", async () => {
+    const [n1, n2] = [world.start("n1", () => new Promise(() => undefined)), world.start("n2")];
+    void n1.place();
+    await world.clock.advance(50);
+    const patient = n2.place({ timeoutMs: 9_000 });
+    const early = n2.place({ lostWhen: "suspected", timeoutMs: 9_000 });
+    world.suspect(n1.life);
+    let isEarlyOver = false;
+    void early.then(() => (isEarlyOver = true));
+    await world.clock.advance(1_900);
+    expect(isEarlyOver).toBe(false);
+    expect(await world.settled(early, 600)).toMatchObject({
+      kind: "failed", error: { code: "E_TIMEOUT", outcome: "unknown", details: { isFinal: true } },
+    });
+    world.declareEnded(n1.life);
+    expect(await world.settled(patient, 100)).toMatchObject({ kind: "failed", error: { details: { isFinal: true } } });
+    expect(world.runs).toEqual([]);
+  });
+
+  test("what is idempotent runs again, and who was suspected for nothing learns that its answer does not count",
+    async () => {
+      const twice = await KeyedWorld.open("idempotent");
+      const n1 = twice.start("n1", async (call) => {
+        await twice.clock.sleep(4_000);
+        return twice.answer(call);
+      });
+      const first = n1.place();
+      await twice.clock.advance(50);
+      twice.suspect(n1.life);
+      await twice.clock.advance(2_000);
+      const n2 = twice.start("n2");
+      expect(await twice.settled(n2.place({ lostWhen: "suspected" }), 500)).toEqual(RUN_1);
+      expect(await twice.settled(first)).toMatchObject({ kind: "failed", error: { outcome: "unknown" } });
+      expect(await twice.settled(n1.place())).toEqual({ ...RUN_1, isReplayed: true });
+      expect(twice.runs).toEqual(["k", "k"]);
+      expect(twice.fatal).toEqual([]);
+      await twice.close();
+    });
+});
+
 describe("calls that keep no record", () => {
   test("a read just runs, and so does a call without key", async () => {
     const n1 = world.start("n1");
