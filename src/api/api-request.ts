@@ -84,13 +84,13 @@ export class ApiRequest {
     return gone.signal;
   }
 
-  async readJson(): Promise<unknown> {
-    return parseJson(await this.readBytes(BODY_BYTES_MAX));
+  async readJson(bytesMax = BODY_BYTES_MAX): Promise<unknown> {
+    return parseJson(await this.readBytes(bytesMax));
   }
 
   /** The JSON body, or undefined when there is none. */
-  async readOptionalJson(): Promise<unknown> {
-    const bytes = await this.readBytes(BODY_BYTES_MAX);
+  async readOptionalJson(bytesMax = BODY_BYTES_MAX): Promise<unknown> {
+    const bytes = await this.readBytes(bytesMax);
     return bytes.byteLength === 0 ? undefined : parseJson(bytes);
   }
 

@@ -3,6 +3,8 @@ import { HOUR_MS, KiB, MiB, SECOND_MS } from "../base/units.ts";
 
 /** One HTTP body. A transaction is 1 MiB at most, and JSON is longer than what is stored. */
 export const BODY_BYTES_MAX = 1 * MiB;
+/** A body with the input of a job, or the payload of a signal: 4 MiB as they are stored, and JSON is longer. */
+export const JOB_BODY_BYTES_MAX = 8 * MiB;
 export const ARTIFACT_BYTES_MAX = 64 * MiB;
 /** One frame of the client protocol: the largest call input (4 MiB) with headroom. */
 export const CLIENT_FRAME_BYTES_MAX = 5 * MiB;

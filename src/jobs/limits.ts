@@ -1,7 +1,10 @@
 // Owns: the limits of jobs as their doors and services keep them.
-import { KiB, SECOND_MS } from "../base/units.ts";
+import { MiB, SECOND_MS } from "../base/units.ts";
 
-export const JOB_INPUT_BYTES_MAX = 256 * KiB;
+/** Of the input of a job, or the payload of a signal, encoded: one door takes it whole, in one turn of the thread. */
+export const JOB_TOLD_BYTES_MAX = 4 * MiB;
+/** Longest wait of a door for a payload to be stored. */
+export const PAYLOAD_KEEP_MS_MAX = 15 * SECOND_MS;
 /** Attributes of one job: how many, and the characters of a name or value. Listings look at them. */
 export const JOB_ATTRIBUTES_MAX = 16;
 export const JOB_ATTRIBUTE_CHARACTERS_MAX = 256;

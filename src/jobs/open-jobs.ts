@@ -153,8 +153,11 @@ export function openJobs(
     run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),
     giveUp: (job) => runner.giveUp(job),
   };
-  const starts = new StartJobs(env, { kv, pins, queued: () => claimer.queued, here, metrics }, config);
-  const repeats = new RepeatJobs(env, { kv, log: store, pins, checkRoom: () => starts.checkRoom() });
+  const apart = new JobPayloads({ clock }, nodePayloads);
+  const starts = new StartJobs(env, { kv, pins, payloads: apart, queued: () => claimer.queued, here, metrics }, config);
+  const repeats = new RepeatJobs(env, {
+    kv, log: store, pins, payloads: apart, checkRoom: () => starts.checkRoom(),
+  });
   const views = cluster.blueprintViews;
   const schedules = new TickRunner(
     env, { kv, views, leadership: cluster.leadership, onFatal }, jobTicks({ kv, views, starts }),
@@ -165,9 +168,9 @@ export function openJobs(
   const webhooks = ports.sender && new WebhookDriver(env, {
     kv, leadership: cluster.leadership, sender: ports.sender, secrets, metrics, onFatal,
   }, config.webhooks);
+  const drive = new JobsDrive({ clock, kv, inbox, pins, payloads: apart });
   const pending = new PendingReasons({ membership, permits });
   const approvals = new Approvals({ clock }, { kv, inbox });
-  const apart = new JobPayloads({ clock }, { store: payloads, room: payloadRoom });
   const collector = new JobCollector(env, {
     kv, leadership, metrics, onFatal, ...(ports.archive === undefined ? {} : { archive: ports.archive }),
   }, config);
@@ -177,7 +180,7 @@ export function openJobs(
     takeOver.lookForOwn();
   });
   return {
-    jobs: combine(starts, new JobsService(env, { kv, watch, pending }), new JobsDrive({ kv, inbox, pins }), {
+    jobs: combine(starts, new JobsService(env, { kv, watch, pending }), drive, {
       approvals: (...args) => approvals.approvals(...args),
       decide: (...args) => approvals.decide(...args),
       follow: (job, follower, options) => followJob({ kv, watch, progress }, job, follower, options),

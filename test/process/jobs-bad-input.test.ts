@@ -173,7 +173,7 @@ describe("a job is not told", () => {
   });
 
   test("what is too large to be told", async () => {
-    const body = { by: "x".repeat(2_000_000) };
+    const body = { by: "x".repeat(5_000_000) };
     const send = () => ask(url("jobs/waits/signals/go"), { method: "POST", body });
     await expectRefused(send, "E_TOO_LARGE", "bytes");
   });

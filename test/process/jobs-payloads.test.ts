@@ -1,8 +1,12 @@
 // Slow. Jobs with values of many MiB on real nodes, one of which is killed while it has them.
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, afterAll, expect, test } from "vitest";
 import { z } from "zod";
 import { KiB, MiB } from "../../src/base/units.ts";
+import { connect } from "../../src/client/connect.ts";
+import { defineAgent } from "../../src/sdk/agent.ts";
+import { defineSignal } from "../../src/sdk/signal.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
@@ -57,3 +61,46 @@ test("values of 20 MiB survive the death of their node, and no node grows withou
   for (const bytes of grown) expect(bytes).toBeLessThan(RSS_GROWTH_MAX);
   await fleet.start(owner);
 }, 180_000);
+
+const go = defineSignal("go", z.object({ text: z.string() }));
+/** As clients know it. */
+const carrying = defineAgent({
+  name: "carrying", input: z.object({ length: z.int(), text: z.string() }), signals: [go],
+  output: z.object({ inputLength: z.int(), toldLength: z.int() }),
+  run: async () => expect.unreachable(),
+});
+const FAR = 3 * MiB;
+const TOO_FAR = 5 * MiB;
+
+test("inputs and signals of some MiB come through client, HTTP and command line, and larger ones nowhere", async () => {
+  const file = join(fleet.directory, "told.json");
+  const client = connect({ nodes: fleet.apis });
+  const agent = client.agent(carrying);
+  const input = { length: 1, text: "i".repeat(FAR) };
+  const told = { text: "s".repeat(FAR) };
+  await writeFile(file, JSON.stringify(input));
+  const byClient = await agent.start(input);
+  const byHttp = await startJob(fleet, "n2", { agent: "carrying", input });
+  const { stdout: [byCommand = ""] } = await fleet.command("n3", "job", "start", "carrying", `@${file}`);
+  await writeFile(file, JSON.stringify(told));
+  await byClient.signal(go, told);
+  const sent = await ask(`${fleet.api("n2")}/v1/jobs/${byHttp.job}/signals/go`, { method: "POST", body: told });
+  expect(sent.status).toBe(202);
+  await fleet.command("n3", "job", "signal", byCommand, "go", `@${file}`);
+  const lengths = { inputLength: FAR, toldLength: FAR };
+  expect(await byClient.result({ timeoutMs: 60_000 })).toMatchObject(lengths);
+  for (const job of [byHttp.job, byCommand]) {
+    expect(await resultOf(fleet, "n1", job)).toMatchObject({ kind: "completed", output: lengths });
+  }
+  const large = { length: 1, text: "i".repeat(TOO_FAR) };
+  await writeFile(file, JSON.stringify(large));
+  await expect(agent.start(large)).rejects.toMatchObject({ code: "E_TOO_LARGE" });
+  await expect(byClient.signal(go, large)).rejects.toMatchObject({ code: "E_TOO_LARGE" });
+  const body = { agent: "carrying", input: large };
+  const refused = await ask(`${fleet.api("n2")}/v1/jobs`, { method: "POST", body });
+  expect([refused.status, refused.body]).toMatchObject([413, { error: { code: "E_TOO_LARGE" } }]);
+  const run = fleet.run(["job", "start", "carrying", `@${file}`, "--api", fleet.api("n1")]);
+  expect((await run.waitForEnd()).code).toBe(1);
+  expect(run.transcript()).toContain("E_TOO_LARGE");
+  client.close();
+}, 120_000);

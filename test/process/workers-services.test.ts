@@ -17,6 +17,7 @@ import type { IncomingReply } from "../../src/slices/host/running-instances.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
 import { PIN, putPin } from "../support/job-log.ts";
 import { inboxOf, rowOf } from "../support/job-rows.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { NEVER, openFixture, runBundle, until, type Fixture } from "../unit/slices-runtime/runtime-fixture.ts";
 
@@ -54,12 +55,15 @@ async function openJobsDoors(): Promise<{ readonly local: LocalKv; readonly serv
   const starts = new StartJobs({ clock, random: new SeededRandom(7) }, {
     kv,
     pins: { resolve: async () => PIN, needsOf: async () => ({}), definitionOf: async () => undefined },
+    payloads: payloadsIn(kv),
     queued: () => 0,
     metrics: createJobsMetrics(SILENT_TELEMETRY),
   }, { pendingMax: 100 });
   const inbox = new InboxWriter({ clock }, { kv, onFatal: (error) => expect.unreachable(String(error)) });
   onTestFinished(() => inbox.close());
-  const drive = new JobsDrive({ kv, inbox, pins: { definitionOf: async () => undefined } });
+  const drive = new JobsDrive({
+    clock, kv, inbox, payloads: payloadsIn(kv), pins: { definitionOf: async () => undefined },
+  });
   const caller = { principal: "slice demo", tenant: "default" };
   const agents = openAgentsService({
     start: (start, _slice, scope) => starts.start(start, caller, scope),

@@ -17,6 +17,7 @@ import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
 import { JOB, jobStore, putPin, REF, runningJob } from "../support/job-log.ts";
 import { rowOf } from "../support/job-rows.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 
 const ANN = { principal: "ann", tenant: "default" };
@@ -31,7 +32,9 @@ let drive: JobsDrive;
 beforeEach(async () => {
   local = await createLocalKv({ clock });
   writer = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
-  drive = new JobsDrive({ kv: local.kv, inbox: writer, pins: { definitionOf: async () => undefined } });
+  drive = new JobsDrive({
+    clock, kv: local.kv, inbox: writer, payloads: payloadsIn(local.kv), pins: { definitionOf: async () => undefined },
+  });
   await putPin(local.kv);
   await runningJob(clock, local.kv);
 });

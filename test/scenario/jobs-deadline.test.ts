@@ -23,6 +23,7 @@ import { verdictOf } from "../support/exported-job.ts";
 import { haveEnded, JobNode } from "../support/job-node.ts";
 import { jobStore, putPin, startJob } from "../support/job-log.ts";
 import { inboxOf, rowOf } from "../support/job-rows.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { passTime } from "../support/passing-time.ts";
@@ -192,7 +193,7 @@ describe("the deadline of a job", () => {
     expect(await rowOf(local.kv, JOB)).toMatchObject({ status: "waiting", waiting: { reason: "restored" } });
     const inbox = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
     const pins = { definitionOf: async () => undefined };
-    await new JobsDrive({ kv: local.kv, inbox, pins }).release(JOB, ANN);
+    await new JobsDrive({ clock, kv: local.kv, inbox, payloads: payloadsIn(local.kv), pins }).release(JOB, ANN);
     await inbox.close();
     await openNode("a").goOn(hasEnded);
     expect(await result()).toEqual(OVERDUE);

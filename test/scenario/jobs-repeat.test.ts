@@ -19,6 +19,7 @@ import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
 import { endedJob, EXPORTED, verdictOf } from "../support/exported-job.ts";
 import { jobStore, PIN, startJob } from "../support/job-log.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 
 const ANN = { principal: "ann", tenant: "default" };
@@ -35,7 +36,7 @@ afterEach(() => local.close());
 
 function repeat(what: RepeatJob, kv: Kv = local.kv, seed = 3, job: JobId = EXPORTED): Promise<StartedJob> {
   const repeats = new RepeatJobs({ clock, random: new SeededRandom(seed) }, {
-    kv, log: jobStore(clock, kv), checkRoom: () => undefined,
+    kv, payloads: payloadsIn(kv), log: jobStore(clock, kv), checkRoom: () => undefined,
     pins: { resolve: () => Promise.resolve(PIN), renew: () => Promise.resolve(), definitionOf: async () => undefined },
   });
   return repeats.repeat(job, what, ANN);

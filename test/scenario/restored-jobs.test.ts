@@ -23,6 +23,7 @@ import { plantState, type PlantSource } from "../../src/node/plant-state.ts";
 import { createLevelStorePort } from "../../src/storage/level-adapter.ts";
 import { jobStore, life, startJob, transitionOf, viewOf } from "../support/job-log.ts";
 import { endedJob, inboxOf, rowOf, runningJob, sleepingJob, waitingJob } from "../support/job-rows.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 
 const ANN = { principal: "ann", tenant: "default" };
@@ -55,7 +56,9 @@ async function openKv(stores?: LocalKv["stores"]): Promise<LocalKv> {
 function driveOf(kv: Kv): JobsDrive {
   const inbox = new InboxWriter({ clock }, { kv, onFatal: (error) => expect.unreachable(String(error)) });
   writers.push(inbox);
-  return new JobsDrive({ kv, inbox, pins: { definitionOf: async () => undefined } });
+  return new JobsDrive({
+    clock, kv, inbox, payloads: payloadsIn(kv), pins: { definitionOf: async () => undefined },
+  });
 }
 
 /** Jobs in every phase of life, of a cluster with an uid. */

@@ -31,6 +31,7 @@ import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { PIN } from "./job-log.ts";
 import { KeyedWorld, type KeyedNode } from "./keyed-world.ts";
 import { SILENT_LOG } from "./local-kv.ts";
+import { payloadsIn } from "./kept-payloads.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
 const SCHEDULE = formatKey({ kind: "schedule", slice: "shop", name: "tick" });
@@ -258,6 +259,7 @@ export class Leader {
         needsOf: () => Promise.resolve({}),
         definitionOf: () => Promise.resolve(undefined),
       },
+      payloads: payloadsIn(kv),
       queued: () => 0,
       metrics: createJobsMetrics(SILENT_TELEMETRY),
     }, { pendingMax: 10 });

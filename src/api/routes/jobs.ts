@@ -20,7 +20,7 @@ import { ANYBODY } from "../caller.ts";
 import { idempotencyKey } from "../idempotency-key.ts";
 import { eventJson, listedJson, shownJson } from "../job-json.ts";
 import { jsonResponse } from "../json.ts";
-import { REASON_LENGTH_MAX } from "../limits.ts";
+import { JOB_BODY_BYTES_MAX, REASON_LENGTH_MAX } from "../limits.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
 
@@ -97,7 +97,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       headers: KEY_HEADER,
       answer: "{ job, status, isNew }",
       handle: async (request) => {
-        const start = parseStart(await request.readJson(), idempotencyKey(request));
+        const start = parseStart(await request.readJson(JOB_BODY_BYTES_MAX), idempotencyKey(request));
         const started = await jobs.start(start, ANYBODY, callOptions(request));
         return jsonResponse(started.isNew ? 201 : 200, started);
       },
@@ -171,7 +171,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       handle: async (request) => {
         const job = jobOf(request);
         const name = parseInput(nameSchema, request.param("name"), "the name of the signal");
-        const payload = (await request.readOptionalJson()) ?? null;
+        const payload = (await request.readOptionalJson(JOB_BODY_BYTES_MAX)) ?? null;
         const signal = { name, payload, ...idempotencyKey(request) };
         await jobs.signal(job, signal, ANYBODY, callOptions(request));
         return jsonResponse(202, { job, signal: name });
@@ -206,7 +206,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       body: forkSchema,
       answer: "201 { job, status, isNew }; 200 when the id was used for this before",
       handle: async (request) => {
-        const { id, at, input, ...fork } = parseInput(forkSchema, await request.readJson(), "the fork");
+        const body = await request.readJson(JOB_BODY_BYTES_MAX);
+        const { id, at, input, ...fork } = parseInput(forkSchema, body, "the fork");
         const what = { kind: "fork", at, ...(input === undefined ? {} : { input }) } as const;
         return await repeat(request, { what, ...fork, ...jobIdOf(id) });
       },

@@ -3,7 +3,6 @@
 // formats, transforms, what comes after so many looks) passes, and the agent's own schema judges it in the worker.
 import { AetherError, type ErrorDetails } from "../../base/errors.ts";
 import { describeIssue, plainIssues, type SchemaIssue } from "../../base/schema-issues.ts";
-import { storable } from "../../cluster/core/plain-value.ts";
 import { checkConfig } from "../../slices/core/config-check.ts";
 import type { JsonSchema, ManifestAgent } from "../../slices/core/manifest.ts";
 
@@ -40,9 +39,9 @@ export function throwRefusal(tried: string, refusal: DoorRefusal): never {
   throw new AetherError("E_INVALID", `${tried}: ${refusal.reason}`, { details: refusal.details });
 }
 
-/** Judges the value as whoever runs the job will have it from the store. */
+/** Judges the value as whoever runs the job will have it: without anything that is `undefined`. */
 function refusalOf(what: string, schema: JsonSchema, value: unknown): DoorRefusal | undefined {
-  const found = checkConfig(schema, storable(value), { looksLeft: DOOR_LOOKS_MAX });
+  const found = checkConfig(schema, value, { looksLeft: DOOR_LOOKS_MAX });
   if (found.length === 0) return undefined;
   const issues = plainIssues(found.slice(0, ISSUES_TOLD).map(atShortPath));
   const text = issues.map((issue) => (issue.path.length === 0 ? issue.message : `at ${describeIssue(issue)}`));

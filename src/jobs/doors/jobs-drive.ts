@@ -6,9 +6,11 @@ import { encode } from "../../base/codec.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
+import type { Clock } from "../../env/clock.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import { isSameData } from "../../slices/core/canonical.ts";
+import { plainRefusalError, toPlain } from "../../slices/core/plain-data.ts";
 import { signalRefusal, throwRefusal, type DoorRefusal } from "../core/door-check.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import { cancelSeen, seenOf } from "../core/flow/seen.ts";
@@ -18,21 +20,26 @@ import { refOf, type EffectId } from "../core/ids.ts";
 import { hasEnded } from "../core/life/job-life.ts";
 import { headKey, rowKey, toolKey } from "../core/life/job-keys.ts";
 import type { Resolution } from "../core/log/event.ts";
-import { digestOfPlain } from "../core/plain-digest.ts";
+import { naming } from "../core/payloads/blob.ts";
+import { toldValue } from "../core/payloads/told-value.ts";
 import { parseJobHead, parseJobRow, type JobRow } from "../core/rows.ts";
 import { parseToolRow, type ToolRow } from "../core/tools/tool-row.ts";
 import { unknownJob } from "../job-store.ts";
 import type { InboxWriter } from "../inbox/inbox-writer.ts";
+import { JOB_TOLD_BYTES_MAX } from "../limits.ts";
 import type { Pins } from "../running/pins.ts";
 import type { Caller, Jobs } from "../ports.ts";
+import type { JobPayloads } from "./job-payloads.ts";
 
 export interface JobsDrivePorts {
   readonly kv: Pick<Kv, "get">;
   readonly inbox: Pick<InboxWriter, "put">;
   readonly pins: Pick<Pins, "definitionOf">;
+  readonly payloads: Pick<JobPayloads, "keep">;
+  readonly clock: Pick<Clock, "wallMs">;
 }
 
-/** The payload of a signal, and what a person says that a tool has answered; encoded. */
+/** What goes with a decision, and what a person says that a tool has answered; encoded. */
 export const TOLD_BYTES_MAX = 64 * KiB;
 
 export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "raise" | "resolve"> {
@@ -48,14 +55,21 @@ export class JobsDrive implements Pick<Jobs, "signal" | "cancel" | "release" | "
     { principal, tenant }: Caller,
     options?: CallOptions,
   ): Promise<void> {
-    checkSize(`the payload of the signal "${name}"`, payload);
-    const refusal = await this.refusalOf(job, { name, payload }, options);
-    if (refusal !== undefined) throwRefusal(`job ${job} was not told "${name}"`, refusal);
-    const entry: InboxEntry = { kind: "signal", signal: name, payload, principal };
-    if (idempotencyKey === undefined) return void await this.ports.inbox.put(refOf(job), { entry }, options);
-    const value: SignalSeen = { payload: digestOfPlain(payload) };
+    const tried = `job ${job} was not told "${name}"`;
+    const plain = toPlain(payload, JOB_TOLD_BYTES_MAX);
+    if (plain.kind !== "plain") throw plainRefusalError(tried, plain, "its payload");
+    const given = { value: plain.value ?? null, bytes: plain.bytes };
+    const refusal = await this.refusalOf(job, { name, payload: given.value }, options);
+    if (refusal !== undefined) throwRefusal(tried, refusal);
+    const told = toldValue(given);
+    const kept = await this.ports.payloads.keep(tried, told, options);
+    const entry: InboxEntry = { kind: "signal", signal: name, payload: told.value, principal, ...kept };
+    const ref = refOf(job);
+    const arrival = { entry, ...naming(ref, kept.blob === undefined ? [] : [kept.blob], this.ports.clock.wallMs()) };
+    if (idempotencyKey === undefined) return void await this.ports.inbox.put(ref, arrival, options);
+    const value: SignalSeen = { payload: told.digest };
     const seen = { digest: seenOf("signal", tenant, name, idempotencyKey), value };
-    const put = await this.ports.inbox.put(refOf(job), { entry, seen }, options);
+    const put = await this.ports.inbox.put(ref, { ...arrival, seen }, options);
     if (put.kind === "stored" || isSameSignal(put.value, value)) return;
     throw new AetherError("E_CONFLICT", `the idempotency key was used for a signal "${name}" of job ${job} with ` +
       "another payload: use another key");

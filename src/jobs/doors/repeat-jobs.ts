@@ -6,24 +6,28 @@ import type { CallOptions, Env } from "../../env/env.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { inputRefusal, throwRefusal } from "../core/door-check.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "../core/ids.ts";
-import { decideRepeat, judgeRepeat, type RepeatEnd } from "../core/life/decide-repeat.ts";
+import { decideRepeat, judgeRepeat, type Repeat, type RepeatEnd } from "../core/life/decide-repeat.ts";
 import { hasEnded } from "../core/life/job-life.ts";
 import { planFork, planRetry, type RepeatPlan } from "../core/life/repeat.ts";
 import { readEvent } from "../core/log/upcast.ts";
-import type { JobRow } from "../core/rows.ts";
-import { digestOfPlain } from "../core/plain-digest.ts";
+import type { JobRow, JobSpec } from "../core/rows.ts";
+import { toldValue, type ToldValue } from "../core/payloads/told-value.ts";
 import { collectedJob } from "../job-store.ts";
 import type { Pins } from "../running/pins.ts";
 import type { Caller, Jobs, JobLog, LoadedJob, RepeatJob, StartedJob } from "../ports.ts";
+import type { JobPayloads } from "./job-payloads.ts";
 import { plainInput, proposeStart } from "./start-jobs.ts";
 
 export interface RepeatJobsPorts {
   readonly kv: Pick<Kv, "transact">;
   readonly log: Pick<JobLog, "load">;
   readonly pins: Pick<Pins, "resolve" | "renew" | "definitionOf">;
+  readonly payloads: Pick<JobPayloads, "keep">;
   /** @throws AetherError E_QUOTA, E_OVERLOADED */
   readonly checkRoom: () => void;
 }
+
+type RepeatInput = Pick<Repeat, "input" | "inputBlob" | "inputDigest">;
 
 export class RepeatJobs implements Pick<Jobs, "repeat"> {
   private readonly env: Pick<Env, "clock" | "random">;
@@ -41,13 +45,13 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     const { row, spec } = loaded.view;
     const { what } = repeat;
     const atMs = this.env.clock.wallMs();
-    const isNewInput = what.kind === "fork" && "input" in what;
-    const input = isNewInput ? plainInput({ agent: row.agent, input: what.input }) : spec.input;
-    const inputBlob = isNewInput ? undefined : spec.inputBlob;
+    const given = what.kind === "fork" && "input" in what ? plainInput({ ...row, input: what.input }) : undefined;
     const pin = await this.pinOf(job, row, repeat, options);
     // What is stored apart is checked where it runs.
-    const isChecked = inputBlob === undefined && (isNewInput || pin !== row.pin);
-    if (isChecked) await this.checkInput(job, { pin, agent: row.agent, input }, options);
+    const isChecked = given !== undefined || (spec.inputBlob === undefined && pin !== row.pin);
+    const { value } = given ?? { value: spec.input };
+    if (isChecked) await this.checkInput(job, { pin, agent: row.agent, input: value }, options);
+    const input = given === undefined ? ofOld(spec) : await this.kept(job, toldValue(given), options);
     const decision = decideRepeat({
       kind: what.kind,
       old: loaded.view,
@@ -56,9 +60,7 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
       job: repeat.id ?? drawJobId(atMs, this.env.random),
       uid: drawUid(this.env.random) as JobUid,
       pin,
-      input,
-      ...(inputBlob !== undefined && { inputBlob }),
-      inputDigest: isNewInput ? digestOfPlain(input) : spec.inputDigest,
+      ...input,
       atMs,
     });
     if (decision.kind === "refused") {
@@ -68,6 +70,11 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     }
     const end = judgeRepeat(decision, await proposeStart(this.ports.kv, decision.txn, options));
     return answerOf(job, decision.job, end);
+  }
+
+  private async kept(job: JobId, told: ToldValue, options: CallOptions): Promise<RepeatInput> {
+    const { blob } = await this.ports.payloads.keep(`job ${job} is not done again`, told, options);
+    return { input: told.value, inputDigest: told.digest, ...(blob !== undefined && { inputBlob: blob }) };
   }
 
   /** @throws AetherError E_INVALID */
@@ -92,6 +99,10 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
     }
     return pin;
   }
+}
+
+function ofOld({ input, inputBlob, inputDigest }: JobSpec): RepeatInput {
+  return { input, inputDigest, ...(inputBlob !== undefined && { inputBlob }) };
 }
 
 function planned(job: JobId, { view: { row }, log }: LoadedJob, { what, again = [] }: RepeatJob): RepeatPlan {

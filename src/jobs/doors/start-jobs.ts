@@ -4,7 +4,6 @@ import { sha256 } from "../../base/digest.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
-import { storable } from "../../cluster/core/plain-value.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
 import type { Compare, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../../kvstore/kv.ts";
@@ -16,12 +15,14 @@ import { drawJobId, drawUid, refOf, type JobUid } from "../core/ids.ts";
 import { joinedLabels } from "../core/flow/labels.ts";
 import { rowKey } from "../core/life/job-keys.ts";
 import { decideStart, judgeStart, type JobNeeds, type Start, type StartVerdict } from "../core/life/decide-start.ts";
-import { digestOfPlain } from "../core/plain-digest.ts";
+import type { Apart } from "../core/payloads/blob.ts";
+import { toldValue, type ToldValue } from "../core/payloads/told-value.ts";
 import { parseJobRow, type QueueRow } from "../core/rows.ts";
 import type { JobsConfig } from "../config.ts";
-import { JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_INPUT_BYTES_MAX, JOB_LABELS_MAX } from "../limits.ts";
+import { JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_LABELS_MAX, JOB_TOLD_BYTES_MAX } from "../limits.ts";
 import { unknownJob } from "../job-store.ts";
 import type { JobsMetrics } from "../metrics.ts";
+import type { JobPayloads } from "./job-payloads.ts";
 import type { Pins } from "../running/pins.ts";
 import type { Caller, LoadedJob, StartedJob, StartJob } from "../ports.ts";
 
@@ -38,6 +39,7 @@ export interface StartsHere {
 export interface StartJobsPorts {
   readonly kv: Pick<Kv, "get" | "transact"> & Pick<StoreQuota, "usage">;
   readonly pins: Pick<Pins, "resolve" | "needsOf" | "definitionOf">;
+  readonly payloads: Pick<JobPayloads, "keep">;
   /** Jobs in the queue, as this node sees it. */
   readonly queued: () => number;
   readonly here?: StartsHere;
@@ -47,6 +49,11 @@ export interface StartJobsPorts {
 export interface StartOptions extends CallOptions {
   /** What else must hold in the store for the job to begin; else the start is refused with E_FENCED. */
   readonly guards?: readonly Compare[];
+}
+
+/** With its input as the job's rows are to have it. */
+interface ToldStart extends StartJob {
+  readonly told: ToldValue;
 }
 
 /** Of one start whose outcome is not known; then its caller is told so. */
@@ -71,13 +78,14 @@ export class StartJobs {
 
   async start(start: StartJob, caller: Caller, options: StartOptions = {}): Promise<StartedJob> {
     const input = plainInput(start);
+    const told = toldValue(input);
     checkAttributes(start.attributes ?? {});
     checkLabels(start.labels ?? {});
     this.checkRoom();
     let isGone: Digest | undefined;
     for (let attempt = 1; attempt <= PINS_MAX; attempt++) {
       const pin = await this.ports.pins.resolve(start.agent, { ...options, ...(isGone !== undefined && { isGone }) });
-      const started = await this.startPinned({ ...start, input }, caller, pin, options);
+      const started = await this.startPinned({ ...start, input: input.value, told }, caller, pin, options);
       if (started !== undefined) return started;
       isGone = pin;
     }
@@ -87,7 +95,7 @@ export class StartJobs {
 
   /** Undefined when the pin is not there any more. */
   private async startPinned(
-    start: StartJob,
+    start: ToldStart,
     { tenant }: Caller,
     pin: Digest,
     options: StartOptions,
@@ -99,14 +107,15 @@ export class StartJobs {
     const refusal = definition && inputRefusal(definition, start.input);
     const atMs = clock.wallMs();
     const job = start.id ?? drawJobId(atMs, random);
-    const decide = (claim: NodeLife | undefined): Start => startOf(decideStart({
+    const decide = (claim?: NodeLife, { blob }: Apart = {}): Start => startOf(decideStart({
       job,
       uid: drawUid(random) as JobUid,
       agent: start.agent,
       tenant,
       pin,
-      input: start.input,
-      inputDigest: digestOfPlain(start.input),
+      input: start.told.value,
+      ...(blob !== undefined && { inputBlob: blob }),
+      inputDigest: start.told.digest,
       ...(start.idempotencyKey !== undefined && { startKey: sha256(start.idempotencyKey) }),
       queueClass: start.queueClass ?? "default",
       priority: start.priority ?? 0,
@@ -116,11 +125,13 @@ export class StartJobs {
       ...(options.guards !== undefined && { guards: options.guards }),
       ...(claim !== undefined && { claim }),
     }));
-    if (refusal !== undefined) return await this.answerRefused(start, decide(undefined), refusal, options);
+    if (refusal !== undefined) return await this.answerRefused(start, decide(), refusal, options);
+    const tried = `the job of agent "${start.agent}" was not started`;
+    const kept = await this.ports.payloads.keep(tried, start.told, options);
     const claim = this.ports.here?.reserve(job, { agent: start.agent, tenant, ...needs });
     let isRun = false;
     try {
-      const decision = decide(claim);
+      const decision = decide(claim, kept);
       const verdict = judgeStart(decision, await proposeStart(this.ports.kv, decision.txn, options));
       if (verdict.kind === "pin-gone") return undefined;
       if (verdict.kind === "guarded") throw fencedStart(start);
@@ -202,10 +213,13 @@ function startOf(decision: ReturnType<typeof decideStart>): Start {
   throw new AetherError(decision.code, `the job was not started: ${decision.reason}`);
 }
 
-export function plainInput({ input, agent }: Pick<StartJob, "input" | "agent">): unknown {
-  const plain = toPlain(input, JOB_INPUT_BYTES_MAX);
+/** As whoever runs the job will have it. @throws AetherError E_INVALID, E_TOO_LARGE */
+export function plainInput(
+  { input, agent }: Pick<StartJob, "input" | "agent">,
+): { readonly value: unknown; readonly bytes: number } {
+  const plain = toPlain(input, JOB_TOLD_BYTES_MAX);
   if (plain.kind !== "plain") throw plainRefusalError(`the job of agent "${agent}" was not started`, plain);
-  return storable(plain.value);
+  return { value: plain.value ?? null, bytes: plain.bytes };
 }
 
 function joinedNeeds(start: StartJob, { budget: ofAgentBudget, ...needs }: JobNeeds): JobNeeds {

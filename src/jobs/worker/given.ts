@@ -8,11 +8,12 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
+import { JOB_VALUE_BYTES_MAX } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import type { AgentOp, CodeEnd } from "../core/worker/messages.ts";
 import type { Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule, ToolModule } from "./agent-module.ts";
-import { checkNow, copyOf, errorFor, JOB_VALUE_BYTES_MAX, largePayloadOf, payloadFor } from "./payload.ts";
+import { checkNow, copyOf, errorFor, largePayloadOf, payloadFor } from "./payload.ts";
 
 /** What the code of an agent asks for. */
 export type Asked =

@@ -7,11 +7,9 @@ import { toPlain, type PlainRefusal } from "../../slices/core/plain-data.ts";
 import { describeThrown } from "../../slices/core/thrown-text.ts";
 import { encodeForWire } from "../../slices/schema-check.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
-import { PAYLOAD_BYTES_MAX } from "../core/payloads/blob.ts";
+import { JOB_VALUE_BYTES_MAX, PAYLOAD_BYTES_MAX } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 
-/** Of one value in an event. What a step answers, input and result of a tool, and the job's output may be more. */
-export const JOB_VALUE_BYTES_MAX = 64 * KiB;
 const ERROR_CODE_LENGTH_MAX = 64;
 const ERROR_DETAILS_BYTES_MAX = 8 * KiB;
 

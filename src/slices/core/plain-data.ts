@@ -30,14 +30,14 @@ export function toPlain(value: unknown, bytesMax: number): PlainResult {
   return walk.refusal ?? { kind: "plain", value: plain, bytes: walk.bytes };
 }
 
-/** The refusal as an error; `tried` is what was not done because of it. */
-export function plainRefusalError(tried: string, refusal: PlainRefusal): AetherError {
+/** The refusal as an error; `tried` is what was not done because of it, `what` the value that was refused. */
+export function plainRefusalError(tried: string, refusal: PlainRefusal, what = "its input"): AetherError {
   if (refusal.kind === "not-plain") {
-    const place = refusal.path === "" ? "its input" : `its input at ${refusal.path}`;
+    const place = refusal.path === "" ? what : `${what} at ${refusal.path}`;
     return new AetherError("E_INVALID", `${tried}: ${place} is ${refusal.found}; send plain data`);
   }
   const { limit, actual } = refusal;
-  return new AetherError("E_TOO_LARGE", `${tried}: its input is above ${limit} bytes; send less`, {
+  return new AetherError("E_TOO_LARGE", `${tried}: ${what} is above ${limit} bytes; send less`, {
     details: { limit, actual },
   });
 }

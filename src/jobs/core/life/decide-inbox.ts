@@ -5,7 +5,7 @@
 import type { Digest } from "../../../base/ids.ts";
 import { storable } from "../../../cluster/core/plain-value.ts";
 import { unchanged } from "../../../kvstore/core/guards.ts";
-import type { Op, Txn } from "../../../kvstore/core/schema.ts";
+import type { Compare, Op, Txn } from "../../../kvstore/core/schema.ts";
 import type { JobView } from "../../ports.ts";
 import { INBOX_UNREAD_MAX, wakeOf, type InboxEntry } from "../flow/inbox-entry.ts";
 import type { JobRow, Waiting } from "../rows.ts";
@@ -24,8 +24,9 @@ export interface Arrival {
   readonly entry: InboxEntry;
   /** What it is known by: it arrives once, and whoever comes later hears what is stored of it. */
   readonly seen?: Seen;
-  /** What goes with it. */
+  /** What goes with it, and what has to hold for it. */
   readonly then?: readonly Op[];
+  readonly compare?: readonly Compare[];
 }
 
 export interface Seen {
@@ -65,6 +66,7 @@ export function decideInbox(view: InboxView, arrivals: readonly Arrival[], atMs:
         unchanged(rowKey(ref), view.rowRevision),
         unchanged(inboxCountKey(ref), inbox.revision),
         ...seen.map(({ key }) => unchanged(key, 0)),
+        ...arrivals.flatMap(({ compare = [] }) => compare),
       ],
       then: [
         ...arrivals.map(({ entry }, index): Op =>

@@ -13,6 +13,8 @@ import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { Compare, Op } from "../../../kvstore/core/schema.ts";
 import { digestOfPlain } from "../plain-digest.ts";
 
+/** Of one value in an event or a row; what has more is stored apart. */
+export const JOB_VALUE_BYTES_MAX = 64 * KiB;
 /** Of one payload, encoded. */
 export const PAYLOAD_BYTES_MAX = 64 * MiB;
 /** A chunk is one value of the store, and one message between a worker and its node, of 256 KiB at most. */

@@ -5,7 +5,7 @@ import { parseJobId, type Digest, type JobId } from "../../../../src/base/ids.ts
 import { formatKey, prefixOf } from "../../../../src/kvstore/core/key.ts";
 import type { KvStore } from "../../../../src/kvstore/kv-store.ts";
 import { clusterUid } from "../../../../src/jobs/ownership/cluster-uid.ts";
-import { JOB_INPUT_BYTES_MAX } from "../../../../src/jobs/limits.ts";
+import { JOB_TOLD_BYTES_MAX } from "../../../../src/jobs/limits.ts";
 import { createJobsMetrics } from "../../../../src/jobs/metrics.ts";
 import { parseQueueRow } from "../../../../src/jobs/core/rows.ts";
 import type { LoadedJob, StartJob } from "../../../../src/jobs/ports.ts";
@@ -14,6 +14,7 @@ import type { ManifestAgent } from "../../../../src/slices/core/manifest.ts";
 import { createRealClock } from "../../../../src/node/env-clock-adapter.ts";
 import { SILENT_TELEMETRY } from "../../../support/cluster-world.ts";
 import { jobStore, life, PIN, putPin } from "../../../support/job-log.ts";
+import { payloadsIn } from "../../../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../../../support/local-kv.ts";
 
 const CALLER = { principal: "anonymous", tenant: "default" };
@@ -43,7 +44,7 @@ function pinsOf(definition?: ManifestAgent): StartJobsPorts["pins"] {
 function starts(over: Partial<StartJobsPorts> = {}, seed = 1): StartJobs {
   const pins = pinsOf();
   const metrics = createJobsMetrics(SILENT_TELEMETRY);
-  const ports = { kv: local.kv, pins, queued: () => 0, metrics, ...over };
+  const ports = { kv: local.kv, pins, payloads: payloadsIn(local.kv), queued: () => 0, metrics, ...over };
   return new StartJobs({ clock, random: new SeededRandom(seed) }, ports, { pendingMax: 10 });
 }
 
@@ -105,7 +106,7 @@ describe("a start", () => {
   });
 
   test("is refused before anything is there of it: too large, too many, too full, no plain data", async () => {
-    const large = { ...START, input: "x".repeat(JOB_INPUT_BYTES_MAX + 1) };
+    const large = { ...START, input: "x".repeat(JOB_TOLD_BYTES_MAX + 1) };
     await expect(starts().start(large, CALLER)).rejects.toMatchObject({ code: "E_TOO_LARGE" });
     await expect(starts({ queued: () => 10 }).start(START, CALLER)).rejects.toMatchObject({ code: "E_OVERLOADED" });
     const full = Object.assign(Object.create(local.kv) as KvStore, { usage: () => ({ liveBytes: 9, quotaBytes: 9 }) });

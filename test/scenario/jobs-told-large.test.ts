@@ -1,0 +1,248 @@
+// Jobs that are told values of many KiB from outside, through the real doors over the real store: they are stored apart
+// before anything names them, and the job gets them whole, whatever becomes of its node and however it is done again.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { AetherError } from "../../src/base/errors.ts";
+import { parseJobId, type JobId } from "../../src/base/ids.ts";
+import { SeededRandom } from "../../src/base/random.ts";
+import { KiB, MiB } from "../../src/base/units.ts";
+import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
+import { RepeatJobs } from "../../src/jobs/doors/repeat-jobs.ts";
+import { StartJobs } from "../../src/jobs/doors/start-jobs.ts";
+import { refOf } from "../../src/jobs/core/ids.ts";
+import { inboxKey, resultKey, rowKey, specKey } from "../../src/jobs/core/life/job-keys.ts";
+import { toldValue } from "../../src/jobs/core/payloads/told-value.ts";
+import { digestOfPlain } from "../../src/jobs/core/plain-digest.ts";
+import { parseJobResult, parseJobRow, parseJobSpec } from "../../src/jobs/core/rows.ts";
+import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import { JOB_TOLD_BYTES_MAX, PAYLOAD_KEEP_MS_MAX } from "../../src/jobs/limits.ts";
+import { createJobsMetrics } from "../../src/jobs/metrics.ts";
+import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
+import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
+import { JobPayloads } from "../../src/jobs/doors/job-payloads.ts";
+import { prefixOf } from "../../src/kvstore/core/key.ts";
+import type { StoreUsage } from "../../src/kvstore/kv.ts";
+import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
+import { defineSignal } from "../../src/sdk/signal.ts";
+import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
+import { haveEnded, JobNode, type JobNodeOptions } from "../support/job-node.ts";
+import { jobStore, PIN, putPin } from "../support/job-log.ts";
+import { payloadsIn } from "../support/kept-payloads.ts";
+import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+const ANN = { principal: "ann", tenant: "default" };
+const JOB = parseJobId("told-1");
+const LARGE = 300 * KiB;
+
+const papers = defineSignal("papers", z.object({ text: z.string(), pages: z.array(z.int()) }));
+const ENDS = ["complete", "fail", "continue"] as const;
+const reading = defineAgent({
+  name: "reading",
+  input: z.object({ text: z.string(), end: z.enum(ENDS) }),
+  output: z.object({ input: z.string(), signal: z.string(), pages: z.int() }),
+  signals: [papers],
+  run: async (job, { text, end }) => {
+    const input = await job.step("input", () => said(text));
+    if (end === "continue") return await job.continueAs({ text: `${text}+`, end: "complete" });
+    const told = await job.waitFor(papers);
+    if (end === "fail" && !mayPass) throw new RangeError("not yet");
+    return { input, signal: said(told?.text ?? ""), pages: told?.pages.length ?? 0 };
+  },
+});
+const AGENTS: readonly Agent[] = [reading];
+
+let mayPass: boolean;
+let draws: number;
+let clock: ManualClock;
+let local: LocalKv;
+let nodes: JobNode[];
+let inbox: InboxWriter;
+
+beforeEach(freshWorld);
+afterEach(closeWorld);
+
+async function freshWorld(): Promise<void> {
+  clock = new ManualClock();
+  local = await createLocalKv();
+  [nodes, mayPass, draws] = [[], false, 0];
+  inbox = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
+  await putPin(local.kv);
+}
+
+async function closeWorld(): Promise<void> {
+  for (const node of nodes) await node.close(local.kv);
+  await inbox.close();
+  await local.close();
+}
+
+function said(text: string): string {
+  return `${text.slice(0, 1)}${text.length}${text.slice(-1)}`;
+}
+
+const pins = {
+  resolve: async () => PIN, renew: async () => undefined, needsOf: async () => ({}),
+  definitionOf: async () => undefined,
+};
+
+function starts(payloads = payloadsIn(local.kv)): StartJobs {
+  return new StartJobs({ clock, random: new SeededRandom(draws += 1) }, {
+    kv: local.kv, pins, payloads, queued: () => 0, metrics: createJobsMetrics(SILENT_TELEMETRY),
+  }, { pendingMax: 100 });
+}
+
+function drive(payloads = payloadsIn(local.kv)): JobsDrive {
+  return new JobsDrive({ clock, kv: local.kv, inbox, pins, payloads });
+}
+
+function repeats(): RepeatJobs {
+  return new RepeatJobs({ clock, random: new SeededRandom(draws += 1) }, {
+    kv: local.kv, log: jobStore(clock, local.kv), pins, payloads: payloadsIn(local.kv), checkRoom: () => undefined,
+  });
+}
+
+function openNode(name: string, dies?: JobNodeOptions["dies"]): JobNode {
+  const node = new JobNode({ name, clock, kv: local.kv, agents: AGENTS, ...(dies !== undefined && { dies }) });
+  nodes.push(node);
+  return node;
+}
+
+async function start(end: (typeof ENDS)[number], letter = "i", id = JOB): Promise<void> {
+  await starts().start({ agent: "reading", id, input: { text: letter.repeat(LARGE), end } }, ANN);
+}
+
+async function tell(job: JobId = JOB, idempotencyKey = "k"): Promise<void> {
+  const pages = Array.from({ length: 30_000 }, (_, index) => index);
+  await drive().signal(job, { name: "papers", payload: { text: "s".repeat(LARGE), pages }, idempotencyKey }, ANN);
+}
+
+async function outputOf(job: JobId): Promise<unknown> {
+  const result = parseJobResult((await local.kv.get(resultKey(refOf(job)))).entry?.value);
+  return result.kind === "completed" ? result.output : result;
+}
+
+async function rowsOf(kind: "job-blobs" | "job-blob-refs" | "jobs"): Promise<number> {
+  return (await local.kv.list({ prefix: prefixOf({ kind }) })).entries.length;
+}
+
+const isOver = (...jobs: readonly JobId[]) => (): Promise<boolean> => haveEnded(local.kv, jobs);
+const READ = { input: `i${LARGE}i`, signal: `s${LARGE}s`, pages: 30_000 };
+
+describe("a job with an input and a signal above 64 KiB", () => {
+  test("has them apart from its rows, and gets them whole", async () => {
+    await start("complete");
+    await tell();
+    const spec = parseJobSpec((await local.kv.get(specKey(refOf(JOB)))).entry?.value);
+    const whole = { text: "i".repeat(LARGE), end: "complete" };
+    expect(spec).toMatchObject({ input: null, inputDigest: digestOfPlain(whole) });
+    expect(spec.inputBlob).toMatchObject({ digest: digestOfPlain(whole) });
+    expect((await local.kv.get(inboxKey(refOf(JOB), 1))).entry?.value).toMatchObject({ payload: null, blob: {} });
+    expect([await rowsOf("job-blobs"), await rowsOf("job-blob-refs")]).toEqual([2, 2]);
+    await openNode("a").goOn(isOver(JOB));
+    expect(await outputOf(JOB)).toEqual(READ);
+  });
+
+  test("is the same job for the same input again, whatever the order of its fields, and no other one", async () => {
+    const text = "i".repeat(LARGE);
+    const keyed = { agent: "reading", idempotencyKey: "k" };
+    const first = await starts().start({ ...keyed, input: { text, end: "fail" } }, ANN);
+    const second = await starts().start({ ...keyed, input: { end: "fail", text } }, ANN);
+    expect([second.job, second.isNew]).toEqual([first.job, false]);
+    const other = starts().start({ ...keyed, input: { text: `${text}!`, end: "fail" } }, ANN);
+    await expect(other).rejects.toMatchObject({ code: "E_CONFLICT" });
+    await tell(first.job);
+    await tell(first.job);
+    const more = drive().signal(first.job, { name: "papers", payload: text, idempotencyKey: "k" }, ANN);
+    await expect(more).rejects.toMatchObject({ code: "E_CONFLICT" });
+    expect(await rowsOf("jobs")).toBe(1);
+  });
+
+  test.each(["lost", "applied"] as const)("goes on when its node dies at any write, which is %s", async (fate) => {
+    let at = 1;
+    for (; ; at++) {
+      await closeWorld();
+      await freshWorld();
+      await start("complete");
+      const first = openNode("a", { at, fate });
+      await first.goOn(async () => await isOver(JOB)() || await statusOf(JOB) === "waiting");
+      await tell();
+      if (!first.isDead) await first.goOn(isOver(JOB));
+      const isLast = !first.isDead;
+      await first.close(local.kv);
+      await openNode("b").goOn(isOver(JOB));
+      expect(await outputOf(JOB), `write ${at}`).toEqual(READ);
+      if (isLast) break;
+    }
+    expect(at).toBeGreaterThan(5);
+  }, 60_000);
+
+  test("has them also as the job that retries it, forks it with another input, or continues as a new run", async () => {
+    const [retried, forked, continued] = ["retried", "forked", "continued"].map(parseJobId);
+    if (retried === undefined || forked === undefined || continued === undefined) return expect.unreachable();
+    await start("fail");
+    await tell();
+    await openNode("a").goOn(isOver(JOB));
+    expect(await outputOf(JOB)).toMatchObject({ kind: "failed" });
+    mayPass = true;
+    await repeats().repeat(JOB, { what: { kind: "retry" }, id: retried }, ANN);
+    await start("continue", "c", continued);
+    await tell(continued);
+    await openNode("b").goOn(isOver(retried, continued));
+    expect(await outputOf(retried)).toEqual(READ);
+    expect(await outputOf(continued)).toEqual({ ...READ, input: `c${LARGE + 1}+` });
+    const input = { text: "f".repeat(2 * LARGE), end: "complete" };
+    await repeats().repeat(retried, { what: { kind: "fork", at: "input#1", input }, id: forked }, ANN);
+    await tell(forked);
+    await openNode("c").goOn(isOver(forked));
+    expect(await outputOf(forked)).toEqual({ ...READ, input: `f${2 * LARGE}f` });
+  });
+});
+
+describe("nothing is told, and no row names anything, when it", () => {
+  test("is above the limit, which is said", async () => {
+    await start("complete");
+    const text = "x".repeat(JOB_TOLD_BYTES_MAX + 1);
+    const started = starts().start({ agent: "reading", input: { text, end: "fail" } }, ANN);
+    const told = drive().signal(JOB, { name: "papers", payload: text }, ANN);
+    for (const refused of [started, told]) {
+      await expect(refused).rejects.toMatchObject({ code: "E_TOO_LARGE", details: { limit: JOB_TOLD_BYTES_MAX } });
+    }
+    expect([await rowsOf("jobs"), await rowsOf("job-blobs")]).toEqual([1, 1]);
+  });
+
+  test("has no room in the store", async () => {
+    const full: StoreUsage = { liveBytes: 99 * MiB, quotaBytes: 99 * MiB + LARGE };
+    const payloads = payloadsIn(local.kv, () => full);
+    const started = starts(payloads).start({ agent: "reading", input: "x".repeat(2 * LARGE) }, ANN);
+    await expect(started).rejects.toMatchObject({ code: "E_QUOTA", outcome: "not-applied" });
+    expect([await rowsOf("jobs"), await rowsOf("job-blobs")]).toEqual([0, 0]);
+  });
+
+  test("cannot be stored in time", async () => {
+    const away = async (): Promise<never> => {
+      throw new AetherError("E_NO_QUORUM", "no majority");
+    };
+    const store = new PayloadStore({ clock, telemetry: SILENT_TELEMETRY }, { get: away, transact: away });
+    const usage = (): StoreUsage => ({ liveBytes: 0, quotaBytes: MiB });
+    const payloads = new JobPayloads({ clock }, { store, room: new PayloadRoom(), usage });
+    const ended = expect(starts(payloads).start({ agent: "reading", input: "x".repeat(LARGE) }, ANN)).rejects
+      .toMatchObject({ code: "E_UNAVAILABLE", outcome: "not-applied" });
+    for (let passedMs = 0; passedMs <= PAYLOAD_KEEP_MS_MAX; passedMs += 500) await clock.advance(500);
+    await ended;
+    expect(await rowsOf("jobs")).toBe(0);
+  });
+
+  test("is of a payload that was taken away before it was named", async () => {
+    const told = toldValue({ value: "x".repeat(LARGE), bytes: LARGE });
+    const forgetful = { keep: async () => ({ blob: { digest: told.digest, bytes: told.large?.byteLength ?? 0 } }) };
+    await start("complete");
+    const signal = new JobsDrive({ clock, kv: local.kv, inbox, pins, payloads: forgetful })
+      .signal(JOB, { name: "papers", payload: "x".repeat(LARGE) }, ANN);
+    await expect(signal).rejects.toMatchObject({ code: "E_OVERLOADED" });
+    expect((await local.kv.get(inboxKey(refOf(JOB), 1))).entry).toBeUndefined();
+  });
+});
+
+async function statusOf(job: JobId): Promise<string> {
+  return parseJobRow((await local.kv.get(rowKey(refOf(job)))).entry?.value).status;
+}
