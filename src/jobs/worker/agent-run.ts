@@ -11,27 +11,27 @@ import { SECOND_MS } from "../../base/units.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { CallName } from "../core/ids.ts";
 import { readEvent } from "../core/log/upcast.ts";
-import { apart } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import {
   NEXT_CALLS_MAX,
-  type AgentOp, type AgentWait, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
+  type AgentOp, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
   type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
 import { namedApart, payloadIn } from "../core/worker/op-payload.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import { doneBeforeTakeOver } from "../core/worker/done-calls.ts";
 import type { AgentModule } from "./agent-module.ts";
-import { AheadWindow } from "./ahead-window.ts";
 import {
-  approvalFor, childFor, completedStep, completedWith, failedCall, failedWith, filled, isLarge,
-  resolved, resultFor, settle, signalFor, timedOut, withoutRoom,
+  approvalFor, childFor, completedWith, endedCall, failedCall, failedWith, filled, isLarge, isWait, offered, resultFor,
+  settle, signalFor, timedOut, withoutRoom,
   type Asked, type Ended, type Ready,
 } from "./given.ts";
 import { LargePayloads, type ToPayloads } from "./large-payloads.ts";
-import { checkNow, copyOf, errorFor, jobErrorOf, largePayloadOf, payloadOf } from "./payload.ts";
+import { checkNow, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
+import { StepGates } from "./step-gates.ts";
 import { mismatch, TakeOverChecks, type VerifiedCall } from "./take-over-checks.ts";
 import { dispatch, type RunningTool } from "./tool-runner.ts";
+import { wantedOp, type AskedOfNode } from "./wanted-op.ts";
 
 export interface AgentRunPorts {
   readonly clock: Pick<Clock, "wallMs" | "setTimer" | "nextTurn">;
@@ -49,12 +49,6 @@ interface PendingCall {
   wanted: number | undefined;
 }
 
-interface GatedStep {
-  readonly asked: Extract<Asked, { readonly kind: "step" }>;
-  /** Begins once everything up to this operation is committed. */
-  readonly needs: number;
-}
-
 /** Of no node. */
 const NO_FENCE = -1;
 /** Code that is not where its log says it was, this long after the last value, waits for something else. */
@@ -62,8 +56,6 @@ export const REPLAY_STALL_MS = 5 * SECOND_MS;
 
 export class AgentRun {
   readonly signal: AbortSignal;
-  /** Whether what calls right now is a step: none of its calls would be there in replay. */
-  isInsideStep = false;
   private readonly ports: AgentRunPorts;
   private readonly agent: AgentModule;
   private readonly run: RunNumber;
@@ -79,18 +71,11 @@ export class AgentRun {
   /** Calls whose input is large, until the node has room for it. */
   private readonly withoutRoom: PendingCall[] = [];
   private readonly payloads: LargePayloads;
-  private readonly ahead = new AheadWindow();
-  private gated: GatedStep[] = [];
+  private readonly steps: StepGates;
   private readonly wanted = new Map<number, CallName>();
   private readonly tools = new Map<CallName, RunningTool>();
-  private stepsRunning = 0;
-  /** Under which steps begin. */
-  private fence: number;
-  /** It was down. */
-  private isHeldUp = false;
-  /** Number of the last operation, and of the last one that is committed. */
+  /** Number of the last operation. */
   private last = 0;
-  private committed = 0;
   private lastNowMs = 0;
   private isTurnDue = false;
   private isMatched = false;
@@ -118,7 +103,12 @@ export class AgentRun {
     this.start = start;
     this.onOver = onOver;
     this.signal = this.stop.signal;
-    this.fence = start.fence ?? NO_FENCE;
+    this.steps = new StepGates({
+      mayAct: ports.mayAct,
+      signal: this.signal,
+      onHeldUp: () => ports.post({ kind: "not-begun", run }),
+      onAnswer: (ready) => this.addOwn(ready),
+    }, start.fence ?? NO_FENCE);
     const events = start.log.map((bytes) => readEvent(bytes).event);
     this.replay = new ReplayMatch(events);
     this.checks = new TakeOverChecks(ports.clock, {
@@ -133,6 +123,11 @@ export class AgentRun {
     });
     const hasNothing = this.replay.isOver && this.replay.missing() === undefined;
     this.isMatched = hasNothing && start.isReplayOnly !== true;
+  }
+
+  /** Whether what calls right now is a step: none of its calls would be there in replay. */
+  get isInsideStep(): boolean {
+    return this.steps.isInsideStep;
   }
 
   /** Whether the code gets what a log has. */
@@ -150,12 +145,8 @@ export class AgentRun {
     if (this.isOver) return;
     switch (message.kind) {
       case "committed":
-        this.committed = Math.max(this.committed, message.upTo);
-        this.fence = message.fence;
-        this.isHeldUp = false;
-        this.ahead.commit(message.upTo);
         this.payloads.commit(message.upTo);
-        return this.openGates();
+        return this.steps.commit(message.upTo, message.fence);
       case "granted":
         return this.dispatch(message);
       case "refused":
@@ -264,8 +255,8 @@ export class AgentRun {
     // What code does after continueAs is of no run any more.
     if (this.isOver || this.end !== undefined) return;
     this.end = this.givenUp === undefined ? end : { op: { kind: "failed", error: this.givenUp } };
-    this.gated = [];
     for (const pending of this.pending.values()) if (pending.asked.kind !== "tool") this.close(pending);
+    this.leaveSteps();
     if (this.isMatched) this.finishWhenSettled();
     this.wake();
   }
@@ -291,9 +282,9 @@ export class AgentRun {
     return await this.wantedInput.promise;
   }
 
-  private refusalByCancel({ kind }: Asked): Error | undefined {
+  private refusalByCancel(asked: Asked): Error | undefined {
     if (this.cancelled === undefined) return undefined;
-    if (!isWait(kind) && !this.isCancelOwed) return undefined;
+    if (!isWait(asked) && !this.isCancelOwed) return undefined;
     this.isCancelOwed = false;
     return this.cancelled;
   }
@@ -387,7 +378,7 @@ export class AgentRun {
   private rest(): void {
     if (!this.isMatched) return this.match();
     this.finishWhenSettled();
-    const isBusy = this.stepsRunning > 0 || this.gated.length > 0 || this.tools.size > 0;
+    const isBusy = this.steps.isBusy || this.tools.size > 0;
     if (this.isOver || isBusy || this.pending.size === 0 || this.isIdleSaid) return;
     this.isIdleSaid = true;
     this.ports.post({ kind: "idle", run: this.run, after: this.last });
@@ -502,7 +493,7 @@ export class AgentRun {
     const op = owner === undefined
       ? whole
       : namedApart(whole, this.payloads.hold(owner, payloadIn(whole), this.last));
-    this.ahead.add(this.last, bytes);
+    this.steps.told(this.last, bytes);
     this.ports.post({ kind: "op", run: this.run, n: this.last, op });
     return this.last;
   }
@@ -565,42 +556,31 @@ export class AgentRun {
       this.close(pending);
       pending.settled.reject(cancelled);
     }
-    this.gated = this.gated.filter(({ asked }) => this.pending.has(asked.call));
+    this.leaveSteps();
+  }
+
+  /** Those that nobody waits for do not begin any more. */
+  private leaveSteps(): void {
+    this.steps.keepOnly((call) => this.pending.has(call));
   }
 
   // What code asks for.
 
   private beginCall(pending: PendingCall): void {
     const { asked } = pending;
-    switch (asked.kind) {
-      case "step":
-        if (this.areStepsLimited) return this.want(pending, { kind: "want-step", call: asked.call });
-        return this.gate(asked, this.last);
-      case "tool":
-        return this.wantTool(pending, asked);
-      case "sleep":
-        return this.wantWait(pending, { kind: "timer", dueMs: this.dueMs(asked.call, asked.durationMs) });
-      case "signal": {
-        const { call, signal, timeoutMs } = asked;
-        const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
-        return this.wantWait(pending, { kind: "signal", signal, ...until });
-      }
-      case "approval": {
-        const { kind, call, inputDigest: shown, timeoutMs, ...question } = asked;
-        const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
-        return this.wantWait(pending, { kind, ...question, shown, ...until });
-      }
-      case "child":
-        return this.wantChild(pending, asked);
-      default:
-        return unreachable(asked);
+    if (asked.kind !== "step") {
+      return this.want(pending, this.wantedBy(asked), "inputBytes" in asked ? asked.inputBytes : 0);
     }
+    if (this.areStepsLimited) return this.want(pending, { kind: "want-step", call: asked.call });
+    this.steps.add(asked, this.last);
   }
 
-  /** Begins once everything up to operation `last` is committed, or nearly so. */
-  private gate(asked: GatedStep["asked"], last: number): void {
-    this.gated.push({ asked, needs: asked.isRead ? this.ahead.needed(last) : last });
-    this.openGates();
+  private wantedBy(asked: AskedOfNode): AgentOp {
+    return wantedOp(asked, {
+      // A wait that the log knows ends when it was to end then.
+      dueMs: (durationMs) => this.replay.dueMs(asked.call) ?? Math.floor(this.ports.clock.wallMs()) + durationMs,
+      isLimited: this.start.limited !== undefined,
+    });
   }
 
   private get areStepsLimited(): boolean {
@@ -612,46 +592,7 @@ export class AgentRun {
     const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
     if (asked?.kind !== "step") return;
     this.isIdleSaid = false;
-    this.gate(asked, n);
-  }
-
-  private wantChild(pending: PendingCall, asked: Extract<Asked, { readonly kind: "child" }>): void {
-    const { call, agent, input, inputBytes, inputDigest, isDetached, timeoutMs, budget } = asked;
-    const until = timeoutMs === undefined ? {} : { untilMs: this.dueMs(call, timeoutMs) };
-    const limit = budget === undefined ? {} : { budget };
-    this.want(pending, {
-      kind: "want-child", call, agent, input, inputDigest, isDetached, ...until, ...limit,
-    }, inputBytes);
-  }
-
-  /** A wait that the log knows ends when it was to end then. */
-  private dueMs(call: CallName, durationMs: number): number {
-    return this.replay.dueMs(call) ?? Math.floor(this.ports.clock.wallMs()) + durationMs;
-  }
-
-  private wantWait(pending: PendingCall, wait: AgentWait): void {
-    this.want(pending, { kind: "want-wait", call: pending.asked.call, wait });
-  }
-
-  private wantTool(pending: PendingCall, asked: Extract<Asked, { readonly kind: "tool" }>): void {
-    const { call, tool, input, inputBytes, inputDigest } = asked;
-    const model = tool.modelUse?.(input);
-    const cost = this.start.limited === undefined ? undefined : tool.costMaxOf?.(input);
-    this.want(pending, {
-      kind: "want-tool",
-      call,
-      tool: tool.name,
-      effect: tool.effect,
-      canReconcile: tool.reconcile !== undefined,
-      input,
-      inputDigest,
-      timeoutMs: tool.timeoutMs,
-      ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
-      ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
-      ...(tool.rate !== undefined && { rate: tool.rate }),
-      ...(model !== undefined && { model }),
-      ...(cost !== undefined && { cost }),
-    }, inputBytes);
+    this.steps.add(asked, n);
   }
 
   private want(pending: PendingCall, op: AgentOp, bytes = 0): void {
@@ -678,40 +619,7 @@ export class AgentRun {
   /** It is known that it has not happened. */
   private wantAgain(call: CallName): void {
     const pending = this.pending.get(call);
-    if (pending?.asked.kind === "tool") this.wantTool(pending, pending.asked);
-  }
-
-  private openGates(): void {
-    const open = this.gated.filter(({ needs }) => needs <= this.committed);
-    if (open.length === 0 || this.isHeldUp) return;
-    // A process that stood still may wake when the job is another node's.
-    if (!this.ports.mayAct(this.fence)) {
-      this.isHeldUp = true;
-      return this.ports.post({ kind: "not-begun", run: this.run });
-    }
-    this.gated = this.gated.filter(({ needs }) => needs > this.committed);
-    for (const { asked } of open) void this.runStep(asked);
-  }
-
-  private async runStep({ call, run }: Extract<Asked, { readonly kind: "step" }>): Promise<void> {
-    this.stepsRunning += 1;
-    let ready: Ready;
-    try {
-      ready = completedStep(call, await this.enterStep(run));
-    } catch (thrown) {
-      ready = failedCall(call, jobErrorOf(thrown));
-    }
-    this.stepsRunning -= 1;
-    this.addOwn(ready);
-  }
-
-  private enterStep(run: (context: { readonly signal: AbortSignal }) => unknown): unknown {
-    this.isInsideStep = true;
-    try {
-      return run({ signal: this.signal });
-    } finally {
-      this.isInsideStep = false;
-    }
+    if (pending?.asked.kind === "tool") this.beginCall(pending);
   }
 
   // What the node says.
@@ -735,25 +643,13 @@ export class AgentRun {
     call: CallName, { effectId, outcome }: Omit<Extract<AgentOp, { readonly kind: "outcome" }>, "kind" | "call">,
   ): void {
     if (this.isOver) return;
-    const op: AgentOp = { kind: "outcome", call, effectId, outcome };
     this.tools.delete(call);
-    switch (outcome.kind) {
-      case "unknown":
-        // The call is not over: the tool may still answer, or somebody else may know.
-        this.tell(op);
-        return this.wake();
-      case "failed":
-        return this.addOwn({ op, delivery: { kind: "error", call, error: outcome.error } });
-      case "succeeded": {
-        const { result, problem } = outcome;
-        const told = problem === undefined ? {} : { problem };
-        const copy = largePayloadOf(result);
-        const { value, bytes } = copy.kind === "plain" ? copy : NOTHING;
-        return this.addOwn({ op, delivery: { kind: "result", call, result: value, ...told }, bytes });
-      }
-      default:
-        return unreachable(outcome);
-    }
+    const op = { kind: "outcome", call, effectId, outcome } as const;
+    const ready = endedCall(op);
+    if (ready !== undefined) return this.addOwn(ready);
+    // The call is not over: the tool may still answer, or somebody else may know.
+    this.tell(op);
+    this.wake();
   }
 
   private takeRefusal(n: number, error: JobError): void {
@@ -763,35 +659,9 @@ export class AgentRun {
   }
 
   private takeOffer(offer: number, call: CallName | undefined, entry: OfferedEntry): void {
-    const delivery = this.deliveryOf(call, entry);
-    if (delivery !== undefined) this.add({ op: { kind: "took", offer }, delivery });
-  }
-
-  /** Undefined for what this call does not wait for. */
-  private deliveryOf(call: CallName | undefined, entry: OfferedEntry): Ready["delivery"] | undefined {
-    if (entry.kind === "cancel") return { kind: "cancel" };
     const asked = call === undefined ? undefined : this.pending.get(call)?.asked;
-    if (asked === undefined || call === undefined) return undefined;
-    switch (entry.kind) {
-      case "timer-fired":
-        return isWait(asked.kind) ? { kind: "timer", call } : undefined;
-      case "signal":
-        return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload, ...apart(entry) } : undefined;
-      case "tool-resolved":
-        return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
-      case "decided":
-        return asked.kind === "approval" ? { ...entry, call } : undefined;
-      case "child-completed":
-        return asked.kind === "child"
-          ? { kind: "child", call, output: copyOf(entry.output), ...apart(entry) }
-          : undefined;
-      case "child-failed":
-        return asked.kind === "child" ? { kind: "error", call, error: entry.error } : undefined;
-      case "child-detached":
-        return asked.kind === "child" ? { kind: "child", call, output: { id: entry.job } } : undefined;
-      default:
-        return unreachable(entry);
-    }
+    const delivery = offered(asked, entry);
+    if (delivery !== undefined) this.add({ op: { kind: "took", offer }, delivery });
   }
 
   /** What came to be in this worker: the code gets it as the log has it. */
@@ -808,10 +678,3 @@ export class AgentRun {
 
 const SAME = { kind: "same" } as const;
 const CANCELLED = { kind: "cancelled" } as const;
-const NOTHING = { value: undefined, bytes: 0 };
-
-
-/** What a cancel fails at once, and what a timer may end. */
-function isWait(kind: Asked["kind"]): boolean {
-  return kind === "sleep" || kind === "signal" || kind === "approval" || kind === "child";
-}

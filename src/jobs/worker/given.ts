@@ -8,9 +8,9 @@ import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { CallName } from "../core/ids.ts";
 import type { Resolution } from "../core/log/event.ts";
-import { JOB_VALUE_BYTES_MAX } from "../core/payloads/blob.ts";
+import { apart, JOB_VALUE_BYTES_MAX } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
-import type { AgentOp, CodeEnd } from "../core/worker/messages.ts";
+import type { AgentOp, CodeEnd, OfferedEntry } from "../core/worker/messages.ts";
 import type { Delivery } from "../core/worker/replay-match.ts";
 import type { AgentModule, ToolModule } from "./agent-module.ts";
 import { checkNow, copyOf, errorFor, largePayloadOf, payloadFor } from "./payload.ts";
@@ -81,9 +81,7 @@ export interface Ended {
   readonly bytes?: number;
 }
 
-export function resolved(
-  call: CallName, resolution: Resolution,
-): Ready["delivery"] {
+function resolved(call: CallName, resolution: Resolution): Ready["delivery"] {
   switch (resolution.kind) {
     case "done":
       return { kind: "result", call, result: resolution.result };
@@ -111,6 +109,58 @@ export function completedStep(call: CallName, value: unknown): Ready {
 
 export function failedCall(call: CallName, error: JobError): Ready {
   return { op: { kind: "step-failed", call, error }, delivery: { kind: "error", call, error } };
+}
+
+/** What the code is given of a call that has an outcome; undefined where nobody knows it. */
+export function endedCall(op: Extract<AgentOp, { readonly kind: "outcome" }>): Ready | undefined {
+  const { call, outcome } = op;
+  switch (outcome.kind) {
+    case "unknown":
+      return undefined;
+    case "failed":
+      return { op, delivery: { kind: "error", call, error: outcome.error } };
+    case "succeeded": {
+      const { result, problem } = outcome;
+      const told = problem === undefined ? {} : { problem };
+      const copy = largePayloadOf(result);
+      const { value, bytes } = copy.kind === "plain" ? copy : NOTHING;
+      return { op, delivery: { kind: "result", call, result: value, ...told }, bytes };
+    }
+    default:
+      return unreachable(outcome);
+  }
+}
+
+/** What a call gets that is offered this entry of the inbox; undefined for what it does not wait for. */
+export function offered(asked: Asked | undefined, entry: OfferedEntry): Ready["delivery"] | undefined {
+  if (entry.kind === "cancel") return { kind: "cancel" };
+  if (asked === undefined) return undefined;
+  const { call } = asked;
+  switch (entry.kind) {
+    case "timer-fired":
+      return isWait(asked) ? { kind: "timer", call } : undefined;
+    case "signal":
+      return asked.kind === "signal" ? { kind: "signal", call, payload: entry.payload, ...apart(entry) } : undefined;
+    case "tool-resolved":
+      return asked.kind === "tool" ? resolved(call, entry.resolution) : undefined;
+    case "decided":
+      return asked.kind === "approval" ? { ...entry, call } : undefined;
+    case "child-completed":
+      return asked.kind === "child"
+        ? { kind: "child", call, output: copyOf(entry.output), ...apart(entry) }
+        : undefined;
+    case "child-failed":
+      return asked.kind === "child" ? { kind: "error", call, error: entry.error } : undefined;
+    case "child-detached":
+      return asked.kind === "child" ? { kind: "child", call, output: { id: entry.job } } : undefined;
+    default:
+      return unreachable(entry);
+  }
+}
+
+/** What a cancel fails at once, and what a timer may end. */
+export function isWait({ kind }: Pick<Asked, "kind">): boolean {
+  return kind === "sleep" || kind === "signal" || kind === "approval" || kind === "child";
 }
 
 export function failedWith(code: "E_INVALID" | "E_HANDLER" | "E_TOO_LARGE", message: string): Ended {
@@ -231,3 +281,5 @@ export function completedWith(agent: AgentModule, output: unknown): Ended {
   }
   return failedWith(payload.code, `what the agent ${agent.name} answered is ${payload.text}`);
 }
+
+const NOTHING = { value: undefined, bytes: 0 };
