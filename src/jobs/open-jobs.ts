@@ -23,7 +23,7 @@ import type { SecretValues } from "./core/worker/messages.ts";
 import { followInbox } from "./inbox/inbox-feed.ts";
 import { InboxWriter } from "./inbox/inbox-writer.ts";
 import { JobExport } from "./doors/job-export.ts";
-import { JobPayloads } from "./doors/job-payloads.ts";
+import { JobPayloads, PAYLOADS_SHOWN_BYTES_MAX } from "./doors/job-payloads.ts";
 import { JobStore } from "./job-store.ts";
 import { JobWatch } from "./job-watch.ts";
 import { JobsDrive } from "./doors/jobs-drive.ts";
@@ -153,7 +153,7 @@ export function openJobs(
     run: (job) => runner.run(job, present(uid, "no place is kept before the uid is known")),
     giveUp: (job) => runner.giveUp(job),
   };
-  const apart = new JobPayloads({ clock }, nodePayloads);
+  const apart = new JobPayloads({ clock }, { ...nodePayloads, room: new PayloadRoom(PAYLOADS_SHOWN_BYTES_MAX) });
   const starts = new StartJobs(env, { kv, pins, payloads: apart, queued: () => claimer.queued, here, metrics }, config);
   const repeats = new RepeatJobs(env, {
     kv, log: store, pins, payloads: apart, checkRoom: () => starts.checkRoom(),

@@ -257,9 +257,12 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
 
 /** As any result, a piece of text after the other. */
 async function* largeOutput(job: JobId, output: AsyncIterable<string>): AsyncGenerator<string> {
-  yield `{"job":${JSON.stringify(job)},"result":{"kind":"completed","output":`;
-  yield* output;
-  yield "}}";
+  let text = `{"job":${JSON.stringify(job)},"result":{"kind":"completed","output":`;
+  for await (const piece of output) {
+    yield text + piece;
+    text = "";
+  }
+  yield `${text}}}`;
 }
 
 /** A throw on the way breaks the connection: lines without their last one are no export. */

@@ -2,6 +2,8 @@
 // the node has room for them. Does not own: what they belong to.
 import { decode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
+import { SECOND_MS } from "../../base/units.ts";
+import type { Timer } from "../../env/clock.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
 import type { StoreUsage } from "../../kvstore/kv.ts";
 import { chunkOf, PAYLOAD_BYTES_MAX, type Apart, type BlobRef } from "../core/payloads/blob.ts";
@@ -18,6 +20,11 @@ export interface JobPayloadsPorts {
   readonly room: Pick<PayloadRoom, "take">;
   readonly usage: () => StoreUsage;
 }
+
+/** Of payloads that are shown or told just now, encoded: room of their own, because whoever looks must hold up no job. */
+export const PAYLOADS_SHOWN_BYTES_MAX = PAYLOAD_BYTES_MAX;
+/** Between two pieces that a reader asks for; then its payload makes room for others. */
+export const PAYLOAD_READ_MS_MAX = 30 * SECOND_MS;
 
 interface HeldPayload {
   readonly bytes: Uint8Array;
@@ -43,7 +50,8 @@ export class JobPayloads implements Pick<Jobs, "payload" | "payloadText"> {
   }
 
   async payloadText(blob: BlobRef, options: CallOptions = {}): Promise<AsyncIterable<string>> {
-    return this.pieces(await this.hold(blob, options));
+    const reading = new PayloadReading(this.clock, await this.hold(blob, options));
+    return { [Symbol.asyncIterator]: () => reading };
   }
 
   /**
@@ -84,18 +92,64 @@ export class JobPayloads implements Pick<Jobs, "payload" | "payloadText"> {
       throw error;
     }
   }
+}
 
-  /** Others have their turn between two pieces. */
-  private async *pieces({ bytes, release }: HeldPayload): AsyncGenerator<string> {
+const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** Not a generator, which would keep its payload when it is given up before its first piece. */
+class PayloadReading implements AsyncIterator<string> {
+  private readonly clock: Env["clock"];
+  private readonly release: () => void;
+  private pieces: Iterator<string> | undefined;
+  private timer: Timer;
+  private isLate = false;
+
+  constructor(clock: Env["clock"], { bytes, release }: HeldPayload) {
+    this.clock = clock;
+    this.release = release;
+    this.pieces = jsonPieces(bytes);
+    this.timer = this.limit();
+  }
+
+  async next(): Promise<IteratorResult<string>> {
+    this.timer.cancel();
+    // Others have their turn between two pieces.
+    await new Promise<void>((resolve) => this.clock.nextTurn(() => resolve()));
+    if (this.isLate) throw notRead();
+    if (this.pieces === undefined) return OVER;
     try {
-      for (const piece of jsonPieces(bytes)) {
-        yield piece;
-        await new Promise<void>((resolve) => this.clock.nextTurn(() => resolve()));
-      }
-    } finally {
-      release();
+      const piece = this.pieces.next();
+      if (piece.done === true) this.end();
+      else this.timer = this.limit();
+      return piece;
+    } catch (error) {
+      this.end();
+      throw error;
     }
   }
+
+  async return(): Promise<IteratorResult<string>> {
+    this.end();
+    return OVER;
+  }
+
+  private limit(): Timer {
+    return this.clock.setTimer(PAYLOAD_READ_MS_MAX, () => {
+      this.isLate = true;
+      this.end();
+    });
+  }
+
+  private end(): void {
+    this.timer.cancel();
+    this.pieces = undefined;
+    this.release();
+  }
+}
+
+function notRead(): AetherError {
+  return new AetherError("E_TIMEOUT", `the payload was not read on for ${PAYLOAD_READ_MS_MAX / SECOND_MS} seconds: ` +
+    "read it again, and faster");
 }
 
 function keptTooLong(tried: string): AetherError {
