@@ -2,6 +2,7 @@
 // writes, before or after the write, and somebody else says the same again; others act in between.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { AetherError } from "../../src/base/errors.ts";
 import { parseDigest, parseJobId, type Digest } from "../../src/base/ids.ts";
 import { JobCheck } from "../../src/jobs/core/explain/job-check.ts";
 import type { JobProblem } from "../../src/jobs/core/explain/job-problems.ts";
@@ -61,6 +62,16 @@ const VERSIONS = new Map<Digest, readonly Agent[]>([
   [FIXED, version("fixed", { first: () => "load" })],
   [OTHER, version("other", { first: () => "load", cents: 6 })],
 ]);
+
+/** As on a node that has no room for another replay. */
+class FailingVersions extends Map<Digest, readonly Agent[]> {
+  isFailing = false;
+
+  override get(pin: Digest): readonly Agent[] | undefined {
+    if (this.isFailing) throw new AetherError("E_OVERLOADED", "this node replays four logs already");
+    return super.get(pin);
+  }
+}
 
 let clock: ManualClock;
 let local: LocalKv;
@@ -269,6 +280,41 @@ describe("a job that runs", () => {
       return { calls };
     });
     expect(isHeld, "it differs after it held still, too").toBe(true);
+  });
+
+  test("goes on as it was when it cannot be replayed once more", async () => {
+    const owner = nodeOf("a");
+    const endCall = await runUp(owner);
+    const versions = new FailingVersions(VERSIONS);
+    const node = new JobNode({ name: "b", clock, kv: local.kv, agents: broken, versions });
+    const moving = passing(node, node.move(JOB, FIXED));
+    await clock.advance(500);
+    versions.isFailing = true;
+    endCall();
+    await expect(moving).rejects.toMatchObject({ code: "E_OVERLOADED" });
+    expect(await typesOf(), "it held still").toContain("job.waiting");
+    await owner.goOn(() => waits("signal"));
+    await owner.signal(JOB, "go", {});
+    await owner.goOn(ends);
+    for (const one of [owner, node]) await one.close(local.kv);
+    await expectEnd("broken");
+  });
+
+  test.each(["before", "after"] as const)("ends when it is cancelled %s it is asked to hold still", async (when) => {
+    const owner = nodeOf("a");
+    const endCall = await runUp(owner);
+    if (when === "before") await owner.cancel(JOB);
+    // If it has to be told to go on, nobody does.
+    const node = nodeOf("b", { at: 2, fate: "lost" });
+    const refused = expect(passing(node, node.move(JOB, FIXED))).rejects.toMatchObject({ code: "E_CONFLICT" });
+    await clock.advance(500);
+    if (when === "after") await owner.cancel(JOB);
+    endCall();
+    await owner.goOn(ends);
+    await refused;
+    for (const one of [owner, node]) await one.close(local.kv);
+    expect((await rowOf()).status).toBe("cancelled");
+    expect(await problems()).toEqual([]);
   });
 
   test("does not heed what an earlier owner was asked", async () => {

@@ -35,6 +35,14 @@ export interface OtherCodePorts {
 /** A job that went on while it was replayed is replayed anew. */
 export const MOVE_TRIES_MAX = 5;
 
+/** For a job that is let go because it could not be moved. */
+const LET_GO_MS_MAX = 10 * SECOND_MS;
+
+interface Hold {
+  /** Whose owner was asked to hold still. */
+  epoch: number | undefined;
+}
+
 export class OtherCode implements Pick<Jobs, "replay" | "move"> {
   private readonly clock: Pick<Env["clock"], "wallMs" | "setTimer">;
   private readonly ports: OtherCodePorts;
@@ -49,11 +57,23 @@ export class OtherCode implements Pick<Jobs, "replay" | "move"> {
     return await this.ports.replays.replay(loaded, await this.pinOf(loaded, artifact, options), options);
   }
 
-  async move(
-    job: JobId, artifact: ArtifactId, { principal }: Caller, options: CallOptions = {},
+  async move(job: JobId, artifact: ArtifactId, caller: Caller, options: CallOptions = {}): Promise<MovedJob> {
+    const hold: Hold = { epoch: undefined };
+    try {
+      return await this.moveHolding(hold, { job, artifact, caller }, options);
+    } catch (error) {
+      if (hold.epoch !== undefined) await this.letGo(job, hold.epoch);
+      throw error;
+    }
+  }
+
+  private async moveHolding(
+    hold: Hold,
+    { job, artifact, caller: { principal } }: {
+      readonly job: JobId; readonly artifact: ArtifactId; readonly caller: Caller;
+    },
+    options: CallOptions,
   ): Promise<MovedJob> {
-    /** The epoch whose owner was asked to hold still. */
-    let held: number | undefined;
     for (let attempt = 1; attempt <= MOVE_TRIES_MAX; attempt++) {
       const loaded = await this.load(job, options);
       const { view } = loaded;
@@ -63,11 +83,11 @@ export class OtherCode implements Pick<Jobs, "replay" | "move"> {
       if (hasIt) return { kind: "moved", isNew: false };
       const verdict = await this.ports.replays.replay(loaded, pin, options);
       if (verdict.kind === "diverged") {
-        if (isHeld(view, held)) await this.commit(decideGoOn(view, this.clock.wallMs()), options);
+        if (isHeld(view, hold.epoch)) await this.commit(decideGoOn(view, this.clock.wallMs()), options);
         return verdict;
       }
       if (view.row.status === "running") {
-        held = view.row.epoch;
+        hold.epoch = view.row.epoch;
         await this.holdStill(view, { to: artifact, principal }, options);
         continue;
       }
@@ -77,6 +97,21 @@ export class OtherCode implements Pick<Jobs, "replay" | "move"> {
     }
     throw new AetherError("E_CONFLICT", `job ${job} went on each of the ${MOVE_TRIES_MAX} times that it was ` +
       "replayed: move it again", { outcome: "not-applied" });
+  }
+
+  /** It was asked to hold still for nothing: whoever asked may be gone, so that what ends their call ends not this. */
+  private async letGo(job: JobId, epoch: number): Promise<void> {
+    const limit = new AbortController();
+    const timer = this.clock.setTimer(LET_GO_MS_MAX, () => limit.abort());
+    try {
+      const { view } = await this.ports.log.load(refOf(job), { signal: limit.signal });
+      if (!isHeld(view, epoch)) return;
+      await this.commit(decideGoOn(view, this.clock.wallMs()), { signal: limit.signal });
+    } catch {
+      // ignored: it says itself that it holds still, and why.
+    } finally {
+      timer.cancel();
+    }
   }
 
   private async load(job: JobId, options: CallOptions): Promise<LoadedJob> {

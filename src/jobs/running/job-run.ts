@@ -78,6 +78,8 @@ export interface JobRunPorts {
   readonly onEnd: (run: JobRun, how: RunEnd) => void;
 }
 
+type HoldEntry = Extract<InboxEntry, { readonly kind: "hold" }>;
+
 /** After its own time is over a call is given up as lost: its worker should have said so before. */
 const CALL_GRACE_MS = 5 * SECOND_MS;
 /** What code may do after a cancel before it is ended. */
@@ -127,7 +129,7 @@ export class JobRun {
   private cancelEnd: JobResult | undefined;
   private readonly isCancelLogged: boolean;
   /** The entry by which it was asked to hold still, and what a person is told of that. */
-  private hold: { readonly inbox: number; readonly why: string } | undefined;
+  private hold: { readonly inbox: number; readonly entry: HoldEntry; readonly why: string } | undefined;
   /** Revision of the inbox at which the store refused to let the job wait: something is on its way here. */
   private refusedAt = -1;
   private opsMax: number | undefined;
@@ -321,6 +323,7 @@ export class JobRun {
     else this.waits.arrive(n, entry);
     if (entry?.kind === "cancel") {
       this.cancelEnd ??= entry.reason === "deadline" ? overdueEnd(this.view.spec) : { kind: "cancelled" };
+      this.forgetHold();
     }
     this.pump();
   }
@@ -582,13 +585,18 @@ export class JobRun {
     return this.waits.unreadEntries.length + this.unreadable >= inbox.last - head.folded;
   }
 
-  /** One that was for an earlier owner has nothing to say to this one. */
-  private takeHold(inbox: number, entry: Extract<InboxEntry, { readonly kind: "hold" }>): void {
+  /** One that was for an earlier owner has nothing to say to this one, and a job that is to end goes on to its end. */
+  private takeHold(inbox: number, entry: HoldEntry): void {
     const { epoch, to, principal } = entry;
-    if (epoch !== this.view.row.epoch) return this.waits.arrive(inbox, entry);
+    if (epoch !== this.view.row.epoch || this.cancelEnd !== undefined) return this.waits.arrive(inbox, entry);
     const why = `it was asked to hold still by ${principal} and to be moved to ${to}: aether job move moves it ` +
       "there, or lets it go on with what it has";
-    this.hold = { inbox, why };
+    this.hold = { inbox, entry, why };
+  }
+
+  private forgetHold(): void {
+    if (this.hold !== undefined) this.waits.arrive(this.hold.inbox, this.hold.entry);
+    this.hold = undefined;
   }
 
   private holdStill({ inbox, why }: NonNullable<JobRun["hold"]>): void {
