@@ -93,7 +93,8 @@ export interface LlmTerms {
 
 /**
  * A model somewhere. One request per `complete`, and no retry of its own: what fails is an error with a code, and
- * trying again is the agent's matter, where everybody sees it.
+ * trying again is the agent's matter, where everybody sees it. As far as a budget goes a failure may be charged, unless
+ * it is an AetherError whose outcome is `not-applied`, or that has the `status` of a refusal in its details.
  */
 export interface LlmProvider extends LlmTerms {
   readonly model: string;

@@ -20,7 +20,11 @@ const PIN = sha256("pin");
 type Command =
   | { readonly kind: "tool"; readonly call: number; readonly effect: ToolEffect; readonly cost: Amount }
   | {
-    readonly kind: "outcome"; readonly call: number; readonly how: "done" | "threw" | "unknown"; readonly part: number;
+    readonly kind: "outcome";
+    readonly call: number;
+    /** `charged`: it threw, and may have cost something all the same. */
+    readonly how: "done" | "threw" | "charged" | "unknown";
+    readonly part: number;
   }
   | { readonly kind: "resolve"; readonly call: number; readonly isDone: boolean }
   | { readonly kind: "step"; readonly call: number }
@@ -147,11 +151,12 @@ class World {
     if (how === "unknown") return this.say({ kind: "outcome", call, effectId, outcome: lost });
     this.close(call);
     const error = { name: "Error", message: "" };
+    const cost = partOf(row.reserved ?? {}, part);
     this.say({
       kind: "outcome", call, effectId,
       outcome: how === "done"
-        ? { kind: "succeeded", result: 1, cost: partOf(row.reserved ?? {}, part) }
-        : { kind: "failed", error, isNotDone: true },
+        ? { kind: "succeeded", result: 1, cost }
+        : { kind: "failed", error, isNotDone: true, ...(how === "charged" && { cost }) },
     });
   }
 
@@ -223,7 +228,10 @@ class World {
       const sum = open.reduce((total, one) => total + (one.reserved?.[unit] ?? 0), 0);
       expect(this.account.reserved[unit] ?? 0).toBe(sum);
     }
-    for (const row of this.rows.values()) expect(ledger.rowAs(row)?.reserved).toEqual(row.reserved);
+    for (const row of this.rows.values()) {
+      expect(ledger.rowAs(row)?.reserved).toEqual(row.reserved);
+      expect(ledger.rowAs(row)?.cost).toEqual(row.cost);
+    }
   }
 }
 
@@ -251,7 +259,7 @@ const command = fc.oneof(
   }) },
   { weight: 12, arbitrary: fc.record({
     kind: fc.constant("outcome" as const), call, part,
-    how: fc.constantFrom("done" as const, "threw" as const, "unknown" as const),
+    how: fc.constantFrom("done" as const, "threw" as const, "charged" as const, "unknown" as const),
   }) },
   fc.record({ kind: fc.constant("resolve" as const), call, isDone: fc.boolean() }),
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("step" as const), call }) },

@@ -276,7 +276,10 @@ export class AgentHost {
         return this.push({ type: "tool.resolved", call, effectId, by: { kind: "late" }, resolution });
       }
       case "failed":
-        return this.push({ type: "tool.failed", call, effectId, error: outcome.error });
+        return this.push({
+          type: "tool.failed", call, effectId, error: outcome.error,
+          ...(outcome.cost !== undefined && { cost: outcome.cost }),
+        });
       case "unknown":
         this.unknown.add(call);
         return this.push({ type: "tool.unknown", call, effectId, reason: outcome.reason });

@@ -15,7 +15,9 @@ export class Spending {
   }
 
   noteEvents(agent: string, events: readonly JobEvent[]): void {
-    for (const event of events) if (event.type === "tool.succeeded") this.noteCost(agent, event.cost ?? NOTHING);
+    for (const event of events) {
+      if (event.type === "tool.succeeded" || event.type === "tool.failed") this.noteCost(agent, event.cost ?? NOTHING);
+    }
   }
 
   /** The account of a job that runs here was `before` and is `now`; none before it ran here, and after. */

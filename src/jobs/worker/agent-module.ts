@@ -37,6 +37,8 @@ export interface ToolModule {
   readonly costMaxOf?: (input: unknown) => Amount;
   /** What an answer has cost. */
   readonly costOf?: (result: unknown) => Amount;
+  /** What an attempt with this input that threw this may have cost; nothing when absent, or undefined. */
+  readonly costOfFailure?: (input: unknown, thrown: unknown) => Amount | undefined;
 }
 
 export interface VerifierModule {

@@ -23,6 +23,8 @@ const MODEL_NAME_LENGTH_MAX = 200;
 /** No name of a tool has a point in it. */
 const TOOL_PREFIX = "llm.";
 const FINISHES: readonly string[] = ["stop", "length", "tools", "filtered", "other"] satisfies readonly LlmFinish[];
+/** Of whoever stands between: the model may have answered them. */
+const LOST_STATUSES: readonly number[] = [408, 502, 504];
 /** About what a token is in English text, where a provider does not count. */
 const CHARACTERS_PER_TOKEN = 4;
 
@@ -41,6 +43,8 @@ export interface ModelToolOptions {
 export function modelTool(alias: string, module: ModelModule, { timeoutMs, isLimited }: ModelToolOptions): ToolModule {
   const { price } = module;
   const spent = (result: unknown): Amount => costOfTokens(price, completionIn(result).usage);
+  const costMaxOf = (input: unknown): Amount =>
+    costMaxOfRequest(price, cappedIf(true, module, input as LlmRequest));
   return {
     name: `${TOOL_PREFIX}${alias}`,
     effect: "read",
@@ -57,13 +61,23 @@ export function modelTool(alias: string, module: ModelModule, { timeoutMs, isLim
       name: module.model.slice(0, MODEL_NAME_LENGTH_MAX), ...(module.limits !== undefined && { limits: module.limits }),
       tokens: costMaxOfRequest(undefined, cappedIf(true, module, input as LlmRequest)).tokens ?? 0,
     }),
-    costMaxOf: (input) => costMaxOfRequest(price, cappedIf(true, module, input as LlmRequest)),
-    ...((isLimited || price !== undefined) && { costOf: spent }),
+    costMaxOf,
+    ...((isLimited || price !== undefined) && {
+      costOf: spent,
+      costOfFailure: (input: unknown, thrown: unknown) => (isRefusal(thrown) ? undefined : costMaxOf(input)),
+    }),
     usageOf: (result) => {
       const { model, usage } = completionIn(result);
       return { model, ...usage };
     },
   };
+}
+
+/** It was not asked, or it said no. Of anything else nobody knows what the provider charges. */
+function isRefusal(thrown: unknown): boolean {
+  const { outcome, details } = fieldsOf(thrown);
+  const { status } = fieldsOf(details);
+  return outcome === "not-applied" || (typeof status === "number" && !LOST_STATUSES.includes(status));
 }
 
 /** The log has what the code asked for. */
@@ -82,7 +96,7 @@ function completionOf(module: ModelModule, request: LlmRequest, answer: unknown)
   const { text, toolCalls = [], finish, model, usage } = fieldsOf(answer);
   if (typeof text !== "string" || !Array.isArray(toolCalls) || !(toolCalls as readonly unknown[]).every(isToolCall)) {
     throw new AetherError("E_INVALID", `the provider of the model ${module.model} answered no completion: let it ` +
-      "give text, finish and toolCalls of id, name and input");
+      "give text, finish and toolCalls of id, name and input", { outcome: "unknown" });
   }
   const calls: readonly LlmToolCall[] = toolCalls;
   return {

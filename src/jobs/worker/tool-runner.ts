@@ -43,7 +43,7 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
     state = tool.effect === "once" ? "late" : "over";
     const expiry = new AetherError("E_TIMEOUT", `the tool ${tool.name} did not end within ${tool.timeoutMs} ms`);
     controller.abort(expiry);
-    onOutcome(failureOf(tool, expiry));
+    onOutcome(failureOf(call, expiry));
   });
   const end = (outcome: ToolOutcome): void => {
     timer.cancel();
@@ -62,7 +62,7 @@ export function dispatch(call: Dispatch, clock: Pick<Clock, "setTimer">): Runnin
     onToken: (text: string) => call.onToken(text),
   };
   void attempt(() => tool.execute(input, context)).then((ended) =>
-    end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(tool, ended.thrown, isStopped)));
+    end(ended.kind === "answered" ? successOf(tool, ended.value) : failureOf(call, ended.thrown, isStopped)));
   return {
     interrupt: (reason) => {
       if (tool.effect === "read") controller.abort(reason);
@@ -149,10 +149,15 @@ function successOf(tool: ToolModule, value: unknown): ToolOutcome {
  * `isStopped`: by the fence. That is no matter of the tool's: whoever owns the job then makes the call again, if it may
  * be made twice.
  */
-function failureOf(tool: ToolModule, thrown: unknown, isStopped = false): ToolOutcome {
+function failureOf(
+  { tool, input }: Pick<Dispatch, "tool" | "input">, thrown: unknown, isStopped = false,
+): ToolOutcome {
   const error = jobErrorOf(thrown);
   const isNotDone = saysNotDone(thrown);
-  if (isNotDone || (tool.effect !== "once" && !isStopped)) return { kind: "failed", error, isNotDone };
+  if (isNotDone || (tool.effect !== "once" && !isStopped)) {
+    const cost = isNotDone ? undefined : tool.costOfFailure?.(input, thrown);
+    return { kind: "failed", error, isNotDone, ...(cost !== undefined && { cost }) };
+  }
   return { kind: "unknown", reason: `the tool ${tool.name} threw ${error.name}: ${error.message}` };
 }
 

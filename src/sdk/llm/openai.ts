@@ -128,7 +128,9 @@ function readWhole(who: string, body: unknown): LlmCompletion {
   const choice = firstOf(fieldOf(body, "choices"));
   const message = fieldOf(choice, "message");
   if (message === undefined) {
-    throw new AetherError("E_INVALID", `${who} answered what is no chat completion: check its baseUrl`);
+    throw new AetherError("E_INVALID", `${who} answered what is no chat completion: check its baseUrl`, {
+      outcome: "unknown",
+    });
   }
   const calls = new ToolCallPieces();
   addCalls(calls, fieldOf(message, "tool_calls"));

@@ -135,7 +135,7 @@ function costOf(event: JobEvent, held: Amount): Amount | undefined {
     case "tool.succeeded":
       return event.cost ?? held;
     case "tool.failed":
-      return NOTHING;
+      return event.cost ?? NOTHING;
     case "tool.resolved":
       return event.resolution.kind === "not-done" ? NOTHING : held;
     case "child.completed":

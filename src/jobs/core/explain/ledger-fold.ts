@@ -93,7 +93,7 @@ function after({ reason: _reason, reserved, ...row }: Told, event: Exclude<OfCal
         ...(event.cost !== undefined && { cost: event.cost }),
       };
     case "tool.failed":
-      return { ...row, state: "failed" };
+      return { ...row, state: "failed", ...(event.cost !== undefined && { cost: event.cost }) };
     case "tool.unknown":
       return { ...row, ...(reserved !== undefined && { reserved }), state: "unknown", reason: event.reason };
     case "tool.resolved":

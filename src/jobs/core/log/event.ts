@@ -141,7 +141,14 @@ export type JobEvent =
     /** What it cost, as far as that is known. */
     readonly cost?: Amount;
   } & Apart)
-  | { readonly type: "tool.failed"; readonly call: CallName; readonly effectId: EffectId; readonly error: JobError }
+  | {
+    readonly type: "tool.failed";
+    readonly call: CallName;
+    readonly effectId: EffectId;
+    readonly error: JobError;
+    /** What it may have cost all the same. */
+    readonly cost?: Amount;
+  }
   /** It may have been made after the backup that the job was restored from: `attempt` counts that one. */
   | ({
     readonly type: "tool.doubted";

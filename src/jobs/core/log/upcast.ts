@@ -39,7 +39,7 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
     call: "text", effectId: "text", result: "any", externalId: "text?", problem: "text?", usage: "record?",
     cost: "record?", blob: "blob?",
   },
-  "tool.failed": { call: "text", effectId: "text", error: "record" },
+  "tool.failed": { call: "text", effectId: "text", error: "record", cost: "record?" },
   "tool.doubted": {
     call: "text", tool: "text", effect: "text", canReconcile: "flag", effectId: "text", attempt: "number",
     input: "any", inputDigest: "text", timeoutMs: "number", reason: "text",

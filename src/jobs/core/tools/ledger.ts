@@ -161,7 +161,7 @@ export function applyOutcome(row: ToolRow, outcome: ToolOutcome, place: LedgerPl
     case "failed":
       return next === "unknown"
         ? inDoubt(row, errorText(outcome.error), place)
-        : { kind: "changed", row: closed(row, next, place), event: failedEvent(row, outcome.error) };
+        : { kind: "changed", row: closed(row, next, place, outcome), event: failedEvent(row, outcome) };
     case "unknown":
       return inDoubt(row, outcome.reason, place);
     default:
@@ -256,8 +256,10 @@ function succeededEvent(
   return { type: "tool.succeeded", call, effectId, ...answer };
 }
 
-function failedEvent({ call, effectId }: ToolRow, error: JobError): JobEvent {
-  return { type: "tool.failed", call, effectId, error };
+function failedEvent(
+  { call, effectId }: ToolRow, { error, cost }: Extract<ToolOutcome, { readonly kind: "failed" }>,
+): JobEvent {
+  return { type: "tool.failed", call, effectId, error, ...(cost !== undefined && { cost }) };
 }
 
 function externalIdOf({ externalId }: { readonly externalId?: string }): { readonly externalId?: string } {

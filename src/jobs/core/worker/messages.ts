@@ -151,8 +151,14 @@ export type ToolOutcome =
     /** What it cost, as far as that is known. */
     readonly cost?: Amount;
   } & Apart)
-  /** `isNotDone`: the tool says that nothing has happened outside. */
-  | { readonly kind: "failed"; readonly error: JobError; readonly isNotDone: boolean }
+  | {
+    readonly kind: "failed";
+    readonly error: JobError;
+    /** The tool says that nothing has happened outside. */
+    readonly isNotDone: boolean;
+    /** What it may have cost all the same. */
+    readonly cost?: Amount;
+  }
   | { readonly kind: "unknown"; readonly reason: string };
 
 /** What a tool's `reconcile` says of a call. */

@@ -10,6 +10,7 @@ import type { LlmProvider, LlmRequest } from "../../../../src/sdk/llm.ts";
 import { scripted, type Script } from "../../../../src/sdk/llm/scripted.ts";
 import { secret } from "../../../../src/sdk/secret.ts";
 import { defineTool } from "../../../../src/sdk/tool.ts";
+import { costMaxOfRequest } from "../../../../src/jobs/worker/call-cost.ts";
 import { AgentHost } from "../../../support/agent-host.ts";
 
 type Run = (job: Job<Tools, "fast">) => unknown;
@@ -202,6 +203,51 @@ describe("job.llm", () => {
     });
     expect(host.end).toEqual({ kind: "completed", output: { a: "x", b: "x" } });
     expect(callsIn(host.log)).toEqual(["a#1/llm.fast#1", "llm.fast/b#1"]);
+  });
+
+  describe("of a model with a price that fails", () => {
+    const lost = { outcome: "unknown" } as const;
+    const price = { inputPerMillion: 1_000, outputPerMillion: 1_000 };
+    const most = costMaxOfRequest(price, { messages: [{ role: "user", text: "x" }], maxTokens: 100 });
+
+    test.each([
+      ["with its answer on the way", new AetherError("E_UNAVAILABLE", "the stream ended", lost)],
+      ["at a proxy that did not wait", new AetherError("E_UNAVAILABLE", "504", { ...lost, details: { status: 504 } })],
+      ["for a reason that nobody knows", new TypeError("fetch failed")],
+    ])("%s has cost what it could have cost at most", async (_when, error) => {
+      const provider = scripted(() => {
+        throw error;
+      }, { price, maxTokens: 100 });
+      const host = new AgentHost({ agent: agentOf(provider, (job) => job.llm("fast", { prompt: "x", retries: 0 })) });
+      await host.goOn();
+      expect(host.log.find(({ type }) => type === "tool.failed")).toHaveProperty("cost", most);
+    });
+
+    test("because its time was over has cost what it could have cost at most", async () => {
+      const provider = scripted(() => new Promise<never>(() => undefined), { price, maxTokens: 100 });
+      const host = new AgentHost({
+        agent: agentOf(provider, (job) => job.llm("fast", { prompt: "x", retries: 0, timeoutMs: 1_000 })),
+      });
+      await host.goOn();
+      await host.clock.advance(1_000);
+      await host.goOn();
+      expect(host.log.find(({ type }) => type === "tool.failed")).toMatchObject({
+        error: { code: "E_TIMEOUT" }, cost: most,
+      });
+    });
+
+    test.each([
+      ["because nobody answers there", new AetherError("E_UNAVAILABLE", "nothing was sent")],
+      ["because it is asked too much", busy()],
+      ["because it is down", new AetherError("E_UNAVAILABLE", "503", { ...lost, details: { status: 503 } })],
+    ])("%s has cost nothing", async (_why, error) => {
+      const provider = scripted(() => {
+        throw error;
+      }, { price });
+      const host = new AgentHost({ agent: agentOf(provider, (job) => job.llm("fast", { prompt: "x", retries: 0 })) });
+      await host.goOn();
+      expect(host.log.find(({ type }) => type === "tool.failed")).not.toHaveProperty("cost");
+    });
   });
 
   test("of a provider that answers nonsense fails with what is wrong", async () => {
