@@ -21,7 +21,7 @@ export interface JobPayloadsPorts {
   readonly usage: () => StoreUsage;
 }
 
-/** Of payloads that are shown or told just now, encoded: room of their own, because whoever looks must hold up no job. */
+/** Of payloads that are shown or told just now, encoded: room of their own, because that must hold up no job. */
 export const PAYLOADS_SHOWN_BYTES_MAX = PAYLOAD_BYTES_MAX;
 /** Between two pieces that a reader asks for; then its payload makes room for others. */
 export const PAYLOAD_READ_MS_MAX = 30 * SECOND_MS;
