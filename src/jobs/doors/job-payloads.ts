@@ -2,7 +2,7 @@
 // the node has room for them. Does not own: what they belong to.
 import { decode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
-import { SECOND_MS } from "../../base/units.ts";
+import { MiB, SECOND_MS } from "../../base/units.ts";
 import type { Timer } from "../../env/clock.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
 import type { StoreUsage } from "../../kvstore/kv.ts";
@@ -22,7 +22,7 @@ export interface JobPayloadsPorts {
 }
 
 /** Of payloads that are shown or told just now, encoded: room of their own, because that must hold up no job. */
-export const PAYLOADS_SHOWN_BYTES_MAX = PAYLOAD_BYTES_MAX;
+export const PAYLOADS_SHOWN_BYTES_MAX = 64 * MiB;
 /** Between two pieces that a reader asks for; then its payload makes room for others. */
 export const PAYLOAD_READ_MS_MAX = 30 * SECOND_MS;
 
