@@ -28,6 +28,7 @@ export class PlanCalls {
   private readonly granted = new Map<EffectId, Granted>();
   private readonly doubts = new Map<EffectId, Doubt>();
   private readonly rated = new Map<EffectId, Rated>();
+  private readonly admitted = new Set<EffectId>();
 
   constructor(facts: RunFacts, state: PlanState, draft: PlanDraft) {
     this.facts = facts;
@@ -54,12 +55,13 @@ export class PlanCalls {
   }
 
   /** What all of it comes to. */
-  get parts(): Pick<Plan, "tools" | "granted" | "doubts" | "rated"> {
+  get parts(): Pick<Plan, "tools" | "granted" | "doubts" | "rated" | "admitted"> {
     const tools = [...this.tools.values()].map((row): ToolChange => ({
       row, before: this.state.tools.get(row.effectId)?.state ?? "none",
     }));
     return {
       tools, granted: [...this.granted.values()], doubts: [...this.doubts.values()], rated: [...this.rated.values()],
+      admitted: this.admitted,
     };
   }
 
@@ -75,14 +77,18 @@ export class PlanCalls {
   consider({ n, want }: NumberedWant): void {
     const found = this.rowOf(this.facts.effectIdOf(want.call));
     if (found !== undefined && isOpen(found)) return this.settleDoubt(found, { n, want });
+    if (this.state.isEnding) return;
     if (this.mayBeLost(found, want)) this.doubt(found, { n, want });
     else this.grant(found, { n, want });
   }
 
   /** It is the call's turn. */
   admit(effectId: EffectId): void {
+    if (!this.state.rated.has(effectId)) return;
+    this.admitted.add(effectId);
     const want = this.state.wants.get(effectId);
-    if (want !== undefined && this.state.rated.has(effectId)) this.grantNow(this.rowOf(effectId), want);
+    if (want === undefined || (this.state.isEnding && !this.isOpen(want.want))) return;
+    this.grantNow(this.rowOf(effectId), want);
   }
 
   takeOutcome(effectId: EffectId, outcome: ToolOutcome): void {
@@ -147,7 +153,8 @@ export class PlanCalls {
     const rates = this.facts.ratesOf?.(want) ?? [];
     if (rates.length === 0) return this.grantNow(row, { n, want });
     const effectId = this.facts.effectIdOf(want.call);
-    if (!this.state.rated.has(effectId)) this.rated.set(effectId, { effectId, rates });
+    const isWaiting = this.state.rated.has(effectId) && !this.admitted.has(effectId);
+    if (!isWaiting) this.rated.set(effectId, { effectId, rates });
   }
 
   private grantNow(row: ToolRow | undefined, { n, want }: NumberedWant): void {

@@ -148,6 +148,7 @@ export class PlanMaker {
     const { starved } = this.draft;
     for (const [n, { op }] of [...starved]) {
       if (this.isFull) return;
+      if (this.state.isEnding && !(op.kind === "want-tool" && this.calls.isOpen(op))) continue;
       if (op.kind === "want-child" && !this.state.childAnswers.has(n)) continue;
       starved.delete(n);
       if (op.kind === "want-tool") this.calls.consider({ n, want: op });

@@ -115,6 +115,8 @@ export interface Plan {
   readonly doubts: readonly Doubt[];
   /** Calls that have to wait for their turn before they are granted. */
   readonly rated: readonly Rated[];
+  /** Calls whose turn it was, whatever came of it. */
+  readonly admitted: ReadonlySet<EffectId>;
   /** Of a job with a budget, after these events. */
   readonly account: Account | undefined;
   /** By the numbers of their operations: all that waits for more. */
@@ -145,4 +147,6 @@ export interface PlanState {
   readonly children: Children;
   readonly childAnswers: ReadonlyMap<number, ChildAnswer>;
   readonly cancel: CancelFacts;
+  /** The job's end is decided: no call begins any more. */
+  readonly isEnding: boolean;
 }

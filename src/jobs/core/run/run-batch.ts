@@ -13,6 +13,7 @@ import type { JobResult } from "../rows.ts";
 import { isOpen } from "../tools/ledger.ts";
 import type { ToolRow } from "../tools/tool-row.ts";
 import type { AgentOp } from "../worker/messages.ts";
+import { blobOfOp } from "../worker/op-payload.ts";
 import { PLAN_EVENTS_MAX, PlanMaker } from "./plan-maker.ts";
 import type { ChildAnswer, Granted, NumberedWant, OwnChange, Plan, RunFacts, Starved } from "./plan.ts";
 import type { Offered } from "./run-waits.ts";
@@ -72,6 +73,13 @@ export class RunBatch {
   /** Whether everything that was taken is in the store. */
   get isSettled(): boolean {
     return this.ops.length === 0 && this.changes.length === 0;
+  }
+
+  /** Whether what comes next is there and has to be stored apart first. */
+  get isStoring(): boolean {
+    const [next] = this.ops;
+    const blob = next && blobOfOp(next.op);
+    return blob !== undefined && this.facts.isStored?.(blob) === false;
   }
 
   /** Whether the code has ended, and only calls that it left behind keep the job. */
@@ -163,10 +171,11 @@ export class RunBatch {
     return this.tools.get(effectId)?.state === "unknown" ? this.wants.get(effectId)?.want.call : undefined;
   }
 
-  /** The operation that a call was granted for, while it has no outcome. */
+  /** The operation that a call was granted for, while it has no outcome and is not being given up. */
   grantOf(effectId: EffectId): Granted | undefined {
     const row = this.tools.get(effectId);
     const want = this.wants.get(effectId);
+    if (this.changes.some((change) => change.kind === "lost" && change.effectId === effectId)) return undefined;
     return row?.state === "granted" && want !== undefined
       ? { n: want.n, row, secrets: want.want.secrets ?? [] }
       : undefined;
@@ -177,6 +186,7 @@ export class RunBatch {
     const { starved, stepsOpen, tools, open, timers, offers, wants, rated, children, childAnswers, cancel } = this;
     const plan = new PlanMaker(this.facts, {
       seq, account, starved, stepsOpen, tools, open, timers, offers, wants, rated, children, childAnswers, cancel,
+      isEnding: this.isEnding,
     });
     let changes = 0;
     for (const change of this.changes) {
@@ -190,7 +200,7 @@ export class RunBatch {
       plan.add(n, op);
       upTo = n;
     }
-    if (grants === "any" && this.wantedEnd === undefined) plan.feed();
+    if (grants === "any") plan.feed();
     const isAll = upTo === this.last && changes === this.changes.length;
     if (isAll && !plan.hasOpenCalls) {
       if (this.wantedEnd !== undefined) return plan.finish(upTo, changes, { end: plan.endOf(this.wantedEnd) });
@@ -201,7 +211,7 @@ export class RunBatch {
   }
 
   /** The plan is in the store. */
-  settle({ upTo, changes, tools, events, taken, end, rated, granted, starved, stepsOpen }: Plan): void {
+  settle({ upTo, changes, tools, events, taken, end, rated, admitted, starved, stepsOpen }: Plan): void {
     this.starved = starved;
     this.stepsOpen = stepsOpen;
     if (end !== undefined) this.wantedEnd = undefined;
@@ -213,8 +223,8 @@ export class RunBatch {
       if (isOpen(row)) this.open.add(row.effectId);
       else this.open.delete(row.effectId);
     }
+    for (const effectId of admitted) this.rated.delete(effectId);
     for (const { effectId } of rated) this.rated.add(effectId);
-    for (const { row } of granted) this.rated.delete(row.effectId);
     for (const { row } of tools) if (!isOpen(row)) this.wants.delete(row.effectId);
     for (const event of events) {
       if (event.type === "timer.set") this.timers.add(event.call);

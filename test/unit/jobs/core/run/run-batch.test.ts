@@ -499,4 +499,103 @@ describe("a call with a rate", () => {
     takeAll(batch, { kind: "completed", output: 1 });
     expect(planOf(batch).end).toEqual({ kind: "completed", output: 1 });
   });
+
+  test("waits for more budget where others have spent it by its turn, and then for its turn again", () => {
+    const account = { limit: { usdMicros: 5 }, reserved: {}, spent: {} };
+    const costly = (call: string): AgentOp => ({ ...wantTool(call, "once"), rate, cost: { usdMicros: 5 } });
+    const batch = openBatch();
+    takeAll(batch, costly("pay#1"), costly("pay#2"));
+    const waiting = present(batch.plan(0, { account }), "both wait for their turn");
+    expect(waiting.rated).toHaveLength(2);
+    batch.settle(waiting);
+    const other = effectIdOf(nameOf("pay#2"));
+    batch.change({ kind: "admitted", effectId });
+    batch.change({ kind: "admitted", effectId: other });
+    const granted = present(batch.plan(0, { account }), "one of them is granted");
+    expect(granted.granted).toMatchObject([{ row: { effectId } }]);
+    batch.settle(granted);
+    expect([batch.waitingForRate, batch.shortages.length]).toEqual([0, 1]);
+    batch.change({ kind: "raised", inbox: 1, add: { usdMicros: 5 }, principal: "ann" });
+    const raised = present(batch.plan(1, { account: granted.account }), "there is more");
+    expect(raised.rated).toMatchObject([{ effectId: other }]);
+    batch.settle(raised);
+    batch.change({ kind: "admitted", effectId: other });
+    const last = present(batch.plan(2, { account: raised.account }), "it is its turn");
+    expect(last.granted).toMatchObject([{ row: { effectId: other } }]);
+  });
+
+  test("loses no turn where the budget is raised in the append in which it came", () => {
+    const account = { limit: { usdMicros: 5 }, reserved: { usdMicros: 5 }, spent: {} };
+    const batch = openBatch();
+    takeAll(batch, { ...rated, cost: { usdMicros: 5 } });
+    batch.settle(present(batch.plan(0, { account: { ...account, reserved: {} } }), "it waits for its turn"));
+    batch.change({ kind: "admitted", effectId });
+    batch.change({ kind: "raised", inbox: 1, add: { usdMicros: 5 }, principal: "ann" });
+    const plan = present(batch.plan(0, { account }), "there is more");
+    expect([plan.rated.length + plan.granted.length, plan.starved.size]).toEqual([1, 0]);
+  });
+
+  test("whose secrets its node does not have does not wait for its turn any more", () => {
+    const batch = openBatch([], 1, { missingSecrets: (names) => names });
+    takeAll(batch, { ...rated, secrets: ["key"] });
+    settled(batch);
+    batch.change({ kind: "admitted", effectId });
+    expect(settled(batch).refused).toMatchObject([{ error: { code: "E_CONFIG" } }]);
+    expect(batch.waitingForRate).toBe(0);
+  });
+});
+
+describe("a job whose end is decided, whatever its code does", () => {
+  const call = nameOf("t");
+  const effectId = effectIdOf(call);
+
+  test("makes no call any more that it has not made", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    batch.end({ kind: "cancelled" });
+    takeAll(batch, wantTool("new#1", "once"));
+    expect(settled(batch, 1)).toMatchObject({ events: [], granted: [], upTo: 2 });
+    takeAll(batch, outcome("t", { kind: "succeeded", result: 1 }), wantTool("new#2", "read"));
+    expect(settled(batch, 1)).toMatchObject({
+      events: [{ type: "tool.succeeded" }], granted: [], end: { kind: "cancelled" },
+    });
+  });
+
+  test("makes none whose turn comes then", () => {
+    const batch = openBatch();
+    const rate = { perSecond: 1, burst: 1, name: "pay" };
+    takeAll(batch, wantTool("t", "once"), { ...wantTool("pay#1", "once"), rate });
+    expect(settled(batch).rated).toHaveLength(1);
+    batch.end({ kind: "cancelled" });
+    batch.change({ kind: "admitted", effectId: effectIdOf(nameOf("pay#1")) });
+    expect(settled(batch, 1)).toMatchObject({ events: [], granted: [] });
+  });
+
+  test("makes again what may be made again, and whose outcome nobody would know else", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "idempotent"));
+    settled(batch);
+    batch.end({ kind: "cancelled" });
+    batch.change({ kind: "lost", effectId, reason: "its time was over" });
+    const plan = settled(batch, 1);
+    expect(typesOf(plan)).toEqual(["tool.unknown", "tool.granted"]);
+    expect(plan).not.toHaveProperty("end");
+  });
+
+  test("makes none again of which somebody says that it has not happened", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once", true));
+    settled(batch);
+    batch.end({ kind: "cancelled" });
+    batch.change({ kind: "lost", effectId, reason: "its time was over" });
+    expect(settled(batch, 1).doubts).toHaveLength(1);
+    batch.offered(1, {
+      what: { kind: "resolved", call, effectId, resolution: { kind: "not-done" }, by: { kind: "reconcile" } },
+    });
+    takeAll(batch, { kind: "took", offer: 1 }, wantTool("t", "once", true));
+    expect(settled(batch, 2)).toMatchObject({
+      events: [{ type: "tool.resolved" }], granted: [], end: { kind: "cancelled" },
+    });
+  });
 });
