@@ -1,28 +1,24 @@
 // One job that its owner runs, over the real store: what its inbox holds when it is claimed, and reads that are slow.
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createDeferred, type Deferred } from "../../src/base/deferred.ts";
+import { createDeferred } from "../../src/base/deferred.ts";
 import type { CallName } from "../../src/jobs/core/ids.ts";
 import { TIME_IS_OVER } from "../../src/jobs/core/life/deadline.ts";
 import { inboxCountKey, inboxKey } from "../../src/jobs/core/life/job-keys.ts";
-import type { FromAgent, ToAgent } from "../../src/jobs/core/worker/messages.ts";
 import { followInbox } from "../../src/jobs/inbox/inbox-feed.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
-import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
-import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
-import { JobRun, type RunEnd } from "../../src/jobs/running/job-run.ts";
+import type { RunEnd } from "../../src/jobs/running/job-run.ts";
 import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
-import type { AgentWorker } from "../../src/jobs/ports.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
-import { JOB, jobStore, putPin, REF, runningJob } from "../support/job-log.ts";
+import { JOB, putPin, REF, runningJob } from "../support/job-log.ts";
 import { rowOf } from "../support/job-rows.ts";
 import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
+import { RUN, ScriptedRun, type ScriptedRunOptions } from "../support/scripted-run.ts";
 
 const ANN = { principal: "ann", tenant: "default" };
 const CALL = "/go#1" as CallName;
-const RUN = 1;
 const clock = createRealClock();
 
 let local: LocalKv;
@@ -44,40 +40,13 @@ afterEach(async () => {
   await local.close();
 });
 
-type Say = (message: FromAgent) => void;
-
 /** What the code of an agent does at its start, and when it is offered something. */
-interface Script {
-  start(say: Say): void;
-  offered?(offer: Extract<ToAgent, { readonly kind: "offer" }>, say: Say): void;
-}
-
-function workerOf({ start, offered }: Script, begun: Deferred<void>): AgentWorker {
-  let say: Say = () => undefined;
-  return {
-    slice: "scripted",
-    start: (_start, onMessage) => {
-      say = onMessage;
-      queueMicrotask(() => {
-        start(say);
-        begun.resolve();
-      });
-      return RUN;
-    },
-    send: (message) => {
-      if (message.kind === "offer") offered?.(message, say);
-    },
-    onLost: () => undefined,
-    release: () => undefined,
-  };
-}
+type Script = Pick<ScriptedRunOptions, "onStart" | "onHeard">;
 
 /** How the run ends when the first look into the inbox takes until the code has nothing more to do. */
 async function endOfRun(script: Script): Promise<RunEnd> {
-  const begun = createDeferred<void>();
   const slow = createDeferred<void>();
-  const ended = createDeferred<RunEnd>();
-  const kv: Pick<Kv, "get" | "list"> = {
+  const slowly: Pick<Kv, "get" | "list"> = {
     get: (key, options) => local.kv.get(key, options),
     list: async (query, options) => {
       await slow.promise;
@@ -85,45 +54,28 @@ async function endOfRun(script: Script): Promise<RunEnd> {
     },
   };
   const watch = { listen: () => () => undefined };
-  const log = jobStore(clock, local.kv);
-  const loaded = await log.load(REF);
-  const run = new JobRun({ clock, log: SILENT_TELEMETRY.log }, {
-    log,
-    workers: { open: async () => workerOf(script, begun) },
-    cluster: "0".repeat(32) as never,
-    ownership: { fence: { number: 1 }, whenValid: async () => undefined },
-    followInbox: (ref, onArrival) => followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv, watch }, ref, onArrival),
-    secrets: {},
-    payloads: {
-      store: new PayloadStore({ clock, telemetry: SILENT_TELEMETRY }, local.kv),
-      room: new PayloadRoom(),
-      usage: () => local.kv.usage(),
+  const run = await ScriptedRun.begin({
+    clock, local, ...script,
+    ports: {
+      followInbox: (ref, onArrival) =>
+        followInbox({ clock, log: SILENT_TELEMETRY.log }, { kv: slowly, watch }, ref, onArrival),
     },
-    children: { answer: async () => expect.unreachable("it has no children") },
-    rates: { take: () => Promise.resolve(), giveBack: () => undefined },
-    models: {},
-    spending: { noteEvents: () => undefined, noteAccount: () => undefined },
-    onVerdict: () => undefined,
-    onOutbox: () => undefined,
-    onEmit: () => undefined,
-    onEnd: (_run, how) => ended.resolve(how),
-  }, loaded);
-  run.begin();
-  await begun.promise;
+  });
   // Time for an owner that is in a hurry: each is a turn of the store.
   for (let turn = 0; turn < 20; turn++) await rowOf(local.kv, JOB);
   slow.resolve();
-  return await ended.promise;
+  return await run.ended.promise;
 }
 
 const waitsForGo: Script = {
-  start: (say) => {
-    say({ kind: "op", run: RUN, n: 1, op: { kind: "want-wait", call: CALL, wait: { kind: "signal", signal: "go" } } });
-    say({ kind: "idle", run: RUN, after: 1 });
+  onStart: (run) => {
+    run.op({ kind: "want-wait", call: CALL, wait: { kind: "signal", signal: "go" } });
+    run.idle();
   },
-  offered: ({ offer }, say) => {
-    say({ kind: "op", run: RUN, n: 2, op: { kind: "took", offer } });
-    say({ kind: "op", run: RUN, n: 3, op: { kind: "completed", output: "told" } });
+  onHeard: (message, run) => {
+    if (message.kind !== "offer") return;
+    run.op({ kind: "took", offer: message.offer });
+    run.op({ kind: "completed", output: "told" });
   },
 };
 
@@ -136,14 +88,14 @@ test("a job does not wait for a signal that its inbox holds, however slowly that
 test("a job whose code went astray is cancelled, not stuck, when its inbox says so", async () => {
   await drive.cancel(JOB, ANN);
   const error = { name: "AetherError", code: "E_NONDETERMINISM", message: "something else" };
-  expect(await endOfRun({ start: (say) => say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
+  expect(await endOfRun({ onStart: (run) => run.say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
   expect((await rowOf(local.kv, JOB)).status).toBe("cancelled");
 });
 
 test("a job whose code went astray has failed when its time is over", async () => {
   await writer.put(REF, { entry: TIME_IS_OVER });
   const error = { name: "AetherError", code: "E_NONDETERMINISM", message: "something else" };
-  expect(await endOfRun({ start: (say) => say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
+  expect(await endOfRun({ onStart: (run) => run.say({ kind: "diverged", run: RUN, error }) })).toBe("ended");
   expect((await rowOf(local.kv, JOB)).status).toBe("failed");
 });
 

@@ -14,7 +14,7 @@ import type { AppendBatch } from "../core/life/append-batch.ts";
 import { decideContinue } from "../core/life/decide-continue.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
 import type { OpenApprovals } from "../core/run/open-approvals.ts";
-import type { OwnChange, Plan, Rated } from "../core/run/plan.ts";
+import type { Granted, OwnChange, Plan, Rated } from "../core/run/plan.ts";
 import { RunBatch } from "../core/run/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer, type Unwanted } from "../core/run/run-waits.ts";
 import { overdueEnd } from "../core/life/deadline.ts";
@@ -125,6 +125,10 @@ export class JobRun {
   private isCommitting = false;
   private isPumping = false;
   private isDraining = false;
+  /** A stopping node has waited long enough. */
+  private isDrainOver = false;
+  /** Nothing runs the code any more: what it has said is still noted, and then the job is another run's. */
+  private gone: { readonly event: string; readonly reason: string } | undefined;
   /** How the job ends since it was asked to: where its code cannot be run, it ends without it. */
   private cancelEnd: JobResult | undefined;
   private readonly isCancelLogged: boolean;
@@ -227,7 +231,10 @@ export class JobRun {
   /** Grants nothing more, waits for calls under way, and leaves the job to the other nodes. */
   async drain(): Promise<void> {
     this.isDraining = true;
-    const limit = this.clock.setTimer(DRAIN_MS_MAX, () => void this.release());
+    const limit = this.clock.setTimer(DRAIN_MS_MAX, () => {
+      this.isDrainOver = true;
+      this.pump();
+    });
     this.pump();
     await this.done.promise;
     limit.cancel();
@@ -346,10 +353,9 @@ export class JobRun {
     // What is offered to nobody is lost: a cancel may be there before the worker is.
     if (this.worker !== undefined) this.makeOffers();
     if (this.isCommitting) return;
-    if (this.isDraining && this.batch.underWay === 0) return void this.release();
-    if (this.hold !== undefined && this.batch.underWay === 0) return this.holdStill(this.hold);
+    if (this.isDrainOver) return void this.release();
     const { seq, account } = this.view.head;
-    const grants = this.isDraining || this.hold !== undefined ? "none" : "any";
+    const grants = this.isLeaving ? "none" : "any";
     const plan = this.batch.plan(seq, { grants, account, ...(this.opsMax && { opsMax: this.opsMax }) });
     if (plan === undefined) return this.considerLeaving();
     const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined ||
@@ -441,11 +447,9 @@ export class JobRun {
     if (plan.end !== undefined) return this.drop("ended");
     if (plan.next !== undefined) return this.drop("continued");
     const fence = this.ports.ownership.fence.number;
-    this.say({ kind: "committed", run: this.run, upTo: plan.upTo, fence });
-    for (const { n, row: { effectId, attempt, timeoutMs }, secrets } of plan.granted) {
-      this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
-      this.limitCall(effectId, timeoutMs);
-    }
+    // What begins now would not be noted any more.
+    if (!this.isLeaving) this.say({ kind: "committed", run: this.run, upTo: plan.upTo, fence });
+    for (const granted of plan.granted) this.tellGranted(granted);
     for (const n of plan.stepsAllowed) this.say({ kind: "step-allowed", run: this.run, n });
     for (const rated of plan.rated) void this.awaitTurn(rated);
     for (const { n, error } of plan.refused) this.say({ kind: "refused", run: this.run, n, error });
@@ -511,17 +515,23 @@ export class JobRun {
 
   /** The fence was down; the grant holds for as long as this node owns the job. */
   private async grantAgain(effectId: EffectId): Promise<void> {
-    if (!await this.ownsAgain()) return;
+    const before = this.batch.grantOf(effectId);
+    if (before === undefined || !await this.ownsAgain()) return;
     const granted = this.batch.grantOf(effectId);
-    if (granted === undefined) return;
-    const { n, row: { attempt }, secrets } = granted;
+    // It was given up meanwhile, or granted anew, which the worker was told.
+    if (granted?.row !== before.row) return;
+    this.tellGranted(granted);
+  }
+
+  private tellGranted({ n, row: { effectId, attempt, timeoutMs }, secrets }: Granted): void {
     const fence = this.ports.ownership.fence.number;
     this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
+    this.limitCall(effectId, timeoutMs);
   }
 
   /** The fence was down when a step was about to begin. */
   private async beginAgain(): Promise<void> {
-    if (!await this.ownsAgain()) return;
+    if (!await this.ownsAgain() || this.isLeaving) return;
     const fence = this.ports.ownership.fence.number;
     this.say({ kind: "committed", run: this.run, upTo: this.batch.settled, fence });
   }
@@ -557,8 +567,17 @@ export class JobRun {
     this.say({ kind: "offer", run: this.run, offer, ...(call !== undefined && { call }), entry });
   }
 
+  /** Whatever its code would do next, another run of it does. */
+  private get isLeaving(): boolean {
+    return this.isDraining || this.hold !== undefined || this.gone !== undefined;
+  }
+
   /** Asked when nothing is left to append: is the code at rest, and for how long? */
   private considerLeaving(): void {
+    if (this.gone !== undefined) return this.fail(this.gone.event, this.gone.reason);
+    if (this.isLeaving && (this.batch.underWay > 0 || this.batch.isStoring)) return;
+    if (this.isDraining) return void this.release();
+    if (this.hold !== undefined) return this.holdStill(this.hold);
     if (!this.isInboxSeen || this.view.inbox.revision === this.refusedAt) return;
     if (this.diverged !== undefined) return this.stick(this.diverged);
     const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
@@ -631,10 +650,12 @@ export class JobRun {
 
   /** Nothing runs the code any more, here and now. */
   private giveUpCode(event: string, reason: string): void {
-    const end = this.endWithoutCode;
-    if (end === undefined || this.stop.signal.aborted) return this.fail(event, reason);
+    if (this.stop.signal.aborted) return;
     this.worker = undefined;
-    this.endWith(end);
+    const end = this.endWithoutCode;
+    if (end !== undefined) return this.endWith(end);
+    this.gone = { event, reason };
+    this.pump();
   }
 
   private fail(event: string, reason: string): void {

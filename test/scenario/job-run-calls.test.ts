@@ -1,0 +1,250 @@
+// One job that its owner runs, over the real store: what becomes of calls and steps when its node, its worker or the
+// fence stands in their way.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { sha256 } from "../../src/base/digest.ts";
+import { createDeferred, type Deferred } from "../../src/base/deferred.ts";
+import type { CallName, EffectId } from "../../src/jobs/core/ids.ts";
+import { readEvent } from "../../src/jobs/core/log/upcast.ts";
+import type { ToolEffect } from "../../src/jobs/core/log/event.ts";
+import type { AgentOp } from "../../src/jobs/core/worker/messages.ts";
+import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
+import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import type { InboxArrival } from "../../src/jobs/running/job-run.ts";
+import type { Kv } from "../../src/kvstore/kv.ts";
+import { JOB, jobStore, putPin, REF, runningJob } from "../support/job-log.ts";
+import { rowOf } from "../support/job-rows.ts";
+import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { RUN, ScriptedRun } from "../support/scripted-run.ts";
+
+const TIMEOUT_MS = 1_000;
+/** After these the node gives the call up as lost. */
+const LOST_MS = 6_000;
+
+let clock: ManualClock;
+let local: LocalKv;
+let run: ScriptedRun;
+/** Writes wait for it. */
+let gate: Deferred<void> | undefined;
+
+beforeEach(async () => {
+  gate = undefined;
+  clock = new ManualClock();
+  local = await createLocalKv({ clock });
+  await whenDone(putPin(local.kv));
+  await whenDone(runningJob(clock, local.kv));
+});
+
+afterEach(async () => {
+  run.close();
+  await whenDone(local.close());
+});
+
+async function whenDone<T>(work: Promise<T>): Promise<T> {
+  let isDone = false;
+  const end = (): void => void (isDone = true);
+  work.then(end, end);
+  await clock.advanceUntil(() => isDone, 10_000);
+  return await work;
+}
+
+/** The store, whose writes wait while the gate is closed. */
+function gated(kv: Kv): Kv {
+  return Object.assign(Object.create(kv) as Kv, {
+    transact: async (...args: Parameters<Kv["transact"]>) => {
+      await gate?.promise;
+      return await kv.transact(...args);
+    },
+  });
+}
+
+async function begin(ports: Parameters<typeof ScriptedRun.begin>[0]["ports"] = {}): Promise<void> {
+  run = await whenDone(ScriptedRun.begin({ clock, local, kv: gated(local.kv), ports }));
+  await clock.settle();
+}
+
+function closeGate(): () => Promise<void> {
+  const closed = createDeferred<void>();
+  gate = closed;
+  return async () => {
+    gate = undefined;
+    closed.resolve();
+    await clock.settle();
+  };
+}
+
+interface WantOptions {
+  readonly canReconcile?: boolean;
+  readonly timeoutMs?: number;
+}
+
+function wants(
+  call: string, effect: ToolEffect, { canReconcile = false, timeoutMs = TIMEOUT_MS }: WantOptions = {},
+): AgentOp {
+  return {
+    kind: "want-tool", call: call as CallName, tool: "pay", effect, canReconcile, input: null,
+    inputDigest: sha256("nothing"), timeoutMs,
+  };
+}
+
+async function granted(effect: ToolEffect, options?: WantOptions): Promise<EffectId> {
+  run.op(wants("/pay#1", effect, options));
+  await clock.settle();
+  expect(run.heardOf("granted")).toHaveLength(1);
+  return run.heardOf("granted")[0]?.effectId as EffectId;
+}
+
+async function eventTypes(): Promise<readonly string[]> {
+  const { log } = await whenDone(jobStore(clock, local.kv).load(REF));
+  return log.map((bytes) => readEvent(bytes).event.type).slice(2);
+}
+
+const succeeded = (effectId: EffectId): AgentOp =>
+  ({ kind: "outcome", call: "/pay#1" as CallName, effectId, outcome: { kind: "succeeded", result: 5 } });
+
+describe("a call whose worker found the fence down", () => {
+  let valid: Deferred<void>;
+
+  beforeEach(async () => {
+    valid = createDeferred<void>();
+    await begin({ ownership: { fence: { number: 1 }, whenValid: () => valid.promise } });
+  });
+
+  async function notDispatched(effectId: EffectId): Promise<void> {
+    run.say({ kind: "not-dispatched", run: RUN, call: "/pay#1" as CallName, effectId });
+    await clock.settle();
+  }
+
+  test("is handed out once the node may act again, and has its whole time from then on (JOB3)", async () => {
+    const effectId = await granted("once");
+    await notDispatched(effectId);
+    await clock.advance(LOST_MS - 500);
+    valid.resolve();
+    await clock.settle();
+    expect(run.heardOf("granted")).toHaveLength(2);
+    await clock.advance(1_000);
+    expect(await eventTypes()).toEqual(["tool.granted"]);
+    await clock.advance(LOST_MS);
+    expect(await eventTypes()).toEqual(["tool.granted", "tool.unknown"]);
+  });
+
+  test("is not handed out any more when it is being given up as lost (JOB3)", async () => {
+    const effectId = await granted("once", { canReconcile: true });
+    await notDispatched(effectId);
+    const open = closeGate();
+    await clock.advance(LOST_MS);
+    valid.resolve();
+    await clock.settle();
+    await open();
+    expect(run.heardOf("granted")).toHaveLength(1);
+    expect(await eventTypes()).toEqual(["tool.granted", "tool.unknown"]);
+  });
+
+  test("is handed out once where it was granted again meanwhile (JOB3)", async () => {
+    const effectId = await granted("idempotent");
+    await notDispatched(effectId);
+    await clock.advance(LOST_MS);
+    expect(run.heardOf("granted").map(({ attempt }) => attempt)).toEqual([1, 2]);
+    valid.resolve();
+    await clock.settle();
+    expect(run.heardOf("granted")).toHaveLength(2);
+  });
+});
+
+describe("what the worker has told before it ended", () => {
+  beforeEach(() => begin());
+
+  test("is in the log: an outcome that is known is never in doubt", async () => {
+    const effectId = await granted("once");
+    run.op(succeeded(effectId));
+    run.lose("it used too much heap");
+    await clock.settle();
+    expect(await run.ended.promise).toBe("lost");
+    expect(await eventTypes()).toEqual(["tool.granted", "tool.succeeded"]);
+  });
+
+  test("is in the log also where the store is slow, and nothing new is granted", async () => {
+    const effectId = await granted("once");
+    const open = closeGate();
+    run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+    await clock.settle();
+    run.op(succeeded(effectId));
+    run.op(wants("/pay#2", "once"));
+    run.lose("it used too much heap");
+    await clock.settle();
+    await open();
+    expect(await run.ended.promise).toBe("lost");
+    expect(await eventTypes()).toEqual(["tool.granted", "step.completed", "tool.succeeded"]);
+  });
+
+  test("ends its job, if it says so", async () => {
+    run.op({ kind: "completed", output: 1 });
+    run.lose("it ended by itself");
+    await clock.settle();
+    expect(await run.ended.promise).toBe("ended");
+    expect((await whenDone(rowOf(local.kv, JOB))).status).toBe("completed");
+  });
+});
+
+describe("a node that is being stopped", () => {
+  beforeEach(() => begin());
+
+  test("notes what was done before it leaves the job", async () => {
+    const open = closeGate();
+    run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+    await clock.settle();
+    run.op({ kind: "step-completed", call: "/b#1" as CallName, value: 1 });
+    run.op(wants("/pay#1", "once"));
+    const drained = run.drain();
+    await open();
+    await whenDone(drained);
+    expect(await run.ended.promise).toBe("released");
+    expect(await eventTypes()).toEqual(["step.completed", "step.completed", "job.released"]);
+  });
+
+  test("begins nothing that its code would do next", async () => {
+    const open = closeGate();
+    run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+    await clock.settle();
+    const drained = run.drain();
+    await open();
+    await whenDone(drained);
+    expect(run.heardOf("committed")).toEqual([]);
+  });
+
+  test("leaves the job after its time, also when a write is under way just then", async () => {
+    await granted("once", { timeoutMs: 60_000 });
+    const drained = run.drain();
+    await clock.advance(29_000);
+    const open = closeGate();
+    run.op({ kind: "value", call: "/now#1" as CallName, value: 1 });
+    await clock.advance(2_000);
+    await open();
+    await whenDone(drained);
+    expect(await run.ended.promise).toBe("released");
+  });
+});
+
+test("a job that is to hold still notes what was done before", async () => {
+  let arrive: (arrival: InboxArrival) => void = () => undefined;
+  await begin({
+    followInbox: (_ref, onArrival) => {
+      arrive = onArrival;
+      return () => undefined;
+    },
+  });
+  const writer = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
+  const { epoch } = await whenDone(rowOf(local.kv, JOB));
+  const entry: InboxEntry = { kind: "hold", epoch, to: "g:n:1.0.0", principal: "ann" };
+  await whenDone(writer.put(REF, { entry }));
+  const { revision } = local.kv;
+  const open = closeGate();
+  run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+  await clock.settle();
+  run.op({ kind: "step-completed", call: "/b#1" as CallName, value: 1 });
+  arrive({ n: 1, entry, revision });
+  await open();
+  expect(await run.ended.promise).toBe("waiting");
+  expect(await eventTypes()).toEqual(["step.completed", "step.completed", "job.waiting"]);
+  await whenDone(writer.close());
+});
