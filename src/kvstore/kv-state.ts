@@ -22,7 +22,6 @@ import { CheckpointRun, type CheckpointEnd } from "./checkpoint-run.ts";
 import {
   CHECKPOINT_ROW,
   encodeCheckpoint,
-  FIRST_KEY_ROW,
   NO_SLOT,
   parseCheckpoint,
   refuseForeign,
@@ -33,8 +32,9 @@ import { PAGE_BYTES_MAX, PAGE_ENTRIES_MAX } from "./core/limits.ts";
 import { PAGE_PLACES } from "./core/request-page.ts";
 import type { KvEntry, LeaseId } from "./core/schema.ts";
 import { KvStateMachine, type CommandResult, type StoredChange } from "./core/state-machine.ts";
+import type { KeyRange } from "./core/sorted-runs.ts";
 import { decodeRow, toKvEntry, type StoredEntry } from "./core/stored-entry.ts";
-import { isSystemRow, LEASE_ROWS, leaseOfRow, parseLeaseRow, type LeaseRow } from "./core/system-rows.ts";
+import { FIRST_KEY, LEASE_ROWS, leaseOfRow, parseLeaseRow, type LeaseRow } from "./core/system-rows.ts";
 import type { KvListQuery, KvPage, KvRead, LeaseInfo, StoreUsage } from "./kv.ts";
 import type { Generation, KvGenerations } from "./kv-generations.ts";
 import { LayeredEntries, type Layered } from "./layered-entries.ts";
@@ -163,8 +163,8 @@ export class KvState implements ReplicatedStateMachine {
 
   /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
   async leases(): Promise<readonly LeaseInfo[]> {
-    const changed = this.entries.changed((key) => leaseOfRow(key) !== undefined, new Map());
-    const disk = this.options.generations.current.store.entries(LEASE_ROWS);
+    const changed = this.entries.changed(LEASE_ROWS, new Map(), Number.POSITIVE_INFINITY);
+    const disk = this.options.generations.current.store.entries(diskRangeOf(LEASE_ROWS));
     const leases: LeaseInfo[] = [];
     for await (const [key, entry] of mergeRows(changed, disk)) {
       const lease = leaseOfRow(key);
@@ -297,8 +297,9 @@ export class KvState implements ReplicatedStateMachine {
     this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
-    const changed = this.entries.changed((key) => isListed(key, query), undone);
-    const disk = this.options.generations.current.store.entries(rangeOf(query));
+    const range = rangeOf(query);
+    const changed = this.entries.changed(range, undone, limit);
+    const disk = this.options.generations.current.store.entries(diskRangeOf(range));
     const page: KvEntry[] = [];
     let bytes = 0;
     try {
@@ -518,19 +519,17 @@ function pageLimit(query: KvListQuery): number {
   });
 }
 
-function isListed(key: KeyText, query: KvListQuery): boolean {
-  if (!key.startsWith(query.prefix) || isSystemRow(key)) return false;
-  return query.after === undefined || compareKeyText(key, keyTextOf(query.after)) > 0;
+function rangeOf({ prefix, after }: KvListQuery): KeyRange {
+  // The store's own rows lie before it.
+  const first = prefix < FIRST_KEY ? FIRST_KEY : keyTextOf(prefix);
+  // The smallest key after `after` is `after` and a zero byte.
+  const next = after === undefined ? first : keyTextOf(`${after}\u0000`);
+  return { prefix, from: compareKeyText(next, first) > 0 ? next : first };
 }
 
-function rangeOf(query: KvListQuery): { readonly from: Uint8Array; readonly to?: Uint8Array } {
-  // The store's own rows lie before it.
-  const prefix = query.prefix < " " ? FIRST_KEY_ROW : Buffer.from(query.prefix);
-  // The smallest key after `after` is `after` and a zero byte.
-  const after = query.after === undefined ? prefix : Buffer.from(`${query.after}\u0000`);
-  const from = Buffer.compare(after, prefix) > 0 ? after : prefix;
+function diskRangeOf({ prefix, from }: KeyRange): { readonly from: Uint8Array; readonly to: Uint8Array } {
   // No byte of UTF-8 is 0xff: everything with the prefix lies before it.
-  return { from, to: Buffer.concat([Buffer.from(query.prefix), Uint8Array.from([0xff])]) };
+  return { from: Buffer.from(from), to: Buffer.concat([Buffer.from(prefix), Uint8Array.of(0xff)]) };
 }
 
 /** Rows of the disk with the changes over them, both in key order. */

@@ -3,7 +3,8 @@
 import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
 import type { OrderedStore } from "../env/store.ts";
-import { compareKeyText, type KeyText } from "./core/key.ts";
+import type { KeyText } from "./core/key.ts";
+import { inKeyOrder, type KeyRange, SortedRuns } from "./core/sorted-runs.ts";
 import type { StateEntries } from "./core/state-machine.ts";
 import { decodeRow, type StoredEntry } from "./core/stored-entry.ts";
 
@@ -42,10 +43,12 @@ export class LayeredEntries implements StateEntries {
   private round = ON_DISK + 1;
   /** Cells changed in this round, and what they weigh. */
   private active: Cell[] = [];
+  private activeOrder = new SortedRuns<Cell>();
   private activeBytes = 0;
   private changes = 0;
   /** Cells of the round before, while it is written. */
   private frozen: readonly Cell[] | undefined;
+  private frozenOrder = new SortedRuns<Cell>();
   private frozenBytes = 0;
   /** Goes round over the cells to find some that may go. */
   private hand: Iterator<Cell> | undefined;
@@ -93,8 +96,10 @@ export class LayeredEntries implements StateEntries {
     assert(this.frozen === undefined, "one checkpoint at a time");
     const frozen = this.active;
     this.frozen = frozen;
+    this.frozenOrder = this.activeOrder;
     this.frozenBytes = this.activeBytes;
     this.active = [];
+    this.activeOrder = new SortedRuns();
     this.activeBytes = 0;
     this.changes = 0;
     this.round += 1;
@@ -106,20 +111,31 @@ export class LayeredEntries implements StateEntries {
     assert(this.frozen !== undefined, "nothing is frozen");
     for (const cell of this.frozen) cell.frozen = undefined;
     this.frozen = undefined;
+    this.frozenOrder = new SortedRuns();
     this.frozenBytes = 0;
   }
 
-  /** All changes that may not be on disk yet and whose key `matches`, in key order; those of `over` come before. */
+  /**
+   * Changes of the range that may not be on disk yet, in key order; those of `over` come before. It ends when it has
+   * more than `limit` entries: a page of so many needs no more.
+   */
   changed(
-    matches: (key: KeyText) => boolean,
+    range: KeyRange,
     over: ReadonlyMap<KeyText, Layered>,
+    limit: number,
   ): readonly (readonly [key: KeyText, found: Layered])[] {
-    const found = new Map<KeyText, Layered>();
-    for (const cells of [this.frozen ?? [], this.active]) {
-      for (const { key, row } of cells) if (matches(key)) found.set(key, row);
+    const above = new SortedRuns<Pick<Cell, "key" | "row">>();
+    for (const [key, row] of over) above.add({ key, row });
+    const layers = [above, this.activeOrder, this.frozenOrder];
+    const found: [KeyText, Layered][] = [];
+    let present = 0;
+    for (const { key, row } of inKeyOrder(layers.flatMap((layer) => [...layer.runs(range)]), range)) {
+      if (found.at(-1)?.[0] === key) continue;
+      found.push([key, row]);
+      if (row !== "absent") present += 1;
+      if (present > limit) break;
     }
-    for (const [key, row] of over) if (matches(key)) found.set(key, row);
-    return [...found].sort(([a], [b]) => compareKeyText(a, b));
+    return found;
   }
 
   private find(key: KeyText): Cell | undefined {
@@ -152,6 +168,7 @@ export class LayeredEntries implements StateEntries {
       if (this.isFrozen(cell)) cell.frozen = cell.row;
       cell.round = this.round;
       this.active.push(cell);
+      this.activeOrder.add(cell);
       this.activeBytes += weightOf(row);
     }
     cell.row = row;

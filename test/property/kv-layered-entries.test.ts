@@ -2,11 +2,13 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseKeyText } from "../../src/kvstore/core/key.ts";
 import { encodeEntry } from "../../src/kvstore/core/stored-entry.ts";
+import { FIRST_KEY } from "../../src/kvstore/core/system-rows.ts";
 import { LayeredEntries, type Layered } from "../../src/kvstore/layered-entries.ts";
 import type { OrderedStore } from "../../src/env/store.ts";
 import { createMemoryStorePort } from "../../src/storage/memory-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
+const ALL = { prefix: "", from: FIRST_KEY };
 const keyOf = (number: number) => parseKeyText(`data/${number}`);
 const shown = (row: Layered): string => (row === "absent" ? "absent" : Buffer.from(row.value).toString());
 
@@ -73,8 +75,10 @@ test("reads see every change, a checkpoint what was there when it began, the dis
             frozen = undefined;
           }
         }
-        const unsaved = entries.changed(() => true, new Map());
+        const unsaved = entries.changed(ALL, new Map(), Number.POSITIVE_INFINITY);
         for (const [key, row] of unsaved) expect(shown(row)).toBe(model.get(key) ?? "absent");
+        expect(unsaved.length).toBe(new Set(unsaved.map(([key]) => key)).size);
+        expect(unsaved.length).toBeGreaterThanOrEqual(entries.changedRows);
       }
       if (frozen !== undefined) {
         await writeTo(store, clock, [...frozen.rows]);
@@ -105,4 +109,32 @@ test("what is on disk is forgotten beyond the limit and read again; what is not 
   for (let number = 0; number < 40_000; number++) expect(entries.read(keyOf(number))?.value[0]).toBe(number % 251);
   expect(entries.changedRows).toBe(20_000);
   expect(entries.heldBytes).toBeLessThan(40_000_000 + 16 * 1_048_576 + 20_000 * 300);
+});
+
+test("a look at changes ends behind a page: entries of the range in order, what is above them, what is gone", () => {
+  const key = fc.nat(40).map(keyOf);
+  fc.assert(fc.property(
+    fc.array(fc.record({ key, isGone: fc.boolean() }), { maxLength: 60 }), fc.array(key, { maxLength: 6 }),
+    fc.constantFrom("data/", "data/1", "data/3"), key, fc.nat(10), fc.nat(60),
+    (changes, above, prefix, after, limit, frozenAt) => {
+      const from = parseKeyText(after > prefix ? after : `${prefix}0`);
+      const entries = new LayeredEntries({ getSync: () => undefined } as unknown as OrderedStore);
+      const model = new Map<string, "absent" | "there">();
+      for (const [at, change] of changes.entries()) {
+        if (at === frozenAt) entries.freeze();
+        const fields = { value: Buffer.of(at), modRevision: 1, createRevision: 1, version: 1 };
+        if (change.isGone) entries.remove(change.key);
+        else entries.put(change.key, encodeEntry(change.key, fields));
+        model.set(change.key, change.isGone ? "absent" : "there");
+      }
+      for (const hidden of above) model.set(hidden, "absent");
+      const over = new Map(above.map((hidden) => [hidden, "absent" as const]));
+      const all = [...model].filter(([text]) => text.startsWith(prefix) && text >= from)
+        .sort(([a], [b]) => a < b ? -1 : 1);
+      const there = all.flatMap(([, row], at) => row === "there" ? [at] : []);
+      const wanted = all.slice(0, (there[limit] ?? all.length) + 1);
+      const found = entries.changed({ prefix, from }, over, limit);
+      expect(found.map(([text, row]) => [text, row === "absent" ? row : "there"])).toEqual(wanted);
+    },
+  ));
 });

@@ -12,8 +12,6 @@ const CHECKSUM_BYTES = 4;
 export const CHECKPOINT_ROW: Uint8Array = Uint8Array.from([0]);
 /** Where all other rows begin: first those of the system, then those of keys. */
 export const FIRST_ROW: Uint8Array = Uint8Array.from([1]);
-/** Where the rows of keys begin: no key begins with a control character, every row of the system does. */
-export const FIRST_KEY_ROW: Uint8Array = Uint8Array.from([0x20]);
 
 /** In place of the last slot, in a state that began with a backup and has applied nothing. */
 export const NO_SLOT = -1;

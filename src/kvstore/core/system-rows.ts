@@ -4,6 +4,10 @@ import { decode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { KeyText } from "./key.ts";
 import type { LeaseId } from "./schema.ts";
+import type { KeyRange } from "./sorted-runs.ts";
+
+/** Before every key that there may be, and behind all rows of this file. */
+export const FIRST_KEY = " " as KeyText;
 
 /** [last lease granted, leases now] */
 export const LEASES_ROW = "\u0001leases" as KeyText;
@@ -31,7 +35,7 @@ export interface LeaseRow {
 export const NO_SLOT = -1;
 
 /** Where the rows of leases lie. */
-export const LEASE_ROWS = { from: Buffer.from(LEASE_PREFIX), to: Buffer.from("\u0001lease0") } as const;
+export const LEASE_ROWS: KeyRange = { prefix: LEASE_PREFIX, from: LEASE_PREFIX as KeyText };
 
 export function leaseRow(lease: LeaseId): KeyText {
   return `${LEASE_PREFIX}${lease}` as KeyText;
@@ -50,11 +54,6 @@ export function leaseKeyRow(lease: LeaseId, slot: number): KeyText {
 /** Row of a page of the requests that a session remembers. */
 export function requestPageRow(session: LeaseId, page: number): KeyText {
   return `\u0001requests/${session}/${page}` as KeyText;
-}
-
-/** True for the rows of this file, false for keys. */
-export function isSystemRow(key: KeyText): boolean {
-  return key.charCodeAt(0) < 0x20;
 }
 
 export function leaseRowFields(row: LeaseRow): readonly unknown[] {
