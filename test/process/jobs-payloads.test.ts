@@ -104,3 +104,36 @@ test("inputs and signals of some MiB come through client, HTTP and command line,
   expect(run.transcript()).toContain("E_TOO_LARGE");
   client.close();
 }, 120_000);
+
+test("a cluster that begins with a backup has the large values of its jobs, in files too", async () => {
+  const file = join(fleet.directory, "stored.json");
+  const stored = { text: "s".repeat(MiB) };
+  await writeFile(file, JSON.stringify(stored));
+  await startJob(fleet, "n1", { agent: "carrying", id: "stored-1", input: { length: MiB, text: "i".repeat(MiB) } });
+  await eventually("it waits", async () => (await shown("n1", "stored-1")).status === "waiting" || undefined, 60_000);
+  const folder = join(fleet.directory, "backup");
+  await fleet.command("n2", "cluster", "backup", folder);
+
+  const fresh = await NodeFleet.open({ names: ["n1"], cluster: "fresh" });
+  const restore = fresh.run(["cluster", "restore", folder, "--data-dir", fresh.dataDir("n1"), "--cluster", "fresh"]);
+  expect((await restore.waitForEnd()).code, restore.transcript()).toBe(0);
+  await fresh.startAll();
+  await fresh.command("n1", "job", "signal", "stored-1", "go", `@${file}`);
+  await fresh.command("n1", "job", "release", "stored-1");
+  const result = { kind: "completed", output: { inputLength: MiB, toldLength: MiB } };
+  expect(await resultOf(fresh, "n1", "stored-1", 60_000)).toMatchObject(result);
+
+  const lines = join(fresh.directory, "stored-1.jsonl");
+  await fresh.command("n1", "job", "export", "stored-1", "--out", lines);
+  const verify = async (): Promise<string> => {
+    const run = fresh.run(["job", "verify", lines, "--api", "http://127.0.0.1:1"]);
+    return `${(await run.waitForEnd()).code}: ${run.transcript()}`;
+  };
+  expect(await verify()).toMatch(/^0: .*job stored-1 is whole/s);
+  const text = await readFile(lines, "utf8");
+  const [line = ""] = text.split("\n").filter((one) => one.startsWith('{"kind":"payload"')).slice(2);
+  const digest = /"digest":"([0-9a-f]{64})"/.exec(line)?.[1] ?? "";
+  const at = text.indexOf(line) + line.length - 40;
+  await writeFile(lines, `${text.slice(0, at)}${text[at] === "A" ? "B" : "A"}${text.slice(at + 1)}`);
+  expect(await verify()).toMatch(new RegExp(`^1: .*BROKEN from event \\d+ on: the payload ${digest}`, "s"));
+}, 120_000);

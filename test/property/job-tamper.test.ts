@@ -169,7 +169,7 @@ test("what is no export of a job is refused with the reason, and its size does n
   }
   expect(() => verdictOf(lines.slice(0, -1))).toThrow(/cut off/);
   expect(() => verdictOf([...lines, at(1)])).toThrow(/after its end/);
-  expect(() => verdictOf([at(0).replace('"format":1', '"format":2')])).toThrow(
+  expect(() => verdictOf([at(0).replace('"format":2', '"format":3')])).toThrow(
     expect.objectContaining({ code: "E_VERSION" }) as Error,
   );
   // An array that says it has four thousand million members.

@@ -6,11 +6,17 @@ import { AetherError } from "../../src/base/errors.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { KiB, MiB } from "../../src/base/units.ts";
+import { present } from "../../src/base/assert.ts";
+import { LinesDigest } from "../../src/jobs/core/explain/export-line.ts";
+import { JobExport } from "../../src/jobs/doors/job-export.ts";
 import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
 import { RepeatJobs } from "../../src/jobs/doors/repeat-jobs.ts";
 import { StartJobs } from "../../src/jobs/doors/start-jobs.ts";
 import { refOf } from "../../src/jobs/core/ids.ts";
 import { inboxKey, resultKey, rowKey, specKey } from "../../src/jobs/core/life/job-keys.ts";
+import { blobOf } from "../../src/jobs/core/log/event.ts";
+import { readEvent } from "../../src/jobs/core/log/upcast.ts";
+import { chunkCountOf, chunkKey, type BlobRef } from "../../src/jobs/core/payloads/blob.ts";
 import { toldValue } from "../../src/jobs/core/payloads/told-value.ts";
 import { digestOfPlain } from "../../src/jobs/core/plain-digest.ts";
 import { parseJobResult, parseJobRow, parseJobSpec } from "../../src/jobs/core/rows.ts";
@@ -20,11 +26,13 @@ import { createJobsMetrics } from "../../src/jobs/metrics.ts";
 import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
 import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
 import { JobPayloads } from "../../src/jobs/doors/job-payloads.ts";
+import type { Op } from "../../src/kvstore/core/schema.ts";
 import { prefixOf } from "../../src/kvstore/core/key.ts";
 import type { StoreUsage } from "../../src/kvstore/kv.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { defineSignal } from "../../src/sdk/signal.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
+import { verdictOf } from "../support/exported-job.ts";
 import { haveEnded, JobNode, type JobNodeOptions } from "../support/job-node.ts";
 import { jobStore, PIN, putPin } from "../support/job-log.ts";
 import { payloadsIn } from "../support/kept-payloads.ts";
@@ -34,6 +42,11 @@ import { ManualClock } from "../support/manual-clock.ts";
 const ANN = { principal: "ann", tenant: "default" };
 const JOB = parseJobId("told-1");
 const LARGE = 300 * KiB;
+
+interface NumberedBlob {
+  readonly blob: BlobRef;
+  readonly seq: number;
+}
 
 const papers = defineSignal("papers", z.object({ text: z.string(), pages: z.array(z.int()) }));
 const ENDS = ["complete", "fail", "continue"] as const;
@@ -195,6 +208,80 @@ describe("a job with an input and a signal above 64 KiB", () => {
     await tell(forked);
     await openNode("c").goOn(isOver(forked));
     expect(await outputOf(forked)).toEqual({ ...READ, input: `f${2 * LARGE}f` });
+  });
+});
+
+describe("the export of a job with large values", () => {
+  /** Names and the number of the event that has them; in order. */
+  async function exported(): Promise<{ readonly lines: readonly string[]; readonly named: readonly NumberedBlob[] }> {
+    await start("complete");
+    await tell();
+    await openNode("a").goOn(isOver(JOB));
+    const { log } = await jobStore(clock, local.kv).load(refOf(JOB));
+    const named = log.flatMap((bytes, index) => {
+      const blob = blobOf(readEvent(bytes).event);
+      return blob === undefined ? [] : [{ blob, seq: index + 1 }];
+    });
+    return { lines: await linesNow(), named };
+  }
+
+  async function linesNow(): Promise<readonly string[]> {
+    const lines: string[] = [];
+    for await (const line of await new JobExport(local.kv).open(JOB)) lines.push(line.slice(0, -1));
+    return lines;
+  }
+
+  function about({ blob, seq }: NumberedBlob): object {
+    return expect.objectContaining({ seq, reason: expect.stringContaining(blob.digest) as unknown }) as object;
+  }
+
+  test("has them, and a flipped, missing or exchanged part is named, with its event", async () => {
+    const { lines, named } = await exported();
+    expect(verdictOf(lines)).toMatchObject({ problems: [] });
+    expect(named.map(({ seq }) => seq)).toEqual([1, expect.any(Number)]);
+    const payloads = lines.flatMap((line, at) => (line.startsWith('{"kind":"payload"') ? [at] : []));
+    expect(payloads.length).toBe(named.reduce((sum, { blob }) => sum + chunkCountOf(blob), 0));
+    for (const at of payloads) {
+      const line = JSON.parse(lines[at] ?? "") as { digest: string; part: number; bytes: string };
+      const owner = present(named.find(({ blob }) => blob.digest === line.digest), "an event names it");
+      const bytes = Buffer.from(line.bytes, "base64");
+      bytes[bytes.length - 7] = (bytes.at(-7) ?? 0) ^ 1;
+      const flipped = JSON.stringify({ ...line, bytes: bytes.toString("base64") });
+      const moved = JSON.stringify({ ...line, part: line.part + 1 });
+      for (const other of [[flipped], [moved], [], [lines[at] ?? "", lines[at] ?? ""]]) {
+        expect(verdictOf(lines.toSpliced(at, 1, ...other)).problems).toContainEqual(about(owner));
+      }
+    }
+    const without = lines.filter((_, at) => !payloads.includes(at));
+    for (const owner of named) expect(verdictOf(without).problems).toContainEqual(about(owner));
+  });
+
+  test("says which of them is not whole in the store", async () => {
+    const { named } = await exported();
+    for (const owner of named) {
+      const key = chunkKey(owner.blob, 1);
+      const value = (await local.kv.get(key)).entry?.value;
+      const other = Buffer.from(value as Uint8Array).fill(7, 3, 4);
+      const damages: readonly Op[] = [
+        { kind: "put", key, value: other }, { kind: "put", key, value: other.subarray(1) }, { kind: "delete", key },
+      ];
+      for (const damage of damages) {
+        await local.kv.transact({ compare: [], then: [damage], else: [] });
+        expect(verdictOf(await linesNow()).problems).toEqual([about(owner)]);
+      }
+      await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+    }
+    expect(verdictOf(await linesNow()).problems).toEqual([]);
+  });
+
+  test("of a version that had no payloads in it is whole without them", async () => {
+    const { lines: [first = "", ...lines] } = await exported();
+    const kept = lines.filter((line) => !line.startsWith('{"kind":"payload"'));
+    const old = [first.replace('"format":2', '"format":1'), ...kept];
+    const digest = new LinesDigest();
+    for (const line of old.slice(0, -1)) digest.add(line);
+    const end = JSON.stringify({ kind: "end", lines: digest.lines, digest: digest.text });
+    expect(verdictOf([...old.slice(0, -1), end]).problems).toEqual([]);
   });
 });
 

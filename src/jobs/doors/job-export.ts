@@ -12,6 +12,7 @@ import { firstLine, lineOf, LinesDigest, rowBytes, type ExportRecord } from "../
 import { refOf } from "../core/ids.ts";
 import { headKey, resultKey, rowKey, specKey } from "../core/life/job-keys.ts";
 import { nextLink } from "../core/log/chain.ts";
+import { chunkCountOf, chunkKey, parsePayloadRow } from "../core/payloads/blob.ts";
 import { parseJobPage, parseJobRow } from "../core/rows.ts";
 import { collectedJob, unknownJob } from "../job-store.ts";
 
@@ -62,6 +63,22 @@ export class JobExport {
     }
     const run = readUndamaged(() => parseJobRow(row.value))?.run ?? 1;
     yield* this.run({ ...ref, run }, revision, options);
+    yield* this.payloads(ref, revision, options);
+  }
+
+  /** What of them cannot be read is left out. Under their digests they are the same at any revision. */
+  private async *payloads(ref: JobRef, revision: number, options: CallOptions): AsyncGenerator<ExportRecord> {
+    const query = { prefix: prefixOf({ kind: "job-payloads", ...ref }), revision };
+    for await (const { key: text, value } of this.rows(query, options)) {
+      const key = parseKey(text);
+      const row = readUndamaged(() => parsePayloadRow(value));
+      if (key.kind !== "job-payload" || row === undefined) continue;
+      const { digest } = key;
+      for (let part = 0; part < chunkCountOf(row); part++) {
+        const { entry } = await this.kv.get(chunkKey({ digest }, part), { ...options, consistency: "local" });
+        if (entry?.value instanceof Uint8Array) yield { kind: "payload", digest, part, bytes: entry.value };
+      }
+    }
   }
 
   private async *run(

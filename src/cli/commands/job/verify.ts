@@ -16,7 +16,8 @@ import { printable } from "../../printable.ts";
 
 const EXPORT_HELP = `
 One line of JSON for each event and row, with its bytes as they are stored. It is checked on the way; exit code 1 when
-the job is not whole, and the file is there all the same. Inputs and answers are in it as they are.
+the job is not whole, and the file is there all the same. Inputs and answers are in it as they are, also
+those that are stored apart because they have more than 64 KiB.
 
 Examples:
   $ aether job export claim-17
@@ -24,8 +25,9 @@ Examples:
 
 const VERIFY_HELP = `
 A file is checked without any cluster. Found out is what was changed, lost, added or moved: events, calls of tools,
-input and result. Exit code 1 then; the number is that of the first event which is not to be trusted. Whoever can write
-everything anew is found out only by comparing the link that is printed with one that was kept.
+input, result, and values that are stored apart. Exit code 1 then; the number is that of the first event which is not to
+be trusted. Whoever can write everything anew is found out only by comparing the link that is printed with one that was
+kept.
 
 Examples:
   $ aether job verify claim-17.jsonl

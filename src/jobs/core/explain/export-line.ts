@@ -7,16 +7,20 @@ import { decode, encode } from "../../../base/codec.ts";
 import { sha256Bytes } from "../../../base/digest.ts";
 import { AetherError } from "../../../base/errors.ts";
 import { jsonText } from "../../../base/json-text.ts";
+import type { Digest } from "../../../base/ids.ts";
 import { checkShape } from "../../../base/message-shape.ts";
+import { digestSchema } from "../../../base/stored-row.ts";
 import { GiB, MiB } from "../../../base/units.ts";
 import { isSameData } from "../../../slices/core/canonical.ts";
 import { readEvent } from "../log/upcast.ts";
 
-export const EXPORT_FORMAT = 1;
+/** Format 1 has no payloads. */
+export const EXPORT_FORMAT = 2;
+export const FORMAT_WITH_PAYLOADS = 2;
 /** A row has 512 KiB at most; as text beside its bytes that is some MiB. */
 export const EXPORT_LINE_BYTES_MAX = 8 * MiB;
-/** A log of 64 MiB, its ledger and its result, as text beside their bytes. */
-export const EXPORT_BYTES_MAX = GiB;
+/** Payloads are most of it: several times what a store has by default. */
+export const EXPORT_BYTES_MAX = 64 * GiB;
 const FIRST = "aether-job-export";
 
 /** Rows of a job of which there is one each. */
@@ -64,6 +68,8 @@ export type ExportRecord =
   }
   /** `effect` is what the row's key says. Of the run whose events came last. */
   | { readonly kind: "tool"; readonly effect: string; readonly bytes: Uint8Array }
+  /** A part of a value that is stored apart, in their order. After all runs. */
+  | { readonly kind: "payload"; readonly digest: Digest; readonly part: number; readonly bytes: Uint8Array }
   /** `digest` is over all lines before it. */
   | { readonly kind: "end"; readonly lines: number; readonly digest: string };
 
@@ -71,11 +77,14 @@ export function firstLine(start: Omit<ExportStart, "kind" | "format">): ExportSt
   return { kind: FIRST, format: EXPORT_FORMAT, ...start };
 }
 
+type Shown = Exclude<Extract<ExportRecord, { readonly bytes: Uint8Array }>, { readonly kind: "payload" }>;
+
 /** One line, without its end. */
 export function lineOf(record: ExportRecord): string {
   if (!("bytes" in record)) return JSON.stringify(record);
   const { bytes, ...place } = record;
-  return jsonText({ ...place, ...shownOf(record), bytes: Buffer.from(bytes).toString("base64") });
+  const shown = record.kind === "payload" ? {} : shownOf(record);
+  return jsonText({ ...place, ...shown, bytes: Buffer.from(bytes).toString("base64") });
 }
 
 /** The bytes of a row in an export. */
@@ -118,9 +127,9 @@ export interface ReadLine {
 export function readLine(text: string): ReadLine {
   const line = parseJson(text);
   const format = z.object({ kind: z.literal(FIRST), format: z.number() }).safeParse(line);
-  if (format.success && format.data.format !== EXPORT_FORMAT) {
+  if (format.success && (format.data.format > EXPORT_FORMAT || format.data.format < 1)) {
     throw new AetherError("E_VERSION", `this is an export of format ${format.data.format}, and this version reads ` +
-      `format ${EXPORT_FORMAT}: use the version that made it`);
+      `formats up to ${EXPORT_FORMAT}: use the version that made it`);
   }
   const parsed = recordSchema.safeParse(line);
   if (!parsed.success) throw new AetherError("E_INVALID", "it is not what aether job export writes");
@@ -141,6 +150,7 @@ const recordSchema: z.ZodType<ExportRecord> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("page"), ...place, bytes }),
   z.object({ kind: z.literal("chunk"), ...place, prev: hex.optional(), links: z.array(hex) }),
   z.object({ kind: z.literal("tool"), effect: z.string(), bytes }),
+  z.object({ kind: z.literal("payload"), digest: digestSchema, part: z.int().min(0), bytes }),
   z.object({ kind: z.literal("end"), lines: z.int(), digest: z.string() }),
 ]);
 
@@ -154,7 +164,7 @@ function parseJson(text: string): unknown {
 }
 
 /** What the bytes say, for people; `unreadable` when they say nothing. */
-function shownOf(record: Extract<ExportRecord, { readonly bytes: Uint8Array }>): Readonly<Record<string, unknown>> {
+function shownOf(record: Shown): Readonly<Record<string, unknown>> {
   try {
     if (record.kind !== "event") return { value: rowValue(record.bytes) };
     checkShape(record.bytes);

@@ -17,8 +17,11 @@ import {
   parseJobHead, parseJobResult, parseJobRow, parseJobRun, parseJobSpec, type JobHead, type JobResult, type JobRow,
   type JobRunRow, type JobSpec,
 } from "../rows.ts";
-import { LinesDigest, readLine, rowValue, type ExportRecord, type ExportStart, type SingleRow } from "./export-line.ts";
+import {
+  FORMAT_WITH_PAYLOADS, LinesDigest, readLine, rowValue, type ExportRecord, type ExportStart, type SingleRow,
+} from "./export-line.ts";
 import { JobProblems, type JobProblem } from "./job-problems.ts";
+import { PayloadCheck } from "./payload-check.ts";
 import { RunCheck, type RunFrame } from "./run-check.ts";
 
 export interface JobVerdict {
@@ -46,6 +49,7 @@ export class JobCheck {
   private readonly digest = new LinesDigest();
   private readonly seen = new Set<SingleRow>();
   private readonly found = new JobProblems();
+  private readonly payloads = new PayloadCheck(this.found);
   private readonly runs = new Set<number>();
   private start: ExportStart | undefined;
   private row: JobRow | undefined;
@@ -108,6 +112,8 @@ export class JobCheck {
         return this.current.takeChunk(record);
       case "tool":
         return this.current.takeTool(record.effect as EffectId, record.bytes);
+      case "payload":
+        return this.payloads.take(record);
       default:
         return unreachable(record);
     }
@@ -195,6 +201,7 @@ export class JobCheck {
       row,
       pin: this.pinBefore,
       begun,
+      payloads: this.payloads,
       ...this.accountFor(run),
     }, this.found);
     const wanted = before?.type === "job.continued" ? before.inputDigest : begun?.inputDigest;
@@ -235,6 +242,7 @@ export class JobCheck {
       latest.note(pin.seq, "the job's code is not what its log says");
     }
     this.checkResult(latest);
+    if ((this.start?.format ?? 0) >= FORMAT_WITH_PAYLOADS) this.payloads.end();
     if (lines !== this.digest.lines || digest !== this.digest.text) {
       this.found.note({}, "these are not the lines that were exported");
     }

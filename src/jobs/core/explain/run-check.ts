@@ -5,7 +5,7 @@ import { isSameData } from "../../../slices/core/canonical.ts";
 import { AccountFold, type Account } from "../budget/account.ts";
 import { effectIdOf, type ClusterUid, type EffectId, type JobUid } from "../ids.ts";
 import { firstLink, nextLink } from "../log/chain.ts";
-import { endOf, type JobEvent, type StoredEvent } from "../log/event.ts";
+import { blobOf, endOf, type JobEvent, type StoredEvent } from "../log/event.ts";
 import { readEvent } from "../log/upcast.ts";
 import { digestOfPlain } from "../plain-digest.ts";
 import type { JobHead, JobRow, JobRunRow, JobSpec } from "../rows.ts";
@@ -13,6 +13,7 @@ import { parseToolRow, type ToolRow } from "../tools/tool-row.ts";
 import { rowValue, type ExportRecord } from "./export-line.ts";
 import type { JobProblem, JobProblems } from "./job-problems.ts";
 import { LedgerFold } from "./ledger-fold.ts";
+import type { PayloadCheck } from "./payload-check.ts";
 
 type EventRecord = Extract<ExportRecord, { readonly kind: "event" }>;
 type ChunkRecord = Extract<ExportRecord, { readonly kind: "chunk" }>;
@@ -28,10 +29,12 @@ export interface RunFrame {
   readonly row?: Pick<JobRow, "agent"> | undefined;
   /** What the run before it ran in the end. */
   readonly pin?: Digest | undefined;
-  /** What it began with. */
   /** The account that it begins with. */
   readonly opened?: { readonly account: Account | undefined } | undefined;
+  /** What it began with. */
   readonly begun?: Pick<JobRunRow & JobSpec, "input" | "inputBlob" | "inputDigest"> | undefined;
+  /** Is told which payloads the events name. */
+  readonly payloads: Pick<PayloadCheck, "name">;
 }
 
 export class RunCheck {
@@ -162,6 +165,8 @@ export class RunCheck {
     const { clusterUid, effectUid } = this.frame;
     if (this.last !== undefined && isRunEnd(this.last)) this.note(seq, "it comes after the end of the job");
     this.last = event;
+    const blob = blobOf(event);
+    if (blob !== undefined) this.frame.payloads.name(blob, this.at(seq));
     if (event.type === "step.completed" || event.type === "step.failed") this.steps += 1;
     if ((event.type === "job.created") !== (seq === 1)) this.note(seq, "it stands where no such event can be");
     this.accountFold.add(event);

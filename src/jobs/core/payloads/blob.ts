@@ -57,6 +57,7 @@ export const BEING_TAKEN: BlobWriteRow = { putMs: 0 };
 const bytes = z.int().min(1).max(PAYLOAD_BYTES_MAX);
 export const blobRefSchema: z.ZodType<BlobRef> = z.object({ digest: digestSchema, bytes });
 const rowSchema: z.ZodType<BlobRow> = z.object({ bytes, putMs: z.number() });
+const payloadSchema: z.ZodType<Pick<BlobRef, "bytes">> = z.object({ bytes });
 const writeSchema: z.ZodType<BlobWriteRow> = z.object({ putMs: z.number() });
 
 /** @throws AetherError E_DATA_CORRUPT */
@@ -67,6 +68,11 @@ export function parseBlobRow(value: unknown): BlobRow {
 /** @throws AetherError E_DATA_CORRUPT */
 export function parseBlobWriteRow(value: unknown): BlobWriteRow {
   return parseStored(writeSchema, value, "the mark of a job's payload");
+}
+
+/** The value of `job-data/…/payloads/{digest}`. @throws AetherError E_DATA_CORRUPT */
+export function parsePayloadRow(value: unknown): Pick<BlobRef, "bytes"> {
+  return parseStored(payloadSchema, value, "the row of a payload that a job has");
 }
 
 export function chunkCountOf({ bytes: size }: Pick<BlobRef, "bytes">): number {
