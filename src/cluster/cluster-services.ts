@@ -85,7 +85,7 @@ export class ClusterServices {
     this.membership = new MembershipService(env, { kv, messaging, group, views, tallies, onFatal }, config);
     this.intents = new NodeIntents({ kv, membership: this.membership });
     const life = { node, uid, incarnation };
-    this.topics = new Topics(env, { kv, membership: this.membership, calls, onFatal }, life);
+    this.topics = new Topics(env, { kv, membership: this.membership, leading: this.leading, calls, onFatal }, life);
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
     this.registry = new EndpointRegistry({ kv, views: this.views, membership: this.membership, self: node });
     this.leaderLoop = new ClusterDeploymentManager(env, {

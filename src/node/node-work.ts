@@ -122,7 +122,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const { blueprintViews: views, leading, leadership } = cluster;
-  const schedules = new TickRunner(env, { kv, views, leadership, onFatal }, methodTicks({ views, leading, calls }));
+  const schedules = new TickRunner(env, { kv, views, leadership, onFatal }, methodTicks({ leading, calls }));
   const archive = ports.archive === undefined ? {} : { archive: ports.archive };
   const sender = ports.sender === undefined ? {} : { sender: ports.sender };
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };

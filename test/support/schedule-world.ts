@@ -248,7 +248,6 @@ export class Leader {
       onFatal: (error: unknown) => world.fatal.push(error),
     };
     const methods = methodTicks({
-      views,
       leading: new LeadingVersions(views),
       calls: { call: (call) => (this.isAlive ? world.call(call) : new Promise(() => undefined)) },
     });

@@ -1,8 +1,11 @@
 // Owns: this node's view of which version of each slice leads, as the blueprint's revision says it.
 // Does not own: the rule (core/leading-version.ts), what is done with its routes and schedules.
 import type { Digest } from "../../base/ids.ts";
+import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey } from "../../kvstore/core/key.ts";
+import type { Compare } from "../../kvstore/core/schema.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "../../slices/core/blueprint.ts";
+import { isUnderWay } from "../../slices/core/rollout-row.ts";
 import { specDigestOf } from "../../slices/core/spec-digest.ts";
 import type { ClusterViews } from "../cluster-views.ts";
 import { leadingVersion, type VersionOfRevision } from "./core/leading-version.ts";
@@ -14,6 +17,8 @@ export interface LeadingSlice {
   readonly resolved: ResolvedSlice;
   /** Whether it is what the blueprint wants now. */
   readonly isCurrent: boolean;
+  /** Whether it is that, and no version before it will lead again by itself. */
+  readonly isSettled: boolean;
 }
 
 export type LeadingViews = Pick<
@@ -22,6 +27,7 @@ export type LeadingViews = Pick<
 
 export class LeadingVersions {
   private readonly views: LeadingViews;
+  private readonly digests = new WeakMap<ResolvedSlice, Digest>();
   private known: readonly LeadingSlice[] | undefined;
 
   constructor(views: LeadingViews) {
@@ -45,6 +51,15 @@ export class LeadingVersions {
   subscribe(listener: () => void): void {
     const { blueprints, rollouts, slices } = this.views;
     for (const view of [blueprints, rollouts, slices]) view.subscribe(listener);
+  }
+
+  /** Hold while nobody has changed which version of the slice leads by a new revision or a step of a rollout. */
+  guards({ blueprint, slice }: Pick<LeadingSlice, "blueprint" | "slice">): readonly Compare[] {
+    const { blueprints, rollouts } = this.views;
+    const current = formatKey({ kind: "blueprint-current", name: blueprint });
+    const rollout = formatKey({ kind: "rollout", blueprint, slice });
+    const row = rollouts.get(rollout) ?? rollouts.damaged.get(rollout);
+    return [unchanged(current, blueprints.get(current)?.modRevision ?? 0), unchanged(rollout, row?.modRevision ?? 0)];
   }
 
   private read(): readonly LeadingSlice[] {
@@ -72,15 +87,16 @@ export class LeadingVersions {
     slice: string,
     { resolved, serving }: { readonly resolved: ResolvedSlice; readonly serving: readonly VersionOfRevision[] },
   ): LeadingSlice {
-    const current = { blueprint: name, slice, resolved, isCurrent: true };
-    const wanted = { specDigest: specDigestOf(resolved), revision };
+    const wanted = { specDigest: this.digestOf(resolved), revision };
     const rollout = this.views.rollouts.get(formatKey({ kind: "rollout", blueprint: name, slice }))?.value.row;
+    const isSettled = rollout === undefined || !isUnderWay(rollout);
+    const current = { blueprint: name, slice, resolved, isCurrent: true, isSettled };
     const leading = leadingVersion({ wanted, serving, rollout, digestAt: this.digestsOf(name, slice) });
     if (leading.specDigest === wanted.specDigest) return current;
     const before = this.views.revisionOf(name, leading.revision)?.slices[slice];
     // With its revision gone nobody knows what it had.
-    if (before === undefined || specDigestOf(before) !== leading.specDigest) return current;
-    return { blueprint: name, slice, resolved: before, isCurrent: false };
+    if (before === undefined || this.digestOf(before) !== leading.specDigest) return current;
+    return { blueprint: name, slice, resolved: before, isCurrent: false, isSettled: false };
   }
 
   private digestsOf(name: string, slice: string): (revision: number) => Digest | "nothing" | undefined {
@@ -88,7 +104,16 @@ export class LeadingVersions {
       const then = this.views.revisionOf(name, revision);
       if (then === undefined) return undefined;
       const resolved = then.slices[slice];
-      return resolved === undefined ? "nothing" : specDigestOf(resolved);
+      return resolved === undefined ? "nothing" : this.digestOf(resolved);
     };
+  }
+
+  /** Of each only once: all of them are asked for after every change of an instance. */
+  private digestOf(resolved: ResolvedSlice): Digest {
+    const known = this.digests.get(resolved);
+    if (known !== undefined) return known;
+    const digest = specDigestOf(resolved);
+    this.digests.set(resolved, digest);
+    return digest;
   }
 }

@@ -2,15 +2,12 @@
 // Does not own: when and by whom (tick-runner.ts), that a key's handler runs once (invocation/idempotency).
 import { ERRORS } from "../../base/error-catalog.ts";
 import type { ErrorBody } from "../../base/errors.ts";
-import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey, type KeyText } from "../../kvstore/core/key.ts";
-import type { Compare } from "../../kvstore/core/schema.ts";
 import { classOf } from "../../slices/core/call-failure.ts";
 import {
   parseScheduleRow, type ResolvedSchedule, type ScheduleRow, type TickRow,
 } from "../../slices/core/schedule-row.ts";
 import type { OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
-import type { ClusterViews } from "../cluster-views.ts";
 import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import type { Tick, TickEnd, TickKind, WantedTicks } from "./tick-runner.ts";
 
@@ -20,13 +17,12 @@ interface WantedCalls extends WantedTicks {
 }
 
 export interface MethodTicksPorts {
-  readonly views: Pick<ClusterViews, "blueprints" | "rollouts">;
   /** A new version's schedules begin when it leads. */
-  readonly leading: Pick<LeadingVersions, "all">;
+  readonly leading: Pick<LeadingVersions, "all" | "guards">;
   readonly calls: OutgoingCalls;
 }
 
-export function methodTicks({ views, leading, calls }: MethodTicksPorts): TickKind<WantedCalls, ScheduleRow> {
+export function methodTicks({ leading, calls }: MethodTicksPorts): TickKind<WantedCalls, ScheduleRow> {
   return {
     prefix: { kind: "schedules" },
     parse: (key, value) => (key.kind === "schedule" ? parseScheduleRow(value) : undefined),
@@ -42,7 +38,7 @@ export function methodTicks({ views, leading, calls }: MethodTicksPorts): TickKi
     },
     rowOf: ({ plan: { method } }, ticked: TickRow) => ({ ...ticked, method }),
     isOther: ({ plan }, row) => plan.method !== row.method,
-    guards: ({ blueprint, slice }) => versionGuards(views, blueprint, slice),
+    guards: (wanted) => leading.guards(wanted),
     run: (tick, signal) => callMethod(calls, tick, signal),
   };
 }
@@ -61,14 +57,4 @@ async function callMethod(
 function isWorthAnother(error: ErrorBody): boolean {
   if (classOf(error) === "handler" || error.details?.["isFinal"] === true) return false;
   return ERRORS[error.code].retry !== "never";
-}
-
-/** Nobody has changed meanwhile which version of the slice leads. */
-function versionGuards(
-  { blueprints, rollouts }: MethodTicksPorts["views"], name: string, slice: string,
-): readonly Compare[] {
-  const current = formatKey({ kind: "blueprint-current", name });
-  const rollout = formatKey({ kind: "rollout", blueprint: name, slice });
-  const row = rollouts.get(rollout) ?? rollouts.damaged.get(rollout);
-  return [unchanged(current, blueprints.get(current)?.modRevision ?? 0), unchanged(rollout, row?.modRevision ?? 0)];
 }

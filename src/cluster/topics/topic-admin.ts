@@ -25,7 +25,7 @@ export interface TopicSummary {
 export interface TopicGroupSummary {
   /** The slice. */
   readonly group: string;
-  /** Undefined when the slice does not handle the topic any more. */
+  /** Undefined when the slice does not handle the topic (any more), in the version that leads. */
   readonly method: string | undefined;
   readonly waiting: number;
   readonly waitingBytes: number;
@@ -62,10 +62,11 @@ export class TopicAdmin {
     const { view } = this.ports;
     if (!view.isComplete) throw new AetherError("E_UNAVAILABLE", "this node has not read the topics yet: ask again");
     const topics = new Map<string, TopicGroupSummary[]>();
-    for (const { topic, group, row, queue, dead } of view.groups()) {
+    for (const { topic, group, handler, queue, dead } of view.groups()) {
       const known = topics.get(topic) ?? [];
       topics.set(topic, known);
-      known.push({ group, method: row?.method, waiting: queue.size, waitingBytes: queue.bytes, dead: dead.size });
+      const method = handler.kind === "handles" ? handler.method : undefined;
+      known.push({ group, method, waiting: queue.size, waitingBytes: queue.bytes, dead: dead.size });
     }
     return [...topics].sort(([a], [b]) => (a < b ? -1 : 1)).map(([topic, groups]) =>
       ({ topic, groups: groups.sort((a, b) => (a.group < b.group ? -1 : 1)) }));
@@ -108,7 +109,7 @@ export class TopicAdmin {
       const groups = then.some(({ kind }) => kind === "put") ? new Set(piece.map(({ group }) => group)) : [];
       const compare = [
         ...piece.map(({ text, modRevision }) => unchanged(text, modRevision)),
-        ...[...groups].map((group) =>
+        ...[...groups].filter((group) => !this.isOfEarlierVersion(topic, group)).map((group) =>
           ({ key: formatKey({ kind: "topic-group", topic, group }), target: "exists", op: "=", value: true }) as const),
       ];
       const { succeeded } = await this.ports.kv.transact({ compare, then, else: [] }, options);
@@ -116,6 +117,12 @@ export class TopicAdmin {
       done += piece.length;
     }
     return done;
+  }
+
+  /** The blueprint's newest revision does not have it handle the topic, but another version of it leads that does. */
+  private isOfEarlierVersion(topic: string, group: string): boolean {
+    const found = this.ports.view.groups().find((one) => one.topic === topic && one.group === group);
+    return found !== undefined && !found.hasRow && found.handler.kind === "handles";
   }
 
   private async handledGroups(

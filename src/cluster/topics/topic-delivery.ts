@@ -21,12 +21,14 @@ import { ownerOf } from "./core/message-share.ts";
 import type { TopicMetrics } from "./metrics.ts";
 import type { QueuedMessage } from "./core/topic-queue.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
+import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import { Wake } from "../wake.ts";
 import type { TopicGroup, TopicView } from "./topic-view.ts";
 
 export interface TopicDeliveryPorts {
   readonly kv: Pick<Kv, "transact">;
   readonly view: TopicView;
+  readonly leading: Pick<LeadingVersions, "guards">;
   readonly metrics: TopicMetrics;
   readonly membership: Pick<MembershipService, "nodes" | "onChange">;
   readonly calls: OutgoingCalls;
@@ -108,8 +110,8 @@ export class TopicDelivery {
     this.share(groups);
     this.ports.metrics.tell(groups);
     for (const group of groups) {
-      if (group.row === undefined) this.sweep(group);
-      else this.handOut(group, group.row.method);
+      if (group.handler.kind === "handles") this.handOut(group, group.handler.method);
+      else if (group.handler.kind === "none") this.sweep(group);
     }
   }
 
@@ -227,7 +229,7 @@ export class TopicDelivery {
   }
 
   /** The slice does not handle this topic any more: nobody will ever ask for what waits. */
-  private sweep({ topic, group, queue, dead }: TopicGroup): void {
+  private sweep({ topic, group, leading, queue, dead }: TopicGroup): void {
     const work = this.workOf({ topic, group });
     if (work.handedOut > 0 || ownerOf(`${topic}/${group}`, this.sharers) !== this.self) return;
     const waiting = [...queue.messages()].map(({ text }) => text);
@@ -237,7 +239,10 @@ export class TopicDelivery {
     this.scope.spawn("topic-sweep", async (signal) => {
       try {
         await this.ports.kv.transact({
-          compare: [unchanged(formatKey({ kind: "topic-group", topic, group }), 0)],
+          compare: [
+            unchanged(formatKey({ kind: "topic-group", topic, group }), 0),
+            ...(leading === undefined ? [] : this.ports.leading.guards(leading)),
+          ],
           then: gone.map((key): Op => ({ kind: "delete", key })),
           else: [],
         }, { signal });

@@ -6,6 +6,7 @@ import type { Kv } from "../../kvstore/kv.ts";
 import type { OutgoingCalls } from "../../slices/host/outgoing-calls.ts";
 import type { TopicPublisher } from "../../slices/services/topic-service.ts";
 import type { MembershipService } from "../membership/membership-service.ts";
+import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import { TopicMetrics } from "./metrics.ts";
 import { Publisher } from "./publisher.ts";
 import { TopicAdmin } from "./topic-admin.ts";
@@ -15,6 +16,8 @@ import { TopicView } from "./topic-view.ts";
 export interface TopicsPorts {
   readonly kv: Kv;
   readonly membership: Pick<MembershipService, "nodes" | "onChange">;
+  /** A new version's topics are its own once it leads. */
+  readonly leading: Pick<LeadingVersions, "isComplete" | "all" | "subscribe" | "guards">;
   readonly calls: OutgoingCalls;
   readonly onFatal: (error: unknown) => void;
 }
@@ -27,18 +30,19 @@ export class Topics {
 
   constructor(
     env: { readonly clock: Clock; readonly telemetry: Telemetry },
-    { kv, membership, calls, onFatal }: TopicsPorts,
+    { kv, membership, leading, calls, onFatal }: TopicsPorts,
     life: { readonly node: NodeId; readonly incarnation: number },
   ) {
     const { clock, telemetry } = env;
     const { log } = telemetry;
     const metrics = new TopicMetrics(telemetry);
-    this.view = new TopicView({ clock, log }, kv);
+    this.view = new TopicView({ clock, log }, kv, leading);
     const { view } = this;
     const publisher = new Publisher({ kv, clock, view, metrics }, life);
     this.publisher = publisher;
     this.admin = new TopicAdmin({ kv, view, nextId: () => publisher.nextId() });
-    this.delivery = new TopicDelivery({ clock, log }, { kv, view, metrics, membership, calls, onFatal }, life.node);
+    const ports = { kv, view, leading, metrics, membership, calls, onFatal };
+    this.delivery = new TopicDelivery({ clock, log }, ports, life.node);
   }
 
   start(): void {

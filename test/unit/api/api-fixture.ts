@@ -75,8 +75,9 @@ export async function openApi(
   const nodes = new Map<string, ClusterNodeView>();
   const viewEnv = { clock, log: createTestTelemetry(log).log };
   const clusterViews = new ClusterViews(viewEnv, local.kv);
-  const sliceRoutes = new RouteTable(viewEnv, local.kv, new LeadingVersions(clusterViews));
-  const topicView = new TopicView(viewEnv, local.kv);
+  const leading = new LeadingVersions(clusterViews);
+  const sliceRoutes = new RouteTable(viewEnv, local.kv, leading);
+  const topicView = new TopicView(viewEnv, local.kv, leading);
   let ids = 0;
   const topics = new TopicAdmin({ kv: local.kv, view: topicView, nextId: () => `new${++ids}` });
   topicView.open();
