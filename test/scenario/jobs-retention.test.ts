@@ -11,10 +11,11 @@ import { JobsConfig } from "../../src/jobs/config.ts";
 import { refOf } from "../../src/jobs/core/ids.ts";
 import { COLLECTED_PER_TXN } from "../../src/jobs/core/life/collect.ts";
 import { decideAppend, decideClaim, decideFinish } from "../../src/jobs/core/life/decide.ts";
-import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
+import { rowKey, untoldKey } from "../../src/jobs/core/life/job-keys.ts";
 import { judgeStart, decideStart } from "../../src/jobs/core/life/decide-start.ts";
 import { JobsService } from "../../src/jobs/doors/jobs-service.ts";
 import { JobExport } from "../../src/jobs/doors/job-export.ts";
+import { parseJobRow } from "../../src/jobs/core/rows.ts";
 import { createJobsMetrics } from "../../src/jobs/metrics.ts";
 import type { JobView } from "../../src/jobs/ports.ts";
 import type { JobArchive } from "../../src/jobs/retention/job-archive.ts";
@@ -26,7 +27,7 @@ import type { Compare, Op } from "../../src/kvstore/core/schema.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { jobStore, life, putPin, startContext, startJob, stepDone, transitionOf, viewOf } from "../support/job-log.ts";
 import { verdictOf } from "../support/exported-job.ts";
-import { atEveryCall } from "../support/interleaved-kv.ts";
+import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { passTime } from "../support/passing-time.ts";
@@ -157,6 +158,20 @@ describe("a job that has ended", () => {
     expect(await startAgain("a")).toMatchObject({ kind: "started" });
   });
 
+  test("is forgotten with what its webhooks could not be told of it when its log had gone", async () => {
+    const view = await startNamed("a", 1);
+    await end(view);
+    openCollector();
+    await pass(KEEP_MS);
+    await collected("a");
+    const last = [{ hook: "desk", event: "ended", seq: 4, atMs: 1, reason: "it answered 500" }];
+    const put = { kind: "put", key: untoldKey(view.ref), value: { count: 1, last } } as const;
+    await local.kv.transact({ compare: [], then: [put], else: [] });
+    await pass(KEEP_OUTCOME_MS);
+    await pass(KEEP_MS);
+    expect(await keysLeft()).toEqual([]);
+  });
+
   test("of many rows goes in several transactions", async () => {
     await end(await startNamed("a", COLLECTED_PER_TXN + 20));
     openCollector();
@@ -192,6 +207,24 @@ describe("with an archive", () => {
     const lines = (await readFile(file, "utf8")).trim().split("\n");
     expect(verdictOf(lines)).toMatchObject({ job: "a", events: 6, problems: [] });
     await expect(new JobExport(local.kv).open(parseJobId("a"))).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+  });
+
+  test("a job that another leader takes away meanwhile stops nobody", async () => {
+    const calls = await atEveryCall(async (n) => {
+      const view = await startNamed(`j${n}`, 1);
+      await end(view);
+      const seen = interleavedKv(local.kv, n, async () => {
+        const { entry } = await local.kv.get(rowKey(view.ref));
+        const value = { ...parseJobRow(entry?.value), collectedMs: clock.wallMs() };
+        await local.kv.transact({ compare: [], then: [{ kind: "put", key: rowKey(view.ref), value }], else: [] });
+      });
+      openCollector(seen.kv, createJobArchive(directory));
+      await pass(2 * KEEP_MS);
+      await collected(`j${n}`);
+      await collectors.pop()?.close();
+      return { calls: seen.calls() };
+    });
+    expect(calls).toBeGreaterThan(5);
   });
 
   test("nothing goes that could not be archived, and it goes as soon as it can be", async () => {

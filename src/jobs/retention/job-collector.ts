@@ -141,13 +141,15 @@ export class JobCollector {
   private async archive({ ref, row, endedMs }: EndedJob, { uid }: JobSpec, signal: AbortSignal): Promise<boolean> {
     const { archive, kv } = this.ports;
     if (archive === undefined || row.collectedMs !== undefined) return true;
-    const lines = await new JobExport(kv).open(ref.job, { signal });
     try {
+      const lines = await new JobExport(kv).open(ref.job, { signal });
       await archive.keep({ job: ref.job, uid, endedMs }, lines);
       return true;
-    } catch (error) {
+    } catch (thrown) {
       signal.throwIfAborted();
-      this.log.error({ event: "jobs.not-archived", job: ref.job, reason: toAetherError(error).message });
+      const { code, message: reason } = toAetherError(thrown);
+      // Otherwise another node, which leads by now, has taken it away.
+      if (code !== "E_NOT_FOUND") this.log.error({ event: "jobs.not-archived", job: ref.job, reason });
       return false;
     }
   }

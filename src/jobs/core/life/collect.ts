@@ -9,7 +9,7 @@ import { refOf } from "../ids.ts";
 import { payloadKey, unnaming, type BlobRef } from "../payloads/blob.ts";
 import type { JobRow, JobSpec } from "../rows.ts";
 import { hasEnded } from "./job-life.ts";
-import { headKey, resultKey, rowKey, specKey } from "./job-keys.ts";
+import { headKey, resultKey, rowKey, specKey, untoldKey } from "./job-keys.ts";
 
 /** Rows that one transaction takes away: with the rows of the job itself far below what a transaction may have. */
 export const COLLECTED_PER_TXN = 100;
@@ -92,6 +92,7 @@ export function forgetTxn(job: EndedJob, spec: Pick<JobSpec, "startKey">, payloa
     headKey(ref),
     specKey(ref),
     resultKey(ref),
+    untoldKey(ref),
     formatKey({ kind: "job-agent", ...ref, agent }),
     formatKey({ kind: "job-collected", ...ref, endedMs }),
     ...(spec.startKey === undefined
