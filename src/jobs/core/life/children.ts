@@ -11,7 +11,7 @@ import { formatKey } from "../../../kvstore/core/key.ts";
 import type { JobRef } from "../../../kvstore/core/job-key.ts";
 import type { JobView } from "../../ports.ts";
 import type { Account, Amount } from "../budget/account.ts";
-import { atMost, plus } from "../budget/account.ts";
+import { atMost, minus, plus } from "../budget/account.ts";
 import type { InboxEntry } from "../flow/inbox-entry.ts";
 import { childUidOf, type CallName } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
@@ -143,12 +143,14 @@ function endedOf({ parent }: Pick<JobSpec, "parent">): Pick<OutboxRow, "ended"> 
 }
 
 /**
- * What a child has spent of what its parent gave it: what was added to its budget since is not the parent's. What it
- * has not heard the end of counts as spent.
+ * What a child has spent for its parent: all of it, but for what was added to its budget since, which is not the
+ * parent's. What it has not heard the end of counts as spent.
  */
 export function spentOfParent({ budget }: Pick<JobSpec, "budget">, account: Account | undefined): Amount | undefined {
   if (budget === undefined || account === undefined) return undefined;
-  return atMost(plus(account.spent, account.reserved), budget);
+  const spent = plus(account.spent, account.reserved);
+  const ofOthers = atMost(minus(spent, budget), minus(account.limit, budget));
+  return minus(spent, ofOthers);
 }
 
 /** A child that has ended, as its parent knows it. */
@@ -156,7 +158,7 @@ export interface EndedChild {
   readonly job: JobId;
   readonly agent: string;
   readonly call: CallName;
-  /** Of its budget, if it had one. */
+  /** Of a child with a budget. */
   readonly spent?: Amount | undefined;
 }
 
