@@ -10,7 +10,7 @@ import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { resultKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { blobOf } from "../../src/jobs/core/log/event.ts";
 import { numberedEvents } from "../../src/jobs/core/log/page.ts";
-import { chunkKey, type BlobRef } from "../../src/jobs/core/payloads/blob.ts";
+import { blobKey, chunkKey, type BlobRef } from "../../src/jobs/core/payloads/blob.ts";
 import { parseJobPage, parseJobResult, parseJobRow } from "../../src/jobs/core/rows.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
@@ -71,7 +71,24 @@ const unplain = defineAgent({
     }
   },
 });
-const AGENTS: readonly Agent[] = [large, child, resting, unplain];
+const costly = defineTool({
+  name: "costly", effect: "read", cost: { usd: 1 }, input: z.string(), output: z.number(),
+  execute: (input) => input.length,
+});
+/** Its call waits for more budget while something else keeps its owner. */
+const poor = defineAgent({
+  name: "poor", input: z.number(), output: z.number(), tools: { costly },
+  run: async (job) => {
+    const done = await job.all({
+      call: (scope) => scope.tools.costly(text("p", SMALL)),
+      rest: async (scope) => {
+        for (let round = 0; round < 4; round++) await scope.sleep("nap", "4 seconds");
+      },
+    });
+    return done.call;
+  },
+});
+const AGENTS: readonly Agent[] = [large, child, resting, unplain, poor];
 
 let clock: ManualClock;
 let local: LocalKv;
@@ -202,6 +219,22 @@ describe("a job with large values", () => {
       expect(waiting?.why).toContain(`E_DATA_CORRUPT: the payload ${blob.digest}`);
       await inbox.close();
     }
+  });
+
+  test("goes on when one that waited for budget was taken away before an event named it", async () => {
+    const needs = { budget: { usdMicros: 1 } };
+    await startJob(local.kv, { job: JOB, agent: "poor", input: 1, needs });
+    const first = openNode("a");
+    await first.goOn(async () => (await eventsOf(JOB)).some(({ event }) => event.type === "timer.fired"));
+    await local.kv.transact({
+      compare: [], then: [{ kind: "delete", key: blobKey(refOfText(text("p", SMALL))) }], else: [],
+    });
+    await first.tell(JOB, { kind: "raise", add: { usdMicros: 1_000_000 }, principal: "ann" });
+    await first.goOn(async () => first.isIdle);
+    await first.close(local.kv);
+    await openNode("b").goOn(isOver);
+    expect(await outputOf(JOB)).toBe(SMALL);
+    await expectWhole(JOB);
   });
 
   test("holds no room once its values are stored", async () => {

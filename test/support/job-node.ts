@@ -94,6 +94,11 @@ export class JobNode {
     this.outbox.start();
   }
 
+  /** It runs no job. */
+  get isIdle(): boolean {
+    return this.runs.size === 0;
+  }
+
   /** Cancels a job as a person does. */
   async cancel(job: JobId): Promise<void> {
     await this.tell(job, { kind: "cancel", principal: "ann" });

@@ -51,6 +51,7 @@ interface Fetch {
   part: number;
 }
 
+const NO_PAYLOAD = { bytes: new Uint8Array(0) };
 const WAITS: Room = { kind: "waits" };
 
 export class LargePayloads {
@@ -170,10 +171,10 @@ export class LargePayloads {
   }
 
   private give(digest: Digest, part: number): void {
-    const held = this.held.get(digest);
-    if (held === undefined) return;
+    // Of one that is not held any more there is nothing: the next owner's worker makes it anew.
+    const { bytes } = this.held.get(digest) ?? NO_PAYLOAD;
     // A view would take all of the payload with it to the other thread.
-    const data = new Uint8Array(chunkOf(held.bytes, part));
+    const data = new Uint8Array(chunkOf(bytes, part));
     this.ports.post({ kind: "part", run: this.ports.run, digest, part, data });
   }
 
