@@ -2,7 +2,7 @@
 // wired to them. Does not own: what goes wrong (nemesis) and what clients do (workloads).
 import { decode } from "../../src/base/codec.ts";
 import { AetherError } from "../../src/base/errors.ts";
-import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
+import { parseNodeId, type NodeId, type NodeUid } from "../../src/base/ids.ts";
 import { MiB } from "../../src/base/units.ts";
 import type { TestChoices } from "../../src/consensus/observer.ts";
 import type {
@@ -182,12 +182,22 @@ export class Cluster {
 
   /** The members' nodes, as the node knows that has applied most. */
   get members(): NodeId[] {
+    return this.membership?.members.map(({ node }) => node) ?? [...this.firstVoters];
+  }
+
+  /** The data directory that the members' list has for the node, as far as a node that runs knows. */
+  directoryOf(node: NodeId): NodeUid | undefined {
+    const named = this.membership?.members.filter((member) => member.node === node) ?? [];
+    return (named.find((member) => !member.isLost) ?? named[0])?.uid;
+  }
+
+  private get membership(): MembershipView | undefined {
     let furthest: GroupDriver | undefined;
     for (const { driver, process } of this.running.values()) {
       if (!process.isAlive) continue;
       if (furthest === undefined || driver.status().applied > furthest.status().applied) furthest = driver;
     }
-    return furthest?.membership().members.map(({ node }) => node) ?? [...this.firstVoters];
+    return furthest?.membership();
   }
 
   /** How many more voters may lose their disks for ever while the others are a quorum. */

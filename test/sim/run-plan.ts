@@ -106,6 +106,7 @@ class PlannedRun {
         nodes,
         machines,
         isAdmitted: (node) => cluster.isAdmitted(node),
+        directoryOf: (node) => cluster.directoryOf(node),
         isRemembered: (node, writes) => cluster.isRemembered(node, writes),
         writesOf: (node) => cluster.writesOf(node),
         canLose: () => cluster.canLose,

@@ -25,6 +25,7 @@ export interface NemesisPorts {
   readonly canLose: () => number;
   readonly change: OperatorPorts["change"];
   readonly isMember: OperatorPorts["isMember"];
+  readonly directoryOf: OperatorPorts["directoryOf"];
   /** Whether the process that runs on the node now takes part as a voter. */
   readonly isVoter: (node: NodeId) => boolean;
   /** From now on the node is started with `join`. */

@@ -1,6 +1,6 @@
 // Owns: a person who changes the members of a simulated cluster: promotes, removes, replaces, and asks again when told
 // to. Does not own: when (the plan), the disks of machines (nemesis.ts).
-import type { NodeId } from "../../../src/base/ids.ts";
+import type { NodeId, NodeUid } from "../../../src/base/ids.ts";
 import type { ChangeOutcome, MembershipChange } from "../../../src/consensus/group.ts";
 import type { World } from "../../../src/testkit/sim/world.ts";
 
@@ -9,8 +9,8 @@ export interface OperatorPorts {
   /** False when no node can be asked now. */
   readonly change: (change: MembershipChange, done: (outcome: ChangeOutcome) => void) => boolean;
   readonly isMember: (node: NodeId) => boolean;
-  /** Whether the process that runs on the node now takes part in the cluster. */
-  readonly isAdmitted: (node: NodeId) => boolean;
+  /** The data directory that the members' list has for the node, as far as a node that runs knows. */
+  readonly directoryOf: (node: NodeId) => NodeUid | undefined;
 }
 
 export interface OperatorStats {
@@ -32,6 +32,7 @@ export class Operator {
   private readonly ports: OperatorPorts;
   private busy = 0;
   private replacing: NodeId | undefined;
+  private lostDirectory: NodeUid | undefined;
 
   constructor(ports: OperatorPorts) {
     this.ports = ports;
@@ -68,6 +69,7 @@ export class Operator {
   /** Until it is done, whatever happens: without it the cluster has a voter less for ever. */
   replace(node: NodeId): void {
     this.replacing = node;
+    this.lostDirectory = this.ports.directoryOf(node);
     this.ask({ kind: "replace", node }, Number.POSITIVE_INFINITY, () => {
       this.replacing = undefined;
     });
@@ -108,8 +110,14 @@ export class Operator {
   }
 
   private tryAgain(change: MembershipChange, tries: number, end: (isDone: boolean) => void): void {
-    // An answer that never came was yes when the new directory is in by now.
-    if (change.kind === "replace" && this.ports.isAdmitted(change.node)) end(true);
+    // An answer that never came was yes when the new directory is in by now, whether or not its node runs: asked for
+    // once more, it would be the new one that is declared lost.
+    if (change.kind === "replace" && this.isReplaced(change.node)) end(true);
     else this.try(change, tries, end);
+  }
+
+  private isReplaced(node: NodeId): boolean {
+    const directory = this.ports.directoryOf(node);
+    return directory !== undefined && directory !== this.lostDirectory;
   }
 }
