@@ -10,14 +10,14 @@ import { parseKeyText } from "../kvstore/core/key.ts";
 import type { TxnOutcome } from "../kvstore/command-outcome.ts";
 import { compacted } from "../kvstore/kv-history.ts";
 import type { KvWatch, KvWatchHandlers } from "../kvstore/kv.ts";
-import type { ClientTurns, ClientWork } from "./client-turns.ts";
+import type { ClientTurns, ClientWork, Share } from "./client-turns.ts";
 import { parsePrefix } from "./core/kv-keys.ts";
 import { malformed } from "./core/message-fields.ts";
 import { checkTxnCommand } from "./core/txn-command.ts";
 import { decodeFrame, FrameWriter, messagesOf } from "./frame.ts";
 import {
-  SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SHARE_REQUESTS_MAX, SOCKET_BYTES_MAX, SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX,
-  WATCH_BUFFER_BYTES_MAX,
+  NODE_REQUESTS_MAX, SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SHARE_BYTES_MAX, SHARE_REQUESTS_MAX, SOCKET_BYTES_MAX,
+  SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX, WATCH_BUFFER_BYTES_MAX,
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
 import {
@@ -44,6 +44,8 @@ export interface SessionPorts {
   readonly requests: SessionRequests;
   /** Shared by all sessions of the node. */
   readonly turns: ClientTurns;
+  /** What waits for its answer, of all sessions of the node. */
+  readonly load: { requests: number };
   readonly log: Log;
   readonly metrics: ApiMetrics;
   /** Name of this node, told in the hello. */
@@ -74,6 +76,9 @@ export class ClientSession implements ClientWork {
   private frames: Uint8Array[] = [];
   private messages: readonly unknown[] = [];
   private nextMessage = 0;
+  /** What one of `messages` weighs, as far as its frame tells. */
+  private messageBytes = 0;
+  private frameBytes = 0;
   private isReadingPaused = false;
   private isFlushPlanned = false;
   private wasSentAway = false;
@@ -119,20 +124,21 @@ export class ClientSession implements ClientWork {
       return;
     }
     this.frames.push(frame);
+    this.frameBytes += frame.byteLength;
     if (!this.ports.turns.enter(this)) this.pauseWhenAhead();
   }
 
   /** Begins what has arrived, in its order. */
-  workOff(requestsMax: number): "waits" | "done" {
+  workOff(share: Share): "waits" | "done" {
     let isDone = true;
-    this.guard(() => (isDone = this.beginWaiting(requestsMax)));
+    this.guard(() => (isDone = this.beginWaiting(share)));
     return isDone ? "done" : "waits";
   }
 
   /** Whether nothing waits any more. */
-  private beginWaiting(requestsMax: number): boolean {
-    for (let begun = 0; this.hasWaiting(); begun++) {
-      if (begun >= requestsMax || !this.ports.turns.take()) return false;
+  private beginWaiting({ requests, bytes }: Share): boolean {
+    for (let begun = 0, begunBytes = 0; this.hasWaiting(); begun++, begunBytes += this.messageBytes) {
+      if (begun >= requests || begunBytes >= bytes || !this.ports.turns.take(this.messageBytes)) return false;
       this.receiveMessage(parseClientMessage(this.messages[this.nextMessage++]));
     }
     if (this.isReadingPaused) this.connection.resumeReading();
@@ -144,8 +150,10 @@ export class ClientSession implements ClientWork {
     while (this.nextMessage >= this.messages.length) {
       const frame = this.frames.shift();
       if (frame === undefined) return false;
+      this.frameBytes -= frame.byteLength;
       this.messages = messagesOf(frame);
       this.nextMessage = 0;
+      this.messageBytes = frame.byteLength / Math.max(1, this.messages.length);
       this.ports.metrics.sessionMessages.add(this.messages.length);
     }
     return true;
@@ -153,7 +161,8 @@ export class ClientSession implements ClientWork {
 
   /** Whoever has more than a share waiting is not read until it is worked off: the client feels it, not this node. */
   private pauseWhenAhead(): void {
-    const isAhead = this.frames.length > 1 || this.messages.length - this.nextMessage > SHARE_REQUESTS_MAX;
+    const isAhead = this.frames.length > 1 || this.frameBytes > SHARE_BYTES_MAX
+      || this.messages.length - this.nextMessage > SHARE_REQUESTS_MAX;
     if (!isAhead || this.isReadingPaused) return;
     this.isReadingPaused = true;
     this.connection.pauseReading();
@@ -230,8 +239,13 @@ export class ClientSession implements ClientWork {
     const { id } = message;
     // Two under one id could not be told apart any more.
     if (this.watches.has(id) || this.calls.has(id)) throw malformed("id: it is in use");
-    if (this.requestsUnderWay + this.reads.size >= SESSION_REQUESTS_MAX) {
-      this.refuse(id, overloaded("requests under way", SESSION_REQUESTS_MAX));
+    if (this.requestsUnderWay >= SESSION_REQUESTS_MAX) {
+      this.refuse(id, overloaded("this connection", "requests under way", SESSION_REQUESTS_MAX));
+      return;
+    }
+    // Whoever has little under way is not refused for what others have.
+    if (this.ports.load.requests >= NODE_REQUESTS_MAX && this.requestsUnderWay >= SHARE_REQUESTS_MAX) {
+      this.refuse(id, overloaded("this node", "requests under way", NODE_REQUESTS_MAX));
       return;
     }
     try {
@@ -252,7 +266,7 @@ export class ClientSession implements ClientWork {
         const key = parseKeyText(message.key);
         const { consistency, revision } = message;
         const past = revision === undefined ? {} : { revision };
-        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs), ...past };
+        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs), reader: this, ...past };
         this.beginRead(id, () => kv.get(key, options), readFields);
         return;
       }
@@ -260,7 +274,7 @@ export class ClientSession implements ClientWork {
         const { prefix, limit, after, revision, consistency } = message;
         const place = { ...(after === undefined ? {} : { after }), ...(revision === undefined ? {} : { revision }) };
         const query = { prefix: parsePrefix(prefix), limit, ...place };
-        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs) };
+        const options = { consistency, timeoutMs: boundedTimeout(message.timeoutMs), reader: this };
         this.beginRead(id, () => kv.list(query, options), pageFields);
         return;
       }
@@ -289,14 +303,15 @@ export class ClientSession implements ClientWork {
   }
 
   private beginRead<T>(id: number, read: () => Promise<T>, fields: (value: T) => unknown): void {
-    this.reads.enter(id, () => this.settle(id, read(), fields, () => this.reads.leave()));
+    this.countUnderWay(1);
+    this.reads.enter(id, () => this.answer(id, read(), fields, () => this.reads.leave()));
   }
 
   private beginTxn({ id, command, timeoutMs }: Sent<"txn">): void {
     checkTxnCommand(command);
-    this.requestsUnderWay++;
+    this.countUnderWay(1);
     const done = (outcome: TxnOutcome): void => {
-      this.requestsUnderWay--;
+      this.countUnderWay(-1);
       if (outcome.kind === "done") this.send({ kind: "ok", id, result: txnResultFields(outcome.result) });
       else this.refuse(id, outcome.error);
       this.closeIfDone();
@@ -305,7 +320,7 @@ export class ClientSession implements ClientWork {
   }
 
   private beginWatch({ id, prefix, from, timeoutMs }: Sent<"watch">): void {
-    if (this.watches.size >= SESSION_WATCHES_MAX) throw overloaded("watches", SESSION_WATCHES_MAX);
+    if (this.watches.size >= SESSION_WATCHES_MAX) throw overloaded("this connection", "watches", SESSION_WATCHES_MAX);
     const { kv } = this.ports.services;
     const fromRevision = Math.max(1, from ?? kv.revision + 1);
     if (fromRevision < kv.oldestRevision) throw compacted(fromRevision, kv.oldestRevision, kv.revision);
@@ -359,28 +374,40 @@ export class ClientSession implements ClientWork {
     this.settle(id, answered.finally(() => this.calls.delete(id)), ({ status, body }) => [status, body]);
   }
 
+  private countUnderWay(change: number): void {
+    this.requestsUnderWay += change;
+    this.ports.load.requests += change;
+  }
+
+  private settle<T>(id: number, answer: Promise<T>, fields: (value: T) => unknown): void {
+    this.countUnderWay(1);
+    this.answer(id, answer, fields);
+  }
+
   /** Answers `id` with what the promise becomes; `onSettled` hears when the answer is on its way. */
-  private settle<T>(
+  private answer<T>(
     id: number,
     answer: Promise<T>,
     fields: (value: T) => unknown,
     onSettled: () => void = () => undefined,
   ): void {
-    this.requestsUnderWay++;
     void answer
       .then(
         (value) => this.send({ kind: "ok", id, result: fields(value) }),
         (error: unknown) => this.refuse(id, error),
       )
       .finally(() => {
-        this.requestsUnderWay--;
+        this.countUnderWay(-1);
         onSettled();
         this.closeIfDone();
       });
   }
 
   private cancel(id: number): void {
-    if (this.reads.forget(id)) return;
+    if (this.reads.forget(id)) {
+      this.countUnderWay(-1);
+      return;
+    }
     this.calls.get(id)?.abort();
     const watch = this.watches.get(id);
     if (watch === undefined) return;
@@ -439,7 +466,7 @@ export class ClientSession implements ClientWork {
   }
 
   private closeIfDone(): void {
-    if (this.endReason === undefined || this.wasSentAway || this.requestsUnderWay + this.reads.size > 0) return;
+    if (this.endReason === undefined || this.wasSentAway || this.requestsUnderWay > 0) return;
     this.flush();
     this.close(this.endReason);
   }
@@ -461,8 +488,10 @@ export class ClientSession implements ClientWork {
     this.helloTimer.cancel();
     this.ports.turns.leave(this);
     this.frames = [];
+    this.frameBytes = 0;
     this.messages = [];
     this.nextMessage = 0;
+    this.countUnderWay(-this.reads.size);
     this.reads.close();
     for (const watch of this.watches.values()) watch.cancel();
     for (const call of this.calls.values()) call.abort();
@@ -490,8 +519,8 @@ function nothing(): null {
   return null;
 }
 
-function overloaded(what: string, limit: number): AetherError {
-  return new AetherError("E_OVERLOADED", `this connection has ${limit} ${what}, its limit; wait for some to end`, {
+function overloaded(who: string, what: string, limit: number): AetherError {
+  return new AetherError("E_OVERLOADED", `${who} has ${limit} ${what}, its limit; wait for some to end`, {
     details: { limit },
   });
 }

@@ -2,15 +2,26 @@
 // clients ask at once, votes and timers wait for one turn's share of it; clients take turns among themselves.
 // Does not own: what waits, and how much of it (client-session.ts), nor what the work causes once it has begun.
 import type { Clock } from "../env/clock.ts";
-import { SHARE_REQUESTS_MAX, TURN_MS_MAX, TURN_REQUESTS_MAX } from "./limits.ts";
+import {
+  SHARE_BYTES_MAX, SHARE_REQUESTS_MAX, TURN_BYTES_MAX, TURN_MS_MAX, TURN_REQUESTS_MAX,
+} from "./limits.ts";
 
 /** The time is looked at once in so many requests. */
 const LOOK_EVERY_REQUESTS = 8;
 
+/** How much one client may begin before the next one has its go. */
+export interface Share {
+  readonly requests: number;
+  readonly bytes: number;
+}
+
+const WHOLE_TURN: Share = { requests: TURN_REQUESTS_MAX, bytes: TURN_BYTES_MAX };
+const SHARE: Share = { requests: SHARE_REQUESTS_MAX, bytes: SHARE_BYTES_MAX };
+
 /** The requests of one client that wait. */
 export interface ClientWork {
-  /** Begins up to `requestsMax` of them, each once `take` has said yes. */
-  workOff(requestsMax: number): "waits" | "done";
+  /** Begins as many of them as the share allows, one at least, each once `take` has said yes. */
+  workOff(share: Share): "waits" | "done";
 }
 
 export class ClientTurns {
@@ -20,6 +31,7 @@ export class ClientTurns {
   private isTurnOpen = false;
   private isSpent = false;
   private begun = 0;
+  private begunBytes = 0;
   private sinceMs = 0;
 
   constructor(clock: Pick<Clock, "nowMs" | "defer" | "nextTurn">) {
@@ -33,7 +45,7 @@ export class ClientTurns {
 
   /** Works off what it can now, unless others came before; the rest in later turns. True when nothing waits. */
   enter(work: ClientWork): boolean {
-    if (this.waiting.size === 0 && work.workOff(TURN_REQUESTS_MAX) === "done") return true;
+    if (this.waiting.size === 0 && work.workOff(WHOLE_TURN) === "done") return true;
     this.waiting.add(work);
     this.goOnLater();
     return false;
@@ -44,12 +56,13 @@ export class ClientTurns {
     this.waiting.delete(work);
   }
 
-  /** Whether one more request may begin in this turn. */
-  take(): boolean {
+  /** Whether one more request, of so many bytes, may begin in this turn. */
+  take(bytes: number): boolean {
     if (!this.isTurnOpen) this.openTurn();
     if (this.isSpent) return false;
     this.begun += 1;
-    if (this.begun >= TURN_REQUESTS_MAX) this.isSpent = true;
+    this.begunBytes += bytes;
+    if (this.begun >= TURN_REQUESTS_MAX || this.begunBytes >= TURN_BYTES_MAX) this.isSpent = true;
     else if (this.begun % LOOK_EVERY_REQUESTS === 0) this.isSpent = this.clock.nowMs() - this.sinceMs >= TURN_MS_MAX;
     return true;
   }
@@ -58,6 +71,7 @@ export class ClientTurns {
     this.isTurnOpen = true;
     this.isSpent = false;
     this.begun = 0;
+    this.begunBytes = 0;
     this.sinceMs = this.clock.nowMs();
     this.clock.defer(() => (this.isTurnOpen = false));
   }
@@ -74,7 +88,7 @@ export class ClientTurns {
     for (const work of this.waiting) {
       if (this.isTurnOpen && this.isSpent) break;
       this.waiting.delete(work);
-      if (work.workOff(SHARE_REQUESTS_MAX) === "waits") this.waiting.add(work);
+      if (work.workOff(SHARE) === "waits") this.waiting.add(work);
     }
     this.goOnLater();
   }

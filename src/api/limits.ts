@@ -24,9 +24,13 @@ export const SOCKET_BYTES_MAX = 64 * MiB;
 
 /** What one turn of the event loop begins for all clients together; a turn of more would keep votes waiting. */
 export const TURN_REQUESTS_MAX = 4_096;
+export const TURN_BYTES_MAX = 1 * MiB;
 export const TURN_MS_MAX = 10;
 /** What one connection begins before the next one that waits has its go. */
 export const SHARE_REQUESTS_MAX = 32;
+export const SHARE_BYTES_MAX = 64 * KiB;
+/** Requests of all connections that wait for their answer. Beyond it nobody gets more than a share. */
+export const NODE_REQUESTS_MAX = 65_536;
 
 /** Lines of the log of a slice in one answer, which has 1 MiB at most. */
 export const LOG_LINES_DEFAULT = 100;

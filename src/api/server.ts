@@ -63,6 +63,7 @@ export class ApiServer implements AsyncCloseable {
   private readonly metrics: ApiMetrics;
   private readonly env: ApiEnv;
   private readonly turns: ClientTurns;
+  private readonly load = { requests: 0 };
   private stage = "it is opening its data";
   private answer: Answer = (request) => this.answerStarting(request);
   private sessionPorts: SessionPorts | undefined;
@@ -107,7 +108,7 @@ export class ApiServer implements AsyncCloseable {
   /** From now on requests are answered by these services. */
   serve(services: ApiServices): void {
     const { clock } = this.env;
-    const { log, metrics, turns } = this;
+    const { log, metrics, turns, load } = this;
     const app = createHttpApp(apiRoutes(services, clock, this.closing.signal), {
       clock,
       log,
@@ -116,7 +117,7 @@ export class ApiServer implements AsyncCloseable {
       elsewhere: (method, path) => findSliceRoute(services, method, path),
     });
     const requests = new SessionRequests(app.fetch);
-    this.sessionPorts = { services, clock, requests, turns, log, metrics, node: services.cluster().node };
+    this.sessionPorts = { services, clock, requests, turns, load, log, metrics, node: services.cluster().node };
     this.answer = app.fetch;
   }
 
@@ -174,7 +175,7 @@ export class ApiServer implements AsyncCloseable {
 
   private beginInTurn(begin: () => void): void {
     const workOff = (): "waits" | "done" => {
-      if (!this.turns.take()) return "waits";
+      if (!this.turns.take(0)) return "waits";
       begin();
       return "done";
     };

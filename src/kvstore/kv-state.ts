@@ -38,6 +38,7 @@ import { FIRST_KEY, LEASE_ROWS, leaseOfRow, parseLeaseRow, type LeaseRow } from 
 import type { KvListQuery, KvPage, KvRead, LeaseInfo, StoreUsage } from "./kv.ts";
 import type { Generation, KvGenerations } from "./kv-generations.ts";
 import { LayeredEntries, type Layered } from "./layered-entries.ts";
+import type { Weighed } from "./read-turns.ts";
 import { KvSnapshotReader } from "./snapshot-reader.ts";
 import { KvSnapshotWriter } from "./snapshot-writer.ts";
 
@@ -278,11 +279,17 @@ export class KvState implements ReplicatedStateMachine {
 
   /** The applied state, at once. @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE once the state has failed */
   getLocal(key: KeyText): KvRead {
+    return this.weighLocal(key).value;
+  }
+
+  /** The same, with the bytes that were decoded for it. */
+  weighLocal(key: KeyText): Weighed<KvRead> {
     this.refuseWhenFailed();
     const { revision } = this;
     try {
       const entry = this.entries.read(key);
-      return entry === undefined ? { revision } : { entry: toKvEntry(key, entry), revision };
+      if (entry === undefined) return { value: { revision }, bytes: 0 };
+      return { value: { entry: toKvEntry(key, entry), revision }, bytes: entry.block.length };
     } catch (error) {
       throw this.readFailure(error);
     }

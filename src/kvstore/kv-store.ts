@@ -42,6 +42,7 @@ import { KvHistory } from "./kv-history.ts";
 import type { KvState } from "./kv-state.ts";
 import { LeaseCalls } from "./lease-calls.ts";
 import { PastReads } from "./past-reads.ts";
+import { ReadTurns } from "./read-turns.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 const TIMEOUT_MS_DEFAULT = 5 * SECOND_MS;
@@ -73,6 +74,7 @@ export class KvStore implements Kv, Leases, StoreQuota {
   private readonly history: KvHistory;
   private readonly past: PastReads;
   private readonly leases: LeaseCalls;
+  private readonly turns: ReadTurns;
 
   constructor({ group, state, clock, history = KvHistory.inMemory(state) }: KvStorePorts) {
     this.group = group;
@@ -81,6 +83,7 @@ export class KvStore implements Kv, Leases, StoreQuota {
     this.history = history;
     this.hub = new WatchHub(clock, history);
     this.past = new PastReads({ clock, state, history });
+    this.turns = new ReadTurns(clock);
     this.leases = new LeaseCalls(clock, (command, options) => this.submit(command, options));
   }
 
@@ -93,15 +96,28 @@ export class KvStore implements Kv, Leases, StoreQuota {
   }
 
   async get(key: KeyText, options: KvGetOptions = {}): Promise<KvRead> {
-    if (options.revision !== undefined) return this.past.get(key, options.revision, options);
+    const { reader, revision } = options;
+    const checkTime = this.timeOf(options);
+    if (revision !== undefined) {
+      await this.past.reach(revision, options);
+      return this.inTurn(reader, checkTime, () => this.past.get(key, revision, options));
+    }
     await this.reachConsistency(options);
-    return this.state.getLocal(key);
+    if (reader === undefined) return this.state.getLocal(key);
+    return this.turns.entry(reader, () => {
+      checkTime();
+      return this.state.weighLocal(key);
+    });
   }
 
   async list(query: KvListQuery, options: KvReadOptions = {}): Promise<KvPage> {
-    if (query.revision !== undefined) return this.past.list(query, query.revision, options);
-    await this.reachConsistency(options);
-    return this.state.listLocal(query);
+    const { revision } = query;
+    const checkTime = this.timeOf(options);
+    if (revision === undefined) await this.reachConsistency(options);
+    else await this.past.reach(revision, options);
+    return this.inTurn(options.reader, checkTime, () =>
+      revision === undefined ? this.state.listLocal(query) : this.past.list(query, revision, options),
+    );
   }
 
   transact(txn: Txn, options: KvWriteOptions = {}): Promise<TxnResult> {
@@ -209,6 +225,23 @@ export class KvStore implements Kv, Leases, StoreQuota {
     this.propose(command, done, timeoutMs);
   }
 
+  private inTurn<T>(reader: object | undefined, checkTime: () => void, read: () => Promise<T>): Promise<T> {
+    if (reader === undefined) return read();
+    return this.turns.page(reader, async () => {
+      checkTime();
+      return read();
+    });
+  }
+
+  /** Throws once nobody waits for the read any more. */
+  private timeOf({ signal, timeoutMs = TIMEOUT_MS_DEFAULT }: KvReadOptions): () => void {
+    const sinceMs = this.clock.nowMs();
+    return () => {
+      if (signal?.aborted === true) throw readAborted(signal);
+      if (this.clock.nowMs() - sinceMs > timeoutMs) throw readCrowdedOut(timeoutMs);
+    };
+  }
+
   private async reachConsistency(options: KvReadOptions): Promise<void> {
     if (options.signal?.aborted === true) throw abortedBefore(options.signal);
     switch (options.consistency) {
@@ -245,6 +278,11 @@ function toReadError(outcome: ReadOutcome): AetherError | undefined {
 
 function readTimeout(timeoutMs: number): AetherError {
   const message = `no quorum answered the read within ${timeoutMs} ms; try again, or read with consistency "local"`;
+  return new AetherError("E_TIMEOUT", message, { outcome: "none", details: { timeoutMs } });
+}
+
+function readCrowdedOut(timeoutMs: number): AetherError {
+  const message = `reads that came before took longer than the ${timeoutMs} ms; try again, or another node`;
   return new AetherError("E_TIMEOUT", message, { outcome: "none", details: { timeoutMs } });
 }
 

@@ -22,6 +22,8 @@ export interface KvWriteOptions extends KvCallOptions {
 export interface KvReadOptions extends KvCallOptions {
   /** Default `linearizable`. */
   readonly consistency?: Consistency;
+  /** For whom: readers take turns, and none gets more in a turn than the node can spare. Not given: at once. */
+  readonly reader?: object;
 }
 
 export interface KvRead {

@@ -39,43 +39,8 @@ export class PastReads {
     this.history = history;
   }
 
-  /**
-   * The key at this revision.
-   * @throws AetherError E_COMPACTED, E_UNAVAILABLE when this node has not applied the revision in time
-   */
-  async get(key: KeyText, revision: number, options: KvCallOptions): Promise<KvRead> {
-    await this.reach(revision, options);
-    const { entry } = this.state.getLocal(key);
-    if (entry !== undefined && entry.modRevision <= revision) return { entry, revision };
-    const undoing = new Undoing(this.history, revision, (changed) => changed === key);
-    await this.undo(undoing, options);
-    const found = undoing.entries.get(key);
-    // Without a change since then there is none: the entry of now, if any, came later.
-    return found === undefined || found === "absent" ? { revision } : { entry: toKvEntry(key, found), revision };
-  }
-
-  /** A page of the listing at this revision. @throws as `get`, and as `KvState.listLocal` */
-  async list(query: KvListQuery, revision: number, options: KvCallOptions): Promise<KvPage> {
-    await this.reach(revision, options);
-    const { prefix, after } = query;
-    const isListed = (key: KeyText): boolean =>
-      key.startsWith(prefix) && (after === undefined || compareKeyText(key, after as KeyText) > 0);
-    const undoing = new Undoing(this.history, revision, isListed);
-    await this.undo(undoing, options);
-    // At once: the page is taken of the very state up to which everything was undone.
-    undoing.finish();
-    const page = await this.state.listLocal(query, undoing.entries);
-    return { ...page, revision };
-  }
-
-  private async undo(undoing: Undoing, { signal }: CallOptions): Promise<void> {
-    while (!undoing.advance()) {
-      await new Promise<void>((resolve) => this.clock.setTimer(0, resolve));
-      if (signal?.aborted === true) throw abandoned(signal);
-    }
-  }
-
-  private reach(revision: number, { signal, timeoutMs = TIMEOUT_MS_DEFAULT }: KvCallOptions): Promise<void> {
+  /** Waits until this node is there. @throws AetherError E_UNAVAILABLE when it is not in time */
+  reach(revision: number, { signal, timeoutMs = TIMEOUT_MS_DEFAULT }: KvCallOptions): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(abandoned(signal));
     if (this.history.revision >= revision) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -94,6 +59,37 @@ export class PastReads {
       const stop = this.history.listen({ onAppended: look, onReset: look });
       signal?.addEventListener("abort", onAbort, { once: true });
     });
+  }
+
+  /** The key at this revision, which this node has reached. @throws AetherError E_COMPACTED */
+  async get(key: KeyText, revision: number, options: CallOptions): Promise<KvRead> {
+    const { entry } = this.state.getLocal(key);
+    if (entry !== undefined && entry.modRevision <= revision) return { entry, revision };
+    const undoing = new Undoing(this.history, revision, (changed) => changed === key);
+    await this.undo(undoing, options);
+    const found = undoing.entries.get(key);
+    // Without a change since then there is none: the entry of now, if any, came later.
+    return found === undefined || found === "absent" ? { revision } : { entry: toKvEntry(key, found), revision };
+  }
+
+  /** A page of the listing at this revision. @throws as `get`, and as `KvState.listLocal` */
+  async list(query: KvListQuery, revision: number, options: CallOptions): Promise<KvPage> {
+    const { prefix, after } = query;
+    const isListed = (key: KeyText): boolean =>
+      key.startsWith(prefix) && (after === undefined || compareKeyText(key, after as KeyText) > 0);
+    const undoing = new Undoing(this.history, revision, isListed);
+    await this.undo(undoing, options);
+    // At once: the page is taken of the very state up to which everything was undone.
+    undoing.finish();
+    const page = await this.state.listLocal(query, undoing.entries);
+    return { ...page, revision };
+  }
+
+  private async undo(undoing: Undoing, { signal }: CallOptions): Promise<void> {
+    while (!undoing.advance()) {
+      await new Promise<void>((resolve) => this.clock.setTimer(0, resolve));
+      if (signal?.aborted === true) throw abandoned(signal);
+    }
   }
 }
 

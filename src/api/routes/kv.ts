@@ -68,7 +68,7 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
         const { prefix, consistency, ...rest } = request.query(listQuery);
         const page = await kv.list(
           { ...rest, prefix: parsePrefix(prefix) },
-          { consistency, timeoutMs: request.timeoutMs(KV_TIMEOUT_MS) },
+          { consistency, timeoutMs: request.timeoutMs(KV_TIMEOUT_MS), reader: request },
         );
         return jsonResponse(200, {
           entries: page.entries.map(entryJson),
@@ -87,7 +87,7 @@ export function kvRoutes(services: ApiServices): readonly Route[] {
       handle: async (request) => {
         const key = parseKeyText(request.pathAfter(KEY_PATH));
         const timeoutMs = request.timeoutMs(KV_TIMEOUT_MS);
-        const { entry, revision } = await kv.get(key, { ...request.query(getQuery), timeoutMs });
+        const { entry, revision } = await kv.get(key, { ...request.query(getQuery), timeoutMs, reader: request });
         if (entry === undefined) throw missingKey(key, revision);
         return jsonResponse(200, { ...entryJson(entry), revision }, { etag: `"${entry.modRevision}"` });
       },

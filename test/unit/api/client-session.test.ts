@@ -6,7 +6,9 @@ import { ClientTurns } from "../../../src/api/client-turns.ts";
 import { jsonResponse } from "../../../src/api/json.ts";
 import { SessionRequests } from "../../../src/api/session-requests.ts";
 import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
-import { SESSION_READS_MAX, SESSION_REQUESTS_MAX, TURN_REQUESTS_MAX } from "../../../src/api/limits.ts";
+import {
+  NODE_REQUESTS_MAX, SESSION_READS_MAX, SESSION_REQUESTS_MAX, SHARE_REQUESTS_MAX, TURN_REQUESTS_MAX,
+} from "../../../src/api/limits.ts";
 import {
   clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, type ClientMessage, type NodeMessage,
 } from "../../../src/api/protocol.ts";
@@ -65,6 +67,7 @@ let connection: ScriptedConnection;
 let log: LogLine[];
 let calls: { call: OutgoingCall; signal: AbortSignal | undefined }[];
 let isOpen: boolean;
+let load: { requests: number };
 /** For the current `connection`. */
 let openSession: () => void;
 let session: ClientSession;
@@ -97,7 +100,8 @@ beforeEach(async () => {
       throw failure;
     },
   };
-  const shared = { turns: new ClientTurns(clock), metrics: declareApiMetrics(telemetry) };
+  load = { requests: 0 };
+  const shared = { turns: new ClientTurns(clock), load, metrics: declareApiMetrics(telemetry) };
   const requests = new SessionRequests(() => jsonResponse(200, { seen: true }));
   const ports = { services, clock, ...shared, log: telemetry.log, node: "n1", requests };
   openSession = () => (session = new ClientSession(connection, ports, () => (isOpen = false)));
@@ -217,6 +221,31 @@ describe("requests", () => {
     expect(await answers()).toHaveLength(SESSION_REQUESTS_MAX);
     deliver(put(9_999));
     expect(await answers()).toMatchObject([{ kind: "ok", id: 9_999 }]);
+  });
+
+  test("while all clients together have too much under way, those with little are served all the same", async () => {
+    local.group.setMode("silent");
+    const small = Array.from({ length: SHARE_REQUESTS_MAX }, (_, at) => put(at + 1));
+    load.requests = NODE_REQUESTS_MAX;
+    deliver(...small, put(500), { kind: "get", id: 501, timeoutMs: 100, key: "data/a", consistency: "local" });
+    expect(await answers()).toMatchObject([
+      { kind: "error", id: 500, error: { code: "E_OVERLOADED" } },
+      { kind: "error", id: 501, error: { code: "E_OVERLOADED" } },
+    ]);
+    expect(load.requests).toBe(NODE_REQUESTS_MAX + small.length);
+    local.group.setMode("deciding");
+    expect(await answers()).toHaveLength(small.length);
+    expect(load.requests).toBe(NODE_REQUESTS_MAX);
+  });
+
+  test("what a client had under way is not counted any more once it is gone", async () => {
+    const gets = Array.from({ length: 2 * SESSION_READS_MAX }, (_, at): ClientMessage =>
+      ({ kind: "get", id: at + 1, timeoutMs: 100, key: "data/a", consistency: "linearizable" }));
+    deliver(...gets, { kind: "cancel", id: gets.length });
+    expect(load.requests).toBe(gets.length - 1);
+    connection.lose();
+    await clock.settle();
+    expect(load.requests).toBe(0);
   });
 
   test("a value deeper than what may be stored is refused, so that no answer is too deep to send", async () => {

@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { ClientTurns, type ClientWork } from "../../../src/api/client-turns.ts";
-import { SHARE_REQUESTS_MAX, TURN_MS_MAX, TURN_REQUESTS_MAX } from "../../../src/api/limits.ts";
+import {
+  SHARE_BYTES_MAX, SHARE_REQUESTS_MAX, TURN_BYTES_MAX, TURN_MS_MAX, TURN_REQUESTS_MAX,
+} from "../../../src/api/limits.ts";
 
 let nowMs: number;
 let deferred: (() => void)[];
@@ -27,12 +29,12 @@ function nextTurn(): void {
   for (const fire of deferred.splice(0)) fire();
 }
 
-function client(name: string, requests: number, costMs = 0): ClientWork {
+function client(name: string, requests: number, { costMs = 0, bytes = 0 } = {}): ClientWork {
   let left = requests;
   return {
-    workOff: (requestsMax) => {
+    workOff: (share) => {
       for (let at = 0; left > 0; at++, left--) {
-        if (at >= requestsMax || !turns.take()) return "waits";
+        if (at >= share.requests || at * bytes >= share.bytes || !turns.take(bytes)) return "waits";
         begun.push(name);
         nowMs += costMs;
       }
@@ -61,8 +63,21 @@ describe("one turn", () => {
     expect(turns.size).toBe(0);
   });
 
+  test("begins so many bytes and no more, but one request always", () => {
+    const bytes = TURN_BYTES_MAX / 4;
+    expect(turns.enter(client("large", 6, { bytes }))).toBe(false);
+    expect(turns.enter(client("huge", 2, { bytes: 5 * TURN_BYTES_MAX }))).toBe(false);
+    expect(begun).toHaveLength(4);
+    nextTurn();
+    expect(begun.slice(4)).toEqual(["large", "huge"]);
+    nextTurn();
+    nextTurn();
+    expect(begun.slice(6).sort()).toEqual(["huge", "large"]);
+    expect(turns.size).toBe(0);
+  });
+
   test("ends after some time, however few requests it began", () => {
-    expect(turns.enter(client("slow", 100, 1))).toBe(false);
+    expect(turns.enter(client("slow", 100, { costMs: 1 }))).toBe(false);
     expect(begun.length).toBeLessThan(3 * TURN_MS_MAX);
     while (turns.size > 0) {
       const before = begun.length;
@@ -96,6 +111,18 @@ describe("among those that wait", () => {
         SHARE_REQUESTS_MAX,
       );
     }
+  });
+
+  test("who sends much in few requests gets no more of a turn than who sends little in many", () => {
+    const bytes = SHARE_BYTES_MAX / 2;
+    turns.enter(client("first", TURN_REQUESTS_MAX + 1));
+    turns.enter(client("large", 100, { bytes }));
+    turns.enter(client("small", 3 * SHARE_REQUESTS_MAX));
+    begun = [];
+    nextTurn();
+    expect(begun.slice(0, 6)).toEqual(["first", "large", "large", "small", "small", "small"]);
+    expect(countOf("large")).toBe(TURN_BYTES_MAX / bytes);
+    expect(countOf("small")).toBe(3 * SHARE_REQUESTS_MAX);
   });
 
   test("who came later does not go first, though the turn would have room", () => {
