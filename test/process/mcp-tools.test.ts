@@ -2,9 +2,11 @@
 // failures mean for the ledger, and that one process serves all calls.
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -69,6 +71,7 @@ async function call(tool: Tool, input: unknown, options: CallOptions = {}): Prom
 
 const receipt = z.object({ receipt: z.string() });
 const foundSchema = z.object({ found: z.array(z.object({ paid: z.string() })) });
+const askedSchema = z.object({ id: z.unknown().optional(), method: z.string().default("") });
 const PAY = { output: receipt } satisfies McpTool;
 
 /** What the ledger makes of it: `notDone` has not happened. */
@@ -179,6 +182,18 @@ describe("a process that is an MCP server", () => {
     expect(notes().filter((one) => one["started"] === true)).toHaveLength(2);
   });
 
+  test("is started again when it has died, whoever has its output still", async () => {
+    const { pay } = mcpTools({ server: stdio(), tools: { pay: { ...PAY, timeoutMs: 2_000 } } });
+    const failed = await failureOf(call(pay, { order: "o-1", then: "leaves" }));
+    expect(failed).not.toMatchObject(NOT_DONE);
+    const left = await eventually("it has left something", () => notes().find((one) => one["left"] !== undefined));
+    try {
+      expect(await call(pay, { order: "o-2" }, { effectId: "e-2" })).toEqual({ receipt: "r-o-2" });
+    } finally {
+      process.kill(Number(left["left"]), "SIGKILL");
+    }
+  });
+
   test("may print what is no message", async () => {
     const server = stdio({ GREETING: "Welcome!" });
     const { garbage } = mcpTools({ server, tools: { garbage: { effect: "read", output: z.string() } } });
@@ -247,6 +262,51 @@ describe("an MCP server over HTTP", () => {
     });
     await call(pay, { order: "o-2" }, { effectId: "e-2" });
     expect(paid()).toMatchObject([{ paid: "o-1" }, { paid: "o-2", effectId: "e-2" }]);
+  });
+
+  test("that has forgotten the session answers what it was asked in it", async () => {
+    const { url, process: server } = await openHttp();
+    const { pay } = mcpTools({ server: { url }, tools: { pay: PAY } });
+    const slow = call(pay, { order: "o-1", then: "slow" });
+    await eventually("it was called", () => paid()[0], 10_000);
+    server.kill("SIGUSR2");
+    await eventually("it has forgotten", async () => {
+      const answer = await fetch(url, { method: "POST", headers: { "mcp-session-id": "none" } });
+      return answer.status === 404 || undefined;
+    });
+    await call(pay, { order: "o-2" }, { effectId: "e-2" });
+    expect(await slow).toEqual({ receipt: "r-o-1" });
+    expect(paid()).toHaveLength(2);
+  });
+
+  test("that ends no answer is heard, and let go of", async () => {
+    const open = new Set<ServerResponse>();
+    const tools = [{ name: "pay", inputSchema: { type: "object" } }];
+    const initialized = {
+      protocolVersion: "2025-03-26", capabilities: { tools: {} }, serverInfo: { name: "bank", version: "1" },
+    };
+    const results: Readonly<Record<string, unknown>> = {
+      "initialize": initialized, "tools/list": { tools }, "tools/call": { content: [{ type: "text", text: "paid" }] },
+    };
+    const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+      const { id, method } = askedSchema.parse(JSON.parse(await text(request) || "{}"));
+      const result = results[method];
+      if (result === undefined) return void response.writeHead(method === "" ? 405 : 202).end();
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      open.add(response);
+      response.on("close", () => open.delete(response));
+      response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", id, result })}\n\n`);
+    };
+    const http = createServer((request, response) => void answer(request, response));
+    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+    const { port } = http.address() as AddressInfo;
+    const { pay } = mcpTools({ server: { url: `http://127.0.0.1:${port}` }, tools: { pay: { output: z.string() } } });
+    expect(await call(pay, {})).toBe("paid");
+    const before = open.size;
+    for (let n = 1; n <= 5; n++) expect(await call(pay, {}, { effectId: `e-${n}` })).toBe("paid");
+    await eventually("it lets go of them", () => open.size <= before || undefined);
+    http.closeAllConnections();
+    http.close();
   });
 
   test("that nobody is at was sent nothing, and is found when it is there", async () => {

@@ -1,5 +1,6 @@
 // Owns: an MCP server for tests, built with the official SDK, in a process of its own: over its input and output, or
 // over HTTP with `--http`. What its tools do "outside" are lines of a file, which tests count.
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { appendFileSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -19,6 +20,12 @@ const ENDINGS = {
   answers: (order) => ({ ...say("paid"), structuredContent: { receipt: `r-${order}` } }),
   hangs: () => new Promise(() => setInterval(() => undefined, 1_000)),
   dies: () => process.exit(3),
+  /** What it leaves behind has its input and output. */
+  leaves: () => {
+    const { pid: left } = spawn("sleep", ["60"], { stdio: "inherit", detached: true });
+    note({ left });
+    process.exit(3);
+  },
   fails: () => ({ ...say("the bank said maybe"), isError: true }),
   refuses: () => ({ ...say("not done: no money"), isError: true }),
   slow: async (order) => {

@@ -18,7 +18,7 @@ import { mcpAnswerSchema, said, type McpResult } from "./answers.ts";
 import {
   McpRefusal, type CheckArguments, type Limit, type McpCall, type McpConnection, type McpConnectionPorts,
 } from "./connection.ts";
-import { createMcpFetch, EFFECT_ID_META } from "./fetch-adapter.ts";
+import { createMcpFetch, EFFECT_ID_META, type CallUnderWay } from "./fetch-adapter.ts";
 import type { ResolvedServer } from "./server-options.ts";
 
 /** Where a program is looked for when the worker was not told. */
@@ -46,14 +46,14 @@ function limitOf(signal: AbortSignal, limitMs: number, reason: () => Error): Lim
 }
 
 async function openConnection(server: ResolvedServer, startMsMax: number): Promise<McpConnection> {
-  const underWay = new Map<string, McpCall>();
+  const underWay = new Map<string, CallUnderWay>();
   const client = new Client({ name: "aether", version: SDK_VERSION });
   const connection = new ClientConnection(client, underWay, startMsMax);
   await client.connect(transportFor(server, underWay), { timeout: startMsMax });
   return connection;
 }
 
-function transportFor(server: ResolvedServer, underWay: ReadonlyMap<string, McpCall>): Transport {
+function transportFor(server: ResolvedServer, underWay: ReadonlyMap<string, CallUnderWay>): Transport {
   if (server.kind === "http") {
     return new StreamableHTTPClientTransport(new URL(server.url), {
       fetch: createMcpFetch(underWay), requestInit: { headers: { ...server.headers } },
@@ -73,13 +73,14 @@ type JsonSchema = Parameters<AjvJsonSchemaValidator["getValidator"]>[0];
 
 class ClientConnection implements McpConnection {
   private isClosed = false;
+  private requests = 0;
   private complaints = 0;
   private readonly client: Client;
-  private readonly underWay: Map<string, McpCall>;
+  private readonly underWay: Map<string, CallUnderWay>;
   private readonly listMsMax: number;
   private readonly validator = new AjvJsonSchemaValidator();
 
-  constructor(client: Client, underWay: Map<string, McpCall>, listMsMax: number) {
+  constructor(client: Client, underWay: Map<string, CallUnderWay>, listMsMax: number) {
     this.client = client;
     this.underWay = underWay;
     this.listMsMax = listMsMax;
@@ -89,17 +90,48 @@ class ClientConnection implements McpConnection {
   }
 
   get isOpen(): boolean {
-    const { transport } = this.client;
-    // A process that is being ended takes nothing any more, and has no number.
-    return !this.isClosed && !(transport instanceof StdioClientTransport && transport.pid === null);
+    return !this.isClosed && this.hasServer;
   }
 
-  async call(call: McpCall): Promise<McpResult> {
+  call(call: McpCall): Promise<McpResult> {
+    return this.whileUsed(() => this.callOnce(call));
+  }
+
+  listTools(signal: AbortSignal): Promise<ReadonlyMap<string, CheckArguments>> {
+    return this.whileUsed(() => this.readTools(signal));
+  }
+
+  retire(): void {
+    this.isClosed = true;
+    // ignored: nobody waits for the end of what is given up.
+    if (this.requests === 0 || !this.hasServer) this.client.close().catch(() => undefined);
+  }
+
+  private async whileUsed<T>(work: () => Promise<T>): Promise<T> {
+    this.requests += 1;
+    try {
+      return await work();
+    } finally {
+      this.requests -= 1;
+      if (this.isClosed) this.retire();
+    }
+  }
+
+  /** Of a process that has ended nobody hears while another one, which it has started, has its output. */
+  private get hasServer(): boolean {
+    const { transport } = this.client;
+    if (!(transport instanceof StdioClientTransport)) return true;
+    // One that is being ended takes nothing any more, and has no number.
+    return transport.pid !== null && isRunning(transport.pid);
+  }
+
+  private async callOnce(call: McpCall): Promise<McpResult> {
     const { tool: name, arguments: args, effectId, timeoutMs } = call;
     const { signal, clear } = limitOf(call.signal, timeoutMs, () => expiry(name, timeoutMs));
     const meta = effectId === undefined ? {} : { _meta: { [EFFECT_ID_META]: effectId } };
     const isOverHttp = this.client.transport instanceof StreamableHTTPClientTransport;
-    if (effectId !== undefined) this.underWay.set(effectId, { ...call, signal });
+    const over = new AbortController();
+    if (effectId !== undefined) this.underWay.set(effectId, { call: { ...call, signal }, over: over.signal });
     try {
       if (!this.isOpen) throw new AetherError("E_UNAVAILABLE", "the server has ended: nothing was sent");
       // Over HTTP the request asks when its connection stands; a process gets it at once.
@@ -113,11 +145,13 @@ class ClientConnection implements McpConnection {
       throw signal.aborted ? signal.reason : translated(error);
     } finally {
       clear();
+      // A server may keep its answer open for ever.
+      over.abort();
       if (effectId !== undefined) this.underWay.delete(effectId);
     }
   }
 
-  async listTools(signal: AbortSignal): Promise<ReadonlyMap<string, CheckArguments>> {
+  private async readTools(signal: AbortSignal): Promise<ReadonlyMap<string, CheckArguments>> {
     const tools = new Map<string, CheckArguments>();
     let cursor: string | undefined;
     for (let page = 0; page < TOOL_PAGES_MAX; page += 1) {
@@ -130,12 +164,6 @@ class ClientConnection implements McpConnection {
       if (cursor === undefined) break;
     }
     return tools;
-  }
-
-  close(): void {
-    this.isClosed = true;
-    // ignored: nobody waits for the end of what is given up.
-    this.client.close().catch(() => undefined);
   }
 
   private complain(text: string): void {
@@ -164,6 +192,15 @@ class ClientConnection implements McpConnection {
       // ignored: a schema of another dialect is for its server to judge.
       return () => undefined;
     }
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // ignored: it is there, and another user's.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
 

@@ -29,7 +29,8 @@ export interface McpConnection {
   call(call: McpCall): Promise<McpResult>;
   /** What the server offers, by name. */
   listTools(signal: AbortSignal): Promise<ReadonlyMap<string, CheckArguments>>;
-  close(): void;
+  /** Takes nothing more, and ends when what is under way has ended. */
+  retire(): void;
 }
 
 /** The connection gave an error of JSON-RPC. */
@@ -101,7 +102,8 @@ export class SharedConnection {
     try {
       return await connection.call(call);
     } catch (error) {
-      if (error instanceof SessionEndedError) connection.close();
+      // Others may have been asked before it was forgotten, and be answered yet.
+      if (error instanceof SessionEndedError) connection.retire();
       throw error;
     }
   }
@@ -131,6 +133,7 @@ export class SharedConnection {
     if (opened.connection.isOpen) return opened;
     // Whoever finds first that it is gone opens the next one, for all.
     if (this.current === known) this.current = undefined;
+    opened.connection.retire();
     return await aborted(this.current ?? this.open(server), signal);
   }
 
@@ -182,7 +185,7 @@ async function listFirst(connection: McpConnection): Promise<Open["tools"]> {
     // For all who wait for it: it ends with none of them.
     return await connection.listTools(new AbortController().signal);
   } catch (error) {
-    connection.close();
+    connection.retire();
     throw error;
   }
 }

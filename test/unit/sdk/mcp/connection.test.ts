@@ -42,8 +42,8 @@ function fakeServer(): FakeServer {
         log.push("list");
         return Promise.resolve(new Map(Object.entries(server.tools)));
       },
-      close: () => {
-        log.push("close");
+      retire: () => {
+        log.push("retire");
         state.isOpen = false;
       },
     };
