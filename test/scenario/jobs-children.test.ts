@@ -2,19 +2,15 @@
 // after the write, and another node goes on.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { parseJobId, type JobId } from "../../src/base/ids.ts";
-import { refOf } from "../../src/jobs/core/ids.ts";
+import { parseJobId } from "../../src/base/ids.ts";
 import { CHILD_DEPTH_MAX } from "../../src/jobs/core/life/children.ts";
-import { resultKey } from "../../src/jobs/core/life/job-keys.ts";
-import { numberedEvents } from "../../src/jobs/core/log/page.ts";
-import { parseJobPage, parseJobResult } from "../../src/jobs/core/rows.ts";
-import { parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
+import { prefixOf } from "../../src/kvstore/core/key.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { isChildFailed } from "../../src/sdk/child.ts";
-import { childrenOf, haveEnded, JobNode, OTHER_PIN } from "../support/job-node.ts";
-import { PIN, putPin, startJob } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { PIN, startJob } from "../support/job-log.ts";
+import { childrenOf, haveEnded, OTHER_PIN } from "../support/job-node.ts";
+import { eventTypesOf, resultOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const PARENT = parseJobId("parent-1");
 const number = z.number();
@@ -74,55 +70,22 @@ const nesting = defineAgent({
 });
 const AGENTS: readonly Agent[] = [doubling, sleeping, failing, waiting, leaving, catching, nesting];
 
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
-
-beforeEach(freshWorld);
-afterEach(closeWorld);
-
-async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  nodes = [];
-  await putPin(local.kv);
-}
-
-async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
-  await local.close();
-}
-
-function openNode(name: string, dies?: { readonly at: number; readonly fate: "lost" | "applied" }): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: AGENTS, ...(dies !== undefined && { dies }) });
-  nodes.push(node);
-  return node;
-}
+const world = new JobsWorld(AGENTS);
+beforeEach(() => world.begin());
+afterEach(() => world.close());
 
 async function startParent(agent: string, input: unknown): Promise<void> {
-  await startJob(local.kv, { job: PARENT, agent, input });
-}
-
-async function resultOf(job: JobId): Promise<unknown> {
-  return parseJobResult((await local.kv.get(resultKey(refOf(job)))).entry?.value);
-}
-
-async function eventsOf(job: JobId): Promise<readonly string[]> {
-  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-log", ...refOf(job), run: 1 }) });
-  return entries.flatMap(({ key: text, value }) => {
-    const key = parseKey(text);
-    return key.kind === "job-page" ? numberedEvents({ run: 1, seq: key.seq, page: parseJobPage(value) }) : [];
-  }).map(({ event }) => event.type);
+  await startJob(world.kv, { job: PARENT, agent, input });
 }
 
 async function count(prefix: Parameters<typeof prefixOf>[0]): Promise<number> {
-  return (await local.kv.list({ prefix: prefixOf(prefix) })).entries.length;
+  return (await world.kv.list({ prefix: prefixOf(prefix) })).entries.length;
 }
 
 /** Everybody has ended, and nobody is to be told anything. */
 async function isQuiet(): Promise<boolean> {
-  const jobs = [PARENT, ...await childrenOf(local.kv, PARENT)];
-  return await haveEnded(local.kv, jobs) && await count({ kind: "job-outboxes" }) === 0;
+  const jobs = [PARENT, ...await childrenOf(world.kv, PARENT)];
+  return await haveEnded(world.kv, jobs) && await count({ kind: "job-outboxes" }) === 0;
 }
 
 /** Runs the story with a first node that dies at each of its writes; answers how many there were. */
@@ -130,14 +93,13 @@ async function crashEverywhere(
   agent: string, fate: "lost" | "applied", check: (at: number) => Promise<void>,
 ): Promise<number> {
   for (let at = 1; ; at++) {
-    await closeWorld();
-    await freshWorld();
+    await world.begin();
     await startParent(agent, 21);
-    const first = openNode("a", { at, fate });
+    const first = world.openNode("a", { dies: { at, fate } });
     await first.goOn(isQuiet);
     const isOver = !first.isDead;
-    await first.close(local.kv);
-    await openNode("b").goOn(isQuiet);
+    await first.close(world.kv);
+    await world.openNode("b").goOn(isQuiet);
     await check(at);
     if (isOver) return at - 1;
   }
@@ -146,21 +108,22 @@ async function crashEverywhere(
 describe("a node that falls silent at any of its writes, which are lost or applied", () => {
   test.each(["lost", "applied"] as const)("%s: a child starts once, its end is told once (JOB14)", async (fate) => {
     const writes = await crashEverywhere("waiting", fate, async (at) => {
-      expect(await resultOf(PARENT), `write ${at}`).toEqual({ kind: "completed", output: 43 });
-      const children = await childrenOf(local.kv, PARENT);
+      expect(await resultOf(world.kv, PARENT), `write ${at}`).toEqual({ kind: "completed", output: 43 });
+      const children = await childrenOf(world.kv, PARENT);
       expect(children).toHaveLength(1);
       expect(await count({ kind: "jobs" })).toBe(2);
-      const events = (await eventsOf(PARENT)).filter((type) => type.startsWith("child."));
+      const events = (await eventTypesOf(world.kv, PARENT)).filter((type) => type.startsWith("child."));
       expect(events).toEqual(["child.started", "child.completed"]);
-      expect((await eventsOf(children[0] ?? PARENT)).filter((type) => type === "step.completed")).toHaveLength(1);
+      const steps = (await eventTypesOf(world.kv, children[0] ?? PARENT)).filter((type) => type === "step.completed");
+      expect(steps).toHaveLength(1);
     });
     expect(writes).toBeGreaterThan(6);
   });
 
   test.each(["lost", "applied"] as const)("%s: attached children end with their parent", async (fate) => {
     const writes = await crashEverywhere("leaving", fate, async (at) => {
-      expect(await resultOf(PARENT), `write ${at}`).toEqual({ kind: "completed", output: 26 });
-      const results = await Promise.all((await childrenOf(local.kv, PARENT)).map(resultOf));
+      expect(await resultOf(world.kv, PARENT), `write ${at}`).toEqual({ kind: "completed", output: 26 });
+      const results = await Promise.all((await childrenOf(world.kv, PARENT)).map((job) => resultOf(world.kv, job)));
       expect(results).toHaveLength(2);
       expect(results).toContainEqual({ kind: "completed", output: 42 });
       expect(results).toContainEqual({ kind: "cancelled" });
@@ -172,12 +135,12 @@ describe("a node that falls silent at any of its writes, which are lost or appli
 describe("a parent", () => {
   test("costs no owner while its child sleeps, and its cancel goes down", async () => {
     await startParent("catching", { agent: "sleeping" });
-    const node = openNode("a");
+    const node = world.openNode("a");
     await node.goOn(async () => await count({ kind: "job-owned" }) === 0 && await count({ kind: "job-queue" }) === 0);
-    const [child = PARENT] = await childrenOf(local.kv, PARENT);
+    const [child = PARENT] = await childrenOf(world.kv, PARENT);
     await node.cancel(PARENT);
     await node.goOn(isQuiet);
-    expect(await Promise.all([PARENT, child].map(resultOf))).toEqual([{ kind: "cancelled" }, { kind: "cancelled" }]);
+    for (const job of [PARENT, child]) expect(await resultOf(world.kv, job)).toEqual({ kind: "cancelled" });
   });
 
   test.each([
@@ -185,29 +148,29 @@ describe("a parent", () => {
     ["whose time is over", { agent: "sleeping", timeout: 2_000 }, ["E_TIMEOUT", "timed-out"]],
   ])("hears of a child %s", async (_what, input, told) => {
     await startParent("catching", input);
-    await openNode("a").goOn(isQuiet);
-    expect(await resultOf(PARENT)).toEqual({ kind: "completed", output: told });
-    const [child = PARENT] = await childrenOf(local.kv, PARENT);
-    expect(await resultOf(child)).toMatchObject({ kind: told[1] === "failed" ? "failed" : "cancelled" });
+    await world.openNode("a").goOn(isQuiet);
+    expect(await resultOf(world.kv, PARENT)).toEqual({ kind: "completed", output: told });
+    const [child = PARENT] = await childrenOf(world.kv, PARENT);
+    expect(await resultOf(world.kv, child)).toMatchObject({ kind: told[1] === "failed" ? "failed" : "cancelled" });
   });
 
   test("starts no child whose pin is gone, and another one when it finds it again", async () => {
     await startParent("catching", { agent: "elsewhere" });
-    const node = openNode("a");
+    const node = world.openNode("a");
     let rounds = 0;
     await node.goOn(async () => ++rounds > 10);
-    expect(await childrenOf(local.kv, PARENT)).toEqual([]);
-    const key = `job-pins/${OTHER_PIN}` as Parameters<typeof local.kv.get>[0];
-    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: {} }], else: [] });
-    await node.goOn(async () => (await childrenOf(local.kv, PARENT)).length === 1);
+    expect(await childrenOf(world.kv, PARENT)).toEqual([]);
+    const key = `job-pins/${OTHER_PIN}` as Parameters<typeof world.kv.get>[0];
+    await world.kv.transact({ compare: [], then: [{ kind: "put", key, value: {} }], else: [] });
+    await node.goOn(async () => (await childrenOf(world.kv, PARENT)).length === 1);
     expect(PIN).not.toBe(OTHER_PIN);
   });
 
   test("is refused another level when there are eight above it", async () => {
     await startParent("nesting", 0);
-    await openNode("a").goOn(isQuiet);
+    await world.openNode("a").goOn(isQuiet);
     const output = [CHILD_DEPTH_MAX, "E_TOO_LARGE"];
-    expect(await resultOf(PARENT)).toEqual({ kind: "completed", output });
+    expect(await resultOf(world.kv, PARENT)).toEqual({ kind: "completed", output });
     expect(await count({ kind: "jobs" })).toBe(1 + CHILD_DEPTH_MAX);
   });
 });

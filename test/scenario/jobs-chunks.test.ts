@@ -8,18 +8,16 @@ import type { JobProblem } from "../../src/jobs/core/explain/job-problems.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { decideAppend, decideClaim, decideRelease } from "../../src/jobs/core/life/decide.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
-import { resultKey } from "../../src/jobs/core/life/job-keys.ts";
-import { pageValue, parseJobPage, parseJobResult } from "../../src/jobs/core/rows.ts";
-import { JobExport } from "../../src/jobs/doors/job-export.ts";
+import { pageValue, parseJobPage } from "../../src/jobs/core/rows.ts";
 import type { Decision, JobView } from "../../src/jobs/ports.ts";
 import { prefixOf } from "../../src/kvstore/core/key.ts";
 import type { KvEntry } from "../../src/kvstore/core/schema.ts";
 import { defineAgent } from "../../src/sdk/agent.ts";
-import { verdictOf } from "../support/exported-job.ts";
-import { haveEnded, JobNode } from "../support/job-node.ts";
-import { jobStore, life, putPin, startJob, transitionOf, viewOf } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { verify } from "../support/exported-job.ts";
+import { jobStore, life, startJob, transitionOf, viewOf } from "../support/job-log.ts";
+import { haveEnded } from "../support/job-node.ts";
+import { resultOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const JOB = parseJobId("long-1");
 const REF = refOf(JOB);
@@ -37,26 +35,18 @@ const long = defineAgent({
   },
 });
 
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
-
-beforeEach(freshWorld);
-afterEach(closeWorld);
-
-async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  nodes = [];
-  await putPin(local.kv);
+const world = new JobsWorld([long]);
+beforeEach(async () => {
+  await world.begin();
   await releasedJob();
-}
+});
+afterEach(() => world.close());
 
 /** A job that its owner has left in the middle, just before its log has a chunk. */
 async function releasedJob(): Promise<void> {
-  const store = jobStore(clock, local.kv);
+  const store = jobStore(world.clock, world.kv);
   const commit = async (decision: Decision): Promise<JobView> => viewOf(await store.commit(transitionOf(decision)));
-  const started = await startJob(local.kv, { job: JOB, agent: "long", input: STEPS });
+  const started = await startJob(world.kv, { job: JOB, agent: "long", input: STEPS });
   let view = await commit(decideClaim(started, { life: life("before"), atMs: 1 }));
   for (let from = 1; from <= STEPS_BEFORE; from += STEPS_PER_PAGE) {
     const events = Array.from({ length: STEPS_PER_PAGE }, (_, nth): JobEvent =>
@@ -66,27 +56,14 @@ async function releasedJob(): Promise<void> {
   await commit(decideRelease(view, { events: [], atMs: 3 }));
 }
 
-async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
-  await local.close();
-}
-
-function openNode(name: string, dies?: { readonly at: number; readonly fate: "lost" | "applied" }): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: [long], ...(dies !== undefined && { dies }) });
-  nodes.push(node);
-  return node;
-}
-
-const isOver = (): Promise<boolean> => haveEnded(local.kv, [JOB]);
+const isOver = (): Promise<boolean> => haveEnded(world.kv, [JOB]);
 
 async function problems(): Promise<readonly JobProblem[]> {
-  const lines: string[] = [];
-  for await (const line of await new JobExport(local.kv).open(JOB)) lines.push(line.slice(0, -1));
-  return verdictOf(lines).problems;
+  return (await verify(world.kv, JOB)).problems;
 }
 
 async function chunks(): Promise<readonly KvEntry[]> {
-  return (await local.kv.list({ prefix: prefixOf({ kind: "job-chunks", ...REF, run: 1 }) })).entries;
+  return (await world.kv.list({ prefix: prefixOf({ kind: "job-chunks", ...REF, run: 1 }) })).entries;
 }
 
 /** More than the job makes. */
@@ -94,20 +71,19 @@ const WRITES = Array.from({ length: 16 }, (_, index) => index + 1);
 
 describe.each(["lost", "applied"] as const)("a node that falls silent at a write, which is %s", (fate) => {
   test.each(WRITES)("at write %i: the next one goes on, and the chunk is what the log is", async (at) => {
-    const first = openNode("a", { at, fate });
+    const first = world.openNode("a", { dies: { at, fate } });
     await first.goOn(isOver);
     expect(first.isDead || at > first.writes).toBe(true);
-    await first.close(local.kv);
-    await openNode("b").goOn(isOver);
-    const result = parseJobResult((await local.kv.get(resultKey(REF))).entry?.value);
-    expect(result).toEqual({ kind: "completed", output: STEPS });
+    await first.close(world.kv);
+    await world.openNode("b").goOn(isOver);
+    expect(await resultOf(world.kv, JOB)).toEqual({ kind: "completed", output: STEPS });
     expect(await chunks()).toHaveLength(1);
     expect(await problems()).toEqual([]);
   });
 });
 
 test("the writes above are all that the job makes", async () => {
-  const node = openNode("a");
+  const node = world.openNode("a");
   await node.goOn(isOver);
   expect(node.writes).toBeLessThan(WRITES.length);
   expect(node.writes).toBeGreaterThan(4);
@@ -115,22 +91,22 @@ test("the writes above are all that the job makes", async () => {
 
 describe("a check of the job", () => {
   test.each([1, 2, 700])("names the first event, %i, of which its chunk has other bytes", async (seq) => {
-    await openNode("a").goOn(isOver);
+    await world.openNode("a").goOn(isOver);
     const { key, value } = present((await chunks())[0], "there is a chunk");
     const page = parseJobPage(value);
     const events = page.events.map((bytes, index) => (index === seq - 1 ? Uint8Array.of(...bytes, 0) : bytes));
     const put = { kind: "put", key, value: pageValue({ ...page, events }) as never } as const;
-    await local.kv.transact({ compare: [], then: [put], else: [] });
+    await world.kv.transact({ compare: [], then: [put], else: [] });
     expect(await problems()).toEqual([{ seq, reason: "in its chunk it is not as it was appended" }]);
   });
 
   test("says which chunk cannot be read, or is of another log", async () => {
-    await openNode("a").goOn(isOver);
+    await world.openNode("a").goOn(isOver);
     const { key, value } = present((await chunks())[0], "there is a chunk");
-    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: 1 }], else: [] });
+    await world.kv.transact({ compare: [], then: [{ kind: "put", key, value: 1 }], else: [] });
     expect(await problems()).toMatchObject([{ seq: 1, reason: expect.stringContaining("cannot be read") }]);
     const other = pageValue({ ...parseJobPage(value), prev: new Uint8Array(32) }) as never;
-    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value: other }], else: [] });
+    await world.kv.transact({ compare: [], then: [{ kind: "put", key, value: other }], else: [] });
     expect(await problems()).toMatchObject([{ seq: 1, reason: expect.stringContaining("not of this log") }]);
   });
 });

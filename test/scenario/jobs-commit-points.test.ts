@@ -1,6 +1,5 @@
 // Two owners of one job at every moment of each other's, and stores that lose an answer at every transition.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { prefixOf, parseKey } from "../../src/kvstore/core/key.ts";
 import type { Kv, KvWriteOptions } from "../../src/kvstore/kv.ts";
 import type { Txn } from "../../src/kvstore/core/schema.ts";
 import { AetherError } from "../../src/base/errors.ts";
@@ -9,14 +8,13 @@ import { decideAppend, decideClaim, decideFinish, decideRelease, decideWait } fr
 import { decideInbox } from "../../src/jobs/core/life/decide-inbox.ts";
 import { handBackTxn } from "../../src/jobs/core/life/hand-back.ts";
 import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
-import { numberedEvents } from "../../src/jobs/core/log/page.ts";
-import { parseJobPage } from "../../src/jobs/core/rows.ts";
 import type { JobView, Verdict } from "../../src/jobs/ports.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
 import {
-  jobStore, life, putPin, REF, runningJob, startJob, stepDone, transitionOf, viewOf,
+  JOB, jobStore, life, putPin, REF, runningJob, startJob, stepDone, transitionOf, viewOf,
 } from "../support/job-log.ts";
+import { eventsOf } from "../support/job-rows.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 
 const AT = { atMs: 3_000 };
@@ -32,13 +30,9 @@ async function freshStore(): Promise<void> {
 beforeEach(freshStore);
 afterEach(() => local.close());
 
+/** Each with the epoch in which it was appended. */
 async function eventTypes(): Promise<readonly string[]> {
-  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-log", ...REF, run: 1 }) });
-  return entries.flatMap(({ key: text, value }) => {
-    const key = parseKey(text);
-    if (key.kind !== "job-page") throw new RangeError(text);
-    return numberedEvents({ run: 1, seq: key.seq, page: parseJobPage(value) });
-  }).map(({ event, epoch }) => `${epoch} ${event.type}`);
+  return (await eventsOf(local.kv, JOB)).map(({ event, epoch }) => `${epoch} ${event.type}`);
 }
 
 /** What a node does with a job: claims it, does two steps, ends it. Undefined once it is not its own any more. */

@@ -5,20 +5,16 @@ import { z } from "zod";
 import { present } from "../../src/base/assert.ts";
 import { parseJobId } from "../../src/base/ids.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
-import { resultKey } from "../../src/jobs/core/life/job-keys.ts";
-import type { JobVerdict } from "../../src/jobs/core/explain/job-check.ts";
-import { parseJobResult } from "../../src/jobs/core/rows.ts";
-import { JobExport } from "../../src/jobs/doors/job-export.ts";
 import { prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Op } from "../../src/kvstore/core/schema.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { defineSignal } from "../../src/sdk/signal.ts";
 import { defineTool } from "../../src/sdk/tool.ts";
-import { verdictOf } from "../support/exported-job.ts";
-import { haveEnded, JobNode } from "../support/job-node.ts";
-import { jobStore, putPin, startJob } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { verify } from "../support/exported-job.ts";
+import { jobStore, startJob } from "../support/job-log.ts";
+import { haveEnded, type Death } from "../support/job-node.ts";
+import { resultOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const JOB = parseJobId("poller-1");
 const REF = refOf(JOB);
@@ -74,64 +70,40 @@ const hasty = defineAgent({
 });
 const AGENTS: readonly Agent[] = [polling, hearing, child, hasty];
 
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
-
+const world = new JobsWorld(AGENTS);
 beforeEach(freshWorld);
-afterEach(closeWorld);
+afterEach(() => world.close());
 
 async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  nodes = [];
+  await world.begin();
   sent = [];
-  await putPin(local.kv);
-}
-
-async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
-  await local.close();
-}
-
-function openNode(name: string, dies?: { readonly at: number; readonly fate: "lost" | "applied" }): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: AGENTS, ...(dies !== undefined && { dies }) });
-  nodes.push(node);
-  return node;
 }
 
 async function start(agent: string): Promise<void> {
-  await startJob(local.kv, { job: JOB, agent, input: { run: 1, seen: [] } });
+  await startJob(world.kv, { job: JOB, agent, input: { run: 1, seen: [] } });
 }
 
-const isOver = (): Promise<boolean> => haveEnded(local.kv, [JOB]);
+const isOver = (): Promise<boolean> => haveEnded(world.kv, [JOB]);
 
 async function seen(): Promise<readonly string[]> {
-  const result = parseJobResult((await local.kv.get(resultKey(REF))).entry?.value);
+  const result = await resultOf(world.kv, JOB);
   return result.kind === "completed" ? state.parse(result.output).seen : [JSON.stringify(result)];
 }
 
-async function verify(): Promise<JobVerdict> {
-  const lines: string[] = [];
-  for await (const line of await new JobExport(local.kv).open(JOB)) lines.push(line.slice(0, -1));
-  return verdictOf(lines);
-}
-
 async function write(...then: readonly Op[]): Promise<void> {
-  await local.kv.transact({ compare: [], then, else: [] });
+  await world.kv.transact({ compare: [], then, else: [] });
 }
 
 /** Runs the job with a first node that dies at this write, if it comes to it; answers whether it does. */
-async function play(dies?: { readonly at: number; readonly fate: "lost" | "applied" }): Promise<boolean> {
-  await closeWorld();
+async function play(dies?: Death): Promise<boolean> {
   await freshWorld();
   await start("polling");
-  const first = openNode("a", dies);
+  const first = world.openNode("a", { dies });
   await first.goOn(isOver);
   const hasDied = first.isDead;
-  await first.close(local.kv);
-  expect((await verify()).problems, `write ${dies?.at}`).toEqual([]);
-  await openNode("b").goOn(isOver);
+  await first.close(world.kv);
+  expect((await verify(world.kv, JOB)).problems, `write ${dies?.at}`).toEqual([]);
+  await world.openNode("b").goOn(isOver);
   return hasDied;
 }
 
@@ -145,7 +117,7 @@ describe("a node that falls silent at any of its writes, which are lost or appli
     for (; await play({ at, fate }); at++) {
       expect(await seen(), `write ${at}`).toEqual(calm);
       expect(sent, `write ${at}`).toEqual(calm.filter((_, index) => index % 3 === 2));
-      expect(await verify()).toMatchObject({ runs: RUNS, problems: [] });
+      expect(await verify(world.kv, JOB)).toMatchObject({ runs: RUNS, problems: [] });
     }
     expect(at).toBeGreaterThan(3 * RUNS);
   });
@@ -154,13 +126,13 @@ describe("a node that falls silent at any of its writes, which are lost or appli
 describe("the next run", () => {
   test("hears what nobody has waited for, and nothing that was meant for the run before", async () => {
     await start("hearing");
-    const node = openNode("a");
+    const node = world.openNode("a");
     await node.signal(JOB, go.name, 1);
     await node.signal(JOB, go.name, 2);
     // A timer of the first run that comes late.
     await node.tell(JOB, { kind: "timer", call: `${go.name}#1` as CallName });
-    await node.goOn(async () => (await jobStore(clock, local.kv).load(REF)).view.row.status === "waiting");
-    const { view } = await jobStore(clock, local.kv).load(REF);
+    await node.goOn(async () => (await jobStore(world.clock, world.kv).load(REF)).view.row.status === "waiting");
+    const { view } = await jobStore(world.clock, world.kv).load(REF);
     expect(view.row).toMatchObject({ run: 3, waiting: { on: ["signal:go", "call:@3/go#1"] } });
     await node.signal(JOB, go.name, 3);
     await node.goOn(isOver);
@@ -169,7 +141,7 @@ describe("the next run", () => {
 
   test("begins when nothing is under way any more, with an input that the agent takes", async () => {
     await start("hasty");
-    await openNode("a").goOn(isOver);
+    await world.openNode("a").goOn(isOver);
     const [wrong, early] = await seen();
     expect(wrong).toContain("expected number");
     expect(early).toContain('"napping#1"');
@@ -177,8 +149,8 @@ describe("the next run", () => {
 
   test("is read without those before it", async () => {
     await start("polling");
-    await openNode("a").goOn(isOver);
-    const { log, tools } = await jobStore(clock, local.kv).load(REF);
+    await world.openNode("a").goOn(isOver);
+    const { log, tools } = await jobStore(world.clock, world.kv).load(REF);
     expect(tools.map(({ call }) => call)).toEqual(["@3/pay#1"]);
     expect(log.length).toBeLessThan(10);
   });
@@ -187,21 +159,21 @@ describe("the next run", () => {
 describe("a check of all runs", () => {
   test.each([1, 2, 3])("names the run %i and the first event that is not as it was", async (run) => {
     await start("polling");
-    await openNode("a").goOn(isOver);
-    const { entries: [, second] } = await local.kv.list({ prefix: prefixOf({ kind: "job-log", ...REF, run }) });
+    await world.openNode("a").goOn(isOver);
+    const { entries: [, second] } = await world.kv.list({ prefix: prefixOf({ kind: "job-log", ...REF, run }) });
     await write({ kind: "delete", key: present(second, "it has more than one append").key });
-    expect((await verify()).problems[0]).toMatchObject({ run, seq: 2 });
+    expect((await verify(world.kv, JOB)).problems[0]).toMatchObject({ run, seq: 2 });
   });
 
   test("misses the row of a run, and one that was exchanged", async () => {
     await start("polling");
-    await openNode("a").goOn(isOver);
-    const { entries: [first, second] } = await local.kv.list({ prefix: prefixOf({ kind: "job-runs", ...REF }) });
+    await world.openNode("a").goOn(isOver);
+    const { entries: [first, second] } = await world.kv.list({ prefix: prefixOf({ kind: "job-runs", ...REF }) });
     const key = present(first, "there is a row of the first run").key;
     await write({ kind: "put", key, value: present(second, "and one of the second").value });
-    expect((await verify()).problems[0]).toMatchObject({ run: 1 });
+    expect((await verify(world.kv, JOB)).problems[0]).toMatchObject({ run: 1 });
     await write({ kind: "delete", key });
-    expect((await verify()).problems).toContainEqual({
+    expect((await verify(world.kv, JOB)).problems).toContainEqual({
       run: 2, reason: "the row of this run stands where no such row can be",
     });
   });

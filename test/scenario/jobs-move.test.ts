@@ -4,25 +4,21 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { AetherError } from "../../src/base/errors.ts";
 import { parseDigest, parseJobId, type Digest } from "../../src/base/ids.ts";
-import { JobCheck } from "../../src/jobs/core/explain/job-check.ts";
 import type { JobProblem } from "../../src/jobs/core/explain/job-problems.ts";
 import { refOf } from "../../src/jobs/core/ids.ts";
-import { resultKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
-import type { JobEventType } from "../../src/jobs/core/log/event.ts";
-import { readEvent } from "../../src/jobs/core/log/upcast.ts";
-import { parseJobResult, parseJobRow, type JobRow } from "../../src/jobs/core/rows.ts";
-import { JobExport } from "../../src/jobs/doors/job-export.ts";
+import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
+import type { JobRow } from "../../src/jobs/core/rows.ts";
 import type { MovedJob } from "../../src/jobs/ports.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
-import type { Kv } from "../../src/kvstore/kv.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { defineSignal } from "../../src/sdk/signal.ts";
 import { defineTool } from "../../src/sdk/tool.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
-import { haveEnded, JobNode, type JobNodeOptions } from "../support/job-node.ts";
-import { jobStore, PIN, startJob } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { verify } from "../support/exported-job.ts";
+import { PIN, startJob } from "../support/job-log.ts";
+import { haveEnded, type JobNode, type JobNodeOptions } from "../support/job-node.ts";
+import { eventTypesOf, resultOf, rowOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const JOB = parseJobId("moving-1");
 const FIXED = parseDigest("b".repeat(64));
@@ -73,15 +69,12 @@ class FailingVersions extends Map<Digest, readonly Agent[]> {
   }
 }
 
-let clock: ManualClock;
-let local: LocalKv;
-
-beforeEach(async () => await open());
-afterEach(async () => await local.close());
+const world = new JobsWorld(broken);
+beforeEach(open);
+afterEach(() => world.close());
 
 async function open(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
+  await world.begin();
   flag = "load";
   paid = 0;
   mayLoad = Promise.resolve();
@@ -92,22 +85,21 @@ async function open(): Promise<void> {
       variables: {}, renewedMs: 0,
     };
     const key = formatKey({ kind: "job-pin", digest });
-    await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+    await world.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
   }
-  await startJob(local.kv, { job: JOB, agent: "moving", input: {} });
+  await startJob(world.kv, { job: JOB, agent: "moving", input: {} });
 }
 
-function nodeOf(name: string, dies?: JobNodeOptions["dies"], kv: Kv = local.kv): JobNode {
-  return new JobNode({ name, clock, kv, agents: broken, versions: VERSIONS, ...(dies !== undefined && { dies }) });
+function nodeOf(name: string, over: Partial<Pick<JobNodeOptions, "dies" | "kv">> = {}): JobNode {
+  return world.openNode(name, { versions: VERSIONS, ...over });
 }
 
-async function rowOf(): Promise<JobRow> {
-  const { entry } = await local.kv.get(rowKey(refOf(JOB)));
-  return parseJobRow(entry?.value);
+async function rowNow(): Promise<JobRow> {
+  return await rowOf(world.kv, JOB);
 }
 
 async function waits(reason: string): Promise<boolean> {
-  return (await rowOf()).waiting?.reason === reason;
+  return (await rowNow()).waiting?.reason === reason;
 }
 
 /** What comes of it while time passes; undefined when whoever does it is dead. */
@@ -116,27 +108,20 @@ async function passing<T>(node: JobNode, doing: Promise<T>): Promise<T | undefin
   const done = doing.finally(() => (isDone = true));
   // ignored: it is awaited below, or its node is dead.
   done.catch(() => undefined);
-  for (let round = 0; round < 600 && !isDone && !node.isDead; round++) await clock.advance(100);
+  for (let round = 0; round < 600 && !isDone && !node.isDead; round++) await world.clock.advance(100);
   return isDone ? await done : undefined;
-}
-
-async function typesOf(): Promise<readonly JobEventType[]> {
-  return (await jobStore(clock, local.kv).load(refOf(JOB))).log.map((bytes) => readEvent(bytes).event.type);
 }
 
 /** The job ends as this version ends it, having paid once, and its log explains it. */
 async function expectEnd(name: string): Promise<void> {
-  const result = (await local.kv.get(resultKey(refOf(JOB)))).entry?.value;
-  expect(parseJobResult(result)).toEqual({ kind: "completed", output: name });
+  expect(await resultOf(world.kv, JOB)).toEqual({ kind: "completed", output: name });
   expect(paid).toBe(1);
   expect(await problems()).toEqual([]);
 }
 
 /** What `verify` says of it. */
 async function problems(): Promise<readonly JobProblem[]> {
-  const check = new JobCheck();
-  for await (const line of await new JobExport(local.kv).open(JOB)) check.add(line.slice(0, -1));
-  return check.finish().problems;
+  return (await verify(world.kv, JOB)).problems;
 }
 
 /** Up to where its own code cannot go on. */
@@ -146,30 +131,29 @@ async function getStuck(): Promise<void> {
   flag = "fetch";
   await node.signal(JOB, "go", {});
   await node.goOn(() => waits("stuck"));
-  await node.close(local.kv);
-  expect((await rowOf()).waiting?.why).toContain("E_NONDETERMINISM");
+  await node.close(world.kv);
+  expect((await rowNow()).waiting?.why).toContain("E_NONDETERMINISM");
 }
 
-const ends = (): Promise<boolean> => haveEnded(local.kv, [JOB]);
+const ends = (): Promise<boolean> => haveEnded(world.kv, [JOB]);
 
 describe("a job that its own code cannot go on with", () => {
   test("goes on with a version that does what its log says, whenever whoever moves it dies", async () => {
     let writes = Infinity;
     for (let at = 1; at <= writes; at++) {
       for (const fate of ["lost", "applied"] as const) {
-        await local.close();
         await open();
         await getStuck();
-        const dying = nodeOf("d", { at, fate });
+        const dying = nodeOf("d", { dies: { at, fate } });
         const first = await passing(dying, dying.move(JOB, FIXED));
         if (first !== undefined) writes = dying.writes;
-        await dying.close(local.kv);
+        await dying.close(world.kv);
         const last = nodeOf("e");
-        const isMoved = (await rowOf()).pin === FIXED;
+        const isMoved = (await rowNow()).pin === FIXED;
         expect(await passing(last, last.move(JOB, FIXED))).toEqual({ kind: "moved", isNew: !isMoved });
         await last.goOn(ends);
-        await last.close(local.kv);
-        expect((await typesOf()).filter((type) => type === "job.moved")).toHaveLength(1);
+        await last.close(world.kv);
+        expect((await eventTypesOf(world.kv, JOB)).filter((type) => type === "job.moved")).toHaveLength(1);
         await expectEnd("fixed");
       }
     }
@@ -181,24 +165,23 @@ describe("a job that its own code cannot go on with", () => {
     const node = nodeOf("b");
     await passing(node, node.move(JOB, FIXED));
     await node.goOn(ends);
-    await node.close(local.kv);
-    const seq = (await typesOf()).indexOf("job.moved") + 1;
+    await node.close(world.kv);
+    const seq = (await eventTypesOf(world.kv, JOB)).indexOf("job.moved") + 1;
     for (const pin of [PIN, OTHER]) {
-      const value = { ...await rowOf(), pin };
-      await local.kv.transact({ compare: [], then: [{ kind: "put", key: rowKey(refOf(JOB)), value }], else: [] });
+      const value = { ...await rowNow(), pin };
+      await world.kv.transact({ compare: [], then: [{ kind: "put", key: rowKey(refOf(JOB)), value }], else: [] });
       expect(await problems()).toEqual([{ seq, reason: "the job's code is not what its log says" }]);
     }
   });
 
   test("is left as it is by a version that does something else", async () => {
     await getStuck();
-    const before = await local.kv.get(rowKey(refOf(JOB)));
+    const before = await world.kv.get(rowKey(refOf(JOB)));
     const node = nodeOf("b");
     expect(await passing(node, node.move(JOB, OTHER))).toMatchObject({
       kind: "diverged", expected: expect.stringContaining("the tool pay"), found: expect.stringContaining("digest"),
     });
-    expect((await local.kv.get(rowKey(refOf(JOB)))).entry).toEqual(before.entry);
-    await node.close(local.kv);
+    expect((await world.kv.get(rowKey(refOf(JOB)))).entry).toEqual(before.entry);
   });
 
   test("is tried again by its own version", async () => {
@@ -207,7 +190,7 @@ describe("a job that its own code cannot go on with", () => {
     const node = nodeOf("b");
     expect(await passing(node, node.move(JOB, PIN))).toEqual({ kind: "moved", isNew: true });
     await node.goOn(ends);
-    await node.close(local.kv);
+    await node.close(world.kv);
     await expectEnd("broken");
   });
 });
@@ -217,7 +200,7 @@ describe("a job that runs", () => {
   async function runUp(node: JobNode): Promise<() => void> {
     let end = (): void => undefined;
     mayEnd = new Promise((resolve) => (end = resolve));
-    await node.goOn(async () => (await typesOf()).includes("tool.granted"));
+    await node.goOn(async () => (await eventTypesOf(world.kv, JOB)).includes("tool.granted"));
     return () => end();
   }
 
@@ -225,25 +208,24 @@ describe("a job that runs", () => {
     let writes = Infinity;
     for (let at = 1; at <= writes; at++) {
       for (const fate of ["lost", "applied"] as const) {
-        await local.close();
         await open();
         const owner = nodeOf("a");
         const endCall = await runUp(owner);
-        const dying = nodeOf("d", { at, fate });
+        const dying = nodeOf("d", { dies: { at, fate } });
         const moving = passing(dying, dying.move(JOB, FIXED));
-        await clock.advance(500);
-        expect((await rowOf()).status, "it waits for the call").toBe("running");
+        await world.clock.advance(500);
+        expect((await rowNow()).status, "it waits for the call").toBe("running");
         endCall();
         if (await moving !== undefined) writes = dying.writes;
-        await dying.close(local.kv);
+        await dying.close(world.kv);
         // Where nothing was said to it, it runs on.
         const last = nodeOf("e");
         expect(await passing(last, last.move(JOB, FIXED))).toMatchObject({ kind: "moved" });
         await last.signal(JOB, "go", {});
         await last.goOn(ends);
-        await owner.close(local.kv);
-        await last.close(local.kv);
-        expect((await typesOf()).filter((type) => type === "job.moved")).toHaveLength(1);
+        await owner.close(world.kv);
+        await last.close(world.kv);
+        expect((await eventTypesOf(world.kv, JOB)).filter((type) => type === "job.moved")).toHaveLength(1);
         await expectEnd("fixed");
       }
     }
@@ -253,29 +235,30 @@ describe("a job that runs", () => {
   test("goes on as it was when the version differs in what it did until it held still", async () => {
     let isHeld = false;
     await atEveryCall(async (n) => {
-      await local.close();
       await open();
       let load = (): void => undefined;
       mayLoad = new Promise((resolve) => (load = resolve));
       const owner = nodeOf("a");
-      await owner.goOn(async () => (await rowOf()).status === "running");
-      const seen = interleavedKv(local.kv, n, async () => {
-        mayEnd = clock.sleep(300);
+      await owner.goOn(async () => (await rowNow()).status === "running");
+      const seen = interleavedKv(world.kv, n, async () => {
+        mayEnd = world.clock.sleep(300);
         load();
-        const isRunning = async (): Promise<boolean> => (await rowOf()).status === "running";
-        await owner.goOn(async () => (await typesOf()).includes("tool.granted") || !await isRunning());
+        const isRunning = async (): Promise<boolean> => (await rowNow()).status === "running";
+        const isGranted = async (): Promise<boolean> =>
+          (await eventTypesOf(world.kv, JOB)).includes("tool.granted");
+        await owner.goOn(async () => await isGranted() || !await isRunning());
       });
-      const node = nodeOf("b", undefined, seen.kv);
+      const node = nodeOf("b", { kv: seen.kv });
       const moved = await passing(node, node.move(JOB, OTHER));
       const calls = seen.calls();
-      isHeld ||= (await typesOf()).includes("job.waiting");
+      isHeld ||= (await eventTypesOf(world.kv, JOB)).includes("job.waiting");
       // Before it did anything it was the same, and goes on with the version from there.
       if (moved?.kind === "moved") load();
       else expect(moved).toMatchObject({ kind: "diverged", expected: expect.stringContaining("the tool pay") });
       await owner.goOn(() => waits("signal"));
       await owner.signal(JOB, "go", {});
       await owner.goOn(ends);
-      for (const one of [owner, node]) await one.close(local.kv);
+      for (const one of [owner, node]) await one.close(world.kv);
       await expectEnd(moved?.kind === "moved" ? "other" : "broken");
       return { calls };
     });
@@ -286,17 +269,17 @@ describe("a job that runs", () => {
     const owner = nodeOf("a");
     const endCall = await runUp(owner);
     const versions = new FailingVersions(VERSIONS);
-    const node = new JobNode({ name: "b", clock, kv: local.kv, agents: broken, versions });
+    const node = world.openNode("b", { versions });
     const moving = passing(node, node.move(JOB, FIXED));
-    await clock.advance(500);
+    await world.clock.advance(500);
     versions.isFailing = true;
     endCall();
     await expect(moving).rejects.toMatchObject({ code: "E_OVERLOADED" });
-    expect(await typesOf(), "it held still").toContain("job.waiting");
+    expect(await eventTypesOf(world.kv, JOB), "it held still").toContain("job.waiting");
     await owner.goOn(() => waits("signal"));
     await owner.signal(JOB, "go", {});
     await owner.goOn(ends);
-    for (const one of [owner, node]) await one.close(local.kv);
+    for (const one of [owner, node]) await one.close(world.kv);
     await expectEnd("broken");
   });
 
@@ -305,40 +288,38 @@ describe("a job that runs", () => {
     const endCall = await runUp(owner);
     if (when === "before") await owner.cancel(JOB);
     // If it has to be told to go on, nobody does.
-    const node = nodeOf("b", { at: 2, fate: "lost" });
+    const node = nodeOf("b", { dies: { at: 2, fate: "lost" } });
     const refused = expect(passing(node, node.move(JOB, FIXED))).rejects.toMatchObject({ code: "E_CONFLICT" });
-    await clock.advance(500);
+    await world.clock.advance(500);
     if (when === "after") await owner.cancel(JOB);
     endCall();
     await owner.goOn(ends);
     await refused;
-    for (const one of [owner, node]) await one.close(local.kv);
-    expect((await rowOf()).status).toBe("cancelled");
+    for (const one of [owner, node]) await one.close(world.kv);
+    expect((await rowNow()).status).toBe("cancelled");
     expect(await problems()).toEqual([]);
   });
 
   test("does not heed what an earlier owner was asked", async () => {
     const owner = nodeOf("a");
     const endCall = await runUp(owner);
-    const node = nodeOf("b", { at: 2, fate: "lost" });
+    const node = nodeOf("b", { dies: { at: 2, fate: "lost" } });
     const moving = passing(node, node.move(JOB, FIXED));
-    await clock.advance(500);
+    await world.clock.advance(500);
     // Its node dies before the call has ended, and the next owner finds the entry.
-    await owner.close(local.kv);
+    await owner.close(world.kv);
     await moving;
     endCall();
-    await node.close(local.kv);
+    await node.close(world.kv);
     const next = nodeOf("c");
-    await next.goOn(async () => (await rowOf()).status === "waiting");
-    expect((await rowOf()).waiting?.reason).not.toBe("stuck");
-    await next.close(local.kv);
+    await next.goOn(async () => (await rowNow()).status === "waiting");
+    expect((await rowNow()).waiting?.reason).not.toBe("stuck");
   });
 });
 
 test("whatever is done to the job in between, a move is whole or does not happen", async () => {
   for (const act of ["signal", "move", "cancel"] as const) {
     const calls = await atEveryCall(async (n) => {
-      await local.close();
       await open();
       const owner = nodeOf("a");
       await owner.goOn(() => waits("signal"));
@@ -348,16 +329,16 @@ test("whatever is done to the job in between, a move is whole or does not happen
         else if (act === "cancel") await other.cancel(JOB);
         else await passing(other, other.move(JOB, FIXED));
       };
-      const seen = interleavedKv(local.kv, n, meddle);
-      const node = nodeOf("d", undefined, seen.kv);
+      const seen = interleavedKv(world.kv, n, meddle);
+      const node = nodeOf("d", { kv: seen.kv });
       const own: MovedJob | undefined = await passing(node, node.move(JOB, FIXED));
       const calls = seen.calls();
       if (calls < n) await meddle();
       expect(own?.kind).toBe("moved");
       if (act !== "cancel") await owner.signal(JOB, "go", {});
       await owner.goOn(ends);
-      for (const one of [owner, other, node]) await one.close(local.kv);
-      expect((await typesOf()).filter((type) => type === "job.moved")).toHaveLength(1);
+      for (const one of [owner, other, node]) await one.close(world.kv);
+      expect((await eventTypesOf(world.kv, JOB)).filter((type) => type === "job.moved")).toHaveLength(1);
       if (act !== "cancel") await expectEnd("fixed");
       return { calls };
     });

@@ -63,7 +63,7 @@ function payloadOf(text: string, length: number): Payload {
 }
 
 function pass(durationMs: number): Promise<void> {
-  return passTime(clock, local, durationMs);
+  return passTime({ clock, kv: local.kv }, durationMs);
 }
 
 /** Two looks see it, a third one takes what is left. */

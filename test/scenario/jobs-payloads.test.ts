@@ -7,24 +7,20 @@ import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { KiB, MiB } from "../../src/base/units.ts";
 import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
-import { resultKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { blobOf } from "../../src/jobs/core/log/event.ts";
-import { numberedEvents } from "../../src/jobs/core/log/page.ts";
 import { blobKey, chunkKey, type BlobRef } from "../../src/jobs/core/payloads/blob.ts";
-import { parseJobPage, parseJobResult, parseJobRow } from "../../src/jobs/core/rows.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import { PayloadStore } from "../../src/jobs/payloads/payload-store.ts";
-import type { NumberedEvent } from "../../src/jobs/ports.ts";
 import { parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { StoreUsage } from "../../src/kvstore/kv.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { defineTool } from "../../src/sdk/tool.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
-import { childrenOf, haveEnded, JobNode } from "../support/job-node.ts";
-import { putPin, startJob } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { startJob } from "../support/job-log.ts";
+import { childrenOf, haveEnded } from "../support/job-node.ts";
+import { eventsOf, eventTypesOf, resultOf, rowOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const JOB = parseJobId("large-1");
 /** In one transaction; in several of them. */
@@ -90,50 +86,21 @@ const poor = defineAgent({
 });
 const AGENTS: readonly Agent[] = [large, child, resting, unplain, poor];
 
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
-
+const world = new JobsWorld(AGENTS);
 beforeEach(freshWorld);
-afterEach(closeWorld);
+afterEach(() => world.close());
 
 async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  [nodes, calls] = [[], []];
-  await putPin(local.kv);
-}
-
-async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
-  await local.close();
-}
-
-interface Death {
-  readonly at: number;
-  readonly fate: "lost" | "applied";
-}
-
-function openNode(name: string, more: { readonly dies?: Death; readonly usage?: () => StoreUsage } = {}): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: AGENTS, ...more });
-  nodes.push(node);
-  return node;
+  await world.begin();
+  calls = [];
 }
 
 function payloads(): PayloadStore {
-  return new PayloadStore({ clock: createRealClock(), telemetry: SILENT_TELEMETRY }, local.kv);
-}
-
-async function eventsOf(job: JobId): Promise<readonly NumberedEvent[]> {
-  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-log", ...refOf(job), run: 1 }) });
-  return entries.flatMap(({ key: id, value }) => {
-    const key = parseKey(id);
-    return key.kind === "job-page" ? numberedEvents({ run: 1, seq: key.seq, page: parseJobPage(value) }) : [];
-  });
+  return new PayloadStore({ clock: createRealClock(), telemetry: SILENT_TELEMETRY }, world.kv);
 }
 
 async function blobsOf(job: JobId): Promise<readonly BlobRef[]> {
-  return (await eventsOf(job)).flatMap(({ event }) => blobOf(event) ?? []);
+  return (await eventsOf(world.kv, job)).flatMap(({ event }) => blobOf(event) ?? []);
 }
 
 function refOfText(value: string): BlobRef {
@@ -142,25 +109,25 @@ function refOfText(value: string): BlobRef {
 }
 
 async function outputOf(job: JobId): Promise<unknown> {
-  const result = parseJobResult((await local.kv.get(resultKey(refOf(job)))).entry?.value);
+  const result = await resultOf(world.kv, job);
   return result.kind === "completed" ? (result.blob ?? result.output) : result;
 }
 
-const isOver = (): Promise<boolean> => haveEnded(local.kv, [JOB]);
+const isOver = (): Promise<boolean> => haveEnded(world.kv, [JOB]);
 
 /** Each payload that an event of the job names is there, and refers to the job. */
 async function expectWhole(job: JobId): Promise<void> {
   for (const blob of await blobsOf(job)) {
     expect((await payloads().read(blob)).byteLength).toBe(blob.bytes);
-    const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-blob-refs", digest: blob.digest }) });
+    const { entries } = await world.kv.list({ prefix: prefixOf({ kind: "job-blob-refs", digest: blob.digest }) });
     expect(entries.map(({ key }) => parseKey(key))).toContainEqual(expect.objectContaining({ job }));
   }
 }
 
 describe("a job with large values", () => {
   test("has their digests in its log, and gets them whole", async () => {
-    await startJob(local.kv, { job: JOB, agent: "large", input: 1 });
-    const node = openNode("a");
+    await startJob(world.kv, { job: JOB, agent: "large", input: 1 });
+    const node = world.openNode("a");
     await node.goOn(isOver);
     const output = `a${text("d", SMALL)}c`;
     expect(await outputOf(JOB)).toEqual(refOfText(output));
@@ -168,24 +135,23 @@ describe("a job with large values", () => {
       text("a", LARGE), text("i", SMALL), text("d", SMALL), text("c", SMALL), output,
     ].map(refOfText));
     await expectWhole(JOB);
-    for (const id of await childrenOf(local.kv, JOB)) await expectWhole(id);
+    for (const id of await childrenOf(world.kv, JOB)) await expectWhole(id);
     // Nothing but names of payloads is in the log.
-    expect((await eventsOf(JOB)).every(({ event }) => JSON.stringify(event).length < KiB)).toBe(true);
+    expect((await eventsOf(world.kv, JOB)).every(({ event }) => JSON.stringify(event).length < KiB)).toBe(true);
   });
 
   test.each(["lost", "applied"] as const)("goes on when its node dies at any write, which is %s", async (fate) => {
     const output = refOfText(`a${text("d", SMALL)}c`);
     let at = 1;
     for (; ; at++) {
-      await closeWorld();
       await freshWorld();
-      await startJob(local.kv, { job: JOB, agent: "large", input: 1 });
-      const first = openNode("a", { dies: { at, fate } });
+      await startJob(world.kv, { job: JOB, agent: "large", input: 1 });
+      const first = world.openNode("a", { dies: { at, fate } });
       await first.goOn(isOver);
       const isLast = !first.isDead;
-      await first.close(local.kv);
+      await first.close(world.kv);
       // A call that may have been made waits for a person, who says what it came to.
-      await openNode("b").goOn(async () => await isOver() || (await statusOf(JOB)) === "waiting");
+      await world.openNode("b").goOn(async () => await isOver() || (await statusOf(JOB)) === "waiting");
       if (await isOver()) {
         expect(await outputOf(JOB), `write ${at}`).toEqual(output);
         await expectWhole(JOB);
@@ -198,23 +164,22 @@ describe("a job with large values", () => {
 
   test("is stuck, and says why, when a part of one is not what was written", async () => {
     for (const damage of ["missing", "other bytes"] as const) {
-      await closeWorld();
       await freshWorld();
-      await startJob(local.kv, { job: JOB, agent: "resting", input: 1 });
-      const first = openNode("a");
+      await startJob(world.kv, { job: JOB, agent: "resting", input: 1 });
+      const first = world.openNode("a");
       await first.goOn(async () => (await statusOf(JOB)) === "waiting");
       const [blob] = await blobsOf(JOB);
       if (blob === undefined) expect.unreachable("the step has a payload");
       const key = chunkKey(blob, 0);
-      const old = (await local.kv.get(key)).entry?.value;
+      const old = (await world.kv.get(key)).entry?.value;
       const value = Buffer.from(old as Uint8Array).fill(7, 0, 1);
-      await local.kv.transact({
+      await world.kv.transact({
         compare: [], then: [damage === "missing" ? { kind: "delete", key } : { kind: "put", key, value }], else: [],
       });
-      const inbox = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
+      const inbox = new InboxWriter(world, { kv: world.kv, onFatal: (error) => expect.unreachable(String(error)) });
       await inbox.put(refOf(JOB), { entry: { kind: "timer", call: "nap#1" as CallName } });
-      await first.goOn(async () => (await rowOf(JOB)).waiting?.reason === "stuck" || await isOver());
-      const { status, waiting } = await rowOf(JOB);
+      await first.goOn(async () => (await rowOf(world.kv, JOB)).waiting?.reason === "stuck" || await isOver());
+      const { status, waiting } = await rowOf(world.kv, JOB);
       expect([status, waiting?.reason]).toEqual(["waiting", "stuck"]);
       expect(waiting?.why).toContain(`E_DATA_CORRUPT: the payload ${blob.digest}`);
       await inbox.close();
@@ -223,50 +188,47 @@ describe("a job with large values", () => {
 
   test("goes on when one that waited for budget was taken away before an event named it", async () => {
     const needs = { budget: { usdMicros: 1 } };
-    await startJob(local.kv, { job: JOB, agent: "poor", input: 1, needs });
-    const first = openNode("a");
-    await first.goOn(async () => (await eventsOf(JOB)).some(({ event }) => event.type === "timer.fired"));
-    await local.kv.transact({
+    await startJob(world.kv, { job: JOB, agent: "poor", input: 1, needs });
+    const first = world.openNode("a");
+    await first.goOn(async () => (await eventsOf(world.kv, JOB)).some(({ event }) => event.type === "timer.fired"));
+    await world.kv.transact({
       compare: [], then: [{ kind: "delete", key: blobKey(refOfText(text("p", SMALL))) }], else: [],
     });
     await first.tell(JOB, { kind: "raise", add: { usdMicros: 1_000_000 }, principal: "ann" });
     await first.goOn(async () => first.isIdle);
-    await first.close(local.kv);
-    await openNode("b").goOn(isOver);
+    await first.close(world.kv);
+    await world.openNode("b").goOn(isOver);
     expect(await outputOf(JOB)).toBe(SMALL);
     await expectWhole(JOB);
   });
 
   test("holds no room once its values are stored", async () => {
-    await startJob(local.kv, { job: JOB, agent: "large", input: 1 });
-    const node = openNode("a");
+    await startJob(world.kv, { job: JOB, agent: "large", input: 1 });
+    const node = world.openNode("a");
     await node.goOn(isOver);
     const release = await node.room.take(128 * MiB, AbortSignal.timeout(1_000));
     release();
   });
 
   test("notes that a tool went through when the store has no room for its answer", async () => {
-    await startJob(local.kv, { job: JOB, agent: "large", input: 1 });
-    const node = openNode("a", { usage: () => ({ liveBytes: 0, quotaBytes: calls.length === 0 ? 100 * MiB : 0 }) });
+    await startJob(world.kv, { job: JOB, agent: "large", input: 1 });
+    const usage = (): StoreUsage => ({ liveBytes: 0, quotaBytes: calls.length === 0 ? 100 * MiB : 0 });
+    const node = world.openNode("a", { usage });
     await node.goOn(isOver);
-    const types = (await eventsOf(JOB)).map(({ event }) => event.type);
+    const types = await eventTypesOf(world.kv, JOB);
     expect(types.filter((type) => type === "tool.succeeded")).toHaveLength(1);
-    const done = (await eventsOf(JOB)).find(({ event }) => event.type === "tool.succeeded")?.event;
+    const done = (await eventsOf(world.kv, JOB)).find(({ event }) => event.type === "tool.succeeded")?.event;
     expect(done).toMatchObject({ problem: expect.stringContaining("no room") });
     expect(await outputOf(JOB)).toMatchObject({ kind: "failed" });
   });
 });
 
 test("what cannot be stored at all is refused at its step, by name and place", async () => {
-  await startJob(local.kv, { job: JOB, agent: "unplain", input: 1 });
-  await openNode("a").goOn(isOver);
+  await startJob(world.kv, { job: JOB, agent: "unplain", input: 1 });
+  await world.openNode("a").goOn(isOver);
   expect(await outputOf(JOB)).toMatch(/what the step "odd#1" answered is a function at list\[0\]/);
 });
 
-async function rowOf(job: JobId): Promise<ReturnType<typeof parseJobRow>> {
-  return parseJobRow((await local.kv.get(rowKey(refOf(job)))).entry?.value);
-}
-
 async function statusOf(job: JobId): Promise<string> {
-  return (await rowOf(job)).status;
+  return (await rowOf(world.kv, job)).status;
 }

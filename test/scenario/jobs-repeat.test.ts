@@ -8,7 +8,6 @@ import { refOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { planFork, planRetry, type OldEvent } from "../../src/jobs/core/life/repeat.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
-import { JobExport } from "../../src/jobs/doors/job-export.ts";
 import { parseJobRow } from "../../src/jobs/core/rows.ts";
 import { parseToolRow } from "../../src/jobs/core/tools/tool-row.ts";
 import type { RepeatJob, StartedJob } from "../../src/jobs/ports.ts";
@@ -17,7 +16,7 @@ import { prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
-import { endedJob, EXPORTED, verdictOf } from "../support/exported-job.ts";
+import { endedJob, EXPORTED, verify } from "../support/exported-job.ts";
 import { jobStore, PIN, startJob } from "../support/job-log.ts";
 import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
@@ -70,9 +69,7 @@ describe("a fork", () => {
     }
     const { job } = await repeat(fork(at, again));
     expect(await statesOf(job)).toEqual(states);
-    const lines: string[] = [];
-    for await (const line of await new JobExport(local.kv).open(job)) lines.push(line.slice(0, -1));
-    expect(verdictOf(lines).problems).toEqual([]);
+    expect((await verify(local.kv, job)).problems).toEqual([]);
     const { view, tools } = await jobStore(clock, local.kv).load(refOf(job));
     const old = (await jobStore(clock, local.kv).load(refOf(EXPORTED))).view;
     expect(view.row).toMatchObject({ status: "pending", epoch: old.row.epoch, pin: PIN });

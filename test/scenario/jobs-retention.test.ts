@@ -56,7 +56,7 @@ afterEach(async () => {
 
 /** Lets time pass, and what then has to be done be done: the store's time is real. */
 function pass(durationMs: number): Promise<void> {
-  return passTime(clock, local, durationMs);
+  return passTime({ clock, kv: local.kv }, durationMs);
 }
 
 interface Leading {

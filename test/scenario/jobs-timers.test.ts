@@ -37,7 +37,7 @@ afterEach(async () => {
 
 /** Lets time pass for the driver, and it do what it then has to do: the store's time is real. */
 function pass(durationMs: number): Promise<void> {
-  return passTime(clock, local, durationMs);
+  return passTime({ clock, kv: local.kv }, durationMs);
 }
 
 interface Leading {

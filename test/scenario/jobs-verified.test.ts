@@ -3,44 +3,29 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { parseJobId } from "../../src/base/ids.ts";
-import { refOf } from "../../src/jobs/core/ids.ts";
-import { resultKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import type { JobEvent } from "../../src/jobs/core/log/event.ts";
-import { numberedEvents } from "../../src/jobs/core/log/page.ts";
-import { parseJobPage, parseJobResult, parseJobRow } from "../../src/jobs/core/rows.ts";
-import { parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
 import { defineTool, type ToolVerifier } from "../../src/sdk/tool.ts";
-import { haveEnded, JobNode } from "../support/job-node.ts";
-import { putPin, startJob } from "../support/job-log.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { startJob } from "../support/job-log.ts";
+import { haveEnded } from "../support/job-node.ts";
+import { eventsOf, resultOf, rowOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 
 const JOB = parseJobId("payer-1");
 const input = z.object({ order: z.string() });
 
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
+const world = new JobsWorld([]);
 /** What was done outside, by effect id. */
 let outside: Map<string, string>;
 let isLost: boolean;
 
 beforeEach(freshWorld);
-afterEach(closeWorld);
+afterEach(() => world.close());
 
 async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  nodes = [];
+  await world.begin();
   outside = new Map();
   isLost = false;
-  await putPin(local.kv);
-}
-
-async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
-  await local.close();
 }
 
 /** Pays, and ships after it, both once; what is done outside is there until `isLost`. */
@@ -68,35 +53,16 @@ function payer(onMismatch: ToolVerifier<unknown, unknown>["onMismatch"]): Agent 
   });
 }
 
-interface Death {
-  readonly at: number;
-  readonly fate: "lost" | "applied";
-}
-
-function openNode(name: string, agent: Agent, dies?: Death): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: [agent], ...(dies !== undefined && { dies }) });
-  nodes.push(node);
-  return node;
-}
-
 async function events(): Promise<readonly JobEvent[]> {
-  const { entries } = await local.kv.list({ prefix: prefixOf({ kind: "job-log", ...refOf(JOB), run: 1 }) });
-  return entries.flatMap(({ key: text, value }) => {
-    const key = parseKey(text);
-    return key.kind === "job-page" ? numberedEvents({ run: 1, seq: key.seq, page: parseJobPage(value) }) : [];
-  }).map(({ event }) => event);
+  return (await eventsOf(world.kv, JOB)).map(({ event }) => event);
 }
 
 async function waitingNow(): Promise<unknown> {
-  return parseJobRow((await local.kv.get(rowKey(refOf(JOB)))).entry?.value).waiting;
+  return (await rowOf(world.kv, JOB)).waiting;
 }
 
-const isDone = (): Promise<boolean> => haveEnded(local.kv, [JOB]);
+const isDone = (): Promise<boolean> => haveEnded(world.kv, [JOB]);
 const isOverOrWaits = async (): Promise<boolean> => await isDone() || (await waitingNow()) !== undefined;
-
-async function resultNow(): Promise<unknown> {
-  return parseJobResult((await local.kv.get(resultKey(refOf(JOB)))).entry?.value);
-}
 
 interface Looked {
   readonly done: readonly string[];
@@ -124,15 +90,14 @@ async function crashEverywhere(
   fate: "lost" | "applied", agent: Agent, check: (crash: Crash) => Promise<void>, isGone = false,
 ): Promise<number> {
   for (let at = 1; ; at++) {
-    await closeWorld();
     await freshWorld();
-    await startJob(local.kv, { job: JOB, agent: "payer", input: { order: "o" } });
-    const first = openNode("a", agent, { at, fate });
+    await startJob(world.kv, { job: JOB, agent: "payer", input: { order: "o" } });
+    const first = world.openNode("a", { agents: [agent], dies: { at, fate } });
     await first.goOn(isDone);
     const isTakenOver = first.isDead;
-    await first.close(local.kv);
+    await first.close(world.kv);
     isLost = isGone;
-    if (!await isDone()) await openNode("b", agent).goOn(isOverOrWaits);
+    if (!await isDone()) await world.openNode("b", { agents: [agent] }).goOn(isOverOrWaits);
     await check({ at, isTakenOver, log: await events() });
     if (!isTakenOver) return at - 1;
   }
@@ -141,7 +106,7 @@ async function crashEverywhere(
 describe.each(["lost", "applied"] as const)("an owner that falls silent at any of its writes, which is %s", (fate) => {
   test("has what it did verified once, and nothing is done twice", async () => {
     const writes = await crashEverywhere(fate, payer("strict"), async ({ at, log }) => {
-      expect(await resultNow(), `write ${at}`).toEqual({ kind: "completed", output: "ship o" });
+      expect(await resultOf(world.kv, JOB), `write ${at}`).toEqual({ kind: "completed", output: "ship o" });
       const { done, verified } = afterLastClaim(log);
       expect(verified, `write ${at}`).toEqual(done);
       expect([...outside.values()].sort()).toEqual(["pay o", "ship o"]);
@@ -153,7 +118,7 @@ describe.each(["lost", "applied"] as const)("an owner that falls silent at any o
     let failed = 0;
     await crashEverywhere(fate, payer("strict"), async ({ at, isTakenOver, log }) => {
       const { done } = afterLastClaim(log);
-      const result = await resultNow();
+      const result = await resultOf(world.kv, JOB);
       if (!isTakenOver || done.length === 0) return expect(result, `write ${at}`).toMatchObject({ kind: "completed" });
       // One that had ended before nobody takes over.
       if (log.some(({ type }) => type === "job.completed")) return;
@@ -175,10 +140,10 @@ test("a job whose effect is gone waits for a person, who lets it go on without b
     expect(await waitingNow()).toMatchObject({
       reason: "stuck", why: expect.stringMatching(/^E_EFFECT_MISMATCH: the call pay#1/) as unknown,
     });
-    const person = openNode("c", agent);
+    const person = world.openNode("c", { agents: [agent] });
     await person.tell(JOB, { kind: "release", principal: "ann" });
     await person.goOn(isDone);
-    expect(await resultNow()).toEqual({ kind: "completed", output: "ship o" });
+    expect(await resultOf(world.kv, JOB)).toEqual({ kind: "completed", output: "ship o" });
     expect((await events()).map(({ type }) => type)).toContain("job.let-go");
   }, true);
   expect(waited).toBeGreaterThan(1);

@@ -1,10 +1,10 @@
 // Owns: a job with something of everything in a real store, made by the real decisions, and its lines.
 import { present } from "../../src/base/assert.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
-import { parseJobId } from "../../src/base/ids.ts";
+import { parseJobId, type JobId } from "../../src/base/ids.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { clusterUid } from "../../src/jobs/ownership/cluster-uid.ts";
-import { effectIdOf, refOf, type CallName } from "../../src/jobs/core/ids.ts";
+import { effectIdOf, type CallName } from "../../src/jobs/core/ids.ts";
 import { decideAppend, decideClaim, decideFinish, decideWait } from "../../src/jobs/core/life/decide.ts";
 import type { AppendBatch } from "../../src/jobs/core/life/append-batch.ts";
 import { JobCheck, type JobVerdict } from "../../src/jobs/core/explain/job-check.ts";
@@ -73,11 +73,16 @@ function rowOf(step: LedgerStep): Extract<LedgerStep, { readonly kind: "changed"
   return present(step.kind === "changed" ? step.row : undefined, "the ledger takes the step");
 }
 
-/** Without their ends. */
-export async function linesOf(kv: Kv): Promise<readonly string[]> {
+/** Of its export, without their ends. */
+export async function linesOf(kv: Kv, job = EXPORTED): Promise<readonly string[]> {
   const lines: string[] = [];
-  for await (const line of await new JobExport(kv).open(refOf(EXPORTED).job)) lines.push(line.slice(0, -1));
+  for await (const line of await new JobExport(kv).open(job)) lines.push(line.slice(0, -1));
   return lines;
+}
+
+/** What `verify` says of a job in the store. */
+export async function verify(kv: Kv, job: JobId): Promise<JobVerdict> {
+  return verdictOf(await linesOf(kv, job));
 }
 
 export function verdictOf(lines: readonly string[]): JobVerdict {

@@ -43,9 +43,14 @@ export interface JobNodeOptions {
   readonly agents: readonly Agent[];
   /** What another pin than the first one runs. */
   readonly versions?: ReadonlyMap<Digest, readonly Agent[]>;
-  /** Falls silent at the write of this number: it is lost, or applied and its answer lost. */
   readonly usage?: () => StoreUsage;
-  readonly dies?: { readonly at: number; readonly fate: "lost" | "applied" };
+  readonly dies?: Death | undefined;
+}
+
+/** A node falls silent at the write of this number: it is lost, or applied and its answer lost. */
+export interface Death {
+  readonly at: number;
+  readonly fate: "lost" | "applied";
 }
 
 export class JobNode {
@@ -227,7 +232,7 @@ export class JobNode {
     };
   }
 
-  private mortal(kv: Kv, dies: JobNodeOptions["dies"]): Kv {
+  private mortal(kv: Kv, dies: Death | undefined): Kv {
     const silence = (signal: AbortSignal | undefined): Promise<never> => new Promise((_, reject) => {
       if (signal?.aborted === true) reject(new RangeError("the node is dead"));
       signal?.addEventListener("abort", () => reject(new RangeError("the node is dead")));

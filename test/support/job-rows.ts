@@ -1,4 +1,4 @@
-// Owns: jobs as rows of a store, brought to a phase of their life by the transitions that owners make.
+// Owns: jobs as rows of a store: brought to a phase of their life by the transitions that owners make, and read.
 import { sha256 } from "../../src/base/digest.ts";
 import { parseJobId, parseNodeId, parseNodeUid, type JobId } from "../../src/base/ids.ts";
 import type { NodeLife } from "../../src/cluster/core/rows.ts";
@@ -8,11 +8,15 @@ import type { AppendBatch } from "../../src/jobs/core/life/append-batch.ts";
 import { decideAppend, decideFinish, decideWait } from "../../src/jobs/core/life/decide.ts";
 import { decideStart } from "../../src/jobs/core/life/decide-start.ts";
 import { parseInboxEntry, type InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
-import { parseInboxCount, parseJobRow, type JobRow, type Waiting } from "../../src/jobs/core/rows.ts";
-import { inboxCountKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
+import type { JobEventType } from "../../src/jobs/core/log/event.ts";
+import { numberedEvents } from "../../src/jobs/core/log/page.ts";
+import {
+  parseInboxCount, parseJobPage, parseJobResult, parseJobRow, type JobResult, type JobRow, type Waiting,
+} from "../../src/jobs/core/rows.ts";
+import { inboxCountKey, resultKey, rowKey } from "../../src/jobs/core/life/job-keys.ts";
 import { proposeTransition } from "../../src/jobs/job-store.ts";
-import type { Decision, JobView } from "../../src/jobs/ports.ts";
-import { formatKey, prefixOf } from "../../src/kvstore/core/key.ts";
+import type { Decision, JobView, NumberedEvent } from "../../src/jobs/ports.ts";
+import { formatKey, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 
 const OWNER: NodeLife = { node: parseNodeId("n1"), uid: parseNodeUid("a".repeat(16)), incarnation: 1 };
@@ -56,6 +60,25 @@ export async function sleepingJob(kv: Kv, id: string, dueMs: number): Promise<Jo
 
 export async function rowOf(kv: Kv, job: JobId): Promise<JobRow> {
   return parseJobRow((await kv.get(rowKey(refOf(job)))).entry?.value);
+}
+
+/** How the job has ended. */
+export async function resultOf(kv: Kv, job: JobId): Promise<JobResult> {
+  return parseJobResult((await kv.get(resultKey(refOf(job)))).entry?.value);
+}
+
+/** The log of its first run. */
+export async function eventsOf(kv: Kv, job: JobId): Promise<readonly NumberedEvent[]> {
+  const { entries } = await kv.list({ prefix: prefixOf({ kind: "job-log", ...refOf(job), run: 1 }) });
+  return entries.flatMap(({ key: text, value }) => {
+    const key = parseKey(text);
+    if (key.kind !== "job-page") throw new RangeError(`${text} is no page of a log`);
+    return numberedEvents({ run: 1, seq: key.seq, page: parseJobPage(value) });
+  });
+}
+
+export async function eventTypesOf(kv: Kv, job: JobId): Promise<readonly JobEventType[]> {
+  return (await eventsOf(kv, job)).map(({ event }) => event.type);
 }
 
 export async function inboxOf(kv: Kv, job: JobId): Promise<readonly InboxEntry[]> {
