@@ -18,6 +18,8 @@ export interface Completion {
 
 /** What a model may say at most where neither its definition nor the question says, and a budget has to suffice. */
 export const LLM_TOKENS_DEFAULT = 4_096;
+/** What a provider says beyond it is not believed: no model has a context of that size. */
+const ANSWER_TOKENS_MAX = 1_000_000_000;
 /** It is part of a key. */
 const MODEL_NAME_LENGTH_MAX = 200;
 /** No name of a tool has a point in it. */
@@ -130,7 +132,7 @@ function isUsage(usage: unknown): usage is LlmUsage & ModelUsage {
 }
 
 function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= ANSWER_TOKENS_MAX;
 }
 
 function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {

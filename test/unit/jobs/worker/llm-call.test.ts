@@ -2,11 +2,12 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { AetherError } from "../../../../src/base/errors.ts";
 import { MiB } from "../../../../src/base/units.ts";
+import { amountSchema } from "../../../../src/jobs/core/budget/amounts.ts";
 import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
 import { defineAgent, type Agent } from "../../../../src/sdk/agent.ts";
 import type { Job, Tools } from "../../../../src/sdk/job.ts";
-import type { LlmProvider, LlmRequest } from "../../../../src/sdk/llm.ts";
+import type { LlmProvider, LlmRequest, LlmUsage } from "../../../../src/sdk/llm.ts";
 import { scripted, type Script } from "../../../../src/sdk/llm/scripted.ts";
 import { secret } from "../../../../src/sdk/secret.ts";
 import { defineTool } from "../../../../src/sdk/tool.ts";
@@ -203,6 +204,17 @@ describe("job.llm", () => {
     });
     expect(host.end).toEqual({ kind: "completed", output: { a: "x", b: "x" } });
     expect(callsIn(host.log)).toEqual(["a#1/llm.fast#1", "llm.fast/b#1"]);
+  });
+
+  test.each([Number.MAX_SAFE_INTEGER, -1, 0.5, "7"])("does not count %s tokens, which no answer has", async (tokens) => {
+    const usage = { inputTokens: 1, outputTokens: tokens } as unknown as LlmUsage;
+    const price = { inputPerMillion: 10_000, outputPerMillion: 10_000 };
+    const provider = scripted([{ text: "yes", usage }], { price });
+    const host = new AgentHost({ agent: agentOf(provider, (job) => job.llm("fast", { prompt: "x" })) });
+    await host.goOn();
+    const done = host.log.find(({ type }) => type === "tool.succeeded");
+    expect(done).toMatchObject({ usage: { outputTokens: 1, isEstimated: true } });
+    expect(amountSchema.safeParse(done?.type === "tool.succeeded" ? done.cost : undefined).success).toBe(true);
   });
 
   describe("of a model with a price that fails", () => {
