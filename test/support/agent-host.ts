@@ -9,6 +9,7 @@ import type {
 } from "../../src/jobs/core/worker/messages.ts";
 import { AgentRuntime } from "../../src/jobs/worker/agent-runtime.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
+import { asNodeHears } from "./as-node-hears.ts";
 import { ManualClock } from "./manual-clock.ts";
 
 const CLUSTER = "c".repeat(32) as ClusterUid;
@@ -82,7 +83,7 @@ export class AgentHost {
     this.runtime = new AgentRuntime({
       clock,
       mayAct: () => this.mayAct,
-      post: (message) => this.hear(structuredClone(message)),
+      post: (message) => this.hear(asNodeHears(message)),
     });
     this.runtime.load({ agents: [agent] });
     const bytes = log.map((event) => encodeEvent(event, { atMs: 0, epoch: 1 }));

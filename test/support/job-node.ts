@@ -28,6 +28,7 @@ import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv, StoreUsage } from "../../src/kvstore/kv.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
+import { asNodeHears } from "./as-node-hears.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { jobStore, life, viewOf } from "./job-log.ts";
 import type { ManualClock } from "./manual-clock.ts";
@@ -215,7 +216,7 @@ export class JobNode {
       clock: this.clock,
       mayAct: () => !this.isDead,
       post: (message) => {
-        if (!this.isDead) listeners.get(message.run)?.(structuredClone(message));
+        if (!this.isDead) listeners.get(message.run)?.(asNodeHears(message));
       },
     });
     runtime.load({ agents: this.versions.get(pin) ?? this.agents });

@@ -57,7 +57,7 @@ const outcome = z.discriminatedUnion("kind", [
     cost: amountSchema.exactOptional(),
     blob,
   }),
-  z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean() }),
+  z.object({ kind: z.literal("failed"), error, isNotDone: z.boolean(), cost: amountSchema.exactOptional() }),
   z.object({ kind: z.literal("unknown"), reason: text }),
 ]);
 

@@ -206,7 +206,7 @@ describe("job.llm", () => {
     expect(callsIn(host.log)).toEqual(["a#1/llm.fast#1", "llm.fast/b#1"]);
   });
 
-  test.each([Number.MAX_SAFE_INTEGER, -1, 0.5, "7"])("does not count %s tokens, which no answer has", async (tokens) => {
+  test.each([Number.MAX_SAFE_INTEGER, -1, 0.5, "7"])("does not count %s tokens, which none has", async (tokens) => {
     const usage = { inputTokens: 1, outputTokens: tokens } as unknown as LlmUsage;
     const price = { inputPerMillion: 10_000, outputPerMillion: 10_000 };
     const provider = scripted([{ text: "yes", usage }], { price });
