@@ -18,8 +18,8 @@ export const JobsConfig = z.strictObject({
   tenantRunningMax: z.int().min(1).max(UNLIMITED_JOBS).default(UNLIMITED_JOBS)
     .describe("Jobs of each tenant that run at once in the cluster; the default is no limit. Equal on all nodes."),
   models: z.record(z.string().min(1), limitsSchema).default({})
-    .describe("What the whole cluster asks of a model in a minute, by the model's name, as requestsPerMinute and " +
-      "tokensPerMinute; goes before what agents say of it. Equal on all nodes."),
+    .describe("What the whole cluster asks of a model, by the model's name, as requestsPerMinute, tokensPerMinute " +
+      "and maxConcurrent (requests under way at once); goes before what agents say of it. Equal on all nodes."),
   keepMs: z.int().min(1_000).max(100 * YEAR_MS).default(90 * DAY_MS)
     .describe("How long the log of a job that has ended is kept, with its input and the calls of its tools."),
   keepOutcomeMs: z.int().min(1_000).max(100 * YEAR_MS).default(YEAR_MS)

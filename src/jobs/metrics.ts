@@ -44,7 +44,7 @@ export function createJobsMetrics(telemetry: Telemetry): JobsMetrics {
     }),
     rateWaitSeconds: telemetry.histogram({
       name: "aether_rate_limit_wait_seconds",
-      help: "Time that calls of tools with a rate have waited on this node for their turn.",
+      help: "Time that calls of tools with a rate or a maxConcurrent have waited on this node for their turn.",
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     }),
     spentUsd: telemetry.counter({

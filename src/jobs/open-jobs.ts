@@ -33,6 +33,7 @@ import { JobsService } from "./doors/jobs-service.ts";
 import { createJobsMetrics } from "./metrics.ts";
 import { Outbox } from "./inbox/outbox.ts";
 import { OwnershipService } from "./ownership/ownership-service.ts";
+import { CallPlaces } from "./admission/call-places.ts";
 import { PermitView } from "./admission/permit-view.ts";
 import { PendingReasons } from "./admission/pending-reasons.ts";
 import { PayloadRoom } from "./payloads/payload-room.ts";
@@ -119,10 +120,13 @@ export function openJobs(
   const payloads = new PayloadStore(env, kv);
   const payloadRoom = new PayloadRoom();
   const nodePayloads = { store: payloads, room: payloadRoom, usage: () => kv.usage() };
+  const permits = new PermitView({ clock, log }, kv, config);
+  const places = new CallPlaces(env, { kv, permits, metrics, onFatal }, self);
   const runner = new JobRunner({ clock, log }, {
     log: store,
     workers,
     rates,
+    places,
     models: config.models,
     spending: new Spending(metrics),
     ownership,
@@ -140,7 +144,6 @@ export function openJobs(
     kv, ownership, membership, holds: (job) => runner.holds(job), onFatal,
   }, self);
   const clusterUid = async (signal: AbortSignal): Promise<ClusterUid> => (uid ??= await readUid(env, kv, signal));
-  const permits = new PermitView({ clock, log }, kv, config);
   const claimer = new JobClaimer(env, {
     kv, log: store, runner, ownership, membership, permits, clusterUid, onFatal,
   }, { life: self, labels });
@@ -219,6 +222,7 @@ export function openJobs(
       await collector.close();
       await payloadCollector.close();
       await claimer.close();
+      await places.close();
       await permits.close();
       await refill.close();
       await rates.close();

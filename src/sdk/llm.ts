@@ -74,11 +74,13 @@ export interface LlmContext {
   onToken(text: string): void;
 }
 
-/** What the whole cluster asks of a model in a minute, at most. */
+/** What the whole cluster asks of a model, at most. */
 export interface LlmLimits {
   readonly requestsPerMinute?: number;
   /** Of what it is asked and says: estimated before a request, and settled by what it took. */
   readonly tokensPerMinute?: number;
+  /** Requests that are under way at once: what a model of one's own can work on side by side. */
+  readonly maxConcurrent?: number;
 }
 
 /** What is to be known of a model for budgets and rates. */

@@ -81,6 +81,11 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
    * time without any (default: half a second's, two at least). A call waits for its turn before it is granted.
    */
   readonly rate?: { readonly perSecond: number; readonly burst?: number };
+  /**
+   * Calls of tools of this name that the whole cluster has under way at once, at most: 1 to 1,000. A call waits for its
+   * place before it is granted, and has it until what became of it is recorded, or its job goes on elsewhere.
+   */
+  readonly maxConcurrent?: number;
   /** What a call costs, in US dollars: reserved in the job's budget before it is made, and spent when it was done. */
   readonly cost?: { readonly usd: number };
   /**
@@ -99,6 +104,10 @@ export interface ToolDefinition<N extends string, I extends z.ZodType, O extends
   ): Promise<Reconciled<z.input<O>>> | Reconciled<z.input<O>>;
 }
 
+/** Calls of one tool, or requests to one model, that may be under way at once. */
+export const CONCURRENT_CALLS_MAX = 1_000;
+export const concurrentSchema = z.int().min(1).max(CONCURRENT_CALLS_MAX);
+
 /** Calls per second, and at once. */
 export const RATE_MAX = 100_000;
 export const rateSchema = z.object({
@@ -115,8 +124,8 @@ export interface Tool<N extends string = string, I extends z.ZodType = z.ZodType
 
 /**
  * Defines a tool.
- * @throws AetherError E_INVALID for an unusable name, `timeoutMs`, `rate` or `cost`, and for `reconcile` where nobody
- *   would ask it.
+ * @throws AetherError E_INVALID for an unusable name, `timeoutMs`, `rate`, `maxConcurrent` or `cost`, and for
+ *   `reconcile` where nobody would ask it.
  * @example
  * const refund = defineTool({
  *   name: "refund",
@@ -158,6 +167,11 @@ export function defineTool<const N extends string, I extends z.ZodType, O extend
       'knows what became of it: leave out reconcile, or make its effect "once"');
   }
   checkCost(`the tool "${name}"`, definition.cost);
+  const { maxConcurrent } = definition;
+  if (maxConcurrent !== undefined && !concurrentSchema.safeParse(maxConcurrent).success) {
+    throw new AetherError("E_INVALID", `the tool "${name}" has maxConcurrent ${maxConcurrent}; ` +
+      `use 1 to ${CONCURRENT_CALLS_MAX}`);
+  }
   const { rate, ...rest } = definition;
   return { ...rest, kind: "aether-tool", timeoutMs, ...(rate !== undefined && { rate: checkRate(name, rate) }) };
 }

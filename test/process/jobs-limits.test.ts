@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { ask, NodeFleet } from "../support/node-fleet.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
@@ -17,12 +17,23 @@ let url = "";
 const searchedMs: number[] = [];
 let entered = 0;
 let mostEntered = 0;
+/** Calls that the server has not answered. */
+let crowded = 0;
+let mostCrowded = 0;
+let answered = 0;
 
 beforeAll(async () => {
   server = createServer((request, response) => {
     if (request.url === "/searched") searchedMs.push(performance.now());
     if (request.url === "/entered") mostEntered = Math.max(mostEntered, ++entered);
     if (request.url === "/left") entered -= 1;
+    if (request.url === "/crowded") {
+      mostCrowded = Math.max(mostCrowded, ++crowded);
+      response.once("close", () => {
+        crowded -= 1;
+        if (response.writableFinished) answered += 1;
+      });
+    }
     // Long enough for others to come in, if they may.
     setTimeout(() => response.end("done"), 50);
   }).listen(0, "127.0.0.1");
@@ -73,4 +84,15 @@ test("calls of a tool with a rate are made at that rate by all nodes together", 
   const seconds = ((searchedMs.at(-1) ?? 0) - (searchedMs[0] ?? 0)) / 1_000;
   // What is asserted of times is asserted where time is the test's own: scenario/jobs-rates.
   process.stdout.write(`rate of 10 per second on three nodes: ${(44 / seconds).toFixed(2)} per second\n`);
+});
+
+test("no more calls of a tool are under way than it says, also when a node with some of them is killed", async () => {
+  const jobs = await Promise.all(Array.from({ length: 9 }, (_, at) =>
+    start(at, { agent: "crowding", input: { url, calls: 4 } })));
+  await vi.waitUntil(() => answered >= 6, { timeout: 30_000, interval: 5 });
+  await fleet.kill("n3");
+  await fleet.start("n3");
+  expect(await Promise.all(jobs.map(end))).toEqual(Array(9).fill("completed"));
+  expect(answered).toBeGreaterThanOrEqual(36);
+  expect([mostCrowded, crowded]).toEqual([2, 0]);
 });

@@ -84,7 +84,8 @@ const kinds: { readonly [K in AetherKey["kind"]]: fc.Arbitrary<Extract<AetherKey
   "job-blob-write": fc.record({ kind: fc.constant("job-blob-write"), digest }),
   "job-blob-chunk": fc.record({ kind: fc.constant("job-blob-chunk"), digest, chunk: fc.nat(9_999) }),
   "job-permit": fc.record({
-    kind: fc.constant("job-permit"), scope: fc.constantFrom("agent", "tenant", "cluster"), name, slot: fc.nat(999_999),
+    kind: fc.constant("job-permit"), scope: fc.constantFrom("agent", "tenant", "cluster", "call"), name,
+    slot: fc.nat(999_999),
   }),
   data: fc.record({ kind: fc.constant("data"), path }),
 };

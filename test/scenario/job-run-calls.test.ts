@@ -248,3 +248,57 @@ test("a job that is to hold still notes what was done before", async () => {
   expect(await eventTypes()).toEqual(["step.completed", "step.completed", "job.waiting"]);
   await whenDone(writer.close());
 });
+
+describe("a call of which only so many may be under way", () => {
+  const seen: string[] = [];
+
+  beforeEach(async () => {
+    seen.length = 0;
+    await begin({
+      places: {
+        take: async ({ name, max }) => {
+          seen.push(`place ${name} of ${max}`);
+          return { free: () => void seen.push("given back") };
+        },
+      },
+      rates: { take: async ({ name }) => void seen.push(`turn ${name}`), giveBack: () => undefined },
+    });
+  });
+
+  function wantsPlace(effect: ToolEffect): AgentOp {
+    const rate = { name: "pay", perSecond: 1, burst: 1 };
+    return { ...wants("/pay#1", effect), maxConcurrent: 3, rate } as AgentOp;
+  }
+
+  async function grantedWithPlace(effect: ToolEffect): Promise<EffectId> {
+    run.op(wantsPlace(effect));
+    await clock.settle();
+    // A turn that is taken before there is a place would be used at any time.
+    expect(seen).toEqual(["place scripted/pay of 3", "turn scripted/pay"]);
+    return run.heardOf("granted")[0]?.effectId as EffectId;
+  }
+
+  test("has its place from before its grant until its result is recorded", async () => {
+    const effectId = await grantedWithPlace("once");
+    const open = closeGate();
+    run.op(succeeded(effectId));
+    await clock.settle();
+    expect(seen).not.toContain("given back");
+    await open();
+    expect(seen.slice(2)).toEqual(["given back"]);
+  });
+
+  test("that nobody knows of gives it back, and takes another one to be made again", async () => {
+    await grantedWithPlace("idempotent");
+    await clock.advance(LOST_MS);
+    expect(seen.slice(2)).toEqual(["given back", "place scripted/pay of 3", "turn scripted/pay"]);
+    expect(run.heardOf("granted").map(({ attempt }) => attempt)).toEqual([1, 2]);
+  });
+
+  test("of a job that is not run here any more has none", async () => {
+    await grantedWithPlace("once");
+    run.lose("it has ended");
+    await whenDone(run.ended.promise);
+    expect(seen.slice(2)).toEqual(["given back"]);
+  });
+});

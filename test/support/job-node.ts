@@ -196,6 +196,7 @@ export class JobNode {
         children: this.children,
         payloads: this.payloads,
         rates: { take: () => Promise.resolve(), giveBack: () => undefined },
+        places: { take: () => Promise.resolve({ free: () => undefined }) },
         models: {},
         spending: { noteEvents: () => undefined, noteAccount: () => undefined },
         onOutbox: (ref) => this.outbox.tell(ref),

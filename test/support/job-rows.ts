@@ -25,13 +25,13 @@ const AT_MS = 1_700_000_000_000;
 const EMPTY: AppendBatch = { events: [], atMs: AT_MS };
 
 /** A job that its owner runs. */
-export async function runningJob(kv: Kv, id: string): Promise<JobView> {
+export async function runningJob(kv: Kv, id: string, owner = OWNER): Promise<JobView> {
   await kv.transact({
     compare: [], then: [{ kind: "put", key: formatKey({ kind: "job-pin", digest: PIN }), value: null }], else: [],
   });
   return await commit(kv, decideStart({
     job: parseJobId(id), uid: "0".repeat(32) as JobUid, agent: "claims", tenant: "default", pin: PIN, input: null,
-    inputDigest: sha256("input"), queueClass: "default", priority: 0, attributes: {}, atMs: AT_MS, claim: OWNER,
+    inputDigest: sha256("input"), queueClass: "default", priority: 0, attributes: {}, atMs: AT_MS, claim: owner,
   }));
 }
 

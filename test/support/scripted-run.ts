@@ -64,6 +64,7 @@ export class ScriptedRun {
       },
       children: { answer: () => Promise.reject(new RangeError("it has no children")) },
       rates: { take: () => Promise.resolve(), giveBack: () => undefined },
+      places: { take: () => Promise.resolve({ free: () => undefined }) },
       models: {},
       spending: { noteEvents: () => undefined, noteAccount: () => undefined },
       onVerdict: () => undefined,

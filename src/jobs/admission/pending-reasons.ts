@@ -1,7 +1,7 @@
 // Owns: why a job is pending, in words for a person, as this node sees it.
 import { hasLabels } from "../../cluster/deployment/core/placement.ts";
 import type { MembershipService } from "../../cluster/membership/membership-service.ts";
-import type { PermitLimit } from "../core/flow/permits.ts";
+import type { JobLimit } from "../core/flow/permits.ts";
 import type { JobRow } from "../core/rows.ts";
 import type { PermitView } from "./permit-view.ts";
 
@@ -34,7 +34,7 @@ function labelsText(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(", ");
 }
 
-function limitText({ limit, running }: { readonly limit: PermitLimit; readonly running: number }): string {
+function limitText({ limit, running }: { readonly limit: JobLimit; readonly running: number }): string {
   const { scope, name, max } = limit;
   switch (scope) {
     case "agent":

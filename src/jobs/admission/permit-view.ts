@@ -1,15 +1,22 @@
-// Owns: the places of limits as this node sees them: those that running jobs have, and those that its own claims are
-// about to take. Does not own: the limits (core/flow/permits.ts), and that a place is given once (the claims compare).
+// Owns: the places of limits as this node sees them: those that running jobs and calls have, and those that its own
+// claims and calls are about to take. Does not own: the limits (core/flow/permits.ts), and that a place is given once
+// (who takes it compares).
 import type { JobId } from "../../base/ids.ts";
 import { RowView, type RowViewEnv } from "../../cluster/row-view.ts";
 import type { PermitPlace } from "../../kvstore/core/job-key.ts";
 import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { permitKey } from "../core/life/job-keys.ts";
-import { limitsOf, TakenPlaces, type PermitLimit, type PermitLimits } from "../core/flow/permits.ts";
+import { limitsOf, TakenPlaces, type JobLimit, type PermitLimit, type PermitLimits } from "../core/flow/permits.ts";
 import { parsePermitRow, type PermitRow, type QueueRow } from "../core/rows.ts";
 
 type Limited = Pick<QueueRow, "agent" | "tenant" | "agentMax">;
+
+export interface SeenPermit {
+  readonly key: KeyText;
+  readonly value: PermitRow;
+  readonly modRevision: number;
+}
 
 export class PermitView {
   private readonly view: RowView<PermitRow>;
@@ -39,7 +46,7 @@ export class PermitView {
   }
 
   /** What keeps the job from running, if anything; it is the same for all nodes, but for how much they have seen. */
-  fullLimit(job: Limited): { readonly limit: PermitLimit; readonly running: number } | undefined {
+  fullLimit(job: Limited): { readonly limit: JobLimit; readonly running: number } | undefined {
     const limits = limitsOf(job, this.limits);
     const limit = limits.find((one) => this.taken.isFull(one));
     return limit && { limit, running: this.taken.count(limit) };
@@ -56,7 +63,23 @@ export class PermitView {
 
   /** Places for a claim, kept until it is settled; undefined when there are none. */
   reserve(job: JobId, limited: Limited): readonly PermitPlace[] | undefined {
-    const places = this.taken.choose(limitsOf(limited, this.limits), job);
+    return this.reserveAll(limitsOf(limited, this.limits), job);
+  }
+
+  /** A place of one limit, kept until it is settled; undefined when there is none. */
+  reserveOne(limit: PermitLimit, holder: string): PermitPlace | undefined {
+    return this.reserveAll([limit], holder)?.[0];
+  }
+
+  /** The places of a limit that are taken, as far as this node sees. */
+  seenOf({ scope, name }: PermitLimit): readonly SeenPermit[] {
+    const prefix = permitKey({ scope, name, slot: 0 }).replace(/[^/]+$/, "");
+    return [...this.view.rows()].flatMap(([key, { value, modRevision }]) =>
+      key.startsWith(prefix) ? [{ key, value, modRevision }] : []);
+  }
+
+  private reserveAll(limits: readonly PermitLimit[], holder: string): readonly PermitPlace[] | undefined {
+    const places = this.taken.choose(limits, holder);
     for (const place of places ?? []) {
       this.claims.set(permitKey(place), { place });
       this.taken.take(place);

@@ -24,7 +24,7 @@ import { isHalfFull } from "../core/log/page.ts";
 import type { Verdict } from "../core/log/event.ts";
 import { childIdOf, effectIdOf, type CallName, type ClusterUid, type EffectId } from "../core/ids.ts";
 import { UNITS, type Account, type Unit } from "../core/budget/account.ts";
-import { ratesOf, type ModelLimits, type RateTake } from "../core/flow/call-rates.ts";
+import { callLimitOf, ratesOf, type ModelLimits } from "../core/flow/call-rates.ts";
 import type { InboxEntry } from "../core/flow/inbox-entry.ts";
 import type { JobError, JobResult, Waiting } from "../core/rows.ts";
 import { blobOf } from "../core/log/event.ts";
@@ -32,10 +32,10 @@ import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
 import type { AgentOp, FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import { blobOfOp } from "../core/worker/op-payload.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
+import { CallTurns, type CallTurnsPorts } from "./call-turns.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import { RunPayloads, type NodePayloads } from "./run-payloads.ts";
-import type { RateLimits } from "../admission/rate-limits.ts";
 import type { Spending } from "./spending.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
@@ -54,7 +54,8 @@ export interface JobRunPorts {
   readonly log: JobLog;
   readonly workers: AgentWorkers;
   readonly cluster: ClusterUid;
-  readonly rates: Pick<RateLimits, "take" | "giveBack">;
+  readonly rates: CallTurnsPorts["rates"];
+  readonly places: CallTurnsPorts["places"];
   /** What this node's configuration says of models. */
   readonly models: ModelLimits;
   readonly spending: Pick<Spending, "noteEvents" | "noteAccount">;
@@ -108,13 +109,12 @@ export class JobRun {
   private readonly payloads: RunPayloads;
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
   private readonly approvals: OpenApprovals;
+  private readonly turns: CallTurns;
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
   private readonly callTimers = new Map<EffectId, Timer>();
   /** The account as the metrics of the node have it. */
   private shown: Account | undefined;
-  /** What calls of models have taken of the tokens of a minute, until it is known what they used. */
-  private readonly estimates = new Map<EffectId, RateTake>();
   private view: JobView;
   private worker: AgentWorker | undefined;
   private run: RunNumber = 0;
@@ -158,6 +158,7 @@ export class JobRun {
     if (facts.isCancelled) this.cancelEnd = facts.isOverdue ? late : { kind: "cancelled" };
     this.loggedTimers = facts.timers;
     this.approvals = facts.approvals;
+    this.turns = new CallTurns(ports, { ref: view.ref, epoch: view.row.epoch }, this.stop.signal);
     this.payloads = new RunPayloads({
       ...ports.payloads,
       run: () => this.run,
@@ -176,6 +177,7 @@ export class JobRun {
       childIdOf: idOfChild,
       missingSecrets: (names) => missingSecrets(names, ports.secrets),
       ratesOf: (want) => ratesOf(want, { slice: this.worker?.slice ?? "", models: ports.models }),
+      callLimitOf: (want) => callLimitOf(want, { slice: this.worker?.slice ?? "", models: ports.models }),
       isStored: (blob) => this.payloads.isStored(blob),
     });
     this.children = new RunChildren(env.clock, {
@@ -222,6 +224,7 @@ export class JobRun {
     for (const timer of this.callTimers.values()) timer.cancel();
     this.doubts.close();
     this.payloads.close();
+    this.turns.close();
     this.worker?.send({ kind: "drop", run: this.run });
     this.worker?.release();
     this.ports.onEnd(this, how);
@@ -439,6 +442,7 @@ export class JobRun {
   /** The plan is in the store: what waited for it may go on. */
   private settle(plan: Plan): void {
     this.batch.settle(plan);
+    this.turns.settle(plan);
     this.ports.spending.noteEvents(this.view.row.agent, plan.events);
     this.showAccount(plan.account);
     this.approvals.note(plan.events);
@@ -460,13 +464,11 @@ export class JobRun {
   }
 
   /** Nothing is granted before: a wait here leaves nothing that could look like a call. */
-  private async awaitTurn({ effectId, rates }: Rated): Promise<void> {
-    for (const { rate, count } of rates) await this.ports.rates.take(rate, this.stop.signal, count);
+  private async awaitTurn(rated: Rated): Promise<void> {
+    await this.turns.wait(rated);
     // What a node grants that is being stopped it could not wait for.
     if (this.stop.signal.aborted || this.isDraining) return;
-    const estimated = rates.find(({ isEstimate }) => isEstimate);
-    if (estimated !== undefined) this.estimates.set(effectId, estimated);
-    this.batch.change({ kind: "admitted", effectId });
+    this.batch.change({ kind: "admitted", effectId: rated.effectId });
     this.pump();
   }
 
@@ -475,19 +477,7 @@ export class JobRun {
     this.shown = account;
   }
 
-  /** What a model took is known now, or that it was not asked. */
-  private settleEstimate(event: Plan["events"][number]): void {
-    if (event.type !== "tool.succeeded" && event.type !== "tool.failed") return;
-    const taken = this.estimates.get(event.effectId);
-    if (taken === undefined) return;
-    this.estimates.delete(event.effectId);
-    const usage = event.type === "tool.succeeded" ? event.usage : undefined;
-    const used = usage === undefined ? 0 : usage.inputTokens + usage.outputTokens;
-    this.ports.rates.giveBack(taken.rate, taken.count - used);
-  }
-
   private look(event: Plan["events"][number]): void {
-    this.settleEstimate(event);
     if (event.type === "job.cancel-requested") this.limitCancel();
     if (event.type === "tool.resolved" && event.resolution.kind === "given-up") {
       const message = `a person gave up the call ${event.call}: ${event.resolution.reason}`;

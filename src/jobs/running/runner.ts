@@ -10,8 +10,8 @@ import type { LoadedJob } from "../ports.ts";
 export interface JobRunnerPorts
   extends Pick<
     JobRunPorts,
-    "log" | "workers" | "rates" | "models" | "spending" | "followInbox" | "secrets" | "children" | "payloads" |
-    "onOutbox" | "onVerdict"
+    "log" | "workers" | "rates" | "places" | "models" | "spending" | "followInbox" | "secrets" | "children" |
+    "payloads" | "onOutbox" | "onVerdict"
   > {
   readonly ownership: JobRunPorts["ownership"] & {
     /** How many jobs this node owns or is about to own. */

@@ -6,7 +6,7 @@ import { SECRETS_MAX } from "../../sdk/secret.ts";
 import { costSchema, microsOf, priceSchema, type LlmPrice } from "../../sdk/budget.ts";
 import type { LlmLimits } from "../../sdk/llm.ts";
 import { limitsSchema } from "../../sdk/llm/terms.ts";
-import { rateSchema } from "../../sdk/tool.ts";
+import { concurrentSchema, rateSchema } from "../../sdk/tool.ts";
 import type { SchemaShape } from "../../slices/worker/slice-module.ts";
 import type { Amount } from "../core/budget/account.ts";
 import type { ModelUse } from "../core/flow/call-rates.ts";
@@ -19,6 +19,8 @@ export interface ToolModule {
   readonly timeoutMs: number;
   readonly settleMs?: number;
   readonly rate?: ToolRate;
+  /** Calls of it that the whole cluster has under way at once. */
+  readonly maxConcurrent?: number;
   /** Of a model: what a request of it means to its rates. */
   readonly modelUse?: (request: unknown) => ModelUse;
   readonly input: SchemaShape;
@@ -155,6 +157,12 @@ function parseTool(place: string, tool: unknown): ToolModule {
   if (tool["rate"] !== undefined && rate === undefined) {
     throw invalid(`the tool "${name}" of ${place} has an unusable rate`, "make tools with defineTool");
   }
+  const maxConcurrent = tool["maxConcurrent"] === undefined
+    ? undefined
+    : concurrentSchema.safeParse(tool["maxConcurrent"]).data;
+  if (tool["maxConcurrent"] !== undefined && maxConcurrent === undefined) {
+    throw invalid(`the tool "${name}" of ${place} has an unusable maxConcurrent`, "make tools with defineTool");
+  }
   const cost = tool["cost"] === undefined ? undefined : costSchema.safeParse(tool["cost"]).data;
   if (tool["cost"] !== undefined && cost === undefined) {
     throw invalid(`the tool "${name}" of ${place} has an unusable cost`, "make tools with defineTool");
@@ -163,6 +171,7 @@ function parseTool(place: string, tool: unknown): ToolModule {
     name, effect, timeoutMs, input, output, ...(cost !== undefined && costsAlways(cost.usd)),
     ...(settleMs !== undefined && { settleMs }),
     ...(rate !== undefined && { rate: { name, ...rate } }),
+    ...(maxConcurrent !== undefined && { maxConcurrent }),
     secrets: parseSecrets(`the tool "${name}" of ${place}`, tool["secrets"]),
     ...parseVerifier(`the tool "${name}" of ${place}`, tool["verify"]),
     ...(approval !== undefined && {

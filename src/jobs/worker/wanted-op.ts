@@ -63,6 +63,7 @@ function wantedTool({ call, tool, input, inputDigest }: AskedOf<"tool">, { isLim
     ...(tool.settleMs !== undefined && { settleMs: tool.settleMs }),
     ...(tool.secrets.length > 0 && { secrets: tool.secrets }),
     ...(tool.rate !== undefined && { rate: tool.rate }),
+    ...(tool.maxConcurrent !== undefined && { maxConcurrent: tool.maxConcurrent }),
     ...(model !== undefined && { model }),
     ...(cost !== undefined && { cost }),
   };

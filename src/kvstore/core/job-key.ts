@@ -57,11 +57,11 @@ type KeyOfJob =
   /** What a webhook is to be told of its event `seq`. */
   | { readonly kind: "job-notice"; readonly run: number; readonly seq: number; readonly hook: string };
 
-/** What a number of jobs that run at once is for. */
-export const PERMIT_SCOPES = ["agent", "tenant", "cluster"] as const;
+/** What a number of jobs that run at once, or of calls that are under way, is for. */
+export const PERMIT_SCOPES = ["agent", "tenant", "cluster", "call"] as const;
 export type PermitScope = (typeof PERMIT_SCOPES)[number];
 
-/** One place of those that jobs of an agent, of a tenant or of the cluster share. */
+/** One place of those that jobs of an agent, of a tenant or of the cluster share, or calls of a tool or model. */
 export interface PermitPlace {
   readonly scope: PermitScope;
   readonly name: string;
@@ -81,7 +81,7 @@ export type JobKey =
   /** One that is being written, or taken away. */
   | { readonly kind: "job-blob-write"; readonly digest: Digest }
   | { readonly kind: "job-blob-chunk"; readonly digest: Digest; readonly chunk: number }
-  /** A place that a running job has. */
+  /** A place that a running job has, or a call of one. */
   | ({ readonly kind: "job-permit" } & PermitPlace)
   /** Tokens of a rate that calls of tools keep. */
   | { readonly kind: "job-rate"; readonly name: string };

@@ -45,6 +45,8 @@ export interface McpTool {
   readonly effectIdField?: string;
   readonly approval?: ApprovalRule<unknown>;
   readonly rate?: { readonly perSecond: number; readonly burst?: number };
+  /** Calls under way at once in the whole cluster, see `defineTool`. */
+  readonly maxConcurrent?: number;
   /** With `reconcile`, see `defineTool`. */
   readonly settleMs?: number;
   /** Whether the world outside still agrees with what is recorded of a call, see `defineTool`. */

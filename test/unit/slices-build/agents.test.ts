@@ -95,6 +95,8 @@ describe("what cannot be defined", () => {
       ...tool, effect: "once", settleMs: -1, reconcile: () => ({ status: "unknown" }),
     }), /settleMs -1/],
     ["a settle time without a reconcile", () => defineTool({ ...tool, effect: "once", settleMs: 1 }), /add reconcile/],
+    ["a tool that lets nothing be under way", () => defineTool({ ...tool, effect: "read", maxConcurrent: 0 }),
+      /maxConcurrent 0/],
     ["a tool without calls per second", () => defineTool({ ...tool, effect: "read", rate: { perSecond: 0 } }), /rate 0/],
     ["a tool with a burst of none",
       () => defineTool({ ...tool, effect: "read", rate: { perSecond: 1, burst: 0 } }), /burst 0; use perSecond/],

@@ -1,10 +1,11 @@
-// Owns: which rates of the whole cluster a call has to keep, and how much of each it takes. Does not own: waiting for
-// its turn (admission/rate-limits.ts).
+// Owns: which rates of the whole cluster a call has to keep, how much of each it takes, and how many may be under way
+// at once. Does not own: waiting for its turn (admission/rate-limits.ts) and its place (admission/call-places.ts).
 //
 // A bucket belongs to a tool of a slice: tools of one name in other slices have nothing to do with it. That of a model
 // is one for all that ask it, by its provider's name.
 import { MINUTE_MS, SECOND_MS } from "../../../base/units.ts";
 import type { LlmLimits } from "../../../sdk/llm.ts";
+import type { PermitLimit } from "./permits.ts";
 import type { ToolRate } from "./rate-bucket.ts";
 
 /** A model, as far as rates are concerned. */
@@ -40,8 +41,24 @@ export function ratesOf(
   return model === undefined ? ofTool : [...ofTool, ...modelRates(model, models)];
 }
 
-function modelRates({ name, limits = {}, tokens }: ModelUse, models: ModelLimits): readonly RateTake[] {
-  const { requestsPerMinute, tokensPerMinute } = { ...limits, ...(Object.hasOwn(models, name) ? models[name] : {}) };
+/** Calls that may be under way at once where this one counts; of a model, all that ask it. */
+export function callLimitOf(
+  { tool, maxConcurrent, model }: { readonly tool: string; readonly maxConcurrent?: number; readonly model?: ModelUse },
+  { slice, models }: { readonly slice: string; readonly models: ModelLimits },
+): PermitLimit<"call"> | undefined {
+  const [name, max] = model === undefined
+    ? [`${slice}/${tool}`, maxConcurrent]
+    : [`model/${model.name}`, limitsOf(model, models).maxConcurrent];
+  return max === undefined ? undefined : { scope: "call", name, max };
+}
+
+function limitsOf({ name, limits = {} }: ModelUse, models: ModelLimits): LlmLimits {
+  return { ...limits, ...(Object.hasOwn(models, name) ? models[name] : {}) };
+}
+
+function modelRates(model: ModelUse, models: ModelLimits): readonly RateTake[] {
+  const { name, tokens } = model;
+  const { requestsPerMinute, tokensPerMinute } = limitsOf(model, models);
   const requests: readonly RateTake[] = requestsPerMinute === undefined ? [] : [{
     rate: {
       name: `model/${name}/requests`,

@@ -1,7 +1,7 @@
 // Owns: how many jobs of an agent, of a tenant and of the cluster may run at once: which limits a job has, and which
-// places of them are free, as far as a node sees. Does not own: that no place is given twice (the claim compares it).
+// places of them, and of those for calls, are free, as far as a node sees. Does not own: that no place is given twice
+// (who takes it compares it).
 import { crc32 } from "../../../base/digest.ts";
-import type { JobId } from "../../../base/ids.ts";
 import type { PermitPlace, PermitScope } from "../../../kvstore/core/job-key.ts";
 import type { QueueRow } from "../rows.ts";
 
@@ -15,24 +15,27 @@ export interface PermitLimits {
   readonly tenantRunningMax: number;
 }
 
-export interface PermitLimit {
-  readonly scope: PermitScope;
+export interface PermitLimit<S extends PermitScope = PermitScope> {
+  readonly scope: S;
   readonly name: string;
   readonly max: number;
 }
 
+/** Of jobs that run, and not of their calls. */
+export type JobLimit = PermitLimit<Exclude<PermitScope, "call">>;
+
 type Limited = Pick<QueueRow, "agent" | "tenant" | "agentMax">;
 
-const NO_LIMITS: readonly PermitLimit[] = [];
+const NO_LIMITS: readonly JobLimit[] = [];
 /** Of the only one of its scope. */
 const CLUSTER_NAME = "all";
 
 /** None for most jobs. */
 export function limitsOf(
   { agent, tenant, agentMax = UNLIMITED_JOBS }: Limited, { runningMax, tenantRunningMax }: PermitLimits,
-): readonly PermitLimit[] {
+): readonly JobLimit[] {
   if (Math.min(agentMax, tenantRunningMax, runningMax) === UNLIMITED_JOBS) return NO_LIMITS;
-  const limits: readonly PermitLimit[] = [
+  const limits: readonly JobLimit[] = [
     { scope: "agent", name: agent, max: agentMax },
     { scope: "tenant", name: tenant, max: tenantRunningMax },
     { scope: "cluster", name: CLUSTER_NAME, max: runningMax },
@@ -66,10 +69,10 @@ export class TakenPlaces {
     return this.slots.get(nameOf(limit))?.size ?? 0;
   }
 
-  /** A free place for each limit; undefined when one of them has none. Where it looks first depends on the job. */
-  choose(limits: readonly PermitLimit[], job: JobId): readonly PermitPlace[] | undefined {
+  /** A free place for each limit; undefined when one of them has none. Where it looks first depends on who wants it. */
+  choose(limits: readonly PermitLimit[], holder: string): readonly PermitPlace[] | undefined {
     if (limits.some((limit) => this.isFull(limit))) return undefined;
-    const hash = limits.length === 0 ? 0 : crc32(Buffer.from(job));
+    const hash = limits.length === 0 ? 0 : crc32(Buffer.from(holder));
     return limits.map(({ scope, name, max }) => {
       const taken = this.slots.get(nameOf({ scope, name }));
       let slot = hash % max;

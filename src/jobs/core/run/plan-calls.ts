@@ -151,10 +151,11 @@ export class PlanCalls {
   private grant(row: ToolRow | undefined, { n, want }: NumberedWant): void {
     if (this.isTooCostly(row, { n, want })) return;
     const rates = this.facts.ratesOf?.(want) ?? [];
-    if (rates.length === 0) return this.grantNow(row, { n, want });
+    const limit = this.facts.callLimitOf?.(want);
+    if (rates.length === 0 && limit === undefined) return this.grantNow(row, { n, want });
     const effectId = this.facts.effectIdOf(want.call);
     const isWaiting = this.state.rated.has(effectId) && !this.admitted.has(effectId);
-    if (!isWaiting) this.rated.set(effectId, { effectId, rates });
+    if (!isWaiting) this.rated.set(effectId, { effectId, rates, ...(limit !== undefined && { limit }) });
   }
 
   private grantNow(row: ToolRow | undefined, { n, want }: NumberedWant): void {
@@ -167,7 +168,9 @@ export class PlanCalls {
     this.granted.set(step.row.effectId, { n, row: step.row, secrets: want.secrets ?? [] });
   }
 
-  private grantOf({ kind: _kind, rate: _rate, model: _model, secrets: _secrets, cost, ...rest }: WantTool): ToolGrant {
+  private grantOf(
+    { kind: _kind, rate: _rate, maxConcurrent: _max, model: _model, secrets: _secrets, cost, ...rest }: WantTool,
+  ): ToolGrant {
     const reserved = this.draft.account === undefined || cost === undefined ? {} : { reserved: cost };
     return { ...rest, effectId: this.facts.effectIdOf(rest.call), ...reserved };
   }

@@ -3,6 +3,7 @@
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { Account, Amount } from "../budget/account.ts";
 import type { RateTake } from "../flow/call-rates.ts";
+import type { PermitLimit } from "../flow/permits.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { ToolChange } from "../life/append-batch.ts";
 import type { Children, ChildStart } from "../life/children.ts";
@@ -55,6 +56,8 @@ export interface RunFacts {
   missingSecrets?(names: readonly string[]): readonly string[];
   /** What the call has to wait for before it is granted; nothing when absent. */
   ratesOf?(want: WantTool): readonly RateTake[];
+  /** Calls that may be under way at once where this one counts; no limit when absent. */
+  callLimitOf?(want: WantTool): PermitLimit | undefined;
 }
 
 /** A change that the owner makes by itself. */
@@ -62,7 +65,7 @@ export type OwnChange =
   | { readonly kind: "lost"; readonly effectId: EffectId; readonly reason: string }
   /** An entry of the inbox that nobody wants. */
   | { readonly kind: "unwanted"; readonly inbox: number }
-  /** It is the turn of a call that has waited for its rate. */
+  /** It is the turn of a call that has waited for its place or its rate. */
   | { readonly kind: "admitted"; readonly effectId: EffectId }
   /** The job may spend more. */
   | { readonly kind: "raised"; readonly inbox: number; readonly add: Amount; readonly principal: string }
@@ -88,6 +91,7 @@ export interface Doubt {
 export interface Rated {
   readonly effectId: EffectId;
   readonly rates: readonly RateTake[];
+  readonly limit?: PermitLimit;
 }
 
 export type Costly = Extract<AgentOp, { readonly kind: "want-tool" | "want-step" | "want-child" }>;

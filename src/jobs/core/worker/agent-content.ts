@@ -5,7 +5,7 @@ import { digestSchema } from "../../../base/stored-row.ts";
 import { AGENT_TOOLS_MAX } from "../../../sdk/agent.ts";
 import { SECRETS_MAX } from "../../../sdk/secret.ts";
 import { limitsSchema } from "../../../sdk/llm/terms.ts";
-import { rateSchema } from "../../../sdk/tool.ts";
+import { concurrentSchema, rateSchema } from "../../../sdk/tool.ts";
 import { amountSchema } from "../budget/amounts.ts";
 import type { CallName } from "../ids.ts";
 import { MISMATCH_ACTIONS } from "../log/event.ts";
@@ -92,6 +92,7 @@ const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
     settleMs: z.number().min(0).exactOptional(),
     secrets: z.array(text).max(SECRETS_MAX).exactOptional(),
     rate: rateSchema.extend({ name: text }).exactOptional(),
+    maxConcurrent: concurrentSchema.exactOptional(),
     model: z.object({ name: text, limits: limitsSchema.exactOptional(), tokens: count }).exactOptional(),
     cost: amountSchema.exactOptional(),
     blob,

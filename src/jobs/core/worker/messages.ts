@@ -191,7 +191,9 @@ export type AgentOp =
     readonly secrets?: readonly string[];
     /** What the whole cluster keeps: the call waits for its turn before it is granted. */
     readonly rate?: ToolRate;
-    /** The model that is asked: what the whole cluster asks of it in a minute may be limited. */
+    /** Calls of this tool that the whole cluster has under way at once. */
+    readonly maxConcurrent?: number;
+    /** The model that is asked: what the whole cluster asks of it may be limited. */
     readonly model?: ModelUse;
     /** The most that one attempt can cost. */
     readonly cost?: Amount;

@@ -13,6 +13,30 @@ const search = defineTool({
   execute: async ({ url }) => (await fetch(url, { method: "POST" })).text(),
 });
 
+const crowd = defineTool({
+  name: "crowd",
+  input: z.object({ url: z.string() }),
+  output: z.string(),
+  effect: "idempotent",
+  maxConcurrent: 2,
+  execute: async ({ url }, { signal }) => (await fetch(url, { method: "POST", signal })).text(),
+});
+
+const crowding = defineAgent({
+  name: "crowding",
+  input: inputSchema,
+  output: z.int(),
+  tools: { crowd },
+  run: async (job, { url, calls = 1 }) => {
+    const beside = await job.all({
+      one: (branch) => branch.tools.crowd({ url: `${url}/crowded` }),
+      other: (branch) => branch.tools.crowd({ url: `${url}/crowded` }),
+    });
+    for (let call = 2; call < calls; call++) await job.tools.crowd({ url: `${url}/crowded` });
+    return calls - 2 + Object.keys(beside).length;
+  },
+});
+
 const searching = defineAgent({
   name: "searching",
   input: inputSchema,
@@ -35,4 +59,6 @@ const lonely = defineAgent({
   },
 });
 
-export default defineSlice({ contract: defineContract("limited", {}), methods: {}, agents: [searching, lonely] });
+const agents = [searching, crowding, lonely];
+
+export default defineSlice({ contract: defineContract("limited", {}), methods: {}, agents });

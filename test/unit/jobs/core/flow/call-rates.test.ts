@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ratesOf } from "../../../../../src/jobs/core/flow/call-rates.ts";
+import { callLimitOf, ratesOf } from "../../../../../src/jobs/core/flow/call-rates.ts";
 
 const SEARCH = { name: "search", perSecond: 10, burst: 5 };
 
@@ -34,5 +34,18 @@ describe("models", () => {
     expect([requests?.rate.perSecond, tokens?.rate.perSecond]).toEqual([1, 10]);
     expect(ratesOf({ model: { name: "free", tokens: 5 } }, { slice: "shop", models })).toEqual([]);
     expect(ratesOf({ model: { name: "constructor", tokens: 5 } }, { slice: "shop", models })).toEqual([]);
+  });
+});
+
+describe("calls that may be under way at once", () => {
+  test("are counted by tool and slice, or by model", () => {
+    const where = { slice: "shop", models: {} };
+    const limit = callLimitOf({ tool: "search", maxConcurrent: 3 }, where);
+    expect(limit).toEqual({ scope: "call", name: "shop/search", max: 3 });
+    expect(callLimitOf({ tool: "search" }, where)).toBeUndefined();
+    const model = { name: "judge-1", tokens: 700, limits: { maxConcurrent: 2 } };
+    expect(callLimitOf({ tool: "llm", model }, where)).toEqual({ scope: "call", name: "model/judge-1", max: 2 });
+    expect(callLimitOf({ tool: "llm", model }, { ...where, models: { "judge-1": { maxConcurrent: 1 } } })?.max).toBe(1);
+    expect(callLimitOf({ tool: "llm", model: { name: "constructor", tokens: 1 } }, where)).toBeUndefined();
   });
 });
