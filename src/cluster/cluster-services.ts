@@ -87,7 +87,8 @@ export class ClusterServices {
     const life = { node, uid, incarnation };
     this.topics = new Topics(env, { kv, membership: this.membership, leading: this.leading, calls, onFatal }, life);
     this.leadership = new LeadershipService(env, { kv, group, views: this.views, onFatal }, { self: life });
-    this.registry = new EndpointRegistry({ kv, views: this.views, membership: this.membership, self: node });
+    const { membership, leading } = this;
+    this.registry = new EndpointRegistry({ kv, views, leading, membership, self: node });
     this.leaderLoop = new ClusterDeploymentManager(env, {
       kv,
       views: this.views,

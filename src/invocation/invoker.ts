@@ -244,9 +244,10 @@ export class Invoker implements OutgoingCalls {
     const wake = new Wake(clock);
     this.waiting.add(wake);
     try {
-      const unknown = await this.describeUnknownMethod(progress.call);
-      if (unknown !== undefined) return { kind: "none", error: unknown };
       while (clock.nowMs() < untilMs) {
+        // Each time: the version that has the method may be replaced by one without it meanwhile.
+        const unknown = await this.describeUnknownMethod(progress.call);
+        if (unknown !== undefined) return { kind: "none", error: unknown };
         await wake.wait(signal, untilMs - clock.nowMs());
         const found = this.lookUp(progress);
         if (found !== undefined) return found;
@@ -259,7 +260,7 @@ export class Invoker implements OutgoingCalls {
     return { kind: "none", error: progress.lastError ?? noInstance(progress.call) };
   }
 
-  /** A method may be of the new version only, whose instances are still to come: so the blueprint is asked. */
+  /** A method may be of a version only whose instances are still to come: so it is asked what versions have. */
   private async describeUnknownMethod({ slice, method }: OutgoingCall): Promise<ErrorBody | undefined> {
     const { lookup } = this.ports;
     if (lookup.find(slice, method).all.endpoints.length > 0) return undefined;

@@ -22,6 +22,14 @@ const statusSchema = z.object({
   })),
 });
 
+/** As one line: status, code, class. */
+const refusalSchema = z
+  .object({
+    status: z.number(),
+    body: z.object({ error: z.object({ code: z.string(), details: z.object({ class: z.string() }) }) }),
+  })
+  .transform(({ status, body: { error } }) => `${status} ${error.code} ${error.details.class}`);
+
 let fleet: NodeFleet;
 let directory: string;
 
@@ -286,6 +294,32 @@ describe("HTTP routes of a version that names its methods anew", () => {
     expect(new Set(seen)).toEqual(new Set(["1.0.0"]));
     expect(new Set(after)).toEqual(new Set([404]));
   });
+});
+
+test("a method that the new version gives up is unknown until it is back, and nothing else", async () => {
+  const pushWith = (version: string, method: string): Promise<void> => pushSlice(fleet, {
+    artifact: `test:leaner:${version}`,
+    methods: { [method]: { effect: "write", handler: `async () => { await sleep(5); return {}; }` } },
+  });
+  await pushWith("1.0.0", "old");
+  await pushWith("1.1.0", "new");
+  const slices = (version: string) => ({ leaner: { artifact: `test:leaner:${version}`, instances: 3 } });
+  expect(await apply("leaner", slices("1.0.0"))).toMatchObject({ code: 0 });
+  const answers: string[] = [];
+  const calls = new SteadyCalls(fleet.apis.flatMap((api) => [api, api, api]), async (_client, caller) => {
+    const api = fleet.apis[caller % fleet.apis.length] ?? "";
+    const { status, body } = await ask(`${api}/v1/call/leaner/old`, { method: "POST" });
+    answers.push(status === 200 ? "200" : refusalSchema.parse({ status, body }));
+  });
+  await calls.progress(50);
+  expect(await apply("leaner", slices("1.1.0"))).toMatchObject({ code: 0 });
+  await calls.progress(50);
+  expect(await aether("blueprint", "rollback", "leaner", "--wait", "--timeout", "110")).toMatchObject({ code: 0 });
+  await calls.progress(50);
+  await calls.stop();
+  expect(calls.failures).toEqual([]);
+  expect(new Set(answers)).toEqual(new Set(["200", "404 E_NOT_FOUND not-sent"]));
+  expect(answers.at(-1)).toBe("200");
 });
 
 test("a version that cannot start is rolled back by itself, and apply --wait says why", async () => {

@@ -60,8 +60,8 @@ export interface EndpointLookup {
   /** Whether any blueprint knows this slice at all, to tell "unknown slice" from "no live instance". */
   isKnown(slice: string): boolean;
   /**
-   * The methods of the version of this slice that a blueprint asks for now, sorted; to tell "unknown method" from "no
-   * live instance". Undefined when that cannot be told. Never rejects.
+   * The methods of the version of this slice that leads and of the one that is to lead next, sorted; to tell "unknown
+   * method" from "no live instance". Undefined when that cannot be told. Never rejects.
    */
   declaredMethods(slice: string): Promise<readonly string[] | undefined>;
   /** Called when any of these may answer differently. The listener must not throw. */

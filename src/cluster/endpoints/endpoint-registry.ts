@@ -4,6 +4,7 @@ import { parseKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { isUnderWay, type RolloutRow } from "../../slices/core/rollout-row.ts";
 import type { ClusterViews } from "../cluster-views.ts";
+import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import { DeclaredMethods } from "./declared-methods.ts";
 import { EndpointIndex, type SliceSplit } from "./endpoint-index.ts";
 import type { EndpointLookup, EndpointSet } from "./endpoint-lookup.ts";
@@ -13,9 +14,9 @@ export interface EndpointRegistryPorts {
   readonly kv: Pick<Kv, "get">;
   readonly views: {
     readonly endpoints: Pick<ClusterViews["endpoints"], "get" | "subscribe">;
-    readonly blueprints: Pick<ClusterViews["blueprints"], "subscribe">;
     readonly rollouts: Pick<ClusterViews["rollouts"], "rows" | "subscribe">;
-  } & Pick<ClusterViews, "currentBlueprints">;
+  };
+  readonly leading: Pick<LeadingVersions, "all" | "subscribe">;
   readonly membership: Pick<MembershipService, "isServing" | "onChange">;
   readonly self: NodeId;
 }
@@ -28,15 +29,15 @@ export class EndpointRegistry implements EndpointLookup {
   private readonly declared: DeclaredMethods;
   /** As asked since the last change of a node. */
   private readonly serving = new Map<NodeId, boolean>();
-  /** What blueprints ask for, by slice; made on the first question after a change of one. */
-  private wanted: ReadonlyMap<string, ArtifactId> | undefined;
+  /** What each slice runs or is about to run; made on the first question after a change. */
+  private artifacts: ReadonlyMap<string, readonly ArtifactId[]> | undefined;
 
   constructor(ports: EndpointRegistryPorts) {
     this.ports = ports;
     this.index = new EndpointIndex(ports.self);
     this.declared = new DeclaredMethods(ports.kv);
     ports.views.endpoints.subscribe((changed) => this.takeEndpoints(changed));
-    ports.views.blueprints.subscribe(() => this.takeBlueprints());
+    ports.leading.subscribe(() => this.takeVersions());
     ports.views.rollouts.subscribe((changed) => this.takeRollouts(changed));
     ports.membership.onChange(() => this.takeNodes());
   }
@@ -54,12 +55,19 @@ export class EndpointRegistry implements EndpointLookup {
   }
 
   isKnown(slice: string): boolean {
-    return this.wantedArtifacts().has(slice);
+    return this.artifactsBySlice().has(slice);
   }
 
   async declaredMethods(slice: string): Promise<readonly string[] | undefined> {
-    const artifact = this.wantedArtifacts().get(slice);
-    return artifact === undefined ? undefined : await this.declared.of(artifact);
+    const artifacts = this.artifactsBySlice().get(slice);
+    if (artifacts === undefined) return undefined;
+    const methods = new Set<string>();
+    for (const artifact of artifacts) {
+      const declared = await this.declared.of(artifact);
+      if (declared === undefined) return undefined;
+      for (const method of declared) methods.add(method);
+    }
+    return [...methods].sort();
   }
 
   /** Called when any of the above may answer differently. The listener must not throw. */
@@ -67,12 +75,12 @@ export class EndpointRegistry implements EndpointLookup {
     this.listeners.push(listener);
   }
 
-  private wantedArtifacts(): ReadonlyMap<string, ArtifactId> {
-    if (this.wanted !== undefined) return this.wanted;
-    const slices = this.ports.views.currentBlueprints().flatMap((blueprint) => Object.entries(blueprint.slices));
-    this.wanted = new Map(slices.map(([slice, { artifact }]) => [slice, artifact]));
-    this.declared.keepOnly(new Set(this.wanted.values()));
-    return this.wanted;
+  private artifactsBySlice(): ReadonlyMap<string, readonly ArtifactId[]> {
+    if (this.artifacts !== undefined) return this.artifacts;
+    this.artifacts = new Map(this.ports.leading.all().map(({ slice, resolved, next }) =>
+      [slice, next === undefined ? [resolved.artifact] : [resolved.artifact, next.artifact]]));
+    this.declared.keepOnly(new Set([...this.artifacts.values()].flat()));
+    return this.artifacts;
   }
 
   private takeEndpoints(changed: readonly KeyText[]): void {
@@ -91,8 +99,8 @@ export class EndpointRegistry implements EndpointLookup {
     this.notify();
   }
 
-  private takeBlueprints(): void {
-    this.wanted = undefined;
+  private takeVersions(): void {
+    this.artifacts = undefined;
     this.notify();
   }
 

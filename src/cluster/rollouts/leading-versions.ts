@@ -5,7 +5,7 @@ import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey } from "../../kvstore/core/key.ts";
 import type { Compare } from "../../kvstore/core/schema.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "../../slices/core/blueprint.ts";
-import { isUnderWay } from "../../slices/core/rollout-row.ts";
+import { isOfWish, isTurnedBack, isUnderWay } from "../../slices/core/rollout-row.ts";
 import { specDigestOf } from "../../slices/core/spec-digest.ts";
 import type { ClusterViews } from "../cluster-views.ts";
 import { leadingVersion, type VersionOfRevision } from "./core/leading-version.ts";
@@ -19,6 +19,8 @@ export interface LeadingSlice {
   readonly isCurrent: boolean;
   /** Whether it is that, and no version before it will lead again by itself. */
   readonly isSettled: boolean;
+  /** What comes to lead after it, unless that fails; undefined when nothing does. */
+  readonly next: ResolvedSlice | undefined;
 }
 
 export type LeadingViews = Pick<
@@ -90,13 +92,16 @@ export class LeadingVersions {
     const wanted = { specDigest: this.digestOf(resolved), revision };
     const rollout = this.views.rollouts.get(formatKey({ kind: "rollout", blueprint: name, slice }))?.value.row;
     const isSettled = rollout === undefined || !isUnderWay(rollout);
-    const current = { blueprint: name, slice, resolved, isCurrent: true, isSettled };
-    const leading = leadingVersion({ wanted, serving, rollout, digestAt: this.digestsOf(name, slice) });
+    const current = { blueprint: name, slice, resolved, isCurrent: true, isSettled, next: undefined };
+    const digestAt = this.digestsOf(name, slice);
+    const leading = leadingVersion({ wanted, serving, rollout, digestAt });
     if (leading.specDigest === wanted.specDigest) return current;
     const before = this.views.revisionOf(name, leading.revision)?.slices[slice];
     // With its revision gone nobody knows what it had.
     if (before === undefined || this.digestOf(before) !== leading.specDigest) return current;
-    return { blueprint: name, slice, resolved: before, isCurrent: false, isSettled: false };
+    const hasFailed = rollout !== undefined && isTurnedBack(rollout) && isOfWish(rollout, wanted, digestAt);
+    const next = hasFailed ? undefined : resolved;
+    return { blueprint: name, slice, resolved: before, isCurrent: false, isSettled: false, next };
   }
 
   private digestsOf(name: string, slice: string): (revision: number) => Digest | "nothing" | undefined {

@@ -4,7 +4,7 @@ import type { PlacedEndpoint, PlacedRollout } from "../../../src/cluster/cluster
 import { EndpointRegistry } from "../../../src/cluster/endpoints/endpoint-registry.ts";
 import type { Row, RowListener } from "../../../src/cluster/row-view.ts";
 import { formatKey, type KeyText } from "../../../src/kvstore/core/key.ts";
-import type { ResolvedBlueprint } from "../../../src/slices/core/blueprint.ts";
+import type { ResolvedBlueprint, ResolvedSlice } from "../../../src/slices/core/blueprint.ts";
 import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
 import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
 import { sampleManifest } from "../slices-build/sample-artifacts.ts";
@@ -17,13 +17,15 @@ class World {
   readonly suspected = new Set<NodeId>();
   readonly artifacts = new Map<KeyText, unknown>();
   blueprints: readonly ResolvedBlueprint[] = [];
+  /** Of the slices that are on their way to another version. */
+  readonly next = new Map<string, ResolvedSlice>();
   rowsRead = 0;
   nodesAsked = 0;
   manifestsRead = 0;
   readonly registry: EndpointRegistry;
   private onEndpoints: RowListener = () => undefined;
   private readonly rollouts = new Map<KeyText, Row<PlacedRollout>>();
-  private onBlueprints: RowListener = () => undefined;
+  private onVersions: () => void = () => undefined;
   private onRollouts: RowListener = () => undefined;
   private onNodes: () => void = () => undefined;
 
@@ -46,9 +48,15 @@ class World {
           },
           subscribe: (listener) => void (this.onEndpoints = listener),
         },
-        blueprints: { subscribe: (listener) => void (this.onBlueprints = listener) },
         rollouts: { rows: () => this.rollouts, subscribe: (listener) => void (this.onRollouts = listener) },
-        currentBlueprints: () => this.blueprints,
+      },
+      leading: {
+        all: () => this.blueprints.flatMap(({ name: blueprint, slices }) => Object.entries(slices).map(
+          ([slice, resolved]) => ({
+            blueprint, slice, resolved, isCurrent: true, isSettled: true, next: this.next.get(slice),
+          }),
+        )),
+        subscribe: (listener) => void (this.onVersions = listener),
       },
       membership: {
         isServing: (node) => {
@@ -90,7 +98,7 @@ class World {
 
   apply(...blueprints: readonly ResolvedBlueprint[]): void {
     this.blueprints = blueprints;
-    this.onBlueprints([]);
+    this.onVersions();
   }
 
   suspect(node: string): void {
@@ -98,9 +106,10 @@ class World {
     this.onNodes();
   }
 
-  store(artifact: string): void {
+  store(artifact: string, method = "ping"): void {
     const key = formatKey({ kind: "artifact", artifact: parseArtifactId(artifact) });
-    this.artifacts.set(key, { manifest: sampleManifest({ artifact }) });
+    const { methods: { ping }, ...manifest } = sampleManifest({ artifact });
+    this.artifacts.set(key, { manifest: { ...manifest, methods: { [method]: ping } } });
   }
 
   found(slice: string, method: string): readonly string[] {
@@ -220,6 +229,18 @@ describe("what a slice has by its blueprint", () => {
     world.apply(shop);
     for (let round = 0; round < 3; round += 1) expect(await world.registry.declaredMethods("orders")).toEqual(["ping"]);
     expect(world.manifestsRead).toBe(1);
+  });
+
+  test("while another version is to lead, its methods are among them", async () => {
+    const world = new World();
+    world.store("demo:orders:1.0.0");
+    world.store("demo:orders:2.0.0", "pong");
+    world.next.set("orders", sliceOf("orders", 1, { artifact: parseArtifactId("demo:orders:2.0.0") }));
+    world.apply(shop);
+    expect(await world.registry.declaredMethods("orders")).toEqual(["ping", "pong"]);
+    world.next.clear();
+    world.apply(shop);
+    expect(await world.registry.declaredMethods("orders")).toEqual(["ping"]);
   });
 
   test("nothing is said of a slice nobody wants, nor of an artifact that cannot be read", async () => {

@@ -431,6 +431,22 @@ describe("a call without endpoint", () => {
     expect(await settled(network, pending)).toMatchObject({ kind: "ok", attempts: 1 });
   });
 
+  test("a method that goes while it is waited for is refused as soon as that is known", async () => {
+    const { network, n1, n2 } = openPair("write", { n2: OK });
+    network.suspected.add(n2.id);
+    const pending = n1.call();
+    await network.clock.advance(1_000);
+    network.methods.splice(0, 1, "walk");
+    network.endpoints.length = 0;
+    network.announceEndpoints();
+    expect(await settled(network, pending, 100)).toMatchObject({
+      error: {
+        code: "E_NOT_FOUND", outcome: "not-applied", details: { methods: ["walk"], class: "not-sent" },
+      },
+      attempts: 0,
+    });
+  });
+
   test("an instance on a suspected node is waited for, and called when the node is back", async () => {
     const { network, n1, n2 } = openPair("read", { n2: OK });
     network.suspected.add(n2.id);
