@@ -204,11 +204,11 @@ function openWork(parts: {
 /** Whoever leads judges the work of every node by its own, and collects artifacts and jobs for all of them. */
 function sharedSettings({ deployment, artifacts, jobs, peerFrameBytesMax }: NodeConfig): SharedSettings {
   const { stopDrainMsMax: _, ...limits } = deployment;
-  const { keepHours } = artifacts;
+  const { keepHours, keepChunksMs } = artifacts;
   const { keepMs, keepOutcomeMs } = jobs;
   return {
     ...named("deployment", limits),
-    ...named("artifacts", { keepHours }),
+    ...named("artifacts", { keepHours, keepChunksMs }),
     ...named("jobs", { keepMs, keepOutcomeMs }),
     peerFrameBytesMax,
   };
@@ -219,13 +219,15 @@ function named(section: string, settings: SharedSettings): SharedSettings {
 }
 
 function instanceLimits(config: NodeConfig): Pick<ClusterServicesConfig, "limits" | "stop"> {
-  const { loadingMsMax, activatingMsMax, deactivatingMsMax, unloadingMsMax, stopDrainMsMax } = config.deployment;
+  const { loadingMsMax, activatingMsMax, deactivatingMsMax, unloadingMsMax, lateMsMax, stopDrainMsMax } =
+    config.deployment;
   return {
     limits: {
       loadingMs: loadingMsMax,
       activatingMs: activatingMsMax,
       deactivatingMs: deactivatingMsMax,
       unloadingMs: unloadingMsMax,
+      lateMs: lateMsMax,
     },
     stop: { drainMs: stopDrainMsMax, stopMs: instanceStopMs(config) },
   };

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sha256 } from "../../src/base/digest.ts";
 import { parseArtifactId } from "../../src/base/ids.ts";
 import { HOUR_MS, MINUTE_MS } from "../../src/base/units.ts";
-import { ArtifactCollector } from "../../src/cluster/leadership/artifact-collector.ts";
+import { ArtifactCollector, ArtifactsConfig } from "../../src/cluster/leadership/artifact-collector.ts";
 import { formatKey, LEADER_KEY, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Compare } from "../../src/kvstore/core/schema.ts";
 import { ArtifactRemoval } from "../../src/slices/artifacts/artifact-removal.ts";
@@ -35,7 +35,8 @@ beforeEach(async () => {
   const removal = new ArtifactRemoval({ kv: local.kv, pause: () => clock.sleep(0) });
   const leadership = { fence: () => fence };
   const ports = { removal, leadership, onFatal: (error: unknown) => void fatal.push(error) };
-  collector = new ArtifactCollector({ clock, telemetry: SILENT_TELEMETRY }, ports, { keepHours: 2 });
+  const config = ArtifactsConfig.parse({ keepHours: 2 });
+  collector = new ArtifactCollector({ clock, telemetry: SILENT_TELEMETRY }, ports, config);
   fence = undefined;
   await settled(takeLead(1));
   for (const artifact of [orders, pricing]) await settled(repository.push(sampleArchive({ artifact })));

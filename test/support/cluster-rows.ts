@@ -32,7 +32,7 @@ export function nodeOf(name: string, status: PlanNode["status"] = "ready", label
   return { node: parseNodeId(name), status, labels, memoryBytes: 8 * GiB };
 }
 
-const STALL_MS = { LOADING: 150_000, ACTIVATING: 90_000, DEACTIVATING: 60_000, UNLOADING: 150_000 };
+const STALL_MS = { begin: 30_000, LOADING: 150_000, ACTIVATING: 90_000, DEACTIVATING: 60_000, UNLOADING: 150_000 };
 
 /** What a plan is made from; nothing where nothing is said. */
 export function inputOf(input: Partial<PlanInput>): PlanInput {

@@ -14,6 +14,9 @@ export const DeploymentConfig = z.strictObject({
     .describe("Milliseconds for deactivating one; above runtime.drainMsMax + runtime.hookMsMax. Equal on all nodes."),
   unloadingMsMax: limit(INSTANCE_TIME_LIMITS.unloadingMs)
     .describe("Milliseconds for ending the worker of an instance; then it is tried again. Equal on all nodes."),
+  lateMsMax: limit(INSTANCE_TIME_LIMITS.lateMs)
+    .describe("Milliseconds by which a node may be late with an instance, to begin a command or beyond the limits " +
+      "above, before the leader has it placed anew, or says so in its log. Equal on all nodes."),
   stopDrainMsMax: z.int().min(0).max(HOUR_MS).default(DRAIN_MS)
     .describe("Milliseconds for an instance's calls in flight when its node stops; stop() gets its time after them."),
 });

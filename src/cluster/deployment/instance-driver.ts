@@ -33,6 +33,8 @@ export interface InstanceTimeLimits {
   readonly activatingMs: number;
   readonly deactivatingMs: number;
   readonly unloadingMs: number;
+  /** By how much a node may be late, with beginning a command or with saying that a work has ended. */
+  readonly lateMs: number;
 }
 
 export const INSTANCE_TIME_LIMITS: InstanceTimeLimits = {
@@ -40,6 +42,7 @@ export const INSTANCE_TIME_LIMITS: InstanceTimeLimits = {
   activatingMs: MINUTE_MS,
   deactivatingMs: 30 * SECOND_MS,
   unloadingMs: 2 * MINUTE_MS,
+  lateMs: 30 * SECOND_MS,
 };
 
 export interface InstanceDriverPorts {

@@ -1,5 +1,4 @@
 // Owns: what a plan is made from, as this node sees it. Does not own: making or carrying out the plan.
-import { SECOND_MS } from "../../base/units.ts";
 import type { KeyText } from "../../kvstore/core/key.ts";
 import type { ClusterViews } from "../cluster-views.ts";
 import { isDrainedOnRequest } from "../membership/core/node-duty.ts";
@@ -17,9 +16,6 @@ export interface PlanInputPorts {
   readonly membership: Pick<MembershipService, "nodes">;
   readonly tallies: Pick<CallTallies, "sumOf">;
 }
-
-/** How long after the limit of its work a node may take to say that it has ended it. */
-const STALL_GRACE_MS = 30 * SECOND_MS;
 
 /** `unchangedForMs` answers how long a row has been seen as it is. */
 export function planInputOf(
@@ -74,11 +70,13 @@ function planNodeOf({ node, status, row }: NodeView): PlanNode {
   return { node, status: isLeaving ? "leaving" : "away", labels, memoryBytes };
 }
 
-function stallLimitsOf({ loadingMs, activatingMs, deactivatingMs, unloadingMs }: InstanceTimeLimits): StallLimits {
+function stallLimitsOf(limits: InstanceTimeLimits): StallLimits {
+  const { loadingMs, activatingMs, deactivatingMs, unloadingMs, lateMs } = limits;
   return {
-    LOADING: loadingMs + STALL_GRACE_MS,
-    ACTIVATING: activatingMs + STALL_GRACE_MS,
-    DEACTIVATING: deactivatingMs + STALL_GRACE_MS,
-    UNLOADING: unloadingMs + STALL_GRACE_MS,
+    begin: lateMs,
+    LOADING: loadingMs + lateMs,
+    ACTIVATING: activatingMs + lateMs,
+    DEACTIVATING: deactivatingMs + lateMs,
+    UNLOADING: unloadingMs + lateMs,
   };
 }

@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { Digest } from "../../base/ids.ts";
 import { doRounds } from "../../base/rounds.ts";
 import { TaskScope } from "../../base/task-scope.ts";
-import { HOUR_MS, MINUTE_MS } from "../../base/units.ts";
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { ArtifactRemoval, Leftover } from "../../slices/artifacts/artifact-removal.ts";
@@ -16,6 +16,11 @@ import type { LeadershipService } from "./leadership-service.ts";
 export const ArtifactsConfig = z.strictObject({
   keepHours: z.int().min(0).max(87_600).default(24)
     .describe("Hours for which an artifact that nothing needs stays after it was pushed last: time to apply it."),
+  keepChunksMs: z.int().min(SECOND_MS).max(24 * HOUR_MS).default(HOUR_MS)
+    .describe("Milliseconds for which chunks of no artifact stay: a push writes its chunks first, and begins anew " +
+      "when they are taken from under it."),
+  collectEveryMs: z.int().min(SECOND_MS).max(24 * HOUR_MS).default(10 * MINUTE_MS)
+    .describe("Milliseconds between two collections, by the node that leads; each reads the row of every artifact."),
 });
 export type ArtifactsConfig = z.output<typeof ArtifactsConfig>;
 
@@ -24,11 +29,6 @@ export interface ArtifactCollectorPorts {
   readonly leadership: Pick<LeadershipService, "fence">;
   readonly onFatal: (error: unknown) => void;
 }
-
-/** Nobody waits for it, and a round reads every artifact's row. */
-const ROUND_EVERY_MS = 10 * MINUTE_MS;
-/** A push writes its chunks first, and should not be made to begin anew. None takes so long. */
-const SWEEP_AFTER_MS = HOUR_MS;
 
 export class ArtifactCollector {
   private readonly clock: Clock;
@@ -53,8 +53,8 @@ export class ArtifactCollector {
 
   start(): void {
     this.scope.spawn("artifact-collector", (signal) => doRounds(this.clock, {
-      firstAfterMs: ROUND_EVERY_MS,
-      everyMs: ROUND_EVERY_MS,
+      firstAfterMs: this.config.collectEveryMs,
+      everyMs: this.config.collectEveryMs,
       work: () => this.round(signal),
       // Whatever it is, nothing was removed that should not be.
       onFailure: ({ code, message: reason }) => this.log.warn({ event: "artifact.not-collected", code, reason }),
@@ -92,7 +92,7 @@ export class ArtifactCollector {
     for (const leftover of found) {
       const fence = leadership.fence();
       const sinceMs = this.waiting.get(leftover.digest)?.sinceMs ?? this.clock.nowMs();
-      if (fence === undefined || this.clock.nowMs() - sinceMs < SWEEP_AFTER_MS) continue;
+      if (fence === undefined || this.clock.nowMs() - sinceMs < this.config.keepChunksMs) continue;
       const isSwept = await removal.sweep(leftover, [fence], { signal });
       if (isSwept) this.log.info({ event: "artifact.chunks-swept", digest: leftover.digest });
     }

@@ -26,6 +26,8 @@ export interface PlanInstance extends PlanPlace {
 
 /** How long an instance may stay in a state in which its node is at work, before the leader takes it for stuck. */
 export interface StallLimits {
+  /** A command that its node has not begun: worth a line in the log. */
+  readonly begin: number;
   readonly LOADING: number;
   readonly ACTIVATING: number;
   readonly DEACTIVATING: number;

@@ -25,9 +25,6 @@ import type {
 import { courseOf, type Course } from "../../rollouts/core/course.ts";
 import { wantedNow, type Wanted } from "../../rollouts/core/wanted.ts";
 
-/** A command that its node has not begun after this long is worth a line in the log. */
-const BEGIN_MS_MAX = 30_000;
-
 /** What the leader has to command, in the order in which to do it. */
 export function plan(input: PlanInput): Plan {
   const planning = new Planning(input);
@@ -444,7 +441,7 @@ function isLate({ row, unchangedForMs }: PlanInstance, stallMs: StallLimits): bo
     case "ACTIVATE":
     case "DEACTIVATE":
     case "UNLOAD":
-      return unchangedForMs > BEGIN_MS_MAX;
+      return unchangedForMs > stallMs.begin;
     case "LOADED":
     case "ACTIVE":
     case "FAILED":
