@@ -18,6 +18,8 @@ const world = new JobsWorld([]);
 /** What was done outside, by effect id. */
 let outside: Map<string, string>;
 let isLost: boolean;
+/** How much of it was done before the job was taken over. */
+let doneBefore: number;
 
 beforeEach(freshWorld);
 afterEach(() => world.close());
@@ -97,6 +99,7 @@ async function crashEverywhere(
     const isTakenOver = first.isDead;
     await first.close(world.kv);
     isLost = isGone;
+    doneBefore = outside.size;
     if (!await isDone()) await world.openNode("b", { agents: [agent] }).goOn(isOverOrWaits);
     await check({ at, isTakenOver, log: await events() });
     if (!isTakenOver) return at - 1;
@@ -125,6 +128,7 @@ describe.each(["lost", "applied"] as const)("an owner that falls silent at any o
       failed += 1;
       expect(result, `write ${at}`).toMatchObject({ kind: "failed", error: { code: "E_EFFECT_MISMATCH" } });
       expect(afterLastClaim(log).verified).toEqual(done);
+      expect(outside.size, `write ${at}`).toBe(doneBefore);
     }, true);
     expect(failed).toBeGreaterThan(1);
   });

@@ -273,8 +273,11 @@ export class AgentHost {
         const { kind: _kind, ...rest } = outcome;
         const row = this.ledger.get(effectId);
         if (row?.state !== "unknown") return this.push({ type: "tool.succeeded", call, effectId, ...rest });
-        const resolution = { kind: "done", result: outcome.result } as const;
-        return this.push({ type: "tool.resolved", call, effectId, by: { kind: "late" }, resolution });
+        const { result, problem } = outcome;
+        return this.push({
+          type: "tool.resolved", call, effectId, by: { kind: "late" }, resolution: { kind: "done", result },
+          ...(problem !== undefined && { problem }),
+        });
       }
       case "failed":
         return this.push({

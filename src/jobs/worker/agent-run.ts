@@ -619,7 +619,10 @@ export class AgentRun {
   /** It is known that it has not happened. */
   private wantAgain(call: CallName): void {
     const pending = this.pending.get(call);
-    if (pending?.asked.kind === "tool") this.beginCall(pending);
+    if (pending?.asked.kind !== "tool") return;
+    // A job that is to fail makes nothing again.
+    if (this.givenUp === undefined) this.beginCall(pending);
+    else this.close(pending);
   }
 
   // What the node says.

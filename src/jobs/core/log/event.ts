@@ -171,6 +171,8 @@ export type JobEvent =
     readonly effectId: EffectId;
     readonly by: Resolver;
     readonly resolution: Resolution;
+    /** Of what the tool answered late: why it is no use. */
+    readonly problem?: string;
   } & Apart)
   /** Of a call that is recorded as done, when another owner has taken over. */
   | {

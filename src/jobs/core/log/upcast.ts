@@ -47,7 +47,9 @@ const FIELDS: Readonly<Record<JobEventType, Readonly<Record<string, Field>>>> = 
   },
   "tool.unknown": { call: "text", effectId: "text", reason: "text" },
   "tool.verified": { call: "text", verdict: "record", onMismatch: "text" },
-  "tool.resolved": { call: "text", effectId: "text", by: "record", resolution: "record", blob: "blob?" },
+  "tool.resolved": {
+    call: "text", effectId: "text", by: "record", resolution: "record", problem: "text?", blob: "blob?",
+  },
   "timer.set": { call: "text", dueMs: "number" },
   "timer.fired": { call: "text" },
   "signal.received": { call: "text", signal: "text", payload: "any", blob: "blob?" },

@@ -6,7 +6,7 @@ import type { Digest } from "../../../base/ids.ts";
 import type { Amount } from "../budget/account.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { JobEvent, ModelUsage, Resolution, Resolver, ToolEffect } from "../log/event.ts";
-import type { BlobRef } from "../payloads/blob.ts";
+import type { Apart, BlobRef } from "../payloads/blob.ts";
 import type { JobError } from "../rows.ts";
 import type { ToolOutcome } from "../worker/messages.ts";
 import type { ToolRow, ToolState } from "./tool-row.ts";
@@ -192,7 +192,7 @@ function answeredLate(row: ToolRow, outcome: ToolOutcome, place: LedgerPlace): L
   switch (outcome.kind) {
     case "succeeded": {
       const resolution: Resolution = { kind: "done", result: outcome.result };
-      const { row: after, event } = resolved(row, resolution, { kind: "late" }, place, outcome.blob);
+      const { row: after, event } = resolved(row, resolution, { kind: "late" }, place, outcome);
       return { kind: "changed", row: { ...after, ...externalIdOf(outcome) }, event };
     }
     case "failed":
@@ -214,7 +214,7 @@ function resolved(
   resolution: Resolution,
   by: Resolver,
   place: LedgerPlace,
-  blob?: BlobRef,
+  { problem, blob }: { readonly problem?: string } & Apart = {},
 ): Extract<LedgerStep, { readonly kind: "changed" }> {
   const state = resolution.kind === "done" ? "succeeded" : "failed";
   return {
@@ -222,7 +222,7 @@ function resolved(
     row: closed(row, state, place),
     event: {
       type: "tool.resolved", call: row.call, effectId: row.effectId, by, resolution,
-      ...(blob !== undefined && { blob }),
+      ...(problem !== undefined && { problem }), ...(blob !== undefined && { blob }),
     },
   };
 }

@@ -14,7 +14,7 @@ export interface DoneCall {
 
 /** What a log ends with when nobody has to be taken over from. */
 const ORDERLY: ReadonlySet<JobEventType | undefined> = new Set<JobEventType | undefined>([
-  undefined, "job.created", "job.waiting", "job.moved", "job.released", "job.repeated", "job.continued",
+  undefined, "job.created", "job.waiting", "job.released", "job.repeated", "job.continued",
 ]);
 
 /**
@@ -22,7 +22,8 @@ const ORDERLY: ReadonlySet<JobEventType | undefined> = new Set<JobEventType | un
  * the owner that goes on.
  */
 export function doneBeforeTakeOver(events: readonly JobEvent[]): readonly DoneCall[] {
-  if (ORDERLY.has(events.at(-1)?.type)) return [];
+  // Who moves a job is no owner of it.
+  if (ORDERLY.has(events.findLast(({ type }) => type !== "job.moved")?.type)) return [];
   const begun = new Map<EffectId, Omit<DoneCall, "result">>();
   const done: DoneCall[] = [];
   for (const event of events) {
@@ -47,7 +48,7 @@ function resultIn(event: JobEvent): { readonly effectId: EffectId; readonly valu
   if (event.type === "tool.succeeded" && event.problem === undefined) {
     return { effectId: event.effectId, value: event.result };
   }
-  if (event.type === "tool.resolved" && event.resolution.kind === "done") {
+  if (event.type === "tool.resolved" && event.problem === undefined && event.resolution.kind === "done") {
     return { effectId: event.effectId, value: event.resolution.result };
   }
   return undefined;

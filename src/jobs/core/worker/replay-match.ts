@@ -257,10 +257,12 @@ function deliveryOf(event: JobEvent): readonly Delivery[] {
 }
 
 function resolutionOf(event: Extract<JobEvent, { readonly type: "tool.resolved" }>): readonly Delivery[] {
-  const { call, resolution } = event;
+  const { call, resolution, problem } = event;
   switch (resolution.kind) {
     case "done":
-      return [{ kind: "result", call, result: resolution.result, ...apart(event) }];
+      return [{
+        kind: "result", call, result: resolution.result, ...(problem !== undefined && { problem }), ...apart(event),
+      }];
     case "given-up":
       return [{ kind: "given-up", call, reason: resolution.reason }];
     case "not-done":

@@ -617,6 +617,28 @@ describe("tools", () => {
     expect(again.end).toEqual(host.end);
   });
 
+  test("of effect once that answer after their time, and not as their schema says, end alike in replay", async () => {
+    const [agent, world] = toolAgent("once", async (job) => {
+      try {
+        return await job.tools.pay({});
+      } catch (error) {
+        return (error as Error & { readonly code: string }).code;
+      }
+    });
+    const host = new AgentHost({ agent });
+    await host.goOn();
+    await host.clock.advance(1_000);
+    await host.goOn();
+    world.end("no number");
+    await host.goOn();
+    expect(host.log.at(-1)).toMatchObject({
+      type: "tool.resolved", by: { kind: "late" }, problem: expect.stringContaining("schema") as unknown,
+    });
+    const again = new AgentHost({ agent, log: host.log });
+    await again.goOn();
+    expect([host.end, again.end]).toEqual(Array(2).fill({ kind: "completed", output: "E_HANDLER" }));
+  });
+
   test("that only read and have no time left have failed, and a late answer changes nothing", async () => {
     const [agent, world] = toolAgent("read", async (job) => {
       const { message } = await job.tools.pay({}).catch((error: unknown) => error as Error) as Error;

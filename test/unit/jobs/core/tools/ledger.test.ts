@@ -177,6 +177,8 @@ describe("outcomes", () => {
       row: { state: "succeeded", externalId: "ch-1" },
       event: { type: "tool.resolved", by: { kind: "late" }, resolution: { kind: "done", result: 7 } },
     });
+    const useless = { kind: "succeeded", result: "7", problem: "no number" } as const;
+    expect(applyOutcome(rowIn("unknown", "once"), useless, PLACE)).toMatchObject({ event: { problem: "no number" } });
     expect(applyOutcome(rowIn("unknown", "once"), OUTCOMES["throw-not-done"], PLACE)).toMatchObject({
       row: { state: "failed" },
       event: { type: "tool.resolved", by: { kind: "late" }, resolution: { kind: "not-done" } },

@@ -68,9 +68,14 @@ describe("after a take-over", () => {
 test.each([
   ["waits", { type: "job.waiting", reason: "timer", on: [] }],
   ["is handed over", { type: "job.released" }],
-  ["was moved to another version", moved],
 ] as const satisfies readonly (readonly [string, JobEvent])[])("nothing is looked at when a job %s", (_how, last) => {
   expect(doneBeforeTakeOver([created, claimed, granted("a"), succeeded("a"), last])).toEqual([]);
+  expect(doneBeforeTakeOver([created, claimed, granted("a"), succeeded("a"), last, moved])).toEqual([]);
+});
+
+test("that a job was moved to another version since its owner was lost keeps nobody from looking", () => {
+  expect(doneBeforeTakeOver([created, claimed, granted("a"), succeeded("a"), moved])).toEqual([found("a")]);
+  expect(doneBeforeTakeOver([created, moved])).toEqual([]);
 });
 
 test("nothing is looked at where nothing was done", () => {
