@@ -9,6 +9,9 @@ export type {
   AgentClient, JobCallOptions, JobDecisionOptions, JobFailure, JobHandle, JobMove, JobOutcome, JobRaiseOptions,
   JobReplay, JobSignalOptions, JobStartOptions, JobState,
 } from "./client/agent-client.ts";
+export type {
+  JobBulk, JobBulkAction, JobBulkAnswer, JobFilter, JobPage, JobPlace, JobsClient,
+} from "./client/jobs-client.ts";
 export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
 export type { ClientLease } from "./client/lease-client.ts";
 export type { SliceAnswer, SliceCall } from "./client/slice-client.ts";

@@ -32,7 +32,7 @@ export function listedJson({ job, row }: JobListed): Readonly<Record<string, unk
 }
 
 export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
-  const { row, head, spec, tools, children, approvals, result, untold, pending } = shown;
+  const { row, head, spec, tools, children, approvals, result, untold, pending, repeatedBy } = shown;
   const deadlineMs = deadlineOf(spec);
   return {
     ...listedJson(shown),
@@ -56,6 +56,7 @@ export function shownJson(shown: JobShown): Readonly<Record<string, unknown>> {
     children: children.map(({ job, row: { agent, status } }) => ({ job, agent, status })),
     ...(approvals.length === 0 ? {} : { approvals: approvals.map(approvalJson) }),
     ...(result === undefined ? {} : { result }),
+    ...(repeatedBy === undefined ? {} : { repeatedBy }),
     ...(untold === undefined ? {} : { untold }),
   };
 }

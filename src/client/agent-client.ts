@@ -159,7 +159,7 @@ const resultSchema: z.ZodType<{ readonly result?: JobOutcome | undefined }> = z.
     z.object({ kind: z.literal("cancelled") }),
   ]).optional(),
 });
-const stateSchema: z.ZodType<JobState> = z.object({
+export const stateSchema: z.ZodType<JobState> = z.object({
   job: z.string(),
   agent: z.string(),
   status: z.enum(["pending", "running", "waiting", "completed", "failed", "cancelled"]),

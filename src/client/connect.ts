@@ -6,6 +6,7 @@ import { createAgentClient, createJobHandle, type AgentClient, type JobHandle } 
 import { createClientKv, type ClientKv } from "./client-kv.ts";
 import { createClientClock } from "./clock-adapter.ts";
 import { createClientRandom } from "./random-adapter.ts";
+import { createJobsClient, type JobsClient } from "./jobs-client.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { sessionUrl } from "./session-url.ts";
 import { callSlice, createSliceClient, type SliceAnswer, type SliceCall } from "./slice-client.ts";
@@ -33,6 +34,8 @@ export interface Client {
   agent<A extends Agent>(agent: A): AgentClient<A>;
   /** A job by its id, of whatever agent. Nothing is asked yet. */
   job(id: string): JobHandle;
+  /** Many jobs, by what holds for them. */
+  readonly jobs: JobsClient;
   /** The name of the node that is asked now; undefined while there is no connection. */
   readonly node: string | undefined;
   /** Rejects what is under way and closes the connection. Idempotent. */
@@ -68,6 +71,7 @@ export function connect(options: ConnectOptions): Client {
     call: (call) => callSlice(requests, call),
     agent: (agent) => createAgentClient({ requests, clock }, agent),
     job: (id) => createJobHandle({ requests, clock }, id),
+    jobs: createJobsClient(requests),
     get node() {
       return requests.node;
     },

@@ -12,7 +12,7 @@ import type { CallName, EffectId } from "./core/ids.ts";
 import type { JobEvent, Resolution, StoredEvent } from "./core/log/event.ts";
 import type { BlobRef } from "./core/payloads/blob.ts";
 import type { ToolRow } from "./core/tools/tool-row.ts";
-import type { JobHead, JobResult, JobRow, JobSpec, QueueClass } from "./core/rows.ts";
+import type { JobHead, JobResult, JobRow, JobSpec, QueueClass, WaitReason } from "./core/rows.ts";
 import type { FromAgent, RunNumber, RunStart, ToAgent } from "./core/worker/messages.ts";
 import type { ReplayVerdict } from "./core/worker/replay-verdict.ts";
 
@@ -155,6 +155,8 @@ export interface JobShown {
   /** What it runs; absent when that is not kept any more. */
   readonly artifact?: ArtifactId;
   readonly result?: JobResult;
+  /** The job that does this one again. */
+  readonly repeatedBy?: JobId;
   /** What webhooks could not be told of it. */
   readonly untold?: UntoldRow;
   /** Of a job that is pending: what it waits for, as the node that is asked sees it. */
@@ -172,12 +174,30 @@ export interface JobFilter {
   /** Jobs that this one has started. */
   readonly parent?: JobId;
   readonly attributes?: Readonly<Record<string, string>>;
+  /** Jobs that wait for this. */
+  readonly waiting?: WaitReason;
+  /** Jobs that run this version of their package. */
+  readonly artifact?: ArtifactId;
+  /** Jobs that were started at this wall time or later, and before this one. */
+  readonly createdFromMs?: number;
+  readonly createdBeforeMs?: number;
 }
 
 export interface JobPageQuery extends JobFilter {
   /** 1 to 1,000. */
   readonly limit?: number;
   readonly after?: JobId;
+  /** Only jobs that were there at this revision of the store. */
+  readonly upTo?: number;
+}
+
+export interface JobPage {
+  readonly jobs: readonly JobListed[];
+  readonly more: boolean;
+  /** Where to go on; with a filter it may be after a job that is not among these. */
+  readonly next?: JobId;
+  /** The store's, when the page was read. */
+  readonly revision: number;
 }
 
 export interface EventsQuery {
@@ -268,12 +288,7 @@ export interface Jobs {
    */
   move(job: JobId, artifact: ArtifactId, caller: Caller, options?: CallOptions): Promise<MovedJob>;
   show(job: JobId, options?: CallOptions): Promise<JobShown>;
-  list(query: JobPageQuery, options?: CallOptions): Promise<{
-    readonly jobs: readonly JobListed[];
-    readonly more: boolean;
-    /** Where to go on; with a filter it may be after a job that is not among these. */
-    readonly next?: JobId;
-  }>;
+  list(query: JobPageQuery, options?: CallOptions): Promise<JobPage>;
   /** In order. @throws AetherError E_NOT_FOUND for a run that it has not come to */
   events(job: JobId, query: EventsQuery, options?: CallOptions): Promise<{
     readonly events: readonly NumberedEvent[];

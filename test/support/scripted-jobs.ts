@@ -126,13 +126,16 @@ export function scriptedJobs(): ScriptedJobs {
       return { kind: "moved", isNew: true };
     },
     show: async (job) => find(job).shown,
-    list: async ({ agent, status, attributes = {}, limit = 100, after = "" }) => {
+    list: async ({ agent, status, waiting, attributes = {}, limit = 100, after = "" }) => {
       const found = [...all.values()].map(({ shown }) => shown)
         .filter(({ job, row }) => job > after && row.agent === (agent ?? row.agent) &&
-          row.status === (status ?? row.status) &&
+          row.status === (status ?? row.status) && (waiting === undefined || row.waiting?.reason === waiting) &&
           Object.entries(attributes).every(([name, value]) => row.attributes[name] === value))
         .sort((a, b) => (a.job < b.job ? -1 : 1));
-      return { jobs: found.slice(0, limit), more: found.length > limit };
+      const jobs = found.slice(0, limit);
+      const more = found.length > limit;
+      const next = jobs.at(-1)?.job;
+      return { jobs, more, revision: 7, ...(more && next !== undefined && { next }) };
     },
     events: async (job, { afterSeq = 0, limit = 100 }) => {
       const numbered = find(job).events.map((event, at) => ({

@@ -1,8 +1,9 @@
 // Owns: /v1/jobs/:job/replay and move: a job and another version of its code.
 import { z } from "zod";
-import { parseArtifactId, parseJobId, type ArtifactId } from "../../base/ids.ts";
+import { parseJobId } from "../../base/ids.ts";
 import type { Jobs } from "../../jobs/ports.ts";
 import { ANYBODY } from "../caller.ts";
+import { versionOf } from "../job-filter.ts";
 import { jsonResponse } from "../json.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
@@ -42,10 +43,4 @@ export function jobCodeRoutes(jobs: Jobs): readonly Route[] {
       },
     },
   ];
-}
-
-/** As blueprints write it, with "@", or as coordinates. @throws AetherError E_INVALID */
-export function versionOf(text: string): ArtifactId {
-  const at = text.lastIndexOf("@");
-  return parseArtifactId(at === -1 ? text : `${text.slice(0, at)}:${text.slice(at + 1)}`);
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { parseDigest, parseJobId, type JobId } from "../../base/ids.ts";
 import { CALL_NAME_LENGTH_MAX } from "../../jobs/core/worker/call-names.ts";
-import { JOB_STATUSES, QUEUE_CLASSES } from "../../jobs/core/rows.ts";
+import { QUEUE_CLASSES } from "../../jobs/core/rows.ts";
 import type { Resolution } from "../../jobs/core/log/event.ts";
 import {
   JOB_ATTRIBUTE_CHARACTERS_MAX, JOB_ATTRIBUTES_MAX, JOB_LABELS_MAX, JOB_PRIORITY_MAX, JOBS_PAGE_MAX,
@@ -18,6 +18,7 @@ import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
 import { idempotencyKey } from "../idempotency-key.ts";
+import { jobFilterFields, jobFilterOf, jobPageFields, jobPlaceOf } from "../job-filter.ts";
 import { eventJson, listedJson, shownJson } from "../job-json.ts";
 import { jsonResponse } from "../json.ts";
 import { JOB_BODY_BYTES_MAX, REASON_LENGTH_MAX } from "../limits.ts";
@@ -52,12 +53,10 @@ const startSchema = z.strictObject({
   budget: budgetSchema.exactOptional().describe("What it may spend; of what is left out as much as its agent says"),
 });
 const listQuery = z.strictObject({
-  agent: nameSchema.exactOptional(),
-  status: z.enum(JOB_STATUSES).exactOptional(),
-  parent: z.string().exactOptional().describe("Jobs that this one has started"),
+  ...jobFilterFields,
+  ...jobPageFields,
   attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
-  after: z.string().exactOptional().describe("Only jobs after this one"),
 });
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).default(0).describe("Only events after this number"),
@@ -65,7 +64,7 @@ const eventsQuery = z.strictObject({
   run: z.coerce.number().int().min(1).exactOptional().describe("Of this run; default: the latest one"),
 });
 const resultQuery = z.strictObject({ waitMs: z.coerce.number().int().min(0).max(RESULT_WAIT_MS_MAX).default(0) });
-const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
+export const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("done"), result: z.unknown().default(null) }),
   z.strictObject({ kind: z.literal("not-done") }),
   z.strictObject({ kind: z.literal("given-up"), reason: z.string().min(1).max(REASON_LENGTH_MAX) }),
@@ -76,11 +75,11 @@ const raiseSchema = z.strictObject({ add: budgetSchema });
 const KEY_HEADER = { "Idempotency-Key": "The same key again, from whoever starts jobs of this agent, is the same job" };
 const SIGNAL_KEY_HEADER = { "Idempotency-Key": "The same key again is the same signal" };
 
-const retrySchema = z.strictObject({
-  id: z.string().exactOptional(),
+export const repeatFields = {
   code: z.enum(["same", "current"]).exactOptional(),
   again: z.array(z.string().max(CALL_NAME_LENGTH_MAX)).max(AGAIN_MAX).exactOptional(),
-});
+};
+const retrySchema = z.strictObject({ id: z.string().exactOptional(), ...repeatFields });
 const forkSchema = retrySchema.extend({ at: z.string(), input: z.unknown().optional() });
 
 export function jobRoutes(jobs: Jobs): readonly Route[] {
@@ -108,7 +107,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
       query: listQuery,
       answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, queueClass, priority, " +
-        "attributes, createdMs, sinceMs, parent? }], more, next? }",
+        "attributes, createdMs, sinceMs, parent? }], more, next?, revision }",
       handle: async (request) => {
         const { jobs: found, ...rest } = await jobs.list(parseListQuery(request), callOptions(request));
         return jsonResponse(200, { jobs: found.map(listedJson), ...rest });
@@ -302,13 +301,13 @@ function longestOf(maxDuration: Duration): number {
 }
 
 function parseListQuery(request: ApiRequest): JobPageQuery {
-  const { after, parent, attribute: _first, ...query } = request.query(listQuery);
+  const { after, upTo, limit, attribute: _first, ...sent } = request.query(listQuery);
   const pairs = request.queryPairs().filter(([name]) => name === "attribute").map(([, pair]) => attributePair(pair));
   const wanted = parseInput(attributes, Object.fromEntries(pairs), "the attributes to look for");
   return {
-    ...query,
-    ...(after === undefined ? {} : { after: parseJobId(after) }),
-    ...(parent === undefined ? {} : { parent: parseJobId(parent) }),
+    ...jobFilterOf(sent),
+    ...jobPlaceOf({ ...(after !== undefined && { after }), ...(upTo !== undefined && { upTo }) }),
+    limit,
     ...(pairs.length === 0 ? {} : { attributes: wanted }),
   };
 }

@@ -3,7 +3,7 @@
 import { present } from "../../base/assert.ts";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError } from "../../base/errors.ts";
-import type { JobId } from "../../base/ids.ts";
+import type { ArtifactId, Digest, JobId } from "../../base/ids.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
@@ -14,17 +14,21 @@ import { listRows } from "../../slices/list-rows.ts";
 import { approvalOf } from "../inbox/approval-rows.ts";
 import { refOf } from "../core/ids.ts";
 import { parseUntoldRow } from "../core/flow/notice.ts";
+import { repeatKey } from "../core/life/decide-repeat.ts";
 import { headKey, resultKey, rowKey, specKey, untoldKey } from "../core/life/job-keys.ts";
 import { numberedEvents, PAGE_EVENTS_MAX } from "../core/log/page.ts";
 import {
-  parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, parsePinRow, type JobResult, type JobRow,
+  parseJobHead, parseJobPage, parseJobResult, parseJobRow, parseJobSpec, parsePinRow, parseRepeatRow,
+  type JobResult, type JobRow,
 } from "../core/rows.ts";
 import { parseToolRow } from "../core/tools/tool-row.ts";
 import { collectedJob, unknownJob } from "../job-store.ts";
 import type { JobWatch } from "../job-watch.ts";
 import { CHILDREN_SHOWN_MAX, JOBS_PAGE_MAX, JOBS_SCANNED_MAX, RESULT_WAIT_MS_MAX } from "../limits.ts";
 import type { PendingReasons } from "../admission/pending-reasons.ts";
-import type { EventsQuery, JobFilter, JobListed, JobPageQuery, Jobs, JobShown, NumberedEvent } from "../ports.ts";
+import type {
+  EventsQuery, JobFilter, JobListed, JobPage, JobPageQuery, Jobs, JobShown, NumberedEvent,
+} from "../ports.ts";
 
 export interface JobsServicePorts {
   readonly kv: Kv;
@@ -50,10 +54,8 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     const { entry, revision } = await this.read(ref, options);
     const at = { ...options, revision };
     const row = parseJobRow(entry.value);
-    const pinKey = formatKey({ kind: "job-pin", digest: row.pin });
-    const [head, spec, result, untold, pin] = await Promise.all(
-      [headKey(ref), specKey(ref), resultKey(ref), untoldKey(ref), pinKey].map((key) => kv.get(key, at)),
-    );
+    const keys = [headKey(ref), specKey(ref), resultKey(ref), untoldKey(ref), pinKey(row.pin), repeatKey(ref)];
+    const [head, spec, result, untold, pin, repeat] = await Promise.all(keys.map((key) => kv.get(key, at)));
     const tools = await listRows(
       kv, prefixOf({ kind: "job-tools", ...ref, run: row.run }), { ...options, consistency: "local" },
     );
@@ -71,32 +73,34 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
       tools: tools.map(({ value }) => parseToolRow(value)).sort((a, b) => a.seq - b.seq),
       children: (await this.list({ parent: job, limit: CHILDREN_SHOWN_MAX }, options)).jobs,
       ...(result?.entry !== undefined && { result: parseJobResult(result.entry.value) }),
+      ...(repeat?.entry !== undefined && { repeatedBy: parseRepeatRow(repeat.entry.value).job }),
       ...(untold?.entry !== undefined && { untold: parseUntoldRow(untold.entry.value) }),
       ...(artifact !== undefined && { artifact }),
       ...(pending !== undefined && { pending }),
     };
   }
 
-  async list(query: JobPageQuery, options: CallOptions = {}): Promise<{
-    readonly jobs: readonly JobListed[];
-    readonly more: boolean;
-    readonly next?: JobId;
-  }> {
+  async list(query: JobPageQuery, options: CallOptions = {}): Promise<JobPage> {
     const limit = checkLimit(query.limit ?? JOBS_PAGE_DEFAULT);
+    const { upTo = Number.MAX_SAFE_INTEGER } = query;
     const jobs: JobListed[] = [];
-    let consistency: "linearizable" | "local" = "linearizable";
+    const artifacts = new PinnedArtifacts(this.ports.kv);
+    let revision: number | undefined;
     for (let scanned = 0, after = query.after; ;) {
+      const consistency = revision === undefined ? "linearizable" : "local";
       const page = await this.page(query, after, { ...options, consistency });
-      consistency = "local";
-      for (const { key, value } of page.rows) {
+      revision ??= page.revision;
+      for (const { key, value, createRevision } of page.rows) {
         after = jobOf(key);
         const row = readUndamaged(() => parseJobRow(value));
-        if (row !== undefined && matches(row, query)) jobs.push({ job: after, row });
-        if (jobs.length === limit) return { jobs, more: true, next: after };
+        const isOne = row !== undefined && createRevision <= upTo && matches(row, query) &&
+          (query.artifact === undefined || await artifacts.of(row.pin, options) === query.artifact);
+        if (isOne) jobs.push({ job: after, row });
+        if (jobs.length === limit) return { jobs, more: true, next: after, revision };
       }
-      if (!page.more) return { jobs, more: false };
+      if (!page.more) return { jobs, more: false, revision };
       scanned += page.rows.length;
-      if (scanned >= JOBS_SCANNED_MAX && after !== undefined) return { jobs, more: true, next: after };
+      if (scanned >= JOBS_SCANNED_MAX && after !== undefined) return { jobs, more: true, next: after, revision };
     }
   }
 
@@ -182,7 +186,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     { agent, parent }: JobFilter,
     after: JobId | undefined,
     options: CallOptions & { readonly consistency: "linearizable" | "local" },
-  ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
+  ): Promise<RowsPage> {
     const { kv } = this.ports;
     const from = after === undefined ? undefined : refOf(after);
     if (parent !== undefined) {
@@ -192,7 +196,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     }
     if (agent === undefined) {
       const page = await kv.list({ prefix: prefixOf({ kind: "jobs" }), ...afterKey(from && rowKey(from)) }, options);
-      return { rows: page.entries, more: page.more };
+      return { rows: page.entries, more: page.more, revision: page.revision };
     }
     const key = from && formatKey({ kind: "job-agent", agent, ...from });
     return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), ...afterKey(key) }, options);
@@ -201,13 +205,43 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
   /** The rows of jobs that an index names. */
   private async indexed(
     query: KvListQuery, options: CallOptions & { readonly consistency: "linearizable" | "local" },
-  ): Promise<{ readonly rows: readonly KvEntry[]; readonly more: boolean }> {
+  ): Promise<RowsPage> {
     const { kv } = this.ports;
     const page: KvPage = await kv.list(query, options);
     const reads = await Promise.all(page.entries.map((entry) =>
       kv.get(rowKey(refOf(jobOf(entry.key))), { ...options, consistency: "local" })));
-    return { rows: reads.flatMap(({ entry }) => (entry === undefined ? [] : [entry])), more: page.more };
+    const rows = reads.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
+    return { rows, more: page.more, revision: page.revision };
   }
+}
+
+/** Which version of its package a pin is of, each read once. */
+class PinnedArtifacts {
+  private readonly kv: Pick<Kv, "get">;
+  private readonly known = new Map<Digest, ArtifactId | undefined>();
+
+  constructor(kv: Pick<Kv, "get">) {
+    this.kv = kv;
+  }
+
+  /** Undefined for one that is not kept any more. */
+  async of(pin: Digest, options: CallOptions): Promise<ArtifactId | undefined> {
+    if (this.known.has(pin)) return this.known.get(pin);
+    const { entry } = await this.kv.get(pinKey(pin), { ...options, consistency: "local" });
+    const artifact = entry && readUndamaged(() => parsePinRow(entry.value).artifact);
+    this.known.set(pin, artifact);
+    return artifact;
+  }
+}
+
+interface RowsPage {
+  readonly rows: readonly KvEntry[];
+  readonly more: boolean;
+  readonly revision: number;
+}
+
+function pinKey(digest: Digest): KeyText {
+  return formatKey({ kind: "job-pin", digest });
 }
 
 function afterKey(after: KeyText | undefined): { readonly after?: KeyText } {
@@ -222,8 +256,11 @@ function jobOf(text: KeyText): JobId {
   throw new AetherError("E_DATA_CORRUPT", `"${text}" is not the key of a job`);
 }
 
-function matches(row: JobRow, { agent, status, attributes = {} }: Omit<JobFilter, "parent">): boolean {
+function matches(row: JobRow, filter: Omit<JobFilter, "parent" | "artifact">): boolean {
+  const { agent, status, waiting, createdFromMs = 0, createdBeforeMs = Infinity, attributes = {} } = filter;
   return (agent === undefined || row.agent === agent) && (status === undefined || row.status === status) &&
+    (waiting === undefined || row.waiting?.reason === waiting) &&
+    row.createdMs >= createdFromMs && row.createdMs < createdBeforeMs &&
     Object.entries(attributes).every(([name, value]) => row.attributes[name] === value);
 }
 

@@ -202,7 +202,7 @@ describe("bad input is refused, and nothing is changed", () => {
     ["a duration that is none", "POST", "/v1/jobs", { agent: "a", maxDuration: "soon" }, 400, "E_INVALID"],
     ["too high a priority", "POST", "/v1/jobs", { agent: "a", priority: 1_001 }, 400, "E_INVALID"],
     ["too many attributes", "POST", "/v1/jobs", { agent: "a", attributes: many }, 400, "E_INVALID"],
-    ["too large a body", "POST", "/v1/jobs", { agent: "a", input: "x".repeat(1_100_000) }, 413, "E_TOO_LARGE"],
+    ["too large a body", "POST", "/v1/jobs", { agent: "a", input: "x".repeat(8_400_000) }, 413, "E_TOO_LARGE"],
     ["a status that is none", "GET", "/v1/jobs?status=done", undefined, 400, "E_INVALID"],
     ["too long a page", "GET", "/v1/jobs?limit=1001", undefined, 400, "E_INVALID"],
     ["a page after no id", "GET", "/v1/jobs?after=-", undefined, 400, "E_INVALID"],
@@ -265,11 +265,12 @@ describe("telling many jobs the same", () => {
     for (const id of ["a", "b", "c", "d"]) await start(parseJobId(id));
     api.jobs.end(parseJobId("b"), { kind: "cancelled" });
     const cancel = { action: { kind: "cancel" }, agent: "claims" };
+    const done = { failed: [], more: false, revision: 7 };
     const dry = await bulk({ ...cancel, dryRun: true });
-    expect(dry).toEqual({ status: 200, body: { told: 3, ended: 1, failed: [], jobs: ["a", "c", "d"], more: false } });
+    expect(dry).toEqual({ status: 200, body: { ...done, told: 3, skipped: 1, jobs: ["a", "c", "d"] } });
     expect(api.jobs.told).toEqual([]);
     const first = await bulk({ ...cancel, limit: 2 });
-    expect(first.body).toEqual({ told: 1, ended: 1, failed: [], jobs: ["a"], more: true, next: "b" });
+    expect(first.body).toEqual({ ...done, told: 1, skipped: 1, jobs: ["a"], more: true, next: "b" });
     expect((await bulk({ ...cancel, after: "b" })).body).toMatchObject({ jobs: ["c", "d"], more: false });
     expect(api.jobs.told).toEqual(["a", "c", "d"].map((job) => ({ kind: "cancel", job })));
   });
@@ -282,6 +283,9 @@ describe("telling many jobs the same", () => {
   });
 
   test.each([
+    ["a time that is none", { action: { kind: "cancel" }, createdAfter: "soon" }],
+    ["a version that is none", { action: { kind: "move", artifact: "new" }, agent: "claims" }],
+    ["no resolution", { action: { kind: "resolve" }, agent: "claims" }],
     ["no filter", { action: { kind: "cancel" } }],
     ["another action", { action: { kind: "forget" }, agent: "claims" }],
     ["a limit above the highest", { action: { kind: "cancel" }, agent: "claims", limit: 501 }],

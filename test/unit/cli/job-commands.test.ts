@@ -163,8 +163,49 @@ describe("cancel of many jobs", () => {
     expect((await job(["cancel"])).exitCode).toBe(2);
     expect(api.jobs.told).toEqual([]);
     const done = await job(["cancel", "--agent", "claims", "--yes", "--json"]);
-    expect(JSON.parse(done.out)).toEqual({ told: 1, jobs: [JOB], failed: [], dryRun: false });
+    expect(JSON.parse(done.out)).toEqual({ told: 1, skipped: 0, jobs: [JOB], failed: [], dryRun: false });
     expect(api.jobs.told).toEqual([{ kind: "cancel", job: JOB }]);
+  });
+});
+
+describe("retry, resolve and move of many jobs", () => {
+  test("reach the jobs of their filters, and say what came of each", async () => {
+    await startJob();
+    api.jobs.addTool(JOB, unknownTool());
+    const calls = ["--waiting", "unknown", "--tool", "charge", "--not-done"];
+    api.jobs.change(JOB, { status: "waiting", waiting: { reason: "unknown", on: [] } });
+    expect((await job(["resolve", ...calls, "--dry-run"])).out)
+      .toBe(`${JOB}\n1 jobs would be told that their calls are not-done\n`);
+    expect((await job(["resolve", ...calls, "--yes"])).exitCode).toBe(0);
+    const moved = ["move", "--status", "waiting", "--artifact", "acme:claims@1.1.0", "--yes"];
+    expect((await job(moved)).out).toBe(`${JOB}\n1 jobs are moved\n`);
+    const diverged = await job(moved.map((flag) => flag.replace("1.1.0", "2.0.0")));
+    expect(diverged.exitCode).toBe(1);
+    expect(diverged.out).toContain(`${JOB}: E_NONDETERMINISM: `);
+    api.jobs.end(JOB, { kind: "failed", error: { name: "Error", message: "no" } });
+    const retried = await job(["retry", "--agent", "claims", "--current", "--limit", "5", "--yes"]);
+    expect(retried.out).toBe(`${JOB} as again-1\n1 jobs are done again\n`);
+    expect(api.jobs.told).toEqual([
+      { kind: "resolve", job: JOB, effect: EFFECT, resolution: { kind: "not-done" } },
+      { kind: "move", job: JOB, artifact: "acme:claims:1.1.0" },
+      { kind: "repeat", job: JOB, repeat: { what: { kind: "retry" }, code: "current" } },
+    ]);
+  });
+
+  test.each([
+    ["an id and a filter", ["retry", JOB, "--agent", "claims", "--yes"]],
+    ["neither", ["retry"]],
+    ["a new id for many", ["retry", "--agent", "claims", "--id", "x", "--yes"]],
+    ["no word of what is to be done", ["move", "--agent", "claims", "--artifact", "acme:claims@1.1.0"]],
+    ["both words", ["cancel", "--agent", "claims", "--yes", "--dry-run"]],
+    ["a page of one job", ["release", JOB, "--limit", "1"]],
+    ["no call of one job", ["resolve", JOB, "--not-done"]],
+    ["a tool of one job", ["resolve", JOB, "charge#1", "--tool", "charge", "--not-done"]],
+    ["an unknown state", ["retry", "--status", "over", "--yes"]],
+  ])("are refused with %s", async (_what, args) => {
+    await startJob();
+    expect((await job(args)).exitCode).toBe(2);
+    expect(api.jobs.told).toEqual([]);
   });
 });
 
@@ -198,9 +239,10 @@ describe("release", () => {
     expect((await job(["show", JOB])).out).toContain("waiting: restored: it comes from a backup");
     expect((await job(["release", JOB])).out).toBe(`job ${JOB} goes on\n`);
     api.jobs.change(JOB, { status: "pending", waiting: { reason: "timer", on: [] } });
-    expect((await job(["release", "--all", "--agent", "claims"])).out).toBe("1 jobs go on: job-b\n");
+    expect((await job(["release", "--all", "--agent", "claims"])).out).toBe("job-b\n1 jobs go on\n");
     expect(api.jobs.told).toEqual([{ kind: "release", job: JOB }, { kind: "release", job: "job-b" }]);
-    expect(JSON.parse((await job(["release", "--all", "--agent", "none", "--json"])).out)).toEqual({ released: [] });
+    const none = await job(["release", "--all", "--agent", "none", "--json"]);
+    expect(JSON.parse(none.out)).toMatchObject({ told: 0, jobs: [] });
   });
 });
 
@@ -303,8 +345,8 @@ describe("what is wrong is said", () => {
     ["no resolution", ["resolve", JOB, "charge#1"], 2, /^aether: say one of --done/],
     ["two resolutions", ["resolve", JOB, "charge#1", "--not-done", "--fail", "x"], 2, /^aether: say one of --done/],
     ["a release of a job that is not held", ["release", JOB], 1, /^E_CONFLICT: /],
-    ["a release of nothing", ["release"], 2, /^aether: give the id of a job, or --all/],
-    ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: give the id of a job, or --all/],
+    ["a release of nothing", ["release"], 2, /^aether: say which job is meant/],
+    ["a release of one and all", ["release", JOB, "--all"], 2, /^aether: say which job is meant/],
     ["a retry of a job that has not ended", ["retry", JOB], 1, /^E_CONFLICT: /],
     ["a fork from nowhere", ["fork", JOB], 2, /--at/],
     ["an export of a job that is not there", ["export", "none"], 1, /^E_NOT_FOUND: /],

@@ -38,6 +38,28 @@ afterEach(async () => {
   await local.close();
 });
 
+describe("many jobs", () => {
+  test("are listed by filters, and the same is done to all of them", async () => {
+    const agent = client.agent(claims);
+    const ids = [];
+    for (const id of ["a", "b"]) {
+      ids.push((await agent.start({ order: id }, { id, attributes: { shop: "north & south" } })).id);
+    }
+    await agent.start({ order: "c" }, { id: "c" });
+    const filter = { agent: "claims", attributes: { shop: "north & south" } };
+    const page = await client.jobs.list({ ...filter, limit: 1, createdAfter: new Date(0) });
+    expect(page).toMatchObject({ jobs: [{ job: "a", agent: "claims" }], more: true, next: "a" });
+    expect((await client.jobs.list({ waiting: "unknown" })).jobs).toEqual([]);
+    const cancel = { action: { kind: "cancel" }, ...filter } as const;
+    expect(await client.jobs.bulk({ ...cancel, dryRun: true })).toMatchObject({ jobs: ids, skipped: 0, more: false });
+    expect(api.jobs.told).toEqual([]);
+    expect(await client.jobs.bulk(cancel)).toMatchObject({ jobs: ids, failed: [], revision: page.revision });
+    expect(api.jobs.told).toEqual(ids.map((job) => ({ kind: "cancel", job })));
+    await expect(client.jobs.bulk({ action: { kind: "cancel" } })).rejects.toMatchObject({ code: "E_INVALID" });
+    await expect(client.jobs.list({ limit: 0 })).rejects.toMatchObject({ code: "E_INVALID" });
+  });
+});
+
 describe("starting", () => {
   test("a job begins with what was given, under a key of its own", async () => {
     const job = await client.agent(claims).start({ order: "o-1" }, {

@@ -7,6 +7,7 @@ import { CommandExit } from "../../command-exit.ts";
 import { JOBS } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { printable } from "../../printable.ts";
+import { BULK_HELP, doToMany, isBulk, withBulkFlags, type BulkFlags } from "./bulk.ts";
 
 /** A node ends a replay after a minute. */
 const REPLAY_TIMEOUT_MS = 70 * SECOND_MS;
@@ -45,9 +46,11 @@ runs is asked to hold still, which it does as soon as no call of it is under way
 the job is "waiting: stuck", and the same command again goes on. With the version that it has, a job that is stuck is
 tried once more.
 The exit code is 1 when the version does something else than the log.
+${BULK_HELP}
 
-Example:
-  $ aether job move claim-17 --artifact acme:claims@1.1.0`;
+Examples:
+  $ aether job move claim-17 --artifact acme:claims@1.1.0
+  $ aether job move --from acme:claims@1.0.0 --artifact acme:claims@1.1.0 --yes`;
 
 export function addReplayCommand(group: Command, io: CliIo): void {
   group
@@ -65,15 +68,25 @@ export function addReplayCommand(group: Command, io: CliIo): void {
     });
 }
 
+interface MoveFlags extends BulkFlags {
+  readonly artifact: string;
+}
+
 export function addMoveCommand(group: Command, io: CliIo): void {
-  group
+  const command = group
     .command("move")
-    .description("let a job that lives run another version of its code, if that does what its log says")
-    .argument("<job>", "id of the job")
-    .requiredOption("--artifact <name@version>", "the version, as group:name@version")
+    .description("let jobs that live run another version of their code, if that does what their logs say")
+    .argument("[job]", "id of the job")
+    .requiredOption("--artifact <name@version>", "the version, as group:name@version");
+  withBulkFlags(command, "--from")
     .addHelpText("after", MOVE_HELP)
-    .action(async (job: string, { artifact }: { readonly artifact: string }, command: Command) => {
-      const session = openSession(command, io);
+    .action(async (job: string | undefined, flags: MoveFlags, made: Command) => {
+      const session = openSession(made, io);
+      const { artifact, ...filter } = flags;
+      if (isBulk(job, filter) || job === undefined) {
+        const action = { kind: "move", artifact };
+        return await doToMany(session, filter, { action, done: "are moved", wouldBe: "would be moved" });
+      }
       const verdict = await ask(session, { path: apiPath(JOBS, job, "move"), timeoutMs: MOVE_TIMEOUT_MS }, artifact);
       session.show(verdict, verdictText);
       if (verdict.kind === "diverged") throw new CommandExit(1);

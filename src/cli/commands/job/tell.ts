@@ -7,6 +7,7 @@ import { JOBS, jobSchema, type ShownTool } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
 import { UsageError } from "../../usage-error.ts";
+import { BULK_HELP, doToMany, isBulk, withBulkFlags, type BulkFlags } from "./bulk.ts";
 
 const toldSchema = z.object({ job: z.string() });
 const JSON_TYPE = { "content-type": "application/json" };
@@ -20,12 +21,15 @@ Examples:
 
 const RESOLVE_HELP = `
 For calls that aether job show gives as UNKNOWN: they may have happened, and nobody but you can find out. CALL is the
-name of the call, or its effect id, of which the beginning is enough.
+name of the call, or its effect id, of which the beginning is enough. With filters instead of JOB and CALL it is said of
+all such calls of their jobs, or of those of one --tool.
+${BULK_HELP}
 
 Examples:
   $ aether job resolve claim-17 refund#1 --done '{"id": "re_17"}'
   $ aether job resolve claim-17 3f2a91 --not-done
-  $ aether job resolve claim-17 refund#1 --fail "the shop is closed"`;
+  $ aether job resolve claim-17 refund#1 --fail "the shop is closed"
+  $ aether job resolve --agent claims --waiting unknown --tool refund --not-done --dry-run`;
 
 export function addSignalCommand(group: Command, io: CliIo): void {
   group
@@ -50,25 +54,32 @@ export function addSignalCommand(group: Command, io: CliIo): void {
     });
 }
 
-interface ResolveFlags {
+interface ResolveFlags extends BulkFlags {
+  readonly tool?: string;
   readonly done?: string;
   readonly notDone?: boolean;
   readonly fail?: string;
 }
 
 export function addResolveCommand(group: Command, io: CliIo): void {
-  group
+  const command = group
     .command("resolve")
-    .description("say what became of a call of a tool that nobody knows about")
-    .argument("<job>", "id of the job")
-    .argument("<call>", "name of the call, or the beginning of its effect id")
+    .description("say what became of a call of a tool that nobody knows about, or of all such calls of many jobs")
+    .argument("[job]", "id of the job")
+    .argument("[call]", "name of the call, or the beginning of its effect id");
+  withBulkFlags(command)
+    .option("--tool <name>", "with filters: only calls of this tool")
     .option("--done <result>", "it happened, with this result: JSON, @FILE, or - for stdin")
     .option("--not-done", "it did not happen, and is made again")
     .option("--fail <reason>", "give it up: the job fails")
     .addHelpText("after", RESOLVE_HELP)
-    .action(async (job: string, call: string, flags: ResolveFlags, command: Command) => {
-      const session = openSession(command, io);
+    .action(async (job: string | undefined, call: string | undefined, flags: ResolveFlags, made: Command) => {
+      const session = openSession(made, io);
+      const isOfMany = isBulk(job, flags);
+      if (!isOfMany && call === undefined) throw new UsageError("say which call is meant");
+      if (!isOfMany && flags.tool !== undefined) throw new UsageError("--tool goes with filters: name the call");
       const resolution = await resolutionOf(io, flags);
+      if (job === undefined || call === undefined) return await resolveMany(session, flags, resolution);
       const { effectId, call: name } = await findCall(session, job, call);
       const path = `${apiPath(JOBS, job, "tools", effectId)}/resolve`;
       const told = await session.api.request(toldSchema, "POST", path, {
@@ -78,9 +89,24 @@ export function addResolveCommand(group: Command, io: CliIo): void {
     });
 }
 
+async function resolveMany(session: Session, flags: ResolveFlags, resolution: GivenResolution): Promise<void> {
+  const action = { kind: "resolve", tool: flags.tool, resolution };
+  await doToMany(session, flags, {
+    action,
+    done: `are told that their calls are ${resolution.kind}`,
+    wouldBe: `would be told that their calls are ${resolution.kind}`,
+  });
+}
+
+interface GivenResolution {
+  readonly kind: string;
+  readonly result?: unknown;
+  readonly reason?: string;
+}
+
 async function resolutionOf(
   io: CliIo, { done, notDone, fail }: ResolveFlags,
-): Promise<{ readonly kind: string; readonly result?: unknown; readonly reason?: string }> {
+): Promise<GivenResolution> {
   const given = [done, notDone, fail].filter((flag) => flag !== undefined);
   if (given.length !== 1) throw new UsageError("say one of --done RESULT, --not-done and --fail REASON");
   if (done !== undefined) return { kind: "done", result: parseJsonArgument(await readArgument(io, done), "RESULT") };
