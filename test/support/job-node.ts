@@ -28,6 +28,7 @@ import { unchanged } from "../../src/kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, parseKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import type { Kv, StoreUsage } from "../../src/kvstore/kv.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
+import { agentSchema, describeAgents } from "../../src/slices/build/describe-agents.ts";
 import { asNodeHears } from "./as-node-hears.ts";
 import { SILENT_TELEMETRY } from "./cluster-world.ts";
 import { jobStore, life, viewOf } from "./job-log.ts";
@@ -86,13 +87,14 @@ export class JobNode {
     this.inbox = new InboxWriter({ clock }, { kv: this.kv, onFatal });
     this.outbox = new Outbox(env, { kv: this.kv, inbox: this.inbox, leadership, onFatal });
     this.watch = new JobWatch(env, this.kv);
+    const manifest = describeAgents(agents.map((agent) => agentSchema.parse(agent)));
     this.children = new ChildStarts(env, {
       kv: this.kv,
       pins: {
         hasAgent: async (_pin, agent) => agents.some((one) => one.name === agent),
         resolve: async () => OTHER_PIN,
         needsOf: async () => ({}),
-        definitionOf: async () => undefined,
+        definitionOf: async (_pin, agent) => manifest?.[agent],
       },
       checkRoom: () => undefined,
     });

@@ -59,7 +59,6 @@ export class ChildStarts {
         const error = toAetherError(thrown);
         if (REFUSALS.has(error.code)) return refusedWith(question, error);
         throw error;
-        throw error;
       }
     }, signal);
   }
@@ -82,7 +81,8 @@ export class ChildStarts {
 
   private async ready(pin: Digest, want: WantChild, signal: AbortSignal): Promise<ChildAnswer> {
     const { pins } = this.ports;
-    const definition = await pins.definitionOf(pin, want.agent, { signal });
+    // What is stored apart is checked where it runs.
+    const definition = want.blob === undefined ? await pins.definitionOf(pin, want.agent, { signal }) : undefined;
     const refusal = definition && inputRefusal(definition, want.input);
     if (refusal !== undefined) return refused(want, "E_INVALID", refusal.reason, refusal.details);
     return { kind: "ready", pin, needs: await pins.needsOf(pin, want.agent, { signal }) };
