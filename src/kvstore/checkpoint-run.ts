@@ -1,6 +1,7 @@
 // Owns: one checkpoint on its way to disk. Its rows are handed over piece by piece, so that the event loop goes on
 // with other work between them; they become durable together, in one atomic, synced write.
 // Does not own: when a checkpoint is due, what is in it (kv-state.ts).
+import { MiB } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { OrderedStore, StoreBatch } from "../env/store.ts";
 import type { CheckpointGate } from "../consensus/state-machine.ts";
@@ -8,8 +9,9 @@ import { CHECKPOINT_ROW } from "./core/checkpoint.ts";
 import type { KeyText } from "./core/key.ts";
 import type { Layered } from "./layered-entries.ts";
 
-/** Handing over a row takes about 1 µs: the event loop is held up for half a millisecond at a time. */
+/** Handing over a row takes about 1 µs, and its bytes are copied: the event loop is held up for a millisecond or so. */
 const ROWS_PER_PIECE = 512;
+const PIECE_BYTES = 1 * MiB;
 
 export type CheckpointEnd =
   | { readonly kind: "written" }
@@ -18,7 +20,7 @@ export type CheckpointEnd =
   | { readonly kind: "failed"; readonly failure: Error };
 
 export interface CheckpointParts {
-  readonly store: OrderedStore;
+  readonly store: Pick<OrderedStore, "begin">;
   readonly clock: Clock;
   /** Gives the same from here on, whatever is applied meanwhile. */
   readonly rows: Iterable<readonly [KeyText, Layered]>;
@@ -61,7 +63,8 @@ export class CheckpointRun {
 
   private build(): void {
     if (this.isOver) return;
-    for (let count = 0; count < ROWS_PER_PIECE; count++) {
+    let bytes = 0;
+    for (let count = 0; count < ROWS_PER_PIECE && bytes < PIECE_BYTES; count++) {
       const next = this.remaining.next();
       if (next.done === true) {
         this.batch.put(CHECKPOINT_ROW, this.parts.record);
@@ -69,7 +72,7 @@ export class CheckpointRun {
         this.writeWhenReady();
         return;
       }
-      handOver(this.batch, next.value);
+      bytes += handOver(this.batch, next.value);
     }
     // Not deferred: deferred work of deferred work still belongs to the same turn.
     this.parts.clock.setTimer(0, () => this.build());
@@ -88,7 +91,14 @@ export class CheckpointRun {
   }
 }
 
-function handOver(batch: StoreBatch, [key, row]: readonly [KeyText, Layered]): void {
-  if (row === "absent") batch.delete(Buffer.from(key));
-  else batch.put(row.row.key, row.row.value);
+/** How many bytes it takes. */
+function handOver(batch: StoreBatch, [text, row]: readonly [KeyText, Layered]): number {
+  if (row === "absent") {
+    const key = Buffer.from(text);
+    batch.delete(key);
+    return key.byteLength;
+  }
+  const { key, value } = row.row;
+  batch.put(key, value);
+  return key.byteLength + value.byteLength;
 }

@@ -192,6 +192,7 @@ describe("a checkpoint", () => {
     await clock.advance(10);
     expect(disk.writes).toHaveLength(1);
     applySlot(...Array.from({ length: 85 }, (_, index) => [put(`big${index}`, "x".repeat(500_000))]));
+    await clock.advance(10);
     expect(disk.writes).toHaveLength(2);
   });
 
