@@ -71,7 +71,7 @@ export function jobErrorOf(thrown: unknown): JobError {
   const isTold = details?.kind === "plain" && Object.keys(details.value as object).length > 0;
   return {
     name, message,
-    ...(code === undefined ? {} : { code: code.slice(0, ERROR_CODE_LENGTH_MAX) }),
+    ...(code === undefined ? {} : { code: code.slice(0, ERROR_CODE_LENGTH_MAX).toWellFormed() }),
     ...(isTold ? { details: details.value as Readonly<Record<string, unknown>> } : {}),
   };
 }

@@ -52,10 +52,12 @@ function copyValue(walk: Walk, value: unknown, path: string, depth: number): unk
   switch (typeof value) {
     case "undefined":
     case "boolean":
-    case "number":
       return count(walk, 9, value);
+    case "number":
+      // -0 is 0 on every wire.
+      return count(walk, 9, value === 0 ? 0 : value);
     case "string":
-      return count(walk, HEAD_BYTES + Buffer.byteLength(value), value);
+      return copyText(walk, value);
     case "object":
       return value === null ? count(walk, 1, null) : copyObject(walk, value, path, depth);
     default:
@@ -80,6 +82,11 @@ function hasToJson(value: object): value is { toJSON(): unknown } {
   return "toJSON" in value && typeof value.toJSON === "function";
 }
 
+/** Half of a character (a surrogate without the other) is none in UTF-8: nobody would read what was given here. */
+function copyText(walk: Walk, text: string): string {
+  return count(walk, HEAD_BYTES + Buffer.byteLength(text), text.toWellFormed());
+}
+
 function copyBytes(walk: Walk, bytes: Uint8Array): Uint8Array {
   count(walk, HEAD_BYTES + bytes.byteLength, undefined);
   // A view of a pooled buffer would take the whole pool with it through a structured clone.
@@ -99,10 +106,10 @@ function copyArray(walk: Walk, items: readonly unknown[], path: string, depth: n
 function copyRecord(walk: Walk, record: object, path: string, depth: number): Record<string, unknown> {
   const copy: Record<string, unknown> = {};
   count(walk, HEAD_BYTES, undefined);
-  for (const [name, value] of Object.entries(record)) {
+  for (const [given, value] of Object.entries(record)) {
     if (value === undefined) continue;
     if (walk.refusal !== undefined) break;
-    count(walk, HEAD_BYTES + Buffer.byteLength(name), undefined);
+    const name = copyText(walk, given);
     // Decoders of MessagePack rename it, and assigning it sets a prototype: it would not arrive as what it was.
     if (name === "__proto__") refuse(walk, path, "an object with a property named __proto__");
     else copy[name] = copyValue(walk, value, path === "" ? name : `${path}.${name}`, depth + 1);

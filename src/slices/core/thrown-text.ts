@@ -13,11 +13,16 @@ const TEXT_LENGTH_MAX = 2_000;
 export function describeThrown(thrown: unknown): ThrownText {
   const name = textOf(() => (thrown instanceof Error ? thrown.name : typeof thrown));
   const message = textOf(() => (thrown instanceof Error ? thrown.message : thrown));
-  return { name: name.slice(0, NAME_LENGTH_MAX), message: message.slice(0, TEXT_LENGTH_MAX) };
+  return { name: cut(name, NAME_LENGTH_MAX), message: cut(message, TEXT_LENGTH_MAX) };
 }
 
 export function stackOf(thrown: unknown): string {
-  return textOf(() => (thrown instanceof Error ? thrown.stack : thrown)).slice(0, TEXT_LENGTH_MAX);
+  return cut(textOf(() => (thrown instanceof Error ? thrown.stack : thrown)), TEXT_LENGTH_MAX);
+}
+
+/** Half of a character is not what a reader of it would get. */
+function cut(text: string, lengthMax: number): string {
+  return text.slice(0, lengthMax).toWellFormed();
 }
 
 /** Never throws. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode } from "../../../src/base/codec.ts";
@@ -18,6 +19,20 @@ describe("what may travel in a call", () => {
         expect(normalize(structuredClone(plain.value))).toEqual(normalize(value));
       }),
     );
+  });
+
+  test("what it gives is what comes back of it, to the last bit of a text or a number", () => {
+    const text = fc.string({ unit: "binary" });
+    fc.assert(
+      fc.property(fc.anything({ values: [text, fc.double(), fc.boolean()], key: text }), (value) => {
+        const plain = toPlain(value, LIMIT);
+        if (plain.kind !== "plain") return;
+        expect(isDeepStrictEqual(decode(encode(plain.value), LIMIT), plain.value)).toBe(true);
+      }),
+    );
+    expect(toPlain(["half of \ud83d", "\udc00\ud83d\ude00", -0], LIMIT)).toMatchObject({
+      value: ["half of \ufffd", "\ufffd\ud83d\ude00", 0],
+    });
   });
 
   test("whatever it is given, it answers, and what it lets through can be cloned", () => {

@@ -18,4 +18,5 @@ test.each([
 
 test("long texts are cut", () => {
   expect(describeThrown(new Error("x".repeat(1e6))).message).toHaveLength(2_000);
+  expect(describeThrown(`${"x".repeat(1_999)}\u{1f389}`).message.at(-1)).toBe("\ufffd");
 });

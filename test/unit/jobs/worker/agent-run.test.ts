@@ -639,6 +639,30 @@ describe("tools", () => {
     expect([host.end, again.end]).toEqual(Array(2).fill({ kind: "completed", output: "E_HANDLER" }));
   });
 
+  test("get what a log can have: half of a character that a step or an error was cut in is none", async () => {
+    const input = z.object({ note: z.string() });
+    const note = defineTool({ name: "note", input, output: z.null(), effect: "read", execute: () => null });
+    const agent = defineAgent({
+      name: "test", input: z.any(), output: z.any(), tools: { note },
+      run: async (job) => {
+        const cut = await job.step("cut", () => "party \u{1f389}".slice(0, 7));
+        await job.tools.note({ note: cut });
+        const fail = (): never => {
+          throw new RangeError(`${"x".repeat(1_999)}\u{1f389}`);
+        };
+        const message = await job.step("fail", fail).catch((error: unknown) => (error as Error).message);
+        await job.tools.note({ note: message });
+        return [cut, message];
+      },
+    });
+    const host = new AgentHost({ agent });
+    await host.goOn();
+    expect(host.end).toMatchObject({ kind: "completed", output: ["party \ufffd", expect.stringMatching(/x\ufffd$/)] });
+    const again = new AgentHost({ agent, log: host.log });
+    await again.goOn();
+    expect(again.end).toEqual(host.end);
+  });
+
   test("that only read and have no time left have failed, and a late answer changes nothing", async () => {
     const [agent, world] = toolAgent("read", async (job) => {
       const { message } = await job.tools.pay({}).catch((error: unknown) => error as Error) as Error;
