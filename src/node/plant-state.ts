@@ -1,6 +1,7 @@
 // Owns: the data directory of a first voter that has not started yet, made from the chunks of a state. Whatever fails
 // or is interrupted leaves nothing behind.
 import { readdir, rm } from "node:fs/promises";
+import { RESTORED_TICKS } from "../cluster/schedules/restored-ticks.ts";
 import { HELD_JOBS } from "../jobs/held-jobs.ts";
 import { type Seed, StateSeed } from "../kvstore/state-seed.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
@@ -51,7 +52,7 @@ async function plant(
       onProgress(seed.rows, bytes);
     }
     check(seed.digest);
-    return await seed.finish(revisionGap, HELD_JOBS);
+    return await seed.finish(revisionGap, [...HELD_JOBS, ...RESTORED_TICKS]);
   } finally {
     await seed.close();
   }

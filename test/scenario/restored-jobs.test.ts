@@ -132,6 +132,21 @@ test("every job that has not ended is held, and nothing is left by which a node 
   expect(effectIdOf(await clusterUid(new SeededRandom(8), kv), jobUid, call)).toBe(effectIdOf(uid, jobUid, call));
 });
 
+test("schedules begin anew, and agents' ones know the job that they have started last (T4)", async () => {
+  const { local } = await busyCluster();
+  const method = formatKey({ kind: "schedule", slice: "shop", name: "nightly" });
+  const ofAgent = formatKey({ kind: "agent-schedule", slice: "shop", agent: "claims", name: "nightly" });
+  const ticked = { cron: "0 3 * * *", timeZone: "UTC", tickMs: 1_000 };
+  const rows: readonly (readonly [typeof method, object])[] = [
+    [method, { ...ticked, method: "count", state: "sent" }], [ofAgent, { ...ticked, job: SLEEPING, state: "done" }],
+  ];
+  await local.kv.transact({
+    compare: [], then: rows.map(([key, value]) => ({ kind: "put" as const, key, value })), else: [],
+  });
+  const { kv } = await restored(local, "n1");
+  for (const [key, value] of rows) expect((await kv.get(key)).entry?.value).toEqual({ ...value, isRestored: true });
+});
+
 test("every first voter comes to the same state, and a cluster that was restored can be restored", async () => {
   const { local } = await busyCluster();
   const [first, second] = [await restored(local, "n1"), await restored(local, "n2")];

@@ -34,6 +34,8 @@ export interface TickRow extends TickPlan {
   /** When the call of the last tick ended, or its job was started. */
   readonly endedMs?: number;
   readonly error?: { readonly code: string; readonly message: string };
+  /** It comes from a backup: nobody knows which ticks have come since. */
+  readonly isRestored?: true;
 }
 
 /** The value of `schedules/…`. */
@@ -55,6 +57,7 @@ const tickRowSchema = scheduleSchema.omit({ method: true }).extend({
   tickMs: z.number(),
   endedMs: z.number().exactOptional(),
   error: z.object({ code: z.string(), message: z.string() }).exactOptional(),
+  isRestored: z.literal(true).exactOptional(),
 });
 const scheduleRowSchema = tickRowSchema.extend({ method: nameSchema });
 const agentScheduleRowSchema = tickRowSchema.extend({

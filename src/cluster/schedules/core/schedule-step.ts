@@ -2,6 +2,7 @@
 // T1  Ticks only go forward: one that is not after the last is never begun, whatever a clock says.
 // T2  Of the ticks that were missed only the latest is begun.
 // T3  A tick that was begun is sent until its end is written; always with the same idempotency key.
+// T4  No tick is made up for that may have come in a cluster of which only a backup is left.
 import { unreachable } from "../../../base/assert.ts";
 import type { TickPlan, TickRow } from "../../../slices/core/schedule-row.ts";
 
@@ -12,7 +13,7 @@ export interface TickTimes {
 }
 
 export type ScheduleStep =
-  /** It is new, or was changed: what it would have done before does not count. */
+  /** It is new, was changed, or comes from a backup: what it would have done before does not count. */
   | { readonly kind: "begin"; readonly sinceMs: number }
   | { readonly kind: "fire"; readonly tickMs: number }
   /** The row says it was fired, and not how that ended. */
@@ -30,7 +31,7 @@ export function nextScheduleStep(
   wanted: TickPlan, row: TickRow | undefined, { isOther, times, nowMs }: TickFacts,
 ): ScheduleStep {
   if (row === undefined) return { kind: "begin", sinceMs: nowMs };
-  const isChanged = isOther || wanted.cron !== row.cron || wanted.timeZone !== row.timeZone;
+  const isChanged = isOther || row.isRestored === true || wanted.cron !== row.cron || wanted.timeZone !== row.timeZone;
   if (isChanged) return { kind: "begin", sinceMs: Math.max(nowMs, row.tickMs) };
   switch (row.state) {
     case "sent":

@@ -32,6 +32,12 @@ describe("what the leader does about a schedule", () => {
     }
   });
 
+  test.each(["waiting", "sent", "done", "failed", "skipped"] as const)(
+    "one that was %s in a backup begins now, and makes up for nothing (T4)", (state) => {
+      expect(stepAt(1_250, row(state, 300, { isRestored: true }))).toEqual({ kind: "begin", sinceMs: 1_250 });
+    },
+  );
+
   const ended = ["waiting", "done", "failed", "skipped"] as const;
 
   test.each(ended)("after %s the latest tick is fired (T1, T2)", (state) => {
