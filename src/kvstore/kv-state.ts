@@ -150,6 +150,16 @@ export class KvState implements ReplicatedStateMachine {
     }
   }
 
+  /** How many leases are applied here. @throws as `lease` */
+  leaseCount(): number {
+    this.refuseWhenFailed();
+    try {
+      return this.machine.leaseCount;
+    } catch (error) {
+      throw this.readFailure(error);
+    }
+  }
+
   /** Rows that go when the lease ends. */
   leaseWeight(lease: LeaseId): number {
     try {

@@ -157,6 +157,10 @@ export class KvStore implements Kv, Leases, StoreQuota {
     return this.state.lease(lease);
   }
 
+  leaseCount(): number {
+    return this.state.leaseCount();
+  }
+
   usage(): StoreUsage {
     return this.state.usage;
   }

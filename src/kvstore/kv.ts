@@ -127,6 +127,8 @@ export interface Leases {
   revokeLease(lease: LeaseId, options?: KvCallOptions): Promise<void>;
   /** As this node has it applied. */
   lease(lease: LeaseId): LeaseInfo | undefined;
+  /** How many there are, as this node has it applied; of `LEASES_MAX`. */
+  leaseCount(): number;
 }
 
 /** How much the store holds, and may hold. */

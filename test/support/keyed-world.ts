@@ -183,6 +183,7 @@ export class KeyedNode implements HostedInstances {
       get: (key, options) => this.use(() => kv.get(key, options)),
       transact: (txn, options) => this.use(() => kv.transact(txn, options)),
       grantLease: (grant, options) => this.use(() => kv.grantLease(grant, options)),
+      leaseCount: () => kv.leaseCount(),
       watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
     };
   }

@@ -23,7 +23,7 @@ import {
 import { ResultLeases } from "./result-leases.ts";
 
 export interface CallClaimsPorts {
-  readonly kv: Pick<Kv, "get" | "transact"> & Pick<Leases, "grantLease">;
+  readonly kv: Pick<Kv, "get" | "transact"> & Pick<Leases, "grantLease" | "leaseCount">;
   readonly onFatal: (error: unknown) => void;
 }
 

@@ -3,15 +3,17 @@
 import { AetherError } from "../../base/errors.ts";
 import { HOUR_MS, MINUTE_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
-import { LEASE_KEYS_MAX } from "../../kvstore/core/lease-table.ts";
+import { LEASE_KEYS_MAX, LEASES_MAX } from "../../kvstore/core/lease-table.ts";
 import type { LeaseId } from "../../kvstore/core/schema.ts";
 import type { KvCallOptions, Leases } from "../../kvstore/kv.ts";
 
 /** How long the store knows a key, at least all but the ten minutes for which one lease takes new keys. */
 const KEPT_MS = 24 * HOUR_MS;
 const TAKES_KEYS_MS = 10 * MINUTE_MS;
-/** Clients need leases too, and the cluster has a limit of them. */
+/** Of one node, while it runs. */
 const CALL_LEASES_MAX = 1_000;
+/** Of the cluster's: sessions and slices need leases too, however many nodes there are and how often they start. */
+const LEASES_LEFT = 2_000;
 
 interface OpenLease {
   readonly lease: LeaseId;
@@ -21,13 +23,13 @@ interface OpenLease {
 
 export class ResultLeases {
   private readonly clock: Clock;
-  private readonly kv: Pick<Leases, "grantLease">;
+  private readonly kv: Pick<Leases, "grantLease" | "leaseCount">;
   private open: OpenLease | undefined;
   private opening: Promise<OpenLease> | undefined;
   /** When each lease was granted that has not ended by now, the oldest first. */
   private granted: number[] = [];
 
-  constructor(env: { readonly clock: Clock }, ports: { readonly kv: Pick<Leases, "grantLease"> }) {
+  constructor(env: { readonly clock: Clock }, ports: { readonly kv: Pick<Leases, "grantLease" | "leaseCount"> }) {
     this.clock = env.clock;
     this.kv = ports.kv;
   }
@@ -63,13 +65,19 @@ export class ResultLeases {
     const sinceMs = this.clock.nowMs();
     this.granted = this.granted.filter((grantedMs) => sinceMs - grantedMs < KEPT_MS);
     if (this.granted.length >= CALL_LEASES_MAX) {
-      const keys = CALL_LEASES_MAX * LEASE_KEYS_MAX;
-      const message = `this node keeps the results of ${keys} calls with idempotency keys, the limit; ` +
-        "use another node, or call without a key";
-      throw new AetherError("E_OVERLOADED", message);
+      throw tooMany("this node", CALL_LEASES_MAX, "use another node");
+    }
+    if (this.kv.leaseCount() >= LEASES_MAX - LEASES_LEFT) {
+      throw tooMany("the cluster", LEASES_MAX - LEASES_LEFT, "wait until some are a day old");
     }
     const { lease } = await this.kv.grantLease({ ttlMs: KEPT_MS }, options);
     this.granted.push(sinceMs);
     return { lease, sinceMs, keys: 0 };
   }
+}
+
+function tooMany(who: string, leases: number, advice: string): AetherError {
+  const message = `${who} keeps the results of calls with idempotency keys on ${leases} leases, the limit, each with ` +
+    `up to ${LEASE_KEYS_MAX} keys of ten minutes; ${advice}, or call without a key`;
+  return new AetherError("E_OVERLOADED", message, { details: { limit: leases } });
 }

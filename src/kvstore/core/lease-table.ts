@@ -48,6 +48,10 @@ export class LeaseTable {
     return row;
   }
 
+  get count(): number {
+    return this.census().count;
+  }
+
   /** The new lease, or undefined when there are too many. */
   grant(ttlMs: number, requests: boolean): LeaseId | undefined {
     const { last, count } = this.census();

@@ -123,6 +123,10 @@ export class KvStateMachine {
   }
 
   /** @throws AetherError E_DATA_CORRUPT */
+  get leaseCount(): number {
+    return this.leases.count;
+  }
+
   lease(lease: LeaseId): LeaseRow | undefined {
     return this.leases.find(lease);
   }
