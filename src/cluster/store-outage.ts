@@ -46,7 +46,7 @@ export class StoreOutage {
  * Does the work again until the store lets it. @throws what does not pass by itself, or the signal's reason
  */
 export async function throughOutage<T>(
-  clock: Pick<Clock, "sleep">, outage: StoreOutage, work: () => Promise<T>, signal: AbortSignal,
+  clock: Pick<Clock, "sleep">, outage: StoreOutage, work: () => Promise<T>, signal?: AbortSignal,
 ): Promise<T> {
   for (;;) {
     try {
@@ -54,7 +54,7 @@ export async function throughOutage<T>(
       outage.noteSuccess();
       return result;
     } catch (error) {
-      signal.throwIfAborted();
+      signal?.throwIfAborted();
       await clock.sleep(outage.noteFailure(error), signal);
     }
   }

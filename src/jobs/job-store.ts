@@ -2,7 +2,7 @@
 // Does not own: what a transition is (core/life), and who reads jobs to show them (jobs-service.ts).
 import { AetherError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
-import { StoreOutage } from "../cluster/store-outage.ts";
+import { StoreOutage, throughOutage } from "../cluster/store-outage.ts";
 import type { CallOptions, Env } from "../env/env.ts";
 import type { Log } from "../env/telemetry.ts";
 import { parseKey, prefixOf } from "../kvstore/core/key.ts";
@@ -71,18 +71,12 @@ export class JobStore implements JobLog {
     const { metrics } = this.ports;
     const startMs = this.clock.nowMs();
     const told = this.withNotices(transition);
-    for (;;) {
-      try {
-        const verdict = await proposeTransition(this.ports.kv, told, options);
-        this.outage.noteSuccess();
-        metrics.transitions.add(1, { result: verdict.kind });
-        metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
-        return verdict;
-      } catch (error) {
-        // A copy may still be on its way: the same again is applied once or not at all.
-        await this.clock.sleep(this.outage.noteFailure(error), options.signal);
-      }
-    }
+    // A copy may still be on its way when it is proposed again: the same again is applied once or not at all.
+    const propose = (): Promise<Verdict> => proposeTransition(this.ports.kv, told, options);
+    const verdict = await throughOutage(this.clock, this.outage, propose, options.signal);
+    metrics.transitions.add(1, { result: verdict.kind });
+    metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
+    return verdict;
   }
 
   private withNotices(transition: Transition): Transition {

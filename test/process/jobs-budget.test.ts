@@ -1,11 +1,9 @@
 // Slow. Budgets on real nodes: a job that has spent what it may waits without an owner, over the death of every node,
 // until its budget is raised, and goes on from there; what it has spent is what its log says.
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer, type WebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const amounts = z.object({ usd: z.number().optional(), tokens: z.number().optional() });
@@ -99,25 +97,13 @@ test("what its budget does not limit cannot be raised, nor that of a job that ha
   expect(late).toMatchObject({ status: 409, body: { error: { code: "E_CONFLICT" } } });
 });
 
-interface Outside {
-  readonly url: string;
+interface Outside extends WebServer {
   readonly shipped: readonly string[];
-  close(): void;
 }
 
 /** Takes parcels, and never answers. */
 async function openOutside(): Promise<Outside> {
   const shipped: string[] = [];
-  const server = createServer((request) => void shipped.push(request.url ?? ""));
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    shipped,
-    close: () => {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
+  const server = await openWebServer((request) => void shipped.push(request.url ?? ""));
+  return { ...server, shipped };
 }

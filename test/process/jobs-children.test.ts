@@ -1,11 +1,10 @@
 // Slow. Jobs that start jobs, on real nodes: the node of the parent or that of the child is killed while both are in
 // the middle of something, and what the child does outside is done once.
-import { once } from "node:events";
-import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const childSchema = z.object({ job: z.string(), agent: z.string(), status: z.string() });
@@ -39,7 +38,7 @@ interface Outside {
 async function openOutside(): Promise<Outside> {
   const [asked, counted, held]: [string[], string[], ServerResponse[]] = [[], [], []];
   let isOpen = false;
-  const server = createServer((request, response) => {
+  const server = await openWebServer((request, response) => {
     const path = (request.url ?? "/").slice(1);
     if (path.startsWith("asked/")) {
       const effect = path.split("/").at(-1) ?? "";
@@ -55,18 +54,12 @@ async function openOutside(): Promise<Outside> {
       else held.push(response);
     }
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
+  onTestFinished(() => server.close());
   const letGo = (): void => {
     isOpen = true;
     for (const response of held) response.end("go");
   };
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, asked, counted, letGo };
+  return { url: server.url, asked, counted, letGo };
 }
 
 async function start(agent: string, input: unknown): Promise<string> {

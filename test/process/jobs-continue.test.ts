@@ -1,11 +1,9 @@
 // Slow. A job that continues as a new run fifty times on real nodes, of which the one that runs it is killed again and
 // again: each run comes once, what each does outside is done once, and all runs are whole at the end.
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const RUNS = 50;
@@ -33,7 +31,7 @@ interface Outside {
 async function openOutside(onNote: (run: number) => Promise<void>): Promise<Outside> {
   const runs: number[] = [];
   const effects = new Set<string>();
-  const server = createServer((request, response) => {
+  const server = await openWebServer((request, response) => {
     const [what = "", first = "", effect = ""] = (request.url ?? "/").slice(1).split("/");
     if (what === "noted") {
       response.statusCode = effects.has(first) ? 200 : 404;
@@ -44,14 +42,8 @@ async function openOutside(onNote: (run: number) => Promise<void>): Promise<Outs
     runs.push(Number(first));
     void onNote(Number(first)).finally(() => response.end("noted"));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, runs };
+  onTestFinished(() => server.close());
+  return { url: server.url, runs };
 }
 
 /** Through one node after the other: one may be down. */

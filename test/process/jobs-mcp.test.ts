@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { isRunning } from "../support/running-process.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const PROGRAM = fileURLToPath(new URL("../support/mcp-server.mjs", import.meta.url));
@@ -47,16 +48,6 @@ function notes(): readonly Note[] {
 }
 
 const paid = (order: string): readonly Note[] => notes().filter((note) => note.paid === order);
-
-/** Ended and waited for, or left to be waited for by a worker that is not there any more. */
-function isRunning(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")") + 2)[0] !== "Z";
-  } catch {
-    return false;
-  }
-}
 
 async function start(via: string, input: unknown): Promise<string> {
   return (await startJob(fleet, via, { agent: "banker", input })).job;

@@ -1,10 +1,8 @@
 // Slow. Jobs on real nodes: an agent is pushed, its jobs are started through any node and answer through any other.
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const startedSchema = z.object({ job: z.string() });
@@ -79,7 +77,7 @@ interface Outside {
 async function openOutside(acts: "before it hangs" | "never at first"): Promise<Outside> {
   const counts = new Map<string, number>();
   const held: string[] = [];
-  const server = createServer((request, response) => {
+  const server = await openWebServer((request, response) => {
     const [, verb = "", effect = ""] = (request.url ?? "").split("/");
     if (verb === "paid") {
       response.statusCode = counts.has(effect) ? 200 : 404;
@@ -91,10 +89,7 @@ async function openOutside(acts: "before it hangs" | "never at first"): Promise<
     if (isFirst) held.push(effect);
     else response.end(`receipt of ${effect}`);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, counts, held, close: () => server.closeAllConnections() };
+  return { ...server, counts, held };
 }
 
 test.each(["before it hangs", "never at first"] as const)(

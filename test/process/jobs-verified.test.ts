@@ -1,16 +1,15 @@
 // Slow. Tools with verifiers on real nodes: the owner of a job is killed after it has paid, and the payment is gone
 // when another node takes over.
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer, type WebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const shownSchema = z.object({ owner: z.string() });
 
 let fleet: NodeFleet;
-let server: Server;
+let server: WebServer;
 let url: string;
 /** What was paid and is still known of, by effect id. */
 const paid = new Map<string, string>();
@@ -19,7 +18,7 @@ let isHolding = true;
 let held = 0;
 
 beforeAll(async () => {
-  server = createServer((request, response) => {
+  server = await openWebServer((request, response) => {
     const [, what = "", effectId = ""] = (request.url ?? "").split("/");
     if (what === "pay") {
       payments += 1;
@@ -28,8 +27,7 @@ beforeAll(async () => {
     if (what === "hold" && isHolding) return void (held += 1);
     return response.end(paid.get(effectId) ?? "nothing");
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  ({ url } = server);
   fleet = await NodeFleet.create();
   await fleet.startAll();
   await applyAgents(fleet, "verifying");
@@ -37,7 +35,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await fleet.close();
-  server.closeAllConnections();
   server.close();
 });
 

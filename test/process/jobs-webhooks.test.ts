@@ -1,12 +1,10 @@
 // Slow. Webhooks on real nodes: a receiver that fails at first and then answers hears of every event, signed, although
 // the nodes are killed in between; one that hangs holds up nobody, and what it was not told is on the job.
 import { createHmac } from "node:crypto";
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { openWebServer } from "../support/web-server.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const KEY = "a key of eighteen characters";
@@ -22,7 +20,7 @@ test("what happens to jobs is told at least once, whichever nodes die", async ()
   const told: Received[] = [];
   let failures = 2;
   let hung = 0;
-  const receiver = createServer((request, response) => {
+  const receiver = await openWebServer((request, response) => {
     if (request.url === "/hang") return void (hung += 1);
     let body = "";
     request.setEncoding("utf8").on("data", (text: string) => (body += text)).on("end", () => {
@@ -34,14 +32,8 @@ test("what happens to jobs is told at least once, whichever nodes die", async ()
       if (response.statusCode === 200) told.push({ ...noticeSchema.parse(JSON.parse(body)), key: String(key) });
     });
   });
-  receiver.listen(0, "127.0.0.1");
-  await once(receiver, "listening");
-  onTestFinished(() => {
-    receiver.closeAllConnections();
-    receiver.close();
-  });
-  const { port } = receiver.address() as AddressInfo;
-  const url = (path: string): string => `http://127.0.0.1:${port}/${path}`;
+  onTestFinished(() => receiver.close());
+  const url = (path: string): string => `${receiver.url}/${path}`;
   const fleet = await NodeFleet.open({
     config: {
       secrets: { "hook-key": { variable: "HOOK_KEY" } },

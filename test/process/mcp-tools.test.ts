@@ -2,8 +2,7 @@
 // failures mean for the ledger, and that one process serves all calls.
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -16,6 +15,7 @@ import { mcpTools, type McpServer, type McpTool } from "../../src/sdk/mcp/index.
 import { secret, type Secret } from "../../src/sdk/secret.ts";
 import type { Tool } from "../../src/sdk/tool.ts";
 import { eventually } from "../support/node-fleet.ts";
+import { openWebServer } from "../support/web-server.ts";
 
 const PROGRAM = fileURLToPath(new URL("../support/mcp-server.mjs", import.meta.url));
 const KEY = "key-0123456789";
@@ -297,15 +297,12 @@ describe("an MCP server over HTTP", () => {
       response.on("close", () => open.delete(response));
       response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", id, result })}\n\n`);
     };
-    const http = createServer((request, response) => void answer(request, response));
-    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    const { port } = http.address() as AddressInfo;
-    const { pay } = mcpTools({ server: { url: `http://127.0.0.1:${port}` }, tools: { pay: { output: z.string() } } });
+    const http = await openWebServer((request, response) => void answer(request, response));
+    const { pay } = mcpTools({ server: { url: http.url }, tools: { pay: { output: z.string() } } });
     expect(await call(pay, {})).toBe("paid");
     const before = open.size;
     for (let n = 1; n <= 5; n++) expect(await call(pay, {}, { effectId: `e-${n}` })).toBe("paid");
     await eventually("it lets go of them", () => open.size <= before || undefined);
-    http.closeAllConnections();
     http.close();
   });
 
@@ -321,11 +318,8 @@ describe("an MCP server over HTTP", () => {
 
   test.each([[401], [500], [307]])("that answers %i does not start", async (status) => {
     const headers = { location: "http://127.0.0.1:1/" };
-    const http = createServer((_request, response) => response.writeHead(status, headers).end());
-    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    const address = http.address();
-    const port = typeof address === "object" && address !== null ? address.port : 0;
-    const { pay } = mcpTools({ server: { url: `http://127.0.0.1:${port}` }, tools: { pay: PAY } });
+    const http = await openWebServer((_request, response) => response.writeHead(status, headers).end());
+    const { pay } = mcpTools({ server: { url: http.url }, tools: { pay: PAY } });
     expect(await failureOf(call(pay, { order: "o-1" }))).toMatchObject(NOT_DONE);
     http.close();
   });

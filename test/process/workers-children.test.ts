@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/node-fleet.ts";
+import { isRunning } from "../support/running-process.ts";
 import { bundleOf, NEVER, openFixture, runBundle, type Fixture } from "../unit/slices-runtime/runtime-fixture.ts";
 
 const HEAD = "import { spawn } from 'node:child_process';";
@@ -12,16 +13,6 @@ const STUBBORN = "process.on('SIGTERM', () => {}); process.stdin.on('end', () =>
 const START = `const child = spawn(process.execPath, ['-e', process.env.CODE], { stdio: 'pipe' });
   await new Promise((resolve) => child.stdout.once('data', resolve));`;
 const POLITE = "setInterval(() => {}, 1e6); console.log('up')";
-
-/** Whether it runs; one that has ended and that nobody waits for any more (`Z`) does not. */
-function isRunning(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")") + 2)[0] !== "Z";
-  } catch {
-    return false;
-  }
-}
 
 function isThere(pid: number): boolean {
   try {

@@ -8,18 +8,17 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { KiB, MiB } from "../../src/base/units.ts";
 import { present } from "../../src/base/assert.ts";
 import { LinesDigest } from "../../src/jobs/core/explain/export-line.ts";
-import { JobExport } from "../../src/jobs/doors/job-export.ts";
 import { JobsDrive } from "../../src/jobs/doors/jobs-drive.ts";
 import { RepeatJobs } from "../../src/jobs/doors/repeat-jobs.ts";
 import { StartJobs } from "../../src/jobs/doors/start-jobs.ts";
 import { refOf } from "../../src/jobs/core/ids.ts";
-import { inboxKey, resultKey, rowKey, specKey } from "../../src/jobs/core/life/job-keys.ts";
+import { inboxKey, rowKey, specKey } from "../../src/jobs/core/life/job-keys.ts";
 import { blobOf } from "../../src/jobs/core/log/event.ts";
 import { readEvent } from "../../src/jobs/core/log/upcast.ts";
 import { chunkCountOf, chunkKey, type BlobRef } from "../../src/jobs/core/payloads/blob.ts";
 import { toldValue } from "../../src/jobs/core/payloads/told-value.ts";
 import { digestOfPlain } from "../../src/jobs/core/plain-digest.ts";
-import { parseJobResult, parseJobRow, parseJobSpec } from "../../src/jobs/core/rows.ts";
+import { parseJobRow, parseJobSpec } from "../../src/jobs/core/rows.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
 import { JOB_TOLD_BYTES_MAX, PAYLOAD_KEEP_MS_MAX } from "../../src/jobs/limits.ts";
 import { createJobsMetrics } from "../../src/jobs/metrics.ts";
@@ -29,15 +28,15 @@ import { JobPayloads } from "../../src/jobs/doors/job-payloads.ts";
 import type { Op } from "../../src/kvstore/core/schema.ts";
 import { prefixOf } from "../../src/kvstore/core/key.ts";
 import type { StoreUsage } from "../../src/kvstore/kv.ts";
-import { defineAgent, type Agent } from "../../src/sdk/agent.ts";
+import { defineAgent } from "../../src/sdk/agent.ts";
 import { defineSignal } from "../../src/sdk/signal.ts";
 import { SILENT_TELEMETRY } from "../support/cluster-world.ts";
-import { verdictOf } from "../support/exported-job.ts";
-import { haveEnded, JobNode, type JobNodeOptions } from "../support/job-node.ts";
-import { jobStore, PIN, putPin } from "../support/job-log.ts";
+import { linesOf, verdictOf } from "../support/exported-job.ts";
+import { jobStore, PIN } from "../support/job-log.ts";
+import { haveEnded } from "../support/job-node.ts";
+import { resultOf } from "../support/job-rows.ts";
+import { JobsWorld } from "../support/jobs-world.ts";
 import { payloadsIn } from "../support/kept-payloads.ts";
-import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
-import { ManualClock } from "../support/manual-clock.ts";
 
 const ANN = { principal: "ann", tenant: "default" };
 const JOB = parseJobId("told-1");
@@ -63,30 +62,24 @@ const reading = defineAgent({
     return { input, signal: said(told?.text ?? ""), pages: told?.pages.length ?? 0 };
   },
 });
-const AGENTS: readonly Agent[] = [reading];
 
 let mayPass: boolean;
 let draws: number;
-let clock: ManualClock;
-let local: LocalKv;
-let nodes: JobNode[];
 let inbox: InboxWriter;
 
+const world = new JobsWorld([reading]);
 beforeEach(freshWorld);
 afterEach(closeWorld);
 
 async function freshWorld(): Promise<void> {
-  clock = new ManualClock();
-  local = await createLocalKv();
-  [nodes, mayPass, draws] = [[], false, 0];
-  inbox = new InboxWriter({ clock }, { kv: local.kv, onFatal: (error) => expect.unreachable(String(error)) });
-  await putPin(local.kv);
+  await world.begin();
+  [mayPass, draws] = [false, 0];
+  inbox = new InboxWriter(world, { kv: world.kv, onFatal: (error) => expect.unreachable(String(error)) });
 }
 
 async function closeWorld(): Promise<void> {
-  for (const node of nodes) await node.close(local.kv);
   await inbox.close();
-  await local.close();
+  await world.close();
 }
 
 function said(text: string): string {
@@ -98,26 +91,21 @@ const pins = {
   definitionOf: async () => undefined,
 };
 
-function starts(payloads = payloadsIn(local.kv)): StartJobs {
-  return new StartJobs({ clock, random: new SeededRandom(draws += 1) }, {
-    kv: local.kv, pins, payloads, queued: () => 0, metrics: createJobsMetrics(SILENT_TELEMETRY),
+function starts(payloads = payloadsIn(world.kv)): StartJobs {
+  return new StartJobs({ clock: world.clock, random: new SeededRandom(draws += 1) }, {
+    kv: world.kv, pins, payloads, queued: () => 0, metrics: createJobsMetrics(SILENT_TELEMETRY),
   }, { pendingMax: 100 });
 }
 
-function drive(payloads = payloadsIn(local.kv)): JobsDrive {
-  return new JobsDrive({ clock, kv: local.kv, inbox, pins, payloads });
+function drive(payloads = payloadsIn(world.kv)): JobsDrive {
+  return new JobsDrive({ clock: world.clock, kv: world.kv, inbox, pins, payloads });
 }
 
 function repeats(): RepeatJobs {
-  return new RepeatJobs({ clock, random: new SeededRandom(draws += 1) }, {
-    kv: local.kv, log: jobStore(clock, local.kv), pins, payloads: payloadsIn(local.kv), checkRoom: () => undefined,
+  return new RepeatJobs({ clock: world.clock, random: new SeededRandom(draws += 1) }, {
+    kv: world.kv, log: jobStore(world.clock, world.kv), pins, payloads: payloadsIn(world.kv),
+    checkRoom: () => undefined,
   });
-}
-
-function openNode(name: string, dies?: JobNodeOptions["dies"]): JobNode {
-  const node = new JobNode({ name, clock, kv: local.kv, agents: AGENTS, ...(dies !== undefined && { dies }) });
-  nodes.push(node);
-  return node;
 }
 
 async function start(end: (typeof ENDS)[number], letter = "i", id = JOB): Promise<void> {
@@ -130,28 +118,28 @@ async function tell(job: JobId = JOB, idempotencyKey = "k"): Promise<void> {
 }
 
 async function outputOf(job: JobId): Promise<unknown> {
-  const result = parseJobResult((await local.kv.get(resultKey(refOf(job)))).entry?.value);
+  const result = await resultOf(world.kv, job);
   return result.kind === "completed" ? result.output : result;
 }
 
 async function rowsOf(kind: "job-blobs" | "job-blob-refs" | "jobs"): Promise<number> {
-  return (await local.kv.list({ prefix: prefixOf({ kind }) })).entries.length;
+  return (await world.kv.list({ prefix: prefixOf({ kind }) })).entries.length;
 }
 
-const isOver = (...jobs: readonly JobId[]) => (): Promise<boolean> => haveEnded(local.kv, jobs);
+const isOver = (...jobs: readonly JobId[]) => (): Promise<boolean> => haveEnded(world.kv, jobs);
 const READ = { input: `i${LARGE}i`, signal: `s${LARGE}s`, pages: 30_000 };
 
 describe("a job with an input and a signal above 64 KiB", () => {
   test("has them apart from its rows, and gets them whole", async () => {
     await start("complete");
     await tell();
-    const spec = parseJobSpec((await local.kv.get(specKey(refOf(JOB)))).entry?.value);
+    const spec = parseJobSpec((await world.kv.get(specKey(refOf(JOB)))).entry?.value);
     const whole = { text: "i".repeat(LARGE), end: "complete" };
     expect(spec).toMatchObject({ input: null, inputDigest: digestOfPlain(whole) });
     expect(spec.inputBlob).toMatchObject({ digest: digestOfPlain(whole) });
-    expect((await local.kv.get(inboxKey(refOf(JOB), 1))).entry?.value).toMatchObject({ payload: null, blob: {} });
+    expect((await world.kv.get(inboxKey(refOf(JOB), 1))).entry?.value).toMatchObject({ payload: null, blob: {} });
     expect([await rowsOf("job-blobs"), await rowsOf("job-blob-refs")]).toEqual([2, 2]);
-    await openNode("a").goOn(isOver(JOB));
+    await world.openNode("a").goOn(isOver(JOB));
     expect(await outputOf(JOB)).toEqual(READ);
   });
 
@@ -176,13 +164,13 @@ describe("a job with an input and a signal above 64 KiB", () => {
       await closeWorld();
       await freshWorld();
       await start("complete");
-      const first = openNode("a", { at, fate });
+      const first = world.openNode("a", { dies: { at, fate } });
       await first.goOn(async () => await isOver(JOB)() || await statusOf(JOB) === "waiting");
       await tell();
       if (!first.isDead) await first.goOn(isOver(JOB));
       const isLast = !first.isDead;
-      await first.close(local.kv);
-      await openNode("b").goOn(isOver(JOB));
+      await first.close(world.kv);
+      await world.openNode("b").goOn(isOver(JOB));
       expect(await outputOf(JOB), `write ${at}`).toEqual(READ);
       if (isLast) break;
     }
@@ -194,19 +182,19 @@ describe("a job with an input and a signal above 64 KiB", () => {
     if (retried === undefined || forked === undefined || continued === undefined) return expect.unreachable();
     await start("fail");
     await tell();
-    await openNode("a").goOn(isOver(JOB));
+    await world.openNode("a").goOn(isOver(JOB));
     expect(await outputOf(JOB)).toMatchObject({ kind: "failed" });
     mayPass = true;
     await repeats().repeat(JOB, { what: { kind: "retry" }, id: retried }, ANN);
     await start("continue", "c", continued);
     await tell(continued);
-    await openNode("b").goOn(isOver(retried, continued));
+    await world.openNode("b").goOn(isOver(retried, continued));
     expect(await outputOf(retried)).toEqual(READ);
     expect(await outputOf(continued)).toEqual({ ...READ, input: `c${LARGE + 1}+` });
     const input = { text: "f".repeat(2 * LARGE), end: "complete" };
     await repeats().repeat(retried, { what: { kind: "fork", at: "input#1", input }, id: forked }, ANN);
     await tell(forked);
-    await openNode("c").goOn(isOver(forked));
+    await world.openNode("c").goOn(isOver(forked));
     expect(await outputOf(forked)).toEqual({ ...READ, input: `f${2 * LARGE}f` });
   });
 });
@@ -216,19 +204,13 @@ describe("the export of a job with large values", () => {
   async function exported(): Promise<{ readonly lines: readonly string[]; readonly named: readonly NumberedBlob[] }> {
     await start("complete");
     await tell();
-    await openNode("a").goOn(isOver(JOB));
-    const { log } = await jobStore(clock, local.kv).load(refOf(JOB));
+    await world.openNode("a").goOn(isOver(JOB));
+    const { log } = await jobStore(world.clock, world.kv).load(refOf(JOB));
     const named = log.flatMap((bytes, index) => {
       const blob = blobOf(readEvent(bytes).event);
       return blob === undefined ? [] : [{ blob, seq: index + 1 }];
     });
-    return { lines: await linesNow(), named };
-  }
-
-  async function linesNow(): Promise<readonly string[]> {
-    const lines: string[] = [];
-    for await (const line of await new JobExport(local.kv).open(JOB)) lines.push(line.slice(0, -1));
-    return lines;
+    return { lines: await linesOf(world.kv, JOB), named };
   }
 
   function about({ blob, seq }: NumberedBlob): object {
@@ -260,18 +242,18 @@ describe("the export of a job with large values", () => {
     const { named } = await exported();
     for (const owner of named) {
       const key = chunkKey(owner.blob, 1);
-      const value = (await local.kv.get(key)).entry?.value;
+      const value = (await world.kv.get(key)).entry?.value;
       const other = Buffer.from(value as Uint8Array).fill(7, 3, 4);
       const damages: readonly Op[] = [
         { kind: "put", key, value: other }, { kind: "put", key, value: other.subarray(1) }, { kind: "delete", key },
       ];
       for (const damage of damages) {
-        await local.kv.transact({ compare: [], then: [damage], else: [] });
-        expect(verdictOf(await linesNow()).problems).toEqual([about(owner)]);
+        await world.kv.transact({ compare: [], then: [damage], else: [] });
+        expect(verdictOf(await linesOf(world.kv, JOB)).problems).toEqual([about(owner)]);
       }
-      await local.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
+      await world.kv.transact({ compare: [], then: [{ kind: "put", key, value }], else: [] });
     }
-    expect(verdictOf(await linesNow()).problems).toEqual([]);
+    expect(verdictOf(await linesOf(world.kv, JOB)).problems).toEqual([]);
   });
 
   test("of a version that had no payloads in it is whole without them", async () => {
@@ -299,7 +281,7 @@ describe("nothing is told, and no row names anything, when it", () => {
 
   test("has no room in the store", async () => {
     const full: StoreUsage = { liveBytes: 99 * MiB, quotaBytes: 99 * MiB + LARGE };
-    const payloads = payloadsIn(local.kv, () => full);
+    const payloads = payloadsIn(world.kv, () => full);
     const started = starts(payloads).start({ agent: "reading", input: "x".repeat(2 * LARGE) }, ANN);
     await expect(started).rejects.toMatchObject({ code: "E_QUOTA", outcome: "not-applied" });
     expect([await rowsOf("jobs"), await rowsOf("job-blobs")]).toEqual([0, 0]);
@@ -309,12 +291,12 @@ describe("nothing is told, and no row names anything, when it", () => {
     const away = async (): Promise<never> => {
       throw new AetherError("E_NO_QUORUM", "no majority");
     };
-    const store = new PayloadStore({ clock, telemetry: SILENT_TELEMETRY }, { get: away, transact: away });
+    const store = new PayloadStore({ clock: world.clock, telemetry: SILENT_TELEMETRY }, { get: away, transact: away });
     const usage = (): StoreUsage => ({ liveBytes: 0, quotaBytes: MiB });
-    const payloads = new JobPayloads({ clock }, { store, room: new PayloadRoom(), usage });
+    const payloads = new JobPayloads(world, { store, room: new PayloadRoom(), usage });
     const ended = expect(starts(payloads).start({ agent: "reading", input: "x".repeat(LARGE) }, ANN)).rejects
       .toMatchObject({ code: "E_UNAVAILABLE", outcome: "not-applied" });
-    for (let passedMs = 0; passedMs <= PAYLOAD_KEEP_MS_MAX; passedMs += 500) await clock.advance(500);
+    for (let passedMs = 0; passedMs <= PAYLOAD_KEEP_MS_MAX; passedMs += 500) await world.clock.advance(500);
     await ended;
     expect(await rowsOf("jobs")).toBe(0);
   });
@@ -323,13 +305,13 @@ describe("nothing is told, and no row names anything, when it", () => {
     const told = toldValue({ value: "x".repeat(LARGE), bytes: LARGE });
     const forgetful = { keep: async () => ({ blob: { digest: told.digest, bytes: told.large?.byteLength ?? 0 } }) };
     await start("complete");
-    const signal = new JobsDrive({ clock, kv: local.kv, inbox, pins, payloads: forgetful })
+    const signal = new JobsDrive({ clock: world.clock, kv: world.kv, inbox, pins, payloads: forgetful })
       .signal(JOB, { name: "papers", payload: "x".repeat(LARGE) }, ANN);
     await expect(signal).rejects.toMatchObject({ code: "E_OVERLOADED" });
-    expect((await local.kv.get(inboxKey(refOf(JOB), 1))).entry).toBeUndefined();
+    expect((await world.kv.get(inboxKey(refOf(JOB), 1))).entry).toBeUndefined();
   });
 });
 
 async function statusOf(job: JobId): Promise<string> {
-  return parseJobRow((await local.kv.get(rowKey(refOf(job)))).entry?.value).status;
+  return parseJobRow((await world.kv.get(rowKey(refOf(job)))).entry?.value).status;
 }

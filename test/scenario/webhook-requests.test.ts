@@ -1,11 +1,10 @@
 // Requests to webhooks, against a real receiver that answers, hangs, breaks off, and points elsewhere.
 import { createHmac } from "node:crypto";
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { expect, onTestFinished, test } from "vitest";
 import { createNoticeSender } from "../../src/jobs/webhooks/notice-sender-adapter.ts";
 import { signatureOf, webhookSchema } from "../../src/jobs/webhooks/webhook.ts";
+import { openWebServer } from "../support/web-server.ts";
 
 const BODY = JSON.stringify({ event: "ended", job: "claim-17" });
 const sender = createNoticeSender();
@@ -18,20 +17,15 @@ interface Received {
 
 async function openReceiver(): Promise<{ readonly url: string; readonly received: Received[] }> {
   const received: Received[] = [];
-  const server = createServer((request, response) => {
+  const server = await openWebServer((request, response) => {
     let body = "";
     request.setEncoding("utf8").on("data", (text: string) => (body += text)).on("end", () => {
       received.push({ path: request.url ?? "", headers: request.headers, body });
       answer(request, response);
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, received };
+  onTestFinished(() => server.close());
+  return { url: server.url, received };
 }
 
 function answer({ url = "" }: IncomingMessage, response: ServerResponse): void {

@@ -1,7 +1,7 @@
 // Owns: the world of a story about jobs: a clock that the test moves, a real store with the agents' pin, and nodes over
 // it. Begun anew as often as the story is told.
 import { present } from "../../src/base/assert.ts";
-import type { Kv } from "../../src/kvstore/kv.ts";
+import type { KvStore } from "../../src/kvstore/kv-store.ts";
 import type { Agent } from "../../src/sdk/agent.ts";
 import { putPin } from "./job-log.ts";
 import { JobNode, type JobNodeOptions } from "./job-node.ts";
@@ -26,7 +26,7 @@ export class JobsWorld {
     return this.now.clock;
   }
 
-  get kv(): Kv {
+  get kv(): KvStore {
     return this.now.local.kv;
   }
 

@@ -1,9 +1,8 @@
 // Owns: a server that speaks like the services of models, on loopback: what it was asked, and answers that a test
 // scripts down to their bytes: statuses, streams in pieces, slow ones, cut ones.
-import { once } from "node:events";
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openWebServer, type WebServer } from "./web-server.ts";
 
 export interface StubRequest {
   readonly path: string;
@@ -23,21 +22,19 @@ export interface StubAnswer {
   readonly hangs?: boolean;
 }
 
-export interface LlmStub {
-  readonly url: string;
+export interface LlmStub extends WebServer {
   readonly requests: StubRequest[];
   /** Connections that the other side has ended. */
   readonly left: { count: number };
   /** What comes next; the last answer stays. */
   answer(...answers: readonly StubAnswer[]): void;
-  close(): void;
 }
 
 export async function openLlmStub(): Promise<LlmStub> {
   const requests: StubRequest[] = [];
   const left = { count: 0 };
   let answers: readonly StubAnswer[] = [];
-  const server = createServer((request, response) => {
+  const server = await openWebServer((request, response) => {
     response.on("close", () => void (response.writableFinished || (left.count += 1)));
     void handle(request, response);
   });
@@ -48,19 +45,7 @@ export async function openLlmStub(): Promise<LlmStub> {
     if (rest.length > 0) answers = rest;
     await send(response, answer);
   }
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    requests,
-    left,
-    answer: (...next) => void (answers = next),
-    close: () => {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
+  return { ...server, requests, left, answer: (...next) => void (answers = next) };
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

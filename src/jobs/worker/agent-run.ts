@@ -17,7 +17,7 @@ import {
   type AgentOp, type FromAgent, type OfferedEntry, type RunNumber, type RunStart,
   type ToAgent, type ToolOutcome,
 } from "../core/worker/messages.ts";
-import { namedApart, payloadIn } from "../core/worker/op-payload.ts";
+import { carriedBy } from "../core/worker/op-payload.ts";
 import { ReplayMatch, type Delivery } from "../core/worker/replay-match.ts";
 import { doneBeforeTakeOver } from "../core/worker/done-calls.ts";
 import type { AgentModule } from "./agent-module.ts";
@@ -490,12 +490,15 @@ export class AgentRun {
   ): number {
     this.last += 1;
     this.isIdleSaid = false;
-    const op = owner === undefined
-      ? whole
-      : namedApart(whole, this.payloads.hold(owner, payloadIn(whole), this.last));
+    const op = owner === undefined ? whole : this.heldApart(whole, owner);
     this.steps.told(this.last, bytes);
     this.ports.post({ kind: "op", run: this.run, n: this.last, op });
     return this.last;
+  }
+
+  private heldApart(op: AgentOp, owner: object): AgentOp {
+    const carried = carriedBy(op);
+    return carried?.apart(this.payloads.hold(owner, carried.value, this.last)) ?? op;
   }
 
   // What code is given.

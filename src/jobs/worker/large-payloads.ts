@@ -12,7 +12,7 @@ import {
 } from "../core/payloads/blob.ts";
 import type { JobError } from "../core/rows.ts";
 import type { CodeEnd, FromAgent, RunNumber, ToAgent } from "../core/worker/messages.ts";
-import { namedApart, payloadIn } from "../core/worker/op-payload.ts";
+import { carriedBy } from "../core/worker/op-payload.ts";
 import { isLarge, type Ended } from "./given.ts";
 
 export type ToPayloads = Extract<ToAgent, { readonly kind: "room" | "want-part" | "part" | "payload-lost" }>;
@@ -99,8 +99,10 @@ export class LargePayloads {
   /** The end of code that only replays: its output goes nowhere, and is told by its digest. */
   named({ op, bytes = 0 }: Ended): CodeEnd {
     if (!isLarge(bytes)) return op;
-    const encoded = encodeLarge(payloadIn(op));
-    return namedApart(op, { digest: sha256(encoded), bytes: encoded.byteLength });
+    const carried = carriedBy(op);
+    if (carried === undefined) return op;
+    const encoded = encodeLarge(carried.value);
+    return carried.apart({ digest: sha256(encoded), bytes: encoded.byteLength });
   }
 
   /** What `owner` has is not going to leave. */

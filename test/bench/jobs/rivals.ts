@@ -1,19 +1,14 @@
 // Owns: the systems that jobs are measured beside: installing them into a directory of their own, and running them on
 // loopback. They are no dependencies of this project; one that cannot be installed or started is said and left out.
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
-import { once } from "node:events";
-import {
-  chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync,
-} from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { z } from "zod";
 import { findTestPorts } from "../../support/test-ports.ts";
 import { runClosedLoop, type LoopOptions, type LoopResult } from "../closed-loop.ts";
+import { ended, firstLine, installRivals } from "../rival-programs.ts";
 import { HttpClient } from "./http-client.ts";
 import { expectSum, STEPS } from "./rates.ts";
 import type { DbosTask } from "./rivals/dbos-workflows.ts";
@@ -32,6 +27,7 @@ const SUM = (STEPS * (STEPS + 1)) / 2;
 
 /** JSON has no NaN, which a percentile of nothing is. */
 const timeSchema = z.number().nullable().transform((ms) => ms ?? Number.NaN);
+const isResults = (line: string): boolean => line.startsWith("[{") || line === "[]";
 const resultsSchema: z.ZodType<readonly LoopResult[]> = z.array(z.object({
   clients: z.int(), perSecond: z.number(), p50Ms: timeSchema, p99Ms: timeSchema, failed: z.int(),
 }));
@@ -65,7 +61,9 @@ export class Rivals {
     chmodSync(parts.directory, 0o755);
     const started: Rival[] = [];
     try {
-      await install(parts.directory);
+      const sources = ["restate-service", "dbos-workflows"].map((name) =>
+        new URL(`./rivals/${name}.ts`, import.meta.url));
+      await installRivals(parts.directory, VERSIONS, sources);
       const port = await findTestPorts(5);
       const openers = { Restate: startRestate, DBOS: startDbos };
       for (const [name, open] of Object.entries(openers)) {
@@ -93,24 +91,6 @@ interface Parts {
   readonly http: HttpClient;
 }
 
-/** With npm, from its registry or its cache, running no scripts of theirs. */
-async function install(directory: string): Promise<void> {
-  writeFileSync(join(directory, "package.json"), JSON.stringify({ private: true, dependencies: VERSIONS }));
-  const args = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"];
-  execFileSync("npm", args, { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
-  await build({
-    entryPoints: ["restate-service", "dbos-workflows"].map((name) =>
-      fileURLToPath(new URL(`./rivals/${name}.ts`, import.meta.url))),
-    outdir: directory,
-    outExtension: { ".js": ".mjs" },
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    logLevel: "error",
-  });
-}
-
 /** One server without replication, with its files in the directory, and its service in a process of its own. */
 async function startRestate({ directory, children, http }: Parts, port: number): Promise<Rival> {
   const [ingress, admin, node, service] = [port, port + 1, port + 2, port + 3].map((each) => `127.0.0.1:${each}`);
@@ -118,7 +98,7 @@ async function startRestate({ directory, children, http }: Parts, port: number):
     cwd: directory, stdio: ["pipe", "pipe", "ignore"], env: { ...process.env, RESTATE_LOGGING: "ERROR" },
   });
   children.push(program);
-  await firstLine(program);
+  await firstLine(program, (line) => line === "ready");
   const file = join(directory, "node_modules", RESTATE_SERVER, "bin", "restate-server");
   children.push(spawn(file, ["--no-logo", "--base-dir", join(directory, "restate")], {
     cwd: directory, stdio: "ignore", env: {
@@ -158,7 +138,7 @@ async function startDbos({ directory, children }: Parts, port: number): Promise<
     });
     children.push(program);
     try {
-      return resultsSchema.parse(JSON.parse(await firstLine(program)));
+      return resultsSchema.parse(JSON.parse(await firstLine(program, isResults)));
     } finally {
       program.kill("SIGKILL");
       await ended(program);
@@ -195,17 +175,4 @@ async function eventually(what: string, attempt: () => Promise<unknown>): Promis
       await sleep(POLL_MS);
     }
   }
-}
-
-async function firstLine(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new RangeError("a rival has no output");
-  for await (const line of createInterface({ input: child.stdout })) {
-    // Others are what a library says of itself.
-    if (line === "ready" || line.startsWith("[{") || line === "[]") return line;
-  }
-  throw new RangeError(`a rival ended with ${String(child.exitCode)} and without a result`);
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }

@@ -1,14 +1,11 @@
 // Owns: the systems that Aether is measured beside: installing them into a directory of their own, and running them.
 // They are no dependencies of this project, and nothing of it depends on their being there.
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import type { LoopOptions, LoopResult } from "../closed-loop.ts";
+import { ended, firstLine, installRivals } from "../rival-programs.ts";
 import type { RivalTask } from "./rivals/loops.ts";
 
 export const VERSIONS = { moleculer: "0.14.36", piscina: "5.3.2" } as const;
@@ -35,19 +32,7 @@ export class Rivals {
     const directory = mkdtempSync(join(tmpdir(), "aether-rivals-"));
     const rivals = new Rivals(directory);
     try {
-      writeFileSync(join(directory, "package.json"), JSON.stringify({ private: true, dependencies: VERSIONS }));
-      const args = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"];
-      execFileSync("npm", args, { cwd: directory, stdio: ["ignore", "ignore", "inherit"] });
-      await build({
-        entryPoints: PROGRAMS.map((name) => fileURLToPath(new URL(`./rivals/${name}.ts`, import.meta.url))),
-        outdir: directory,
-        outExtension: { ".js": ".mjs" },
-        bundle: true,
-        platform: "node",
-        format: "esm",
-        target: "node20",
-        logLevel: "error",
-      });
+      await installRivals(directory, VERSIONS, PROGRAMS.map((name) => new URL(`./rivals/${name}.ts`, import.meta.url)));
       return rivals;
     } catch (error) {
       rivals.close();
@@ -84,14 +69,4 @@ export class Rivals {
     const stdio = ["pipe", "pipe", "inherit"] as const;
     return spawn(process.execPath, [file, JSON.stringify(task)], { cwd: this.directory, stdio: [...stdio] });
   }
-}
-
-async function firstLine(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new RangeError("a rival has no output");
-  for await (const line of createInterface({ input: child.stdout })) return line;
-  throw new RangeError(`a rival ended with ${String(child.exitCode)} and without a result`);
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }

@@ -1,8 +1,7 @@
 // Owns: the world outside of jobs that are held at arrows: gates that a test opens, and a service that counts what it
 // is asked and never notices that it was asked before.
-import { once } from "node:events";
-import { createServer, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { ServerResponse } from "node:http";
+import { openWebServer, type WebServer } from "../../support/web-server.ts";
 
 export class PaymentStub {
   /** What was done for each effect: its receipts. */
@@ -14,31 +13,23 @@ export class PaymentStub {
   private readonly closed = new Set<string>();
   private readonly held = new Map<string, ServerResponse[]>();
   private readonly reached = new Set<string>();
-  private readonly server: Server;
-
-  private constructor(server: Server) {
-    this.server = server;
-  }
+  private server: WebServer | undefined;
 
   static async open(): Promise<PaymentStub> {
-    const server = createServer();
-    const stub = new PaymentStub(server);
-    server.on("request", (request, response) => {
+    const stub = new PaymentStub();
+    stub.server = await openWebServer((request, response) => {
       const [, verb = "", first = "", second = ""] = (request.url ?? "").split("/");
       void stub.handle(verb, first, second, response);
     });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
     return stub;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    return this.server?.url ?? "";
   }
 
   close(): void {
-    this.server.closeAllConnections();
-    this.server.close();
+    this.server?.close();
   }
 
   /** From now on whoever comes there is held. `paying`: before it pays, `paid`: after it. */

@@ -1,8 +1,7 @@
 // Real directories and a real web server; the cluster's side is the real repository on a local store.
 import { mkdtempSync, rmSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { createServer, type RequestListener, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { RequestListener } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
@@ -17,6 +16,7 @@ import { openSources } from "../../../src/slices/sources/open-sources.ts";
 import { formatSourceIndex } from "../../../src/slices/sources/source-index.ts";
 import type { SourceConfig } from "../../../src/slices/sources/sources-config.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { openWebServer } from "../../support/web-server.ts";
 import { sampleArchive, sampleManifest, type Sample } from "./sample-artifacts.ts";
 
 const TEA = parseArtifactId("test:tea:1.1.0");
@@ -62,13 +62,9 @@ async function offer(directory: string, ...samples: readonly Sample[]): Promise<
 }
 
 async function serve(listener: RequestListener): Promise<string> {
-  const server: Server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/slices`;
+  const server = await openWebServer(listener);
+  onTestFinished(() => server.close());
+  return `${server.url}/slices`;
 }
 
 /** A plain web server over a directory, which notes what it is asked for. */

@@ -3,46 +3,28 @@ import { unreachable } from "../../../base/assert.ts";
 import type { BlobRef } from "../payloads/blob.ts";
 import type { AgentOp } from "./messages.ts";
 
-/** What the node is told where the payload of the operation is stored apart. */
-export function namedApart<Op extends AgentOp>(op: Op, blob: BlobRef): Op {
-  switch (op.kind) {
-    case "step-completed":
-      return { ...op, value: undefined, blob };
-    case "outcome":
-      return { ...op, outcome: { ...op.outcome, result: undefined, blob } };
-    case "completed":
-      return { ...op, output: undefined, blob };
-    case "want-tool":
-    case "want-child":
-    case "continued":
-      return { ...op, input: undefined, blob };
-    case "step-failed":
-    case "want-step":
-    case "value":
-    case "took":
-    case "verified":
-    case "want-wait":
-    case "failed":
-    case "cancelled":
-      return op;
-    default:
-      return unreachable(op);
-  }
+/** A payload that an operation carries, and the operation as it is told where that is stored apart. */
+export interface CarriedPayload<Op extends AgentOp> {
+  readonly value: unknown;
+  apart(blob: BlobRef): Op;
 }
 
-/** The payload of an operation. */
-export function payloadIn(op: AgentOp): unknown {
+/** Undefined for an operation that carries none which could be large. */
+export function carriedBy<Op extends AgentOp>(op: Op): CarriedPayload<Op> | undefined {
   switch (op.kind) {
     case "step-completed":
-      return op.value;
-    case "outcome":
-      return op.outcome.kind === "succeeded" ? op.outcome.result : undefined;
+      return { value: op.value, apart: (blob) => ({ ...op, value: undefined, blob }) };
+    case "outcome": {
+      const { outcome } = op;
+      if (outcome.kind !== "succeeded") return undefined;
+      return { value: outcome.result, apart: (blob) => ({ ...op, outcome: { ...outcome, result: undefined, blob } }) };
+    }
     case "completed":
-      return op.output;
+      return { value: op.output, apart: (blob) => ({ ...op, output: undefined, blob }) };
     case "want-tool":
     case "want-child":
     case "continued":
-      return op.input;
+      return { value: op.input, apart: (blob) => ({ ...op, input: undefined, blob }) };
     case "step-failed":
     case "want-step":
     case "value":

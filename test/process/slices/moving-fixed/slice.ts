@@ -1,24 +1,14 @@
 // The agent without its mistake: it does what the logs of its jobs say. It wants to know more of its signal.
-import { defineAgent, defineSignal, defineTool } from "aether/slice";
+import { defineAgent, defineSignal } from "aether/slice";
 import { z } from "zod";
-
-const charge = defineTool({
-  name: "charge",
-  input: z.object({ url: z.string(), cents: z.number() }),
-  output: z.object({ receipt: z.string() }),
-  effect: "once",
-  execute: async ({ url }, { effectId }) => {
-    const answer = await fetch(`${url}/${effectId}`, { method: "POST" });
-    return { receipt: await answer.text() };
-  },
-});
+import { charge, input, output } from "../moving/parts.ts";
 
 const go = defineSignal("go", z.object({ by: z.string(), why: z.string() }));
 
 export default defineAgent({
   name: "moving",
-  input: z.object({ url: z.string() }),
-  output: z.object({ receipt: z.string(), by: z.string(), version: z.string() }),
+  input,
+  output,
   tools: { charge },
   signals: [go],
   run: async (job, { url }) => {
