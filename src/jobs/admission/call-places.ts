@@ -5,14 +5,9 @@
 // A place names its job and the epoch of the job's owner. Where that owner is not one any more the call is over, as far
 // as anybody can tell, and whoever needs the place takes it: nobody has to see a node die.
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
-import type { Random } from "../../base/random.ts";
-import { TaskScope } from "../../base/task-scope.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
-import { Wake } from "../../cluster/wake.ts";
 import type { Clock } from "../../env/clock.ts";
-import type { Env } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import type { JobRef, PermitPlace } from "../../kvstore/core/job-key.ts";
 import type { KeyText } from "../../kvstore/core/key.ts";
@@ -23,6 +18,7 @@ import { permitKey, rowKey } from "../core/life/job-keys.ts";
 import { parseJobRow, type PermitRow } from "../core/rows.ts";
 import type { JobsMetrics } from "../metrics.ts";
 import type { PermitView, SeenPermit } from "./permit-view.ts";
+import { WaitingLines, type Served, type Waiter, type WaitingLinesEnv } from "./waiting-lines.ts";
 
 export interface CallPlacesPorts {
   readonly kv: Pick<Kv, "get" | "transact">;
@@ -44,88 +40,54 @@ export interface CallPlace {
   free(): void;
 }
 
-/** Nodes that wait for the same place do not all ask at once: each of them is the first one now and then. */
-const SPREAD_MS = 10;
-/** A look without a reason: what an outage, or a dead node, left. */
-const LOOK_EVERY_MS = SECOND_MS;
-
-interface Waiter {
+interface WaitingCall extends Waiter {
   readonly limit: PermitLimit;
   readonly holder: CallHolder;
-  readonly signal: AbortSignal;
   readonly sinceMs: number;
   readonly done: Deferred<CallPlace>;
 }
 
-interface Line {
-  readonly waiters: Waiter[];
-  readonly wake: Wake;
-}
-
 export class CallPlaces {
   private readonly clock: Clock;
-  private readonly random: Random;
   private readonly ports: CallPlacesPorts;
   private readonly self: NodeLife;
-  private readonly outage: StoreOutage;
-  private readonly scope: TaskScope;
-  /** Of limits that calls wait for: there is a task for each. */
-  private readonly lines = new Map<string, Line>();
+  private readonly lines: WaitingLines<WaitingCall>;
   /** Places of calls that are under way here. */
   private readonly held = new Set<KeyText>();
 
-  constructor(env: Pick<Env, "clock" | "random" | "telemetry">, ports: CallPlacesPorts, self: NodeLife) {
-    this.clock = env.clock;
-    this.random = env.random.fork("places of calls");
+  constructor({ clock, random, telemetry }: WaitingLinesEnv, ports: CallPlacesPorts, self: NodeLife) {
+    this.clock = clock;
     this.ports = ports;
     this.self = self;
-    this.outage = new StoreOutage(env.telemetry.log, "places of calls");
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    ports.permits.onChange(() => {
-      for (const { wake } of this.lines.values()) wake.notify();
+    const env = { clock, random: random.fork("places of calls"), telemetry };
+    this.lines = new WaitingLines("places of calls", env, {
+      serve: (_name, waiters, closing) => this.serve(waiters, closing),
+      onFatal: ports.onFatal,
     });
+    ports.permits.onChange(() => this.lines.notify());
   }
 
   /** Resolves when the call may be made; never when the signal aborts before. */
   take(limit: PermitLimit, holder: CallHolder, signal: AbortSignal): Promise<CallPlace> {
-    const waiter = { limit, holder, signal, sinceMs: this.clock.nowMs(), done: createDeferred<CallPlace>() };
-    const line = this.lines.get(limit.name);
-    if (line === undefined) {
-      this.lines.set(limit.name, { waiters: [waiter], wake: new Wake(this.clock) });
-      this.scope.spawn("call place", (closing) => this.serve(limit.name, closing));
-    } else {
-      line.waiters.push(waiter);
-      line.wake.notify();
-    }
-    return waiter.done.promise;
+    const done = createDeferred<CallPlace>();
+    this.lines.join(limit.name, { limit, holder, signal, sinceMs: this.clock.nowMs(), done });
+    return done.promise;
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
+    await this.lines.close();
   }
 
-  private async serve(name: string, closing: AbortSignal): Promise<void> {
-    const line = this.lines.get(name);
-    while (line !== undefined && !closing.aborted) {
-      const waiting = line.waiters.filter(({ signal }) => !signal.aborted);
-      line.waiters.splice(0, line.waiters.length, ...waiting);
-      const [first] = waiting;
-      if (first === undefined) break;
-      try {
-        const place = this.ports.permits.reserveOne(first.limit, first.holder.effectId);
-        if (place !== undefined) await this.seize(line, first, place, closing);
-        else if (!await this.clearOne(first.limit, closing)) await line.wake.wait(closing, LOOK_EVERY_MS);
-        this.outage.noteSuccess();
-        if (place === undefined) await this.clock.sleep(this.random.below(SPREAD_MS), closing);
-      } catch (error) {
-        closing.throwIfAborted();
-        await this.clock.sleep(this.outage.noteFailure(error), closing);
-      }
-    }
-    this.lines.delete(name);
+  private async serve(waiters: WaitingCall[], closing: AbortSignal): Promise<Served> {
+    const [first] = waiters;
+    if (first === undefined) return "at-once";
+    const place = this.ports.permits.reserveOne(first.limit, first.holder.effectId);
+    if (place === undefined) return await this.clearOne(first.limit, closing) ? "spread" : "wait";
+    if (await this.seize(first, place, closing)) waiters.shift();
+    return "at-once";
   }
 
-  private async seize(line: Line, waiter: Waiter, place: PermitPlace, signal: AbortSignal): Promise<void> {
+  private async seize(waiter: WaitingCall, place: PermitPlace, signal: AbortSignal): Promise<boolean> {
     const { ref: { job }, epoch } = waiter.holder;
     const key = permitKey(place);
     const value: PermitRow = { job, epoch };
@@ -135,30 +97,33 @@ export class CallPlaces {
         compare: [unchanged(key, 0)], then: [{ kind: "put", key, value }], else: [],
       }, { signal });
       // Another node was faster: its change comes.
-      if (!succeeded) return;
+      if (!succeeded) return false;
       givenAt = revision;
     } finally {
       this.ports.permits.settle([place], givenAt);
     }
-    line.waiters.splice(line.waiters.indexOf(waiter), 1);
     this.held.add(key);
     const held = this.holding(key, givenAt);
-    if (waiter.signal.aborted) return held.free();
-    this.ports.metrics.rateWaitSeconds.observe((this.clock.nowMs() - waiter.sinceMs) / SECOND_MS);
-    waiter.done.resolve(held);
+    if (waiter.signal.aborted) held.free();
+    else {
+      this.ports.metrics.rateWaitSeconds.observe((this.clock.nowMs() - waiter.sinceMs) / SECOND_MS);
+      waiter.done.resolve(held);
+    }
+    return true;
   }
 
   private holding(key: KeyText, modRevision: number): CallPlace {
     return {
       free: () => {
-        if (!this.held.delete(key) || this.scope.signal.aborted) return;
-        this.scope.spawn("call place given back", async (closing) => {
+        const { outage, scope } = this.lines;
+        if (!this.held.delete(key) || scope.signal.aborted) return;
+        scope.spawn("call place given back", async (closing) => {
           for (;;) {
             try {
               return await this.remove({ key, modRevision }, closing);
             } catch (error) {
               if (closing.aborted) return;
-              await this.clock.sleep(this.outage.noteFailure(error), closing);
+              await this.clock.sleep(outage.noteFailure(error), closing);
             }
           }
         });

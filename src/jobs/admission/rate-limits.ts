@@ -6,19 +6,16 @@
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import { toAetherError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
-import { TaskScope } from "../../base/task-scope.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Row, RowView } from "../../cluster/row-view.ts";
-import { StoreOutage } from "../../cluster/store-outage.ts";
-import { Wake } from "../../cluster/wake.ts";
 import type { Clock } from "../../env/clock.ts";
-import type { Env } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { takeOf, type RateRow, type ToolRate } from "../core/flow/rate-bucket.ts";
 import { parseRateRow } from "../core/rows.ts";
 import type { JobsMetrics } from "../metrics.ts";
+import { WaitingLines, type Served, type Waiter, type WaitingLinesEnv } from "./waiting-lines.ts";
 
 export interface RateLimitsPorts {
   readonly kv: Pick<Kv, "get" | "transact">;
@@ -29,74 +26,55 @@ export interface RateLimitsPorts {
 
 /** How long a token may be used, from when it was asked for. */
 const BLOCK_MS = SECOND_MS;
-/** Nodes that wait for the same token do not all ask at once: each of them is the first one now and then. */
-const SPREAD_MS = 10;
-/** A look without a reason: what an outage left. */
-const LOOK_EVERY_MS = SECOND_MS;
-
 /** Looks at a bucket that others change too, to give something back; then it is lost. */
 const GIVE_BACK_TRIES = 5;
+const GIVE_BACK_MS = 10;
 
-interface Waiter {
+interface WaitingCall extends Waiter {
   readonly rate: ToolRate;
   readonly count: number;
-  readonly signal: AbortSignal;
   readonly sinceMs: number;
   readonly done: Deferred<void>;
-}
-
-interface Line {
-  readonly waiters: Waiter[];
-  readonly wake: Wake;
-  /** The row as this node wrote it last, which its view may not show yet. */
-  own?: Pick<Row<RateRow>, "modRevision" | "value">;
 }
 
 export class RateLimits {
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly ports: RateLimitsPorts;
-  private readonly outage: StoreOutage;
-  private readonly scope: TaskScope;
-  /** Of rates that calls wait for: there is a task for each. */
-  private readonly lines = new Map<string, Line>();
+  private readonly lines: WaitingLines<WaitingCall>;
+  /** The rows as this node wrote them last, which its view may not show yet. */
+  private readonly own = new Map<string, Pick<Row<RateRow>, "modRevision" | "value">>();
 
-  constructor(env: Pick<Env, "clock" | "random" | "telemetry">, ports: RateLimitsPorts) {
-    this.clock = env.clock;
-    this.random = env.random.fork("rates of tools");
+  constructor({ clock, random, telemetry }: WaitingLinesEnv, ports: RateLimitsPorts) {
+    this.clock = clock;
+    this.random = random.fork("rates of tools");
     this.ports = ports;
-    this.outage = new StoreOutage(env.telemetry.log, "rates of tools");
-    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
-    ports.rates.subscribe(() => {
-      for (const { wake } of this.lines.values()) wake.notify();
+    this.lines = new WaitingLines("rates of tools", { clock, random: this.random, telemetry }, {
+      serve: (name, waiters, closing) => this.serve(name, waiters, closing),
+      onFatal: ports.onFatal,
     });
+    ports.rates.subscribe(() => this.lines.notify());
   }
 
   /** Resolves when a call that takes so much may be made now; never when the signal aborts before. */
   take(rate: ToolRate, signal: AbortSignal, count = 1): Promise<void> {
-    const waiter = { rate, count, signal, sinceMs: this.clock.nowMs(), done: createDeferred<void>() };
-    const line = this.lines.get(rate.name);
-    if (line === undefined) {
-      this.lines.set(rate.name, { waiters: [waiter], wake: new Wake(this.clock) });
-      this.scope.spawn("rate", (closing) => this.serve(rate.name, closing));
-    } else {
-      line.waiters.push(waiter);
-      line.wake.notify();
-    }
-    return waiter.done.promise;
+    const done = createDeferred<void>();
+    this.lines.join(rate.name, { rate, count, signal, sinceMs: this.clock.nowMs(), done });
+    return done.promise;
   }
 
   /** A call has used so much less than it took, more when it is below zero. Lost where that does not succeed. */
   giveBack({ name }: ToolRate, unused: number): void {
-    if (unused === 0 || this.scope.signal.aborted) return;
-    this.scope.spawn("rate given back", async (signal) => {
+    const { outage, scope } = this.lines;
+    if (unused === 0 || scope.signal.aborted) return;
+    scope.spawn("rate given back", async (signal) => {
       try {
         for (let tries = 0; tries < GIVE_BACK_TRIES; tries++) {
           if (await this.tryGiveBack(name, unused, signal)) return;
-          await this.clock.sleep(this.random.below(SPREAD_MS), signal);
+          await this.clock.sleep(this.random.below(GIVE_BACK_MS), signal);
         }
       } catch (error) {
-        if (!signal.aborted) this.outage.noteFailure(toAetherError(error));
+        if (!signal.aborted) outage.noteFailure(toAetherError(error));
       }
     });
   }
@@ -114,39 +92,21 @@ export class RateLimits {
   }
 
   async close(): Promise<void> {
-    await this.scope.close();
+    await this.lines.close();
   }
 
-  private async serve(name: string, closing: AbortSignal): Promise<void> {
-    const line = this.lines.get(name);
-    while (line !== undefined && !closing.aborted) {
-      const waiting = line.waiters.filter(({ signal }) => !signal.aborted);
-      line.waiters.splice(0, line.waiters.length, ...waiting);
-      const [first] = waiting;
-      if (first === undefined) break;
-      try {
-        const isDone = await this.fetch(line, first.rate, closing);
-        this.outage.noteSuccess();
-        if (!isDone) await line.wake.wait(closing, LOOK_EVERY_MS);
-        await this.clock.sleep(this.random.below(SPREAD_MS), closing);
-      } catch (error) {
-        closing.throwIfAborted();
-        await this.clock.sleep(this.outage.noteFailure(error), closing);
-      }
-    }
-    this.lines.delete(name);
-  }
-
-  /** False when there is nothing to take now. */
-  private async fetch(line: Line, rate: ToolRate, signal: AbortSignal): Promise<boolean> {
+  private async serve(name: string, waiters: WaitingCall[], signal: AbortSignal): Promise<Served> {
     const { kv, rates } = this.ports;
-    const { name, ...settings } = rate;
+    const [first] = waiters;
+    if (first === undefined) return "at-once";
+    const { name: _name, ...settings } = first.rate;
     const key = formatKey({ kind: "job-rate", name });
     const seen = rates.get(key);
-    const known = (line.own?.modRevision ?? 0) > (seen?.modRevision ?? 0) ? line.own : seen;
+    const own = this.own.get(name);
+    const known = (own?.modRevision ?? 0) > (seen?.modRevision ?? 0) ? own : seen;
     const row = rowFor(known?.value, settings);
-    const taken = takeOf(row, line.waiters.map(({ count }) => count));
-    if (taken.calls === 0 && row === known?.value) return false;
+    const taken = takeOf(row, waiters.map(({ count }) => count));
+    if (taken.calls === 0 && row === known?.value) return "wait";
     const askedMs = this.clock.nowMs();
     const value: RateRow = { ...row, tokens: row.tokens - taken.tokens };
     const { succeeded, revision } = await kv.transact({
@@ -155,13 +115,13 @@ export class RateLimits {
       else: [],
     }, { signal });
     // Another node was faster: its change comes.
-    if (!succeeded) return false;
-    line.own = { modRevision: revision, value };
-    if (this.clock.nowMs() - askedMs < BLOCK_MS) this.letGo(line, taken.calls);
-    return true;
+    if (!succeeded) return "wait";
+    this.own.set(name, { modRevision: revision, value });
+    if (this.clock.nowMs() - askedMs < BLOCK_MS) this.letGo(waiters, taken.calls);
+    return "spread";
   }
 
-  private letGo({ waiters }: Line, count: number): void {
+  private letGo(waiters: WaitingCall[], count: number): void {
     for (let left = count; left > 0;) {
       const next = waiters.shift();
       if (next === undefined) return;
