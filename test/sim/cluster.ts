@@ -36,6 +36,7 @@ import type { Violations } from "./checkers/violations.ts";
 import type { CrashMoment } from "./nemesis/faults.ts";
 import { Leaderships } from "./leadership.ts";
 import { NodeService } from "./node-service.ts";
+import { logsWith } from "./planted-disk.ts";
 import { plantedInside, type HarnessFault } from "./planted.ts";
 import { ProcessObserver } from "./process-observer.ts";
 
@@ -298,7 +299,7 @@ export class Cluster {
     const disk = await openHistoryLog(env, log);
     const history = KvHistory.open({ state: kv, disk, log, cluster: "sim", sizes });
     const { windowSlots, pipelineSlots } = this.config;
-    const wal = await env.logs.open("wal");
+    const wal = await logsWith(this.config.planted, env, this.world).open("wal");
     const planted = plantedInside(this.config.planted);
     const choices = this.hooks.choicesOf(node);
     const observer = new ProcessObserver(process, this.protocol, this.hooks);

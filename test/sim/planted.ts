@@ -19,7 +19,10 @@ export type HarnessFault =
   | "leader-unfenced"
   /** The same of the nodes' leader; and a node that takes the leadership whoever has it. */
   | "office-unfenced"
-  | "office-taken-blindly";
+  | "office-taken-blindly"
+  /** The files of the journal, see planted-disk.ts. */
+  | "record-not-synced"
+  | "base-not-stored";
 
 export const ALL_PLANTED: readonly HarnessFault[] = [
   ...PLANTED_FAULTS,
@@ -32,6 +35,8 @@ export const ALL_PLANTED: readonly HarnessFault[] = [
   "leader-unfenced",
   "office-unfenced",
   "office-taken-blindly",
+  "record-not-synced",
+  "base-not-stored",
 ];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -65,6 +70,8 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "leader-unfenced": "the writes of a leader do not compare its epoch",
   "office-unfenced": "the same, of the nodes' leader",
   "office-taken-blindly": "a node takes the leadership without comparing whose it is",
+  "record-not-synced": "a record of the journal is said to be on disk when it was handed over",
+  "base-not-stored": "a cut of the journal removes files, and its base is not on disk",
 };
 
 /** What the software under test is told. */

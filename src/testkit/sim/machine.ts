@@ -10,8 +10,8 @@ import type { Log } from "../../env/telemetry.ts";
 import type { PeerMessaging } from "../../net/peer-messaging.ts";
 import { HardwareClock } from "./hardware-clock.ts";
 import { SimClock } from "./sim-clock.ts";
-import { createSimLogPort, tearRecord } from "./sim-journal.ts";
 import { SimLog } from "./sim-log.ts";
+import { createSimLogPort, tearWrite } from "./sim-log-files.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
 import { SimDisk, SimStore, type DiskProfile, type Repair, type WriteStage } from "./sim-store.ts";
@@ -31,8 +31,8 @@ export interface ProcessEnv {
 /** Starts the software under test. Peers can connect once the promise has resolved. */
 export type BootProcess = (env: ProcessEnv) => Promise<void>;
 
-/** The store whose writes are records in a file. */
-const JOURNAL = "wal";
+/** The stores that are files, and no databases. */
+const LOGS: readonly string[] = ["wal", "past"];
 const CLOCK_ORIGIN_MS_MAX = 1_000_000;
 const WALL_SKEW_MS_MAX = 1_800_000;
 
@@ -87,14 +87,15 @@ export class Machine {
       destroy: (name) => this.destroyStore(process, name),
     };
     const originMs = Math.floor(this.random.next() * CLOCK_ORIGIN_MS_MAX);
+    const clock = new SimClock(this.world, process, this.hardwareClock, originMs);
     const env: ProcessEnv = {
       process,
-      clock: new SimClock(this.world, process, this.hardwareClock, originMs),
+      clock,
       random: this.random.fork(`life ${process.life}`),
       log: new SimLog(this.world, process),
       messaging,
       store,
-      logs: createSimLogPort(store),
+      logs: createSimLogPort({ stores: store, clock, settleSoon: () => this.world.settleSoon() }),
     };
     this.world.spawn(process, async () => {
       await this.bootProcess(env);
@@ -179,5 +180,5 @@ export class Machine {
 
 /** Databases write whole or not at all. */
 function createDisk(name: string): SimDisk {
-  return name === JOURNAL ? new SimDisk(tearRecord) : new SimDisk();
+  return LOGS.includes(name) ? new SimDisk(tearWrite) : new SimDisk();
 }

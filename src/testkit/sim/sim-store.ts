@@ -41,16 +41,20 @@ const FAILURES = {
   full: "the simulated disk has no space left",
 } as const;
 
+/** What is left of the first write that a crash drops; undefined for nothing. */
+export type Tear = (
+  ops: readonly StoreOp[], before: (key: Uint8Array) => Uint8Array | undefined, random: Random,
+) => readonly StoreOp[] | undefined;
+
 /** The bytes of one store of one node. */
 export class SimDisk {
   /** Keyed by the key's bytes as latin-1 text, whose order is the order of the bytes. */
   private readonly content = new Map<string, StoreEntry>();
   private pending: PendingWrite[] = [];
   isOpen = false;
-  /** What is left of the first write that a crash drops; undefined for nothing. */
-  private readonly tear: ((ops: readonly StoreOp[], random: Random) => readonly StoreOp[] | undefined) | undefined;
+  private readonly tear: Tear | undefined;
 
-  constructor(tear?: (ops: readonly StoreOp[], random: Random) => readonly StoreOp[] | undefined) {
+  constructor(tear?: Tear) {
     this.tear = tear;
   }
 
@@ -111,7 +115,7 @@ export class SimDisk {
     const kept = random.below(this.pending.length + 1);
     for (const write of this.pending.slice(0, kept)) this.apply(write.ops);
     const dropped = this.pending[kept];
-    const torn = dropped === undefined ? undefined : this.tear?.(dropped.ops, random);
+    const torn = dropped === undefined ? undefined : this.tear?.(dropped.ops, (key) => this.get(key), random);
     if (torn !== undefined) this.apply(torn);
     this.pending = [];
     this.isOpen = false;

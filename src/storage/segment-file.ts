@@ -1,8 +1,6 @@
 // Owns: one file of a log: preallocated, written in place so that a write changes nothing but data, and read again.
-// Does not own: which file is written (segment-log-adapter.ts), what is in it (core/segment-format.ts).
-import { close as closeFd, constants, openSync, readSync as readFd, write as writeFd } from "node:fs";
-import { open as openFile, readFile, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+// Does not own: which file is written (segment-log.ts), what is in it (core/segment-format.ts), the disk
+// (log-files.ts).
 import { assert, present } from "../base/assert.ts";
 import { AetherError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
@@ -16,17 +14,25 @@ import {
   scanSegment,
   SECTOR_BYTES,
 } from "./core/segment-format.ts";
-import { syncDirectory } from "./directory-adapter.ts";
+import type { LogFile, LogFiles } from "./log-files.ts";
 
 /** Zeros are written and synced in pieces, so that a record that comes meanwhile waits for one piece only. */
 const ZEROS = Buffer.alloc(MiB);
 
 type Done = (failure?: Error) => void;
 
+/** Where a segment is. */
+export interface SegmentPlace {
+  readonly files: LogFiles;
+  readonly name: string;
+  readonly sequence: number;
+}
+
 export class SegmentFile {
   readonly sequence: number;
-  readonly path: string;
-  private readonly fd: number;
+  private readonly files: LogFiles;
+  private readonly name: string;
+  private readonly file: LogFile;
   private readonly bytes: number;
   /** Where the records are, in sectors; numbered from `first` on. */
   private readonly sectors: number[] = [];
@@ -34,27 +40,27 @@ export class SegmentFile {
   private end = 1;
   private isOpen = true;
 
-  private constructor(path: string, sequence: number, bytes: number) {
-    this.path = path;
+  private constructor({ files, name, sequence }: SegmentPlace, file: LogFile, bytes: number) {
+    this.files = files;
+    this.name = name;
     this.sequence = sequence;
+    this.file = file;
     this.bytes = bytes;
-    // Each write returns when it is on the disk: one trip to the thread pool instead of one to write and one to sync.
-    this.fd = openSync(path, constants.O_RDWR | constants.O_DSYNC);
   }
 
   /** Makes an empty one. Until it is complete it has another name, which `open` does not know. */
-  static async create(path: string, sequence: number, bytes: number): Promise<SegmentFile> {
-    const fresh = `${path}.new`;
+  static async create(place: SegmentPlace, bytes: number): Promise<SegmentFile> {
+    const { files, name, sequence } = place;
+    const fresh = `${name}.new`;
     try {
-      await writeZeros(fresh, sequence, bytes);
-      await rename(fresh, path);
-      await syncDirectory(dirname(path));
+      await writeBlank(files, fresh, { sequence, bytes });
+      await files.rename(fresh, name);
     } catch (error) {
       // A full disk should not stay full of what failed.
-      await rm(fresh, { force: true });
+      await files.remove(fresh);
       throw error;
     }
-    return new SegmentFile(path, sequence, bytes);
+    return new SegmentFile(place, await files.open(name, "existing"), bytes);
   }
 
   /**
@@ -63,17 +69,23 @@ export class SegmentFile {
    * @throws AetherError E_DATA_CORRUPT, E_VERSION
    */
   static async open(
-    path: string,
-    sequence: number,
+    place: SegmentPlace,
     expected: number | undefined,
   ): Promise<{ readonly segment: SegmentFile; readonly isTorn: boolean }> {
-    const bytes = await readFile(path);
+    const { files, name, sequence } = place;
+    const bytes = await files.read(name);
+    const path = files.pathOf(name);
     checkSegmentHead(bytes, sequence, path);
     const { records, end, isTorn } = scanSegment(bytes, expected, path);
-    const segment = new SegmentFile(path, sequence, bytes.byteLength);
+    const segment = new SegmentFile(place, await files.open(name, "existing"), bytes.byteLength);
     for (const record of records) segment.note(record, end);
     segment.end = end;
     return { segment, isTorn };
+  }
+
+  /** For messages. */
+  get path(): string {
+    return this.files.pathOf(this.name);
   }
 
   /** The newest record, or 0. */
@@ -106,7 +118,7 @@ export class SegmentFile {
   /** Adds a record, encoded for this number. One write at a time; a failure is never retried. */
   write(number: number, record: Buffer, done: Done): void {
     const sector = this.end;
-    this.writeAt(sector * SECTOR_BYTES, record, (failure) => {
+    this.file.write(record, sector * SECTOR_BYTES, (failure) => {
       if (failure === undefined) this.note({ number, sector }, sector + record.byteLength / SECTOR_BYTES);
       done(failure);
     });
@@ -118,7 +130,7 @@ export class SegmentFile {
     const at = number - this.firstNumber;
     const sector = present(this.sectors[at], "the record is in this segment");
     const bytes = Buffer.allocUnsafe(((this.sectors[at + 1] ?? this.end) - sector) * SECTOR_BYTES);
-    if (readAll(this.fd, bytes, sector * SECTOR_BYTES) < bytes.byteLength) {
+    if (this.file.readSync(bytes, sector * SECTOR_BYTES) < bytes.byteLength) {
       throw damaged(this.path, `record ${number} is cut off`);
     }
     return decodeLogRecord(bytes, number, this.path);
@@ -129,28 +141,22 @@ export class SegmentFile {
    * reached the disk.
    */
   async repair(state: "torn" | "whole"): Promise<void> {
-    if (state === "torn") {
-      for (let at = this.end * SECTOR_BYTES; at < this.bytes; at += ZEROS.byteLength) {
-        await this.rewrite(at, ZEROS.subarray(0, Math.min(ZEROS.byteLength, this.bytes - at)));
-      }
-    }
+    if (state === "torn") await writeZeros(this.file, this.end * SECTOR_BYTES, this.bytes);
     if (this.isEmpty) return;
     const sector = present(this.sectors.at(-1), "it has records");
-    await this.rewrite(sector * SECTOR_BYTES, encodeLogRecord(this.last, this.read(this.last)));
+    await write(this.file, encodeLogRecord(this.last, this.read(this.last)), sector * SECTOR_BYTES);
   }
 
   /** Not while a write is under way. */
-  close(): Promise<void> {
-    if (!this.isOpen) return Promise.resolve();
+  async close(): Promise<void> {
+    if (!this.isOpen) return;
     this.isOpen = false;
-    return new Promise((resolve, reject) => {
-      closeFd(this.fd, (error) => (error === null || error === undefined ? resolve() : reject(error)));
-    });
+    await this.file.close();
   }
 
   async remove(): Promise<void> {
     await this.close();
-    await rm(this.path);
+    await this.files.remove(this.name);
   }
 
   private note({ number, sector }: RecordPlace, end: number): void {
@@ -159,44 +165,28 @@ export class SegmentFile {
     this.sectors.push(sector);
     this.end = end;
   }
-
-  private rewrite(at: number, bytes: Buffer): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.writeAt(at, bytes, (failure) => (failure === undefined ? resolve() : reject(failure)));
-    });
-  }
-
-  private writeAt(at: number, bytes: Buffer, done: Done): void {
-    writeFd(this.fd, bytes, 0, bytes.byteLength, at, (error, written) => {
-      if (error !== null) done(error);
-      else if (written < bytes.byteLength) {
-        done(new AetherError("E_DISK", `${this.path} took ${written} of ${bytes.byteLength} bytes`));
-      } else done();
-    });
-  }
 }
 
-async function writeZeros(path: string, sequence: number, bytes: number): Promise<void> {
-  const handle = await openFile(path, "w");
+async function writeBlank(
+  files: LogFiles, name: string, { sequence, bytes }: { readonly sequence: number; readonly bytes: number },
+): Promise<void> {
+  const file = await files.open(name, "new");
   try {
-    for (let at = 0; at < bytes; at += ZEROS.byteLength) {
-      await handle.write(ZEROS, 0, Math.min(ZEROS.byteLength, bytes - at), at);
-      await handle.datasync();
-    }
-    const head = encodeSegmentHead(sequence);
-    await handle.write(head, 0, head.byteLength, 0);
-    await handle.sync();
+    await writeZeros(file, 0, bytes);
+    await write(file, encodeSegmentHead(sequence), 0);
   } finally {
-    await handle.close();
+    await file.close();
   }
 }
 
-function readAll(fd: number, bytes: Buffer, position: number): number {
-  let done = 0;
-  while (done < bytes.byteLength) {
-    const count = readFd(fd, bytes, done, bytes.byteLength - done, position + done);
-    if (count === 0) break;
-    done += count;
+async function writeZeros(file: LogFile, from: number, to: number): Promise<void> {
+  for (let at = from; at < to; at += ZEROS.byteLength) {
+    await write(file, ZEROS.subarray(0, Math.min(ZEROS.byteLength, to - at)), at);
   }
-  return done;
+}
+
+function write(file: LogFile, bytes: Buffer, at: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    file.write(bytes, at, (failure) => (failure === undefined ? resolve() : reject(failure)));
+  });
 }
