@@ -88,6 +88,12 @@ export function noteChild(children: Map<CallName, Child>, event: JobEvent): void
   }
 }
 
+export function childrenAfter(children: Children, events: readonly JobEvent[]): Children {
+  const after = new Map(children);
+  for (const event of events) noteChild(after, event);
+  return after;
+}
+
 /** Those that end with their parent. */
 export function attachedOf(children: Children): readonly JobId[] {
   return [...children.values()].flatMap(({ job, isDetached, isOver }) => (isDetached || isOver ? [] : [job]));

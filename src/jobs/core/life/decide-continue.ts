@@ -14,7 +14,7 @@ import type { JobEvent } from "../log/event.ts";
 import { apart, naming, type BlobRef } from "../payloads/blob.ts";
 import { runValue, type JobHead, type JobRow, type JobRunRow, type JobSpec } from "../rows.ts";
 import { applyBatch, type AppendBatch } from "./append-batch.ts";
-import { attachedOf, type Children } from "./children.ts";
+import { attachedOf, childrenAfter, type Children } from "./children.ts";
 import { refuse, refuseSize, refuseStep, transition } from "./decide.ts";
 import { disown, queueRowOf, withoutOwner } from "./hand-back.ts";
 import { headKey, queueKey, runKey, specKey } from "./job-keys.ts";
@@ -31,12 +31,12 @@ export interface NextRun {
 }
 
 /**
- * `children`: those of the run that ends. Refused while it has one that would end with it, or a call of a tool that may
- * have happened and nobody knows: nobody would hear of either.
+ * `children`: those of the run that ends, before this batch. Refused while it has one after it that would end with it,
+ * or a call of a tool that may have happened and nobody knows: nobody would hear of either.
  */
 export function decideContinue(view: JobView, batch: AppendBatch, next: NextRun, children: Children): Decision {
   const { ref, row, spec } = view;
-  const attached = attachedOf(children);
+  const attached = attachedOf(childrenAfter(children, batch.events));
   if (attached.length > 0) {
     return refuse("E_CONFLICT", `its children ${attached.join(", ")} have not ended: await them before continueAs`);
   }

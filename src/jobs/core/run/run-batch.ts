@@ -87,9 +87,12 @@ export class RunBatch {
     return this.wantedEnd !== undefined;
   }
 
-  /** Calls that were granted and have no outcome. */
+  /** Calls that were granted here and have no outcome: nobody waits for what an earlier owner has granted. */
   get underWay(): number {
-    return [...this.open].filter((effectId) => this.tools.get(effectId)?.state === "granted").length;
+    return [...this.open].filter((effectId) => {
+      const row = this.tools.get(effectId);
+      return row?.state === "granted" && row.epoch === this.facts.epoch;
+    }).length;
   }
 
   /** Calls that wait for their turn. */

@@ -6,6 +6,7 @@ import { decideContinue, RUNS_MAX } from "../../../../../src/jobs/core/life/deci
 import { decideClaim } from "../../../../../src/jobs/core/life/decide.ts";
 import { decideStart } from "../../../../../src/jobs/core/life/decide-start.ts";
 import { firstLink } from "../../../../../src/jobs/core/log/chain.ts";
+import type { JobEvent } from "../../../../../src/jobs/core/log/event.ts";
 import { digestOfPlain } from "../../../../../src/jobs/core/plain-digest.ts";
 import { parseJobRun } from "../../../../../src/jobs/core/rows.ts";
 import type { JobView } from "../../../../../src/jobs/ports.ts";
@@ -63,6 +64,11 @@ test("a run is not left with a child that would end with it, or after too many o
   expect(decideContinue(running(), BATCH, NEXT, child({}))).toMatchObject({ kind: "refused", code: "E_CONFLICT" });
   expect(decideContinue(running(), BATCH, NEXT, child({ isDetached: true })).kind).toBe("transition");
   expect(decideContinue(running({ run: RUNS_MAX }), BATCH, NEXT, new Map())).toMatchObject({ code: "E_TOO_LARGE" });
+});
+
+test("a run is left with a child whose end is in the same append", () => {
+  const ended: JobEvent = { type: "child.completed", call: "audit#1" as CallName, output: null };
+  expect(decideContinue(running(), { ...BATCH, events: [ended] }, NEXT, child({})).kind).toBe("transition");
 });
 
 test("a run is not left with a call of which nobody knows what became", () => {

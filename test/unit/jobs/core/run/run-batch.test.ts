@@ -455,6 +455,13 @@ function planAt(plans: readonly Plan[], at: number): Plan {
   return present(plans[at], "there is such a plan");
 }
 
+test("what an earlier owner has granted is not under way here", () => {
+  const first = openBatch();
+  takeAll(first, wantTool("pay#1", "once"));
+  const row = present(settled(first).tools[0], "it was granted").row;
+  expect([first.underWay, openBatch([row], 2).underWay]).toEqual([1, 0]);
+});
+
 describe("a call with a rate", () => {
   const rate = { name: "pay", perSecond: 10, burst: 3 };
   const effectId = effectIdOf(nameOf("pay#1"));
@@ -490,6 +497,14 @@ describe("a call with a rate", () => {
     expect([typesOf(plan), plan.rated.length]).toEqual([["tool.unknown"], 1]);
     batch.change({ kind: "admitted", effectId });
     expect(settled(batch, 1).granted).toMatchObject([{ row: { attempt: 2 } }]);
+  });
+
+  test("that is refused at its turn waits for no other one", () => {
+    const batch = openBatch([], 1, { missingSecrets: (names) => names });
+    takeAll(batch, { ...rated, secrets: ["key"] });
+    settled(batch);
+    batch.change({ kind: "admitted", effectId });
+    expect([settled(batch).refused, batch.waitingForRate]).toMatchObject([[{ n: 1 }], 0]);
   });
 
   test("does not keep a job whose code has ended", () => {
