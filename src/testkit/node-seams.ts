@@ -2,9 +2,22 @@
 import type { WorkersPort } from "../env/workers.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
+import type { JobsPorts } from "./ask-jobs.ts";
+import type { Machine } from "./sim/machine.ts";
+import type { SimNetwork } from "./sim/sim-network.ts";
 import type { SimProcess } from "./sim/sim-process.ts";
 
+/** What a cluster is made of: more of it can break, and be asked, than tests of slices need. */
+export interface ClusterParts {
+  readonly network: SimNetwork;
+  readonly machines: readonly Machine[];
+  /** Jobs, asked about through this node, or through any. */
+  jobs(via?: string): JobsPorts;
+}
+
 export interface NodeSeams {
+  /** Told before any node boots. */
+  readonly parts?: (parts: ClusterParts) => void;
   /** The store as everything above it sees it. */
   readonly kv?: (kv: KvStore, process: SimProcess) => KvStore;
   readonly workers?: (workers: WorkersPort, process: SimProcess) => WorkersPort;

@@ -15,6 +15,7 @@ import type { BlueprintStatus } from "../slices/core/blueprint-status.ts";
 import { parseInstanceRow, type InstanceRowState } from "../slices/core/instance-row.ts";
 import type { BlueprintRevision } from "../slices/blueprints/blueprint-store.ts";
 import { listRows } from "../slices/list-rows.ts";
+import type { JobsPorts } from "./ask-jobs.ts";
 import { Machine, type ProcessEnv } from "./sim/machine.ts";
 import { Outside } from "./sim/outside.ts";
 import { SimNetwork } from "./sim/sim-network.ts";
@@ -105,6 +106,8 @@ export class TestCluster implements AsyncDisposable {
       const boot = (env: ProcessEnv): Promise<void> => this.boot(env, labels[node] ?? {});
       return [node, new Machine(this.world, this.network, node, boot, wallSkewMs)];
     }));
+    const { network, machines } = this;
+    seams.parts?.({ network, machines: [...machines.values()], jobs: (via) => this.jobsPorts(via) });
   }
 
   /** Starts every node, and waits until all are on duty under a leader. */
@@ -139,13 +142,7 @@ export class TestCluster implements AsyncDisposable {
 
   /** Jobs of an agent, started and asked about from outside of the cluster. */
   agent<A extends AnyAgent>(agent: A, { via }: TestClientOptions = {}): TestAgent<A> {
-    const entry = via === undefined ? undefined : this.machine(via).node;
-    return testAgent(agent, {
-      world: this.world,
-      pump: this.pump,
-      findEntry: () => this.findEntry(entry),
-      drawId: () => `job-${(this.lastId += 1)}`,
-    });
+    return testAgent(agent, this.jobsPorts(via));
   }
 
   /**
@@ -309,6 +306,16 @@ export class TestCluster implements AsyncDisposable {
     });
     if (node === undefined) return;
     this.running.set(process.node, { node, ended: createDeferred(), clientCalls: 0, isStopping: false });
+  }
+
+  private jobsPorts(via: string | undefined): JobsPorts {
+    const entry = via === undefined ? undefined : this.machine(via).node;
+    return {
+      world: this.world,
+      pump: this.pump,
+      findEntry: () => this.findEntry(entry),
+      drawId: () => `job-${(this.lastId += 1)}`,
+    };
   }
 
   private async areJobsAtRest(): Promise<boolean> {

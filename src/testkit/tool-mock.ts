@@ -1,7 +1,7 @@
 // Owns: tools of agents whose other side a test plays: what they send goes to the simulated world outside, and is
 // counted there. Does not own: that world (sim/outside.ts).
 import type { z } from "zod";
-import type { Reconciled, Tool, ToolContext, ToolVerifier } from "../sdk/tool.ts";
+import type { Reconciled, Tool, ToolContext, ToolVerifier, Verified } from "../sdk/tool.ts";
 import { toCanonical } from "../slices/core/canonical.ts";
 import type { Outside, OutsideRequest, OutsideService } from "./sim/outside.ts";
 import type { SimProcess } from "./sim/sim-process.ts";
@@ -35,6 +35,8 @@ export interface MockOptions {
    * that sent it has died meanwhile. Default 2.
    */
   readonly travelMsMax?: number;
+  /** What the tool's `verify` finds of the call with this effect id. Default: all is as it is recorded. */
+  readonly verify?: (effectId: string) => Verified;
 }
 
 /** Requests of a tool that have left its node, in that order. */
@@ -45,15 +47,16 @@ export interface ToolMock {
 }
 
 /** A mock as the cluster keeps it, under the name of its tool. */
-export type KnownMock = OutsideService & { readonly tool: string };
+export type KnownMock = OutsideService & { readonly tool: string } & Pick<MockOptions, "verify">;
 
 export function knownMock<T extends Tool>(
-  { name }: T, outside: Outside, behave: MockTool<T>, { honoursEffectIds = false, travelMsMax }: MockOptions,
+  { name }: T, outside: Outside, behave: MockTool<T>, { honoursEffectIds = false, travelMsMax, verify }: MockOptions,
 ): KnownMock {
   return {
     tool: name,
     honoursKeys: honoursEffectIds,
     ...(travelMsMax !== undefined && { travelMsMax }),
+    ...(verify !== undefined && { verify }),
     serve: (request, time) => behave(request.input as z.output<T["input"]>, {
       effectId: request.key ?? "",
       arrivals: arrivalsOf(outside, name, request.key ?? ""),
@@ -130,9 +133,11 @@ function mockedTool(tool: Tool, { outside, sender, findMock }: MockPorts): Tool 
     const answer = await outside.ask(sender, request, { serve, honoursKeys: false }, signal);
     return answer as Reconciled<unknown>;
   };
-  // What is done is done in the mock's world: nobody there undoes it.
-  const check: ToolVerifier<unknown, unknown>["check"] = (input, result, context) =>
-    findMock(name) === undefined ? (verify?.check(input, result, context) ?? true) : true;
+  const check: ToolVerifier<unknown, unknown>["check"] = (input, result, context) => {
+    const mock = findMock(name);
+    if (mock === undefined) return verify?.check(input, result, context) ?? true;
+    return mock.verify?.(context.effectId) ?? true;
+  };
   return {
     ...tool, execute, ...(reconcile !== undefined && { reconcile: ask }),
     ...(verify !== undefined && { verify: { ...verify, check } }),

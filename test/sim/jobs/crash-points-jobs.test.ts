@@ -21,9 +21,20 @@ const PROGRAM: Program = [
   { act: "tool", label: "t5", tool: "look", mode: "well" },
 ];
 
+/** What it does as its next run. */
+const REST: Program = [
+  { act: "model", label: "m1", isBusy: false },
+  {
+    act: "child", label: "c1", programs: [[{ act: "step", label: "s4", isRead: false }]], isDetached: false,
+    timeoutMs: undefined, budget: undefined,
+  },
+  { act: "tool", label: "t6", tool: "asked", mode: "well" },
+];
+
 function planWith(faults: readonly JobFaultPlan[]): JobPlan {
   const signals = [{ atMs: 700, atWait: false, isTwice: true }];
-  return { seed: 1, jobs: [{ id: "all", program: PROGRAM, startMs: 0, signals, cancelMs: undefined }], faults };
+  const job = { id: "all", budget: { usd: 0.9 }, programs: [PROGRAM, REST], startMs: 0, signals };
+  return { seed: 1, jobs: [job], faults };
 }
 
 test("the owner, or all nodes, die before and after each transaction: what jobs promise holds", async () => {

@@ -5,7 +5,7 @@ import { runJobs } from "./job-run.ts";
 import type { JobFault } from "./planted-jobs.ts";
 
 /** The faultless runs of `npm test`. */
-export const JOB_SEEDS = 12;
+export const JOB_SEEDS = 24;
 
 export type JobFind = JobViolation & { readonly seed: number };
 

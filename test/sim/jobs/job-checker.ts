@@ -3,137 +3,37 @@
 // keys are split, rows and events decoded, hashes made here.
 import { createHash } from "node:crypto";
 import { decode } from "../../../src/base/codec.ts";
-import type { Seen } from "./player.ts";
-
-export type JobCheck =
-  | "chain" | "owner" | "terminal" | "inbox" | "ledger" | "timers" | "dispatch" | "effects" | "replay" | "liveness";
+import { checkAccount } from "./account-check.ts";
+import { checkFamilies, type Changed } from "./family-check.ts";
+import {
+  callIn, createBook, E, Found, hasEnded, pageEvents,
+  type Account, type Event, type Head, type JobBook, type JobCheck, type Outgoing, type Row, type Spec,
+} from "./job-book.ts";
+import type { JobBooks, StreamTxn } from "./job-books.ts";
+import { applyCall, checkDecided } from "./ledger-check.ts";
+import { checkOutside } from "./outside-check.ts";
+import { RateCheck } from "./rate-check.ts";
+import { checkSeen } from "./replay-check.ts";
+import { PLAYER, RUNNING_MAX } from "./player.ts";
 
 export interface JobViolation {
   readonly check: JobCheck;
   readonly message: string;
 }
 
-export interface StreamChange {
-  readonly key: string;
-  /** Undefined when the key was deleted. */
-  readonly value: unknown;
-}
-
-/** One transaction, as the store applied it. */
-export interface StreamTxn {
-  readonly revision: number;
-  readonly changes: readonly StreamChange[];
-}
-
-export interface SentRequest {
-  readonly tool: string;
-  readonly key: string;
-  readonly from: string;
-  readonly sentAtMs: number;
-  readonly isDone: boolean;
-}
-
-export interface JobBooks {
-  readonly stream: readonly StreamTxn[];
-  readonly requests: readonly SentRequest[];
-  /** What the other side answered when it had its effect, by effect id. */
-  readonly receipts: ReadonlyMap<string, readonly string[]>;
-  /** Transactions with a grant whose proposer had its answer. */
-  readonly grantsAnswered: readonly { readonly node: string; readonly effectId: string; readonly atMs: number }[];
-  /** Steps that began. */
-  readonly stepsBegun: readonly { readonly job: string; readonly label: string; readonly atMs: number }[];
-  /** When the record of a step was known to be stored. */
-  readonly stepsStored: ReadonlyMap<string, number>;
-  /** What persons said, by effect id. */
-  readonly answers: ReadonlyMap<string, number>;
-  /** Signals that were acknowledged, by job. */
-  readonly signals: ReadonlyMap<string, readonly string[]>;
-  readonly started: readonly string[];
-  /** From when on a revision was known to be stored, in the order of time. */
-  readonly revisions: readonly { readonly atMs: number; readonly revision: number }[];
-  readonly timersSkewMs: number;
-}
-
-const ONCE = new Set(["once", "far", "blind"]);
-const MAY_AGAIN = new Set(["look", "twice"]);
-
-interface Event {
-  readonly type: number;
-  readonly atMs: number;
-  readonly epoch: number;
-  readonly data: Readonly<Record<string, unknown>>;
-}
-
-/** Numbers of events on the wire, as docs and fixtures have them. */
-const COMPLETED = 6;
-const FAILED = 7;
-const CANCELLED = 8;
-const STEP_COMPLETED = 16;
-const STEP_FAILED = 17;
-const GRANTED = 24;
-const SUCCEEDED = 25;
-const TOOL_FAILED = 26;
-const UNKNOWN = 27;
-const RESOLVED = 28;
-const TIMER_SET = 32;
-const TIMER_FIRED = 33;
-const SIGNAL = 34;
-
-type CallState = "none" | "granted" | "succeeded" | "failed" | "unknown" | "not-done" | "given-up";
-
-interface CallBook {
-  state: CallState;
-  tool: string;
-  call: string;
-  grants: number;
-  /** How often it was found not to have happened. */
-  notDone: number;
-  byPerson: number;
-}
-
-interface Row {
-  readonly status: string;
-  readonly epoch: number;
-  readonly owner?: { readonly node: string };
-  readonly waiting?: { readonly reason: string; readonly on: readonly string[] };
-}
-
-interface JobBook {
-  row: Row | undefined;
-  uid: string | undefined;
-  link: Buffer | undefined;
-  seq: number;
-  head: { readonly seq: number; readonly link: Buffer } | undefined;
-  result: unknown;
-  readonly events: Event[];
-  /** Whose it is from a revision on; undefined: nobody's. */
-  readonly owners: { readonly revision: number; readonly node: string | undefined }[];
-  readonly inbox: Map<number, Readonly<Record<string, unknown>>>;
-  lastEntry: number;
-  readonly calls: Map<string, CallBook>;
-  readonly due: Map<string, number>;
-  readonly fired: Set<string>;
-  readonly received: string[];
-}
-
-class Found extends Error {
-  readonly check: JobCheck;
-
-  constructor(check: JobCheck, message: string) {
-    super(message);
-    this.check = check;
-  }
-}
-
 /** The first rule that is broken; undefined when none is. */
 export function checkJobs(books: JobBooks): JobViolation | undefined {
   try {
     const jobs = new Map<string, JobBook>();
-    for (const txn of books.stream) applyTxn(jobs, txn, books);
+    const rates = new RateCheck(books);
+    for (const txn of books.stream) {
+      const changed = applyTxn(jobs, txn, books);
+      rates.add(txn, changed);
+    }
     checkOutside(jobs, books);
-    for (const [id, job] of jobs) checkEnd(id, job, books);
-    for (const id of books.started) {
-      if (!hasEnded(jobs.get(id)?.row)) throw new Found("liveness", `${id} was acknowledged and has not ended`);
+    for (const job of jobs.values()) checkSeen(job, books);
+    for (const id of [...books.started, ...jobs.keys()]) {
+      if (!hasEnded(jobs.get(id)?.row)) throw new Found("liveness", `${id} was started and has not ended`);
     }
     return undefined;
   } catch (error) {
@@ -154,80 +54,99 @@ export function eventsOf(stream: readonly StreamTxn[]): ReadonlyMap<number, numb
   return counts;
 }
 
-function hasEnded(row: Row | undefined): boolean {
-  return row !== undefined && ["completed", "failed", "cancelled"].includes(row.status);
+/** All jobs, and which node has had each last. */
+export function jobsIn(stream: readonly StreamTxn[]): readonly { readonly id: string; readonly lastNode: string }[] {
+  const nodes = new Map<string, string>();
+  for (const { changes } of stream) {
+    for (const { key, value } of changes) {
+      const [root, , id = ""] = key.split("/");
+      if (root === "jobs") nodes.set(id, (value as Row | undefined)?.owner?.node ?? nodes.get(id) ?? "");
+    }
+  }
+  return [...nodes].map(([id, lastNode]) => ({ id, lastNode }));
 }
 
-function pageEvents(value: unknown): readonly Event[] {
-  const [, , events] = value as readonly [number, Uint8Array, readonly Uint8Array[]];
-  return events.map((bytes) => {
-    const [, type, atMs, epoch, data] = decode(bytes, bytes.byteLength) as
-      readonly [number, number, number, number, Readonly<Record<string, unknown>>];
-    return { type, atMs, epoch, data };
-  });
-}
+type Part = readonly [root: string, rest: string, value: unknown];
 
-function bookOf(jobs: Map<string, JobBook>, id: string): JobBook {
-  const found = jobs.get(id);
-  if (found !== undefined) return found;
-  const book: JobBook = {
-    row: undefined, uid: undefined, link: undefined, seq: 0, head: undefined, result: undefined, events: [],
-    owners: [], inbox: new Map(), lastEntry: 0, calls: new Map(), due: new Map(), fired: new Set(), received: [],
-  };
-  jobs.set(id, book);
-  return book;
-}
-
-/** What one transaction says of one job, by the end of its key. */
-function applyTxn(jobs: Map<string, JobBook>, { revision, changes }: StreamTxn, books: JobBooks): void {
-  const byJob = new Map<string, [string, string, unknown][]>();
+/** What one transaction says of each job, by the end of its key. */
+function applyTxn(
+  jobs: Map<string, JobBook>, { revision, changes }: StreamTxn, books: JobBooks,
+): readonly Changed[] {
+  const byJob = new Map<string, Part[]>();
   for (const { key, value } of changes) {
     const [root = "", a = "", b = "", ...rest] = key.split("/");
-    if (root !== "jobs" && root !== "job-data" && root !== "job-inbox") continue;
-    if (a !== "000" || b === "") continue;
+    if (!["jobs", "job-data", "job-inbox", "job-outbox"].includes(root) || a !== "000" || b === "") continue;
     byJob.set(b, [...byJob.get(b) ?? [], [root, rest.join("/"), value]]);
   }
-  for (const [id, parts] of byJob) {
-    const job = bookOf(jobs, id);
-    applyToJob(`${id} at revision ${revision}`, job, parts, books);
+  const changed = [...byJob].map(([id, parts]): Changed => {
+    const job = jobs.get(id) ?? createBook(id);
+    jobs.set(id, job);
+    const where = `${id} at revision ${revision}`;
+    const before = job.row;
+    const added = applyToJob(where, job, parts, books);
     if (parts.some(([root]) => root === "jobs")) job.owners.push({ revision, node: job.row?.owner?.node });
-  }
+    return { where, job, before, added, isNew: before === undefined && job.row !== undefined, parts };
+  });
+  checkFamilies(jobs, changed);
+  const running = [...jobs.values()].filter(({ row }) => row?.status === "running" && row.agent === PLAYER).length;
+  if (running > RUNNING_MAX) throw new Found("places", `${running} jobs run at revision ${revision}`);
+  return changed;
 }
 
-function applyToJob(
-  where: string, job: JobBook, parts: readonly (readonly [string, string, unknown])[], books: JobBooks,
-): void {
+function applyToJob(where: string, job: JobBook, parts: readonly Part[], books: JobBooks): readonly Event[] {
   const before = job.row;
   const value = (root: string, rest: string): unknown =>
     parts.find(([partRoot, partRest]) => partRoot === root && partRest === rest)?.[2];
-  const spec = value("job-data", "spec") as { readonly uid: string } | undefined;
-  if (spec !== undefined) {
-    if (job.uid !== undefined) throw new Found("terminal", `${where}: what was started changes`);
-    job.uid = spec.uid;
-    job.link = createHash("sha256").update(`aether-job\n${spec.uid}\n1`).digest();
-  }
   const row = value("jobs", "") as Row | undefined;
   if (row !== undefined) applyRow(where, job, row);
-  const pages = parts.filter(([, rest]) => rest.startsWith("log/"));
-  if (pages.length > 1) throw new Found("chain", `${where}: two pages at once`);
+  const spec = value("job-data", "spec") as Spec | undefined;
+  const specBefore = job.spec;
+  if (spec !== undefined) {
+    job.spec = spec;
+    job.link ??= firstLink(spec.uid, row?.run ?? 1);
+  }
   const added: Event[] = [];
-  for (const [, rest, page] of pages) added.push(...applyPage(where, job, rest, page, before));
+  for (const [, rest, page] of parts.filter(([, part]) => part.startsWith("log/")).sort(byKey)) {
+    if (added.length > 0) beginRun(where, job, added, value("job-data", runKeyOf(before)));
+    added.push(...applyPage(where, job, rest, page, before));
+  }
+  checkRun(where, job, { before, specBefore, spec, added });
   const head = value("job-data", "head") as readonly unknown[] | undefined;
-  if (head !== undefined) job.head = { seq: head[2] as number, link: Buffer.from(head[3] as Uint8Array) };
-  const isHead = job.head?.seq === job.seq && job.link !== undefined && job.head.link.equals(job.link);
+  if (head !== undefined) job.head = headOf(head);
+  const isHead = job.head?.seq === job.seq && job.head.run === job.row?.run && job.link !== undefined &&
+    job.head.link.equals(job.link);
   if (!isHead) throw new Found("chain", `${where}: the head is not where the log ends`);
   applyInbox(where, job, parts, added, row);
+  for (const [root, rest, outgoing] of parts) if (root === "job-outbox") noteOutgoing(job, rest, outgoing);
   for (const event of added) applyEvent(where, job, event, books);
+  checkAccount(where, job, added);
   const result = parts.find(([, rest]) => rest === "result");
   if (result !== undefined) applyResult(where, job, result[2]);
   if (row !== undefined && hasEnded(row)) checkEnding(where, job, before);
+  return added;
+}
+
+function byKey([, one]: Part, [, other]: Part): number {
+  return one < other ? -1 : 1;
+}
+
+function firstLink(uid: string, run: number): Buffer {
+  return createHash("sha256").update(`aether-job\n${uid}\n${run}`).digest();
+}
+
+function headOf([, run, seq, link, , , , , account]: readonly unknown[]): Head {
+  return {
+    run: run as number, seq: seq as number, link: Buffer.from(link as Uint8Array),
+    account: account as Account | undefined,
+  };
 }
 
 function applyRow(where: string, job: JobBook, row: Row): void {
   const before = job.row;
   if (hasEnded(before)) throw new Found("terminal", `${where}: ${before?.status} becomes ${row.status}`);
   const epoch = before?.epoch ?? 0;
-  const isClaim = row.status === "running" && before?.status !== "running";
+  const isStuckAtClaim = before?.status === "pending" && row.waiting?.reason === "stuck";
+  const isClaim = isStuckAtClaim || (row.status === "running" && before?.status !== "running");
   if (isClaim ? row.epoch !== epoch + 1 : row.epoch !== epoch) {
     const change = `${before?.status ?? "none"} becomes ${row.status}`;
     throw new Found("owner", `${where}: epoch ${epoch} becomes ${row.epoch} where ${change}`);
@@ -256,8 +175,9 @@ function applyPage(
   }
   const events = pageEvents(page);
   const { row } = job;
+  const isMove = events.every(({ type }) => type === E.moved) && before?.status !== "running";
   const isOwned = row?.status === "running" || before?.status === "running" || before === undefined ||
-    row?.status === "waiting";
+    row?.status === "waiting" || isMove;
   for (const { epoch } of events) {
     if (!isOwned) throw new Found("owner", `${where}: events of a job that nobody owns`);
     if (epoch !== row?.epoch) throw new Found("owner", `${where}: an event of epoch ${epoch} in ${row?.epoch}`);
@@ -267,20 +187,72 @@ function applyPage(
   return events;
 }
 
+function runKeyOf(row: Row | undefined): string {
+  return `runs/${String(row?.run ?? 0).padStart(6, "0")}`;
+}
+
+/** One run has ended, and the next one's log begins: the row that is kept of the one ends where its log does. */
+function beginRun(where: string, job: JobBook, added: readonly Event[], kept: unknown): void {
+  if (added.at(-1)?.type !== E.continued) throw new Found("chain", `${where}: two pages at once`);
+  const head = (kept as { readonly head: readonly unknown[] } | undefined)?.head;
+  const left = head === undefined ? undefined : headOf(head);
+  if (left?.seq !== job.seq || job.link === undefined || !left.link.equals(job.link)) {
+    throw new Found("runs", `${where}: how its run was left is not where its log ends`);
+  }
+  job.seq = 0;
+  job.link = firstLink(job.spec?.uid ?? "", job.row?.run ?? 0);
+}
+
+interface RunChange {
+  readonly before: Row | undefined;
+  readonly specBefore: Spec | undefined;
+  readonly spec: Spec | undefined;
+  readonly added: readonly Event[];
+}
+
+/** What is started stands as it is, unless a run ends for the next one. */
+function checkRun(where: string, job: JobBook, { before, specBefore, spec, added }: RunChange): void {
+  const at = added.findIndex(({ type }) => type === E.continued);
+  const isSame = before === undefined || job.row?.run === before.run;
+  if (at < 0) {
+    if (!isSame) throw new Found("runs", `${where}: it is of another run, which its log does not say`);
+    const isChanged = specBefore !== undefined && spec !== undefined;
+    if (isChanged) throw new Found("terminal", `${where}: what was started changes`);
+    return;
+  }
+  const [ended, begun, ...more] = added.slice(at);
+  const refuse = (what: string): never => {
+    throw new Found("runs", `${where}: it continues, ${what}`);
+  };
+  if (begun?.type !== E.created || more.length > 0) refuse("and its new log does not begin as one");
+  if (job.row?.run !== (before?.run ?? 0) + 1 || ended?.data["run"] !== job.row.run) refuse("and skips a run");
+  if (job.row?.status !== "pending") refuse(`and is ${job.row?.status}`);
+  const digests = new Set([ended?.data["inputDigest"], begun?.data["inputDigest"], spec?.inputDigest]);
+  if (digests.size > 1) refuse("and the new run has another input than was said");
+  if (spec?.uid !== specBefore?.uid) refuse("and is another job");
+  if (programsOf(spec) !== programsOf(specBefore) - 1) refuse("and not with what is left of its programs");
+}
+
+function programsOf(spec: Spec | undefined): number {
+  const { programs = [] } = (spec?.input ?? {}) as { readonly programs?: readonly unknown[] };
+  return programs.length;
+}
+
 /** JOB9, and that nothing of it is lost or comes twice. */
 function applyInbox(
-  where: string, job: JobBook, parts: readonly (readonly [string, string, unknown])[], added: readonly Event[],
-  row: Row | undefined,
+  where: string, job: JobBook, parts: readonly Part[], added: readonly Event[], row: Row | undefined,
 ): void {
-  const taken = added.filter(({ type }) => type === SIGNAL).map(({ data }) => data["payload"]);
+  const taken = added.filter(({ type }) => type === E.signal).map(({ data }) => data["payload"]);
   for (const [root, rest, value] of parts) {
     if (root !== "job-inbox") continue;
     const n = Number(rest);
     const known = job.inbox.get(n);
     if (value !== undefined) {
       if (n !== job.lastEntry + 1) throw new Found("inbox", `${where}: entry ${n} after ${job.lastEntry}`);
+      const entry = value as Readonly<Record<string, unknown>>;
       job.lastEntry = n;
-      job.inbox.set(n, value as Readonly<Record<string, unknown>>);
+      job.inbox.set(n, entry);
+      job.isCancelled ||= entry["kind"] === "cancel";
     } else if (known !== undefined) {
       job.inbox.delete(n);
       if (known["kind"] !== "signal") continue;
@@ -299,97 +271,87 @@ function applyInbox(
 }
 
 function wakes(entry: Readonly<Record<string, unknown>>, on: readonly string[]): boolean {
-  if (entry["kind"] === "cancel" || entry["kind"] === "resolve") return true;
-  if (entry["kind"] === "signal") return on.includes(`signal:${String(entry["signal"])}`);
-  return entry["kind"] === "timer" && on.includes(`call:${String(entry["call"])}`);
+  const call = String(entry["call"]);
+  switch (entry["kind"]) {
+    case "cancel":
+    case "resolve":
+    case "release":
+      return true;
+    case "signal":
+      return on.includes(`signal:${String(entry["signal"])}`);
+    case "timer":
+      return on.includes(`call:${call}`);
+    case "decision":
+      return on.includes(`approval:${call}`);
+    case "child-completed":
+    case "child-failed":
+      return on.includes("child");
+    case "raise":
+      return on.includes("budget");
+    default:
+      return false;
+  }
+}
+
+function noteOutgoing(job: JobBook, rest: string, value: unknown): void {
+  // What goes is looked at by the check of families, which forgets it then.
+  if (value !== undefined) job.outbox.set(rest, value as Outgoing);
 }
 
 function applyEvent(where: string, job: JobBook, event: Event, books: JobBooks): void {
-  const { type, data, atMs } = event;
-  const call = nameIn(data);
-  if (type === TIMER_SET) job.due.set(call, data["dueMs"] as number);
-  if (type === TIMER_FIRED) {
-    const dueMs = job.due.get(call);
-    if (dueMs === undefined || job.fired.has(call)) throw new Found("timers", `${where}: ${call} fires unset or twice`);
-    const earlyMs = dueMs - atMs;
-    if (earlyMs > books.timersSkewMs) throw new Found("timers", `${where}: ${call} fires ${earlyMs} ms early`);
-    job.fired.add(call);
-  }
-  if (type === SIGNAL) {
+  const { type, data } = event;
+  const call = callIn(event);
+  if (type === E.timerSet) job.due.set(call, data["dueMs"] as number);
+  if (type === E.approvalRequested && data["untilMs"] !== undefined) job.due.set(call, data["untilMs"] as number);
+  if (type === E.timerFired) checkFired(where, job, call, books);
+  if (type === E.created) job.nowMs = 0;
+  if (type === E.value) checkNow(where, job, event);
+  if (type === E.waiting) checkStuck(where, job, data);
+  if (type === E.moved && job.row?.pin !== data["to"]) throw new Found("runs", `${where}: it was moved and is not`);
+  if (type === E.signal) {
     const payload = String(data["payload"]);
     if (job.received.includes(payload)) throw new Found("inbox", `${where}: the signal ${payload} comes twice`);
     job.received.push(payload);
   }
-  if (type >= GRANTED && type <= RESOLVED) applyCall(where, job, event, books);
+  if (type === E.approvalDecided) checkDecided(where, job, event, books);
+  if ((type >= E.granted && type <= E.resolved) || type === E.verified) applyCall(where, job, event, books);
 }
 
-function applyCall(where: string, job: JobBook, { type, data }: Event, books: JobBooks): void {
-  const effectId = String(data["effectId"]);
-  const book = job.calls.get(effectId) ??
-    { state: "none", tool: String(data["tool"]), call: String(data["call"]), grants: 0, notDone: 0, byPerson: 0 };
-  job.calls.set(effectId, book);
-  const from = book.state;
-  const refuse = (what: string): never => {
-    throw new Found("ledger", `${where}: ${book.call} is ${from}, and is ${what}`);
-  };
-  if (type === GRANTED) {
-    const mayAgain = from === "unknown" && MAY_AGAIN.has(book.tool);
-    if (from !== "none" && from !== "failed" && from !== "not-done" && !mayAgain) refuse("granted");
-    book.grants += 1;
-    if (data["attempt"] !== book.grants) refuse(`granted as attempt ${String(data["attempt"])}`);
-    book.state = "granted";
-  } else if (type === SUCCEEDED || type === TOOL_FAILED) {
-    if (from !== "granted" && !(type === SUCCEEDED && from === "unknown")) refuse("said to have ended");
-    book.state = type === SUCCEEDED ? "succeeded" : "failed";
-    if (type === TOOL_FAILED) book.notDone += 1;
-    if (type === SUCCEEDED) checkReceipt(where, book, effectId, data["result"], books);
-  } else if (type === UNKNOWN) {
-    if (from !== "granted") refuse("unknown");
-    book.state = "unknown";
-  } else {
-    applyResolved(where, book, effectId, data, books);
-  }
+function checkFired(where: string, job: JobBook, call: string, books: JobBooks): void {
+  const dueMs = job.due.get(call);
+  if (dueMs === undefined || job.fired.has(call)) throw new Found("timers", `${where}: ${call} fires unset or twice`);
+  const earlyMs = dueMs - books.wallMsAt(books.fired.get(`${job.id} ${call}`) ?? 0);
+  if (earlyMs > books.timersSkewMs) throw new Found("timers", `${where}: ${call} fires ${earlyMs.toFixed(0)} ms early`);
+  job.fired.add(call);
 }
 
-function applyResolved(
-  where: string, book: CallBook, effectId: string, data: Event["data"], books: JobBooks,
-): void {
-  if (book.state !== "unknown") throw new Found("ledger", `${where}: ${book.call} is ${book.state}, and is resolved`);
-  const by = (data["by"] as { readonly kind: string }).kind;
-  const resolution = data["resolution"] as { readonly kind: string; readonly result?: unknown };
-  if (by === "person") {
-    book.byPerson += 1;
-    const said = books.answers.get(effectId) ?? 0;
-    if (book.byPerson > said) throw new Found("ledger", `${where}: nobody said what became of ${book.call}`);
-  }
-  if (by !== "person" && book.tool === "blind") {
-    throw new Found("ledger", `${where}: ${book.call} cannot be asked about, and is resolved by ${by}`);
-  }
-  if (resolution.kind === "done") {
-    book.state = "succeeded";
-    checkReceipt(where, book, effectId, resolution.result, books);
-  } else {
-    book.state = resolution.kind === "not-done" ? "not-done" : "given-up";
-    book.notDone += 1;
-  }
+function checkNow(where: string, job: JobBook, { data: { value } }: Event): void {
+  const nowMs = Number(value);
+  if (nowMs < job.nowMs) throw new Found("timers", `${where}: the time that its code sees goes back`);
+  job.nowMs = nowMs;
 }
 
-function checkReceipt(where: string, { call }: CallBook, effectId: string, result: unknown, books: JobBooks): void {
-  if (books.receipts.get(effectId)?.includes(String(result)) === true) return;
-  throw new Found("ledger", `${where}: ${call} has the result ${String(result)}, which the other side never gave`);
+/** For a person who has asked for it, or because of what a tool has found out: there is no other reason here. */
+function checkStuck(where: string, job: JobBook, { reason, why = "" }: Event["data"]): void {
+  const isKnown = /asked to hold still|^E_EFFECT_MISMATCH/.test(String(why));
+  if (reason === "stuck" && !isKnown) throw new Found("replay", `${where}: it is stuck: ${String(why)}`);
 }
 
 function applyResult(where: string, job: JobBook, bytes: unknown): void {
   if (job.result !== undefined || !(bytes instanceof Uint8Array)) {
     throw new Found("terminal", `${where}: its result changes`);
   }
-  job.result = decode(bytes, bytes.byteLength);
+  job.result = decode(bytes, bytes.byteLength) as JobBook["result"];
 }
+
+const ENDS: Readonly<Record<number, string>> = {
+  [E.completed]: "completed", [E.failed]: "failed", [E.cancelled]: "cancelled",
+};
 
 function checkEnding(where: string, job: JobBook, before: Row | undefined): void {
   if (before?.status !== "running") throw new Found("terminal", `${where}: it ends out of ${before?.status ?? "none"}`);
-  const kind = (job.result as { readonly kind: string } | undefined)?.kind;
-  const last = { [COMPLETED]: "completed", [FAILED]: "failed", [CANCELLED]: "cancelled" }[job.events.at(-1)?.type ?? 0];
+  const kind = job.result?.kind;
+  const last = ENDS[job.events.at(-1)?.type ?? 0];
   if (kind !== job.row?.status || last !== kind) {
     throw new Found("terminal", `${where}: row, result and last event say ${job.row?.status}, ${kind}, ${last}`);
   }
@@ -397,87 +359,4 @@ function checkEnding(where: string, job: JobBook, before: Row | undefined): void
     const isOpen = state === "granted" || state === "unknown";
     if (isOpen) throw new Found("terminal", `${where}: it ends while ${call} is ${state}`);
   }
-}
-
-/** Whose the job was, as far as anybody knew at that time. */
-function ownerAt({ owners }: JobBook, atMs: number, { revisions }: JobBooks): string | undefined {
-  const known = Math.max(0, ...revisions.filter((one) => one.atMs <= atMs).map(({ revision }) => revision));
-  return owners.findLast(({ revision }) => revision <= known)?.node;
-}
-
-/** What was sent, against what was granted: JOB3, JOB4, and that nothing happens twice. */
-function checkOutside(jobs: ReadonlyMap<string, JobBook>, books: JobBooks): void {
-  const { requests, grantsAnswered } = books;
-  const calls = new Map([...jobs.values()].flatMap(({ calls }) => [...calls]));
-  const jobOf = new Map([...jobs.values()].flatMap((job) => [...job.calls.keys()].map((key) => [key, job])));
-  const byKey = new Map<string, SentRequest[]>();
-  for (const request of requests) byKey.set(request.key, [...byKey.get(request.key) ?? [], request]);
-  for (const [key, sent] of byKey) {
-    const book = calls.get(key);
-    const first = sent[0];
-    const name = `${first?.tool ?? ""} ${book?.call ?? key}`;
-    if (book === undefined) throw new Found("dispatch", `${name} was sent under an id that no log has`);
-    if (sent.length > book.grants) throw new Found("dispatch", `${name}: ${sent.length} sent, ${book.grants} granted`);
-    for (const { from, sentAtMs } of sent) {
-      const before = grantsAnswered.filter(({ node, effectId, atMs }) =>
-        node === from && effectId === key && atMs <= sentAtMs).length;
-      const already = sent.filter((other) => other.from === from && other.sentAtMs <= sentAtMs).length;
-      if (already > before) throw new Found("dispatch", `${name} was sent by ${from} before its grant was stored`);
-      const job = jobOf.get(key);
-      const owner = job === undefined ? undefined : ownerAt(job, sentAtMs, books);
-      if (owner !== from) {
-        const whose = `when the job was ${owner ?? "nobody"}'s`;
-        throw new Found("dispatch", `${name} was sent by ${from} at ${sentAtMs} ms, ${whose}`);
-      }
-    }
-    if (!ONCE.has(book.tool)) continue;
-    if (sent.length > 1 + book.notDone) {
-      throw new Found("effects", `${name}: ${sent.length} sent, found not to have happened ${book.notDone} times`);
-    }
-    const done = sent.filter(({ isDone }) => isDone).length;
-    if (done > 1) throw new Found("effects", `${name} happened ${done} times`);
-  }
-}
-
-/** What the code saw is what its log says, in that order; no step began that was stored. */
-function checkEnd(id: string, job: JobBook, books: JobBooks): void {
-  for (const { label, atMs } of books.stepsBegun.filter((begun) => begun.job === id)) {
-    const storedMs = books.stepsStored.get(`${id} ${label}`);
-    if (storedMs !== undefined && atMs > storedMs) throw new Found("replay", `${id}: the step ${label} began again`);
-  }
-  const unknown = job.received.find((payload) => books.signals.get(id)?.includes(payload) !== true);
-  if (unknown !== undefined) throw new Found("inbox", `${id} received ${unknown}, which nobody sent`);
-  const end = job.result as { readonly kind: string; readonly output?: { readonly seen: Seen } } | undefined;
-  if (end?.kind !== "completed") return;
-  const seen = end.output?.seen ?? [];
-  const logged = job.events.flatMap(deliveryOf);
-  for (const [at, [label, value]] of seen.entries()) {
-    const [call = "", given] = logged[at] ?? [];
-    const isCall = call.includes(`${label}#`) || call.includes("told#");
-    const isValue = typeof given !== "string" || given === value;
-    if (!isCall || !isValue) {
-      throw new Found("replay", `${id}: its code saw ${label} = ${JSON.stringify(value)} as number ${at + 1}, ` +
-        `its log says ${call} = ${JSON.stringify(given)}`);
-    }
-  }
-  if (logged.length !== seen.length) {
-    throw new Found("replay", `${id}: its code saw ${seen.length} values, its log has ${logged.length}`);
-  }
-}
-
-/** What an event gave to the code: the call, and the value if it is one that is known here. */
-function deliveryOf({ type, data }: Event): readonly (readonly [string, unknown])[] {
-  const call = nameIn(data);
-  if (type === STEP_COMPLETED) return [[call, data["value"]]];
-  if (type === SUCCEEDED) return [[call, data["result"]]];
-  if (type === SIGNAL) return [[call, data["payload"]]];
-  if (type === STEP_FAILED || type === TOOL_FAILED || type === TIMER_FIRED) return [[call, undefined]];
-  if (type !== RESOLVED) return [];
-  const resolution = data["resolution"] as { readonly kind: string; readonly result?: unknown };
-  return resolution.kind === "done" ? [[call, resolution.result]] : [];
-}
-
-function nameIn(data: Event["data"]): string {
-  const { call } = data;
-  return typeof call === "string" ? call : "";
 }

@@ -1,5 +1,6 @@
 // Owns: what one run of jobs does: programs, what clients tell their jobs, and faults; drawn from the seed.
 import { SeededRandom, type Random } from "../../../src/base/random.ts";
+import type { Budget } from "../../../src/sdk/index.ts";
 import { MODES, TOOL_NAMES, type Act, type Mode, type Program } from "./player.ts";
 
 export interface JobPlan {
@@ -10,11 +11,16 @@ export interface JobPlan {
 
 export interface PlannedJob {
   readonly id: string;
-  readonly program: Program;
+  /** One for each of its runs. */
+  readonly programs: readonly Program[];
   readonly startMs: number;
-  /** What it is told; enough for every wait of its program. */
+  /** What it is told; enough for every wait of its programs. */
   readonly signals: readonly PlannedSignal[];
-  readonly cancelMs: number | undefined;
+  readonly cancelMs?: number | undefined;
+  readonly budget?: Budget | undefined;
+  readonly maxDurationMs?: number | undefined;
+  /** When it is moved to the other version. */
+  readonly moveMs?: number | undefined;
 }
 
 export interface PlannedSignal {
@@ -30,14 +36,18 @@ export type JobFaultPlan =
   | { readonly at: "time"; readonly atMs: number; readonly fault: Fault; readonly forMs: number; readonly node: number }
   | {
     readonly at: "before" | "after";
-    /** Which transactions are counted: all of owners, or those that grant calls of tools. */
-    readonly of: "all" | "grants";
+    /** Which transactions are counted: all of owners, those that grant calls of tools, or that concern a child. */
+    readonly of: (typeof MOMENTS)[number];
     readonly moment: number;
     readonly fault: "crash" | "crash all" | "pause";
     readonly forMs: number;
   };
 
-export const FAULTS = ["crash", "crash all", "pause", "cut off", "stop"] as const;
+export const MOMENTS = ["all", "grants", "families"] as const;
+export const FAULTS = [
+  "crash", "crash all", "pause", "cut off", "stop", "stop all", "deaf", "mute", "lossy links", "slow links",
+  "clock ahead", "clock behind", "all clocks ahead",
+] as const;
 export type Fault = (typeof FAULTS)[number];
 
 const JOBS = 4;
@@ -47,6 +57,7 @@ const DEPTH_MAX = 2;
 const ACTS_MAX = 4;
 const MOMENT_MAX = 60;
 const GRANTS_MAX = 10;
+const FAMILIES_MAX = 5;
 
 export function drawPlan(seed: number): JobPlan {
   const random = new SeededRandom(seed).fork("job plan");
@@ -56,54 +67,120 @@ export function drawPlan(seed: number): JobPlan {
 }
 
 function drawJob(random: Random, id: string): PlannedJob {
-  const labels = { next: 0 };
-  const program = drawProgram(random, labels, 0);
-  const waits = countWaits(program);
+  const drawn = new Drawn(random);
+  const runs = random.below(4) === 0 ? 2 + random.below(2) : 1;
+  const programs = drawn.programs(runs, 0);
   return {
     id,
-    program,
+    programs,
     startMs: random.next() * SPAN_MS / 2,
-    signals: drawSignals(random, waits + random.below(2)),
+    signals: drawSignals(random, drawn.waits + random.below(2)),
     cancelMs: random.below(5) === 0 ? random.next() * SPAN_MS : undefined,
+    budget: random.below(3) === 0 ? drawBudget(random) : undefined,
+    maxDurationMs: random.below(12) === 0 ? 2_000 + random.below(2 * SPAN_MS) : undefined,
+    moveMs: random.below(4) === 0 ? random.next() * 2 * SPAN_MS : undefined,
   };
 }
 
-function drawProgram(random: Random, labels: { next: number }, depth: number): Program {
-  return Array.from({ length: 1 + random.below(depth === 0 ? ACTS_MAX + 2 : ACTS_MAX - 1) }, () =>
-    drawAct(random, labels, depth));
+/** The programs of one job, in which each call has a label of its own. */
+class Drawn {
+  /** For signals that come to the job itself. */
+  waits = 0;
+  private readonly random: Random;
+  private last = 0;
+  private depthOfChild = 0;
+
+  constructor(random: Random) {
+    this.random = random;
+  }
+
+  /** Now and then what is left of it is to fail. */
+  programs(runs: number, depth: number): readonly Program[] {
+    const programs = Array.from({ length: runs }, () => this.program(depth));
+    const last = programs.at(-1) ?? [];
+    return this.random.below(6) === 0 ? [...programs.slice(0, -1), [...last, { act: "fail" }]] : programs;
+  }
+
+  private program(depth: number): Program {
+    const most = depth === 0 ? ACTS_MAX + 2 : ACTS_MAX - 1;
+    return Array.from({ length: 1 + this.random.below(most) }, () => this.act(depth));
+  }
+
+  private act(depth: number): Act {
+    const { random } = this;
+    this.last += 1;
+    const label = `x${this.last}`;
+    const kind = random.below(depth < DEPTH_MAX ? 20 : 15);
+    if (kind < 3) return this.step(label);
+    if (kind < 8) return { act: "tool", label, tool: pick(random, TOOL_NAMES), mode: drawMode(random) };
+    if (kind === 8) return { act: "sleep", label, ms: random.below(2) === 0 ? random.below(800) : 5_500 };
+    if (kind < 12) return this.wait(label);
+    if (kind === 12) return { act: "model", label, isBusy: random.below(2) === 0 };
+    if (kind === 13) return { act: "now" };
+    if (kind === 14) return { act: "approve", label, timeoutMs: this.timeout() };
+    if (kind < 17) return this.child(label, depth);
+    const branches = Array.from({ length: 2 + random.below(2) }, () => this.program(depth + 1));
+    return { act: "all", branches };
+  }
+
+  private step(label: string): Act {
+    const isRead = this.random.below(2) === 0;
+    return { act: "step", label, isRead, ...(this.random.below(12) === 0 && { isLarge: true as const }) };
+  }
+
+  /** Nobody tells a child anything. */
+  private wait(label: string): Act {
+    const timeoutMs = this.timeout();
+    if (this.depthOfChild > 0) return { act: "wait", label, timeoutMs: timeoutMs ?? 500 };
+    this.waits += 1;
+    return { act: "wait", label, timeoutMs };
+  }
+
+  private child(label: string, depth: number): Act {
+    const { random } = this;
+    this.depthOfChild += 1;
+    const runs = random.below(4) === 0 ? 2 : 1;
+    const programs = this.programs(runs, depth + 1);
+    this.depthOfChild -= 1;
+    const isDetached = random.below(3) === 0;
+    return {
+      act: "child", label, programs, isDetached,
+      timeoutMs: isDetached || random.below(4) > 0 ? undefined : 500 + random.below(5_000),
+      budget: isDetached || random.below(3) === 0 ? drawBudget(random) : undefined,
+    };
+  }
+
+  private timeout(): number | undefined {
+    return this.random.below(2) === 0 ? undefined : 500 + this.random.below(7_000);
+  }
 }
 
-function drawAct(random: Random, labels: { next: number }, depth: number): Act {
-  labels.next += 1;
-  const label = `x${labels.next}`;
-  const kind = random.below(depth < DEPTH_MAX ? 12 : 10);
-  if (kind < 3) return { act: "step", label, isRead: random.below(2) === 0 };
-  if (kind < 8) return { act: "tool", label, tool: pick(random, TOOL_NAMES), mode: drawMode(random) };
-  if (kind === 8) return { act: "sleep", label, ms: random.below(2) === 0 ? random.below(800) : 5_500 };
-  if (kind === 9) {
-    return { act: "wait", label, timeoutMs: random.below(2) === 0 ? undefined : 500 + random.below(7_000) };
-  }
-  const branches = Array.from({ length: 2 + random.below(2) }, () => drawProgram(random, labels, depth + 1));
-  return { act: "all", branches };
+/** Enough for some calls. */
+function drawBudget(random: Random): Budget {
+  const usd = 0.2 + random.below(10) / 10;
+  const steps = random.below(2) === 0 ? { steps: 1 + random.below(3) } : {};
+  return { usd, ...steps, ...(random.below(2) === 0 && { tokens: 600 }) };
 }
 
 function drawMode(random: Random): Mode {
-  return random.below(2) === 0 ? "well" : pick(random, MODES);
+  return random.below(3) === 0 ? "well" : pick(random, MODES);
 }
 
 function drawFault(random: Random): JobFaultPlan {
   const forMs = 200 + random.next() * 6_000;
-  if (random.below(3) === 0) {
+  if (random.below(5) < 2) {
     const fault = pick(random, FAULTS);
     return { at: "time", atMs: 500 + random.next() * SPAN_MS, fault, forMs, node: random.below(3) };
   }
   const fault = pick(random, ["crash", "crash", "crash all", "pause", "pause"] as const);
   const at = random.below(2) === 0 ? "before" : "after";
-  if (random.below(2) === 0) return { at, of: "all", moment: 1 + random.below(MOMENT_MAX), fault, forMs };
+  const of = pick(random, ["all", "all", "grants", "families"] as const);
+  if (of === "all") return { at, of, moment: 1 + random.below(MOMENT_MAX), fault, forMs };
+  if (of === "families") return { at, of, moment: 1 + random.below(FAMILIES_MAX), fault, forMs };
   const moment = 1 + random.below(GRANTS_MAX);
   // Until others have gone on with the job.
-  if (fault === "pause") return { at: "after", of: "grants", moment, fault, forMs: 3_000 + random.next() * 5_000 };
-  return { at, of: "grants", moment, fault, forMs };
+  if (fault === "pause") return { at: "after", of, moment, fault, forMs: 3_000 + random.next() * 5_000 };
+  return { at, of, moment, fault, forMs };
 }
 
 /** Often two at once: they come in through different nodes. */
@@ -115,11 +192,6 @@ function drawSignals(random: Random, count: number): readonly PlannedSignal[] {
     signals.push({ atMs, atWait: random.below(2) === 0, isTwice: random.below(3) === 0 });
   }
   return signals;
-}
-
-function countWaits(program: Program): number {
-  return program.reduce((sum, act) => sum + (act.act === "wait" ? 1 : 0) +
-    (act.act === "all" ? act.branches.reduce((inner, branch) => inner + countWaits(branch), 0) : 0), 0);
 }
 
 function pick<T>(random: Random, values: readonly [T, ...T[]]): T {

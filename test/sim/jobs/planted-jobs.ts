@@ -1,5 +1,6 @@
 // Owns: faults of jobs that are planted to prove the checker: between a node and its store, where a transaction loses
 // one of its conditions, and between a node and the workers of its agents. The software under test is as it is.
+import { decode, encode } from "../../../src/base/codec.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import type { WorkersPort, WorkerSpec } from "../../../src/env/workers.ts";
 import type { Compare, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
@@ -8,6 +9,9 @@ export const JOB_FAULTS = [
   "owner-not-compared", "inbox-not-compared", "entries-not-numbered", "seen-not-compared", "epoch-stands-still",
   "grant-not-awaited", "fence-ignored", "effect-id-with-attempt",
   "unknown-retried", "settle-skipped", "replay-forgets", "replay-out-of-order",
+  "places-not-compared", "account-not-settled", "cost-not-reserved", "rate-not-taken", "rejected-goes-on",
+  "child-told-twice", "child-cancel-forgotten", "child-output-other", "run-not-kept", "move-keeps-pin",
+  "look-not-taken", "steps-miscounted", "replay-skips",
 ] as const;
 export type JobFault = (typeof JOB_FAULTS)[number];
 
@@ -25,7 +29,22 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "settle-skipped": "a plain \"not done\" is believed at once",
   "replay-forgets": "code that runs again is not given its log",
   "replay-out-of-order": "code that runs again is given the values of its log in another order",
+  "places-not-compared": "a claim does not compare that the job's place is free",
+  "account-not-settled": "what a job has spent of its budget is not kept",
+  "cost-not-reserved": "a call is granted without its cost being reserved",
+  "rate-not-taken": "a call that keeps a rate takes no token",
+  "rejected-goes-on": "code is told that people have approved what they rejected",
+  "child-told-twice": "that the end of a child was told is not noted",
+  "child-cancel-forgotten": "children of a job that ends are not told to",
+  "child-output-other": "a parent is told another output than its child's",
+  "run-not-kept": "how a run was left that a job continues after is not kept",
+  "move-keeps-pin": "a job that is moved keeps its version",
+  "look-not-taken": "a tool that is to look what became of a call is taken to have found all well",
+  "steps-miscounted": "the head of a job counts a step too many",
+  "replay-skips": "whoever replays a job is not given all of its log",
 };
+
+type Message = Readonly<Record<string, unknown>>;
 
 /** What is in the way of each transaction of a node. */
 export type Tamper = (txn: Txn, go: (txn: Txn) => Promise<TxnResult>) => Promise<TxnResult>;
@@ -46,9 +65,70 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
       return (txn, go) => go(isOwners(txn) ? withOldEpoch(txn) : txn);
     case "grant-not-awaited":
       return (txn, go) => (isGrant(txn) ? answerEarly(txn, go) : go(txn));
+    case "places-not-compared":
+      return (txn, go) => go(without(txn, ({ key }) => key.startsWith("job-permits/")));
+    case "account-not-settled":
+      return (txn, go) => go(withHead(txn, (head) => head.map((part, at) => (at === ACCOUNT ? unspent(part) : part))));
+    case "steps-miscounted":
+      return (txn, go) => go(withHead(txn, (head) => head.map((part, at) => (at === STEPS ? Number(part) + 1 : part))));
+    case "rate-not-taken":
+      return (txn, go) => go(txn.compare.some(({ key }) => key === "leader")
+        ? txn
+        : withPut(txn, "job-rates/", (rate) => ({ ...rate, tokens: rate["burst"] })));
+    case "child-told-twice":
+      return (txn, go) => go(isTelling(txn) ? withoutOutbox(txn) : txn);
+    case "child-cancel-forgotten":
+      return (txn, go) => go(withPut(txn, "job-outbox/", (told) => ({ ...told, cancel: [] })));
+    case "child-output-other":
+      return (txn, go) => go(withPut(txn, "job-inbox/", (entry) =>
+        (entry["kind"] === "child-completed" ? { ...entry, output: encode("other") } : entry)));
+    case "run-not-kept":
+      return (txn, go) => go({ ...txn, then: txn.then.filter(({ key }) => !key.includes("/runs/")) });
+    case "move-keeps-pin":
+      return (txn, go) => go(withPinOfMove(txn));
     default:
       return (txn, go) => go(txn);
   }
+}
+
+/** Places in the head of a job. */
+const STEPS = 7;
+const ACCOUNT = 8;
+
+function withHead(txn: Txn, change: (head: readonly unknown[]) => readonly unknown[]): Txn {
+  return withValue(txn, (key) => key.endsWith("/head"), (head) => change(head as readonly unknown[]));
+}
+
+function withPut(txn: Txn, prefix: string, change: (value: Message) => Message): Txn {
+  return withValue(txn, (key) => key.startsWith(prefix), (value) => change(value as Message));
+}
+
+function withValue(txn: Txn, isMeant: (key: string) => boolean, change: (value: unknown) => unknown): Txn {
+  const then = txn.then.map((op) => (op.kind === "put" && isMeant(op.key) ? { ...op, value: change(op.value) } : op));
+  return { ...txn, then };
+}
+
+function unspent(account: unknown): unknown {
+  return account === undefined ? undefined : { ...account, spent: {} };
+}
+
+function withoutOutbox(txn: Txn): Txn {
+  const then = txn.then.filter(({ kind, key }) => kind !== "delete" || !key.startsWith("job-outbox/"));
+  return { ...without(txn, ({ key }) => key.startsWith("job-outbox/")), then };
+}
+
+/** Its only event says from which to which version. */
+function withPinOfMove(txn: Txn): Txn {
+  const page = txn.then.find(({ key }) => key.includes("/log/"));
+  const [, , [event] = []] = (page?.kind === "put" ? page.value : []) as
+    readonly [number, Uint8Array, readonly Uint8Array[]];
+  const from = event === undefined ? undefined : fromIn(event);
+  return from === undefined ? txn : withPut(txn, "jobs/", (row) => ({ ...row, pin: from }));
+}
+
+function fromIn(event: Uint8Array): unknown {
+  const [, , , , data] = decode(event, event.byteLength) as readonly [number, number, number, number, Message];
+  return data["toArtifact"] === undefined ? undefined : data["from"];
 }
 
 function isOwners({ then }: Txn): boolean {
@@ -67,8 +147,13 @@ function isOfOwner({ key }: Compare): boolean {
   return key.startsWith("jobs/") || key.endsWith("/head");
 }
 
+/** Of the first run, or of a later one. */
+export function isLedgerKey(key: string): boolean {
+  return key.includes("/tools/") || key.includes("/run-tools/");
+}
+
 function isGrant({ then }: Txn): boolean {
-  return then.some((op) => op.kind === "put" && op.key.includes("/tools/") &&
+  return then.some((op) => op.kind === "put" && isLedgerKey(op.key) &&
     (op.value as { readonly state: string }).state === "granted");
 }
 
@@ -93,8 +178,6 @@ async function answerEarly(txn: Txn, go: (txn: Txn) => Promise<TxnResult>): Prom
   await Promise.resolve();
   return { succeeded: true, revision: 0, results: txn.then.map(() => ({ kind: "put" })) };
 }
-
-type Message = Readonly<Record<string, unknown>>;
 
 /** What is in the way of what nodes and the workers of their agents say to each other. */
 export function tamperWithWorkers(fault: JobFault | undefined, workers: WorkersPort): WorkersPort {
@@ -127,7 +210,9 @@ const same = (message: Message): Message => message;
 const CHANGES: Readonly<Partial<Record<JobFault, Change>>> = {
   "fence-ignored": {
     start: (spec) => ({ ...spec, data: { ...(spec.data as object), fence: openFence() } }),
-    toAgent: (message) => (message["kind"] === "granted" ? { ...message, fence: 0 } : message),
+    toAgent: (message) => (message["kind"] === "start"
+      ? { ...message, start: { ...(message["start"] as Message), fence: 0 } }
+      : "fence" in message ? { ...message, fence: 0 } : message),
   },
   "effect-id-with-attempt": {
     toAgent: (message) => (message["kind"] === "granted" && Number(message["attempt"]) > 1
@@ -147,6 +232,23 @@ const CHANGES: Readonly<Partial<Record<JobFault, Change>>> = {
         : message;
     },
   },
+  "cost-not-reserved": {
+    fromAgent: (message) => withOp(message, ({ cost: _cost, ...op }) => op),
+  },
+  "look-not-taken": {
+    fromAgent: (message) => withOp(message, (op) =>
+      (op["kind"] === "verified" ? { ...op, verdict: { kind: "agrees" } } : op)),
+  },
+  "rejected-goes-on": {
+    toAgent: (message) => {
+      const entry = message["entry"] as Message | undefined;
+      return entry?.["kind"] === "decided" ? { ...message, entry: { ...entry, approved: true } } : message;
+    },
+  },
+  "replay-skips": {
+    toAgent: (message) => withLog(message, (log, start) =>
+      (start["isReplayOnly"] === true ? [...log.slice(0, 3), ...log.slice(4)] : log)),
+  },
   "replay-forgets": { toAgent: (message) => withLog(message, () => []) },
   "replay-out-of-order": {
     toAgent: (message) => withLog(message, (log) => [...log.slice(0, 2), ...[...log.slice(2)].reverse()]),
@@ -157,10 +259,12 @@ function withOp(message: Message, change: (op: Message) => Message): Message {
   return message["kind"] === "op" ? { ...message, op: change(message["op"] as Message) } : message;
 }
 
-function withLog(message: Message, change: (log: readonly unknown[]) => readonly unknown[]): Message {
+function withLog(
+  message: Message, change: (log: readonly unknown[], start: Message) => readonly unknown[],
+): Message {
   if (message["kind"] !== "start") return message;
   const start = message["start"] as Message;
-  return { ...message, start: { ...start, log: change(start["log"] as readonly unknown[]) } };
+  return { ...message, start: { ...start, log: change(start["log"] as readonly unknown[], start) } };
 }
 
 /** Open for ever, under the number 0. */
