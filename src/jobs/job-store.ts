@@ -8,10 +8,11 @@ import type { Log } from "../env/telemetry.ts";
 import { parseKey, prefixOf } from "../kvstore/core/key.ts";
 import { TXN_OPS_MAX } from "../kvstore/core/limits.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
-import type { Kv } from "../kvstore/kv.ts";
+import type { Kv, StoreUsage } from "../kvstore/kv.ts";
 import { noticeOps, type NoticeRule } from "./core/flow/notice.ts";
 import { judgeRefusal, readForJudgement, settle } from "./core/life/commit.ts";
 import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts";
+import { hasRoomForWork, isOnlyWork } from "./core/room.ts";
 import { parseInboxCount, parseJobHead, parseJobRow, parseJobSpec } from "./core/rows.ts";
 import { parseToolRow } from "./core/tools/tool-row.ts";
 import type { JobsMetrics } from "./metrics.ts";
@@ -23,6 +24,8 @@ export interface JobStorePorts {
   readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds" | "webhooks">;
   /** Who is told of events, in the transactions that write them. */
   readonly webhooks?: readonly NoticeRule[];
+  /** Absent where nothing is ever full. */
+  readonly usage?: () => StoreUsage;
 }
 
 export class JobStore implements JobLog {
@@ -63,20 +66,29 @@ export class JobStore implements JobLog {
     return { view, log, chunkedTo, tools: tools.map(({ value }) => parseToolRow(value)) };
   }
 
-  chunk(view: JobView, after: number, options: CallOptions = {}): Promise<number | undefined> {
-    return writeChunk(this.ports.kv, view, after, options);
+  async chunk(view: JobView, after: number, options: CallOptions = {}): Promise<number | undefined> {
+    return this.isShort ? undefined : await writeChunk(this.ports.kv, view, after, options);
   }
 
   async commit(transition: Transition, options: CallOptions = {}): Promise<Verdict> {
     const { metrics } = this.ports;
     const startMs = this.clock.nowMs();
     const told = this.withNotices(transition);
+    if (isOnlyWork(transition.events) && this.isShort) {
+      await this.clock.sleep(this.outage.noteFailure(fullStore()), options.signal);
+      return { kind: "contended" };
+    }
     // A copy may still be on its way when it is proposed again: the same again is applied once or not at all.
     const propose = (): Promise<Verdict> => proposeTransition(this.ports.kv, told, options);
     const verdict = await throughOutage(this.clock, this.outage, propose, options.signal);
     metrics.transitions.add(1, { result: verdict.kind });
     metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
     return verdict;
+  }
+
+  private get isShort(): boolean {
+    const { usage } = this.ports;
+    return usage !== undefined && !hasRoomForWork(usage());
   }
 
   private withNotices(transition: Transition): Transition {
@@ -113,6 +125,10 @@ export function collectedJob(job: JobId, collectedMs: number): AetherError {
   return new AetherError("E_NOT_FOUND", `the log of job "${job}" was taken away at ${at}: only its outcome is kept`, {
     details: { job, collectedMs },
   });
+}
+
+function fullStore(): AetherError {
+  return new AetherError("E_QUOTA", "the store is full, and jobs hold still: raise its quota, or delete data");
 }
 
 function damagedJob(job: JobId, reason: string): AetherError {

@@ -102,7 +102,9 @@ export function openJobs(
   const { clock, telemetry } = env;
   const log = telemetry.log;
   const metrics = createJobsMetrics(telemetry);
-  const store = new JobStore(env, { kv, metrics, webhooks: config.webhooks });
+  const store = new JobStore(env, {
+    kv, metrics, webhooks: config.webhooks, usage: () => kv.usage(),
+  });
   const watch = new JobWatch(env, kv);
   const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });

@@ -45,7 +45,7 @@ export interface Transition {
 /**
  * How a transition ended. `fenced`: the job's row is not as it was, so that somebody else owns it, or it has ended.
  * `inbox-not-empty`: something came that was not looked at. `contended`: a row that is shared with other jobs has
- * changed. `corrupt`: the head is not what the owner wrote.
+ * changed, or the store has no room for more work just now. `corrupt`: the head is not what the owner wrote.
  */
 export type Verdict =
   | { readonly kind: "applied"; readonly view: JobView }

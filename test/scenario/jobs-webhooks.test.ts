@@ -150,7 +150,7 @@ async function untilTold(leader: Leader): Promise<void> {
 
 describe("what is told", () => {
   test("is written with the event, for each webhook that wants it, and says nothing of what a job has", async () => {
-    const people = hook("people", { events: ["approval", "unknown", "stuck"] });
+    const people = hook("people", { events: ["approval", "unknown", "budget", "stuck"] });
     const others = hook("others", { agents: ["mailer"] });
     const hooks = [EVERYTHING, people, others];
     const shown = sha256("shown");
@@ -164,6 +164,10 @@ describe("what is told", () => {
     const doubtful = await commit(decideWait(view, { events: [], atMs: 1 }, { reason: "unknown", on: [] }), hooks);
     expect(doubtful.row.waiting?.reason).toBe("unknown");
     expect(await waiting()).toBe(4);
+    const poor = await settled(runningJob(local.kv, "j3"));
+    const short = { reason: "budget", on: ["budget"], why: "a secret" } as const;
+    await commit(decideWait(poor, { events: [], atMs: 1 }, short), hooks);
+    expect(await waiting()).toBe(6);
     await endJob("j2", hooks);
     const requests: NoticeRequest[] = [];
     new Leader((request) => (requests.push(request), 200), hooks);
@@ -171,8 +175,9 @@ describe("what is told", () => {
     expect(await waiting()).toBe(0);
     const bodies = requests.map(({ url, body }) => [new URL(url).hostname, JSON.parse(body) as unknown] as const);
     expect(bodies.map(([host, body]) => [host, (body as { event: NoticeEvent }).event]).sort()).toEqual([
-      ["everything.example", "approval"], ["everything.example", "ended"], ["everything.example", "unknown"],
-      ["people.example", "approval"], ["people.example", "unknown"],
+      ["everything.example", "approval"], ["everything.example", "budget"], ["everything.example", "ended"],
+      ["everything.example", "unknown"], ["people.example", "approval"], ["people.example", "budget"],
+      ["people.example", "unknown"],
     ]);
     expect(bodies).toContainEqual(["people.example", {
       v: 1, id: expect.any(String) as string, event: "approval", job: "j1", agent: "claims", tenant: "default",
@@ -180,7 +185,7 @@ describe("what is told", () => {
     }]);
     expect(requests.filter(({ body }) => body.includes("secret"))).toEqual([]);
     const keys = requests.map(({ headers, url }) => `${url} ${headers["idempotency-key"] ?? ""}`);
-    expect(new Set(keys).size).toBe(5);
+    expect(new Set(keys).size).toBe(7);
   });
 
   test("has its place where an end sweeps an inbox, and no more than there is elsewhere", async () => {

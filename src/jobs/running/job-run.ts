@@ -6,6 +6,7 @@ import { unreachable } from "../../base/assert.ts";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
+import { hasRoomForWork } from "../core/room.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { JobId } from "../../base/ids.ts";
@@ -357,14 +358,21 @@ export class JobRun {
     if (this.worker !== undefined) this.makeOffers();
     if (this.isCommitting) return;
     if (this.isDrainOver) return void this.release();
-    const { seq, account } = this.view.head;
-    const grants = this.isLeaving ? "none" : "any";
-    const plan = this.batch.plan(seq, { grants, account, ...(this.opsMax && { opsMax: this.opsMax }) });
+    const plan = this.plan();
     if (plan === undefined) return this.considerLeaving();
     const hasRows = plan.events.length + plan.tools.length + plan.folded.length > 0 || plan.end !== undefined ||
       plan.next !== undefined;
     if (!hasRows) return this.settle(plan);
     void this.commit(this.decide(plan), () => this.settle(plan));
+  }
+
+  /** New calls wait for room in the store, and do not hold up what is known of others. */
+  private plan(): Plan | undefined {
+    const { seq, account } = this.view.head;
+    const limits = { account, ...(this.opsMax && { opsMax: this.opsMax }) };
+    const plan = this.batch.plan(seq, { ...limits, grants: this.isLeaving ? "none" : "any" });
+    const isShort = plan !== undefined && plan.granted.length > 0 && !hasRoomForWork(this.ports.payloads.usage());
+    return isShort ? this.batch.plan(seq, { ...limits, grants: "none" }) ?? plan : plan;
   }
 
   private decide(plan: Plan): Decision {

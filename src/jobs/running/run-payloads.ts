@@ -6,6 +6,7 @@ import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import type { Digest } from "../../base/ids.ts";
 import type { StoreUsage } from "../../kvstore/kv.ts";
 import { chunkBytesOf, type BlobRef } from "../core/payloads/blob.ts";
+import { hasRoomForWork } from "../core/room.ts";
 import type { JobError } from "../core/rows.ts";
 import type { FromAgent, RunNumber, ToAgent } from "../core/worker/messages.ts";
 import type { PayloadRoom } from "../payloads/payload-room.ts";
@@ -137,9 +138,7 @@ export class RunPayloads {
    * when that has no room.
    */
   private refusalOf(bytes: number): JobError | undefined {
-    const { liveBytes, quotaBytes } = this.ports.usage();
-    const limit = quotaBytes + Math.floor(quotaBytes / RESERVE_PART);
-    if (liveBytes + bytes <= limit) return undefined;
+    if (hasRoomForWork(this.ports.usage(), bytes)) return undefined;
     const message = `the store has no room for a payload of ${bytes} bytes: raise its quota, or delete data`;
     return { name: "AetherError", code: "E_QUOTA", message };
   }
@@ -164,9 +163,6 @@ export class RunPayloads {
     }
   }
 }
-
-/** Of the quota, on top of it: the other half of the reserve is for rows, see kvstore/core/quota.ts. */
-const RESERVE_PART = 40;
 
 function nameOf(digest: Digest, part: number): string {
   return `${digest}/${part}`;

@@ -64,6 +64,8 @@ export class AgentRun {
   private readonly stop = new AbortController();
   private readonly replay: ReplayMatch;
   private readonly checks: TakeOverChecks;
+  /** What the log has of them. */
+  private readonly verified: readonly VerifiedCall[];
   private readonly pending = new Map<CallName, PendingCall>();
   /** Asked for while it is open whether the code does what its log says it did: nothing new is begun meanwhile. */
   private readonly held = new Set<PendingCall>();
@@ -115,6 +117,7 @@ export class AgentRun {
       agent, signal: this.stop.signal, done: start.epoch > 1 ? doneBeforeTakeOver(events) : [],
       ask: (secrets) => ports.post({ kind: "verifying", run, secrets }),
     });
+    this.verified = events.filter((event) => event.type === "tool.verified");
     this.payloads = new LargePayloads({
       run,
       post: (message) => ports.post(message),
@@ -394,6 +397,9 @@ export class AgentRun {
     }
     this.stall?.cancel();
     if (this.start.isReplayOnly === true) return this.endReplay();
+    // It was to fail, and waited until somebody knew what became of another call.
+    const failed = mismatch(this.verified, "strict");
+    if (failed !== undefined) return this.failWith(jobErrorOf(failed));
     if (this.checks.isDue) return this.checks.ask();
     this.isMatched = true;
     for (const pending of [...this.held]) this.beginCall(pending);
@@ -418,7 +424,7 @@ export class AgentRun {
     this.end = { op: { kind: "failed", error } };
     this.isMatched = true;
     for (const pending of [...this.pending.values()]) {
-      if (pending.asked.kind === "tool" && this.replay.hasBegun(pending.asked.call)) this.beginCall(pending);
+      if (pending.asked.kind === "tool" && this.replay.isOpen(pending.asked.call)) this.beginCall(pending);
       else this.close(pending);
     }
     this.held.clear();

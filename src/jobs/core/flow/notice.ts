@@ -15,10 +15,10 @@ import { parseUid, type JobUid } from "../ids.ts";
 import type { JobEvent } from "../log/event.ts";
 
 /**
- * `approval`: a person is asked. `unknown`: a person has to find out what became of a call. `stuck`: a person has to
- * look. `ended`: completed, failed or cancelled.
+ * `approval`: a person is asked. `unknown`: a person has to find out what became of a call. `budget`: what the job may
+ * spend does not suffice. `stuck`: a person has to look. `ended`: completed, failed or cancelled.
  */
-export const NOTICE_EVENTS = ["approval", "unknown", "stuck", "ended"] as const;
+export const NOTICE_EVENTS = ["approval", "unknown", "budget", "stuck", "ended"] as const;
 export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
 
 /** Which events a webhook wants. */
@@ -135,8 +135,10 @@ function toldOf(event: JobEvent): Told | undefined {
   switch (event.type) {
     case "approval.requested":
       return { event: "approval", call: event.call };
-    case "job.waiting":
-      return event.reason === "unknown" || event.reason === "stuck" ? { event: event.reason } : undefined;
+    case "job.waiting": {
+      const { reason } = event;
+      return reason === "unknown" || reason === "stuck" || reason === "budget" ? { event: reason } : undefined;
+    }
     case "job.completed":
       return { event: "ended", status: "completed" };
     case "job.failed": {

@@ -104,11 +104,11 @@ function refusal(reason: string): RepeatVerdict {
 }
 
 /**
- * What only the old job has: its beginning, what it ran, and its end. Its budget, with all that was added, is the new
- * one's.
+ * What only the old job has: its beginning, what it ran, what was found when it was taken over, and its end. Its
+ * budget, with all that was added, is the new one's.
  */
 function isFrame({ type }: JobEvent): boolean {
-  return type === "job.created" || type === "job.moved" || type === "budget.raised" ||
+  return type === "job.created" || type === "job.moved" || type === "budget.raised" || type === "tool.verified" ||
     type === "job.completed" || type === "job.failed" || type === "job.cancelled";
 }
 

@@ -73,6 +73,7 @@ export class ReplayMatch {
   /** The log has the end of its job. */
   readonly hasEnded: boolean;
   private readonly deliveries: readonly PlacedDelivery[];
+  private readonly open = new Set<CallName>();
   private readonly recorded = new Map<CallName, Recorded>();
   private readonly values = new Map<CallName, unknown>();
   private readonly dueTimes = new Map<CallName, number>();
@@ -118,9 +119,9 @@ export class ReplayMatch {
     return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it", next) };
   }
 
-  /** Whether the log has anything of a call. */
-  hasBegun(call: CallName): boolean {
-    return this.recorded.has(call);
+  /** Whether the log has a call of a tool, and not what became of it. */
+  isOpen(call: CallName): boolean {
+    return this.open.has(call);
   }
 
   /** When a wait ends, if the log says so. */
@@ -173,6 +174,8 @@ export class ReplayMatch {
     if (before === undefined || before.kinds.length > rest.kinds.length) {
       this.recorded.set(call, { ...rest, seq: before?.seq ?? seq });
     }
+    if (isBegin(event)) this.open.add(call);
+    if (isOutcome(event)) this.open.delete(call);
     if (event.type === "value.recorded") this.values.set(call, event.value);
     if (event.type === "timer.set") this.dueTimes.set(call, event.dueMs);
   }
@@ -181,6 +184,14 @@ export class ReplayMatch {
 const SAME = { kind: "same" } as const;
 const WAITS: readonly CallKind[] = ["sleep", "signal", "approval", "child"];
 const CALLS: readonly CallKind[] = ["step", "tool", "sleep", "signal", "approval", "child"];
+
+function isBegin({ type }: JobEvent): boolean {
+  return type === "tool.granted" || type === "tool.doubted";
+}
+
+function isOutcome({ type }: JobEvent): boolean {
+  return type === "tool.succeeded" || type === "tool.failed" || type === "tool.resolved";
+}
 
 function recordedOf(event: JobEvent): (Omit<Recorded, "seq"> & { readonly call: CallName }) | undefined {
   switch (event.type) {
