@@ -227,6 +227,22 @@ describe("with an archive", () => {
     expect(calls).toBeGreaterThan(5);
   });
 
+  test("a job that cannot be archived for a reason of its own stays, and those behind it go", async () => {
+    for (const id of ["a", "b"]) await end(await startNamed(id, 1));
+    const kv: Kv = Object.assign(Object.create(local.kv) as Kv, {
+      list: async (...args: Parameters<Kv["list"]>) => {
+        const [{ prefix, revision }] = args;
+        if (revision === undefined || !prefix.includes("/a/")) return await local.kv.list(...args);
+        throw new AetherError("E_COMPACTED", "it is not held any more", { outcome: "none" });
+      },
+    });
+    openCollector(kv, createJobArchive(directory));
+    await pass(2 * KEEP_MS);
+    await collected("b");
+    expect(log).toContainEqual(expect.objectContaining({ event: "jobs.not-archived", job: "a" }));
+    expect((await service().events(parseJobId("a"), {})).events).toHaveLength(4);
+  });
+
   test("nothing goes that could not be archived, and it goes as soon as it can be", async () => {
     await end(await startNamed("a", 1));
     const blocked = join(directory, "archive");

@@ -1,5 +1,6 @@
 // Owns: taking away what is left of jobs that ended long ago: the leader does it, a job at a time, oldest end first.
 // Does not own: what is taken away in which transaction (core/life/collect.ts).
+import type { ErrorCode } from "../../base/error-catalog.ts";
 import { toAetherError } from "../../base/errors.ts";
 import { MINUTE_MS } from "../../base/units.ts";
 import type { LeadershipService } from "../../cluster/leadership/leadership-service.ts";
@@ -34,6 +35,8 @@ export interface JobCollectorPorts {
 const LOOK_EVERY_MS = MINUTE_MS;
 /** Ends of one look: whoever cannot be collected yet must not hide those behind it for ever. */
 const ENDS_PER_LOOK = 1_000;
+/** Why one job cannot be archived, and others can: it is too long to be read at one revision, damaged, or gone. */
+const OF_THE_JOB: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["E_COMPACTED", "E_DATA_CORRUPT", "E_NOT_FOUND"]);
 const PAGE = 100;
 
 type Stage = "job-end" | "job-collected";
@@ -125,7 +128,8 @@ export class JobCollector {
         await this.write(forgetEnd(job), signal);
         return "on";
       case "collect": {
-        if (!await this.archive(job, spec, signal)) return "stop";
+        const kept = await this.archive(job, spec, signal);
+        if (kept !== "kept") return kept;
         const prefixes = [prefixOf({ kind: "job-data", ...ref }), prefixOf({ kind: "job-inboxes", ...ref })];
         const data = (await Promise.all(prefixes.map((prefix) => listRows(kv, prefix, options)))).flat();
         const keys = data.map(({ key }) => key);
@@ -137,20 +141,25 @@ export class JobCollector {
     }
   }
 
-  /** Whether it is in the archive: before the first row goes, so that a job whose rows are going already is. */
-  private async archive({ ref, row, endedMs }: EndedJob, { uid }: JobSpec, signal: AbortSignal): Promise<boolean> {
+  /**
+   * Whether it is in the archive: before the first row goes, so that a job whose rows are going already is. Otherwise
+   * whether those behind it can be.
+   */
+  private async archive(
+    { ref, row, endedMs }: EndedJob, { uid }: JobSpec, signal: AbortSignal,
+  ): Promise<"kept" | "on" | "stop"> {
     const { archive, kv } = this.ports;
-    if (archive === undefined || row.collectedMs !== undefined) return true;
+    if (archive === undefined || row.collectedMs !== undefined) return "kept";
     try {
       const lines = await new JobExport(kv).open(ref.job, { signal });
       await archive.keep({ job: ref.job, uid, endedMs }, lines);
-      return true;
+      return "kept";
     } catch (thrown) {
       signal.throwIfAborted();
       const { code, message: reason } = toAetherError(thrown);
       // Otherwise another node, which leads by now, has taken it away.
       if (code !== "E_NOT_FOUND") this.log.error({ event: "jobs.not-archived", job: ref.job, reason });
-      return false;
+      return OF_THE_JOB.has(code) ? "on" : "stop";
     }
   }
 
