@@ -134,5 +134,6 @@ test("children draw from their parent's budget and give back what they have not 
     script: async (run) => void ends.push(await payFor(run, { usd: 0.5 })),
   });
   expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
-  for (const end of ends) expect(end).toEqual({ limit: { usd: 1.1 }, reserved: {}, spent: { usd: 0.75 } });
+  // What is not limited is counted too: each child has a step.
+  for (const end of ends) expect(end).toEqual({ limit: { usd: 1.1 }, reserved: {}, spent: { usd: 0.75, steps: 2 } });
 });
