@@ -48,6 +48,11 @@ export interface ExpectedIdentity {
   readonly windowSlots: number;
 }
 
+/** What a replay needs of the state machine. */
+export type ReplayedState = Pick<
+  ReplicatedStateMachine, "loadedMark" | "loadedGeneration" | "needsSnapshot" | "damage" | "applyBatch" | "endSlot"
+>;
+
 /** Takes records in order and holds what is left to do after them. */
 export class Recovery {
   identity: Identity | undefined;
@@ -68,12 +73,12 @@ export class Recovery {
   applied: number;
   private logState: LogState | undefined;
   private readonly mark: DecodedMark | undefined;
-  private readonly stateMachine: ReplicatedStateMachine;
+  private readonly stateMachine: ReplayedState;
   private readonly expected: ExpectedIdentity;
   private readonly ballotsBySlot = new Map<number, Ballot[]>();
   private readonly waiting = new Map<BatchKey, StoredBatch>();
 
-  constructor(stateMachine: ReplicatedStateMachine, expected: ExpectedIdentity) {
+  constructor(stateMachine: ReplayedState, expected: ExpectedIdentity) {
     this.stateMachine = stateMachine;
     this.expected = expected;
     const { loadedMark } = stateMachine;
@@ -186,9 +191,13 @@ export class Recovery {
     }
   }
 
-  /** Without a state to apply to, everything said about slots is kept: another node's may end before them. */
+  /**
+   * Without a state to apply to, everything said about slots is kept: another node's may end before them. So is what
+   * was said before another node's state was installed: the journal goes back to where that one ended.
+   */
   private get canApply(): boolean {
-    return this.gap === undefined && !this.stateMachine.needsSnapshot;
+    const { needsSnapshot, loadedGeneration } = this.stateMachine;
+    return this.gap === undefined && !needsSnapshot && this.generation >= loadedGeneration;
   }
 
   /** The slots before this one are in the state alone. */
