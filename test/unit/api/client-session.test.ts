@@ -109,8 +109,10 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  const closed = local.close();
-  await clock.settle();
+  let isClosed = false;
+  const closed = local.close().then(() => (isClosed = true));
+  // A last checkpoint of large values takes some turns.
+  await clock.advanceUntil(() => isClosed, 1_000);
   await closed;
 });
 

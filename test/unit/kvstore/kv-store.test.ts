@@ -26,7 +26,13 @@ beforeEach(async () => {
   clock = new ManualClock();
   local = await settle(createLocalKv({ clock }));
 });
-afterEach(() => settle(local.close()));
+afterEach(async () => {
+  let isClosed = false;
+  const closed = local.close().then(() => (isClosed = true));
+  // A last checkpoint of large values takes some turns.
+  await clock.advanceUntil(() => isClosed, 1_000);
+  await closed;
+});
 
 describe("transactions", () => {
   test("answer with revision and results, entries decoded", async () => {
