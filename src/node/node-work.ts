@@ -2,6 +2,7 @@
 // node and a simulated one share it; only what is behind the ports differs.
 import { createDeferred } from "../base/deferred.ts";
 import { SECOND_MS } from "../base/units.ts";
+import { createClusterClock } from "../cluster/membership/cluster-clock.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
 import { methodTicks } from "../cluster/schedules/method-ticks.ts";
 import { TickRunner } from "../cluster/schedules/tick-runner.ts";
@@ -122,11 +123,13 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const { blueprintViews: views, leading, leadership } = cluster;
-  const schedules = new TickRunner(env, { kv, views, leadership, onFatal }, methodTicks({ leading, calls }));
+  // What is planned by the time of day goes by the clocks of most nodes.
+  const planning = { ...env, clock: createClusterClock(env.clock, cluster.membership) };
+  const schedules = new TickRunner(planning, { kv, views, leadership, onFatal }, methodTicks({ leading, calls }));
   const archive = ports.archive === undefined ? {} : { archive: ports.archive };
   const sender = ports.sender === undefined ? {} : { sender: ports.sender };
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
-  const jobs = openJobs(env, jobsPorts, { life, labels: self.labels }, config.jobs);
+  const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
   const start = (): void => {
     cluster.start(slices);
     schedules.start();

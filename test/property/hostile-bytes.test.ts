@@ -53,6 +53,7 @@ const GOSSIP = {
     slice: "orders", rollout: 5,
     target: { calls: 2, errors: 1, buckets: [0, 2] }, previous: { calls: 1, errors: 0, buckets: [1] },
   }],
+  wallMs: 1_700_000_000_000,
 } as const;
 
 const RECORD = {

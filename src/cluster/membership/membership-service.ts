@@ -12,6 +12,7 @@ import { formatKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import type { ClusterViews } from "../cluster-views.ts";
 import { FAILURE_DETECTOR_DEFAULTS, FailureDetector, type DetectorEvent } from "./core/failure-detector.ts";
+import { ClusterTime } from "./core/cluster-time.ts";
 import { encodeGossip, type Gossip, type GossipCatchUp, parseGossip } from "./core/gossip.ts";
 import { isSameValue, storable } from "../core/plain-value.ts";
 import { settingDifferences, type SettingDifference, type SharedSettings } from "./core/setting-differences.ts";
@@ -84,6 +85,8 @@ export class MembershipService {
   private readonly ownRowLoop: StoreLoop;
   private readonly scope: TaskScope;
   private readonly listeners: (() => void)[] = [];
+  private readonly time = new ClusterTime();
+  private isClockOff = false;
   private readonly progress = new Map<NodeId, Pick<Gossip, "applied" | "catchUp">>();
   private stage: NodeStage = "joining";
   private returnedAtMs: number | undefined;
@@ -142,6 +145,11 @@ export class MembershipService {
   get differences(): readonly SettingDifference[] {
     const present = this.nodes.filter(({ status }) => status !== "gone");
     return settingDifferences(present.map(({ node, row }) => ({ node, settings: row?.settings })));
+  }
+
+  /** Wall time as most nodes have it: what is planned by the time of day does not go by one clock that is off. */
+  wallMs(): number {
+    return this.time.wallMs(this.clock.wallMs(), this.clock.nowMs());
   }
 
   /** Whether calls may go there: on duty or being drained by its row, not about to stop, and not suspected now. */
@@ -259,6 +267,7 @@ export class MembershipService {
     }
     this.ports.tallies.hear(from, gossip.tallies);
     this.progress.set(from, { applied: gossip.applied, catchUp: gossip.catchUp });
+    if (gossip.wallMs !== undefined) this.time.hear(from, gossip.wallMs, this.clock.nowMs());
     this.step({ kind: "gossip", node: from, suspects: gossip.suspects });
   }
 
@@ -269,7 +278,9 @@ export class MembershipService {
 
   private onMembers(): void {
     const { members, voters } = this.ports.group.membership();
-    this.step({ kind: "members", members: members.map(({ node }) => node), voters });
+    const names = members.map(({ node }) => node);
+    if (names.length > 0) this.time.keep(new Set(names));
+    this.step({ kind: "members", members: names, voters });
     this.notify();
   }
 
@@ -319,11 +330,21 @@ export class MembershipService {
       const { applied, catchUp } = this.ports.group.status();
       const payload = encodeGossip({
         incarnation: this.config.incarnation, suspects, applied, catchUp, tallies: this.ports.tallies.current(),
+        wallMs: this.clock.wallMs(),
       });
+      this.logClock();
       // A message that is not sent now is followed by a newer one; silence is exactly what the others should see.
       for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
       await this.clock.sleep(GOSSIP_EVERY_MS, signal);
     }
+  }
+
+  private logClock(): void {
+    const offMs = Math.round(this.clock.wallMs() - this.wallMs());
+    if (this.isClockOff === (offMs !== 0)) return;
+    this.isClockOff = offMs !== 0;
+    if (this.isClockOff) this.log.warn({ event: "node.clock-off", offMs, reason: "most nodes show another time" });
+    else this.log.info({ event: "node.clock-agrees" });
   }
 
   /** True when the row says all that it is to say; false when it is to be looked at again soon. */

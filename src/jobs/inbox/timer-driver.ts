@@ -1,6 +1,6 @@
 // Owns: the timers of jobs: the leader looks at the first rows of their index and fires what is due. Firing is one
 // transaction: the timer's row goes, an entry comes into the job's inbox, and the job is woken when it waits for it.
-// JOB10  A timer fires once, because its row goes with the entry, and not before it is due by the leader's wall clock.
+// JOB10  A timer fires once, because its row goes with the entry, and not before it is due by the clocks of most nodes.
 // Does not own: setting and clearing timers, which belong to transitions of a job (core/life).
 import { toAetherError } from "../../base/errors.ts";
 import type { JobId } from "../../base/ids.ts";

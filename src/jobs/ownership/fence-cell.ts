@@ -1,6 +1,7 @@
 // Owns: memory that a node shares with the workers of its agents: until when, and under which number, they may act on
 // the world. A worker reads it right before it does, so that a process which stood still finds its time over before
-// anybody could have told it. Does not own: how long that is (core/life/ownership.ts).
+// anybody could have told it. And what time it is, since the clock of the machine may be off.
+// Does not own: how long that is (core/life/ownership.ts), and which time (cluster/membership).
 import { present } from "../../base/assert.ts";
 
 /** Milliseconds by a clock that all threads of a process share and that goes on while the process stands still. */
@@ -8,7 +9,9 @@ export type ThreadsClock = () => number;
 
 const UNTIL = 0;
 const NUMBER = 1;
-const CELLS = 2;
+/** Wall time at the zero of the clock that threads share. */
+const WALL = 2;
+const CELLS = 3;
 const MICROS = 1_000;
 
 /** The node's side. */
@@ -26,6 +29,11 @@ export class FenceCell {
     Atomics.store(this.cells, UNTIL, BigInt(Math.floor(threadsMs * MICROS)));
   }
 
+  /** Workers count on from here, whatever becomes of the machine's own clock. */
+  setWall(wallMs: number, threadsNowMs: number): void {
+    Atomics.store(this.cells, WALL, BigInt(Math.floor((wallMs - threadsNowMs) * MICROS)));
+  }
+
   /** Ends what may be done now, and begins another number. */
   replace(): void {
     Atomics.store(this.cells, UNTIL, 0n);
@@ -40,8 +48,14 @@ export class FenceReader {
 
   constructor(shared: SharedArrayBuffer, threadsNowMs: ThreadsClock) {
     this.cells = new BigInt64Array(shared);
-    present(this.cells[NUMBER], "the memory of a fence has both of its cells");
+    present(this.cells[WALL], "the memory of a fence has all of its cells");
     this.threadsNowMs = threadsNowMs;
+  }
+
+  /** The time that the node has; undefined before it has said so. */
+  wallMs(): number | undefined {
+    const atZero = Atomics.load(this.cells, WALL);
+    return atZero === 0n ? undefined : Math.floor(Number(atZero) / MICROS + this.threadsNowMs());
   }
 
   /** Whether what was granted under this number may be done now. */

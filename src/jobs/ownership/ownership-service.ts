@@ -190,7 +190,9 @@ export class OwnershipService {
     this.core.acknowledge(sentAtMs);
     const leftMs = this.core.validUntilMs() - this.env.clock.nowMs();
     if (leftMs <= 0) return this.wake.notify();
-    this.fence.extendUntil(this.env.workers.threadsNowMs() + leftMs);
+    const threadsNowMs = this.env.workers.threadsNowMs();
+    this.fence.setWall(this.env.clock.wallMs(), threadsNowMs);
+    this.fence.extendUntil(threadsNowMs + leftMs);
     this.whenBeaten.resolve();
     this.whenBeaten = createDeferred<void>();
   }

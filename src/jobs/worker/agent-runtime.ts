@@ -29,7 +29,12 @@ export function openAgents({ boot, clock, threadsNowMs }: AgentThread): OpenExte
   const fence = boot.fence === undefined ? undefined : new FenceReader(boot.fence, threadsNowMs);
   // Without a fence nothing tells who owns a job: then nothing reaches the world.
   const mayAct = (number: number): boolean => fence?.mayAct(number) ?? false;
-  return (post) => new AgentRuntime({ clock, mayAct, post });
+  const time: AgentThread["clock"] = {
+    wallMs: () => fence?.wallMs() ?? clock.wallMs(),
+    setTimer: (delayMs, fire) => clock.setTimer(delayMs, fire),
+    nextTurn: (fire) => clock.nextTurn(fire),
+  };
+  return (post) => new AgentRuntime({ clock: time, mayAct, post });
 }
 
 export class AgentRuntime implements RuntimeExtension {

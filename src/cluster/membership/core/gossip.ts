@@ -14,6 +14,8 @@ export interface Gossip {
   readonly catchUp: GossipCatchUp | undefined;
   /** How the node's calls to both versions of canaries went. */
   readonly tallies: readonly RolloutTally[];
+  /** What the node's wall clock shows; undefined from a build that does not say. */
+  readonly wallMs: number | undefined;
 }
 
 export interface GossipCatchUp {
@@ -26,11 +28,12 @@ const GOSSIP_VERSION = 1;
 const GOSSIP_BYTES_MAX = 16 * KiB;
 
 export function encodeGossip(gossip: Gossip): Uint8Array {
-  const { incarnation, suspects, applied, catchUp, tallies } = gossip;
+  const { incarnation, suspects, applied, catchUp, tallies, wallMs } = gossip;
   const progress =
     catchUp === undefined ? null : [catchUp.kind === "log", catchUp.slotsBehind, catchUp.bytesReceived];
   // Builds read the fields that they know: new ones are added at the end.
-  return encode([GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress, encodeTallies(tallies)]);
+  const known = [GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress, encodeTallies(tallies)];
+  return encode([...known, wallMs ?? null]);
 }
 
 /** `undefined` for anything that is not a well-formed message of a version this node knows. */
@@ -38,7 +41,7 @@ export function parseGossip(payload: Uint8Array): Gossip | undefined {
   try {
     const fields = decodeUntrusted(payload, GOSSIP_BYTES_MAX);
     if (!Array.isArray(fields)) return undefined;
-    const [version, incarnation, suspects, applied, catchUp, tallies] = fields as readonly unknown[];
+    const [version, incarnation, suspects, applied, catchUp, tallies, wallMs] = fields as readonly unknown[];
     if (version !== GOSSIP_VERSION || typeof incarnation !== "number" || !Array.isArray(suspects)) return undefined;
     if (!suspects.every((node) => typeof node === "string")) return undefined;
     return {
@@ -47,6 +50,7 @@ export function parseGossip(payload: Uint8Array): Gossip | undefined {
       applied: typeof applied === "number" ? applied : undefined,
       catchUp: parseCatchUp(catchUp),
       tallies: parseTallies(tallies),
+      wallMs: typeof wallMs === "number" && Number.isFinite(wallMs) ? wallMs : undefined,
     };
   } catch (error) {
     // Bad input of a peer is refused and counted by the caller, never thrown.

@@ -21,7 +21,8 @@ test("counts of calls that are not well-formed are left out, the others are read
 
 test("gossip comes back as it was sent", () => {
   const suspects = [parseNodeId("n2"), parseNodeId("n3")];
-  const gossip = { incarnation: 7, suspects, applied: 12, catchUp: undefined, tallies: [TALLY] };
+  const wallMs = 1_700_000_000_000.5;
+  const gossip = { incarnation: 7, suspects, applied: 12, catchUp: undefined, tallies: [TALLY], wallMs };
   expect(parseGossip(encodeGossip(gossip))).toEqual(gossip);
   for (const kind of ["log", "snapshot"] as const) {
     const far = { ...gossip, applied: undefined, catchUp: { kind, slotsBehind: 70_000, bytesReceived: 12_345 } };
@@ -30,9 +31,10 @@ test("gossip comes back as it was sent", () => {
 });
 
 test("gossip of a build that says less, or more, is read", () => {
-  const said = { incarnation: 1, suspects: [], applied: undefined, catchUp: undefined, tallies: [] };
+  const said = { incarnation: 1, suspects: [], applied: undefined, catchUp: undefined, tallies: [], wallMs: undefined };
   expect(parseGossip(encode([1, 1, []]))).toEqual(said);
-  expect(parseGossip(encode([1, 1, [], "?", ["?"], "?", "something new"]))).toEqual(said);
+  expect(parseGossip(encode([1, 1, [], "?", ["?"], "?", "?", "something new"]))).toEqual(said);
+  expect(parseGossip(encode([1, 1, [], null, null, [], Number.NaN]))).toEqual(said);
 });
 
 test("what is not gossip is refused without a throw", () => {
