@@ -157,13 +157,13 @@ export class PlanMaker {
     }
   }
 
-  finish(upTo: number, changes: number, how: Pick<Plan, "end" | "next"> = {}): Plan {
+  finish(upTo: number, changes: number, how: Partial<Pick<Plan, "end" | "next" | "ahead">> = {}): Plan {
     const { folded, taken, childStarts, stepsAllowed } = this;
     const { events, refused, account, starved, stepsOpen } = this.draft;
     if (how.end !== undefined) this.cancelChildren();
     return {
       ...this.calls.parts,
-      events, folded, upTo, changes, refused, taken, account, starved, stepsAllowed, stepsOpen, childStarts,
+      events, folded, upTo, ahead: [], changes, refused, taken, account, starved, stepsAllowed, stepsOpen, childStarts,
       childCancels: [...this.childCancels],
       ...how,
     };

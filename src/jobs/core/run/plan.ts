@@ -110,6 +110,8 @@ export interface Plan {
   readonly folded: readonly number[];
   /** Operations up to this one are in it. */
   readonly upTo: number;
+  /** And these later ones, which did not have to wait for what is between. */
+  readonly ahead: readonly number[];
   readonly changes: number;
   readonly end?: JobResult;
   /** The job begins afresh. */

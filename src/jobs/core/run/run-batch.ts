@@ -48,6 +48,7 @@ export class RunBatch {
   private readonly childAnswers = new Map<number, ChildAnswer>();
   private cancel: CancelFacts;
   private settledUpTo = 0;
+  private lastTaken = 0;
   private wantedEnd: JobResult | undefined;
   private wantedNext: NextRun | undefined;
 
@@ -62,7 +63,7 @@ export class RunBatch {
 
   /** Number of the last operation that was taken. */
   get last(): number {
-    return this.ops.at(-1)?.n ?? this.settledUpTo;
+    return this.lastTaken;
   }
 
   /** Operations up to this one are in the store. */
@@ -115,6 +116,7 @@ export class RunBatch {
       this.wantedNext = { input: op.input, inputDigest: op.inputDigest, ...apart(op) };
     }
     this.ops.push({ n, op });
+    this.lastTaken = n;
     return true;
   }
 
@@ -197,28 +199,36 @@ export class RunBatch {
       plan.addChange(change);
       changes += 1;
     }
-    let upTo = this.settledUpTo;
+    const added = new Set<number>();
+    let isHeldUp = false;
     for (const { n, op } of this.ops.slice(0, opsMax)) {
-      if (plan.isFull || (op.kind === "want-tool" && grants === "none") || plan.isWaitingFor(n, op)) break;
+      if (plan.isFull) break;
+      const mustWait = (op.kind === "want-tool" && grants === "none") || plan.isWaitingFor(n, op);
+      isHeldUp ||= mustWait;
+      // What became of a call is known whatever has to wait before it.
+      if (mustWait || (isHeldUp && op.kind !== "outcome")) continue;
       plan.add(n, op);
-      upTo = n;
+      added.add(n);
     }
+    const next = this.ops.find(({ n }) => !added.has(n));
+    const upTo = next === undefined ? this.last : next.n - 1;
+    const ahead = [...added].filter((n) => n > upTo);
     if (grants === "any") plan.feed();
     const isAll = upTo === this.last && changes === this.changes.length;
     if (isAll && !plan.hasOpenCalls) {
       if (this.wantedEnd !== undefined) return plan.finish(upTo, changes, { end: plan.endOf(this.wantedEnd) });
       if (this.wantedNext !== undefined) return plan.finish(upTo, changes, { next: this.wantedNext });
     }
-    const isNothing = changes === 0 && upTo === this.settledUpTo && !plan.hasFed;
-    return isNothing ? undefined : plan.finish(upTo, changes);
+    const isNothing = changes === 0 && upTo === this.settledUpTo && ahead.length === 0 && !plan.hasFed;
+    return isNothing ? undefined : plan.finish(upTo, changes, { ahead });
   }
 
   /** The plan is in the store. */
-  settle({ upTo, changes, tools, events, taken, end, rated, admitted, starved, stepsOpen }: Plan): void {
+  settle({ upTo, ahead, changes, tools, events, taken, end, rated, admitted, starved, stepsOpen }: Plan): void {
     this.starved = starved;
     this.stepsOpen = stepsOpen;
     if (end !== undefined) this.wantedEnd = undefined;
-    this.ops = this.ops.filter(({ n }) => n > upTo);
+    this.ops = this.ops.filter(({ n }) => n > upTo && !ahead.includes(n));
     this.changes = this.changes.slice(changes);
     this.settledUpTo = upTo;
     for (const { row } of tools) {

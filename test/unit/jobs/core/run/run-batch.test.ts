@@ -282,6 +282,22 @@ describe("a call of a tool", () => {
     expect(batch.plan(1, { grants: "none" })).toBeUndefined();
   });
 
+  test("has its outcome recorded whatever has to wait before it", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    takeAll(batch, step("before"), wantTool("later", "once"), outcome("t", { kind: "succeeded", result: 5 }));
+    const plan = present(batch.plan(1, { grants: "none" }), "what is known goes in");
+    expect([typesOf(plan), plan.upTo, plan.ahead]).toEqual([["step.completed", "tool.succeeded"], 2, [4]]);
+    batch.settle(plan);
+    expect([batch.underWay, batch.isSettled, batch.plan(3, { grants: "none" })]).toEqual([0, false, undefined]);
+    // What waits has its place still, and so has what comes after.
+    takeAll(batch, step("after"));
+    const rest = settled(batch, 3);
+    expect([typesOf(rest), rest.upTo, rest.granted.length]).toEqual([["tool.granted", "step.completed"], 5, 1]);
+    expect(batch.isSettled).toBe(true);
+  });
+
   test("in doubt puts off the end of a cancelled job until a person has answered", () => {
     const batch = openBatch();
     takeAll(batch, wantTool("t", "once"));
