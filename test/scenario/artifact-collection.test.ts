@@ -50,11 +50,7 @@ afterEach(async () => {
 });
 
 async function settled<T>(work: Promise<T>): Promise<T> {
-  let isDone = false;
-  const done = (): void => void (isDone = true);
-  work.then(done, done);
-  await clock.advanceUntil(() => isDone, MINUTE_MS);
-  return work;
+  return await clock.settled(work, MINUTE_MS);
 }
 
 /** Another epoch begins; this node leads it unless it says otherwise. */

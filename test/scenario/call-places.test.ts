@@ -57,10 +57,7 @@ afterEach(async () => {
 });
 
 async function passing<T>(work: Promise<T>): Promise<T> {
-  let isOver = false;
-  void work.then(() => (isOver = true), () => (isOver = true));
-  await clock.advanceUntil(() => isOver, 5_000);
-  return work;
+  return await clock.settled(work, 5_000);
 }
 
 function openNode(kv: Kv = store.kv): Node {

@@ -41,11 +41,7 @@ afterEach(async () => {
 });
 
 async function whenDone<T>(work: Promise<T>): Promise<T> {
-  let isDone = false;
-  const end = (): void => void (isDone = true);
-  work.then(end, end);
-  await clock.advanceUntil(() => isDone, 10_000);
-  return await work;
+  return await clock.settled(work, 10_000);
 }
 
 /** The store, whose writes wait while the gate is closed. */

@@ -48,10 +48,7 @@ async function closeStore(): Promise<void> {
 
 /** Lets time pass until what goes on has ended. */
 async function passing<T>(work: Promise<T>): Promise<T> {
-  let isOver = false;
-  void work.then(() => (isOver = true), () => (isOver = true));
-  await clock.advanceUntil(() => isOver, 5_000);
-  return work;
+  return await clock.settled(work, 5_000);
 }
 
 function start(name: string, over: Partial<StartContext> = {}): Promise<unknown> {

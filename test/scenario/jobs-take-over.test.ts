@@ -45,10 +45,7 @@ afterEach(async () => {
 
 /** Lets time pass until what goes on has ended. */
 async function passing<T>(work: Promise<T>): Promise<T> {
-  let isOver = false;
-  void work.then(() => (isOver = true), () => (isOver = true));
-  await clock.advanceUntil(() => isOver, 5_000);
-  return work;
+  return await clock.settled(work, 5_000);
 }
 
 function put(...rows: readonly (readonly [Parameters<typeof formatKey>[0], unknown])[]): Promise<unknown> {

@@ -50,11 +50,7 @@ function hook(name: string, over: Partial<Webhook> = {}): Webhook {
 }
 
 async function settled<T>(work: Promise<T>): Promise<T> {
-  let isDone = false;
-  const done = (): void => void (isDone = true);
-  work.then(done, done);
-  await clock.advanceUntil(() => isDone, SETTLE_MS_MAX);
-  return await work;
+  return await clock.settled(work, SETTLE_MS_MAX);
 }
 
 /** What a receiver answers; `hang` never does. */

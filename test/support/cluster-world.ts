@@ -245,10 +245,6 @@ export class ClusterWorld {
   }
 
   async settled<T>(work: Promise<T>): Promise<T> {
-    let isDone = false;
-    const done = (): void => void (isDone = true);
-    work.then(done, done);
-    await this.clock.advanceUntil(() => isDone, 120_000);
-    return work;
+    return await this.clock.settled(work, 120_000);
   }
 }

@@ -94,11 +94,7 @@ export class KeyedWorld {
   }
 
   async settled<T>(work: Promise<T>, limitMs = 60_000): Promise<T> {
-    let isDone = false;
-    const done = (): void => void (isDone = true);
-    work.then(done, done);
-    await this.clock.advanceUntil(() => isDone, limitMs);
-    return work;
+    return await this.clock.settled(work, limitMs);
   }
 
   async close(): Promise<void> {

@@ -95,6 +95,15 @@ export class ManualClock implements Clock {
     return this.currentMs - sinceMs;
   }
 
+  /** Lets time pass until `work` has ended, well or not, and answers what it came to; fails after `limitMs`. */
+  async settled<T>(work: Promise<T>, limitMs: number): Promise<T> {
+    let isOver = false;
+    const end = (): void => void (isOver = true);
+    work.then(end, end);
+    await this.advanceUntil(() => isOver, limitMs);
+    return await work;
+  }
+
   private nextTimer(untilMs: number): Entry | undefined {
     const due = this.timers.filter(({ atMs }) => atMs <= untilMs);
     return due.sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence)[0];

@@ -108,13 +108,8 @@ beforeEach(async () => {
   openSession();
 });
 
-afterEach(async () => {
-  let isClosed = false;
-  const closed = local.close().then(() => (isClosed = true));
-  // A last checkpoint of large values takes some turns.
-  await clock.advanceUntil(() => isClosed, 1_000);
-  await closed;
-});
+// A last checkpoint of large values takes some turns.
+afterEach(() => clock.settled(local.close(), 1_000));
 
 function greet(): void {
   connection.deliver(encode(clientHelloFields({ versionMin: 1, versionMax: 1 })));

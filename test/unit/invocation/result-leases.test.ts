@@ -22,11 +22,7 @@ beforeEach(async () => {
 afterEach(() => settled(local.close()));
 
 async function settled<T>(work: Promise<T>): Promise<T> {
-  let isDone = false;
-  const done = (): void => void (isDone = true);
-  work.then(done, done);
-  await clock.advanceUntil(() => isDone, MINUTE_MS);
-  return work;
+  return await clock.settled(work, MINUTE_MS);
 }
 
 /** A process that has just begun. */

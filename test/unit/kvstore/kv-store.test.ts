@@ -26,13 +26,8 @@ beforeEach(async () => {
   clock = new ManualClock();
   local = await settle(createLocalKv({ clock }));
 });
-afterEach(async () => {
-  let isClosed = false;
-  const closed = local.close().then(() => (isClosed = true));
-  // A last checkpoint of large values takes some turns.
-  await clock.advanceUntil(() => isClosed, 1_000);
-  await closed;
-});
+// A last checkpoint of large values takes some turns.
+afterEach(() => clock.settled(local.close(), 1_000));
 
 describe("transactions", () => {
   test("answer with revision and results, entries decoded", async () => {

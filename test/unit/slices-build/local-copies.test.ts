@@ -77,9 +77,5 @@ test("a node keeps the archives and bundles that the store names, and does nothi
 });
 
 async function settled<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
-  let isDone = false;
-  const done = (): void => void (isDone = true);
-  work.then(done, done);
-  await clock.advanceUntil(() => isDone, MINUTE_MS);
-  return work;
+  return await clock.settled(work, MINUTE_MS);
 }

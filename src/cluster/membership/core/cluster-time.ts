@@ -5,7 +5,7 @@ import { SECOND_MS } from "../../../base/units.ts";
 import type { NodeId } from "../../../base/ids.ts";
 
 /** Clocks that are so close show the same time: the way of a message takes some of it. */
-export const CLOCKS_AGREE_MS = SECOND_MS;
+const CLOCKS_AGREE_MS = SECOND_MS;
 
 /** What a peer's wall clock showed at a moment of the own monotonic one. */
 interface Heard {

@@ -32,8 +32,9 @@ export function encodeGossip(gossip: Gossip): Uint8Array {
   const progress =
     catchUp === undefined ? null : [catchUp.kind === "log", catchUp.slotsBehind, catchUp.bytesReceived];
   // Builds read the fields that they know: new ones are added at the end.
-  const known = [GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress, encodeTallies(tallies)];
-  return encode([...known, wallMs ?? null]);
+  return encode([
+    GOSSIP_VERSION, incarnation, suspects, applied ?? null, progress, encodeTallies(tallies), wallMs ?? null,
+  ]);
 }
 
 /** `undefined` for anything that is not a well-formed message of a version this node knows. */
