@@ -37,6 +37,7 @@ import { approvalRoutes } from "./routes/approvals.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
 import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { quotaRoutes } from "./routes/quota.ts";
@@ -310,6 +311,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),
+    ...metricsRoutes(services.metrics, closing),
   ];
   return [...routes, openApiRoute(routes)];
 }

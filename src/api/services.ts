@@ -7,6 +7,7 @@ import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { Kv, KvCallOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { Jobs } from "../jobs/ports.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
 import type { RouteRow } from "../slices/core/route-row.ts";
@@ -187,6 +188,7 @@ export interface ApiServices {
   readonly nodes: NodeService;
   cluster(): ClusterView;
   readonly backups: BackupService;
+  readonly metrics: ClusterMetrics;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */
   onBroken(failure: AssertionError): void;

@@ -4,6 +4,7 @@ import type { Random } from "../base/random.ts";
 import type { LogPort } from "./append-log.ts";
 import type { Clock } from "./clock.ts";
 import type { NetworkPort } from "./network.ts";
+import type { ProcessMeter } from "./process-meter.ts";
 import type { StorePort } from "./store.ts";
 import type { Telemetry } from "./telemetry.ts";
 import type { WorkersPort } from "./workers.ts";
@@ -16,6 +17,7 @@ export interface Env {
   readonly logs: LogPort;
   readonly workers: WorkersPort;
   readonly telemetry: Telemetry;
+  readonly meter: ProcessMeter;
 }
 
 /** Every public asynchronous method takes these. */

@@ -3,6 +3,7 @@ import type { NodeId } from "../base/ids.ts";
 import type { EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { CallMeter } from "../slices/host/call-meter.ts";
 import type { RunningInstances } from "../slices/host/running-instances.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { InvocationConfig } from "./invocation-config.ts";
@@ -17,11 +18,13 @@ export interface InvocationPorts {
   readonly self: NodeId;
   /** Told of every attempt. */
   readonly tally: CallTally;
+  /** Counts the calls that end. */
+  readonly made: CallMeter;
 }
 
 /** Attaches the `rpc` channel; call it before the network starts. */
 export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config: InvocationConfig): Invoker {
-  const { lookup, local, messaging, self, tally } = ports;
+  const { lookup, local, messaging, self, tally, made } = ports;
   const rpc = new RpcChannel(env, { messaging });
   const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
   const dispatcher = new Dispatcher({ rpc, local }, config);
@@ -34,5 +37,5 @@ export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config
       dispatcher.dropPeer(node);
     },
   });
-  return new Invoker(env, { lookup, local, remote, self, tally }, config);
+  return new Invoker(env, { lookup, local, remote, self, tally, made }, config);
 }

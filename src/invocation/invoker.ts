@@ -5,6 +5,7 @@ import { AetherError, toAetherError, type AetherErrorOptions, type ErrorBody } f
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { NodeId } from "../base/ids.ts";
 import { SeededRandom, type Random } from "../base/random.ts";
+import { SECOND_MS } from "../base/units.ts";
 import type { Endpoint, EndpointLookup } from "../cluster/endpoints/endpoint-lookup.ts";
 import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import { Wake } from "../cluster/wake.ts";
@@ -13,6 +14,7 @@ import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
+import type { CallMeter } from "../slices/host/call-meter.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/host/running-instances.ts";
 import { classOfFailure, judgeAttempt, type AttemptResult } from "./core/attempt-verdict.ts";
@@ -33,6 +35,8 @@ export interface InvokerPorts {
   readonly remote: RemoteCaller;
   readonly self: NodeId;
   readonly tally: CallTally;
+  /** Counts the calls that end. */
+  readonly made: CallMeter;
 }
 
 /** A call under way. */
@@ -50,6 +54,8 @@ interface Progress {
   lastError: ErrorBody | undefined;
 }
 
+/** In the counts of calls: what reached no endpoint. */
+const NO_NAME = "?";
 /** Longer ones are hashes of something: send those. */
 const IDEMPOTENCY_KEY_LENGTH_MAX = 256;
 
@@ -85,14 +91,15 @@ export class Invoker implements OutgoingCalls {
     const startMs = this.env.clock.nowMs();
     const timeoutMs = call.timeoutMs ?? this.methodTimeoutMs(call);
     const refusal = this.admit(call, timeoutMs, signal);
-    if (refusal !== undefined) return this.report({ kind: "error", error: refusal, attempts: 0 }, startMs);
+    if (refusal !== undefined) return this.report(call, { kind: "error", error: refusal, attempts: 0 }, startMs);
     this.metrics.inFlight.set(++this.underWay);
     try {
-      return this.report(await this.run(createProgress(call, signal, deadlineAfter(startMs, timeoutMs))), startMs);
+      const progress = createProgress(call, signal, deadlineAfter(startMs, timeoutMs));
+      return this.report(call, await this.run(progress), startMs);
     } catch (thrown) {
       // What we did not foresee may have happened after sending.
       const error = withClass(toAetherError(thrown).toBody(), "no-answer");
-      return this.report({ kind: "error", error, attempts: 1 }, startMs);
+      return this.report(call, { kind: "error", error, attempts: 1 }, startMs);
     } finally {
       this.metrics.inFlight.set(--this.underWay);
     }
@@ -308,9 +315,15 @@ export class Invoker implements OutgoingCalls {
     return undefined;
   }
 
-  private report(reply: CallReply, startMs: number): CallReply {
+  private report({ slice, method }: OutgoingCall, reply: CallReply, startMs: number): CallReply {
+    const ms = this.env.clock.nowMs() - startMs;
     this.metrics.calls.add(1, { result: reply.kind === "ok" ? "ok" : reply.error.code });
-    this.metrics.durationSeconds.observe((this.env.clock.nowMs() - startMs) / 1_000);
+    this.metrics.durationSeconds.observe(ms / SECOND_MS);
+    // Without an endpoint nothing says that the name is one: names of strangers must not take the room of others.
+    const hasMethod = reply.attempts > 0;
+    const hasSlice = hasMethod || this.ports.lookup.isKnown(slice);
+    const outcome = reply.kind === "ok" ? "ok" : "failed";
+    this.ports.made.note(hasSlice ? slice : NO_NAME, hasMethod ? method : NO_NAME, outcome, ms);
     return reply;
   }
 }

@@ -15,7 +15,9 @@ import { type LaneSpec, Outbox } from "./core/outbox.ts";
 import { RepeatFilter } from "./core/repeat-filter.ts";
 import { createNetMetrics, type NetMetrics } from "./metrics.ts";
 import type { PeerLink } from "./peer-link.ts";
-import { type Channel, type ChannelName, CHANNELS, type PeerEvent, type PeerMessaging } from "./peer-messaging.ts";
+import {
+  type Channel, type ChannelName, CHANNELS, CHANNELS_UNSAID, type PeerEvent, type PeerMessaging,
+} from "./peer-messaging.ts";
 import { type PeerAddresses, PeerTable } from "./peer-table.ts";
 
 /** Per peer. Consensus repeats what is lost, but slowly: its queue is the last to refuse and the last to be held. */
@@ -26,6 +28,7 @@ const LANES = {
   bulk: { queueBytesMax: 16 * MiB, heldAboveBytes: 1 * MiB },
   leases: { queueBytesMax: 1 * MiB, heldAboveBytes: 16 * MiB },
   jobs: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
+  metrics: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
 } as const satisfies Record<ChannelName, Omit<LaneSpec, "channel">>;
 
 /** While messages wait for a socket that is behind, it is looked at this often. */
@@ -35,7 +38,8 @@ export const CALLS_PER_FRAME = 16;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
-const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases", "jobs"];
+const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases", "jobs", "metrics"];
+const CHANNEL_NUMBERS: readonly number[] = CHANNEL_NAMES.map((name) => CHANNELS[name]);
 const LANE_SPECS: readonly LaneSpec[] = CHANNEL_NAMES.map((name) => ({ channel: CHANNELS[name], ...LANES[name] }));
 const NAME_OF: ReadonlyMap<number, ChannelName> = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name], name]));
 
@@ -59,6 +63,8 @@ interface Peer {
   readonly node: NodeId;
   readonly link: PeerLink;
   readonly outbox: Outbox;
+  /** What its build receives: a message of another channel would only be dropped, and complained of, there. */
+  readonly channels: ReadonlySet<number>;
   /** Messages of calls that have come since the last frame left. */
   callsWaiting: number;
 }
@@ -150,7 +156,8 @@ export class MessageRouter implements PeerMessaging {
     const { clock, network, telemetry } = this.env;
     const { node, cluster, join, frameBytesMax } = this.config;
     const random = this.env.random.fork("net");
-    const own = { versions: PROTOCOL_VERSIONS, cluster, node, process: processToken(random) };
+    const process = processToken(random);
+    const own = { versions: PROTOCOL_VERSIONS, cluster, node, process, channels: CHANNEL_NUMBERS };
     const ports = { clock, random, network, log: telemetry.log, metrics: this.metrics };
     return new PeerTable(ports, { own, join, frameBytesMax }, {
       onUp: (peer, link) => this.onUp(peer, link),
@@ -161,7 +168,7 @@ export class MessageRouter implements PeerMessaging {
 
   private send(to: NodeId, channel: number, payload: Uint8Array): boolean {
     const peer = this.peers.get(to);
-    if (peer === undefined) return false;
+    if (peer?.channels.has(channel) !== true) return false;
     if (payload.byteLength > this.payloadBytesMax) return this.refuse("too-large", channel, peer, payload);
     if (!peer.outbox.push(channel, payload)) return this.refuse("queue-full", channel, peer, payload);
     this.waiting.add(peer);
@@ -215,7 +222,8 @@ export class MessageRouter implements PeerMessaging {
   }
 
   private onUp(node: NodeId, link: PeerLink): void {
-    this.peers.set(node, { node, link, outbox: new Outbox(LANE_SPECS), callsWaiting: 0 });
+    const channels = new Set(link.peer?.channels ?? CHANNELS_UNSAID);
+    this.peers.set(node, { node, link, outbox: new Outbox(LANE_SPECS), channels, callsWaiting: 0 });
     this.connectedNodes.add(node);
     this.tell({ kind: "up", node });
   }

@@ -2,9 +2,11 @@
 // implements it over WebSockets, the simulator over its own network.
 import type { NodeId } from "../base/ids.ts";
 
-/** The channels of this protocol version; the number is on the wire. Lower numbers leave first. */
-export const CHANNELS = { consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5, jobs: 6 } as const;
+/** The channels of this build; the number is on the wire. Lower numbers leave first. */
+export const CHANNELS = { consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5, jobs: 6, metrics: 7 } as const;
 export type ChannelName = keyof typeof CHANNELS;
+/** What a build has that does not say in its hello which channels it has. */
+export const CHANNELS_UNSAID: readonly number[] = [1, 2, 3, 4, 5, 6];
 
 /**
  * Messages of one channel. Delivery is at most once and, per peer and connection, in order; a lost connection loses
@@ -13,7 +15,8 @@ export type ChannelName = keyof typeof CHANNELS;
 export interface Channel {
   /**
    * Queues `payload` for the end of this turn; until it has left, nobody may write to it. False when there is no
-   * connection, its bounded queue is full or the payload is too large: nothing was sent.
+   * connection, the peer's build has no such channel, its bounded queue is full or the payload is too large: nothing
+   * was sent.
    */
   send(to: NodeId, payload: Uint8Array): boolean;
   /**

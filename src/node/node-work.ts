@@ -21,6 +21,9 @@ import type { Caller, Jobs } from "../jobs/ports.ts";
 import type { JobArchive } from "../jobs/retention/job-archive.ts";
 import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
+import { CallTallies } from "../metrics/call-tallies.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import { openMetrics } from "../metrics/open-metrics.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
 import type { BundleFiles } from "../slices/host/bundle-files-adapter.ts";
@@ -35,7 +38,7 @@ import { openTopicService } from "../slices/services/topic-service.ts";
 import type { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { SliceStore } from "../slices/host/slice-store.ts";
 
-export type NodeWorkEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry">;
+export type NodeWorkEnv = Pick<Env, "clock" | "random" | "workers" | "telemetry" | "meter">;
 
 export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | "onFatal"> {
   readonly group: GroupDriver;
@@ -68,6 +71,7 @@ export interface NodeWork {
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
   readonly jobs: Jobs;
+  readonly metrics: ClusterMetrics;
   /** Begins to take part, and to run slices. */
   start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -114,13 +118,15 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
       signal: (job, signal, slice, scope) => jobs.jobs.signal(job, signal, callerOf(slice), scope),
     }),
   };
-  const slices = new SliceStore(env, { artifacts, bundles, calls, services }, config.runtime);
+  const handled = new CallTallies("handled");
+  const made = new CallTallies("made");
+  const slices = new SliceStore(env, { artifacts, bundles, calls, services, handled }, config.runtime);
   const life = { node: self.node, ...group.origin };
   const rated = new RateLimitedInstances(env, { local: slices, lookup: cluster.registry });
   const local = new IdempotentInstances(env, { local: rated, kv, lives: cluster.membership, onFatal }, life);
   const lookup = cluster.registry;
   const { tallies: tally } = cluster;
-  const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally }, config.invocation);
+  const attempts = createInvocation(env, { lookup, local, messaging, self: self.node, tally, made }, config.invocation);
   const invoker = new CachedCalls(env, { calls: attempts, lookup }, config.invocation);
   const { blueprintViews: views, leading, leadership } = cluster;
   // What is planned by the time of day goes by the clocks of most nodes.
@@ -130,8 +136,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const sender = ports.sender === undefined ? {} : { sender: ports.sender };
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
+  const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled }, self.node);
   const start = (): void => {
     cluster.start(slices);
+    metrics.start();
     schedules.start();
     jobs.start();
   };
@@ -147,11 +155,15 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     limit.cancel();
   };
   const close = async (): Promise<void> => {
+    metrics.close();
     await schedules.close();
     await jobs.close();
     await cluster.close();
     await slices.close();
     await local.close();
   };
-  return { cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, start, drainAndStop, close };
+  return {
+    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, metrics: metrics.metrics,
+    start, drainAndStop, close,
+  };
 }

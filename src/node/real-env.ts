@@ -4,6 +4,7 @@ import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { WorkersPort } from "../env/workers.ts";
+import { createProcessMeter } from "../metrics/process-meter-adapter.ts";
 import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
 import { createWsNetwork } from "../net/ws-adapter.ts";
 import { createThreadWorkers } from "../slices/host/thread-adapter.ts";
@@ -37,6 +38,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
   return {
     clock,
     telemetry,
+    meter: createProcessMeter(),
     random: createRealRandom(),
     network: createWsNetwork(telemetry),
     ...createDisk(options, clock),

@@ -271,6 +271,7 @@ function apiServices(parts: {
     nodes: work.cluster.intents,
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
+    metrics: work.metrics,
     metricsText: () => {
       tellStatus();
       return env.telemetry.exposition();

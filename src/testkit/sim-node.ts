@@ -18,6 +18,7 @@ import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import type { NodeSeams } from "./node-seams.ts";
 import type { ProcessEnv } from "./sim/machine.ts";
 import type { Outside } from "./sim/outside.ts";
+import { createSimMeter } from "./sim/sim-meter.ts";
 import { createSimTelemetry } from "./sim/sim-telemetry.ts";
 import { createSimWorkers } from "./sim/sim-workers.ts";
 import type { SimProcess } from "./sim/sim-process.ts";
@@ -112,7 +113,7 @@ function openWork(
   const mocks = { outside, sender: process, findMock };
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice, mocks });
   const seen = { kv: seams.kv?.(kv, process) ?? kv, workers: seams.workers?.(workers, process) ?? workers };
-  const workEnv = { clock, random, workers: seen.workers, telemetry };
+  const workEnv = { clock, random, workers: seen.workers, telemetry, meter: createSimMeter() };
   return openNodeWork(workEnv, { messaging, group, kv: seen.kv, bundles, onFatal }, {
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),

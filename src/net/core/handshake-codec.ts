@@ -31,6 +31,7 @@ const WireHello = z.object({
   node: z.string().transform(parseNodeId),
   process: z.string().min(1).max(64),
   isGuest: z.boolean().exactOptional(),
+  channels: z.array(z.int().min(1).max(255)).max(255).exactOptional(),
 });
 const WireRefusal = z.object({
   kind: z.literal("refusal"),

@@ -19,6 +19,8 @@ export interface Hello {
   readonly process: string;
   /** It asks its way in, because it is no member yet or reaches nobody: so it dials whatever the ids are. */
   readonly isGuest?: boolean;
+  /** The numbers of the channels that its build has; absent from one that has those of the first release. */
+  readonly channels?: readonly number[];
 }
 
 export const REFUSAL_KINDS = [

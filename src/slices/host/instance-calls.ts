@@ -16,6 +16,8 @@ import type { IncomingCall, IncomingReply } from "./running-instances.ts";
 
 export interface InstanceCallsPorts {
   post(message: HostMessage): void;
+  /** A handler has ended, so long after its call came; with its worker at the latest. */
+  onHandled?(method: string, outcome: "ok" | "failed", ms: number): void;
 }
 
 export interface InstanceCallsConfig {
@@ -64,6 +66,11 @@ export class InstanceCalls {
   /** Queued or running. */
   get size(): number {
     return this.queued.size + this.running.size;
+  }
+
+  /** Calls that run, and calls that wait for a place. */
+  get load(): { readonly inFlight: number; readonly queued: number } {
+    return { inFlight: this.running.size, queued: this.queued.size };
   }
 
   /** Whether no call can start because handlers whose callers have left hold every place. */
@@ -201,8 +208,11 @@ export class InstanceCalls {
   }
 
   private end(pending: PendingCall, reply: IncomingReply): void {
+    const { call, deadline, onEnd } = pending;
+    const cameMs = deadline.atMs - call.timeoutMs;
+    this.ports.onHandled?.(call.method, reply.kind === "ok" ? "ok" : "failed", this.clock.nowMs() - cameMs);
     this.answer(pending, reply);
-    pending.onEnd?.(reply);
+    onEnd?.(reply);
   }
 
   private answer(pending: PendingCall, reply: IncomingReply): void {

@@ -8,9 +8,11 @@ import type { ArtifactId, Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { WorkerRole } from "../../env/workers.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
+import type { InstanceLoad } from "../core/instance-load.ts";
 import { planIsolation } from "../core/isolation-policy.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
 import { RecentLines, type LinesPage, type LinesQuery, type SliceLine } from "../core/recent-lines.ts";
+import type { CallMeter } from "./call-meter.ts";
 import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import type { OutgoingCalls } from "./outgoing-calls.ts";
 import type { RuntimeConfig } from "./runtime-config.ts";
@@ -34,6 +36,8 @@ export interface SliceStorePorts {
   readonly bundles: BundleFiles;
   readonly calls: OutgoingCalls;
   readonly services: SliceServices;
+  /** Counts the calls that instances of this node handled. */
+  readonly handled: CallMeter;
 }
 
 interface HostedInstance {
@@ -171,6 +175,11 @@ export class SliceStore implements InstanceHost, HostedInstances {
     return this.instances.get(instance)?.host?.calls.size ?? 0;
   }
 
+  /** How busy each instance is that has a worker now. */
+  loads(): readonly InstanceLoad[] {
+    return [...this.instances.values()].flatMap(({ host }) => (host?.isRunning === true ? [host.busyness] : []));
+  }
+
   /** What the instances of a slice said here lately, also those that have ended; undefined when nothing is kept. */
   readLines(slice: string, query: LinesQuery): LinesPage | undefined {
     return this.lines.has(slice) ? this.lines.read(slice, query) : undefined;
@@ -230,7 +239,8 @@ export class SliceStore implements InstanceHost, HostedInstances {
     const { bundle, digest } = await untilAborted(this.ports.artifacts.fetch(spec.artifact, { signal }), signal);
     const url = await untilAborted(this.ports.bundles.put(bundle, digest), signal);
     const keepLine = (line: SliceLine): void => this.lines.add(spec.slice, spec.key, line);
-    const ports = { calls: this.ports.calls, services: this.ports.services, keepLine, ...ends };
+    const { calls, services, handled } = this.ports;
+    const ports = { calls, services, handled, keepLine, ...ends };
     const host = new WorkerHost(this.env, ports, {
       role, spec, plan, bundle: url, config: this.config, ...(fence !== undefined && { fence }),
       ...(cleanText !== undefined && { cleanText }),

@@ -7,13 +7,15 @@ import type { Clock } from "../../env/clock.ts";
 import type { Env } from "../../env/env.ts";
 import type { WorkerExit, WorkerHandle, WorkerRole } from "../../env/workers.ts";
 import type { IsolationPlan } from "../core/isolation-policy.ts";
+import type { InstanceLoad } from "../core/instance-load.ts";
 import { MemoryRule, type MemoryReport } from "../core/memory-rule.ts";
 import type { SliceLine } from "../core/recent-lines.ts";
 import { isChildReport, readWorkerTurn } from "../core/worker-content.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
 import { packHostTurn } from "../core/worker-rows.ts";
 import { ChildProcesses } from "./child-processes.ts";
-import { InstanceCalls } from "./instance-calls.ts";
+import type { CallMeter } from "./call-meter.ts";
+import { InstanceCalls, type InstanceCallsPorts } from "./instance-calls.ts";
 import type { DeactivateLimits, InstanceSpec, MethodSpec } from "./instance-host.ts";
 import { InstanceLog } from "./instance-log.ts";
 import { InstanceWatch } from "./instance-watch.ts";
@@ -30,6 +32,8 @@ export type WorkerHostEnv = Pick<Env, "clock" | "workers" | "telemetry">;
 export interface WorkerHostPorts {
   readonly calls: OutgoingCalls;
   readonly services: SliceServices;
+  /** Counts the calls that its instance handled. */
+  readonly handled: CallMeter;
   /** Keeps a line of the instance for those who ask later. */
   readonly keepLine: (line: SliceLine) => void;
   /** The worker ended although nobody asked it to and no step was under way. Once at most. */
@@ -107,7 +111,10 @@ export class WorkerHost implements GuardedWorker {
       caller: { slice: spec.slice, instance: spec.key },
       outgoingCallsMax: config.outgoingCallsMax,
     });
-    this.calls = new InstanceCalls(env, { post }, {
+    const onHandled: InstanceCallsPorts["onHandled"] = (method, outcome, ms) => {
+      ports.handled.note(spec.slice, method, outcome, ms);
+    };
+    this.calls = new InstanceCalls(env, { post, onHandled }, {
       name: spec.key,
       concurrency: plan.concurrency,
       callsQueuedMax: config.callsQueuedMax,
@@ -124,6 +131,14 @@ export class WorkerHost implements GuardedWorker {
 
   get reportedBytes(): number {
     return this.memory === undefined ? 0 : this.memory.heapTotalBytes + this.memory.externalBytes;
+  }
+
+  /** How busy its instance is. */
+  get busyness(): InstanceLoad {
+    const { key: instance, slice } = this.setup.spec;
+    const { heapBytesMax } = this;
+    const heapUsedBytes = this.memory?.heapUsedBytes;
+    return { instance, slice, loopUtilization: undefined, heapUsedBytes, heapBytesMax, ...this.calls.load };
   }
 
   /** Whether there is a thread that nobody has asked to end. */

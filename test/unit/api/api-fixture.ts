@@ -13,6 +13,7 @@ import { LeadingVersions } from "../../../src/cluster/rollouts/leading-versions.
 import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
+import { MetricsStore } from "../../../src/metrics/metrics-store.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
 import { scriptedJobs, type ScriptedJobs } from "../../support/scripted-jobs.ts";
@@ -30,6 +31,8 @@ export interface ApiFixture {
   readonly jobs: ScriptedJobs;
   readonly broken: Error[];
   readonly health: { isReady: boolean };
+  /** What is kept of the cluster's metrics: nothing until a test puts it there. */
+  readonly metrics: MetricsStore;
   /** Where this node says that others are. */
   readonly others: string[];
   readonly changes: MembershipChange[];
@@ -70,6 +73,7 @@ export async function openApi(
     others: [],
     script: (call) => Promise.resolve({ kind: "ok", output: { echo: call.input }, attempts: 1 }),
   };
+  const metrics = new MetricsStore(clock);
   let url = "http://127.0.0.1:1";
   let views = 0;
   const nodes = new Map<string, ClusterNodeView>();
@@ -125,6 +129,7 @@ export async function openApi(
       drain: async (node, { isForced }) => void fixture.drains.push({ node, isForced }),
       cancelDrain: async (node) => void fixture.drains.push({ node }),
     },
+    metrics,
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
@@ -133,6 +138,7 @@ export async function openApi(
   server.serve(services);
   url = server.url;
   return Object.assign(fixture, {
+    metrics,
     views: () => views,
     addNode: (view: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeView>) => nodes.set(view.id, scriptedNode(view)),
     url: server.url,

@@ -7,6 +7,7 @@ import { parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
 import { createInvocation } from "../../../src/invocation/create-invocation.ts";
 import { InvocationConfig } from "../../../src/invocation/invocation-config.ts";
 import type { Invoker } from "../../../src/invocation/invoker.ts";
+import { CallTallies } from "../../../src/metrics/call-tallies.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../../../src/net/peer-messaging.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
 import type { IncomingCall, IncomingReply, RunningInstances } from "../../../src/slices/host/running-instances.ts";
@@ -79,6 +80,8 @@ class TestNode implements RunningInstances {
   readonly signals: AbortSignal[] = [];
   /** What was said of each attempt that reached a handler. */
   readonly noted: TriedCall[] = [];
+  /** Counts of the calls that this node made. */
+  readonly made = new CallTallies("made");
   answer: Answer = OK;
   receive: (from: NodeId, payload: Uint8Array) => void = () => undefined;
   private readonly listeners: ((event: PeerEvent) => void)[] = [];
@@ -101,7 +104,7 @@ class TestNode implements RunningInstances {
       onChange: (listener: () => void) => void network.endpointListeners.push(listener),
     };
     const tally = { note: (call: TriedCall) => void this.noted.push(call) };
-    const ports = { lookup, local: this, messaging: this.messaging(), self: id, tally };
+    const ports = { lookup, local: this, messaging: this.messaging(), self: id, tally, made: this.made };
     this.invoker = createInvocation(env, ports, config);
   }
 

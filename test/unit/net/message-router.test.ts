@@ -278,6 +278,18 @@ test("a bulk message waits for a socket that is behind, a consensus message pass
   expect(order).toEqual(["consensus", "bulk"]);
 });
 
+test("a peer whose build does not say which channels it has is sent nothing on newer ones", async () => {
+  await using cluster = new SocketCluster();
+  const b = await cluster.open("n2", { peers: new Map([[n1, "ws://127.0.0.1:1"]]) });
+  b.router.start();
+  const socket = await shakeHands(b.router.url);
+  await b.reported("up n1");
+  expect(b.router.channel("metrics").send(n1, bytes("x"))).toBe(false);
+  expect(b.router.channel("jobs").send(n1, bytes("x"))).toBe(true);
+  expect(b.telemetry.lines.filter(({ event }) => event === "net.message-refused")).toEqual([]);
+  socket.terminate();
+});
+
 test("a message for a channel without a receiver is dropped, counted and logged once", async () => {
   await using cluster = new SocketCluster();
   const [a, b] = [await cluster.open("n1"), await cluster.open("n3")];

@@ -11,6 +11,7 @@ import type { WorkersPort } from "../../../src/env/workers.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import { createBundleFiles } from "../../../src/slices/host/bundle-files-adapter.ts";
+import type { CallMeter } from "../../../src/slices/host/call-meter.ts";
 import type { InstanceSpec } from "../../../src/slices/host/instance-host.ts";
 import type { OutgoingCalls } from "../../../src/slices/host/outgoing-calls.ts";
 import { RuntimeConfig } from "../../../src/slices/host/runtime-config.ts";
@@ -42,6 +43,7 @@ export interface Fixture extends AsyncDisposable {
 export interface FixtureOptions {
   readonly calls?: OutgoingCalls;
   readonly services?: SliceServices;
+  readonly handled?: CallMeter;
   readonly config?: Partial<RuntimeConfig>;
 }
 
@@ -79,6 +81,7 @@ export async function openFixture(options: FixtureOptions = {}): Promise<Fixture
       bundles: createBundleFiles(join(directory, "bundles")),
       calls: options.calls ?? { call: () => Promise.reject(new RangeError("this test calls nobody")) },
       services: options.services ?? {},
+      handled: options.handled ?? { note: () => undefined },
     },
     RuntimeConfig.parse(options.config ?? {}),
   );

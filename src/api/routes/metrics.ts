@@ -1,0 +1,125 @@
+// Owns: /v1/metrics: what the cluster says of itself, as JSON: now, every second, and of the last two hours.
+// Does not own: what is measured (metrics), the Prometheus text of one node (health.ts).
+import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
+import { jsonText } from "../../base/json-text.ts";
+import type { ClusterMetrics } from "../../metrics/cluster-metrics.ts";
+import { callNumbers, sliceNumbers } from "../../metrics/core/series.ts";
+import { WINDOW_MS } from "../../metrics/core/window.ts";
+import { EventStream } from "../event-stream.ts";
+import { jsonResponse } from "../json.ts";
+import type { Route } from "../route.ts";
+
+/** Series of one request. */
+export const HISTORY_SERIES_MAX = 32;
+
+const historyQuery = z.strictObject({
+  series: z.string().default("").transform((text) => text.split(",").filter((name) => name !== "")).refine(
+    (names) => names.length <= HISTORY_SERIES_MAX, { error: `ask for up to ${HISTORY_SERIES_MAX} series at once` },
+  ),
+  sinceMs: z.coerce.number().int().min(1_000).max(WINDOW_MS).default(600_000),
+});
+
+export function metricsRoutes(metrics: ClusterMetrics, closing: AbortSignal): readonly Route[] {
+  return [
+    {
+      method: "GET",
+      path: "/v1/metrics",
+      summary: "The cluster's newest second as this node has it: facts of the cluster and of each node, slices, " +
+        "instances, methods; null before the first one. A node that does not report is stale, and in no sum",
+      answer: "{ snapshot: { leader, epoch, seq, ageMs, isStale, cluster, nodes, slices, instances, methods, left } " +
+        "| null }",
+      handle: () => jsonResponse(200, { snapshot: snapshotJson(metrics) }),
+    },
+    {
+      method: "GET",
+      path: "/v1/metrics/stream",
+      summary: "The same as server-sent events, one per second; a reader that is slow misses some",
+      answer: "text/event-stream: snapshot as above; error",
+      handle: () => new SnapshotStream(metrics, closing).open(),
+    },
+    {
+      method: "GET",
+      path: "/v1/metrics/history",
+      summary: `Values of series over the last sinceMs (default 600000, up to ${WINDOW_MS}), names parted by commas; ` +
+        "without a name the names that there are. Seconds for ten minutes, then one value per ten seconds",
+      query: historyQuery,
+      answer: "{ series: [{ name, points: [[atMs, value]] }] } or { names }",
+      handle: (request) => {
+        const { series, sinceMs } = request.query(historyQuery);
+        if (series.length === 0) return jsonResponse(200, { names: metrics.seriesNames() });
+        return jsonResponse(200, {
+          series: series.map((name) => ({
+            name, points: metrics.history(name, sinceMs).map(({ atMs, value }) => [Math.round(atMs), value]),
+          })),
+        });
+      },
+    },
+  ];
+}
+
+/** Undefined numbers become null: a reader sees that there is such a number, and that it is not known. */
+function snapshotJson(metrics: ClusterMetrics): unknown {
+  const kept = metrics.latest();
+  if (kept === undefined) return null;
+  const { snapshot, cluster, ageMs, isStale } = kept;
+  const { leader, epoch, seq, nodes, instances, methods, left } = snapshot;
+  return {
+    leader,
+    epoch,
+    seq,
+    ageMs: Math.round(ageMs),
+    isStale,
+    cluster,
+    nodes: nodes.map(({ ageMs: age, ...rest }) => ({ ...rest, ageMs: age === undefined ? null : Math.round(age) })),
+    slices: [...sliceNumbers(snapshot)].map(([slice, numbers]) => ({ slice, ...known(numbers) })),
+    instances: instances.map(known),
+    methods: methods.map((one) => ({
+      slice: one.slice,
+      method: one.method,
+      direction: one.direction,
+      ...known(callNumbers(one)),
+      durations: one.durations.buckets().map(({ upToMs, count }) => [upToMs, count]),
+    })),
+    left,
+  };
+}
+
+function known(numbers: object): object {
+  return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, (value as unknown) ?? null]));
+}
+
+class SnapshotStream {
+  private readonly metrics: ClusterMetrics;
+  private readonly closing: AbortSignal;
+  private readonly stream: EventStream;
+  private stop: (() => void) | undefined;
+
+  constructor(metrics: ClusterMetrics, closing: AbortSignal) {
+    this.metrics = metrics;
+    this.closing = closing;
+    this.stream = new EventStream(() => this.release());
+  }
+
+  open(): Response {
+    this.closing.addEventListener("abort", this.onClosing);
+    this.stop = this.metrics.onSnapshot(() => this.send());
+    this.send();
+    return this.stream.response;
+  }
+
+  private send(): void {
+    if (this.stream.isFull) return;
+    this.stream.send([{ event: "snapshot", data: jsonText({ snapshot: snapshotJson(this.metrics) }) }]);
+  }
+
+  private readonly onClosing = (): void => {
+    const error = new AetherError("E_UNAVAILABLE", "this node is stopping; read from another one");
+    this.stream.end({ event: "error", data: jsonText({ error: error.toBody() }) });
+  };
+
+  private release(): void {
+    this.closing.removeEventListener("abort", this.onClosing);
+    this.stop?.();
+  }
+}

@@ -1,0 +1,65 @@
+// Owns: which numbers a node reports of itself every second, what they mean, and how those of several nodes are one.
+// One table drives reports, aggregates, series and the reference. Builds read the names that they know: a new fact is a
+// new row, and an old build does not see it.
+
+/**
+ * `level`: what is so now. `rate`: sources give a total that only grows, the report says how much of it per second.
+ */
+export type FactKind = "level" | "rate";
+
+/**
+ * How the cluster's number comes from those of its nodes. `max` is also for what every node sees alike, such as slots.
+ */
+export type FactAcross = "sum" | "mean" | "max";
+
+export interface FactSpec {
+  readonly kind: FactKind;
+  readonly across: FactAcross;
+  /** For people. */
+  readonly unit: string;
+  readonly help: string;
+}
+
+export const NODE_FACTS = {
+  cpuCores: fact("rate", "mean", "cores", "CPU time of the process, all threads: 1 is one core in full use."),
+  loopUtilization: fact("rate", "mean", "0 to 1", "Part of the time that the node's own event loop was busy."),
+  loopDelayMsMax: fact("level", "max", "ms", "The longest that something ready to run waited for the event loop."),
+  heapUsedBytes: fact("level", "sum", "bytes", "Heap of the node's own thread in use."),
+  rssBytes: fact("level", "sum", "bytes", "Memory of the process, all threads."),
+  callsPerSecond: fact("rate", "sum", "per s", "Calls made from the node that ended."),
+  callErrorsPerSecond: fact("rate", "sum", "per s", "Calls made from the node that ended with an error."),
+  instances: fact("level", "sum", "", "Instances of slices that have a worker on the node."),
+  callsInFlight: fact("level", "sum", "", "Calls that run in instances of the node."),
+  callsQueued: fact("level", "sum", "", "Calls that wait for a place in an instance of the node."),
+  slotsPerSecond: fact("rate", "max", "per s", "Slots of the log applied."),
+  unappliedSlots: fact("level", "max", "slots", "Slots that the node knows to be decided and has not applied."),
+} as const satisfies Readonly<Record<string, FactSpec>>;
+
+export type FactName = keyof typeof NODE_FACTS;
+export type Facts = Readonly<Partial<Record<FactName, number>>>;
+
+export const FACT_NAMES = Object.keys(NODE_FACTS).filter(isFactName);
+
+export function isFactName(name: string): name is FactName {
+  return Object.hasOwn(NODE_FACTS, name);
+}
+
+/** The facts of several nodes as one; what no node says is absent. */
+export function combineFacts(nodes: readonly Facts[]): Facts {
+  const combined: Partial<Record<FactName, number>> = {};
+  for (const name of FACT_NAMES) {
+    const values = nodes.flatMap(({ [name]: value }) => (value === undefined ? [] : [value]));
+    if (values.length > 0) combined[name] = combine(NODE_FACTS[name].across, values);
+  }
+  return combined;
+}
+
+export function combine(across: FactAcross, values: readonly number[]): number {
+  if (across === "max") return values.reduce((most, value) => Math.max(most, value), -Infinity);
+  const sum = values.reduce((total, value) => total + value, 0);
+  return across === "sum" ? sum : sum / values.length;
+}
+
+function fact(kind: FactKind, across: FactAcross, unit: string, help: string): FactSpec {
+  return { kind, across, unit, help };
+}

@@ -1,0 +1,72 @@
+// Owns: what this node keeps of the metrics of the cluster: the newest snapshot and the window.
+import type { Clock } from "../env/clock.ts";
+import type { ClusterMetrics, KeptSnapshot, Reduction } from "./cluster-metrics.ts";
+import type { NodeReport } from "./core/report.ts";
+import { clusterFacts, isPeakSeries, seriesOf } from "./core/series.ts";
+import { type ClusterSnapshot, STALE_MS } from "./core/snapshot.ts";
+import { type Point, Window } from "./core/window.ts";
+
+export class MetricsStore implements ClusterMetrics {
+  private readonly clock: Pick<Clock, "nowMs" | "wallMs">;
+  private readonly window = new Window(isPeakSeries);
+  private readonly listeners = new Set<() => void>();
+  private kept: { readonly snapshot: ClusterSnapshot; readonly atMs: number } | undefined;
+  private ownReport: NodeReport | undefined;
+
+  constructor(clock: Pick<Clock, "nowMs" | "wallMs">) {
+    this.clock = clock;
+  }
+
+  noteOwn(report: NodeReport): void {
+    this.ownReport = report;
+  }
+
+  keep(snapshot: ClusterSnapshot): void {
+    const atMs = this.clock.nowMs();
+    this.kept = { snapshot, atMs };
+    this.window.put(seriesOf(snapshot), atMs);
+    for (const listener of this.listeners) listener();
+  }
+
+  latest(): KeptSnapshot | undefined {
+    if (this.kept === undefined) return undefined;
+    const { snapshot, atMs } = this.kept;
+    const ageMs = this.clock.nowMs() - atMs;
+    return { snapshot, cluster: clusterFacts(snapshot), ageMs, isStale: ageMs > STALE_MS };
+  }
+
+  own(): NodeReport | undefined {
+    return this.ownReport;
+  }
+
+  onSnapshot(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  seriesNames(): readonly string[] {
+    return this.window.names;
+  }
+
+  history(series: string, sinceMs: number): readonly Point[] {
+    const nowMs = this.clock.nowMs();
+    const offsetMs = this.clock.wallMs() - nowMs;
+    return this.window.points(series, sinceMs, nowMs).map(({ atMs, value }) => ({ atMs: atMs + offsetMs, value }));
+  }
+
+  over(series: string, windowMs: number, reduction: Reduction): number | undefined {
+    const values = this.window.points(series, windowMs, this.clock.nowMs()).map(({ value }) => value);
+    const newest = values.at(-1);
+    if (newest === undefined) return undefined;
+    switch (reduction) {
+      case "mean":
+        return values.reduce((sum, value) => sum + value, 0) / values.length;
+      case "max":
+        return Math.max(...values);
+      case "min":
+        return Math.min(...values);
+      case "last":
+        return newest;
+    }
+  }
+}
