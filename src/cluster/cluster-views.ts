@@ -8,11 +8,12 @@ import {
 } from "../slices/core/blueprint.ts";
 import { parseInstanceRow, type InstanceRow } from "../slices/core/instance-row.ts";
 import { parseRolloutRow, type RolloutRow } from "../slices/core/rollout-row.ts";
+import { parseScaleRow, withScales, type ScaleRow } from "../slices/core/scale-row.ts";
 import {
   parseEndpointRow, parseLeaderBeatRow, parseLeaderRow, parseNodeIntentRow, parseNodeStateRow,
   type EndpointRow, type LeaderBeatRow, type LeaderRow, type NodeIntentRow, type NodeStateRow,
 } from "./core/rows.ts";
-import { RowView, type RowViewEnv } from "./row-view.ts";
+import { RowView, type Row, type RowViewEnv } from "./row-view.ts";
 
 export type LeaderValue =
   | { readonly kind: "leader"; readonly row: LeaderRow }
@@ -55,6 +56,7 @@ export class ClusterViews {
   readonly rollouts: RowView<PlacedRollout>;
   readonly slices: RowView<PlacedInstance>;
   readonly endpoints: RowView<PlacedEndpoint>;
+  readonly scales: RowView<ScaleRow>;
   private readonly all: readonly RowView<unknown>[];
   /** The keys of the endpoints of each instance, by the key of its row. */
   private readonly endpointKeys = new Map<KeyText, Set<KeyText>>();
@@ -68,8 +70,9 @@ export class ClusterViews {
     this.rollouts = new RowView(env, kv, prefixOf({ kind: "rollouts" }), parseRollout);
     this.slices = new RowView(env, kv, prefixOf({ kind: "slices" }), parseInstance);
     this.endpoints = new RowView(env, kv, prefixOf({ kind: "endpoints" }), parseEndpoint);
-    const { leader, nodes, intents, blueprints, rollouts, slices, endpoints } = this;
-    this.all = [leader, nodes, intents, blueprints, rollouts, slices, endpoints];
+    this.scales = new RowView(env, kv, prefixOf({ kind: "scales" }), parseScale);
+    const { leader, nodes, intents, blueprints, rollouts, slices, endpoints, scales } = this;
+    this.all = [leader, nodes, intents, blueprints, rollouts, slices, endpoints, scales];
     // First of all listeners: who is told after this one finds the index as the rows are.
     this.endpoints.subscribe((changed) => this.indexEndpoints(changed));
   }
@@ -100,6 +103,16 @@ export class ClusterViews {
   /** The current revision of each blueprint that is not deleted and can be read, by name. */
   currentBlueprints(): readonly ResolvedBlueprint[] {
     return this.currentRows().flatMap(({ name, revision }) => this.revisionOf(name, revision) ?? []);
+  }
+
+  /** The same, with as many instances of each slice as there are to be now. */
+  scaledBlueprints(): readonly ResolvedBlueprint[] {
+    return this.currentBlueprints().map((blueprint) => withScales(blueprint, (slice) => this.scaleOf(slice)?.value));
+  }
+
+  /** How many instances a slice has while that is not what its blueprint says. */
+  scaleOf(slice: string): Row<ScaleRow> | undefined {
+    return this.scales.get(formatKey({ kind: "scale", slice }));
   }
 
   /**
@@ -192,6 +205,10 @@ function parseBlueprint(key: AetherKey, value: unknown): BlueprintValue | undefi
 function parseRollout(key: AetherKey, value: unknown): PlacedRollout | undefined {
   if (key.kind !== "rollout") return undefined;
   return { blueprint: key.blueprint, slice: key.slice, row: parseRolloutRow(value) };
+}
+
+function parseScale(key: AetherKey, value: unknown): ScaleRow | undefined {
+  return key.kind === "scale" ? parseScaleRow(value) : undefined;
 }
 
 function parseInstance(key: AetherKey, value: unknown): PlacedInstance | undefined {

@@ -98,8 +98,8 @@ export class ClusterDeploymentManager {
     const wakeUp = (): void => this.loop.notify();
     ports.leadership.onChange(wakeUp);
     ports.membership.onChange(wakeUp);
-    const { blueprints, rollouts, slices, endpoints } = ports.views;
-    for (const view of [blueprints, rollouts, slices, endpoints]) view.subscribe(wakeUp);
+    const { blueprints, rollouts, scales, slices, endpoints } = ports.views;
+    for (const view of [blueprints, rollouts, scales, slices, endpoints]) view.subscribe(wakeUp);
   }
 
   start(): void {

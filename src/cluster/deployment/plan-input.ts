@@ -11,7 +11,7 @@ import type { CallTallies } from "../rollouts/call-tallies.ts";
 export interface PlanInputPorts {
   readonly views: Pick<
     ClusterViews,
-    "slices" | "rollouts" | "currentBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
+    "slices" | "rollouts" | "scaledBlueprints" | "unreadableBlueprints" | "unreadableInstances" | "revisionOf"
   >;
   readonly membership: Pick<MembershipService, "nodes">;
   readonly tallies: Pick<CallTallies, "sumOf">;
@@ -31,7 +31,7 @@ export function planInputOf(
     unchangedForMs: unchangedForMs(text, modRevision),
   }));
   return {
-    blueprints: views.currentBlueprints(),
+    blueprints: views.scaledBlueprints(),
     frozen: views.unreadableBlueprints(),
     nodes: membership.nodes.map(planNodeOf),
     instances,

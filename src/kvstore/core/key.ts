@@ -41,6 +41,14 @@ export type AetherKey =
   | { readonly kind: "rollout"; readonly blueprint: string; readonly slice: string }
   /** The blueprint that has this slice: a slice name belongs to one blueprint. */
   | { readonly kind: "slice-owner"; readonly slice: string }
+  /** How many instances a slice has while that is not what its blueprint says. */
+  | { readonly kind: "scale"; readonly slice: string }
+  /** The rules by which slices are scaled. */
+  | { readonly kind: "control-rules" }
+  /** There while nothing is scaled. */
+  | { readonly kind: "control-pause" }
+  /** There while this slice is not scaled. */
+  | { readonly kind: "control-pin"; readonly slice: string }
   /** The slice that answers an HTTP route: `GET /shop/orders/:`, without the names of its parameters. */
   | { readonly kind: "route"; readonly route: string }
   /** How far a schedule of a slice has come, and how its last tick ended. */
@@ -87,6 +95,9 @@ export type KeyPrefix =
   | { readonly kind: "blobs"; readonly digest?: Digest }
   | { readonly kind: "blueprints"; readonly name?: string }
   | { readonly kind: "rollouts"; readonly blueprint?: string }
+  | { readonly kind: "scales" }
+  /** Rules, pause and pins. */
+  | { readonly kind: "control" }
   | { readonly kind: "routes" }
   | { readonly kind: "schedules" }
   | { readonly kind: "agent-schedules" }
@@ -147,6 +158,14 @@ function textOf(key: AetherKey): string {
       return `rollouts/${escapeName(key.blueprint)}/${escapeName(key.slice)}`;
     case "slice-owner":
       return `slice-owners/${escapeName(key.slice)}`;
+    case "scale":
+      return `scales/${escapeName(key.slice)}`;
+    case "control-rules":
+      return "control/rules";
+    case "control-pause":
+      return "control/pause";
+    case "control-pin":
+      return `control/pins/${escapeName(key.slice)}`;
     case "route":
       return `routes/${escapeName(key.route)}`;
     case "schedule":
@@ -247,6 +266,15 @@ function keyOf(text: string, segments: readonly string[]): AetherKey {
       return { kind: "rollout", blueprint: nameOf(text, a), slice: nameOf(text, b) };
     case "slice-owners/2":
       return { kind: "slice-owner", slice: nameOf(text, a) };
+    case "scales/2":
+      return { kind: "scale", slice: nameOf(text, a) };
+    case "control/2":
+      if (a === "rules") return { kind: "control-rules" };
+      if (a === "pause") return { kind: "control-pause" };
+      break;
+    case "control/3":
+      if (a === "pins") return { kind: "control-pin", slice: nameOf(text, b) };
+      break;
     case "routes/2":
       return { kind: "route", route: nameOf(text, a) };
     case "schedules/3":
@@ -315,6 +343,10 @@ export function prefixOf(prefix: KeyPrefix): string {
       return `blueprints/${namePart(prefix.name)}`;
     case "rollouts":
       return `rollouts/${namePart(prefix.blueprint)}`;
+    case "scales":
+      return "scales/";
+    case "control":
+      return "control/";
     case "routes":
       return "routes/";
     case "schedules":

@@ -31,6 +31,7 @@ import { parseInstanceRow } from "../core/instance-row.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { resolveBlueprint } from "../core/resolve-dependencies.ts";
 import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "../core/rollout-row.ts";
+import { parseScaleRow, withScales, type ScaleRow } from "../core/scale-row.ts";
 import { parseScheduleRow, type ScheduleRow } from "../core/schedule-row.ts";
 import { specDigestOf } from "../core/spec-digest.ts";
 import { parseArtifactReference, type ArtifactReference } from "../core/version.ts";
@@ -211,6 +212,12 @@ export class BlueprintStore {
     throw overtaken(name);
   }
 
+  /** A slice has as many instances as its blueprint says from now on, whatever it was scaled to. */
+  async unscale(slice: string, options: CallOptions = {}): Promise<void> {
+    const key = formatKey({ kind: "scale", slice });
+    await this.kv.transact({ compare: [], then: [{ kind: "delete", key }], else: [] }, options);
+  }
+
   /** The name of the blueprint that has a slice; undefined when none has it. */
   async ownerOf(slice: string, options: CallOptions = {}): Promise<string | undefined> {
     const { entry } = await this.kv.get(ownerKey(slice), options);
@@ -227,7 +234,9 @@ export class BlueprintStore {
       [entry.key, readUndamaged(() => parseScheduleRow(entry.value))]));
     const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
       schedules.get(formatKey({ kind: "schedule", slice, name }));
-    return blueprintStatusOf(blueprint, rows, { unplaced, rollouts, scheduleRow });
+    const scales = await this.scaleRows(options);
+    const scaled = withScales(blueprint, (slice) => scales.get(formatKey({ kind: "scale", slice })));
+    return blueprintStatusOf(scaled, rows, { unplaced, rollouts, scheduleRow });
   }
 
   /** What runs by itself now. A blueprint that is damaged does not hide the schedules of the others. */
@@ -274,6 +283,11 @@ export class BlueprintStore {
       const { node, artifact, instance } = place;
       return [{ node, artifact, instance, row: readUndamaged(() => parseInstanceRow(value)) }];
     });
+  }
+
+  private async scaleRows(options: KvReadOptions): Promise<ReadonlyMap<string, ScaleRow | undefined>> {
+    const rows = await listRows(this.kv, prefixOf({ kind: "scales" }), options);
+    return new Map(rows.map(({ key, value }) => [key, readUndamaged(() => parseScaleRow(value))]));
   }
 
   private async readCurrent(name: string, options: CallOptions): Promise<Current> {

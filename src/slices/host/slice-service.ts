@@ -10,7 +10,7 @@ import type { ResolvedBlueprint } from "../core/blueprint.ts";
 import type { LinesPage, LinesQuery } from "../core/recent-lines.ts";
 
 export interface SliceServicePorts {
-  readonly blueprints: Pick<BlueprintStore, "ownerOf" | "change">;
+  readonly blueprints: Pick<BlueprintStore, "ownerOf" | "change" | "unscale">;
   /** What this node keeps; undefined when nothing of that slice. */
   readonly readLines: (slice: string, query: LinesQuery) => LinesPage | undefined;
   /** Tells one life of this node from the next: numbers of lines begin anew with each. */
@@ -77,6 +77,8 @@ export class SliceService {
       return { ...slices, [slice]: { ...found, instances, minAvailable } };
     };
     const { revision } = await this.ports.blueprints.change(blueprint, edit, options);
+    // Where the blueprint says this number already, what control made of it would stay.
+    await this.ports.blueprints.unscale(slice, options);
     return { slice, instances, minAvailable, blueprint, revision };
   }
 

@@ -5,7 +5,7 @@ import { type Finding, isSource, type TextFile } from "../project.ts";
 import { type Import, importsOf, lineOf, parseSyntax, walk } from "../syntax.ts";
 
 /** Pure libraries: no clock, chance, disk or network inside. */
-const PURE_PACKAGES = ["zod", "semver"];
+const PURE_PACKAGES = ["zod", "semver", "yaml"];
 
 const IMPURE_GLOBALS = new Set([
   ...["AbortController", "AbortSignal", "Date", "Intl", "Promise", "console", "crypto", "fetch", "globalThis"],

@@ -48,7 +48,7 @@ export interface PlanRollout {
 }
 
 export interface PlanInput {
-  /** The current revision of every blueprint that is not deleted and can be read. */
+  /** The current revision of every blueprint that is not deleted and can be read, each slice in its scaled count. */
   readonly blueprints: readonly ResolvedBlueprint[];
   /** Blueprints that are there and cannot be read: what belongs to them is left as it is. */
   readonly frozen: ReadonlySet<string>;
