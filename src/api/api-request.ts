@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { AetherError } from "../base/errors.ts";
+import type { Span } from "../env/tracing.ts";
 import { BodyBuffer } from "./body-buffer.ts";
 import { BODY_BYTES_MAX, TIMEOUT_MS_MAX } from "./limits.ts";
 import { parseInput } from "./parse-input.ts";
@@ -22,10 +23,13 @@ const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 export class ApiRequest {
   private readonly context: HttpContext;
   private readonly routePath: string;
+  private readonly span: Pick<Span, "traceparent"> | undefined;
 
-  constructor(context: HttpContext, routePath: string) {
+  /** `span`: of this request, where traces are recorded. */
+  constructor(context: HttpContext, routePath: string, span?: Pick<Span, "traceparent">) {
     this.context = context;
     this.routePath = routePath;
+    this.span = span;
   }
 
   header(name: string): string | undefined {
@@ -69,10 +73,9 @@ export class ApiRequest {
     throw new AetherError("E_INVALID", `X-Deadline-Ms is "${text}": use milliseconds from 1 to ${TIMEOUT_MS_MAX}`);
   }
 
-  /** The W3C trace context; as the standard wants it, a malformed one counts as absent. */
+  /** The W3C trace context of what this request causes. */
   traceparent(): string | undefined {
-    const text = this.header("traceparent");
-    return text !== undefined && TRACEPARENT.test(text) ? text : undefined;
+    return this.span?.traceparent ?? sentTraceparent(this.context);
   }
 
   /** Aborts when the client is gone before it has its answer. */
@@ -122,6 +125,12 @@ export class ApiRequest {
   private rawPath(): string {
     return sentPath(this.context);
   }
+}
+
+/** As the standard wants it, a malformed one counts as absent. */
+export function sentTraceparent(context: HttpContext): string | undefined {
+  const text = context.req.header("traceparent");
+  return text !== undefined && TRACEPARENT.test(text) ? text : undefined;
 }
 
 /** The path as it was sent: nothing is decoded, and no `..` is resolved. */

@@ -6,7 +6,8 @@ import { SECOND_MS } from "../base/units.ts";
 import { allowedOf } from "../cluster/endpoints/core/match-route.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
-import { ApiRequest, sentPath, type HttpBindings, type HttpContext } from "./api-request.ts";
+import type { Span, Tracing } from "../env/tracing.ts";
+import { ApiRequest, sentPath, sentTraceparent, type HttpBindings, type HttpContext } from "./api-request.ts";
 import { checkOrigin } from "./core/origin.ts";
 import { jsonResponse } from "./json.ts";
 import type { ApiMetrics } from "./metrics.ts";
@@ -20,12 +21,13 @@ export type Elsewhere =
   | { readonly kind: "wrong-method"; readonly allowed: readonly string[] }
   | { readonly kind: "none" };
 
-type AnsweringRoute = Pick<Route, "path" | "expectsMisses" | "handle">;
+type AnsweringRoute = Pick<Route, "path" | "expectsMisses" | "isProbe" | "handle">;
 
 export interface HttpAppPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: ApiMetrics;
+  readonly tracing: Tracing;
   onBroken(failure: AssertionError): void;
   /** Asked for paths that are not the API's. @throws AetherError when nobody can tell now */
   elsewhere(method: string, path: string): Elsewhere;
@@ -74,16 +76,30 @@ class Responder {
   async answer(context: HttpContext, route: AnsweringRoute): Promise<Response> {
     const { clock, metrics } = this.ports;
     const startMs = clock.nowMs();
-    const response = await this.run(context, route);
+    const span = this.beginSpan(context, route);
+    const response = await this.run(context, route, span);
+    if (span !== undefined) endSpan(span, response);
     metrics.requests.add(1, { route: route.path, status: String(response.status) });
     metrics.requestSeconds.observe((clock.nowMs() - startMs) / SECOND_MS, { route: route.path });
     return response;
   }
 
-  private async run(context: HttpContext, route: AnsweringRoute): Promise<Response> {
+  private beginSpan(context: HttpContext, { path, isProbe }: AnsweringRoute): Span | undefined {
+    const { tracing } = this.ports;
+    if (!tracing.isOn || isProbe === true) return undefined;
+    const { method } = context.req;
+    return tracing.begin({
+      name: `${method} ${path}`,
+      kind: "server",
+      parent: sentTraceparent(context),
+      attributes: { "http.request.method": method, "http.route": path },
+    });
+  }
+
+  private async run(context: HttpContext, route: AnsweringRoute, span: Span | undefined): Promise<Response> {
     try {
       checkOrigin({ host: context.req.header("host"), origin: context.req.header("origin") });
-      return withoutBodyOfHead(context, await route.handle(new ApiRequest(context, route.path)));
+      return withoutBodyOfHead(context, await route.handle(new ApiRequest(context, route.path, span)));
     } catch (error) {
       if (error instanceof AssertionError) this.ports.onBroken(error);
       return this.refuse(context, { error: toAetherError(error), expectsMisses: route.expectsMisses === true });
@@ -114,6 +130,12 @@ class Responder {
     else if (isMiss(refusal)) log.debug(fields);
     else log.info(fields);
   }
+}
+
+/** Of a stream, when it begins. */
+function endSpan(span: Span, { status }: Response): void {
+  const attributes = { "http.response.status_code": status };
+  span.end(status >= 500 ? { error: String(status), attributes } : { attributes });
 }
 
 /** Nobody reads the body of an answer to HEAD, so a stream would never end. */

@@ -87,6 +87,7 @@ export type ClientMessage =
       /** JSON. */
       readonly body: string | undefined;
       readonly idempotencyKey: string | undefined;
+      readonly traceparent?: string | undefined;
     }
   /** Ends the watch, or cancels the call or request `id`. Not answered. */
   | { readonly kind: "cancel"; readonly id: number }
@@ -181,8 +182,10 @@ export function clientMessageFields(message: ClientMessage): readonly unknown[] 
       return [tag, id, timeoutMs, slice, method, input, idempotencyKey ?? null, traceparent ?? null];
     }
     case "api": {
-      const { timeoutMs, method, path, body, idempotencyKey } = message;
-      return [tag, id, timeoutMs, method, path, body ?? null, idempotencyKey ?? null];
+      const { timeoutMs, method, path, body, idempotencyKey, traceparent } = message;
+      const fields = [tag, id, timeoutMs, method, path, body ?? null, idempotencyKey ?? null];
+      // Earlier versions leave what comes behind unread.
+      return traceparent === undefined ? fields : [...fields, traceparent];
     }
     case "grant":
       return [tag, id, message.timeoutMs, message.ttlMs, message.requests];
@@ -259,6 +262,7 @@ export function parseClientMessage(value: unknown): ClientMessage {
         path: text(fields[4], "api.path"),
         body: optionalText(fields[5], "api.body"),
         idempotencyKey: optionalText(fields[6], "api.idempotencyKey"),
+        traceparent: optionalText(fields[7], "api.traceparent"),
       };
     case CLIENT_TAGS.cancel:
       return { kind: "cancel", id };

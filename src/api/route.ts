@@ -15,5 +15,7 @@ export interface Route {
   readonly answer: string;
   /** Its 404 and 409 are ordinary answers, not refusals worth a line in the log at its usual level. */
   readonly expectsMisses?: boolean;
+  /** Asked all the time by machines: it is no part of a trace. */
+  readonly isProbe?: boolean;
   handle(request: ApiRequest): Promise<Response> | Response;
 }

@@ -112,6 +112,7 @@ export class ApiServer implements AsyncCloseable {
     const { log, metrics, turns, load } = this;
     const app = createHttpApp(apiRoutes(services, clock, this.closing.signal), {
       clock,
+      tracing: this.env.telemetry.tracing,
       log,
       metrics,
       onBroken: (failure) => services.onBroken(failure),

@@ -13,6 +13,7 @@ export interface SessionRequest {
   /** JSON. */
   readonly body?: string | undefined;
   readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 export interface SessionAnswer {
@@ -60,11 +61,12 @@ export class SessionRequests {
 }
 
 
-function headersOf({ timeoutMs, idempotencyKey }: SessionRequest): Readonly<Record<string, string>> {
+function headersOf({ timeoutMs, idempotencyKey, traceparent }: SessionRequest): Readonly<Record<string, string>> {
   return {
     "content-type": "application/json",
     "x-deadline-ms": String(timeoutMs),
     ...(idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey }),
+    ...(traceparent === undefined ? {} : { traceparent }),
   };
 }
 

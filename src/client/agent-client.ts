@@ -13,7 +13,9 @@ import type { Signal } from "../sdk/signal.ts";
 import { askApi, type ApiCall } from "./api-request.ts";
 import type { Multiplexer } from "./multiplexer.ts";
 import type { Clock } from "../env/clock.ts";
+import type { Tracing } from "../env/tracing.ts";
 import { newRequestKey } from "./random-adapter.ts";
+import { traced } from "./traced.ts";
 
 /** Of one question for a result; then it is asked again. */
 const RESULT_TIMEOUT_MS = RESULT_WAIT_MS_MAX + 10 * SECOND_MS;
@@ -186,6 +188,7 @@ const anySchema = z.unknown();
 export interface JobClientPorts {
   readonly requests: Multiplexer;
   readonly clock: Pick<Clock, "nowMs">;
+  readonly tracing?: Tracing;
 }
 
 export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent: A): AgentClient<A> {
@@ -195,16 +198,18 @@ export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent:
         id, attributes, maxDuration, budget, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal,
       } = options;
       await check(`the input of ${agent.name}`, agent.input, input);
-      const { value } = await askApi(ports.requests, startedSchema, {
+      const request = { name: `start ${agent.name}`, attributes: { "aether.agent": agent.name } };
+      const { value } = await traced(ports.tracing, request, (traceparent) => askApi(ports.requests, startedSchema, {
         what: `start a job of ${agent.name}`,
         effect: "idempotent",
         method: "POST",
         path: "/v1/jobs",
         body: { agent: agent.name, input, id, attributes, maxDuration, budget },
         idempotencyKey,
+        traceparent,
         timeoutMs,
         signal,
-      });
+      }));
       return createJobHandle(ports, value.job);
     },
     job: (id) => createJobHandle(ports, id),

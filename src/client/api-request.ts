@@ -15,6 +15,7 @@ export interface ApiCall {
   readonly path: string;
   readonly body?: unknown;
   readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -26,7 +27,7 @@ export interface ApiAnswer<T> {
 
 /** @throws AetherError as the node says, E_INVALID for a body that JSON does not have, E_TIMEOUT */
 export async function askApi<T>(requests: Multiplexer, schema: z.ZodType<T>, call: ApiCall): Promise<ApiAnswer<T>> {
-  const { what, effect, method, path, idempotencyKey, timeoutMs, signal } = call;
+  const { what, effect, method, path, idempotencyKey, traceparent, timeoutMs, signal } = call;
   const body = call.body === undefined ? undefined : jsonBody(what, call.body);
   const result = await requests.request({
     what,
@@ -36,7 +37,7 @@ export async function askApi<T>(requests: Multiplexer, schema: z.ZodType<T>, cal
     bytes: body?.length ?? 0,
     timeoutMs,
     signal,
-    message: (id, leftMs) => ({ kind: "api", id, timeoutMs: leftMs, method, path, body, idempotencyKey }),
+    message: (id, leftMs) => ({ kind: "api", id, timeoutMs: leftMs, method, path, body, idempotencyKey, traceparent }),
   });
   const [status, answer] = list(result, "api");
   const parsed = schema.safeParse(JSON.parse(text(answer, "api.body")));

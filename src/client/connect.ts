@@ -2,6 +2,7 @@
 import { AetherError } from "../base/errors.ts";
 import type { Agent } from "../sdk/agent.ts";
 import type { Client as SliceClient, Contract } from "../sdk/contract.ts";
+import { createOtelTracing } from "../metrics/otel-tracing-adapter.ts";
 import { createAgentClient, createJobHandle, type AgentClient, type JobHandle } from "./agent-client.ts";
 import { createClientKv, type ClientKv } from "./client-kv.ts";
 import { createClientClock } from "./clock-adapter.ts";
@@ -9,7 +10,7 @@ import { createClientRandom } from "./random-adapter.ts";
 import { createJobsClient, type JobsClient } from "./jobs-client.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { sessionUrl } from "./session-url.ts";
-import { callSlice, createSliceClient, type SliceAnswer, type SliceCall } from "./slice-client.ts";
+import { callTraced, createSliceClient, type SliceAnswer, type SliceCall } from "./slice-client.ts";
 import { dialNode } from "./ws-adapter.ts";
 
 export interface ConnectOptions {
@@ -65,11 +66,12 @@ export function connect(options: ConnectOptions): Client {
     },
     urls,
   );
+  const tracing = createOtelTracing();
   return {
     kv: createClientKv({ requests, clock, random }),
-    slice: (contract) => createSliceClient(requests, contract),
-    call: (call) => callSlice(requests, call),
-    agent: (agent) => createAgentClient({ requests, clock }, agent),
+    slice: (contract) => createSliceClient(requests, contract, tracing),
+    call: (call) => callTraced(requests, call, tracing),
+    agent: (agent) => createAgentClient({ requests, clock, tracing }, agent),
     job: (id) => createJobHandle({ requests, clock }, id),
     jobs: createJobsClient(requests),
     get node() {

@@ -7,7 +7,10 @@ import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain
 import type { CallOptions, Client, Contract, Method, MethodEffect } from "../sdk/contract.ts";
 import { count, list } from "../api/core/message-fields.ts";
 import { CALL_TIMEOUT_MS } from "../api/limits.ts";
+import type { Tracing } from "../env/tracing.ts";
+import { rpcAttributes } from "../invocation/span-attributes.ts";
 import type { Multiplexer } from "./multiplexer.ts";
+import { traced } from "./traced.ts";
 
 /** One call by name, for tools that do not know the contract. */
 export interface SliceCall extends CallOptions {
@@ -80,15 +83,26 @@ function unsentClass(code: ErrorCode): CallFailureClass {
   return code === "E_OVERLOADED" ? "overloaded" : "not-sent";
 }
 
+/** A call by name, as a part of what the process has under way. */
+export function callTraced(requests: Multiplexer, call: SliceCall, tracing?: Tracing): Promise<SliceAnswer> {
+  const { slice, method, traceparent } = call;
+  const attributes = rpcAttributes(slice, method);
+  const request = { name: `call ${slice}.${method}`, traceparent, attributes };
+  return traced(tracing, request, (traceparent) =>
+    callSlice(requests, traceparent === undefined ? call : { ...call, traceparent }));
+}
+
 /** The methods of a contract as functions. */
-export function createSliceClient<C extends Contract>(requests: Multiplexer, contract: C): Client<C> {
+export function createSliceClient<C extends Contract>(
+  requests: Multiplexer, contract: C, tracing?: Tracing,
+): Client<C> {
   const methods: Record<string, (input: unknown, options?: CallOptions) => Promise<unknown>> = {};
   for (const [name, method] of Object.entries(contract.methods)) {
     methods[name] = async (input, options = {}) => {
       await checkInput(contract.name, name, { method, input });
       const { effect, timeoutMs } = method;
       const call = { timeoutMs, ...options, slice: contract.name, method: name, input, effect };
-      const answer = await callSlice(requests, call);
+      const answer = await callTraced(requests, call, tracing);
       return answer.output;
     };
   }

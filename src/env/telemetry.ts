@@ -1,4 +1,6 @@
 // Ports only: no code here.
+import type { Tracing } from "./tracing.ts";
+
 /** Structured fields of a log line. `event` is a constant of the code; no payloads, no secrets. */
 export type LogFields = { readonly event: string } & Readonly<Record<string, unknown>>;
 
@@ -32,6 +34,7 @@ export interface MetricSpec {
 
 export interface Telemetry {
   readonly log: Log;
+  readonly tracing: Tracing;
   counter(spec: MetricSpec): Counter;
   gauge(spec: MetricSpec): Gauge;
   histogram(spec: MetricSpec): Histogram;

@@ -10,6 +10,7 @@ import type { InvocationConfig } from "./invocation-config.ts";
 import { Invoker, type InvokerEnv } from "./invoker.ts";
 import { RemoteCaller } from "./remote-caller.ts";
 import { RpcChannel } from "./rpc-channel.ts";
+import { TracedInstances } from "./traced-instances.ts";
 
 export interface InvocationPorts {
   readonly lookup: EndpointLookup;
@@ -24,7 +25,8 @@ export interface InvocationPorts {
 
 /** Attaches the `rpc` channel; call it before the network starts. */
 export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config: InvocationConfig): Invoker {
-  const { lookup, local, messaging, self, tally, made } = ports;
+  const { lookup, messaging, self, tally, made } = ports;
+  const local = new TracedInstances(env.telemetry, ports);
   const rpc = new RpcChannel(env, { messaging });
   const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
   const dispatcher = new Dispatcher({ rpc, local }, config);

@@ -10,6 +10,7 @@ import type { Endpoint, EndpointLookup } from "../cluster/endpoints/endpoint-loo
 import type { CallTally } from "../cluster/rollouts/call-tallies.ts";
 import { Wake } from "../cluster/wake.ts";
 import type { Env } from "../env/env.ts";
+import type { Span } from "../env/tracing.ts";
 import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
@@ -26,6 +27,7 @@ import { formatTraceparent, HopIds, parseTraceparent, type TraceContext } from "
 import type { InvocationConfig } from "./invocation-config.ts";
 import { createInvocationMetrics, type InvocationMetrics } from "./metrics.ts";
 import { attemptResultOf, type RemoteCaller } from "./remote-caller.ts";
+import { rpcAttributes } from "./span-attributes.ts";
 
 export type InvokerEnv = Pick<Env, "clock" | "random" | "telemetry">;
 
@@ -46,6 +48,8 @@ interface Progress {
   readonly deadline: Deadline;
   /** What the caller is part of. */
   readonly trace: TraceContext | undefined;
+  /** Of the call, where traces are recorded. */
+  readonly span: Span | undefined;
   readonly tried: Set<string>;
   attempts: number;
   countedRetries: number;
@@ -56,6 +60,9 @@ interface Progress {
 
 /** In the counts of calls: what reached no endpoint. */
 const NO_NAME = "?";
+
+type Begun = { readonly startMs: number } & Pick<Progress, "span">;
+
 /** Longer ones are hashes of something: send those. */
 const IDEMPOTENCY_KEY_LENGTH_MAX = 256;
 
@@ -89,17 +96,20 @@ export class Invoker implements OutgoingCalls {
   /** Never rejects: every failure is a reply. */
   async call(call: OutgoingCall, signal?: CancelSignal): Promise<CallReply> {
     const startMs = this.env.clock.nowMs();
+    const span = this.beginSpan(call);
+    const begun = { startMs, span };
     const timeoutMs = call.timeoutMs ?? this.methodTimeoutMs(call);
     const refusal = this.admit(call, timeoutMs, signal);
-    if (refusal !== undefined) return this.report(call, { kind: "error", error: refusal, attempts: 0 }, startMs);
+    if (refusal !== undefined) return this.report(call, { kind: "error", error: refusal, attempts: 0 }, begun);
     this.metrics.inFlight.set(++this.underWay);
+    const deadline = deadlineAfter(startMs, timeoutMs);
     try {
-      const progress = createProgress(call, signal, deadlineAfter(startMs, timeoutMs));
-      return this.report(call, await this.run(progress), startMs);
+      const progress = createProgress(call, { signal, deadline, span });
+      return this.report(call, await this.run(progress), begun);
     } catch (thrown) {
       // What we did not foresee may have happened after sending.
       const error = withClass(toAetherError(thrown).toBody(), "no-answer");
-      return this.report(call, { kind: "error", error, attempts: 1 }, startMs);
+      return this.report(call, { kind: "error", error, attempts: 1 }, begun);
     } finally {
       this.metrics.inFlight.set(--this.underWay);
     }
@@ -116,6 +126,7 @@ export class Invoker implements OutgoingCalls {
       if (result.kind === "ok") return { ...result, attempts: progress.attempts };
       progress.isInDoubt ||= result.kind === "no-answer" && endpoint.effect !== "read";
       progress.lastError = attemptError(result, endpoint);
+      noteFailedAttempt(progress, endpoint, result);
       const decision = this.decide(progress, found.picked, result);
       if (decision.kind === "give-up") return fail(progress, progress.lastError);
       this.metrics.retries.add(1);
@@ -185,8 +196,8 @@ export class Invoker implements OutgoingCalls {
       method,
       input,
       timeoutMs,
-      // Each attempt is a hop of its own.
-      traceparent: formatTraceparent(this.hops.next(progress.trace)),
+      // Where nobody records, each attempt is a hop of its own.
+      traceparent: progress.span?.traceparent ?? formatTraceparent(this.hops.next(progress.trace)),
       idempotencyKey,
       lostWhen,
     };
@@ -315,7 +326,14 @@ export class Invoker implements OutgoingCalls {
     return undefined;
   }
 
-  private report({ slice, method }: OutgoingCall, reply: CallReply, startMs: number): CallReply {
+  private beginSpan({ slice, method, traceparent }: OutgoingCall): Span | undefined {
+    const { tracing } = this.env.telemetry;
+    if (!tracing.isOn) return undefined;
+    const name = `call ${slice}.${method}`;
+    return tracing.begin({ name, kind: "client", parent: traceparent, attributes: rpcAttributes(slice, method) });
+  }
+
+  private report({ slice, method }: OutgoingCall, reply: CallReply, { startMs, span }: Begun): CallReply {
     const ms = this.env.clock.nowMs() - startMs;
     this.metrics.calls.add(1, { result: reply.kind === "ok" ? "ok" : reply.error.code });
     this.metrics.durationSeconds.observe(ms / SECOND_MS);
@@ -324,15 +342,15 @@ export class Invoker implements OutgoingCalls {
     const hasSlice = hasMethod || this.ports.lookup.isKnown(slice);
     const outcome = reply.kind === "ok" ? "ok" : "failed";
     this.ports.made.note(hasSlice ? slice : NO_NAME, hasMethod ? method : NO_NAME, outcome, ms);
+    if (span !== undefined) endSpan(span, reply);
     return reply;
   }
 }
 
-function createProgress(call: OutgoingCall, signal: CancelSignal | undefined, deadline: Deadline): Progress {
+function createProgress(call: OutgoingCall, bounds: Pick<Progress, "signal" | "deadline" | "span">): Progress {
   return {
     call,
-    signal,
-    deadline,
+    ...bounds,
     trace: parseTraceparent(call.traceparent),
     tried: new Set(),
     attempts: 0,
@@ -388,6 +406,21 @@ function attemptError(failure: AttemptFailure, endpoint: Endpoint): ErrorBody {
   if (endpoint.effect !== "read" || error.outcome === undefined) return error;
   const { code, message, details } = error;
   return { code, message, ...(details === undefined ? {} : { details }) };
+}
+
+function noteFailedAttempt({ span }: Progress, { node, instance }: Endpoint, { kind, error }: AttemptFailure): void {
+  span?.note("attempt failed", {
+    "aether.peer": node, "aether.instance": instance, "aether.outcome": kind, "error.type": error.code,
+  });
+}
+
+function endSpan(span: Span, reply: CallReply): void {
+  const attempts = { "aether.attempts": reply.attempts };
+  if (reply.kind === "ok") {
+    return span.end({ attributes: { ...attempts, "aether.replayed": reply.isReplayed === true } });
+  }
+  const { code, outcome } = reply.error;
+  span.end({ error: code, attributes: { ...attempts, ...(outcome !== undefined && { "aether.outcome": outcome }) } });
 }
 
 function reasonOf(result: AttemptResult): string {

@@ -138,6 +138,7 @@ export function openJobs(
     onVerdict: ({ kind }) => metrics.verified.add(1, { verdict: kind }),
     children: childStarts,
     payloads: nodePayloads,
+    tracing: telemetry.tracing,
     onOutbox: (ref) => outbox.tell(ref),
     onLost: () => takeOver.lookForOwn(),
   }, { runningMax: RUNNING_JOBS_MAX });
@@ -159,7 +160,9 @@ export function openJobs(
     giveUp: (job) => runner.giveUp(job),
   };
   const apart = new JobPayloads({ clock }, { ...nodePayloads, room: new PayloadRoom(PAYLOADS_SHOWN_BYTES_MAX) });
-  const starts = new StartJobs(env, { kv, pins, payloads: apart, queued: () => claimer.queued, here, metrics }, config);
+  const { tracing } = telemetry;
+  const startsPorts = { kv, pins, payloads: apart, queued: () => claimer.queued, here, metrics, tracing };
+  const starts = new StartJobs(env, startsPorts, config);
   const repeats = new RepeatJobs(env, {
     kv, log: store, pins, payloads: apart, checkRoom: () => starts.checkRoom(),
   });

@@ -117,6 +117,8 @@ export interface StartJob {
   readonly maxDurationMs?: number;
   /** What it may spend; of each unit that is left out as much as its agent says, if it does. */
   readonly budget?: Amount;
+  /** W3C trace context of who starts it. */
+  readonly traceparent?: string;
 }
 
 export interface StartedJob {

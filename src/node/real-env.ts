@@ -4,6 +4,7 @@ import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { WorkersPort } from "../env/workers.ts";
+import { createOtelTracing } from "../metrics/otel-tracing-adapter.ts";
 import { createProcessMeter } from "../metrics/process-meter-adapter.ts";
 import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
 import { createWsNetwork } from "../net/ws-adapter.ts";
@@ -48,7 +49,8 @@ export function createRealEnv(options: RealEnvOptions): Env {
 
 function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
   const log = createJsonLog({ node, level: logLevel });
-  return { log, ...createPrometheusMetrics({ processMetrics: "on" }) };
+  const tracing = createOtelTracing({ "aether.node": node });
+  return { log, tracing, ...createPrometheusMetrics({ processMetrics: "on" }) };
 }
 
 function createDisk({ dataDir, durability }: RealEnvOptions, clock: Clock): Pick<Env, "store" | "logs"> {

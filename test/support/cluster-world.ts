@@ -15,12 +15,14 @@ import { createLocalKv, SILENT_LOG, type LocalKv } from "./local-kv.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { MemoryHub } from "./memory-messaging.ts";
 import { ScriptedHost } from "./scripted-host.ts";
+import { NO_TRACING } from "../../src/testkit/sim/sim-telemetry.ts";
 
 export const SILENT_TELEMETRY: Telemetry = {
   log: SILENT_LOG,
   counter: () => ({ add: () => undefined }),
   gauge: () => ({ set: () => undefined }),
   histogram: () => ({ observe: () => undefined }),
+  tracing: NO_TRACING,
   exposition: () => Promise.resolve(""),
 };
 

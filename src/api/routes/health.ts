@@ -10,6 +10,7 @@ export function healthRoutes(services: ApiServices): readonly Route[] {
       path: "/livez",
       summary: "Whether the process runs; 503 means restart it",
       answer: "{ live }",
+      isProbe: true,
       handle: () => {
         const isLive = services.health.isLive();
         return jsonResponse(isLive ? 200 : 503, { live: isLive });
@@ -20,6 +21,7 @@ export function healthRoutes(services: ApiServices): readonly Route[] {
       path: "/readyz",
       summary: "Whether the node is in quorum, caught up and applying; 503 with a reason otherwise",
       answer: "{ ready, reason? }",
+      isProbe: true,
       handle: () => {
         const { isReady, reason } = services.health.readiness();
         return jsonResponse(isReady ? 200 : 503, { ready: isReady, ...(reason === undefined ? {} : { reason }) });
@@ -30,6 +32,7 @@ export function healthRoutes(services: ApiServices): readonly Route[] {
       path: "/metrics",
       summary: "Metrics in the Prometheus text format",
       answer: "text/plain",
+      isProbe: true,
       handle: async () =>
         new Response(await services.metricsText(), {
           status: 200,

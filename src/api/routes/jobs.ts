@@ -93,11 +93,13 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs",
       summary: "Starts a job of an agent; 201 for a new one, 200 when the key or the id was used for the same before",
       body: startSchema,
-      headers: KEY_HEADER,
+      headers: { ...KEY_HEADER, traceparent: "W3C trace context, which the spans of the job belong to" },
       answer: "{ job, status, isNew }",
       handle: async (request) => {
         const start = parseStart(await request.readJson(JOB_BODY_BYTES_MAX), idempotencyKey(request));
-        const started = await jobs.start(start, ANYBODY, callOptions(request));
+        const traceparent = request.traceparent();
+        const traced = { ...start, ...(traceparent !== undefined && { traceparent }) };
+        const started = await jobs.start(traced, ANYBODY, callOptions(request));
         return jsonResponse(started.isNew ? 201 : 200, started);
       },
     },

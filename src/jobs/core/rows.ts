@@ -136,6 +136,8 @@ export interface JobSpec {
   readonly maxDurationMs?: number;
   /** What it may spend, as it was started; its head has what was added since. */
   readonly budget?: Amount;
+  /** W3C trace context of its start, which the spans of all its runs belong to; absent where nobody recorded it. */
+  readonly traceparent?: string;
   readonly createdMs: number;
 }
 
@@ -306,6 +308,7 @@ const specSchema: z.ZodType<JobSpec> = z.object({
   firstRun: z.int().min(1).exactOptional(),
   maxDurationMs: z.number().exactOptional(),
   budget: amountSchema.exactOptional(),
+  traceparent: z.string().exactOptional(),
   createdMs: z.number(),
 });
 

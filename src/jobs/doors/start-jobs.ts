@@ -5,6 +5,7 @@ import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
+import type { Span, Tracing } from "../../env/tracing.ts";
 import type { Compare, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../../kvstore/kv.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
@@ -44,6 +45,8 @@ export interface StartJobsPorts {
   readonly queued: () => number;
   readonly here?: StartsHere;
   readonly metrics: Pick<JobsMetrics, "started">;
+  /** Absent where nobody records traces. */
+  readonly tracing?: Tracing;
 }
 
 export interface StartOptions extends CallOptions {
@@ -77,6 +80,26 @@ export class StartJobs {
   }
 
   async start(start: StartJob, caller: Caller, options: StartOptions = {}): Promise<StartedJob> {
+    const span = this.beginSpan(start);
+    if (span === undefined) return await this.startOnce(start, caller, options);
+    try {
+      const started = await this.startOnce({ ...start, traceparent: span.traceparent }, caller, options);
+      span.end({ attributes: { "aether.job": started.job, "aether.new": started.isNew } });
+      return started;
+    } catch (thrown) {
+      span.end({ error: toAetherError(thrown).code });
+      throw thrown;
+    }
+  }
+
+  private beginSpan({ agent, traceparent }: StartJob): Span | undefined {
+    const { tracing } = this.ports;
+    if (tracing?.isOn !== true) return undefined;
+    const attributes = { "aether.agent": agent };
+    return tracing.begin({ name: `start ${agent}`, kind: "internal", parent: traceparent, attributes });
+  }
+
+  private async startOnce(start: StartJob, caller: Caller, options: StartOptions): Promise<StartedJob> {
     const input = plainInput(start);
     const told = toldValue(input);
     checkAttributes(start.attributes ?? {});
@@ -101,7 +124,8 @@ export class StartJobs {
     options: StartOptions,
   ): Promise<StartedJob | undefined> {
     const { clock, random } = this.env;
-    const { pins } = this.ports;
+    const { pins, tracing } = this.ports;
+    const { traceparent } = start;
     const needs = joinedNeeds(start, await pins.needsOf(pin, start.agent, options));
     const definition = await pins.definitionOf(pin, start.agent, options);
     const refusal = definition && inputRefusal(definition, start.input);
@@ -121,6 +145,8 @@ export class StartJobs {
       priority: start.priority ?? 0,
       attributes: start.attributes ?? {},
       needs,
+      // Where nobody records, what a caller sent would lead nowhere.
+      ...(traceparent !== undefined && tracing?.isOn === true && { traceparent }),
       atMs,
       ...(options.guards !== undefined && { guards: options.guards }),
       ...(claim !== undefined && { claim }),

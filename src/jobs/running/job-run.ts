@@ -9,6 +9,7 @@ import { SECOND_MS } from "../../base/units.ts";
 import { hasRoomForWork } from "../core/room.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
+import type { Tracing } from "../../env/tracing.ts";
 import type { JobId } from "../../base/ids.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import type { AppendBatch } from "../core/life/append-batch.ts";
@@ -37,6 +38,7 @@ import { CallTurns, type CallTurnsPorts } from "./call-turns.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import { RunPayloads, type NodePayloads } from "./run-payloads.ts";
+import { RunTrace } from "./run-trace.ts";
 import type { Spending } from "./spending.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
@@ -70,6 +72,8 @@ export interface JobRunPorts {
   followInbox(ref: JobRef, onArrival: (arrival: InboxArrival) => void): () => void;
   readonly children: Pick<RunChildrenPorts, "answer">;
   readonly payloads: NodePayloads;
+  /** Absent where nobody records traces. */
+  readonly tracing?: Tracing;
   /** The job's outbox has something for other jobs. */
   readonly onOutbox: (ref: JobRef) => void;
   /** What its code says of its progress; of a run that goes on. */
@@ -111,6 +115,7 @@ export class JobRun {
   private readonly loggedTimers: ReadonlyMap<CallName, number>;
   private readonly approvals: OpenApprovals;
   private readonly turns: CallTurns;
+  private readonly trace: RunTrace;
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
   private readonly callTimers = new Map<EffectId, Timer>();
@@ -151,6 +156,7 @@ export class JobRun {
     this.loaded = loaded;
     this.view = view;
     this.ref = view.ref;
+    this.trace = new RunTrace(ports.tracing, view);
     const facts = logFactsOf(loaded.log);
     const idOfChild = (call: CallName): JobId => childIdOf(ports.cluster, view.spec, call);
     const late = overdueEnd(view.spec);
@@ -228,6 +234,7 @@ export class JobRun {
     this.turns.close();
     this.worker?.send({ kind: "drop", run: this.run });
     this.worker?.release();
+    this.trace.end(how);
     this.ports.onEnd(this, how);
     this.done.resolve();
   }
@@ -280,6 +287,7 @@ export class JobRun {
       case "not-begun":
         return void this.beginAgain();
       case "reconciled":
+        this.trace.reconciled(message.effectId, message.answer.kind);
         return this.doubts.answer(message.effectId, message.answer);
       case "verifying":
         return this.say({ kind: "verify", run: this.run, ...this.secretsFor(message.secrets) });
@@ -310,7 +318,9 @@ export class JobRun {
     if (op.kind === "want-wait") this.waits.open(op.call, op.wait, this.loggedTimers.get(op.call));
     if (op.kind === "want-child") this.children.want(n, op, this.loggedTimers.get(op.call));
     if (op.kind === "verified") this.noteVerdict(op);
+    if (op.kind === "step-completed" || op.kind === "step-failed") this.trace.step(op);
     if (op.kind === "outcome") {
+      this.trace.outcome(op);
       this.callTimers.get(op.effectId)?.cancel();
       if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
     }
@@ -506,6 +516,7 @@ export class JobRun {
     this.callTimers.get(effectId)?.cancel();
     this.callTimers.set(effectId, this.clock.setTimer(timeoutMs + CALL_GRACE_MS, () => {
       if (this.batch.toolOf(effectId)?.state !== "granted") return;
+      this.trace.lost(effectId);
       this.batch.change({ kind: "lost", effectId, reason: "its time was over" });
       this.pump();
     }));
@@ -521,8 +532,10 @@ export class JobRun {
     this.tellGranted(granted);
   }
 
-  private tellGranted({ n, row: { effectId, attempt, timeoutMs }, secrets }: Granted): void {
+  private tellGranted({ n, row, secrets }: Granted): void {
+    const { effectId, attempt, timeoutMs } = row;
     const fence = this.ports.ownership.fence.number;
+    this.trace.granted(row);
     this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
     this.limitCall(effectId, timeoutMs);
   }

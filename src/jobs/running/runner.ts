@@ -11,7 +11,7 @@ export interface JobRunnerPorts
   extends Pick<
     JobRunPorts,
     "log" | "workers" | "rates" | "places" | "models" | "spending" | "followInbox" | "secrets" | "children" |
-    "payloads" | "onOutbox" | "onVerdict"
+    "payloads" | "tracing" | "onOutbox" | "onVerdict"
   > {
   readonly ownership: JobRunPorts["ownership"] & {
     /** How many jobs this node owns or is about to own. */

@@ -110,6 +110,7 @@ export class AgentRun {
       signal: this.signal,
       onHeldUp: () => ports.post({ kind: "not-begun", run }),
       onAnswer: (ready) => this.addOwn(ready),
+      wallMs: () => ports.clock.wallMs(),
     }, start.fence ?? NO_FENCE);
     const events = start.log.map((bytes) => readEvent(bytes).event);
     this.replay = new ReplayMatch(events);

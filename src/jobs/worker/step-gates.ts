@@ -15,6 +15,7 @@ export interface StepGatesPorts {
   /** Steps may begin by their operations, and the fence is down. */
   readonly onHeldUp: () => void;
   readonly onAnswer: (ready: Ready) => void;
+  readonly wallMs: () => number;
 }
 
 interface GatedStep {
@@ -89,6 +90,8 @@ export class StepGates {
 
   private async run({ call, run }: AskedStep): Promise<void> {
     this.running += 1;
+    const { wallMs, onAnswer } = this.ports;
+    const beginMs = wallMs();
     let ready: Ready;
     try {
       ready = completedStep(call, await this.enter(run));
@@ -96,7 +99,7 @@ export class StepGates {
       ready = failedCall(call, jobErrorOf(thrown));
     }
     this.running -= 1;
-    this.ports.onAnswer(ready);
+    onAnswer(withDuration(ready, Math.max(0, wallMs() - beginMs)));
   }
 
   private enter(run: AskedStep["run"]): unknown {
@@ -107,4 +110,10 @@ export class StepGates {
       this.isRunning = false;
     }
   }
+}
+
+function withDuration(ready: Ready, tookMs: number): Ready {
+  const { op } = ready;
+  const isStep = op?.kind === "step-completed" || op?.kind === "step-failed";
+  return isStep ? { ...ready, op: { ...op, tookMs } } : ready;
 }

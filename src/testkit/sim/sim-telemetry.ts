@@ -1,10 +1,15 @@
 // Owns: the telemetry of a simulated process: its log is part of the trace, its metrics are not kept.
 import type { Log, Telemetry } from "../../env/telemetry.ts";
+import type { Tracing } from "../../env/tracing.ts";
+
+/** Nobody records. */
+export const NO_TRACING: Tracing = { isOn: false, begin: () => undefined };
 
 export function createSimTelemetry(log: Log): Telemetry {
   const none = (): void => undefined;
   return {
     log,
+    tracing: NO_TRACING,
     counter: () => ({ add: none }),
     gauge: () => ({ set: none }),
     histogram: () => ({ observe: none }),

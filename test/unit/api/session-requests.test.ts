@@ -50,6 +50,7 @@ function requests(): SessionRequests {
   ], {
     clock: new ManualClock(),
     log: telemetry.log,
+    tracing: telemetry.tracing,
     metrics: declareApiMetrics(telemetry),
     onBroken: (failure) => {
       throw failure;

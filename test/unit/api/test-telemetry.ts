@@ -1,5 +1,6 @@
 // Owns: telemetry that keeps its log lines for tests to look at.
 import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
+import { NO_TRACING } from "../../../src/testkit/sim/sim-telemetry.ts";
 
 export interface LogLine extends LogFields {
   readonly level: "error" | "warn" | "info" | "debug";
@@ -12,6 +13,7 @@ export function createTestTelemetry(lines: LogLine[]): Telemetry {
     counter: () => metric,
     gauge: () => metric,
     histogram: () => metric,
+    tracing: NO_TRACING,
     exposition: () => Promise.resolve(""),
   };
 }

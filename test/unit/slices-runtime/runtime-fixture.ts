@@ -18,6 +18,7 @@ import { RuntimeConfig } from "../../../src/slices/host/runtime-config.ts";
 import type { SliceServices } from "../../../src/slices/services/slice-services.ts";
 import { SliceStore } from "../../../src/slices/host/slice-store.ts";
 import { createThreadWorkers } from "../../../src/slices/host/thread-adapter.ts";
+import { NO_TRACING } from "../../../src/testkit/sim/sim-telemetry.ts";
 
 export const NEVER = new AbortController().signal;
 
@@ -151,6 +152,7 @@ export function createRecordingTelemetry(): { telemetry: Telemetry; lines: LogLi
     counter: () => ({ add: () => undefined }),
     gauge: () => ({ set: () => undefined }),
     histogram: () => ({ observe: () => undefined }),
+    tracing: NO_TRACING,
     exposition: () => Promise.resolve(""),
   };
   return { telemetry, lines };

@@ -126,6 +126,7 @@ function childParts(
     attributes: {},
     needs: { ...asked, ...(budget !== undefined && { budget }) },
     parent: parentRef,
+    ...(spec.traceparent !== undefined && { traceparent: spec.traceparent }),
     // It may have been started in the old cluster too, and have done all that it does.
     ...(row.restored !== undefined && { restored: { seq: 0, inbox: 0 } }),
     atMs,

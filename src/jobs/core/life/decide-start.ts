@@ -47,6 +47,7 @@ export interface StartContext {
   readonly parent?: ParentRef;
   readonly restored?: RestoredPoint;
   readonly needs?: JobNeeds;
+  readonly traceparent?: string;
   /** Of a job that does another one again: that one's run. Default: 1. */
   readonly run?: number;
   readonly atMs: number;
@@ -191,6 +192,7 @@ function rowsOf(start: StartContext): { readonly row: JobRow; readonly spec: Job
       ...(maxDurationMs !== undefined && { maxDurationMs }),
       ...(start.run !== undefined && start.run !== FIRST_RUN && { firstRun: start.run }),
       ...(budget !== undefined && { budget }),
+      ...(start.traceparent !== undefined && { traceparent: start.traceparent }),
       createdMs: atMs,
     },
   };

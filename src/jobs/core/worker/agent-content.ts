@@ -74,9 +74,12 @@ const ends = [
   z.object({ kind: z.literal("continued"), input: value, inputDigest: digestSchema, blob }),
 ] as const;
 
+/** Of a step; for people only. */
+const tookMs = z.number().min(0).exactOptional();
+
 const op: z.ZodType<AgentOp> = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("step-completed"), call, value, blob }),
-  z.object({ kind: z.literal("step-failed"), call, error }),
+  z.object({ kind: z.literal("step-completed"), call, value, tookMs, blob }),
+  z.object({ kind: z.literal("step-failed"), call, error, tookMs }),
   z.object({ kind: z.literal("want-step"), call }),
   z.object({ kind: z.literal("value"), call, value }),
   z.object({ kind: z.literal("took"), offer: count }),

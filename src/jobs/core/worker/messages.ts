@@ -170,8 +170,10 @@ export type ReconcileAnswer =
 
 /** One operation of a run: what becomes events, in this order. */
 export type AgentOp =
-  | ({ readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown } & Apart)
-  | { readonly kind: "step-failed"; readonly call: CallName; readonly error: JobError }
+  | ({
+    readonly kind: "step-completed"; readonly call: CallName; readonly value: unknown; readonly tookMs?: number;
+  } & Apart)
+  | { readonly kind: "step-failed"; readonly call: CallName; readonly error: JobError; readonly tookMs?: number }
   /** Asked where the job's budget limits steps: this one is run once the node allows it. */
   | { readonly kind: "want-step"; readonly call: CallName }
   | { readonly kind: "value"; readonly call: CallName; readonly value: unknown }
