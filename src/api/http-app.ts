@@ -125,6 +125,7 @@ class Responder {
       status: error.httpStatus,
       code: error.code,
       reason: error.message,
+      ...traceField(context),
     };
     if (error.code === "E_INTERNAL") log.error({ ...fields, stack: stackOf(error) });
     else if (isMiss(refusal)) log.debug(fields);
@@ -144,6 +145,12 @@ function withoutBodyOfHead(context: HttpContext, response: Response): Response {
   // ignored: a stream that cannot be cancelled has ended already
   response.body.cancel().catch(() => undefined);
   return new Response(null, { status: response.status, headers: response.headers });
+}
+
+/** Id of the trace that the caller says the request belongs to. */
+function traceField(context: HttpContext): { readonly trace?: string } {
+  const [, trace] = sentTraceparent(context)?.split("-") ?? [];
+  return trace === undefined ? {} : { trace };
 }
 
 interface Refusal {

@@ -37,6 +37,7 @@ import { approvalRoutes } from "./routes/approvals.ts";
 import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
+import { logRoutes } from "./routes/logs.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
@@ -298,6 +299,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...nodeRoutes(services),
     ...backupRoutes(services),
     ...quotaRoutes(services),
+    ...logRoutes(services),
     ...kvWatchRoutes(services, closing),
     ...kvRoutes(services),
     ...leaseRoutes(services),

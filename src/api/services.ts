@@ -1,5 +1,6 @@
 // Owns: what the API needs from the node, as narrow ports. `node` wires the real services; tests wire what they need.
 import type { AssertionError } from "../base/assert.ts";
+import type { LogLevels } from "../base/log-levels.ts";
 import type { ArtifactId, Digest, NodeId } from "../base/ids.ts";
 import type { MembershipChange } from "../consensus/group.ts";
 import type { SnapshotReader } from "../consensus/state-machine.ts";
@@ -189,6 +190,7 @@ export interface ApiServices {
   cluster(): ClusterView;
   readonly backups: BackupService;
   readonly metrics: ClusterMetrics;
+  readonly logLevels: Pick<LogLevels, "view" | "set" | "reset">;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */
   onBroken(failure: AssertionError): void;

@@ -12,6 +12,7 @@ import { addDevCommand } from "./commands/dev.ts";
 import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
+import { addLogsCommands } from "./commands/logs.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addScheduleCommands } from "./commands/schedule.ts";
 import { addSliceCommands } from "./commands/slice.ts";
@@ -60,6 +61,7 @@ export function createProgram(io: CliIo): Command {
   addBlueprintCommands(program, io);
   addTopicCommands(program, io);
   addScheduleCommands(program, io);
+  addLogsCommands(program, io);
   addCallCommand(program, io);
   addJobCommands(program, io);
   return program;

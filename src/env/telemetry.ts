@@ -1,4 +1,5 @@
 // Ports only: no code here.
+import type { LogLevels } from "../base/log-levels.ts";
 import type { Tracing } from "./tracing.ts";
 
 /** Structured fields of a log line. `event` is a constant of the code; no payloads, no secrets. */
@@ -34,6 +35,8 @@ export interface MetricSpec {
 
 export interface Telemetry {
   readonly log: Log;
+  /** Which of its lines are written; may be changed while the node runs. */
+  readonly levels: LogLevels;
   readonly tracing: Tracing;
   counter(spec: MetricSpec): Counter;
   gauge(spec: MetricSpec): Gauge;

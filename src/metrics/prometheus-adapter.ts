@@ -4,7 +4,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 import { assert } from "../base/assert.ts";
 import type * as port from "../env/telemetry.ts";
 
-export type MetricsPort = Omit<port.Telemetry, "log" | "tracing">;
+export type MetricsPort = Omit<port.Telemetry, "log" | "levels" | "tracing">;
 type Labels = Readonly<Record<string, string>>;
 
 /** Label values beyond these are counted together: a mistake in a label must not fill the memory. */

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { ApiConfig } from "../api/config.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
+import { LOG_LEVELS } from "../base/log-levels.ts";
 import { MiB } from "../base/units.ts";
 import { DeploymentConfig } from "../cluster/deployment/deployment-config.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
@@ -75,9 +76,9 @@ export const NodeConfigSchema = z.strictObject({
     .default({})
     .describe("Labels of this node; zone spreads instances."),
   logLevel: z
-    .enum(["error", "warn", "info", "debug", "silent"])
+    .enum(LOG_LEVELS)
     .default("info")
-    .describe("Least severe log lines written."),
+    .describe("Least severe log lines written; `aether logs level` changes it while the node runs."),
   peerFrameBytesMax: z
     .int()
     .min(2 * MiB)

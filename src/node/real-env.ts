@@ -1,5 +1,6 @@
 // Owns: the Env of a real node: real time, sockets, disk, threads, logs. Only wiring: each part is an adapter.
 import type { NodeId } from "../base/ids.ts";
+import { type LogLevel, LogLevels } from "../base/log-levels.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { Telemetry } from "../env/telemetry.ts";
@@ -16,7 +17,7 @@ import { createOrderedLogPort } from "../storage/ordered-append-log.ts";
 import { createSegmentLogPort } from "../storage/segment-log-adapter.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
 
-import { createJsonLog, type LogLevel } from "./env-log-adapter.ts";
+import { createJsonLog } from "./env-log-adapter.ts";
 import { createRealRandom } from "./env-random-adapter.ts";
 
 export interface RealEnvOptions {
@@ -48,9 +49,10 @@ export function createRealEnv(options: RealEnvOptions): Env {
 }
 
 function createTelemetry({ node, logLevel }: RealEnvOptions): Telemetry {
-  const log = createJsonLog({ node, level: logLevel });
+  const levels = new LogLevels(logLevel);
+  const log = createJsonLog({ node, levels });
   const tracing = createOtelTracing({ "aether.node": node });
-  return { log, tracing, ...createPrometheusMetrics({ processMetrics: "on" }) };
+  return { log, levels, tracing, ...createPrometheusMetrics({ processMetrics: "on" }) };
 }
 
 function createDisk({ dataDir, durability }: RealEnvOptions, clock: Clock): Pick<Env, "store" | "logs"> {

@@ -10,6 +10,7 @@ import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import type { Seed } from "../kvstore/state-seed.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
+import { LogLevels } from "../base/log-levels.ts";
 import { createJsonLog } from "./env-log-adapter.ts";
 import { plantState, type PlantTarget } from "./plant-state.ts";
 import { openDataDirectory } from "./real-env.ts";
@@ -74,7 +75,7 @@ async function recoverFrom(
   const state = KvState.open({
     generations,
     clock: createRealClock(),
-    log: createJsonLog({ node: identity.node, level: "silent" }),
+    log: createJsonLog({ node: identity.node, levels: new LogLevels("silent") }),
     cluster: identity.cluster,
     onFatal: (error) => {
       failure.error = error;

@@ -272,6 +272,7 @@ function apiServices(parts: {
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
     metrics: work.metrics,
+    logLevels: env.telemetry.levels,
     metricsText: () => {
       tellStatus();
       return env.telemetry.exposition();

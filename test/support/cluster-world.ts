@@ -15,6 +15,7 @@ import { createLocalKv, SILENT_LOG, type LocalKv } from "./local-kv.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { MemoryHub } from "./memory-messaging.ts";
 import { ScriptedHost } from "./scripted-host.ts";
+import { LogLevels } from "../../src/base/log-levels.ts";
 import { NO_TRACING } from "../../src/testkit/sim/sim-telemetry.ts";
 
 export const SILENT_TELEMETRY: Telemetry = {
@@ -22,6 +23,7 @@ export const SILENT_TELEMETRY: Telemetry = {
   counter: () => ({ add: () => undefined }),
   gauge: () => ({ set: () => undefined }),
   histogram: () => ({ observe: () => undefined }),
+  levels: new LogLevels("info"),
   tracing: NO_TRACING,
   exposition: () => Promise.resolve(""),
 };

@@ -38,7 +38,7 @@ import { CallTurns, type CallTurnsPorts } from "./call-turns.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
 import { RunPayloads, type NodePayloads } from "./run-payloads.ts";
-import { RunTrace } from "./run-trace.ts";
+import { RunTrace, traceOf } from "./run-trace.ts";
 import type { Spending } from "./spending.ts";
 import { ToolDoubts } from "./tool-doubts.ts";
 
@@ -151,7 +151,9 @@ export class JobRun {
   constructor(env: { readonly clock: Clock; readonly log: Log }, ports: JobRunPorts, loaded: LoadedJob) {
     const { view, tools } = loaded;
     this.clock = env.clock;
-    this.log = env.log.child({ job: view.ref.job, agent: view.row.agent });
+    this.log = env.log.child({
+      job: view.ref.job, agent: view.row.agent, tenant: view.row.tenant, ...traceOf(view.spec.traceparent),
+    });
     this.ports = ports;
     this.loaded = loaded;
     this.view = view;

@@ -4,6 +4,7 @@
 // A job outlives processes, and a span does not: so each owner has a span of its own, from its claim until it is done
 // with the job. What the log has already is not done again and has no span here.
 import type { Span, SpanAttributes, Tracing } from "../../env/tracing.ts";
+import { parseTraceparent } from "../../invocation/core/trace-context.ts";
 import type { CallName, EffectId } from "../core/ids.ts";
 import type { AgentOp } from "../core/worker/messages.ts";
 import type { ToolRow } from "../core/tools/tool-row.ts";
@@ -95,4 +96,10 @@ function shortName(call: CallName): string {
 function errorOf(outcome: OutcomeOp["outcome"]): string | undefined {
   if (outcome.kind === "failed") return outcome.error.code ?? outcome.error.name;
   return outcome.kind === "unknown" ? "unknown" : undefined;
+}
+
+/** For lines of the log: the id of the trace that a context belongs to. */
+export function traceOf(traceparent: string | undefined): { readonly trace?: string } {
+  const found = parseTraceparent(traceparent);
+  return found === undefined ? {} : { trace: found.traceId };
 }

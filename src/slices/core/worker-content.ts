@@ -200,15 +200,18 @@ function readChildProcess({ pid, state }: Shape): WorkerMessage | undefined {
   return state === "started" || state === "ended" ? { kind: "child-process", pid, state } : undefined;
 }
 
+const TRACE_ID = /^[0-9a-f]{32}$/;
+
 /** What it means is for whoever runs the agent's jobs to find out. */
 function readAgent({ payload }: Shape): WorkerMessage | undefined {
   const plain = toPlain(payload, AGENT_PAYLOAD_BYTES_MAX);
   return plain.kind === "plain" ? { kind: "agent", payload: plain.value } : undefined;
 }
 
-function readLog({ level, text, fields }: Shape): WorkerMessage | undefined {
+function readLog({ level, text, fields, trace }: Shape): WorkerMessage | undefined {
   if (!isLogLevel(level) || typeof text !== "string") return undefined;
-  const line = { kind: "log", level, text: text.slice(0, LOG_TEXT_LENGTH_MAX) } as const;
+  const traced = typeof trace === "string" && TRACE_ID.test(trace) ? { trace } : {};
+  const line = { kind: "log", level, text: text.slice(0, LOG_TEXT_LENGTH_MAX), ...traced } as const;
   // Twice: the fields themselves, and what our runtime says beside them.
   return isRecord(fields) ? { ...line, fields: readFields(fields, 2 * LOG_FIELDS_BYTES_MAX) } : line;
 }

@@ -88,6 +88,8 @@ export type WorkerMessage =
     readonly level: LogLevel;
     readonly text: string;
     readonly fields?: Readonly<Record<string, unknown>>;
+    /** Id of the trace of the call whose handler says it. */
+    readonly trace?: string;
   };
 
 /** Whether `value`, from anywhere, is an error as it travels. */

@@ -27,7 +27,8 @@ export class InstanceLog {
     this.budget = new LineBudget(linesPerSecondMax);
   }
 
-  write(level: LogLevel, said: string, saidFields: Readonly<Record<string, unknown>> = {}): void {
+  /** `trace`: id of that of the call whose handler says it. */
+  write(level: LogLevel, said: string, saidFields: Readonly<Record<string, unknown>> = {}, trace?: string): void {
     if (!this.budget.take(this.clock.nowMs())) return;
     const { text, fields } = this.clean(said, saidFields);
     const linesLeftOut = this.budget.takeLeftOut();
@@ -36,7 +37,7 @@ export class InstanceLog {
       log.warn({ event: "slice.log-limited", linesLeftOut });
       this.keep("warn", `${linesLeftOut} lines were left out: there were too many in a second`);
     }
-    log[level]({ ...fields, event: "slice.log", text });
+    log[level]({ ...fields, event: "slice.log", text, ...(trace !== undefined && { trace }) });
     this.keep(level, text, fields);
   }
 

@@ -311,7 +311,7 @@ export class WorkerHost implements GuardedWorker {
       case "service-cancel":
         return this.services.cancel(message.id);
       case "log":
-        return this.log.write(message.level, message.text, message.fields);
+        return this.log.write(message.level, message.text, message.fields, message.trace);
       case "loaded":
       case "activated":
       case "deactivated":

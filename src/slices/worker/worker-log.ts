@@ -18,9 +18,17 @@ export interface WorkerLogPorts {
 
 export class WorkerLog {
   private readonly ports: WorkerLogPorts;
+  private readonly traceparent: string | undefined;
 
-  constructor(ports: WorkerLogPorts) {
+  /** `traceparent`: of the call whose handler writes. */
+  constructor(ports: WorkerLogPorts, traceparent?: string) {
     this.ports = ports;
+    this.traceparent = traceparent;
+  }
+
+  /** The same log, for the handler of a call. */
+  within(traceparent: string | undefined): WorkerLog {
+    return traceparent === undefined ? this : new WorkerLog(this.ports, traceparent);
   }
 
   readonly debug = (message: string, fields?: Fields): void => this.write("debug", message, fields);
@@ -33,7 +41,11 @@ export class WorkerLog {
     if (!lines.take(clock.nowMs())) return;
     const plain = plainFields(fields, lines.takeLeftOut());
     const text = String(message).slice(0, LOG_TEXT_LENGTH_MAX);
-    outbox.addLater(plain === undefined ? { kind: "log", level, text } : { kind: "log", level, text, fields: plain });
+    outbox.addLater({
+      kind: "log", level, text,
+      ...(plain !== undefined && { fields: plain }),
+      ...(this.traceparent !== undefined && { trace: traceIdOf(this.traceparent) }),
+    });
   }
 }
 
@@ -43,4 +55,9 @@ function plainFields(fields: Fields | undefined, linesLeftOut: number): Fields |
   const plain = toPlain(fields, LOG_FIELDS_BYTES_MAX);
   if (plain.kind !== "plain") return { ...dropped, fieldsLeftOut: plain.kind };
   return { ...dropped, fields: plain.value };
+}
+
+/** The node that made it has it checked. */
+function traceIdOf(traceparent: string): string {
+  return traceparent.split("-")[1] ?? "";
 }

@@ -252,9 +252,13 @@ export class WorkerRuntime {
       this.leases.take(name, options, scope);
     const tell = (topic: TopicShape, payload: unknown, options: StateCallOptions = {}): Promise<void> =>
       publish(this.services, { topic, payload, options }, scope);
-    const { log } = this;
+    const { log: all } = this;
+    let log: WorkerLog | undefined;
     return {
-      uses: outgoing.createClients(scope), config, kv, lease, publish: tell, log,
+      uses: outgoing.createClients(scope), config, kv, lease, publish: tell,
+      get log() {
+        return (log ??= all.within(scope.traceparent));
+      },
       get agents() {
         return (agents ??= new WorkerAgents(services, scope, call));
       },

@@ -3,6 +3,7 @@ import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
 import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
+import { LogLevels } from "../../../src/base/log-levels.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
@@ -88,6 +89,7 @@ export async function openApi(
   clusterViews.open();
   sliceRoutes.open();
   const services: ApiServices = {
+    logLevels: new LogLevels("info"),
     sliceRoutes,
     topics,
     kv: local.kv,

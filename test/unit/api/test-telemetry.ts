@@ -1,5 +1,6 @@
 // Owns: telemetry that keeps its log lines for tests to look at.
 import type { Log, LogFields, Telemetry } from "../../../src/env/telemetry.ts";
+import { LogLevels } from "../../../src/base/log-levels.ts";
 import { NO_TRACING } from "../../../src/testkit/sim/sim-telemetry.ts";
 
 export interface LogLine extends LogFields {
@@ -13,6 +14,7 @@ export function createTestTelemetry(lines: LogLine[]): Telemetry {
     counter: () => metric,
     gauge: () => metric,
     histogram: () => metric,
+    levels: new LogLevels("info"),
     tracing: NO_TRACING,
     exposition: () => Promise.resolve(""),
   };

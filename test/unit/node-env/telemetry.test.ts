@@ -1,12 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { parseNodeId } from "../../../src/base/ids.ts";
+import { LOG_AREAS, LogLevels, type LogLevel } from "../../../src/base/log-levels.ts";
+import { readProject } from "../../tidy/project.ts";
 import { createPrometheusMetrics } from "../../../src/metrics/prometheus-adapter.ts";
-import { createJsonLog, type LogLevel } from "../../../src/node/env-log-adapter.ts";
+import { createJsonLog } from "../../../src/node/env-log-adapter.ts";
+
+interface Written {
+  readonly lines: string[];
+  readonly levels: LogLevels;
+  readonly log: ReturnType<typeof createJsonLog>;
+}
 
 describe("the log", () => {
-  const linesOf = (level: LogLevel): { lines: string[]; log: ReturnType<typeof createJsonLog> } => {
+  const linesOf = (level: LogLevel): Written => {
     const lines: string[] = [];
-    return { lines, log: createJsonLog({ node: parseNodeId("n1"), level, write: (line) => lines.push(line) }) };
+    const levels = new LogLevels(level);
+    const log = createJsonLog({ node: parseNodeId("n1"), levels, write: (line) => lines.push(line) });
+    return { lines, levels, log };
   };
 
   test("writes one JSON object per line with level, node, event and the fields given", () => {
@@ -24,6 +34,44 @@ describe("the log", () => {
     log.error({ event: "loud", error: new TypeError("broken") });
     const error = { type: "TypeError", message: "broken" };
     expect(JSON.parse(lines.join(""))).toMatchObject({ event: "loud", error });
+  });
+});
+
+describe("levels of the log", () => {
+  test("one of an area counts for its events, at once and also for loggers that were made before", () => {
+    const lines: string[] = [];
+    const levels = new LogLevels("info");
+    const log = createJsonLog({ node: parseNodeId("n1"), levels, write: (line) => lines.push(line) });
+    const child = log.child({ job: "j1" });
+    child.debug({ event: "jobs.before" });
+    levels.set("debug", "jobs");
+    levels.set("silent", "net");
+    child.debug({ event: "jobs.seen" });
+    child.debug({ event: "kv.unseen" });
+    log.error({ event: "net.unseen" });
+    levels.reset("jobs");
+    child.debug({ event: "jobs.after" });
+    expect(lines.map((line) => (JSON.parse(line) as { readonly event: string }).event)).toEqual(["jobs.seen"]);
+    expect(levels.view()).toEqual({ everywhere: "info", areas: { net: "silent" } });
+  });
+
+  test("the one of all others is changed alike", () => {
+    const levels = new LogLevels("silent");
+    expect(levels.allows("node.failed", "error")).toBe(false);
+    levels.set("warn");
+    expect(["error", "warn", "info"].map((severity) => levels.allows("node.x", severity as "error"))).toEqual(
+      [true, true, false]);
+  });
+
+  test("an area that is none is refused with those that are", () => {
+    expect(() => new LogLevels("info").set("debug", "job")).toThrow(/"job" is no area of the log.*jobs/);
+  });
+
+  test("every event of the sources belongs to an area", () => {
+    const events = readProject().filter(({ path }) => path.startsWith("src/")).flatMap(({ text }) =>
+      [...text.matchAll(/(?:event: |log\.\w+\(\{ event: )["`]([a-z]+)\./g)].map(([, area = ""]) => area));
+    expect(events.length).toBeGreaterThan(50);
+    expect([...new Set(events)].filter((area) => !(LOG_AREAS as readonly string[]).includes(area))).toEqual([]);
   });
 });
 

@@ -18,6 +18,7 @@ import { RuntimeConfig } from "../../../src/slices/host/runtime-config.ts";
 import type { SliceServices } from "../../../src/slices/services/slice-services.ts";
 import { SliceStore } from "../../../src/slices/host/slice-store.ts";
 import { createThreadWorkers } from "../../../src/slices/host/thread-adapter.ts";
+import { LogLevels } from "../../../src/base/log-levels.ts";
 import { NO_TRACING } from "../../../src/testkit/sim/sim-telemetry.ts";
 
 export const NEVER = new AbortController().signal;
@@ -152,6 +153,7 @@ export function createRecordingTelemetry(): { telemetry: Telemetry; lines: LogLi
     counter: () => ({ add: () => undefined }),
     gauge: () => ({ set: () => undefined }),
     histogram: () => ({ observe: () => undefined }),
+    levels: new LogLevels("info"),
     tracing: NO_TRACING,
     exposition: () => Promise.resolve(""),
   };

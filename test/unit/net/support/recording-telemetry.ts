@@ -1,5 +1,6 @@
 // Owns: telemetry that tests can read: counted values by name and labels, and log lines.
 import type { Log, LogFields, MetricSpec, Telemetry } from "../../../../src/env/telemetry.ts";
+import { LogLevels } from "../../../../src/base/log-levels.ts";
 import { NO_TRACING } from "../../../../src/testkit/sim/sim-telemetry.ts";
 
 export type Level = "error" | "warn" | "info" | "debug";
@@ -38,6 +39,7 @@ export function createRecordingTelemetry(): RecordingTelemetry {
     counter: (spec) => ({ add: record(spec) }),
     gauge: (spec) => ({ set: record(spec) }),
     histogram: (spec) => ({ observe: record(spec) }),
+    levels: new LogLevels("info"),
     tracing: NO_TRACING,
     exposition: () => Promise.resolve(""),
     count: (name, labels = {}) => {
