@@ -4,7 +4,7 @@ import { WATCH_BUFFER_BYTES_MAX } from "./limits.ts";
 export interface ServerSentEvent {
   readonly event: string;
   /** What the browser or client sends back as `Last-Event-ID`: set only where a reader may resume. */
-  readonly id?: number;
+  readonly id?: number | string;
   readonly data: string;
 }
 
@@ -13,13 +13,17 @@ export class EventStream {
   readonly response: Response;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
 
-  /** `onGone` is called once, when the reader has left or the stream was ended. */
-  constructor(onGone: () => void) {
+  /**
+   * `onGone` is called once, when the reader has left or the stream was ended; `onRoom` when it is not full any more,
+   * and at other times.
+   */
+  constructor(onGone: () => void, onRoom: () => void = () => undefined) {
     const body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           this.controller = controller;
         },
+        pull: () => onRoom(),
         cancel: () => {
           this.controller = undefined;
           onGone();

@@ -28,6 +28,7 @@ import { scheduleRoutes } from "./routes/schedules.ts";
 import { callRoutes } from "./routes/call.ts";
 import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
+import { eventsRoute } from "./routes/events.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobBulkRoutes } from "./routes/job-bulk.ts";
 import { jobCodeRoutes } from "./routes/job-code.ts";
@@ -297,6 +298,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...healthRoutes(services),
     ...clusterRoutes(services),
     ...nodeRoutes(services),
+    eventsRoute({ events: services.events, clock }, closing),
     ...backupRoutes(services),
     ...quotaRoutes(services),
     ...logRoutes(services),

@@ -6,6 +6,7 @@ import type { MembershipChange } from "../consensus/group.ts";
 import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
+import type { ClusterEvents } from "../metrics/events/event-hub.ts";
 import type { Kv, KvCallOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { Jobs } from "../jobs/ports.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
@@ -183,6 +184,7 @@ export interface ApiServices {
   readonly topics: TopicAdministration;
   readonly calls: OutgoingCalls;
   readonly jobs: Jobs;
+  readonly events: ClusterEvents;
   readonly sliceRoutes: SliceRoutes;
   readonly health: HealthService;
   readonly members: MemberService;

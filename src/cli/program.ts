@@ -9,6 +9,7 @@ import { addCallCommand } from "./commands/call.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
+import { addEventsCommand } from "./commands/events.ts";
 import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
@@ -55,6 +56,7 @@ export function createProgram(io: CliIo): Command {
   addDevCommand(program, io);
   addNodeCommands(program, io);
   addClusterCommands(program, io);
+  addEventsCommand(program, io);
   addKvCommands(program, io);
   addLeaseCommands(program, io);
   addSliceCommands(program, io);

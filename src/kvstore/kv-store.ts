@@ -26,6 +26,7 @@ import type {
   KvGetOptions,
   KvListQuery,
   KvPage,
+  KvPrefixes,
   KvRead,
   KvReadOptions,
   KvWatch,
@@ -169,7 +170,7 @@ export class KvStore implements Kv, Leases, StoreQuota {
     await this.submit(encodeQuota(bytes), options);
   }
 
-  watch(prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
+  watch(prefix: KvPrefixes, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
     return this.hub.watch(prefix, handlers, options);
   }
 

@@ -57,6 +57,9 @@ export interface KvGetOptions extends KvReadOptions {
   readonly revision?: number;
 }
 
+/** One prefix, or several. */
+export type KvPrefixes = string | readonly string[];
+
 export interface KvWatchOptions {
   /** The first revision wanted; those that are past already come first. Default: the one after the current one. */
   readonly fromRevision?: number;
@@ -149,8 +152,11 @@ export interface Kv {
    *   for a request that its session does not know any more (outcome unknown)
    */
   transact(txn: Txn, options?: KvWriteOptions): Promise<TxnResult>;
-  /** Changes from a revision on; handlers are never called synchronously. */
-  watch(prefix: string, handlers: KvWatchHandlers, options?: KvWatchOptions): KvWatch;
+  /**
+   * Changes from a revision on; handlers are never called synchronously. Of several prefixes, what one revision has
+   * changed comes at once, in the order of its transaction.
+   */
+  watch(prefix: KvPrefixes, handlers: KvWatchHandlers, options?: KvWatchOptions): KvWatch;
   /** The revision of this node's applied state. */
   readonly revision: number;
   /** The oldest revision that a watch of this node can begin with; above `revision` when that is in the future. */

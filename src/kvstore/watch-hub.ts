@@ -10,7 +10,7 @@ import type { RevisionChanges } from "./core/history-row.ts";
 import type { KvChangeSet } from "./core/schema.ts";
 import { matchChanges, toKvChange } from "./core/watch-match.ts";
 import { compacted, notThereYet, type KvHistory } from "./kv-history.ts";
-import type { KvWatch, KvWatchHandlers, KvWatchOptions } from "./kv.ts";
+import type { KvPrefixes, KvWatch, KvWatchHandlers, KvWatchOptions } from "./kv.ts";
 
 /** How often a watcher that got nothing is told how far it has seen. */
 export const PROGRESS_INTERVAL_MS = 10 * SECOND_MS;
@@ -24,7 +24,7 @@ const BEHIND_MS_MAX = 5 * SECOND_MS;
 const DISK_PIECES_MAX = 4;
 
 interface Watcher {
-  readonly prefix: string;
+  readonly prefixes: readonly string[];
   readonly handlers: KvWatchHandlers;
   /** Everything before this revision was delivered, or did not match. */
   next: number;
@@ -69,11 +69,12 @@ export class WatchHub {
     return [...this.watchers].filter((watcher) => watcher.next <= revision).length;
   }
 
-  watch(prefix: string, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
+  watch(prefix: KvPrefixes, handlers: KvWatchHandlers, options: KvWatchOptions = {}): KvWatch {
     // There is no revision 0: who wants it wants everything.
     const next = Math.max(1, options.fromRevision ?? this.history.revision + 1);
     const flags = { hasNews: false, wantsProgress: false, isCancelled: false, behind: undefined };
-    const watcher: Watcher = { prefix, handlers, next, told: next - 1, ...flags };
+    const prefixes = typeof prefix === "string" ? [prefix] : prefix;
+    const watcher: Watcher = { prefixes, handlers, next, told: next - 1, ...flags };
     this.watchers.add(watcher);
     if (this.closedBy !== undefined) this.end(watcher, this.closedBy);
     else this.begin(watcher, options.timeoutMs ?? BEHIND_MS_MAX);
@@ -170,11 +171,11 @@ export class WatchHub {
   }
 
   private deliver(watcher: Watcher, piece: readonly RevisionChanges[], round: Round): void {
-    const { prefix, handlers } = watcher;
+    const { prefixes, handlers } = watcher;
     for (const { revision, changes } of piece) {
       // What came in the middle of this round waits for the next one.
       if (revision > round.revision) return;
-      const matching = matchChanges(prefix, changes);
+      const matching = matchChanges(prefixes, changes);
       if (matching.length === 0) {
         watcher.next = revision + 1;
         continue;

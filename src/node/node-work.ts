@@ -15,6 +15,7 @@ import type { InvocationConfig } from "../invocation/invocation-config.ts";
 import { RateLimitedInstances } from "../invocation/rate-limited-instances.ts";
 import type { JobsConfig } from "../jobs/config.ts";
 import { amountOf } from "../jobs/core/budget/amounts.ts";
+import { JOB_EVENTS } from "../jobs/core/flow/job-events.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/running/pin-needs.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
@@ -24,6 +25,8 @@ import type { KvStore } from "../kvstore/kv-store.ts";
 import { CallTallies } from "../metrics/call-tallies.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import { openMetrics } from "../metrics/open-metrics.ts";
+import type { ClusterEvents } from "../metrics/events/event-hub.ts";
+import { CLUSTER_EVENT_RULES, openEvents } from "../metrics/events/open-events.ts";
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
 import type { BundleFiles } from "../slices/host/bundle-files-adapter.ts";
@@ -72,6 +75,7 @@ export interface NodeWork {
   readonly blueprints: BlueprintStore;
   readonly jobs: Jobs;
   readonly metrics: ClusterMetrics;
+  readonly events: ClusterEvents;
   /** Begins to take part, and to run slices. */
   start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -137,7 +141,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
   const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled }, self.node);
+  const rules = [...CLUSTER_EVENT_RULES, JOB_EVENTS];
+  const events = openEvents(env, { kv, rules, group, membership: cluster.membership, onFatal }, life);
   const start = (): void => {
+    events.start();
     cluster.start(slices);
     metrics.start();
     schedules.start();
@@ -158,12 +165,13 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     metrics.close();
     await schedules.close();
     await jobs.close();
+    await events.close();
     await cluster.close();
     await slices.close();
     await local.close();
   };
   return {
-    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, metrics: metrics.metrics,
+    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, metrics: metrics.metrics, events: events.events,
     start, drainAndStop, close,
   };
 }

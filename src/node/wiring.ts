@@ -257,6 +257,7 @@ function apiServices(parts: {
     topics: work.cluster.topics.admin,
     calls: work.invoker,
     jobs: work.jobs,
+    events: work.events,
     sliceRoutes: work.cluster.routes,
     health: {
       isLive: () => true,

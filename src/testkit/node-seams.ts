@@ -2,6 +2,7 @@
 import type { WorkersPort } from "../env/workers.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
+import type { ClusterEvents } from "../metrics/events/event-hub.ts";
 import type { JobsPorts } from "./ask-jobs.ts";
 import type { Machine } from "./sim/machine.ts";
 import type { SimNetwork } from "./sim/sim-network.ts";
@@ -13,6 +14,8 @@ export interface ClusterParts {
   readonly machines: readonly Machine[];
   /** Jobs, asked about through this node, or through any. */
   jobs(via?: string): JobsPorts;
+  /** What a node that runs has read of what happened. */
+  events(node: string): ClusterEvents;
 }
 
 export interface NodeSeams {

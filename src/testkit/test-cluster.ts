@@ -107,7 +107,12 @@ export class TestCluster implements AsyncDisposable {
       return [node, new Machine(this.world, this.network, node, boot, wallSkewMs)];
     }));
     const { network, machines } = this;
-    seams.parts?.({ network, machines: [...machines.values()], jobs: (via) => this.jobsPorts(via) });
+    seams.parts?.({
+      network,
+      machines: [...machines.values()],
+      jobs: (via) => this.jobsPorts(via),
+      events: (node) => present(this.running.get(this.machine(node).node), "the node runs").node.events,
+    });
   }
 
   /** Starts every node, and waits until all are on duty under a leader. */

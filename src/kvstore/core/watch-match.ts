@@ -4,10 +4,14 @@ import type { PastChange } from "./history-row.ts";
 import type { KvChange } from "./schema.ts";
 import { toKvEntry } from "./stored-entry.ts";
 
-/** The changes whose key begins with `prefix`, in the order of the transaction. */
-export function matchChanges(prefix: string, changes: readonly PastChange[]): readonly PastChange[] {
-  if (changes.every((change) => change.key.startsWith(prefix))) return changes;
-  return changes.filter((change) => change.key.startsWith(prefix));
+/** The changes whose key begins with one of the prefixes, in the order of the transaction. */
+export function matchChanges(prefixes: readonly string[], changes: readonly PastChange[]): readonly PastChange[] {
+  const matches = ({ key }: PastChange): boolean => {
+    // Asked for each change and each watcher: a loop is several times faster than `some`.
+    for (const prefix of prefixes) if (key.startsWith(prefix)) return true;
+    return false;
+  };
+  return changes.every(matches) ? changes : changes.filter(matches);
 }
 
 /** The change as watchers see it. */

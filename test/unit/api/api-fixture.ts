@@ -1,7 +1,7 @@
 // Owns: a real API server on a free port, over the real store of one process and scripted services.
 import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
-import { parseArtifactId, type ArtifactId } from "../../../src/base/ids.ts";
+import { parseArtifactId, parseNodeId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import { LogLevels } from "../../../src/base/log-levels.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
@@ -15,6 +15,7 @@ import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { MetricsStore } from "../../../src/metrics/metrics-store.ts";
+import { EventHub } from "../../../src/metrics/events/event-hub.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
 import type { CallReply, OutgoingCall } from "../../../src/slices/host/outgoing-calls.ts";
 import { scriptedJobs, type ScriptedJobs } from "../../support/scripted-jobs.ts";
@@ -30,6 +31,7 @@ export interface ApiFixture {
   readonly log: LogLine[];
   readonly calls: OutgoingCall[];
   readonly jobs: ScriptedJobs;
+  readonly events: EventHub;
   readonly broken: Error[];
   readonly health: { isReady: boolean };
   /** What is kept of the cluster's metrics: nothing until a test puts it there. */
@@ -62,13 +64,14 @@ export async function openApi(
   const clock = createRealClock();
   const fixture: Pick<
     ApiFixture,
-    "calls" | "jobs" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
+    "calls" | "jobs" | "events" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
   > = {
     changes: [],
     drains: [],
     changeScript: () => Promise.resolve(),
     calls: [],
     jobs: scriptedJobs(),
+    events: new EventHub({ node: parseNodeId(node), incarnation: 1 }),
     broken: [],
     health: { isReady: true },
     others: [],
@@ -97,6 +100,7 @@ export async function openApi(
     blueprints: scriptedBlueprints(),
     slices: scriptedSlices(),
     jobs: fixture.jobs,
+    events: fixture.events,
     backups: new BackupSource({ group: local.group, state: local.state }),
     calls: {
       call: (call, signal) => {

@@ -6,7 +6,7 @@ import { encodeEntry } from "../../../src/kvstore/core/stored-entry.ts";
 import { encodeValue } from "../../../src/kvstore/core/value.ts";
 import { KvHistory } from "../../../src/kvstore/kv-history.ts";
 import type { ChangeListener } from "../../../src/kvstore/kv-state.ts";
-import type { KvWatch, KvWatchHandlers, KvWatchOptions } from "../../../src/kvstore/kv.ts";
+import type { KvPrefixes, KvWatch, KvWatchHandlers, KvWatchOptions } from "../../../src/kvstore/kv.ts";
 import { WatchHub } from "../../../src/kvstore/watch-hub.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
@@ -66,7 +66,7 @@ function remove(text: string, revision: number): StoredChange {
   return { kind: "delete", key, modRevision: revision, before: encodeEntry(key, fields) };
 }
 
-function watch(prefix: string, name: string, options: KvWatchOptions & Partial<KvWatchHandlers> = {}): KvWatch {
+function watch(prefix: KvPrefixes, name: string, options: KvWatchOptions & Partial<KvWatchHandlers> = {}): KvWatch {
   const { fromRevision, timeoutMs, ...handlers } = options;
   return hub.watch(
     prefix,
@@ -92,6 +92,15 @@ function publishMany(from: number, to: number, value: unknown = 0): void {
 const revisionsOf = (name: string): number[] =>
   seen.flatMap((line) => (line.startsWith(`${name}@`) ? [Number(/@(\d+)/.exec(line)?.[1])] : []));
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, at) => from + at);
+
+test("a watcher of several prefixes gets what a revision changed at once, as in its transaction", async () => {
+  watch(["data/a/", "data/c/"], "both");
+  state.publish(1, [put("data/c/1", 1), put("data/b/1", 1), put("data/a/1", 1)]);
+  state.publish(2, [put("data/b/1", 2)]);
+  state.publish(3, [remove("data/a/1", 3)]);
+  await clock.settle();
+  expect(seen).toEqual(["both@1 data/c/1 data/a/1", "both@3 -data/a/1"]);
+});
 
 test("a watcher gets whole transactions of its prefix, in order, after the turn", async () => {
   watch("data/a/", "a");

@@ -1,0 +1,69 @@
+// Owns: how far somebody has read the events, in a form that any node understands.
+// E1  Who goes on with a cursor, on this node or another one, misses no event that is held there and gets none twice.
+//
+// Events of the store are in one order, so one place says which of them were seen. What nodes say by themselves has
+// no common order: of each node the last one that was seen is named, and nothing was seen of one that is not named.
+import { AetherError } from "../../../base/errors.ts";
+import { parseNodeId, type NodeId } from "../../../base/ids.ts";
+import type { EventPlace, StorePlace } from "./event.ts";
+
+export interface Cursor {
+  readonly store: Pick<StorePlace, "revision" | "index">;
+  readonly nodes: ReadonlyMap<NodeId, { readonly incarnation: number; readonly seq: number }>;
+}
+
+/** Index of a place after all events of its revision. */
+export const INDEX_LAST = 9_999;
+
+const CURSOR_CHARS_MAX = 4_096;
+const STORE = /^(\d{1,15})\.(\d{1,4})$/;
+const NODE = /^([a-z0-9-]{1,32})\.(\d{1,10})\.(\d{1,10})$/;
+
+export function isAfter(place: EventPlace, cursor: Cursor): boolean {
+  if (place.kind === "store") return compareStore(place, cursor.store) > 0;
+  const seen = cursor.nodes.get(place.node);
+  if (seen === undefined || place.incarnation !== seen.incarnation) {
+    return seen === undefined || place.incarnation > seen.incarnation;
+  }
+  return place.seq > seen.seq;
+}
+
+/** The cursor of who has seen this event too. */
+export function advanced(cursor: Cursor, place: EventPlace): Cursor {
+  if (!isAfter(place, cursor)) return cursor;
+  if (place.kind === "store") return { ...cursor, store: { revision: place.revision, index: place.index } };
+  const { node, incarnation, seq } = place;
+  return { ...cursor, nodes: new Map(cursor.nodes).set(node, { incarnation, seq }) };
+}
+
+/** The cursor of who has seen all that the store says up to this revision. */
+export function advancedTo(cursor: Cursor, revision: number): Cursor {
+  const store = { revision, index: INDEX_LAST };
+  return compareStore(store, cursor.store) > 0 ? { ...cursor, store } : cursor;
+}
+
+export function formatCursor({ store, nodes }: Cursor): string {
+  const seen = [...nodes].map(([node, { incarnation, seq }]) => `~${node}.${incarnation}.${seq}`);
+  return `${store.revision}.${store.index}${seen.join("")}`;
+}
+
+/** @throws AetherError E_INVALID */
+export function parseCursor(text: string): Cursor {
+  const [first = "", ...others] = text.length > CURSOR_CHARS_MAX ? [] : text.split("~");
+  const store = STORE.exec(first);
+  const nodes = others.map((other) => NODE.exec(other));
+  if (store === null || nodes.includes(null)) {
+    const shown = text.slice(0, 100);
+    throw new AetherError("E_INVALID", `"${shown}" is no place among the events: use one that a node gave as id`);
+  }
+  return {
+    store: { revision: Number(store[1]), index: Number(store[2]) },
+    nodes: new Map(nodes.flatMap((match) => match === null ? [] : [
+      [parseNodeId(match[1] ?? ""), { incarnation: Number(match[2]), seq: Number(match[3]) }] as const,
+    ])),
+  };
+}
+
+function compareStore(a: Cursor["store"], b: Cursor["store"]): number {
+  return a.revision - b.revision || a.index - b.index;
+}

@@ -1,0 +1,120 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { EventDraft } from "../../../src/metrics/events/core/event.ts";
+import { readEvents, type ReceivedEvent } from "../../../src/cli/sse.ts";
+import { openApi, type ApiFixture } from "./api-fixture.ts";
+
+const GONE: EventDraft = { kind: "node.gone", fields: { node: "n2" } };
+let api: ApiFixture;
+
+beforeEach(async () => {
+  api = await openApi();
+});
+afterEach(() => api.close());
+
+function happen(revision: number, draft: EventDraft = GONE): void {
+  api.events.add(draft, { kind: "store", revision, index: 0 }, revision * 1_000);
+}
+
+async function follow(query = "", headers: Record<string, string> = {}): Promise<AsyncGenerator<ReceivedEvent>> {
+  const response = await fetch(`${api.url}/v1/events${query}`, { headers });
+  expect([response.status, response.headers.get("content-type")]).toEqual([200, "text/event-stream"]);
+  return readEvents(response.body as ReadableStream<Uint8Array>);
+}
+
+async function next(events: AsyncGenerator<ReceivedEvent>): Promise<ReceivedEvent> {
+  const { value, done } = await events.next();
+  if (done === true) throw new RangeError("the stream is over");
+  return value;
+}
+
+async function list(query: string): Promise<{ readonly status: number; readonly body: unknown }> {
+  const response = await fetch(`${api.url}/v1/events?follow=false${query}`);
+  return { status: response.status, body: await response.json() };
+}
+
+test("a list has what is held, the newest of it, and where to go on", async () => {
+  happen(1);
+  happen(2, { kind: "leader.changed", fields: { node: "n1", epoch: 2 } });
+  expect((await list("&severity=error")).body).toEqual({
+    events: [{
+      id: "1.0", kind: "node.gone", area: "membership", severity: "error", atMs: 1_000, subject: "node/n2",
+      text: "n2 is gone: others take its work", fields: { node: "n2" },
+    }],
+    gaps: [],
+    cursor: "2.0~n1.1.0",
+  });
+  expect((await list("&limit=1")).body).toMatchObject({ events: [{ id: "2.0" }] });
+  expect((await list("&after=1.0~n1.1.0")).body).toMatchObject({ events: [{ id: "2.0" }] });
+  expect((await list("&kind=node.gone,node.drained&area=membership&subject=n2&sinceMs=1000")).body)
+    .toMatchObject({ events: [{ id: "1.0" }] });
+});
+
+test("a stream says where it begins, then what happens, and goes on where it was cut off", async () => {
+  happen(1);
+  const events = await follow();
+  const begin = await next(events);
+  expect([begin.event, begin.id]).toEqual(["alive", "1.0~n1.1.0"]);
+  happen(2);
+  const event = await next(events);
+  expect([event.event, event.id, JSON.parse(event.data)]).toMatchObject(["event", "2.0~n1.1.0", { id: "2.0" }]);
+  await events.return(undefined);
+  happen(3);
+  const again = await follow("?after=0.0", { "last-event-id": event.id ?? "" });
+  expect((await next(again)).event).toBe("alive");
+  expect(JSON.parse((await next(again)).data)).toMatchObject({ id: "3.0" });
+  await again.return(undefined);
+});
+
+test("a stream from a time on begins with what is held of it", async () => {
+  happen(1);
+  happen(2);
+  const events = await follow("?sinceMs=2000");
+  expect((await next(events)).event).toBe("alive");
+  expect((await next(events)).id).toBe("2.0");
+  await events.return(undefined);
+});
+
+test("who comes back too late is told that something may be missing", async () => {
+  api.events.beginAfter(500);
+  const events = await follow("?after=7.0");
+  expect((await next(events)).event).toBe("alive");
+  const gap = await next(events);
+  expect([gap.event, JSON.parse(gap.data)]).toMatchObject(["gap", { areas: expect.arrayContaining(["job"]) }]);
+  await events.return(undefined);
+});
+
+test("more than the buffer of a stream holds comes whole to who reads it", async () => {
+  const message = "x".repeat(500);
+  const fields = { slice: "orders", blueprint: "shop", node: "n1", artifact: message, instance: 0, attempt: 1 };
+  const kinds = ["instance.placed", "rollout.done", "job.failed"] as const;
+  let revision = 0;
+  for (const kind of kinds) {
+    for (let left = 1_000; left > 0; left--) {
+      happen(++revision, kind === "instance.placed"
+        ? { kind, fields }
+        : kind === "job.failed"
+          ? { kind, fields: { job: message, agent: message } }
+          : { kind, fields: { slice: message, blueprint: message, from: message, to: message } });
+    }
+  }
+  const events = await follow("?sinceMs=0");
+  expect((await next(events)).event).toBe("alive");
+  for (let at = 1; at <= revision; at++) {
+    expect(JSON.parse((await next(events)).data)).toMatchObject({ id: `${at}.0` });
+  }
+  happen(revision + 1);
+  expect(JSON.parse((await next(events)).data)).toMatchObject({ id: `${revision + 1}.0` });
+  await events.return(undefined);
+});
+
+test.each([
+  "&kind=node.gon", "&kind=", "&area=nodes", "&severity=fatal", "&sinceMs=-1", "&limit=0", "&limit=1001", "&after=x",
+  "&what=1", `&after=${"1".repeat(5_000)}`,
+])("%s is refused", async (query) => {
+  expect(await list(query)).toMatchObject({ status: 400, body: { error: { code: "E_INVALID" } } });
+});
+
+test("a place that is none is refused before the stream begins", async () => {
+  const response = await fetch(`${api.url}/v1/events`, { headers: { "last-event-id": "x" } });
+  expect(response.status).toBe(400);
+});
