@@ -14,7 +14,11 @@ export function createLogFiles(directory: string): LogFiles {
   const pathOf = (name: string): string => join(directory, name);
   return {
     pathOf,
-    list: () => readdir(directory),
+    list: async () => {
+      // A process that was killed may have left names that only memory has.
+      await syncDirectory(directory);
+      return readdir(directory);
+    },
     read: (name) => readFile(pathOf(name)),
     open: (name, mode) => openFile(pathOf(name), mode === "new" ? FLAGS_NEW : FLAGS),
     rename: async (from, to) => {

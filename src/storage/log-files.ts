@@ -15,6 +15,7 @@ export interface LogFile {
 export interface LogFiles {
   /** For messages. */
   pathOf(name: string): string;
+  /** What is there, and stays there. */
   list(): Promise<readonly string[]>;
   read(name: string): Promise<Buffer>;
   /** A new one is empty, whatever had its name; its name is not safe before it is renamed. */

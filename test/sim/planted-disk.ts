@@ -13,6 +13,8 @@ export function logsWith(fault: HarnessFault | undefined, { store, clock, logs }
   switch (fault) {
     case "record-not-synced":
       return createSimLogPort({ ...ports, wrap: withoutSync });
+    case "last-record-believed":
+      return createSimLogPort({ ...ports, wrap: believingLast });
     case "base-not-stored":
       return createSimLogPort({ ...ports, stores: forgettingBases(store) });
     default:
@@ -22,11 +24,28 @@ export function logsWith(fault: HarnessFault | undefined, { store, clock, logs }
 
 /** As if the files were opened without O_DSYNC. */
 function withoutSync(files: LogFiles): LogFiles {
-  const saidEarly = (file: LogFile): LogFile => ({
-    write: (bytes, at, done) => {
-      file.write(bytes, at, () => undefined);
-      files.defer(() => done());
-    },
+  return writing(files, (file, bytes, at, done) => {
+    file.write(bytes, at, () => undefined);
+    files.defer(() => done());
+  });
+}
+
+/** As if a start did not write again what it has read last: nobody else writes what is there already. */
+function believingLast(files: LogFiles): LogFiles {
+  return writing(files, (file, bytes, at, done) => {
+    const found = Buffer.alloc(bytes.byteLength);
+    const isThere = file.readSync(found, at) === bytes.byteLength && found.equals(bytes);
+    if (isThere) files.defer(() => done());
+    else file.write(bytes, at, done);
+  });
+}
+
+type Write = (file: LogFile, ...args: Parameters<LogFile["write"]>) => void;
+
+/** Writes in another way to files that are complete. */
+function writing(files: LogFiles, write: Write): LogFiles {
+  const wrapped = (file: LogFile): LogFile => ({
+    write: (...args) => write(file, ...args),
     readSync: (bytes, at) => file.readSync(bytes, at),
     close: () => file.close(),
   });
@@ -34,7 +53,7 @@ function withoutSync(files: LogFiles): LogFiles {
     pathOf: (name) => files.pathOf(name),
     list: () => files.list(),
     read: (name) => files.read(name),
-    open: async (name, mode) => (mode === "new" ? files.open(name, mode) : saidEarly(await files.open(name, mode))),
+    open: async (name, mode) => (mode === "new" ? files.open(name, mode) : wrapped(await files.open(name, mode))),
     rename: (from, to) => files.rename(from, to),
     remove: (name) => files.remove(name),
     defer: (fire) => files.defer(fire),

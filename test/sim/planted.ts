@@ -22,7 +22,8 @@ export type HarnessFault =
   | "office-taken-blindly"
   /** The files of the journal, see planted-disk.ts. */
   | "record-not-synced"
-  | "base-not-stored";
+  | "base-not-stored"
+  | "last-record-believed";
 
 export const ALL_PLANTED: readonly HarnessFault[] = [
   ...PLANTED_FAULTS,
@@ -37,6 +38,7 @@ export const ALL_PLANTED: readonly HarnessFault[] = [
   "office-taken-blindly",
   "record-not-synced",
   "base-not-stored",
+  "last-record-believed",
 ];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -72,6 +74,7 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "office-taken-blindly": "a node takes the leadership without comparing whose it is",
   "record-not-synced": "a record of the journal is said to be on disk when it was handed over",
   "base-not-stored": "a cut of the journal removes files, and its base is not on disk",
+  "last-record-believed": "a start does not write the last record again, which may never have reached the disk",
 };
 
 /** What the software under test is told. */

@@ -11,7 +11,7 @@ import type { PeerMessaging } from "../../net/peer-messaging.ts";
 import { HardwareClock } from "./hardware-clock.ts";
 import { SimClock } from "./sim-clock.ts";
 import { SimLog } from "./sim-log.ts";
-import { createSimLogPort, tearWrite } from "./sim-log-files.ts";
+import { createSimLogPort, FILE_RULES } from "./sim-log-files.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
 import { SimDisk, SimStore, type DiskProfile, type Repair, type WriteStage } from "./sim-store.ts";
@@ -103,7 +103,7 @@ export class Machine {
     });
   }
 
-  /** Power is cut: the process is gone with everything that was not fsynced. */
+  /** The process is gone, and most times power with it: with everything that was not fsynced. */
   crash(): void {
     const process = this.current;
     if (process === undefined) return;
@@ -111,7 +111,8 @@ export class Machine {
     this.world.note("crash", this.node);
     this.world.kill(process);
     this.network.detach(this.node);
-    for (const disk of this.disks.values()) disk.crash(this.random);
+    const kind = this.random.below(3) === 0 ? "process" : "power";
+    for (const disk of this.disks.values()) disk.crash(kind, this.random);
   }
 
   /** The process stands still and loses nothing, like one that was swapped out or stopped by a signal. */
@@ -180,5 +181,5 @@ export class Machine {
 
 /** Databases write whole or not at all. */
 function createDisk(name: string): SimDisk {
-  return LOGS.includes(name) ? new SimDisk(tearWrite) : new SimDisk();
+  return LOGS.includes(name) ? new SimDisk(FILE_RULES) : new SimDisk();
 }

@@ -1,6 +1,7 @@
 // Owns: the files of a simulated log, on a simulated disk: the code that real nodes keep their journals with runs on
 // them unchanged. A file is its name and size, and what was written to it, a row per write; the rest of it is zero.
-// A crash may leave the first write that it lost torn, some of its sectors there and some as they were.
+// A crash leaves of each write under way what it likes: its sectors in any order, a length in between. What only the
+// process lost can be read again, and goes with the power unless it is written once more.
 import { assert } from "../../base/assert.ts";
 import type { Random } from "../../base/random.ts";
 import type { LogPort } from "../../env/append-log.ts";
@@ -9,6 +10,7 @@ import type { OrderedStore, StoreEntry, StoreOp, StorePort } from "../../env/sto
 import { SECTOR_BYTES } from "../../storage/core/segment-format.ts";
 import type { LogFile, LogFiles } from "../../storage/log-files.ts";
 import { openLogIn, type SegmentSizes } from "../../storage/segment-log.ts";
+import type { FileRules } from "./sim-store.ts";
 
 /** Small, so that a run of some seconds fills many. */
 const SIZES: SegmentSizes = { first: 16 * SECTOR_BYTES, max: 64 * SECTOR_BYTES };
@@ -59,20 +61,64 @@ export function baseOf(name: string): string {
   return `${name}.base`;
 }
 
-/** What a crash leaves of a write: undefined for one that is whole or not there. */
-export function tearWrite(
+/** What files have of writes that were cut short, and which of these a later write puts on the disk. */
+export const FILE_RULES: FileRules = { leftOf, stillCached };
+
+/** Nothing, all of it, or some of its sectors, in any order, and of a file that grows any length in between. */
+function leftOf(
   ops: readonly StoreOp[], before: (key: Uint8Array) => Uint8Array | undefined, random: Random,
-): readonly StoreOp[] | undefined {
-  const [op] = ops;
-  if (ops.length !== 1 || op?.kind !== "put" || random.below(2) === 0) return undefined;
-  const old = before(op.key);
-  const value = Uint8Array.from(op.value);
+): readonly StoreOp[] {
+  const kind = random.below(4);
+  if (kind === 0) return [];
+  if (kind === 1 || !isOneWrite(ops)) return ops;
+  const sizeOp = ops.find((op) => op.kind === "put" && isFileKey(op.key));
+  const size = sizeOp === undefined ? undefined : drawSize(ops, sizeOp.key, random);
+  return ops.flatMap((op): readonly StoreOp[] => {
+    if (isFileKey(op.key)) return [op === sizeOp && size !== undefined ? { ...op, key: size.key } : op];
+    const old = before(op.key) ?? new Uint8Array(0);
+    const full = op.kind === "put" ? op.value : new Uint8Array(old.byteLength);
+    const room = size === undefined ? full.byteLength : Math.max(0, size.bytes - placeOf(op.key));
+    const value = mixSectors(old, full.subarray(0, room), random);
+    return value.byteLength === 0 ? [] : [{ kind: "put", key: op.key, value }];
+  });
+}
+
+/** A place that is written, or one that is cleared; names are made, changed and removed as a whole. */
+function isOneWrite(ops: readonly StoreOp[]): boolean {
+  const rows = ops.filter((op) => !isFileKey(op.key));
+  const puts = rows.filter((op) => op.kind === "put").length;
+  const isOfOneFile = new Set(ops.map((op) => nameOf(op.key))).size === 1;
+  const hasSizes = ops.length > rows.length;
+  return isOfOneFile && (puts === 1 ? rows.length === 1 : puts === 0 && !hasSizes);
+}
+
+/** Between what the file had and what it would have had. */
+function drawSize(
+  ops: readonly StoreOp[], key: Uint8Array, random: Random,
+): { readonly key: Uint8Array; readonly bytes: number } {
+  const old = ops.find((op) => op.kind === "delete" && isFileKey(op.key));
+  const [from, to] = [old === undefined ? 0 : sizeIn(old.key), sizeIn(key)];
+  const bytes = from + SECTOR_BYTES * random.below((to - from) / SECTOR_BYTES + 1);
+  return { key: fileKey(nameOf(key), bytes), bytes };
+}
+
+function mixSectors(old: Uint8Array, full: Uint8Array, random: Random): Uint8Array {
+  const value = Uint8Array.from(full);
   for (let at = 0; at < value.byteLength; at += SECTOR_BYTES) {
     if (random.below(2) === 0) continue;
     value.fill(0, at, at + SECTOR_BYTES);
-    if (old !== undefined) value.set(old.subarray(at, at + SECTOR_BYTES), at);
+    value.set(old.subarray(at, Math.min(at + SECTOR_BYTES, value.byteLength)), at);
   }
-  return [{ ...op, value }];
+  return value;
+}
+
+/** A write puts its own place on the disk, and with it the name and the length of its file. */
+function stillCached(written: readonly Uint8Array[], cached: readonly Uint8Array[]): readonly Uint8Array[] {
+  const names = new Set(written.map(nameOf));
+  const hasName = (key: Uint8Array): boolean => isFileKey(key) && names.has(nameOf(key));
+  const isRenamed = new Set(cached.map(nameOf)).size > 1;
+  if (isRenamed) return cached.some(hasName) ? [] : cached;
+  return cached.filter((key) => !hasName(key) && !written.some((place) => Buffer.compare(place, key) === 0));
 }
 
 interface FilePorts extends Pick<SimLogPorts, "clock" | "settleSoon"> {
@@ -96,7 +142,12 @@ class SimLogFiles implements LogFiles {
   }
 
   async list(): Promise<readonly string[]> {
-    return (await this.files()).map(({ name }) => name);
+    const found = await this.files();
+    const names = found.map(({ name, size }): StoreOp => {
+      return { kind: "put", key: fileKey(name, size), value: new Uint8Array(0) };
+    });
+    if (names.length > 0) await this.write(names);
+    return found.map(({ name }) => name);
   }
 
   async read(name: string): Promise<Buffer> {
@@ -145,10 +196,7 @@ class SimLogFiles implements LogFiles {
   private async files(): Promise<readonly { readonly name: string; readonly size: number }[]> {
     this.ports.settleSoon();
     const rows = await collect(this.store, FILE_PREFIX, "\"");
-    return rows.map(([key]) => {
-      const [size = "", name = ""] = textOf(key).slice(1).split("/").reverse();
-      return { name, size: Number(size) };
-    });
+    return rows.map(([key]) => ({ name: nameOf(key), size: sizeIn(key) }));
   }
 
   private rows(name: string): Promise<readonly StoreEntry[]> {
@@ -237,6 +285,21 @@ function fileKey(name: string, size: number): Uint8Array {
 
 function rowKey(name: string, place: number): Uint8Array {
   return bytesOf(`${name}/${String(place).padStart(PLACE_DIGITS, "0")}`);
+}
+
+function isFileKey(key: Uint8Array): boolean {
+  return textOf(key).startsWith(FILE_PREFIX);
+}
+
+/** The file that a row is about. */
+function nameOf(key: Uint8Array): string {
+  const text = textOf(key);
+  return text.slice(isFileKey(key) ? FILE_PREFIX.length : 0, text.lastIndexOf("/"));
+}
+
+function sizeIn(key: Uint8Array): number {
+  const text = textOf(key);
+  return Number(text.slice(text.lastIndexOf("/") + 1));
 }
 
 function placeOf(key: Uint8Array): number {

@@ -1,8 +1,9 @@
 // Owns: disks that lose what was not fsynced. A disk outlives the processes that open it.
 //
 // Writes reach the disk one after the other, as OrderedStore promises. A crash keeps any number of the oldest writes
-// under way, so a write may be durable although its callback never ran, and drops the others. The disk of a journal,
-// which is no database, may keep a part of the first one that it drops.
+// under way, so a write may be durable although its callback never ran, and drops the others. Files, which are no
+// database, may keep any part of any of them; and what was under way when only the process died can be read by the next
+// one, and be gone once more when power is cut later.
 import { assert } from "../../base/assert.ts";
 import { crc32 } from "../../base/digest.ts";
 import { AetherError } from "../../base/errors.ts";
@@ -41,10 +42,21 @@ const FAILURES = {
   full: "the simulated disk has no space left",
 } as const;
 
-/** What is left of the first write that a crash drops; undefined for nothing. */
-export type Tear = (
-  ops: readonly StoreOp[], before: (key: Uint8Array) => Uint8Array | undefined, random: Random,
-) => readonly StoreOp[] | undefined;
+/** What is special about files. */
+export interface FileRules {
+  /** What a crash leaves of a write that was under way. */
+  leftOf(
+    ops: readonly StoreOp[], before: (key: Uint8Array) => Uint8Array | undefined, random: Random,
+  ): readonly StoreOp[];
+  /** What only memory has, of one write, also after these places were written. */
+  stillCached(written: readonly Uint8Array[], cached: readonly Uint8Array[]): readonly Uint8Array[];
+}
+
+/** What a place held on the disk while memory had something else. */
+interface Cached {
+  readonly key: Uint8Array;
+  readonly onDisk: StoreEntry | undefined;
+}
 
 /** The bytes of one store of one node. */
 export class SimDisk {
@@ -52,10 +64,12 @@ export class SimDisk {
   private readonly content = new Map<string, StoreEntry>();
   private pending: PendingWrite[] = [];
   isOpen = false;
-  private readonly tear: Tear | undefined;
+  private readonly files: FileRules | undefined;
+  /** What the next power cut may undo, write by write. */
+  private cached: (readonly Cached[])[] = [];
 
-  constructor(tear?: Tear) {
-    this.tear = tear;
+  constructor(files?: FileRules) {
+    this.files = files;
   }
 
   get size(): number {
@@ -85,6 +99,7 @@ export class SimDisk {
   restore(content: ReadonlyMap<string, StoreEntry>): void {
     assert(!this.isOpen, "a simulated disk is restored while nobody has it open");
     this.content.clear();
+    this.cached = [];
     for (const [key, entry] of content) this.content.set(key, entry);
   }
 
@@ -92,7 +107,7 @@ export class SimDisk {
   complete(write: PendingWrite, result: "durable" | "failed"): void {
     const oldest = this.pending.shift();
     assert(oldest === write, "simulated writes become durable in the order of calls");
-    if (result === "durable") this.apply(write.ops);
+    if (result === "durable") this.settle(write.ops);
   }
 
   /** Turns one bit of one value. */
@@ -110,15 +125,32 @@ export class SimDisk {
     };
   }
 
-  /** Power is cut: any number of the oldest writes under way had reached the disk. */
-  crash(random: Random): void {
-    const kept = random.below(this.pending.length + 1);
-    for (const write of this.pending.slice(0, kept)) this.apply(write.ops);
-    const dropped = this.pending[kept];
-    const torn = dropped === undefined ? undefined : this.tear?.(dropped.ops, (key) => this.get(key), random);
-    if (torn !== undefined) this.apply(torn);
+  /** Power is cut, or only the process is gone. */
+  crash(kind: "power" | "process", random: Random): void {
+    const { files, pending } = this;
     this.pending = [];
     this.isOpen = false;
+    if (files === undefined) {
+      for (const { ops } of pending.slice(0, random.below(pending.length + 1))) this.apply(ops);
+      return;
+    }
+    if (kind === "power") this.loseCached(random);
+    for (const { ops } of pending) {
+      const left = files.leftOf(ops, (key) => this.get(key), random);
+      if (kind === "process") this.cached.push(left.map(({ key }) => ({ key, onDisk: this.content.get(textOf(key)) })));
+      this.apply(left);
+    }
+  }
+
+  private loseCached(random: Random): void {
+    for (const write of this.cached.reverse()) {
+      if (random.below(2) === 0) continue;
+      for (const { key, onDisk } of write) {
+        if (onDisk === undefined) this.content.delete(textOf(key));
+        else this.content.set(textOf(key), onDisk);
+      }
+    }
+    this.cached = [];
   }
 
   entries(range: KeyRange): StoreEntry[] {
@@ -136,6 +168,17 @@ export class SimDisk {
       if (entry !== undefined) picked.push(entry);
     }
     return picked;
+  }
+
+  private settle(ops: readonly StoreOp[]): void {
+    this.apply(ops);
+    const { files, cached } = this;
+    if (files === undefined || cached.length === 0) return;
+    const written = ops.map(({ key }) => key);
+    this.cached = cached.flatMap((write) => {
+      const still = files.stillCached(written, write.map(({ key }) => key));
+      return still.length === 0 ? [] : [write.filter(({ key }) => still.includes(key))];
+    });
   }
 
   private apply(ops: readonly StoreOp[]): void {

@@ -24,12 +24,17 @@ export class ModelStore {
   }
 
   transact(txn: Txn): { readonly result: TxnResult; readonly changes: readonly KvChange[] } {
-    const succeeded = txn.compare.every((compare) => this.holds(compare));
+    const succeeded = this.isMet(txn);
     const changes: KvChange[] = [];
     const results: OpResult[] = [];
     for (const op of succeeded ? txn.then : txn.else) results.push(this.run(op, changes));
     if (changes.length > 0) this.revision += 1;
     return { result: { succeeded, revision: this.revision, results }, changes };
+  }
+
+  /** What would run of it now. */
+  branchOf(txn: Txn): readonly Op[] {
+    return this.isMet(txn) ? txn.then : txn.else;
   }
 
   hasEnded(lease: LeaseId): boolean {
@@ -68,6 +73,10 @@ export class ModelStore {
       default:
         return unreachable(op);
     }
+  }
+
+  private isMet(txn: Txn): boolean {
+    return txn.compare.every((compare) => this.holds(compare));
   }
 
   private holds(compare: Compare): boolean {

@@ -59,10 +59,7 @@ export function checkStoreOrder(history: StoreHistory, violations: Violations): 
     if (other !== undefined) report(`${name(operation)} and ${name(other.operation)} both wrote ${placed.revision}`);
     writers.set(placed.revision, placed);
   }
-  const ended = new Set(endings.filter(({ hasKeys }) => hasKeys).map(({ revision }) => revision));
-  const stats = placeUnknown({ open, writers, ended, log, floors, report });
-  replay({ writers, readers, endings, log, report });
-  return stats;
+  return replay({ writers, readers, open, floors, endings, log, report });
 }
 
 /** For each operation the highest revision that an answer had shown before it was called. */
@@ -82,43 +79,22 @@ function floorsOf(operations: readonly Operation[]): Map<number, number> {
   return floors;
 }
 
-interface Unplaced {
-  readonly open: readonly Operation[];
-  readonly writers: Map<number, Placed>;
-  /** Revisions in which leases ended. */
-  readonly ended: ReadonlySet<number>;
-  readonly log: readonly KvChangeSet[];
-  readonly floors: ReadonlyMap<number, number>;
-  readonly report: Report;
-}
-
 /**
- * Finds the operation of unknown outcome behind each revision that no answered one claims. Written values are unique,
- * so at most deletes of one key are interchangeable; each that was called early enough is as good as any other.
+ * The operation of unknown outcome behind a revision that no answered one claims: one that makes these changes as the
+ * store is then, and was called early enough. Any such is as good as any other: who takes a leadership writes the same
+ * again when it does not know whether it has it.
  */
-function placeUnknown({ open, writers, ended, log, floors, report }: Unplaced): StoreOrderStats {
-  const waiting = new Set(open);
-  let unknownApplied = 0;
-  for (const { revision, changes } of log) {
-    if (writers.has(revision) || ended.has(revision)) continue;
-    const match = [...waiting].find((operation) => {
-      return (floors.get(operation.id) ?? 0) < revision && couldHaveMade(operation, changes);
-    });
-    if (match === undefined) {
-      report(`nobody can have written revision ${revision}: ${JSON.stringify(changes)}`);
-      continue;
-    }
-    waiting.delete(match);
-    unknownApplied += 1;
-    writers.set(revision, { operation: match, revision, floor: floors.get(match.id) ?? 0 });
-  }
-  return { unknownApplied, unknownOpen: waiting.size };
+function findUnknown(
+  { revision, changes }: KvChangeSet, waiting: ReadonlySet<Operation>, { model, floors }: Judged,
+): Operation | undefined {
+  return [...waiting].find(({ id, action }) => {
+    return action.kind === "txn" && (floors.get(id) ?? 0) < revision && matches(model.branchOf(action.txn), changes);
+  });
 }
 
-function couldHaveMade(operation: Operation, changes: readonly KvChange[]): boolean {
-  if (operation.action.kind !== "txn") return false;
-  const { then, else: otherwise } = operation.action.txn;
-  return matches(then, changes) || matches(otherwise, changes);
+interface Judged {
+  readonly model: ModelStore;
+  readonly floors: ReadonlyMap<number, number>;
 }
 
 function matches(ops: readonly Op[], changes: readonly KvChange[]): boolean {
@@ -135,14 +111,18 @@ function matches(ops: readonly Op[], changes: readonly KvChange[]): boolean {
 interface Replay {
   readonly writers: ReadonlyMap<number, Placed>;
   readonly readers: readonly Placed[];
+  /** Of unknown outcome. */
+  readonly open: readonly Operation[];
+  readonly floors: ReadonlyMap<number, number>;
   readonly endings: readonly Ending[];
   readonly log: readonly KvChangeSet[];
   readonly report: Report;
 }
 
 /** Runs the claimed order through the model: each writer at its revision, then everybody who read that revision. */
-function replay({ writers, readers, endings, log, report }: Replay): void {
+function replay({ writers, readers, open, floors, endings, log, report }: Replay): StoreOrderStats {
   const model = new ModelStore();
+  const waiting = new Set(open);
   const readersAt = new Map<number, Operation[]>();
   for (const { operation, revision } of readers) pushAt(readersAt, revision, operation);
   const endingsAt = new Map<number, Ending[]>();
@@ -156,18 +136,27 @@ function replay({ writers, readers, endings, log, report }: Replay): void {
     for (const operation of readersAt.get(revision) ?? []) compareAnswer(model, operation, report);
   };
   rest(0);
-  for (const [index, { revision, changes }] of log.entries()) {
+  for (const [index, set] of log.entries()) {
+    const { revision, changes } = set;
     if (revision !== index + 1) report(`the log has revision ${revision} at place ${index + 1}`);
-    const writer = writers.get(revision);
     const ending = endingsAt.get(revision)?.find(({ hasKeys }) => hasKeys);
-    if (writer === undefined && ending === undefined) return;
-    if (writer !== undefined) replayWrite(model, writer.operation, changes, report);
-    if (ending !== undefined) replayEnding(model, ending.leases, { revision, changes }, report);
+    const known = writers.get(revision)?.operation;
+    const writer = known ?? (ending === undefined ? findUnknown(set, waiting, { model, floors }) : undefined);
+    if (writer === undefined && ending === undefined) {
+      report(`nobody can have written revision ${revision}: ${JSON.stringify(changes)}`);
+      break;
+    }
+    if (writer !== undefined) {
+      waiting.delete(writer);
+      replayWrite(model, writer, changes, report);
+    }
+    if (ending !== undefined) replayEnding(model, ending.leases, set, report);
     rest(revision);
   }
   for (const revision of [...writers.keys(), ...readersAt.keys()]) {
     if (revision > log.length) report(`an answer has revision ${revision}, the log ends at ${log.length}`);
   }
+  return { unknownApplied: open.length - waiting.size, unknownOpen: waiting.size };
 }
 
 function pushAt<T>(lists: Map<number, T[]>, at: number, item: T): void {

@@ -53,7 +53,16 @@ interface Case {
   readonly endings?: readonly Ending[];
 }
 
+const afterX = (modRevision: number): Action => txn({
+  compare: [{ key: X, target: "modRevision", op: "=", value: modRevision }],
+  then: [{ kind: "put", key: X, value: "b" }],
+});
+
 const GOOD: Record<string, Case> = {
+  "of equal writes of unknown outcome the one whose comparison held took effect": {
+    history: [unknown(1, afterX(7)), ok(2, 3, put(X, "a"), answer(1)), unknown(4, afterX(1))],
+    log: LOG,
+  },
   "writes and reads follow each other": {
     history: [ok(1, 2, put(X, "a"), answer(1)), ok(3, 4, read(X), saw(1, XA)), ok(5, 6, put(X, "b"), answer(2))],
     log: LOG,

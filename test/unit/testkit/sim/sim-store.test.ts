@@ -127,7 +127,7 @@ async function countSurvivors(seed: number): Promise<number> {
 function createMachine(world: World): { machine: Machine; stores: OrderedStore[] } {
   const stores: OrderedStore[] = [];
   const machine = new Machine(world, new SimNetwork(world), parseNodeId("n1"), async (env) => {
-    stores.push(await env.store.open("wal"));
+    stores.push(await env.store.open("kv"));
   });
   return { machine, stores };
 }
