@@ -88,6 +88,8 @@ export interface ClusterNodeView {
   readonly instances: number;
   /** Where its API is reached, when it has said so. */
   readonly address: string | undefined;
+  /** Names its data directory, for changes of the members; undefined while the name is only reserved. */
+  readonly directory: string | undefined;
   /** Where its peers reach it. */
   readonly peerAddress: string | undefined;
   readonly labels: Readonly<Record<string, string>>;

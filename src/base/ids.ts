@@ -28,7 +28,9 @@ export function parseNodeId(text: string): NodeId {
 }
 
 export function parseNodeUid(text: string): NodeUid {
-  if (!NODE_UID.test(text)) throw new AetherError("E_INVALID", `"${text}" is not a node uid`);
+  if (!NODE_UID.test(text)) {
+    throw new AetherError("E_INVALID", `"${text}" names no data directory: it is 16 of a-z and 0-9`);
+  }
   return text as NodeUid;
 }
 

@@ -8,6 +8,8 @@ const nodeSchema = z.object({
   isLost: z.boolean(),
   status: z.string(),
   instances: z.number(),
+  // Nodes of a build before do not say.
+  directory: z.string().nullable().default(null),
   address: z.string().nullable(),
   labels: z.record(z.string(), z.string()),
   lastSeenMs: z.number().nullable(),

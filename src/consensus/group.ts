@@ -1,6 +1,6 @@
 // Owns: the port through which kvstore proposes and reads, and through which members come and go. group-driver.ts
 // implements it.
-import type { NodeId } from "../base/ids.ts";
+import type { NodeId, NodeUid } from "../base/ids.ts";
 import type { Member } from "./core/membership.ts";
 
 export type { Member } from "./core/membership.ts";
@@ -41,10 +41,13 @@ export interface MembershipView {
 export type MembershipChange =
   /** Reserves a name, or gives the member of this name another address. */
   | { readonly kind: "add"; readonly node: NodeId; readonly address: string }
-  | { readonly kind: "promote"; readonly node: NodeId }
-  | { readonly kind: "remove"; readonly node: NodeId }
-  /** The disk of this node is gone: the next node of its name takes its place. */
-  | { readonly kind: "replace"; readonly node: NodeId };
+  /**
+   * `uid` names the data directory that is meant: whoever asks again means the same one, and never a node that has come
+   * under the name of the first one meanwhile. Without it, it is the one that has the name now.
+   */
+  | { readonly kind: "promote" | "remove"; readonly node: NodeId; readonly uid?: NodeUid }
+  /** The disk of this node is gone: the next node of its name takes its place. Refused without `uid`. */
+  | { readonly kind: "replace"; readonly node: NodeId; readonly uid?: NodeUid };
 
 export type ChangeOutcome =
   /** It rules, and a quorum of the new list has it on disk. */

@@ -14,10 +14,17 @@ const LEAVE_TO_CONVENER_MS = 2 * SECOND_MS;
 
 type ChangeCallback = (outcome: ChangeOutcome) => void;
 
+interface Sent {
+  readonly key: string;
+  /** What its caller wants; undefined for what a node asked for by what it said. */
+  readonly wanted: MembershipChange | undefined;
+  readonly done: ChangeCallback;
+}
+
 export class MembershipChanges {
   private readonly propose: (batch: Uint8Array) => BatchKey;
   private readonly sight: () => ClusterSight;
-  private readonly deciding = new Map<BatchKey, { readonly key: string; readonly done: ChangeCallback }>();
+  private readonly deciding = new Map<BatchKey, Sent>();
   /** Decided changes of the voter list that do not rule, or are not on enough disks, yet. */
   private settling: { readonly rulesFrom: number; readonly done: ChangeCallback }[] = [];
   private readonly askedMs = new Map<string, number>();
@@ -35,14 +42,14 @@ export class MembershipChanges {
   start(wanted: MembershipChange, done: ChangeCallback): void {
     const plan: ChangePlan = planChange(wanted, this.sight());
     if (plan.kind !== "propose") {
-      done(plan);
+      this.answer(plan, done);
       return;
     }
     if (this.count >= CHANGES_MAX) {
       done({ kind: "refused", code: "E_OVERLOADED", reason: `${this.count} changes are under way on this node` });
       return;
     }
-    this.send(plan.change, done);
+    this.send(plan.change, { wanted: withDirectory(wanted, plan.change), done });
   }
 
   /** A node asked for this by what it said; the cluster wants it proposed once. */
@@ -53,7 +60,7 @@ export class MembershipChanges {
     if (!isConvener && nowMs - sinceMs < LEAVE_TO_CONVENER_MS) return;
     this.askedMs.delete(key);
     const isUnderWay = [...this.deciding.values()].some((sent) => sent.key === key);
-    if (!isUnderWay && this.count < CHANGES_MAX) this.send(change, () => undefined);
+    if (!isUnderWay && this.count < CHANGES_MAX) this.send(change, { wanted: undefined, done: () => undefined });
   }
 
   /** The batch of a change ran here. Not an own one: nothing happens. */
@@ -61,8 +68,7 @@ export class MembershipChanges {
     const sent = this.deciding.get(batch);
     if (sent === undefined) return;
     this.deciding.delete(batch);
-    if (verdict.kind === "refused" || verdict.rulesFrom === undefined) sent.done(verdict);
-    else this.settling.push({ rulesFrom: verdict.rulesFrom, done: sent.done });
+    this.answer(verdict.kind === "refused" ? this.judgeAgain(sent, verdict) : verdict, sent.done);
   }
 
   /** Answers the callers of changes that are finished by now. */
@@ -88,7 +94,23 @@ export class MembershipChanges {
     for (const { done } of waiting) done({ kind: "unknown", reason });
   }
 
-  private send(change: DecidedChange, done: ChangeCallback): void {
-    this.deciding.set(this.propose(encodeChange(change)), { key: changeKeyOf(change), done });
+  private send(change: DecidedChange, rest: Omit<Sent, "key">): void {
+    this.deciding.set(this.propose(encodeChange(change)), { key: changeKeyOf(change), ...rest });
   }
+
+  /** Of two who ask for the same at once, the second is refused what the first has done. */
+  private judgeAgain({ wanted }: Sent, verdict: ChangeVerdict): ChangeVerdict {
+    const plan = wanted === undefined ? undefined : planChange(wanted, this.sight());
+    return plan?.kind === "done" ? plan : verdict;
+  }
+
+  private answer(verdict: Exclude<ChangePlan, { kind: "propose" }> | ChangeVerdict, done: ChangeCallback): void {
+    if (verdict.kind === "refused" || verdict.rulesFrom === undefined) done(verdict);
+    else this.settling.push({ rulesFrom: verdict.rulesFrom, done });
+  }
+}
+
+/** What is asked for from here on is about the directory that was found, whoever has its name later. */
+function withDirectory(wanted: MembershipChange, change: DecidedChange): MembershipChange {
+  return wanted.kind === "add" || change.kind === "raise-version" ? wanted : { ...wanted, uid: change.uid };
 }

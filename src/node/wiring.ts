@@ -302,6 +302,7 @@ function clusterView(parts: {
       status: view.status,
       instances: cluster.instancesOn(view.node),
       address: view.row?.apiAddress,
+      directory: view.uid,
       peerAddress: view.peerAddress,
       labels: view.row?.labels ?? {},
       lastSeenMs: view.lastSeenMs,

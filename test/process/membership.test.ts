@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { directoryOf } from "./support/members.ts";
 import { WriteLoad } from "./support/write-load.ts";
 
 interface Status {
@@ -73,8 +74,8 @@ test("a voter whose disk is gone is replaced by an empty one of its name, which 
   await rm(fleet.dataDir("n2"), { recursive: true });
   const lost = await fleet.launch("n2");
   expect(await lost.waitForEnd()).toMatchObject({ code: 1 });
-  expect(lost.complaints.join()).toMatch(/^aether: E_DATA_LOST: .*aether node replace n2/);
-  await fleet.command("n1", "node", "replace", "n2");
+  const said = /^aether: E_DATA_LOST: .*`aether node replace n2 --directory ([a-z0-9]{16})`/.exec(lost.complaints.join());
+  await fleet.command("n1", "node", "replace", "n2", "--directory", said?.[1] ?? "");
   const join = [fleet.peer("n1"), fleet.peer("n3")];
   await rm(fleet.dataDir("n2"), { recursive: true });
   await (await fleet.launch("n2", { voters: {}, join })).ready();
@@ -113,16 +114,18 @@ test("a removed node does not come back with its data, and does with an empty di
 test("a change that cannot be, or would cost the quorum, is refused with the reason", async () => {
   const fleet = await NodeFleet.open();
   await fleet.startAll();
-  const change = async (node: string, kind: string) => {
-    return ask(`${fleet.api("n1")}/v1/cluster/members/${node}/${kind}`, { method: "POST" });
+  const change = async (node: string, kind: string, directory?: string) => {
+    return ask(`${fleet.api("n1")}/v1/cluster/members/${node}/${kind}`, { method: "POST", body: { directory } });
   };
-  const refusalOf = async (node: string, kind: string): Promise<string> => {
-    const { body } = await change(node, kind);
+  const refusalOf = async (node: string, kind: string, directory?: string): Promise<string> => {
+    const { body } = await change(node, kind, directory);
     const { error } = body as { readonly error: { readonly code: string; readonly message: string } };
     return `${error.code}: ${error.message}`;
   };
   expect(await refusalOf("n9", "promote")).toMatch(/^E_NOT_FOUND: the cluster has no member n9/);
-  expect(await refusalOf("n2", "replace")).toMatch(/^E_CONFLICT: n2 is there with its data directory/);
+  const directory = await directoryOf(fleet, "n2");
+  expect(await refusalOf("n2", "replace")).toContain(`E_INVALID: say which data directory of n2 is lost`);
+  expect(await refusalOf("n2", "replace", directory)).toMatch(/^E_CONFLICT: n2 is there with its data directory/);
   await fleet.kill("n3");
   await eventually("n1 misses n3", async () => (await statusOf(fleet, "n1")).quorum.have === 2 || undefined);
   expect(await refusalOf("n2", "remove")).toMatch(/^E_NO_QUORUM: of the voters n1, n3 only 1 would be there/);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CLUSTER_VERSION_MAX } from "../../src/consensus/core/version.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { directoryOf } from "./support/members.ts";
 import { makeNextBuild } from "./support/next-build.ts";
 import { WriteLoad } from "./support/write-load.ts";
 
@@ -58,7 +59,7 @@ test("the version rises when the last node has the next build, and then an old b
   await expectSeenByAll(fleet);
   // Nor does an old build come in as a new node.
   await fleet.kill("n3");
-  await fleet.command("n1", "node", "replace", "n3");
+  await fleet.command("n1", "node", "replace", "n3", "--directory", await directoryOf(fleet, "n3"));
   await rm(fleet.dataDir("n3"), { recursive: true });
   const join3 = { voters: {}, join: [fleet.peer("n1"), fleet.peer("n2")] };
   const joining = await fleet.launch("n3", join3);

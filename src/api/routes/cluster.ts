@@ -1,6 +1,6 @@
 // Owns: /v1/cluster: the cluster as this node sees it, and changes of its membership.
 import { z } from "zod";
-import { type NodeId, parseNodeId } from "../../base/ids.ts";
+import { type NodeId, parseNodeId, parseNodeUid } from "../../base/ids.ts";
 import { MINUTE_MS } from "../../base/units.ts";
 import type { MembershipChange } from "../../consensus/group.ts";
 import type { ApiRequest } from "../api-request.ts";
@@ -20,6 +20,10 @@ const addSchema = z.strictObject({
   }),
 });
 
+const ofNodeSchema = z.strictObject({
+  directory: z.string().optional().describe("The data directory that is meant, as `GET /v1/cluster` names it"),
+});
+
 export function clusterRoutes(services: ApiServices): readonly Route[] {
   const change = async (request: ApiRequest, wanted: MembershipChange): Promise<Response> => {
     await services.members.change(wanted, request.timeoutMs(CHANGE_TIMEOUT_MS));
@@ -30,8 +34,13 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
     path: `/v1/cluster/members/:node/${kind}`,
     summary,
     headers: DEADLINE,
+    body: ofNodeSchema,
     answer: "{ node, change }",
-    handle: (request) => change(request, { kind, node: nodeOf(request) }),
+    handle: async (request) => {
+      const node = nodeOf(request);
+      const { directory } = parseInput(ofNodeSchema, (await request.readOptionalJson()) ?? {}, "the change");
+      return change(request, { kind, node, ...(directory === undefined ? {} : { uid: parseNodeUid(directory) }) });
+    },
   });
   return [
     {
@@ -65,7 +74,7 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
     },
     ofNode("promote", "Makes a member a voter, once it has caught up"),
     ofNode("remove", "Removes a node; its data directory never comes back"),
-    ofNode("replace", "Declares a voter's disk lost: a new node of its name that joins takes its place"),
+    ofNode("replace", "Declares the data directory of a voter lost: a new node of its name that joins takes its place"),
   ];
 }
 
@@ -76,9 +85,10 @@ function nodeOf(request: ApiRequest): NodeId {
 
 /** The wire has null where nothing is known. */
 function nodeJson(node: ClusterNodeView): unknown {
-  const { address, peerAddress, lastSeenMs, slotsBehind, catchUp, supportedVersion } = node;
+  const { directory, address, peerAddress, lastSeenMs, slotsBehind, catchUp, supportedVersion } = node;
   return {
     ...node,
+    directory: directory ?? null,
     address: address ?? null,
     peerAddress: peerAddress ?? null,
     lastSeenMs: lastSeenMs ?? null,

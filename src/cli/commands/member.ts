@@ -20,6 +20,20 @@ const CHANGE_TIMEOUT_MS = 40 * SECOND_MS;
 const changedSchema = z.object({ node: z.string(), change: z.string() });
 type Changed = z.output<typeof changedSchema>;
 
+type ChangeKind = "promote" | "remove" | "replace";
+
+interface DirectoryFlags {
+  readonly directory?: string;
+}
+
+interface NamedNode {
+  readonly name: string;
+  /** Names its data directory; undefined when it has not come yet, or the cluster is to say which it is. */
+  readonly directory: string | undefined;
+}
+
+const DIRECTORY_OPTION = "the data directory that is meant, as `aether cluster status --json` names it";
+
 export function addMemberCommands(node: Command, io: CliIo): void {
   node
     .command("promote <name>")
@@ -29,37 +43,54 @@ export function addMemberCommands(node: Command, io: CliIo): void {
     .action(async (name: string, flags: { readonly timeout: number }, command: Command) => {
       const session = openSession(command, io);
       await waitUntilCaughtUp(session, name, flags.timeout);
-      session.show(await promote(session, name), () => `${name} is a voter`);
+      session.show(await promote(session, await findNode(session, name)), () => `${name} is a voter`);
     });
   node
     .command("remove <name>")
     .description("remove a node from the cluster; its data directory never comes back")
+    .option("--directory <id>", DIRECTORY_OPTION)
     .addHelpText("after", "\nExample:\n  $ aether node remove n4 --api http://127.0.0.1:7201")
-    .action(async (name: string, _flags: unknown, command: Command) => {
+    .action(async (name: string, { directory }: DirectoryFlags, command: Command) => {
       const session = openSession(command, io);
-      session.show(await change(session, name, "remove"), () => `${name} is removed`);
+      const named = directory === undefined ? await findNode(session, name) : { name, directory };
+      session.show(await change(session, named, "remove"), () => `${name} is removed`);
     });
   node
     .command("replace <name>")
     .description("declare the disk of a voter lost, so that a new node of its name can take its place")
-    .addHelpText("after", "\nExample:\n  $ aether node replace n2 --api http://127.0.0.1:7201")
-    .action(async (name: string, _flags: unknown, command: Command) => {
+    .option("--directory <id>", `${DIRECTORY_OPTION}; without it the command only tells which one that is`)
+    .addHelpText("after", "\nExample:\n  $ aether node replace n2 --directory 3k9x0c7q2m5v8b1z --api http://127.0.0.1:7201")
+    .action(async (name: string, { directory }: DirectoryFlags, command: Command) => {
       const session = openSession(command, io);
-      session.show(await change(session, name, "replace"), () => replacedText(name));
+      session.show(await change(session, { name, directory }, "replace"), () => replacedText(name));
     });
 }
 
-function change(session: Session, name: string, kind: "promote" | "remove" | "replace"): Promise<Changed> {
+/** What to do when the answer is lost is part of the error: the same again, of the same directory. */
+async function change(session: Session, { name, directory }: NamedNode, kind: ChangeKind): Promise<Changed> {
   const path = apiPath("/v1/cluster/members", name, kind);
-  return session.api.request(changedSchema, "POST", path, { timeoutMs: CHANGE_TIMEOUT_MS });
+  const body = JSON.stringify({ directory });
+  try {
+    return await session.api.request(changedSchema, "POST", path, { timeoutMs: CHANGE_TIMEOUT_MS, body });
+  } catch (error) {
+    if (!(error instanceof AetherError) || error.outcome !== "unknown" || directory === undefined) throw error;
+    const again = `aether node ${kind} ${name}${kind === "promote" ? "" : ` --directory ${directory}`}`;
+    throw new AetherError(error.code, `${error.message}; to be sure, run \`${again}\``, { cause: error });
+  }
+}
+
+/** Whoever asks again means the directory that has the name now. */
+async function findNode({ api }: Session, name: string): Promise<NamedNode> {
+  const { nodes } = await api.get(clusterSchema, "/v1/cluster");
+  return { name, directory: nodes.find((node) => node.id === name)?.directory ?? undefined };
 }
 
 /** Under load the last slots come and go: the cluster, which looks more closely, is asked a few times. */
-async function promote(session: Session, name: string): Promise<Changed> {
+async function promote(session: Session, node: NamedNode): Promise<Changed> {
   const deadlineMs = session.io.nowMs() + CONFLICT_MS_MAX;
   for (;;) {
     try {
-      return await change(session, name, "promote");
+      return await change(session, node, "promote");
     } catch (error) {
       const isPassing = error instanceof AetherError && error.code === "E_CONFLICT";
       if (!isPassing || session.io.nowMs() >= deadlineMs) throw error;

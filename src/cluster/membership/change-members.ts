@@ -24,7 +24,12 @@ export async function changeMembers(
   if (outcome.kind === "refused") throw new AetherError(outcome.code, outcome.reason);
   throw new AetherError(
     "E_TIMEOUT",
-    `it is not known whether ${change.node} was changed (${change.kind}): ${outcome.reason}; look at the cluster's ` +
-      "status, then ask again if it has not come about",
+    `it is not known whether ${change.node} was changed (${change.kind}): ${outcome.reason}; ${adviceFor(change)}`,
   );
+}
+
+/** Only who names the directory can be sure to mean the same node again. */
+function adviceFor(change: MembershipChange): string {
+  const isSafe = change.kind === "add" || change.uid !== undefined;
+  return isSafe ? "ask again" : "look at the cluster's status, then ask again if it has not come about";
 }

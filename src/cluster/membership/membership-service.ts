@@ -6,6 +6,7 @@ import { TaskScope } from "../../base/task-scope.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Counter, Log, Telemetry } from "../../env/telemetry.ts";
 import type { Channel, PeerEvent, PeerMessaging } from "../../net/peer-messaging.ts";
+import { UID_UNKNOWN } from "../../consensus/core/membership.ts";
 import type { Group, GroupMembership, Member } from "../../consensus/group.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey, type KeyText } from "../../kvstore/core/key.ts";
@@ -52,6 +53,8 @@ export interface NodeView {
   /** Its disk was declared lost: a new node of this name may take its place. */
   readonly isLost: boolean;
   readonly status: NodeStatus;
+  /** Names its data directory; undefined while the name is only reserved. */
+  readonly uid: NodeUid | undefined;
   /** Where peers reach it. */
   readonly peerAddress: string | undefined;
   /** What the node last wrote of itself; undefined before its first time on duty. */
@@ -233,6 +236,7 @@ export class MembershipService {
       isVoter: named.some(({ isVoter }) => isVoter),
       isLost: named.some(({ isLost }) => isLost),
       status: this.statusOf(node, row?.state),
+      uid: member?.uid === UID_UNKNOWN ? undefined : member?.uid,
       peerAddress: member?.address,
       row,
       lastSeenMs: this.lastSeenMs(node),

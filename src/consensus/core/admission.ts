@@ -279,7 +279,7 @@ export class Admission {
     if (promise === undefined || promise.startId === hello.startId || hello.startWrite > promise.writeNumber) {
       return undefined;
     }
-    return lost(
+    return this.lost(
       from,
       `starts at write ${hello.startWrite}, but it had promised write ${promise.writeNumber} to this cluster`,
       hello.listDigest !== undefined && hello.listDigest === this.listDigest,
@@ -311,16 +311,30 @@ export class Admission {
     const isStillVoting = membership.listsFrom(this.synced()).some((list) => list.has(hello.uid));
     if (membership.isRemoved(hello.uid)) return isStillVoting ? undefined : removedRefusal(from);
     const member = membership.find(hello.uid);
-    if (member?.isLost === true) return lost(from, "was declared lost, and another node takes its place", true);
-    if (member !== undefined && member.node !== from) return lost(from, `belongs to ${member.node}`, true);
+    if (member?.isLost === true) return this.lost(from, "was declared lost, and another node takes its place", true);
+    if (member !== undefined && member.node !== from) return this.lost(from, `belongs to ${member.node}`, true);
     // A formed node that this one does not know may well be ahead of it: what it tells is decided.
     if (member !== undefined || hello.isFormed || hello.listDigest === this.listDigest) return undefined;
     const isTaken = membership.named(from).length > 0;
-    if (isTaken) return lost(from, "is empty or not the one it had when it became a member", false);
+    if (isTaken) return this.lost(from, "is empty or not the one it had when it became a member", false);
     return {
       code: "E_REMOVED",
       message: `${from} is no member of this cluster: start it with \`join\` and an empty data directory`,
       isProof: false,
+    };
+  }
+
+  private lost(node: NodeId, what: string, isProof: boolean): Refusal {
+    const named = this.membership.named(node);
+    const known = (named.find(({ isVoter }) => isVoter) ?? named[0])?.uid;
+    const directory = known === undefined || known === UID_UNKNOWN ? "" : ` --directory ${known}`;
+    return {
+      code: "E_DATA_LOST",
+      message:
+        `the data directory of ${node} ${what}; a voter without its data is not the same voter: start ${node} with ` +
+        `its own data directory, or, if that is gone, run \`aether node replace ${node}${directory}\` and start it ` +
+        "with an empty one",
+      isProof,
     };
   }
 
@@ -365,15 +379,5 @@ function removedRefusal(node: NodeId): Refusal {
       `${node} was removed from the cluster and its data directory cannot come back: to add the node again, start it ` +
       "with an empty data directory and `join`",
     isProof: true,
-  };
-}
-
-function lost(node: NodeId, what: string, isProof: boolean): Refusal {
-  return {
-    code: "E_DATA_LOST",
-    message:
-      `the data directory of ${node} ${what}; a voter without its data is not the same voter: start ${node} with its ` +
-      `own data directory, or, if that is gone, run \`aether node replace ${node}\` and start it with an empty one`,
-    isProof,
   };
 }

@@ -18,8 +18,8 @@ export interface ClusterSight {
 
 export type ChangePlan =
   | { readonly kind: "propose"; readonly change: DecidedChange }
-  /** It is so already. */
-  | { readonly kind: "done" }
+  /** It is so already, or will be once the list rules that begins with `rulesFrom`. */
+  | { readonly kind: "done"; readonly rulesFrom: number | undefined }
   | {
       readonly kind: "refused";
       readonly code: "E_CONFLICT" | "E_NOT_FOUND" | "E_INVALID" | "E_NO_QUORUM";
@@ -27,39 +27,47 @@ export type ChangePlan =
     };
 
 export function planChange(wanted: MembershipChange, sight: ClusterSight): ChangePlan {
-  const { node } = wanted;
   switch (wanted.kind) {
     case "add":
-      return planAdd(node, wanted.address, sight.membership);
+      return planAdd(wanted.node, wanted.address, sight.membership);
     case "promote":
-      return planPromote(node, sight);
+      return planPromote(wanted, sight);
     case "remove":
-      return planRemove(node, sight);
+      return planRemove(wanted, sight);
     case "replace":
-      return planReplace(node, sight);
+      return planReplace(wanted, sight);
     default:
       return unreachable(wanted);
   }
 }
 
+const DONE: ChangePlan = { kind: "done", rulesFrom: undefined };
+
+/** The node that a change is about, as its caller named it. */
+interface Named {
+  readonly node: NodeId;
+  readonly uid?: NodeUid;
+}
+
 function planAdd(node: NodeId, address: string, membership: Membership): ChangePlan {
   const [known] = membership.named(node);
   if (known === undefined) return { kind: "propose", change: { kind: "add", node, uid: UID_UNKNOWN, address } };
-  if (known.address === address) return { kind: "done" };
+  if (known.address === address) return DONE;
   return { kind: "propose", change: { kind: "add", node, uid: known.uid, address } };
 }
 
-function planPromote(node: NodeId, sight: ClusterSight): ChangePlan {
-  const members = sight.membership.named(node).filter((member) => !member.isLost);
-  const member = members[0];
-  if (member === undefined) return notFound(node);
-  if (member.isVoter) return { kind: "done" };
+function planPromote(named: Named, sight: ClusterSight): ChangePlan {
+  const { membership } = sight;
+  const { node } = named;
+  const member = meant(named, membership.named(node).filter(({ isLost }) => !isLost));
+  if (member === undefined) return refuseUnknown(named, membership);
+  if (member.isVoter) return doneWithLastList(sight);
   if (member.uid === UID_UNKNOWN) return conflict(`${node} has not joined yet: start it with \`join\``);
   if (!sight.isCaughtUp(member)) {
     return conflict(`${node} does not have everything yet: wait until \`aether cluster status\` shows it caught up`);
   }
   const voters = nextVoters(sight, (list) => {
-    const lost = sight.membership.named(node).find((other) => other.isVoter && other.isLost);
+    const lost = membership.named(node).find((other) => other.isVoter && other.isLost);
     const own = { node, uid: member.uid };
     if (lost === undefined) return [...list, own];
     return list.map((voter) => (voter.uid === lost.uid ? own : voter));
@@ -68,11 +76,14 @@ function planPromote(node: NodeId, sight: ClusterSight): ChangePlan {
   return refuseList(voters, sight) ?? { kind: "propose", change };
 }
 
-function planRemove(node: NodeId, sight: ClusterSight): ChangePlan {
-  const named = sight.membership.named(node);
+function planRemove(named: Named, sight: ClusterSight): ChangePlan {
+  const { membership } = sight;
+  const { node } = named;
+  if (named.uid !== undefined && membership.isRemoved(named.uid)) return doneWithLastList(sight);
   // Of a lost voter and the node that is to take its place, the latter goes first.
-  const member = named.find((candidate) => !candidate.isVoter) ?? named[0];
-  if (member === undefined) return notFound(node);
+  const candidates = membership.named(node);
+  const member = meant(named, [...candidates.filter(({ isVoter }) => !isVoter), ...candidates]);
+  if (member === undefined) return refuseUnknown(named, membership);
   const change: DecidedChange = { kind: "remove", node, uid: member.uid, basis: basisOf(sight) };
   const propose: ChangePlan = { kind: "propose", change };
   if (!member.isVoter) return propose;
@@ -83,16 +94,49 @@ function planRemove(node: NodeId, sight: ClusterSight): ChangePlan {
   return refuseList(voters, sight) ?? propose;
 }
 
-function planReplace(node: NodeId, sight: ClusterSight): ChangePlan {
-  const member = sight.membership.named(node).find((candidate) => candidate.isVoter);
-  if (member === undefined) {
-    return sight.membership.named(node).length === 0 ? notFound(node) : planRemove(node, sight);
-  }
-  if (member.isLost) return { kind: "done" };
-  if (sight.isAlive({ node, uid: member.uid })) {
+/** What cannot be undone wants to be told which directory it is about: the name may be another node's by now. */
+function planReplace(named: Named, sight: ClusterSight): ChangePlan {
+  const { membership } = sight;
+  const { node, uid } = named;
+  if (uid === undefined) return refuseUnnamed(node, membership);
+  // Another one has its place, or it was removed.
+  if (membership.isRemoved(uid)) return DONE;
+  const member = meant(named, membership.named(node));
+  if (member === undefined) return refuseUnknown(named, membership);
+  if (member.isLost) return DONE;
+  if (!member.isVoter) return planRemove(named, sight);
+  if (sight.isAlive({ node, uid })) {
     return conflict(`${node} is there with its data directory: stop it first, or remove it`);
   }
-  return { kind: "propose", change: { kind: "lost", node, uid: member.uid } };
+  return { kind: "propose", change: { kind: "lost", node, uid } };
+}
+
+/** The first of the candidates, or the one with the directory that is named. */
+function meant({ uid }: Named, candidates: readonly Member[]): Member | undefined {
+  return uid === undefined ? candidates[0] : candidates.find((member) => member.uid === uid);
+}
+
+/** Whoever asks again hears so when the list is finished that the change was a part of. */
+function doneWithLastList({ membership, applied }: ClusterSight): ChangePlan {
+  return { kind: "done", rulesFrom: membership.listsFrom(applied).at(-1)?.fromSlot };
+}
+
+function refuseUnnamed(node: NodeId, membership: Membership): ChangePlan {
+  const [member] = membership.named(node);
+  if (member === undefined) return notFound(node);
+  return {
+    kind: "refused",
+    code: "E_INVALID",
+    reason: `say which data directory of ${node} is lost: the cluster knows it with ${member.uid} (\`directory\` of ` +
+      "the request, `--directory` of the command)",
+  };
+}
+
+function refuseUnknown({ node, uid }: Named, membership: Membership): ChangePlan {
+  const [member] = membership.named(node);
+  if (member === undefined || uid === undefined) return notFound(node);
+  if (membership.isRemoved(uid)) return conflict(`the data directory ${uid} was removed and cannot come back`);
+  return conflict(`${node} is known with the data directory ${member.uid}, not ${uid}: nothing was changed`);
 }
 
 function basisOf({ membership, applied }: ClusterSight): number {

@@ -1,5 +1,6 @@
 // Owns: a person who changes the members of a simulated cluster: promotes, removes, replaces, and asks again when told
 // to. Does not own: when (the plan), the disks of machines (nemesis.ts).
+import { present } from "../../../src/base/assert.ts";
 import type { NodeId, NodeUid } from "../../../src/base/ids.ts";
 import type { ChangeOutcome, MembershipChange } from "../../../src/consensus/group.ts";
 import type { World } from "../../../src/testkit/sim/world.ts";
@@ -32,7 +33,6 @@ export class Operator {
   private readonly ports: OperatorPorts;
   private busy = 0;
   private replacing: NodeId | undefined;
-  private lostDirectory: NodeUid | undefined;
 
   constructor(ports: OperatorPorts) {
     this.ports = ports;
@@ -69,8 +69,8 @@ export class Operator {
   /** Until it is done, whatever happens: without it the cluster has a voter less for ever. */
   replace(node: NodeId): void {
     this.replacing = node;
-    this.lostDirectory = this.ports.directoryOf(node);
-    this.ask({ kind: "replace", node }, Number.POSITIVE_INFINITY, () => {
+    const uid = present(this.ports.directoryOf(node), "a voter that is to be replaced is a member");
+    this.ask({ kind: "replace", node, uid }, Number.POSITIVE_INFINITY, () => {
       this.replacing = undefined;
     });
   }
@@ -100,24 +100,12 @@ export class Operator {
       const kind = outcome === "silence" ? outcome : outcome.kind;
       world.note("operator", "", { kind: "text", text: `${JSON.stringify(change)}: ${JSON.stringify(outcome)}` });
       if (kind === "done" || tries <= 1) end(kind === "done");
-      else world.schedule({ delayMs: AGAIN_MS, kind: "operator" }, () => this.tryAgain(change, tries - 1, end));
+      else world.schedule({ delayMs: AGAIN_MS, kind: "operator" }, () => this.try(change, tries - 1, end));
     };
     if (this.ports.change(change, answer)) {
       world.schedule({ delayMs: ANSWER_MS_MAX, kind: "operator" }, () => answer("silence"));
     } else {
       answer("silence");
     }
-  }
-
-  private tryAgain(change: MembershipChange, tries: number, end: (isDone: boolean) => void): void {
-    // An answer that never came was yes when the new directory is in by now, whether or not its node runs: asked for
-    // once more, it would be the new one that is declared lost.
-    if (change.kind === "replace" && this.isReplaced(change.node)) end(true);
-    else this.try(change, tries, end);
-  }
-
-  private isReplaced(node: NodeId): boolean {
-    const directory = this.ports.directoryOf(node);
-    return directory !== undefined && directory !== this.lostDirectory;
   }
 }

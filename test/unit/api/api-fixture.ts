@@ -169,6 +169,7 @@ function scriptedNode(node: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeVie
     isLost: false,
     status: "gone",
     instances: 0,
+    directory: undefined,
     address: undefined,
     peerAddress: undefined,
     labels: {},

@@ -451,13 +451,19 @@ describe("artifacts, blueprints and the cluster", () => {
     expect((await send("POST", "/v1/cluster/members", { node: "n4", address })).body).toEqual({
       node: "n4", change: "add",
     });
+    const directory = "0123456789abcdef";
     for (const change of ["promote", "remove", "replace"]) {
-      const { status, body } = await send("POST", `/v1/cluster/members/n4/${change}`);
-      expect([status, body]).toEqual([200, { node: "n4", change }]);
+      for (const sent of [undefined, { directory }]) {
+        const { status, body } = await send("POST", `/v1/cluster/members/n4/${change}`, sent);
+        expect([status, body]).toEqual([200, { node: "n4", change }]);
+      }
     }
     expect(api.changes).toEqual([
       { kind: "add", node: "n4", address },
-      ...["promote", "remove", "replace"].map((kind) => ({ kind, node: "n4" })),
+      ...["promote", "remove", "replace"].flatMap((kind) => [
+        { kind, node: "n4" },
+        { kind, node: "n4", uid: directory },
+      ]),
     ]);
   });
 
@@ -466,6 +472,9 @@ describe("artifacts, blueprints and the cluster", () => {
       expectRefusal(await send("POST", "/v1/cluster/members", body), 400, "E_INVALID");
     }
     expectRefusal(await send("POST", "/v1/cluster/members/N 4/promote"), 400, "E_INVALID");
+    for (const body of [{ directory: "n4" }, { directory: 4 }, { uid: "0123456789abcdef" }, []]) {
+      expectRefusal(await send("POST", "/v1/cluster/members/n4/replace", body), 400, "E_INVALID");
+    }
     expect(api.changes).toEqual([]);
     api.changeScript = () => Promise.reject(new AetherError("E_CONFLICT", "another change is under way"));
     const refused = await send("POST", "/v1/cluster/members/n4/remove");

@@ -278,6 +278,25 @@ describe("changes of the membership", () => {
     expect(api.changes.map(({ kind, node }) => `${kind} ${node}`)).toEqual(["remove n9", "replace n9", "replace n9"]);
   });
 
+  test("name the directory that has the name now, or the one they are told", async () => {
+    api.addNode({ ...member, slotsBehind: 0, directory: "0123456789abcdef" });
+    await aether(["node", "promote", "n4"]);
+    await aether(["node", "remove", "n4"]);
+    await aether(["node", "remove", "n4", "--directory", "fedcba9876543210"]);
+    await aether(["node", "replace", "n4", "--directory", "fedcba9876543210"]);
+    expect(api.changes).toEqual([
+      { kind: "promote", node: "n4", uid: "0123456789abcdef" },
+      { kind: "remove", node: "n4", uid: "0123456789abcdef" },
+      { kind: "remove", node: "n4", uid: "fedcba9876543210" },
+      { kind: "replace", node: "n4", uid: "fedcba9876543210" },
+    ]);
+    api.changeScript = () => Promise.reject(new AetherError("E_TIMEOUT", "no outcome"));
+    expect(await aether(["node", "remove", "n4"])).toMatchObject({
+      exitCode: 3,
+      err: expect.stringContaining("run `aether node remove n4 --directory 0123456789abcdef`"),
+    });
+  });
+
   test("a member is promoted once it has caught up", async () => {
     api.addNode({ ...member, status: "joining", slotsBehind: 70_000 });
     const promoting = aether(["node", "promote", "n4"]);
