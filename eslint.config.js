@@ -95,7 +95,7 @@ export default defineConfig(
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   {
     name: "aether/everywhere",
-    files: ["**/*.{ts,js,mjs}"],
+    files: ["**/*.{ts,tsx,js,mjs}"],
     languageOptions: { parser: tseslint.parser },
     rules: {
       eqeqeq: "error",
@@ -109,7 +109,7 @@ export default defineConfig(
   },
   {
     name: "aether/typescript",
-    files: ["src/**/*.ts", "test/**/*.ts", "docs/examples/**/*.ts"],
+    files: ["src/**/*.{ts,tsx}", "test/**/*.ts", "docs/examples/**/*.ts"],
     plugins: { "@typescript-eslint": tseslint.plugin },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
@@ -130,7 +130,7 @@ export default defineConfig(
   },
   {
     name: "aether/src",
-    files: ["src/**/*.ts"],
+    files: ["src/**/*.{ts,tsx}"],
     rules: {
       "@typescript-eslint/no-non-null-assertion": "error",
       "@typescript-eslint/no-unsafe-argument": "error",

@@ -16,6 +16,8 @@ export const ApiConfig = z.object({
     .describe("Open client connections; more are closed at once. Each costs memory and a file descriptor."),
   apiCloseTimeoutMs: z.int().min(0).max(60_000).default(3_000)
     .describe("Time for requests under way to finish when the node stops."),
+  apiKill: z.enum(["refused", "allowed"]).default("refused")
+    .describe("Whether the API may kill this process (SIGKILL), for development: `aether dev` allows it."),
 });
 
 export type ApiConfig = z.output<typeof ApiConfig>;

@@ -49,6 +49,7 @@ import type { ApiEnv, ApiServices } from "./services.ts";
 import { SessionRequests } from "./session-requests.ts";
 import { findSliceRoute } from "./slice-routes.ts";
 import { SocketConnection } from "./socket-adapter.ts";
+import { findStatic, NO_FILES, staticRoutes, type StaticFiles } from "./static-files.ts";
 
 /** A client that dribbles its headers holds a connection no longer than this. */
 const HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
@@ -65,6 +66,7 @@ export class ApiServer implements AsyncCloseable {
   private readonly log: Log;
   private readonly metrics: ApiMetrics;
   private readonly env: ApiEnv;
+  private readonly files: StaticFiles;
   private readonly turns: ClientTurns;
   private readonly load = { requests: 0 };
   private stage = "it is opening its data";
@@ -87,14 +89,15 @@ export class ApiServer implements AsyncCloseable {
    * Listens on `config.api`. Until `serve` it says that the process runs, and to everything else that it is starting.
    * @throws AetherError E_PORT_IN_USE, E_CONFIG for an address that this machine does not have.
    */
-  static async open(env: ApiEnv, config: ApiConfig): Promise<ApiServer> {
-    const server = new ApiServer(env, config);
+  static async open(env: ApiEnv, config: ApiConfig, files: StaticFiles = NO_FILES): Promise<ApiServer> {
+    const server = new ApiServer(env, config, files);
     await server.listen();
     return server;
   }
 
-  private constructor(env: ApiEnv, config: ApiConfig) {
+  private constructor(env: ApiEnv, config: ApiConfig, files: StaticFiles) {
     this.env = env;
+    this.files = files;
     this.config = config;
     this.log = env.telemetry.log.child({ area: "api" });
     this.metrics = declareApiMetrics(env.telemetry);
@@ -112,7 +115,9 @@ export class ApiServer implements AsyncCloseable {
   serve(services: ApiServices): void {
     const { clock } = this.env;
     const { log, metrics, turns, load } = this;
-    const app = createHttpApp(apiRoutes(services, clock, this.closing.signal), {
+    const addresses = (): readonly string[] => services.cluster().nodes.flatMap(({ address }) => address ?? []);
+    const ownRoutes = staticRoutes(this.files, addresses);
+    const app = createHttpApp([...ownRoutes, ...apiRoutes(services, clock, this.closing.signal)], {
       clock,
       tracing: this.env.telemetry.tracing,
       log,
@@ -203,6 +208,8 @@ export class ApiServer implements AsyncCloseable {
   private answerStarting(request: Request): Response {
     const { pathname } = new URL(request.url);
     if (pathname === "/livez") return jsonResponse(200, { live: true });
+    const found = request.method === "GET" ? findStatic(this.files, pathname) : undefined;
+    if (found !== undefined) return found;
     const reason = `the node is starting: ${this.stage}`;
     if (pathname === "/readyz") return jsonResponse(503, { ready: false, reason });
     const error = new AetherError("E_UNAVAILABLE", `${reason}; ask again, or ask another node`, { outcome: "none" });

@@ -140,6 +140,9 @@ export interface NodeService {
   cancelDrain(node: NodeId, options: { readonly timeoutMs: number }): Promise<void>;
 }
 
+/** Ends this process as a crash would, once the answer to who asked for it has left. */
+export type KillSelf = () => void;
+
 export interface BackupService {
   /** A view of the whole store that its caller closes. @throws AetherError E_OVERLOADED, E_NO_QUORUM, E_UNAVAILABLE */
   begin(): Promise<SnapshotReader>;
@@ -191,6 +194,8 @@ export interface ApiServices {
   readonly health: HealthService;
   readonly members: MemberService;
   readonly nodes: NodeService;
+  /** Absent unless the node was started with that permission. */
+  readonly killSelf?: KillSelf;
   cluster(): ClusterView;
   readonly backups: BackupService;
   readonly metrics: ClusterMetrics;

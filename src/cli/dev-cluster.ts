@@ -107,6 +107,7 @@ function nodeConfig({ directory, nodeCount, peerPort }: DevCluster, node: DevNod
     api: node.api,
     voters: Object.fromEntries(Array.from({ length: nodeCount }, (_, at) => [nodeName(at), peerUrl(at)])),
     dataDir: join(directory, "data", node.name),
+    apiKill: "allowed",
   };
 }
 

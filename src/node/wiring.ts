@@ -1,6 +1,7 @@
 // Owns: which part of a node is built from which. Reads like the picture in docs/ARCHITECTURE.md, from left to right.
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
+import { readDashboard } from "../api/dashboard-adapter.ts";
 import { ApiServer } from "../api/server.ts";
 import type { ApiServices, ClusterView } from "../api/services.ts";
 import type { AetherError } from "../base/errors.ts";
@@ -36,6 +37,9 @@ import { checkHasCluster, peersOf } from "./peers.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
 import { instanceStopMs } from "./time-limits.ts";
 
+/** So that whoever asked for it hears that it was heard. */
+const KILL_AFTER_MS = 50;
+
 export interface NodeParts {
   readonly api: ApiServer;
   readonly group: Group;
@@ -57,7 +61,7 @@ export async function openNodeParts({ config, env, resources, signal, onFatal }:
   const { telemetry } = env;
   const wal = resources.own(await env.logs.open("journal"));
   // Before anything that takes long: who probes the process must be told that it lives.
-  const api = resources.own(await ApiServer.open(env, config));
+  const api = resources.own(await ApiServer.open(env, config, readDashboard()));
   const generations = resources.own(await KvGenerations.open(env.store, { whenDamaged: "set-aside" }));
   const { cluster } = config;
   const running: { group?: GroupDriver } = {};
@@ -270,6 +274,7 @@ function apiServices(parts: {
     },
     members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
     nodes: work.cluster.intents,
+    ...(config.apiKill === "allowed" && { killSelf: () => void env.clock.setTimer(KILL_AFTER_MS, killThisProcess) }),
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
     metrics: work.metrics,
@@ -280,6 +285,10 @@ function apiServices(parts: {
     },
     onBroken: onFatal,
   };
+}
+
+function killThisProcess(): void {
+  process.kill(process.pid, "SIGKILL");
 }
 
 function clusterView(parts: {

@@ -19,14 +19,17 @@ export interface Finding {
 export const PROJECT_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 const SKIPPED_DIRECTORIES = new Set([".aether", ".git", "coverage", "data", "dist", "dist-test", "node_modules"]);
-const TEXT_NAME = /(^|\/)[^/]*(\.(ts|js|mjs|json|md|ya?ml|sh|svg)|LICENSE|\.gitignore|\.editorconfig|\.npmrc|\.ci\/run)$/;
+const TEXT_NAME = /(^|\/)[^/]*(\.(tsx?|js|mjs|json|md|ya?ml|sh|svg|css)|LICENSE|\.gitignore|\.editorconfig|\.npmrc|\.ci\/run)$/;
 
-/** Every text file of the project, in path order. */
+/** There for links to them; nothing in them is read. */
+const PICTURE_NAME = /\.png$/;
+
+/** Every text file of the project, in path order, and pictures without their content. */
 export function readProject(root: string = PROJECT_ROOT): readonly TextFile[] {
   return listFiles(root, "")
-    .filter((path) => TEXT_NAME.test(path))
+    .filter((path) => TEXT_NAME.test(path) || PICTURE_NAME.test(path))
     .sort()
-    .map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
+    .map((path) => ({ path, text: PICTURE_NAME.test(path) ? "" : readFileSync(join(root, path), "utf8") }));
 }
 
 function listFiles(root: string, directory: string): string[] {
@@ -38,7 +41,7 @@ function listFiles(root: string, directory: string): string[] {
 }
 
 export function isSource(file: TextFile): boolean {
-  return file.path.startsWith("src/") && file.path.endsWith(".ts");
+  return file.path.startsWith("src/") && /\.tsx?$/.test(file.path);
 }
 
 export function isTest(file: TextFile): boolean {

@@ -48,7 +48,7 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
       path: "/v1/cluster",
       summary: "Nodes, voters, leader, quorum and position of the log, as this node sees them",
       answer: "{ cluster, node, version, nodes, differences, voters, pending, convener, leader, quorum, slots, " +
-        "revision }",
+        "revision, canBeKilled }",
       handle: () => {
         const { convener, leader, pending, nodes, ...view } = services.cluster();
         return jsonResponse(200, {
@@ -57,6 +57,7 @@ export function clusterRoutes(services: ApiServices): readonly Route[] {
           pending: pending ?? null,
           convener: convener ?? null,
           leader: leader ?? null,
+          canBeKilled: services.killSelf !== undefined,
         });
       },
     },

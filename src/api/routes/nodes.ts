@@ -1,5 +1,6 @@
-// Owns: /v1/nodes: asking a node to leave its work to others, and to take it up again.
+// Owns: /v1/nodes: asking a node to leave its work to others, and to take it up again; in development, killing it.
 import { z } from "zod";
+import { AetherError } from "../../base/errors.ts";
 import { parseNodeId } from "../../base/ids.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { jsonResponse } from "../json.ts";
@@ -17,7 +18,8 @@ const drainSchema = z.strictObject({
   force: z.boolean().optional(),
 });
 
-export function nodeRoutes({ nodes }: ApiServices): readonly Route[] {
+export function nodeRoutes(services: ApiServices): readonly Route[] {
+  const { nodes } = services;
   return [
     {
       method: "POST",
@@ -45,5 +47,31 @@ export function nodeRoutes({ nodes }: ApiServices): readonly Route[] {
         return jsonResponse(202, { node, want: "on-duty" });
       },
     },
+    killRoute(services),
   ];
+}
+
+function killRoute(services: ApiServices): Route {
+  return {
+    method: "POST",
+    path: "/v1/nodes/:node/kill",
+    summary: "Kills the process of the node that is asked, as a crash would; only with `apiKill: allowed`",
+    answer: "202 { node }",
+    handle: (request) => {
+      const { killSelf } = services;
+      if (killSelf === undefined) {
+        throw new AetherError("E_FORBIDDEN", "this node was not started to be killed: `aether dev` starts nodes that " +
+          "may be, with apiKill: allowed");
+      }
+      const node = parseNodeId(request.param("node"));
+      const { node: self } = services.cluster();
+      if (node !== self) {
+        throw new AetherError("E_CONFLICT", `this is ${self}: ask ${node} itself, at its own address`, {
+          outcome: "not-applied",
+        });
+      }
+      killSelf();
+      return jsonResponse(202, { node });
+    },
+  };
 }

@@ -125,6 +125,7 @@ A cluster of ${this.nodes.length} is running. In another terminal:
   npx aether kv put data/greeting '"hello"'${where}
   npx aether kv get data/greeting${where}
   curl ${api}/v1/cluster
+Dashboard: ${api}/
 APIs: ${this.nodes.map(({ api }) => api).join(" ")}
 Ctrl-C stops it; its data stays for the next time.
 `);

@@ -6,7 +6,8 @@ import { sha256 } from "../../../src/base/digest.ts";
 import { LogLevels } from "../../../src/base/log-levels.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
-import type { ApiServices, ClusterNodeView, ClusterView } from "../../../src/api/services.ts";
+import type { StaticFiles } from "../../../src/api/static-files.ts";
+import type { ApiServices, ClusterNodeView, ClusterView, KillSelf } from "../../../src/api/services.ts";
 import { ClusterViews } from "../../../src/cluster/cluster-views.ts";
 import { TopicAdmin } from "../../../src/cluster/topics/topic-admin.ts";
 import { TopicView } from "../../../src/cluster/topics/topic-view.ts";
@@ -56,8 +57,13 @@ export interface ApiFixture {
   close(): Promise<void>;
 }
 
+export interface ApiOptions extends Partial<Omit<ApiConfig, "api">> {
+  readonly files?: StaticFiles;
+  readonly killSelf?: KillSelf;
+}
+
 export async function openApi(
-  node = "n1", shared?: LocalKv, options: Partial<Omit<ApiConfig, "api">> = {},
+  node = "n1", shared?: LocalKv, { files, killSelf, ...options }: ApiOptions = {},
 ): Promise<ApiFixture> {
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
@@ -136,11 +142,12 @@ export async function openApi(
       cancelDrain: async (node) => void fixture.drains.push({ node }),
     },
     metrics,
+    ...(killSelf !== undefined && { killSelf }),
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
   const config = ApiConfig.parse({ ...options, api: "http://127.0.0.1:0" });
-  const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, config);
+  const server = await ApiServer.open({ clock, telemetry: createTestTelemetry(log) }, config, files);
   server.serve(services);
   url = server.url;
   return Object.assign(fixture, {

@@ -1,0 +1,208 @@
+// Owns: the page of the cluster: can it lose a node, who leads, how far everybody is.
+import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { ask, segment } from "../api.ts";
+import type { Cluster, ClusterNode } from "../answers.ts";
+import { countText, plural, shortNumber } from "../core/format.ts";
+import { nodeTone, quorumVerdict } from "../core/quorum.ts";
+import type { ClusterSample } from "../live/cluster-feed.ts";
+import { useStore } from "../live/store.ts";
+import { useSession } from "../session.tsx";
+import { Chart, type Columns } from "../ui/chart.tsx";
+import { type Asking } from "../ui/dialog.tsx";
+import { Icon } from "../ui/icons.tsx";
+import { Ago, Badge, Button, Card, PageHead, Tile } from "../ui/parts.tsx";
+
+export function ClusterPage(): JSX.Element | null {
+  const { feed, asking } = useSession();
+  const cluster = useStore(feed.cluster);
+  const samples = useStore(feed.samples);
+  if (cluster === undefined) return null;
+  const verdict = quorumVerdict(cluster.quorum, cluster.voters.length);
+  return (
+    <div class="page">
+      <PageHead title={cluster.cluster} note={`${plural(cluster.nodes.length, "node")}, seen through ${cluster.node}`}>
+        {cluster.canBeKilled === true &&
+          <Button kind="danger" onPress={() => askKill(asking, cluster)}>
+            <Icon name="skull" size={16} />Kill this node</Button>}
+      </PageHead>
+      <div class="tiles">
+        <Tile label="Quorum" value={<Pips cluster={cluster} />} note={verdict.text}
+          {...(verdict.tone === "idle" ? {} : { tone: verdict.tone })} />
+        <Tile label="Leader" value={cluster.leader?.node ?? "none"}
+          note={cluster.leader === null ? "nobody places or moves instances now" : `epoch ${cluster.leader.epoch}`}
+          {...(cluster.leader === null ? { tone: "warn" as const } : {})} />
+        <Tile label="Revision" value={countText(cluster.revision)} note={`${rateText(samples)} changes a second`} />
+        <Tile label="Log" value={countText(cluster.slots.applied)}
+          note={behindText(cluster.slots.decided - cluster.slots.applied)} />
+      </div>
+      <Differences cluster={cluster} />
+      <Card title="Nodes"><NodeTable cluster={cluster} /></Card>
+      <ClusterCharts samples={samples} />
+    </div>
+  );
+}
+
+function Pips({ cluster: { quorum, voters } }: { readonly cluster: Cluster }): JSX.Element {
+  return (
+    <span class="pips">
+      {voters.map((voter, at) => <span key={voter} class={`pip ${at < quorum.have ? "good" : "bad"}`} />)}
+      <span style={{ marginLeft: "6px" }}>{quorum.have} of {voters.length}</span>
+    </span>
+  );
+}
+
+function behindText(slots: number): string {
+  return slots <= 0 ? "slots applied, none behind" : `slots applied, ${plural(slots, "slot")} behind`;
+}
+
+const RATE_OVER = 5;
+
+function rateText(samples: readonly ClusterSample[]): string {
+  const last = samples.at(-1);
+  const first = samples.at(-1 - RATE_OVER) ?? samples[0];
+  if (last === undefined || first === undefined || last === first) return "0";
+  const rate = Math.max(0, (last.revision - first.revision) / ((last.atMs - first.atMs) / 1_000));
+  return rate < 100 ? rate.toFixed(1) : shortNumber(rate);
+}
+
+function Differences({ cluster: { differences } }: { readonly cluster: Cluster }): JSX.Element | null {
+  if (differences.length === 0) return null;
+  return (
+    <Card title="Settings that differ and must not">
+      <ul class="card-body">
+        {differences.map(({ setting, values }) => (
+          <li key={setting}>
+            <code>{setting}</code>: {values.map(({ node, value }) => `${node} has ${value}`).join(", ")}</li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function NodeTable({ cluster }: { readonly cluster: Cluster }): JSX.Element {
+  return (
+    <div class="table-wrap">
+      <table>
+        <thead><tr>
+          <th>Node</th><th>State</th><th class="right">Instances</th><th class="right">Behind</th>
+          <th class="hide-small">Seen</th><th class="hide-small">Labels</th><th /></tr></thead>
+        <tbody>{cluster.nodes.map((node) => <NodeLine key={node.id} node={node} cluster={cluster} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function NodeLine({ node, cluster }: { readonly node: ClusterNode; readonly cluster: Cluster }): JSX.Element {
+  const { asking } = useSession();
+  const isSelf = node.id === cluster.node;
+  const isDraining = node.status === "draining" || node.status === "drained";
+  return (
+    <tr class={isSelf ? "self" : ""}>
+      <td>
+        <div><strong>{node.id}</strong>{" "}
+          {node.id === cluster.leader?.node && <span class="tag">leader</span>}{" "}
+          {isSelf && <span class="tag">this page</span>}</div>
+        <NodeAddress node={node} isSelf={isSelf} />
+      </td>
+      <td><Badge tone={nodeTone(node.status)}>{node.status}</Badge>{" "}
+        <span class="muted hide-small">{node.isLost ? "disk lost" : node.role}</span></td>
+      <td class="right">{node.instances}</td>
+      <td class="right">{lagText(node)}</td>
+      <td class="muted hide-small nowrap"><LastSeen node={node} isSelf={isSelf} /></td>
+      <td class="hide-small">{Object.entries(node.labels).map(([name, value]) =>
+        <span class="tag" key={name}>{name}={value}</span>)}</td>
+      <td class="right">
+        {node.status !== "gone" && (isDraining
+          ? <Button kind="quiet" onPress={() => askUndrain(asking, node.id)}>Back on duty</Button>
+          : <Button kind="quiet" onPress={() => askDrain(asking, node.id)}>Drain</Button>)}
+      </td>
+    </tr>
+  );
+}
+
+interface OfNode {
+  readonly node: ClusterNode;
+  readonly isSelf: boolean;
+}
+
+function LastSeen({ node: { lastSeenMs }, isSelf }: OfNode): JSX.Element {
+  if (isSelf) return <>now</>;
+  return lastSeenMs === null ? <>not yet</> : <Ago atMs={lastSeenMs} />;
+}
+
+/** Another node's page. Only an address of HTTP becomes a link: it comes from that node. */
+function NodeAddress({ node: { address }, isSelf }: OfNode): JSX.Element {
+  const shown = address?.replace(/^http:\/\//, "") ?? "not heard of";
+  return address === null || isSelf || !address.startsWith("http://")
+    ? <span class="note">{shown}</span>
+    : <a class="note link" href={`${address}/${location.hash}`}>{shown}</a>;
+}
+
+function lagText({ slotsBehind, catchUp }: ClusterNode): string {
+  if (catchUp !== null) return `${shortNumber(catchUp.slotsBehind)}, by ${catchUp.kind}`;
+  return slotsBehind === null ? "—" : shortNumber(slotsBehind);
+}
+
+function askDrain(asking: Asking, node: string): void {
+  asking.ask({
+    title: `Drain ${node}?`,
+    text: "It gets no new instances, and those it has leave once others serve in their place. It goes on voting.",
+    action: "Drain",
+    run: async () => {
+      await ask(`/v1/nodes/${segment(node)}/drain`, { method: "POST" });
+      return `${node} is asked to drain`;
+    },
+  });
+}
+
+function askUndrain(asking: Asking, node: string): void {
+  asking.ask({
+    title: `Put ${node} back on duty?`,
+    text: "It may be given instances again.",
+    action: "Back on duty",
+    run: async () => {
+      await ask(`/v1/nodes/${segment(node)}/drain`, { method: "DELETE" });
+      return `${node} is wanted on duty`;
+    },
+  });
+}
+
+function askKill(asking: Asking, { node, quorum }: Cluster): void {
+  const after = quorum.canLose > 0
+    ? "The others go on: jobs that it runs are taken over, and this page moves to one of them."
+    : "The others are too few to go on: nothing can be changed until it is started again.";
+  asking.ask({
+    title: `Kill ${node}?`,
+    text: <>Its process ends at once, as in a crash: no goodbye, nothing flushed. {after}</>,
+    action: `Kill ${node}`,
+    kind: "danger",
+    run: async () => {
+      await ask(`/v1/nodes/${segment(node)}/kill`, { method: "POST" });
+      return `${node} was killed`;
+    },
+  });
+}
+
+function ClusterCharts({ samples }: { readonly samples: readonly ClusterSample[] }): JSX.Element {
+  const { rate, behind } = useMemo(() => columnsOf(samples), [samples]);
+  return (
+    <div class="grid-2">
+      <Card title="Changes a second"><div class="card-body">
+        <Chart lines={[{ name: "changes a second", color: "accent" }]} columns={rate} />
+      </div></Card>
+      <Card title="Slots decided and not applied here"><div class="card-body">
+        <Chart lines={[{ name: "slots behind", color: "warn" }]} columns={behind} />
+      </div></Card>
+    </div>
+  );
+}
+
+function columnsOf(samples: readonly ClusterSample[]): { readonly rate: Columns; readonly behind: Columns } {
+  const times = samples.map(({ atMs }) => atMs / 1_000);
+  const rate = samples.map(({ revision, atMs }, at) => {
+    const before = samples[at - 1];
+    return before === undefined ? null : Math.max(0, (revision - before.revision) / ((atMs - before.atMs) / 1_000));
+  });
+  return { rate: [times, rate], behind: [times, samples.map(({ behind }) => behind)] };
+}

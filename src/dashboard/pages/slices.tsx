@@ -1,0 +1,254 @@
+// Owns: the page of what should run and what does: blueprints, their slices, instances, rollouts, logs.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ask, query, segment } from "../api.ts";
+import type { BlueprintAnswer, InstanceAnswer, LogAnswer, RolloutAnswer, SliceAnswer } from "../answers.ts";
+import { plural } from "../core/format.ts";
+import { instanceTone, type Tone } from "../core/quorum.ts";
+import { useAnswer } from "../live/use-answer.ts";
+import { hrefOf } from "../route.ts";
+import { useAsking, type Asking } from "../ui/dialog.tsx";
+import { Failure } from "../ui/failure.tsx";
+import { Icon } from "../ui/icons.tsx";
+import { Ago, Badge, Button, Card, clockText, Code, Empty, Loading, PageHead } from "../ui/parts.tsx";
+
+const EVERY_MS = 2_000;
+const LOG_EVERY_MS = 1_000;
+const LOG_LINES = 300;
+
+interface BlueprintsAnswer {
+  readonly blueprints: readonly { readonly name: string; readonly revision?: number; readonly damage?: string }[];
+}
+
+export function SlicesPage({ slice }: { readonly slice: string | undefined }): JSX.Element {
+  const { data, failure } = useAnswer<BlueprintsAnswer>("/v1/blueprints", EVERY_MS);
+  if (slice !== undefined) return <SlicePage slice={slice} blueprints={data?.blueprints.map(({ name }) => name)} />;
+  return (
+    <div class="page">
+      <PageHead title="Slices" note={data === undefined ? " " : plural(data.blueprints.length, "blueprint")} />
+      {failure !== undefined && <Failure failure={failure} />}
+      {data === undefined && failure === undefined && <Card><Loading /></Card>}
+      {data?.blueprints.length === 0 && <Card><Empty title="Nothing is to run yet">
+        A blueprint says which slices run, and how many of each. Apply one
+        with <code>aether blueprint apply</code>.</Empty></Card>}
+      {data?.blueprints.map(({ name, damage }) => (damage === undefined
+        ? <Blueprint key={name} name={name} />
+        : <Card key={name} title={name}><Empty title="This blueprint cannot be read">{damage}</Empty></Card>))}
+    </div>
+  );
+}
+
+function Blueprint({ name }: { readonly name: string }): JSX.Element {
+  const asking = useAsking();
+  const { data, failure, refresh } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(name)}/status`, EVERY_MS);
+  return (
+    <Card title={<>{name} {data !== undefined && <span class="tag">revision {data.revision}</span>}</>}
+      aside={data !== undefined && data.revision > 1 &&
+        <Button kind="quiet" onPress={() => askRollback(asking, name, refresh)}>Roll back</Button>}>
+      {failure !== undefined && <Failure failure={failure} />}
+      {data === undefined && failure === undefined && <Loading rows={3} />}
+      {data !== undefined && <div class="table-wrap"><table class="even">
+        <thead><tr><th>Slice</th><th>Instances</th><th class="hide-small">Version</th><th>State</th><th /></tr></thead>
+        <tbody>{Object.entries(data.slices).map(([slice, status]) =>
+          <SliceLine key={slice} slice={slice} status={status} refresh={refresh} />)}</tbody>
+      </table></div>}
+    </Card>
+  );
+}
+
+function SliceLine({ slice, status, refresh }: {
+  readonly slice: string;
+  readonly status: SliceAnswer;
+  readonly refresh: () => void;
+}): JSX.Element {
+  const asking = useAsking();
+  const [tone, text] = stateOf(status);
+  return (
+    <tr>
+      <td><a href={hrefOf(["slices", slice])} class="link"><strong>{slice}</strong></a></td>
+      <td><div class="nowrap">{status.active} of {status.want}</div><InstanceBoxes status={status} /></td>
+      <td class="mono muted hide-small">{status.artifact}</td>
+      <td><Badge tone={tone}>{text}</Badge><StateNote status={status} /></td>
+      <td class="right">
+        <Button kind="quiet" onPress={() => askScale(asking, slice, status, refresh)}>Scale</Button></td>
+    </tr>
+  );
+}
+
+function stateOf(status: SliceAnswer): readonly [Tone, string] {
+  if (status.instances.some(({ state }) => instanceTone(state) === "bad")) return ["bad", "failing"];
+  if (status.unplaced !== undefined) return ["warn", "not placed"];
+  if (isMoving(status.rollout)) return ["busy", status.rollout?.stage ?? "rollout"];
+  if (status.want === 0) return status.instances.length === 0 ? ["idle", "agents only"] : ["busy", "stopping"];
+  if (status.active >= status.want) return ["good", "serving"];
+  return status.active === 0 ? ["warn", "starting"] : ["busy", "scaling"];
+}
+
+function isMoving(rollout: RolloutAnswer | undefined): boolean {
+  return rollout !== undefined && rollout.stage !== "done" && rollout.stage !== "rolled-back";
+}
+
+const UNPLACED: Readonly<Record<string, string>> = {
+  "no-node": "no node is on duty", labels: "no node has the labels", capacity: "no node has the memory left",
+};
+
+function StateNote({ status }: { readonly status: SliceAnswer }): JSX.Element | null {
+  const { unplaced, waitsFor, instances, rollout } = status;
+  const broken = instances.find(({ error }) => error !== undefined);
+  const notes = [
+    unplaced && `${unplaced.count} not placed: ${UNPLACED[unplaced.reason] ?? unplaced.reason}`,
+    waitsFor === undefined || waitsFor.length === 0 ? undefined : `loaded after ${waitsFor.join(", ")}`,
+    broken?.error?.message,
+    rollout?.reason === undefined ? undefined : `rolled back: ${rollout.reason}`,
+  ].filter((note) => note !== undefined);
+  return notes.length === 0 ? null : <div class="note">{notes.join("; ")}</div>;
+}
+
+/** One for each instance that there is, and an empty one for each that should be. */
+function InstanceBoxes({ status: { want, instances } }: { readonly status: SliceAnswer }): JSX.Element {
+  const missing = Math.max(0, want - instances.length);
+  return (
+    <div class="boxes">
+      {instances.map((instance) => <span key={idOf(instance)} class={`box ${instanceTone(instance.state)}`}
+        title={`${instance.artifact} on ${instance.node}: ${instance.state}`} />)}
+      {Array.from({ length: missing }, (_, at) => <span key={at} class="box missing" title="wanted, not there" />)}
+    </div>
+  );
+}
+
+function idOf({ artifact, node, instance }: InstanceAnswer): string {
+  return `${artifact}/${node}/${instance}`;
+}
+
+function SlicePage({ slice, blueprints }: {
+  readonly slice: string;
+  readonly blueprints: readonly string[] | undefined;
+}): JSX.Element {
+  return (
+    <div class="page">
+      <a class="back" href={hrefOf(["slices"])}><Icon name="back" size={15} />Slices</a>
+      <PageHead title={slice} />
+      {blueprints === undefined && <Card><Loading /></Card>}
+      {blueprints?.map((name) => <SliceOf key={name} blueprint={name} slice={slice} />)}
+      <SliceLog slice={slice} />
+    </div>
+  );
+}
+
+/** The blueprint may be another slice's: then it has nothing to show. */
+function SliceOf({ blueprint, slice }: { readonly blueprint: string; readonly slice: string }): JSX.Element | null {
+  const { data } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(blueprint)}/status`, EVERY_MS);
+  const status = data?.slices[slice];
+  if (status === undefined) return null;
+  const [tone, text] = stateOf(status);
+  return (
+    <>
+      {status.rollout !== undefined && <Rollout rollout={status.rollout} />}
+      <Card title={<>Instances <Badge tone={tone}>{text}</Badge></>}
+        aside={<span class="note">{status.active} of {status.want}, from {blueprint}</span>}>
+        <StateNoteBlock status={status} />
+        {status.instances.length === 0
+          ? <Empty title="No instance">
+              {status.want === 0 ? "Agents need none: a job starts a worker where it runs." : "None is placed yet."}
+            </Empty>
+          : <div class="table-wrap"><table>
+              <thead><tr><th>Node</th><th>State</th><th>Version</th><th class="right">Since</th></tr></thead>
+              <tbody>{status.instances.map((instance) => (
+                <tr key={idOf(instance)}>
+                  <td><strong>{instance.node}</strong> <span class="muted">#{instance.instance}</span></td>
+                  <td><Badge tone={instanceTone(instance.state)}>{instance.state.toLowerCase()}</Badge>
+                    {instance.error !== undefined && <div class="note">{instance.error.message}</div>}</td>
+                  <td class="mono muted">{instance.artifact}</td>
+                  <td class="right muted nowrap">{(instance.since ?? 0) > 0 && <Ago atMs={instance.since ?? 0} />}</td>
+                </tr>))}</tbody>
+            </table></div>}
+      </Card>
+    </>
+  );
+}
+
+function StateNoteBlock({ status }: { readonly status: SliceAnswer }): JSX.Element | null {
+  if (status.unplaced === undefined && (status.waitsFor ?? []).length === 0) return null;
+  return <div class="card-body"><StateNote status={status} /></div>;
+}
+
+const STAGE_TONES: Readonly<Record<string, Tone>> = { done: "good", "rolled-back": "bad", "rolling-back": "warn" };
+
+function Rollout({ rollout }: { readonly rollout: RolloutAnswer }): JSX.Element {
+  const { strategy, stage, from, to, targetPercent, since, reason } = rollout;
+  return (
+    <Card title={<>Rollout <Badge tone={STAGE_TONES[stage] ?? "busy"}>{stage}</Badge></>}
+      aside={<span class="note">{strategy}, <Ago atMs={since} /></span>}>
+      <div class="card-body stack" style={{ gap: "8px" }}>
+        <div><Code>{from.artifact}</Code> <span class="muted">→</span> <Code>{to.artifact}</Code></div>
+        {targetPercent !== undefined && <>
+          <div class="meter"><div style={{ width: `${targetPercent}%` }} /></div>
+          <p class="note">{targetPercent}% of the calls go to the new version</p></>}
+        {reason !== undefined && <p class="bad-text">{reason}</p>}
+      </div>
+    </Card>
+  );
+}
+
+function SliceLog({ slice }: { readonly slice: string }): JSX.Element {
+  const { data, failure } = useAnswer<LogAnswer>(
+    `/v1/slices/${segment(slice)}/log${query({ limit: LOG_LINES })}`, LOG_EVERY_MS,
+  );
+  const box = useRef<HTMLDivElement>(null);
+  const [isFollowing, setFollowing] = useState(true);
+  const newest = data?.next;
+  useEffect(() => {
+    if (isFollowing && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
+  }, [newest, isFollowing]);
+  return (
+    <Card title="Log" aside={data !== undefined && <span class="note">what its instances said on {data.node}</span>}>
+      {failure !== undefined && <Failure failure={failure} />}
+      {data === undefined && failure === undefined && <Loading rows={3} />}
+      {data?.lines.length === 0 &&
+        <Empty title="Nothing was said">What an instance logs on another node is shown by that node.</Empty>}
+      {data !== undefined && data.lines.length > 0 && <div class="card-body">
+        <div class="log" ref={box} tabIndex={0} onScroll={({ currentTarget }) => setFollowing(isAtEnd(currentTarget))}>
+          {data.lines.map((line, at) => <div key={`${line.at}-${at}`}>
+            <span class="at">{clockText(line.at).slice(11)}</span> <span class={line.level}>{line.level}</span>{" "}
+            <span class="at">{line.instance}</span> {line.text}</div>)}
+        </div></div>}
+    </Card>
+  );
+}
+
+function isAtEnd({ scrollTop, scrollHeight, clientHeight }: Element): boolean {
+  return scrollTop + clientHeight >= scrollHeight - 4;
+}
+
+function askScale(asking: Asking, slice: string, { want }: SliceAnswer, done: () => void): void {
+  asking.ask({
+    title: `Scale ${slice}`,
+    text: "A new revision of its blueprint, with another number of instances.",
+    fields: [{ name: "instances", label: "Instances", kind: "number", value: String(want) }],
+    action: "Scale",
+    run: async ({ instances }) => {
+      const body = { instances: Number(instances) };
+      const path = `/v1/slices/${segment(slice)}/scale`;
+      const made = await ask<{ readonly revision: number }>(path, { method: "POST", body });
+      done();
+      return `${slice} is to have ${instances}, as revision ${made.revision}`;
+    },
+  });
+}
+
+function askRollback(asking: Asking, name: string, done: () => void): void {
+  asking.ask({
+    title: `Roll ${name} back?`,
+    text: "Its newest revision that differs becomes current again, as a new one. Instances are replaced as with any " +
+      "other change.",
+    action: "Roll back",
+    kind: "danger",
+    run: async () => {
+      const path = `/v1/blueprints/${segment(name)}/rollback`;
+      const { rolledBackTo, revision } =
+        await ask<{ readonly rolledBackTo: number; readonly revision: number }>(path, { method: "POST", body: {} });
+      done();
+      return `${name} is as in revision ${rolledBackTo}, now revision ${revision}`;
+    },
+  });
+}

@@ -1,0 +1,2 @@
+// Ports only: what the bundler takes beside code.
+declare module "*.css";
