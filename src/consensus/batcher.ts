@@ -54,7 +54,7 @@ export class Batcher {
   }
 
   /** The next batch that may leave now, as a MessagePack array; call until it returns undefined. */
-  take(keyOf: () => BatchKey): Uint8Array | undefined {
+  take(keyOf: () => BatchKey): { readonly commands: Uint8Array; readonly count: number } | undefined {
     if (this.full.length === 0) {
       if (this.open.commands.length === 0 || this.sent.size >= OPEN_BATCHES_MAX) return undefined;
       this.closeOpen();
@@ -62,7 +62,7 @@ export class Batcher {
     const batch = this.full.shift();
     if (batch === undefined) return undefined;
     this.sent.set(keyOf(), { callbacks: batch.callbacks, bytes: batch.bytes });
-    return encodeArray(batch.commands);
+    return { commands: encodeArray(batch.commands), count: batch.commands.length };
   }
 
   /** The batch ran here with these results. Not an own one: nothing happens. */

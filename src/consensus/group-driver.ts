@@ -6,6 +6,7 @@
 import { AssertionError } from "../base/assert.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId, NodeUid } from "../base/ids.ts";
+import { SECOND_MS } from "../base/units.ts";
 import type { Timer } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { Channel } from "../net/peer-messaging.ts";
@@ -26,6 +27,7 @@ import type {
   MembershipView,
   ReadOutcome,
 } from "./group.ts";
+import { GroupCounts } from "./group-counts.ts";
 import type { GroupConfig, GroupPorts } from "./group-ports.ts";
 import type { Journal } from "./journal.ts";
 import { roleOf, viewMembership } from "./membership-view.ts";
@@ -52,6 +54,7 @@ const ALARM_MS = 30_000;
 
 export class GroupDriver implements Group, GroupMembership {
   readonly replica: Replica;
+  readonly counts = new GroupCounts();
   private readonly ports: GroupPorts;
   private readonly config: GroupConfig;
   private readonly channel: Channel;
@@ -198,6 +201,21 @@ export class GroupDriver implements Group, GroupMembership {
     else this.ports.clock.defer(() => done(refusal));
   }
 
+  /** Commands accepted on this node and not answered yet. */
+  get pendingCommands(): number {
+    return this.batcher.pending;
+  }
+
+  /** The oldest slot that this node can give to others. */
+  get logStart(): number {
+    return this.journal.logStart;
+  }
+
+  /** How often this node has lost patience since it was opened: with a slot, or with whoever is to propose. */
+  get patienceFirings(): number {
+    return this.replica.patienceFirings;
+  }
+
   /** The number of the last durable write that this process knows of. */
   get journaledWrites(): number {
     return this.lastWrite;
@@ -272,7 +290,7 @@ export class GroupDriver implements Group, GroupMembership {
   }
 
   private noteGarbage(from: NodeId, bytes: number): void {
-    this.ports.metrics?.refusedMessages.add(1);
+    this.counts.refusedMessages += 1;
     this.warnOnce(`garbage/${from}`, { event: "consensus.payload_refused", from, bytes });
   }
 
@@ -315,15 +333,16 @@ export class GroupDriver implements Group, GroupMembership {
     this.outgoing.flush();
     this.tellMembership();
     if (this.tickDelayMs === TICK_MS_IDLE && this.replica.hasWork) this.scheduleTick();
-    this.ports.metrics?.pendingCommands.set(this.batcher.pending);
   }
 
   private sendBatches(): void {
     if (this.isVoteComing) return;
     for (;;) {
-      const commands = this.batcher.take(() => batchKeyOf(this.nextBatchId()));
-      if (commands === undefined) return;
-      this.sendBatch(commands);
+      const batch = this.batcher.take(() => batchKeyOf(this.nextBatchId()));
+      if (batch === undefined) return;
+      this.counts.batches += 1;
+      this.counts.batchCommands += batch.count;
+      this.sendBatch(batch.commands);
     }
   }
 
@@ -445,17 +464,12 @@ export class GroupDriver implements Group, GroupMembership {
     this.ports.stateMachine.endSlot(last.slot, () => encodeMark(applied, kept));
     if (this.config.planted === "cut-before-checkpoint") this.checkpointed = applied;
     this.reads.applied(applied);
-    this.ports.metrics?.applied.set(applied);
   }
 
   private noteDecision({ slot, outcome, phase }: Effects["decisions"][number]): void {
     this.config.observer?.decided(this.config.node, slot, outcome, phase);
-    const labels = {
-      outcome: outcome === NULL_OUTCOME ? "null" : "value",
-      learned: phase === "told" ? "told" : "voted",
-    };
-    this.ports.metrics?.slotsDecided.add(1, labels);
-    if (phase !== "told" && phase > 0) this.ports.metrics?.phasesBeyondFirst.add(1);
+    this.counts.noteDecision(phase === "told" ? "told" : "voted", outcome === NULL_OUTCOME ? "null" : "value");
+    if (phase !== "told" && phase > 0) this.counts.latePhases += 1;
   }
 
   /** The state of another node is this node's from now on; its log goes on from there. */
@@ -469,7 +483,6 @@ export class GroupDriver implements Group, GroupMembership {
     this.batcher.abandonWhere(ran, reason);
     this.changes.abandon(reason);
     this.reads.applied(this.replica.slots.applied);
-    this.ports.metrics?.applied.set(this.replica.slots.applied);
     this.endTurnSoon();
   }
 
@@ -502,7 +515,7 @@ export class GroupDriver implements Group, GroupMembership {
         this.lastWrite = writeNumber;
         this.replica.synced = synced;
         this.noteLogStart();
-        this.ports.metrics?.writeSeconds.observe((this.ports.clock.nowMs() - startedMs) / 1_000);
+        this.noteWrite(this.ports.clock.nowMs() - startedMs);
         this.noteDurable(entries);
         this.step({ kind: "written", ticket, writeNumber, proposeBelow });
         this.openGates();
@@ -529,7 +542,11 @@ export class GroupDriver implements Group, GroupMembership {
 
   private noteLogStart(): void {
     this.replica.logStart = this.journal.logStart;
-    this.ports.metrics?.logStart.set(this.journal.logStart);
+  }
+
+  private noteWrite(ms: number): void {
+    this.counts.noteWrite(ms);
+    this.ports.metrics?.writeSeconds.observe(ms / SECOND_MS);
   }
 
   private noteDurable(entries: readonly StoredEntry[]): void {

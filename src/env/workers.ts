@@ -38,6 +38,8 @@ export interface WorkerHandle {
   post(message: unknown): void;
   /** Stops the thread wherever it is; `onExit` follows. */
   terminate(): void;
+  /** Time in which its event loop was busy since it began; undefined where nobody can say. */
+  loopBusyMs?(): number;
 }
 
 /** `SIGTERM` asks a process to end, `SIGKILL` ends it. */

@@ -15,6 +15,7 @@ import { headKey, inboxCountKey, rowKey, specKey } from "./core/life/job-keys.ts
 import { hasRoomForWork, isOnlyWork } from "./core/room.ts";
 import { parseInboxCount, parseJobHead, parseJobRow, parseJobSpec } from "./core/rows.ts";
 import { parseToolRow } from "./core/tools/tool-row.ts";
+import type { JobCounts } from "./job-counts.ts";
 import type { JobsMetrics } from "./metrics.ts";
 import type { JobLog, JobView, LoadedJob, Transition, Verdict } from "./ports.ts";
 import { listAll, readLog, writeChunk } from "./stored-log.ts";
@@ -22,6 +23,8 @@ import { listAll, readLog, writeChunk } from "./stored-log.ts";
 export interface JobStorePorts {
   readonly kv: Pick<Kv, "get" | "list" | "transact">;
   readonly metrics: Pick<JobsMetrics, "transitions" | "commitSeconds" | "webhooks">;
+  /** Counts the events that are in the store. */
+  readonly counts?: JobCounts;
   /** Who is told of events, in the transactions that write them. */
   readonly webhooks?: readonly NoticeRule[];
   /** Absent where nothing is ever full. */
@@ -82,6 +85,7 @@ export class JobStore implements JobLog {
     const propose = (): Promise<Verdict> => proposeTransition(this.ports.kv, told, options);
     const verdict = await throughOutage(this.clock, this.outage, propose, options.signal);
     metrics.transitions.add(1, { result: verdict.kind });
+    if (verdict.kind === "applied") this.ports.counts?.note(transition.events);
     metrics.commitSeconds.observe((this.clock.nowMs() - startMs) / 1_000);
     return verdict;
   }

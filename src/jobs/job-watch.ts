@@ -19,6 +19,12 @@ export interface JobListener {
   onGap(): void;
 }
 
+/** Hears of every job's row, as `JobListener` does of one. */
+export interface AllJobsListener {
+  onRow(job: JobId, value: unknown): void;
+  onGap(): void;
+}
+
 const RETRY_MS = 200;
 const PREFIXES = [prefixOf({ kind: "jobs" }), prefixOf({ kind: "job-inboxes" })];
 
@@ -28,6 +34,7 @@ export class JobWatch {
   private readonly listeners = new Map<JobId, Set<JobListener>>();
   private readonly watches = new Map<string, KvWatch>();
   private readonly retries = new Set<Timer>();
+  private all: AllJobsListener | undefined;
   private isOpen = false;
 
   constructor(env: Pick<Env, "clock" | "telemetry">, kv: Pick<Kv, "watch">) {
@@ -47,6 +54,11 @@ export class JobWatch {
     this.watches.clear();
     for (const retry of this.retries) retry.cancel();
     this.retries.clear();
+  }
+
+  /** One at most. */
+  listenAll(listener: AllJobsListener): void {
+    this.all = listener;
   }
 
   /** Returns what ends it. */
@@ -74,15 +86,17 @@ export class JobWatch {
       this.retries.delete(retry);
       this.watch(prefix);
       for (const listeners of [...this.listeners.values()]) for (const listener of [...listeners]) listener.onGap();
+      this.all?.onGap();
     });
     this.retries.add(retry);
   }
 
   private takeChanges({ changes }: KvChangeSet): void {
-    if (this.listeners.size === 0) return;
+    if (this.listeners.size === 0 && this.all === undefined) return;
     for (const change of changes) {
       const key = parseKey(change.kind === "put" ? change.entry.key : change.key);
       if (key.kind !== "job" && key.kind !== "job-inbox") continue;
+      if (key.kind === "job") this.all?.onRow(key.job, change.kind === "put" ? change.entry.value : undefined);
       for (const listener of [...this.listeners.get(key.job) ?? []]) {
         if (key.kind === "job") {
           const value = change.kind === "put" ? change.entry.value : undefined;

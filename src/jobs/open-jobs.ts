@@ -10,6 +10,7 @@ import type { Group } from "../consensus/group.ts";
 import type { Env } from "../env/env.ts";
 import { prefixOf } from "../kvstore/core/key.ts";
 import type { Kv, StoreQuota } from "../kvstore/kv.ts";
+import type { Facts } from "../metrics/core/facts.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
 import { AgentPool, AGENTS_IDLE_MS, type PoolUse } from "./running/agent-pool.ts";
@@ -24,6 +25,9 @@ import { followInbox } from "./inbox/inbox-feed.ts";
 import { InboxWriter } from "./inbox/inbox-writer.ts";
 import { JobExport } from "./doors/job-export.ts";
 import { JobPayloads, PAYLOADS_SHOWN_BYTES_MAX } from "./doors/job-payloads.ts";
+import { JobCensus } from "./job-census.ts";
+import { JobCounts } from "./job-counts.ts";
+import { factsOfJobs } from "./job-facts.ts";
 import { JobStore } from "./job-store.ts";
 import { JobWatch } from "./job-watch.ts";
 import { JobsDrive } from "./doors/jobs-drive.ts";
@@ -77,6 +81,10 @@ export interface JobsPorts {
 
 export interface NodeJobs {
   readonly jobs: Jobs;
+  /** What has happened in the jobs of this node. */
+  readonly counts: JobCounts;
+  /** What is told of jobs every second. */
+  facts(): Facts;
   start(): void;
   /** Hands over what this node owns; calls of tools under way may end before. */
   drain(): Promise<void>;
@@ -102,10 +110,12 @@ export function openJobs(
   const { clock, telemetry } = env;
   const log = telemetry.log;
   const metrics = createJobsMetrics(telemetry);
+  const counts = new JobCounts();
   const store = new JobStore(env, {
-    kv, metrics, webhooks: config.webhooks, usage: () => kv.usage(),
+    kv, metrics, counts, webhooks: config.webhooks, usage: () => kv.usage(),
   });
   const watch = new JobWatch(env, kv);
+  const census = new JobCensus({ clock, log }, { kv, watch, onFatal });
   const pins = new Pins({ clock }, { kv, blueprints: () => cluster.blueprintViews.currentBlueprints() });
   const ownership = new OwnershipService(env, { kv, group, onFatal }, { self });
   const workers = new AgentPool({ clock }, { pins, slices, fence: ownership.fence, secrets }, AGENTS);
@@ -199,7 +209,10 @@ export function openJobs(
       payloadText: (blob, options) => apart.payloadText(blob, options),
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
+    counts,
+    facts: factsOfJobs({ clock, runner, claimer, census, counts }),
     start: () => {
+      census.start();
       watch.open();
       ownership.start();
       takeOver.start();
@@ -238,6 +251,7 @@ export function openJobs(
       await ownership.close();
       await outbox.close();
       await inbox.close();
+      await census.close();
       watch.close();
       await replayWorkers.close();
       await workers.close();

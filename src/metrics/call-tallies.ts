@@ -1,6 +1,6 @@
 // Owns: counting the calls of one direction by method between two reports. Bounded: names come from callers.
 import type { CallMeter } from "../slices/host/call-meter.ts";
-import { Histogram } from "./core/histogram.ts";
+import { Histogram } from "../base/histogram.ts";
 import type { CallDirection, MethodReport } from "./core/report.ts";
 
 /** Methods that are counted apart; a method without calls between two reports makes room. */

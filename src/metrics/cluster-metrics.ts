@@ -1,6 +1,7 @@
 // Ports only: no code here. What the readers of the cluster's metrics see of them: rules, alerts, pages, people.
 import type { Facts } from "./core/facts.ts";
 import type { NodeReport } from "./core/report.ts";
+import type { Stall } from "./core/progress-watch.ts";
 import type { ClusterSnapshot } from "./core/snapshot.ts";
 import type { Point } from "./core/window.ts";
 
@@ -30,6 +31,10 @@ export interface ClusterMetrics {
   own(): NodeReport | undefined;
   /** Called after each new snapshot, about once a second. Must not throw. Gives what ends it. */
   onSnapshot(listener: () => void): () => void;
+  /** What stands still on this node, or in the cluster as this node sees it. Looked at once a second. */
+  stalls(): readonly Stall[];
+  /** Called once when something begins to stand still, and once when it goes on. Must not throw. */
+  onStall(listener: (stall: Stall, change: "began" | "ended") => void): void;
   /** Series that have a value in the window, in the order of their names. */
   seriesNames(): readonly string[];
   /**

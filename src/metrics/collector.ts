@@ -2,6 +2,7 @@
 // Does not own: counting calls (call-tallies.ts), sending (metrics-service.ts).
 import { SECOND_MS } from "../base/units.ts";
 import type { ProcessMeter } from "../env/process-meter.ts";
+import type { InstanceLoad } from "../slices/core/instance-load.ts";
 import type { CallTallies } from "./call-tallies.ts";
 import { type FactName, type Facts, FACT_NAMES, NODE_FACTS } from "./core/facts.ts";
 import {
@@ -15,7 +16,7 @@ export interface CollectorSources {
   readonly process: ProcessMeter;
   readonly made: CallTallies;
   readonly handled: CallTallies;
-  instances(): readonly InstanceReport[];
+  instances(): readonly InstanceLoad[];
   readonly facts: readonly FactSource[];
 }
 
@@ -24,6 +25,8 @@ export class Collector {
   private seq = 0;
   private takenMs: number;
   private totals: Facts;
+  /** Of the workers, when the last report was made. */
+  private busyMs: ReadonlyMap<string, number> = new Map();
 
   constructor(sources: CollectorSources, nowMs: number) {
     this.sources = sources;
@@ -34,7 +37,7 @@ export class Collector {
   /** What happened since the last report. */
   take(nowMs: number): NodeReport {
     const intervalMs = Math.max(1, nowMs - this.takenMs);
-    const instances = this.sources.instances();
+    const instances = this.readInstances(intervalMs);
     const read = { ...this.readFacts(), ...instanceFacts(instances) };
     const facts = ratesOf(read, this.totals, intervalMs);
     this.totals = read;
@@ -45,6 +48,19 @@ export class Collector {
     const told = { methods: methods.slice(0, REPORT_METHODS_MAX), instances: instances.slice(0, REPORT_INSTANCES_MAX) };
     const cut = lengthDifference(methods, told.methods) + lengthDifference(instances, told.instances);
     return { seq: this.seq++, intervalMs, facts, ...told, left: cut + made.left + handled.left };
+  }
+
+  private readInstances(intervalMs: number): readonly InstanceReport[] {
+    const loads = this.sources.instances();
+    const before = this.busyMs;
+    this.busyMs = new Map(loads.flatMap(({ instance, loopBusyMs }) =>
+      loopBusyMs === undefined ? [] : [[instance, loopBusyMs]]));
+    return loads.map(({ loopBusyMs, ...rest }) => {
+      const grownMs = (loopBusyMs ?? 0) - (before.get(rest.instance) ?? 0);
+      // A worker that was not there before may have been busy for longer than the interval.
+      const loopUtilization = loopBusyMs === undefined ? undefined : Math.min(1, Math.max(0, grownMs / intervalMs));
+      return { ...rest, loopUtilization };
+    });
   }
 
   private readFacts(): Facts {

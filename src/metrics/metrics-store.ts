@@ -1,10 +1,13 @@
 // Owns: what this node keeps of the metrics of the cluster: the newest snapshot and the window.
 import type { Clock } from "../env/clock.ts";
 import type { ClusterMetrics, KeptSnapshot, Reduction } from "./cluster-metrics.ts";
+import { type Stall, stallsOf } from "./core/progress-watch.ts";
 import type { NodeReport } from "./core/report.ts";
 import { clusterFacts, isPeakSeries, seriesOf } from "./core/series.ts";
 import { type ClusterSnapshot, STALE_MS } from "./core/snapshot.ts";
 import { type Point, Window } from "./core/window.ts";
+
+type StallListener = Parameters<ClusterMetrics["onStall"]>[0];
 
 export class MetricsStore implements ClusterMetrics {
   private readonly clock: Pick<Clock, "nowMs" | "wallMs">;
@@ -12,6 +15,8 @@ export class MetricsStore implements ClusterMetrics {
   private readonly listeners = new Set<() => void>();
   private kept: { readonly snapshot: ClusterSnapshot; readonly atMs: number } | undefined;
   private ownReport: NodeReport | undefined;
+  private standing: readonly Stall[] = [];
+  private readonly stallListeners: StallListener[] = [];
 
   constructor(clock: Pick<Clock, "nowMs" | "wallMs">) {
     this.clock = clock;
@@ -19,6 +24,10 @@ export class MetricsStore implements ClusterMetrics {
 
   noteOwn(report: NodeReport): void {
     this.ownReport = report;
+    const before = this.standing;
+    this.standing = stallsOf(report.facts);
+    for (const stall of this.standing) if (!hasKind(before, stall)) this.tellStall(stall, "began");
+    for (const stall of before) if (!hasKind(this.standing, stall)) this.tellStall(stall, "ended");
   }
 
   keep(snapshot: ClusterSnapshot): void {
@@ -42,6 +51,14 @@ export class MetricsStore implements ClusterMetrics {
   onSnapshot(listener: () => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  stalls(): readonly Stall[] {
+    return this.standing;
+  }
+
+  onStall(listener: StallListener): void {
+    this.stallListeners.push(listener);
   }
 
   seriesNames(): readonly string[] {
@@ -69,4 +86,12 @@ export class MetricsStore implements ClusterMetrics {
         return newest;
     }
   }
+
+  private tellStall(stall: Stall, change: "began" | "ended"): void {
+    for (const listener of this.stallListeners) listener(stall, change);
+  }
+}
+
+function hasKind(stalls: readonly Stall[], { kind }: Stall): boolean {
+  return stalls.some((stall) => stall.kind === kind);
 }

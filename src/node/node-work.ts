@@ -140,7 +140,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const sender = ports.sender === undefined ? {} : { sender: ports.sender };
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
-  const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled }, self.node);
+  const facts = [() => jobs.facts()];
+  const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled, facts }, self.node);
   const rules = [...CLUSTER_EVENT_RULES, JOB_EVENTS];
   const events = openEvents(env, { kv, rules, group, membership: cluster.membership, onFatal }, life);
   const start = (): void => {

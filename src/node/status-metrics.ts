@@ -1,11 +1,15 @@
 // Owns: metrics of what a node can be asked for at any time: they are set when somebody reads them, and cost nothing
 // otherwise. Does not own: metrics of what happens, which those count to whom it happens.
 import type { Group, GroupMembership } from "../consensus/group.ts";
-import type { Telemetry } from "../env/telemetry.ts";
+import type { GroupDriver } from "../consensus/group-driver.ts";
+import type { Counter, Telemetry } from "../env/telemetry.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 
 export interface StatusSources {
-  readonly group: Pick<Group & GroupMembership, "status" | "membership">;
+  readonly group: Pick<
+    Group & GroupMembership & GroupDriver,
+    "status" | "membership" | "counts" | "pendingCommands" | "logStart" | "patienceFirings"
+  >;
   readonly kv: Pick<KvStore, "observe" | "usage" | "revision">;
 }
 
@@ -13,9 +17,11 @@ export interface StatusSources {
 export function declareStatusMetrics(telemetry: Telemetry, sources: StatusSources): () => void {
   const tellStore = declareStoreMetrics(telemetry, sources.kv);
   const tellGroup = declareGroupMetrics(telemetry, sources.group);
+  const tellConsensus = declareConsensusCounts(telemetry, sources.group);
   return () => {
     tellStore();
     tellGroup();
+    tellConsensus();
   };
 }
 
@@ -42,7 +48,7 @@ function declareStoreMetrics(telemetry: Telemetry, kv: StatusSources["kv"]): () 
     help: "Watches that this node has ended, by the code of the reason.",
     labels: ["code"],
   });
-  const told = new Map<string, number>();
+  const tellEnded = new Map<string, Tell>();
   return () => {
     const { watches: seen, history: past } = kv.observe();
     const { liveBytes, quotaBytes } = kv.usage();
@@ -55,8 +61,9 @@ function declareStoreMetrics(telemetry: Telemetry, kv: StatusSources["kv"]): () 
     watches.set(seen.open);
     behind.set(seen.behind);
     for (const [code, count] of seen.ended) {
-      ended.add(count - (told.get(code) ?? 0), { code });
-      told.set(code, count);
+      const tell = tellEnded.get(code) ?? totalOf(ended, { code });
+      tellEnded.set(code, tell);
+      tell(count);
     }
   };
 }
@@ -91,5 +98,59 @@ function declareGroupMetrics(telemetry: Telemetry, group: StatusSources["group"]
     version.set(current);
     lag.set(catchUp?.slotsBehind ?? 0);
     received.set(catchUp?.bytesReceived ?? 0);
+  };
+}
+
+function declareConsensusCounts(telemetry: Telemetry, group: StatusSources["group"]): () => void {
+  const slots = telemetry.counter({
+    name: "aether_consensus_slots_total",
+    help: "Slots decided on this node, by outcome and by how it learned it.",
+    labels: ["outcome", "learned"],
+  });
+  const tellSlots = (["voted", "told"] as const).flatMap((learned) => (["value", "null"] as const).map((outcome) => {
+    const tell = totalOf(slots, { outcome, learned });
+    return () => tell(group.counts.decided[learned][outcome]);
+  }));
+  const count = (name: `aether_${string}`, help: string): Tell => totalOf(telemetry.counter({ name, help }), undefined);
+  const late = count(
+    "aether_consensus_late_phases_total", "Slots that needed more than one phase of the binary agreement.",
+  );
+  const batches = count("aether_consensus_batches_total", "Batches of commands of this node that were proposed.");
+  const commands = count("aether_consensus_batch_commands_total", "Commands in those batches.");
+  const patience = count(
+    "aether_consensus_patience_total",
+    "How often this node did by itself what it had waited for others to do: proposed, or gave a slot up.",
+  );
+  const refused = count("aether_consensus_refused_messages_total", "Payloads of peers that could not be decoded.");
+  const pending = telemetry.gauge({
+    name: "aether_consensus_pending_commands",
+    help: "Commands accepted on this node and not answered yet.",
+  });
+  const applied = telemetry.gauge({ name: "aether_consensus_applied_slots", help: "Slots applied on this node." });
+  const logStart = telemetry.gauge({
+    name: "aether_consensus_log_start_slots",
+    help: "The oldest slot that this node can give to others; one that is further behind fetches the state.",
+  });
+  return () => {
+    for (const tell of tellSlots) tell();
+    late(group.counts.latePhases);
+    batches(group.counts.batches);
+    commands(group.counts.batchCommands);
+    patience(group.patienceFirings);
+    refused(group.counts.refusedMessages);
+    pending.set(group.pendingCommands);
+    applied.set(group.status().applied);
+    logStart.set(group.logStart);
+  };
+}
+
+type Tell = (total: number) => void;
+
+/** Tells a counter what somebody else has counted. */
+function totalOf(counter: Counter, labels: Readonly<Record<string, string>> | undefined): Tell {
+  let told = 0;
+  return (total) => {
+    counter.add(total - told, labels);
+    told = total;
   };
 }

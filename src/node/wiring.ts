@@ -269,6 +269,8 @@ function apiServices(parts: {
         // Who asks for a node to use should find another one before this one is gone.
         if (stage.isDraining) return { isReady: false, reason: "the node is stopping" };
         const { isReady, notReadyReason } = group.status();
+        const standstill = work.metrics.stalls().find(({ kind }) => kind === "apply");
+        if (isReady && standstill !== undefined) return { isReady: false, reason: standstill.text };
         return notReadyReason === undefined ? { isReady } : { isReady, reason: notReadyReason };
       },
     },

@@ -1,6 +1,7 @@
 // Owns: where something may be put between the parts of a simulated node: to see what its jobs write, to crash there.
 import type { WorkersPort } from "../env/workers.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import type { ClusterEvents } from "../metrics/events/event-hub.ts";
 import type { JobsPorts } from "./ask-jobs.ts";
@@ -16,6 +17,8 @@ export interface ClusterParts {
   jobs(via?: string): JobsPorts;
   /** What a node that runs has read of what happened. */
   events(node: string): ClusterEvents;
+  /** What a node that runs has of the cluster's metrics. */
+  metrics(node: string): ClusterMetrics;
 }
 
 export interface NodeSeams {

@@ -107,11 +107,13 @@ export class TestCluster implements AsyncDisposable {
       return [node, new Machine(this.world, this.network, node, boot, wallSkewMs)];
     }));
     const { network, machines } = this;
+    const nodeOf = (name: string): SimNode => present(this.running.get(this.machine(name).node), "the node runs").node;
     seams.parts?.({
       network,
       machines: [...machines.values()],
       jobs: (via) => this.jobsPorts(via),
-      events: (node) => present(this.running.get(this.machine(node).node), "the node runs").node.events,
+      events: (node) => nodeOf(node).events,
+      metrics: (node) => nodeOf(node).metrics,
     });
   }
 

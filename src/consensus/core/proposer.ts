@@ -40,11 +40,17 @@ export class Proposer {
   /** How long a batch may wait now before this node proposes it itself; drawn anew after each time it did. */
   private patienceMs: number;
   private proposedAtMs = 0;
+  private firings = 0;
   private batchResendAtMs = 0;
 
   constructor(parts: ProposerParts) {
     this.parts = parts;
     this.patienceMs = parts.pace.proposePatienceMs();
+  }
+
+  /** How often this node did by itself what it had waited for others to do. */
+  get patienceFirings(): number {
+    return this.firings;
   }
 
   /** All events of a turn are in: the convener proposes what waits, everybody gives up what nobody can win. */
@@ -112,6 +118,7 @@ export class Proposer {
   /** Phase 0 takes too long: a gap that nobody proposed for is closed with NOOP, otherwise `?`, which is safe here. */
   private losePatience(slot: Slot): void {
     const { agreement, pace, slots, turn } = this.parts;
+    this.firings += 1;
     slot.times.patienceAtMs = turn.nowMs + pace.votePatienceMs;
     const isGap = slot.isUnseen && !slots.hasParked(slot.slot);
     if (isGap && agreement.canPropose(slot)) agreement.propose(slot, NOOP);
@@ -133,6 +140,7 @@ export class Proposer {
     const { pace, pool, slots, turn, view } = this.parts;
     const oldestMs = pool.unassignedCount === 0 ? undefined : pool.oldestUnassignedMs();
     if (oldestMs === undefined || turn.nowMs - Math.max(oldestMs, this.proposedAtMs) < this.patienceMs) return;
+    this.firings += 1;
     this.proposedAtMs = turn.nowMs;
     this.patienceMs = pace.proposePatienceMs();
     const convener = pickConvener(view, slots.active, turn.nowMs);

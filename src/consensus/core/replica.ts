@@ -256,6 +256,10 @@ export class Replica {
     return this.turn.end();
   }
 
+  get patienceFirings(): number {
+    return this.proposer.patienceFirings;
+  }
+
   private onTick(): void {
     const { nowMs } = this.turn;
     this.peers.look(nowMs);

@@ -112,6 +112,13 @@ export class JobClaimer {
     return this.queue.rows().size;
   }
 
+  /** Wall time since when the first of them does; undefined when there is none. */
+  get oldestQueuedSinceMs(): number | undefined {
+    let oldest: number | undefined;
+    for (const { value: { sinceMs } } of this.queue.rows().values()) oldest = Math.min(oldest ?? sinceMs, sinceMs);
+    return oldest;
+  }
+
   start(): void {
     this.queue.open();
     this.scope.spawn("job-claims", (signal) => this.look(signal));

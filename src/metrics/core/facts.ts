@@ -33,6 +33,36 @@ export const NODE_FACTS = {
   callsQueued: fact("level", "sum", "", "Calls that wait for a place in an instance of the node."),
   slotsPerSecond: fact("rate", "max", "per s", "Slots of the log applied."),
   unappliedSlots: fact("level", "max", "slots", "Slots that the node knows to be decided and has not applied."),
+  applyStalledMs: fact("level", "max", "ms", "How long nothing was applied although there was something to apply."),
+  nullSlotsPerSecond: fact("rate", "max", "per s", "Slots that were decided for nothing."),
+  latePhasesPerSecond: fact("rate", "max", "per s", "Slots that took more than one phase."),
+  batchesPerSecond: fact("rate", "sum", "per s", "Batches of commands that the node has sent."),
+  commandsPerSecond: fact("rate", "sum", "per s", "Commands in them; divided by the batches: their size."),
+  pendingCommands: fact("level", "sum", "", "Commands accepted on the node and not answered yet."),
+  patiencePerSecond: fact("rate", "sum", "per s", "How often the node did what it had waited for others to do."),
+  diskWritesPerSecond: fact("rate", "sum", "per s", "Durable writes of the journal."),
+  diskWriteMsP50: fact("level", "max", "ms", "How long one took, half of them."),
+  diskWriteMsP99: fact("level", "max", "ms", "How long one took, 99 of 100."),
+  jobsRunning: fact("level", "sum", "", "Jobs that the node runs."),
+  jobsRunnable: fact("level", "max", "", "Jobs that wait for a node to run them, in the whole cluster."),
+  oldestRunnableMs: fact("level", "max", "ms", "How long the first of them has waited."),
+  jobsWaitingTimer: waiting("a time"),
+  jobsWaitingSignal: waiting("a signal"),
+  jobsWaitingApproval: waiting("a person's decision"),
+  jobsWaitingRetry: waiting("the next attempt of a step"),
+  jobsWaitingChild: waiting("another job"),
+  jobsWaitingAdmission: waiting("a place or a rate of a tool"),
+  jobsWaitingBudget: waiting("more budget"),
+  jobsWaitingUnknown: waiting("somebody to say what became of a call"),
+  jobsWaitingStuck: waiting("a person, because their code cannot go on"),
+  jobsWaitingRestored: waiting("a person, since a restore"),
+  oldestUnknownMs: fact("level", "max", "ms", "How long the first of those with an unknown call has waited."),
+  jobsEndedPerSecond: fact("rate", "sum", "per s", "Jobs of the node that completed, failed or were cancelled."),
+  jobsFailedPerSecond: fact("rate", "sum", "per s", "Of those, jobs that failed."),
+  stepsPerSecond: fact("rate", "sum", "per s", "Steps of jobs that ended, well or not."),
+  toolCallsPerSecond: fact("rate", "sum", "per s", "Calls of tools and models that were begun."),
+  toolFailuresPerSecond: fact("rate", "sum", "per s", "Calls of tools and models that failed."),
+  toolUnknownsPerSecond: fact("rate", "sum", "per s", "Calls of tools of which it is not known what became."),
 } as const satisfies Readonly<Record<string, FactSpec>>;
 
 export type FactName = keyof typeof NODE_FACTS;
@@ -42,6 +72,11 @@ export const FACT_NAMES = Object.keys(NODE_FACTS).filter(isFactName);
 
 export function isFactName(name: string): name is FactName {
   return Object.hasOwn(NODE_FACTS, name);
+}
+
+/** Those that somebody knows. */
+export function known(facts: Readonly<Partial<Record<FactName, number | undefined>>>): Facts {
+  return Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
 }
 
 /** The facts of several nodes as one; what no node says is absent. */
@@ -58,6 +93,10 @@ export function combine(across: FactAcross, values: readonly number[]): number {
   if (across === "max") return values.reduce((most, value) => Math.max(most, value), -Infinity);
   const sum = values.reduce((total, value) => total + value, 0);
   return across === "sum" ? sum : sum / values.length;
+}
+
+function waiting(what: string): FactSpec {
+  return fact("level", "max", "", `Jobs of the cluster that wait for ${what}.`);
 }
 
 function fact(kind: FactKind, across: FactAcross, unit: string, help: string): FactSpec {

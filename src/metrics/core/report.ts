@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { NodeId } from "../../base/ids.ts";
 import type { InstanceLoad } from "../../slices/core/instance-load.ts";
 import { type FactName, type Facts, isFactName } from "./facts.ts";
-import { Histogram, HISTOGRAM_BYTES_MAX } from "./histogram.ts";
+import { Histogram, HISTOGRAM_BYTES_MAX } from "../../base/histogram.ts";
 import { decodeMetrics, encodeMetrics } from "./metrics-wire.ts";
 
 /** `made`: as the caller's node sees it, retries and waits included. `handled`: as the instance's node sees it. */
@@ -20,7 +20,10 @@ export interface MethodReport {
   readonly durations: Histogram;
 }
 
-export type InstanceReport = InstanceLoad;
+export interface InstanceReport extends Omit<InstanceLoad, "loopBusyMs"> {
+  /** Part of the interval in which its worker's event loop was busy; undefined where that is not known. */
+  readonly loopUtilization: number | undefined;
+}
 
 export interface NodeReport {
   /** Counts from the start of the process. */
@@ -40,7 +43,7 @@ export const REPORT_INSTANCES_MAX = 200;
 /** Of the name of an instance: group, name, version, index. */
 const INSTANCE_LENGTH_MAX = 300;
 const NAME_LENGTH_MAX = 64;
-const FACTS_MAX = 128;
+const FACTS_MAX = 256;
 
 const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 const count = z.int().min(0);

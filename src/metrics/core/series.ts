@@ -1,7 +1,7 @@
 // Owns: the names of series, and the numbers that one snapshot gives to them. Names are paths:
 //   cluster/{fact}  node/{node}/{fact}  slice/{slice}/{number}  method/{slice}/{method}/{direction}/{number}
 import { combineFacts, type Facts } from "./facts.ts";
-import { Histogram } from "./histogram.ts";
+import { Histogram } from "../../base/histogram.ts";
 import type { InstanceMetrics, MethodMetrics, ClusterSnapshot } from "./snapshot.ts";
 
 /** What is told of the calls of a method, or of all methods of a slice. */

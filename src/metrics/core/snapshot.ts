@@ -4,7 +4,7 @@ import { z } from "zod";
 import { parseNodeId, type NodeId } from "../../base/ids.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Facts } from "./facts.ts";
-import { Histogram } from "./histogram.ts";
+import { Histogram } from "../../base/histogram.ts";
 import { decodeMetrics, encodeMetrics } from "./metrics-wire.ts";
 import {
   factsSchema, type HeardReport, instanceOf, type InstanceReport, instanceSchema, instanceToWire, methodOf,

@@ -4,8 +4,8 @@ export interface InstanceLoad {
   /** `{artifact}/{index}`. */
   readonly instance: string;
   readonly slice: string;
-  /** Part of the time that the event loop of its worker was busy lately; undefined where that is not known. */
-  readonly loopUtilization: number | undefined;
+  /** Time in which the event loop of its worker was busy since that began; undefined where nobody can say. */
+  readonly loopBusyMs: number | undefined;
   /** As its worker said last; undefined before it has. */
   readonly heapUsedBytes: number | undefined;
   /** What it may use. */

@@ -66,6 +66,7 @@ function spawnThread(entry: URL, spec: WorkerSpec, handlers: WorkerHandlers): Wo
   return {
     post: (message) => worker.postMessage(message),
     terminate: () => void worker.terminate(),
+    loopBusyMs: () => worker.performance.eventLoopUtilization().active,
   };
 }
 

@@ -138,7 +138,8 @@ export class WorkerHost implements GuardedWorker {
     const { key: instance, slice } = this.setup.spec;
     const { heapBytesMax } = this;
     const heapUsedBytes = this.memory?.heapUsedBytes;
-    return { instance, slice, loopUtilization: undefined, heapUsedBytes, heapBytesMax, ...this.calls.load };
+    const loopBusyMs = this.worker?.loopBusyMs?.();
+    return { instance, slice, loopBusyMs, heapUsedBytes, heapBytesMax, ...this.calls.load };
   }
 
   /** Whether there is a thread that nobody has asked to end. */

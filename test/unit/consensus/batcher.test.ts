@@ -17,9 +17,10 @@ test.each([1, 15, 16, 512])("a batch of %i commands is one list of them, and eac
   const outcomes: ProposeOutcome[] = [];
   for (let at = 0; at < count; at++) batcher.add(encode(`c${at}`), (outcome) => outcomes.push(outcome));
   expect(batcher.pending).toBe(count);
-  const bytes = batcher.take(() => "key");
+  const batch = batcher.take(() => "key");
   const commands = Array.from({ length: count }, (_, at) => `c${at}`);
-  expect(decode(bytes ?? Buffer.of(), 1 << 20)).toEqual(commands);
+  expect(batch?.count).toBe(count);
+  expect(decode(batch?.commands ?? Buffer.of(), 1 << 20)).toEqual(commands);
   expect(batcher.answer("key", commands)).toBe(true);
   expect(outcomes).toEqual(commands.map((result) => ({ kind: "applied", result })));
   expect(batcher.answer("key", commands)).toBe(false);
@@ -54,7 +55,7 @@ test("a large command does not make a batch that no frame could carry", () => {
   const batcher = new Batcher();
   batcher.add(new Uint8Array(200_000), () => undefined);
   batcher.add(new Uint8Array(1_000_000), () => undefined);
-  const sizes = [batcher.take(() => "a"), batcher.take(() => "b")].map((bytes) => bytes?.byteLength ?? 0);
+  const sizes = [batcher.take(() => "a"), batcher.take(() => "b")].map((batch) => batch?.commands.byteLength ?? 0);
   expect(sizes).toEqual([200_001, 1_000_001]);
 });
 

@@ -63,7 +63,11 @@ test("what a node is and has can be read at any time: quorum, store, past, watch
     'aether_watches_ended_total{code="E_UNAVAILABLE"}': 1,
     aether_history_oldest_revision: 1,
     aether_store_quota_bytes: 8 * 1024 ** 3,
+    aether_consensus_patience_total: expect.any(Number) as number,
   });
+  expect(found.get("aether_consensus_batches_total")).toBeGreaterThan(0);
+  expect(found.get("aether_consensus_batch_commands_total")).toBeGreaterThan(0);
+  expect(found.get('aether_consensus_slots_total{outcome="value",learned="voted"}')).toBeGreaterThan(0);
   for (const growing of ["aether_store_revision", "aether_store_live_bytes", 'aether_history_bytes{place="memory"}']) {
     expect(found.get(growing), growing).toBeGreaterThan(before.get(growing) ?? Number.POSITIVE_INFINITY);
   }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
-import { Histogram, HISTOGRAM_BYTES_MAX, HISTOGRAM_ERROR_MAX } from "../../../src/metrics/core/histogram.ts";
+import { Histogram, HISTOGRAM_BYTES_MAX, HISTOGRAM_ERROR_MAX } from "../../../src/base/histogram.ts";
 
 /** What the buckets tell apart: 0.05 ms to 16 minutes. */
 const durations = fc.array(fc.double({ min: 0.051, max: 900_000, noNaN: true }), { minLength: 1, maxLength: 200 });

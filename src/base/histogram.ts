@@ -1,7 +1,7 @@
 // Owns: durations counted in fixed buckets, so that those of all nodes can be added up and still tell percentiles.
 // Bucket k holds (0.05·γ^(k-1), 0.05·γ^k] milliseconds with γ = 1.1; bucket 0 all that is shorter, the last one all
 // that is longer. A percentile is told as the middle of its bucket: at most 5 % off, from 0.05 ms to 16 minutes.
-import { AetherError } from "../../base/errors.ts";
+import { AetherError } from "./errors.ts";
 
 /** How far off a percentile may be, as a part of itself. */
 export const HISTOGRAM_ERROR_MAX = 0.05;

@@ -1,0 +1,42 @@
+// Owns: what a node tells of jobs every second. Does not own: counting them.
+import type { Clock } from "../env/clock.ts";
+import { known, type Facts } from "../metrics/core/facts.ts";
+import type { JobCensus } from "./job-census.ts";
+import type { JobCounts } from "./job-counts.ts";
+import type { JobClaimer } from "./ownership/claimer.ts";
+import type { JobRunner } from "./running/runner.ts";
+
+export interface JobFactSources {
+  readonly clock: Pick<Clock, "wallMs">;
+  readonly runner: Pick<JobRunner, "running">;
+  readonly claimer: Pick<JobClaimer, "queued" | "oldestQueuedSinceMs">;
+  readonly census: Pick<JobCensus, "waitingFor" | "oldestUnknownSinceMs">;
+  readonly counts: JobCounts;
+}
+
+export function factsOfJobs({ clock, runner, claimer, census, counts }: JobFactSources): () => Facts {
+  const ageMs = (sinceMs: number | undefined): number =>
+    sinceMs === undefined ? 0 : Math.max(0, clock.wallMs() - sinceMs);
+  return () => known({
+    jobsRunning: runner.running,
+    jobsRunnable: claimer.queued,
+    oldestRunnableMs: ageMs(claimer.oldestQueuedSinceMs),
+    jobsWaitingTimer: census.waitingFor("timer"),
+    jobsWaitingSignal: census.waitingFor("signal"),
+    jobsWaitingApproval: census.waitingFor("approval"),
+    jobsWaitingRetry: census.waitingFor("retry"),
+    jobsWaitingChild: census.waitingFor("child"),
+    jobsWaitingAdmission: census.waitingFor("admission"),
+    jobsWaitingBudget: census.waitingFor("budget"),
+    jobsWaitingUnknown: census.waitingFor("unknown"),
+    jobsWaitingStuck: census.waitingFor("stuck"),
+    jobsWaitingRestored: census.waitingFor("restored"),
+    oldestUnknownMs: ageMs(census.oldestUnknownSinceMs),
+    jobsEndedPerSecond: counts.of("job.completed", "job.failed", "job.cancelled"),
+    jobsFailedPerSecond: counts.of("job.failed"),
+    stepsPerSecond: counts.of("step.completed", "step.failed"),
+    toolCallsPerSecond: counts.of("tool.granted"),
+    toolFailuresPerSecond: counts.of("tool.failed"),
+    toolUnknownsPerSecond: counts.of("tool.unknown"),
+  });
+}
