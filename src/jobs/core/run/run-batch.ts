@@ -203,10 +203,12 @@ export class RunBatch {
     let isHeldUp = false;
     for (const { n, op } of this.ops.slice(0, opsMax)) {
       if (plan.isFull) break;
-      const mustWait = (op.kind === "want-tool" && grants === "none") || plan.isWaitingFor(n, op);
-      isHeldUp ||= mustWait;
-      // What became of a call is known whatever has to wait before it.
-      if (mustWait || (isHeldUp && op.kind !== "outcome")) continue;
+      const isWaiting = plan.isWaitingFor(n, op);
+      // What the code was given is noted whatever it wanted before, in the order in which it was given: nothing of it
+      // passes another.
+      isHeldUp ||= grants === "none" && (op.kind === "want-tool" || (isWaiting && !isGiven(op)));
+      if (isHeldUp && !isGiven(op)) continue;
+      if (isWaiting || (isHeldUp && op.kind === "took")) break;
       plan.add(n, op);
       added.add(n);
     }
@@ -247,6 +249,12 @@ export class RunBatch {
     for (const n of this.childAnswers.keys()) if (n <= upTo && !starved.has(n)) this.childAnswers.delete(n);
     for (const offer of taken) this.offers.delete(offer);
   }
+}
+
+/** What the code has been given; the other operations are what it wants. */
+function isGiven({ kind }: AgentOp): boolean {
+  return kind === "step-completed" || kind === "step-failed" || kind === "value" || kind === "took" ||
+    kind === "outcome" || kind === "verified";
 }
 
 /** How the code ended, if it did. */

@@ -26,7 +26,7 @@ function childIdOf(call: CallName): JobId {
 }
 
 function openBatch(
-  tools: readonly ToolRow[] = [], epoch = 1, facts: Pick<RunFacts, "missingSecrets"> = {},
+  tools: readonly ToolRow[] = [], epoch = 1, facts: Pick<RunFacts, "missingSecrets" | "isStored"> = {},
 ): RunBatch {
   return new RunBatch({
     epoch, tools, timers: new Map(), approvals: new OpenApprovals(), children: new Map(), isCancelled: false,
@@ -296,6 +296,26 @@ describe("a call of a tool", () => {
     const rest = settled(batch, 3);
     expect([typesOf(rest), rest.upTo, rest.granted.length]).toEqual([["tool.granted", "step.completed"], 5, 1]);
     expect(batch.isSettled).toBe(true);
+  });
+
+  test("has its outcome recorded behind all that the code was given before it", () => {
+    let isStored = false;
+    const batch = openBatch([], 1, { isStored: () => isStored });
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    const blob = { digest: sha256("large"), bytes: 100_000 };
+    takeAll(
+      batch, wantTool("later", "once"), step("before"), { ...step("large"), blob } as AgentOp,
+      outcome("t", { kind: "succeeded", result: 5 }),
+    );
+    const plan = present(batch.plan(1, { grants: "none" }), "what is known goes in");
+    expect([typesOf(plan), plan.upTo, plan.ahead]).toEqual([["step.completed"], 1, [3]]);
+    batch.settle(plan);
+    expect(batch.plan(2, { grants: "none" })).toBeUndefined();
+    isStored = true;
+    expect(typesOf(present(batch.plan(2, { grants: "none" }), "it is stored"))).toEqual([
+      "step.completed", "tool.succeeded",
+    ]);
   });
 
   test("in doubt puts off the end of a cancelled job until a person has answered", () => {
