@@ -9,7 +9,10 @@ export interface CliIo {
   report(line: string): void;
   /** Everything from stdin, as text. */
   readInput(): Promise<string>;
+  /** Only ever goes forward; not the time of day. */
   nowMs(): number;
+  /** The time of day, milliseconds since 1970. */
+  wallMs(): number;
   sleep(durationMs: number, signal?: AbortSignal): Promise<void>;
   /** Calls back for each Ctrl-C or SIGTERM until it is released; the process does not end by itself then. */
   onInterrupt(listener: () => void): () => void;

@@ -17,6 +17,7 @@ export function createProcessIo(): CliIo {
     report: (line) => void process.stderr.write(`${line}\n`),
     readInput: () => text(process.stdin),
     nowMs: () => performance.now(),
+    wallMs: () => Date.now(),
     sleep: (durationMs, signal) => sleepFor(durationMs, undefined, signal === undefined ? {} : { signal }),
     onInterrupt: (listener) => {
       for (const signal of SIGNALS) process.on(signal, listener);

@@ -14,6 +14,7 @@ const NO_IO: CliIo = {
   report: () => undefined,
   readInput: async () => "",
   nowMs: () => 0,
+  wallMs: () => 0,
   sleep: async () => undefined,
   onInterrupt: () => () => undefined,
   exitNow: () => undefined,

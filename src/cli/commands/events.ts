@@ -89,7 +89,7 @@ function filterOf({ io }: Session, { kind, area, severity, subject, since }: Eve
     ...(area !== undefined && { area }),
     ...(severity !== undefined && { severity }),
     ...(subject !== undefined && { subject }),
-    ...(since !== undefined && { sinceMs: String(io.nowMs() - since) }),
+    ...(since !== undefined && { sinceMs: String(io.wallMs() - since) }),
   };
 }
 

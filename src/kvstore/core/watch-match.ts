@@ -11,7 +11,8 @@ export function matchChanges(prefixes: readonly string[], changes: readonly Past
     for (const prefix of prefixes) if (key.startsWith(prefix)) return true;
     return false;
   };
-  return changes.every(matches) ? changes : changes.filter(matches);
+  const matching = changes.filter(matches);
+  return matching.length === changes.length ? changes : matching;
 }
 
 /** The change as watchers see it. */

@@ -4,7 +4,7 @@
 // Does not own: reading them from the store (store-events.ts), what this node sees itself (own-events.ts).
 import type { NodeId } from "../../base/ids.ts";
 import { advanced, type Cursor, formatCursor, isAfter, parseCursor } from "./core/cursor.ts";
-import { makeEvent, type ClusterEvent, type EventDraft, type EventPlace } from "./core/event.ts";
+import type { ClusterEvent, EventDraft, EventPlace } from "./core/event.ts";
 import { isWanted, type EventFilter } from "./core/event-filter.ts";
 import type { EventArea } from "./core/event-kinds.ts";
 import { EventLog, type HeldEvent } from "./core/event-log.ts";
@@ -63,9 +63,8 @@ export class EventHub implements ClusterEvents {
   }
 
   add(draft: EventDraft, place: EventPlace, atMs: number): void {
-    const event = makeEvent(draft, place, atMs);
-    const gone = this.log.add(event, place);
-    for (const following of this.followings) following.take({ event, place }, gone);
+    const { one, gone } = this.log.add(draft, place, atMs);
+    for (const following of this.followings) following.take(one, gone);
   }
 
   /** What the store said up to this revision is not read here. */

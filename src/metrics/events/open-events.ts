@@ -7,6 +7,7 @@ import type { AnyEventRule } from "./core/event-rule.ts";
 import { INSTANCE_EVENTS } from "./core/instance-events.ts";
 import { LEADER_EVENTS, NODE_EVENTS } from "./core/node-events.ts";
 import { ROLLOUT_EVENTS } from "./core/rollout-events.ts";
+import { SCALE_EVENTS } from "./core/scale-events.ts";
 import { EventHub, type ClusterEvents } from "./event-hub.ts";
 import { OwnEvents, type OwnEventsPorts } from "./own-events.ts";
 import { StoreEvents, type StoreEventsPorts } from "./store-events.ts";
@@ -15,7 +16,7 @@ export interface EventsPorts extends Omit<StoreEventsPorts, "hub">, Omit<OwnEven
 
 /** What the rows of the cluster say; areas to the right have rules of their own. */
 export const CLUSTER_EVENT_RULES: readonly AnyEventRule[] = [
-  NODE_EVENTS, LEADER_EVENTS, BLUEPRINT_EVENTS, ROLLOUT_EVENTS, INSTANCE_EVENTS,
+  NODE_EVENTS, LEADER_EVENTS, BLUEPRINT_EVENTS, SCALE_EVENTS, ROLLOUT_EVENTS, INSTANCE_EVENTS,
 ];
 
 export interface NodeEvents {

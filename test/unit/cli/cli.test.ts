@@ -78,6 +78,36 @@ async function openAndClose(): Promise<ApiFixture> {
   return gone;
 }
 
+describe("events", () => {
+  const gone = { kind: "node.gone", fields: { node: "n2" } } as const;
+
+  test("what a node holds is shown, for people and for scripts", async () => {
+    api.events.add(gone, { kind: "store", revision: 4, index: 0 }, Date.parse("2026-03-02T09:12:48Z"));
+    api.events.add({ ...gone, kind: "node.on-duty" }, { kind: "store", revision: 5, index: 0 }, 0);
+    expect(await aether(["events", "--severity", "error"])).toMatchObject({
+      exitCode: 0, err: "",
+      out: "2026-03-02T09:12:48.000Z  error    node.gone             n2 is gone: others take its work\n",
+    });
+    const lines = (await aether(["events", "--json"])).out.trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toMatchObject([{ id: "4.0" }, { id: "5.0" }]);
+    expect(await aether(["events", "--kind", "node.draining"])).toMatchObject({
+      exitCode: 0, out: "", err: "the node holds no such events\n",
+    });
+  });
+
+  test("they are followed until Ctrl-C, which is no error", async () => {
+    const following = aether(["events", "--follow", "--since", "1 min"], { stopWhen: "n2 is gone" });
+    api.events.add(gone, { kind: "store", revision: 4, index: 0 }, Date.now());
+    expect(await following).toMatchObject({ exitCode: 0, err: "", out: expect.stringMatching(/node\.gone[^\n]+\n$/) });
+  });
+
+  test("kinds, times and severities that are none are refused", async () => {
+    expect(await aether(["events", "--kind", "node.gon"])).toMatchObject({ exitCode: 1, out: "" });
+    expect(await aether(["events", "--since", "soon"])).toMatchObject({ exitCode: 2, out: "" });
+    expect(await aether(["events", "--severity", "fatal"])).toMatchObject({ exitCode: 2, out: "" });
+  });
+});
+
 describe("kv", () => {
   test("put, get, list and delete, for people and for scripts", async () => {
     expect(await aether(["kv", "put", "data/greeting", '"hello"'])).toMatchObject({

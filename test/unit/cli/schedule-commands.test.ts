@@ -9,7 +9,7 @@ test("schedules of slices and agents are listed with the last tick and the last 
   const out: string[] = [];
   const exitCode = await runCli(["schedule", "list", "--api", api.url], {
     env: {}, cwd: "/", print: (text) => out.push(text), report: (text) => out.push(text),
-    readInput: () => Promise.resolve(""), nowMs: () => 0, sleep: () => Promise.resolve(),
+    readInput: () => Promise.resolve(""), nowMs: () => 0, wallMs: () => 0, sleep: () => Promise.resolve(),
     onInterrupt: () => () => undefined, exitNow: () => undefined,
   });
   expect(exitCode).toBe(0);

@@ -17,6 +17,7 @@ const io: CliIo = {
   report: () => undefined,
   readInput: () => Promise.resolve(""),
   nowMs: () => clock.nowMs(),
+  wallMs: () => 0,
   sleep: (ms, signal) => clock.sleep(ms, signal),
   onInterrupt: () => () => undefined,
   exitNow: () => undefined,

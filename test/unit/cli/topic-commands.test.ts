@@ -30,7 +30,7 @@ async function aether(...args: readonly string[]): Promise<number> {
   [out, err] = [[], []];
   return await runCli([...args, "--api", api.url], {
     env: {}, cwd: "/", print: (text) => out.push(text), report: (text) => err.push(text),
-    readInput: () => Promise.resolve(""), nowMs: () => 0, sleep: () => Promise.resolve(),
+    readInput: () => Promise.resolve(""), nowMs: () => 0, wallMs: () => 0, sleep: () => Promise.resolve(),
     onInterrupt: () => () => undefined, exitNow: () => undefined,
   });
 }

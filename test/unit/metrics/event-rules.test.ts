@@ -11,6 +11,7 @@ import type { AnyEventRule } from "../../../src/metrics/events/core/event-rule.t
 import { CLUSTER_EVENT_RULES } from "../../../src/metrics/events/open-events.ts";
 import type { InstanceRow } from "../../../src/slices/core/instance-row.ts";
 import type { RolloutRow } from "../../../src/slices/core/rollout-row.ts";
+import type { ScaleRow } from "../../../src/slices/core/scale-row.ts";
 import { blueprintOf, sliceOf } from "../../support/cluster-rows.ts";
 
 const N1 = parseNodeId("n1");
@@ -66,6 +67,12 @@ function instanceRow(change: Partial<InstanceRow>): InstanceRow {
   return {
     state: "LOAD", slice: "orders", blueprint: "shop", revision: 1, generation: 1, sinceMs: 5, attempt: 1, ...change,
   };
+}
+
+const scale: AetherKey = { kind: "scale", slice: "orders" };
+function scaleRow(instances: number, base: number): ScaleRow {
+  const direction = instances > base ? "up" : "down";
+  return { blueprint: "shop", base, instances, direction, source: "rule busy", reason: "81 of 50", changedAtMs: 5 };
 }
 
 const rollout: AetherKey = { kind: "rollout", blueprint: "shop", slice: "orders" };
@@ -142,6 +149,14 @@ describe("rows of blueprints and instances", () => {
     ["a blueprint that goes", [blueprint(1, 2), [
       [{ kind: "blueprint", name: "shop", revision: 1 }, GONE], [{ kind: "blueprint-current", name: "shop" }, GONE],
     ]], ["blueprint/shop blueprint.deleted: shop is deleted"]],
+    ["a count that grows by load", [[[scale, scaleRow(3, 2)]]], [
+      "slice/orders slice.scaled-by-load: orders is to have 3 instances instead of 2 (rule busy): 81 of 50",
+    ]],
+    ["a count that shrinks again", [[[scale, scaleRow(3, 2)]], [[scale, scaleRow(2, 2)]]], [
+      "slice/orders slice.scaled-by-load: orders is to have 2 instances instead of 3 (rule busy): 81 of 50",
+    ]],
+    ["a count that is written once more", [[[scale, scaleRow(3, 2)]], [[scale, scaleRow(3, 2)]]], []],
+    ["a count that goes with its blueprint", [[[scale, scaleRow(3, 2)]], [[scale, GONE]]], []],
     ["an instance that is placed", [[[instance, instanceRow({})]]], [
       "slice/orders instance.placed: orders/0 comes up on n1",
     ]],

@@ -166,9 +166,18 @@ export const EVENT_KINDS = {
   },
   "slice.scaled": {
     area: "deployment", source: "store", severity: "info", about: "slice",
-    doc: "A slice is wanted with another number of instances.",
+    doc: "A blueprint wants a slice with another number of instances.",
     says: "{slice} is to have {to} instances instead of {from}",
     fields: { slice, blueprint, from: number("instances before"), to: number("instances now") },
+  },
+  "slice.scaled-by-load": {
+    area: "deployment", source: "store", severity: "info", about: "slice",
+    doc: "A slice gets another number of instances while its blueprint stays as it is.",
+    says: "{slice} is to have {to} instances instead of {from} ({source}): {reason}",
+    fields: {
+      slice, blueprint, from: number("instances before"), to: number("instances now"),
+      source: text("who wanted it: a rule, a model, a person"), reason: text("why"),
+    },
   },
   "instance.placed": {
     area: "deployment", source: "store", severity: "info", about: "slice",

@@ -1,16 +1,35 @@
 // Owns: the events that a node holds: the last of each area, so that a burst in one pushes out nothing of another.
 // E2  Of each area the newest are held, whatever their age and whatever happens in other areas.
 // Does not own: where events come from, who reads them.
+import { present } from "../../../base/assert.ts";
 import { advanced, advancedTo, type Cursor, INDEX_LAST, isAfter } from "./cursor.ts";
-import type { ClusterEvent, EventPlace, NodePlace } from "./event.ts";
-import { EVENT_AREAS, type EventArea } from "./event-kinds.ts";
+import {
+  makeEvent, shortened, type ClusterEvent, type EventDraft, type EventPlace, type NodePlace,
+} from "./event.ts";
+import { EVENT_AREAS, EVENT_KINDS, type EventArea } from "./event-kinds.ts";
 
 /** Events held of each area. Beyond it the oldest go; age alone takes none away. */
 export const EVENTS_PER_AREA_MAX = 1_000;
 
-export interface HeldEvent {
-  readonly event: ClusterEvent;
+/** What a job has done is read by nobody as a rule: an event is made when somebody looks at it. */
+export class HeldEvent {
   readonly place: EventPlace;
+  /** In the order in which they came to this node. */
+  readonly arrival: number;
+  private readonly draft: EventDraft;
+  private readonly atMs: number;
+  private made: ClusterEvent | undefined;
+
+  constructor(draft: EventDraft, at: { readonly place: EventPlace; readonly atMs: number; readonly arrival: number }) {
+    this.draft = draft;
+    this.place = at.place;
+    this.atMs = at.atMs;
+    this.arrival = at.arrival;
+  }
+
+  get event(): ClusterEvent {
+    return (this.made ??= makeEvent(this.draft, this.place, this.atMs));
+  }
 }
 
 export interface EventsSince {
@@ -19,15 +38,10 @@ export interface EventsSince {
   readonly gaps: readonly EventArea[];
 }
 
-interface Arrived extends HeldEvent {
-  /** In the order in which they came to this node. */
-  readonly arrival: number;
-}
-
 /** The events of one area. */
 interface Room {
   /** Oldest first. */
-  readonly ring: Arrived[];
+  readonly ring: HeldEvent[];
   /** The last that was pushed out. */
   lastGone: EventPlace | undefined;
 }
@@ -65,17 +79,16 @@ export class EventLog {
     this.seen = advancedTo(this.seen, revision);
   }
 
-  /** Gives what is held no more from now on. */
-  add(event: ClusterEvent, place: EventPlace): HeldEvent | undefined {
+  /** Gives what was added, and what is held no more from now on. */
+  add(draft: EventDraft, place: EventPlace, atMs: number): { readonly one: HeldEvent; readonly gone?: HeldEvent } {
     this.seen = advanced(this.seen, place);
-    const room = this.rooms.get(event.area);
-    if (room === undefined) return undefined;
-    const { ring } = room;
-    ring.push({ event, place, arrival: this.arrivals++ });
-    if (ring.length <= EVENTS_PER_AREA_MAX) return undefined;
-    const gone = ring.shift();
-    room.lastGone = gone?.place;
-    return gone;
+    const one = new HeldEvent(shortened(draft), { place, atMs, arrival: this.arrivals++ });
+    const room = present(this.rooms.get(EVENT_KINDS[draft.kind].area), "every area has its room");
+    room.ring.push(one);
+    const gone = room.ring.length > EVENTS_PER_AREA_MAX ? room.ring.shift() : undefined;
+    if (gone === undefined) return { one };
+    room.lastGone = gone.place;
+    return { one, gone };
   }
 
   /** In the order of arrival. */

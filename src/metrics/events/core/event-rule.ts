@@ -56,7 +56,7 @@ class KeptRows<T> implements RuleRows {
 
   load(entries: readonly KvEntry[]): void {
     this.rows.clear();
-    for (const entry of entries) this.keep(entry.key, this.read(entry));
+    for (const entry of entries) this.keep(entry.key, this.read(parseKey(entry.key), entry));
   }
 
   take(changes: readonly KvChange[]): readonly EventDraft[] {
@@ -64,11 +64,12 @@ class KeptRows<T> implements RuleRows {
     const taken = changes.map((change): RowChange<T> => {
       const entry = change.kind === "put" ? change.entry : undefined;
       const text = change.kind === "put" ? change.entry.key : change.key;
+      const key = parseKey(text);
       const before = this.rows.get(text);
-      const after = entry === undefined ? undefined : this.read(entry);
+      const after = entry === undefined ? undefined : this.read(key, entry);
       if (!replaced.has(text)) replaced.set(text, before);
       if (this.rule.keepsRows) this.keep(text, after);
-      return { key: parseKey(text), entry, before, after };
+      return { key, entry, before, after };
     });
     const rows: OtherRows<T> = {
       before: (key) => {
@@ -80,9 +81,9 @@ class KeptRows<T> implements RuleRows {
     return taken.flatMap((change) => this.rule.derive(change, rows));
   }
 
-  private read({ key, value }: KvEntry): T | undefined {
+  private read(key: AetherKey, { value }: KvEntry): T | undefined {
     try {
-      return this.rule.read(parseKey(key), value);
+      return this.rule.read(key, value);
     } catch {
       // ignored: whoever decides by the row says in the log that it is damaged
       return undefined;

@@ -44,9 +44,23 @@ export interface ClusterEvent {
 /** A text that some slice, agent or person has made up is not carried without end. */
 export const EVENT_TEXT_CHARS_MAX = 500;
 
+/** The same with its texts cut where they are too long, which they hardly ever are. */
+export function shortened(draft: EventDraft): EventDraft {
+  const isLong = Object.values(draft.fields).some(isLongText);
+  if (!isLong) return draft;
+  const fields = Object.entries(draft.fields).map(([name, value]) => {
+    return [name, isLongText(value) ? value.slice(0, EVENT_TEXT_CHARS_MAX) : value] as const;
+  });
+  return { ...draft, fields: Object.fromEntries(fields) } as EventDraft;
+}
+
+function isLongText(value: string | number | boolean): value is string {
+  return typeof value === "string" && value.length > EVENT_TEXT_CHARS_MAX;
+}
+
 export function makeEvent(draft: EventDraft, place: EventPlace, atMs: number): ClusterEvent {
   const spec: KindSpec = EVENT_KINDS[draft.kind];
-  const fields = shortened(draft.fields);
+  const fields: Readonly<Record<string, string | number | boolean>> = draft.fields;
   return {
     id: idOf(place),
     kind: draft.kind,
@@ -67,12 +81,4 @@ function idOf(place: EventPlace): string {
 /** Who says something is a node as well. */
 function subjectOf(field: string): string {
   return field === "by" ? "node" : field;
-}
-
-function shortened(fields: EventDraft["fields"]): ClusterEvent["fields"] {
-  const entries = Object.entries<string | number | boolean | undefined>(fields);
-  return Object.fromEntries(entries.flatMap(([name, value]) => {
-    if (value === undefined) return [];
-    return [[name, typeof value === "string" ? value.slice(0, EVENT_TEXT_CHARS_MAX) : value]];
-  }));
 }
