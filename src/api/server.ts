@@ -29,6 +29,7 @@ import { callRoutes } from "./routes/call.ts";
 import { backupRoutes } from "./routes/backup.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
 import { eventsRoute } from "./routes/events.ts";
+import { doctorRoutes } from "./routes/doctor.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobBulkRoutes } from "./routes/job-bulk.ts";
 import { jobCodeRoutes } from "./routes/job-code.ts";
@@ -309,6 +310,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...backupRoutes(services),
     ...quotaRoutes(services),
     ...logRoutes(services),
+    ...doctorRoutes(services),
     ...kvWatchRoutes(services, closing),
     ...kvRoutes(services),
     ...leaseRoutes(services),

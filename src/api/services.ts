@@ -181,6 +181,19 @@ export interface SliceRoutes {
   find(verb: string, path: string): RouteMatch<RouteRow>;
 }
 
+/** What was looked for, or why that was not possible. */
+export type Looked<T> = { readonly value: T } | { readonly couldNot: string };
+
+/** What a process knows of its machine. */
+export interface MachineFacts {
+  readonly nodeVersion: string;
+  /** How long a write takes to be safe on the disk of the data. */
+  readonly sync: Looked<{ readonly medianMs: number; readonly maxMs: number }>;
+  readonly space: Looked<{ readonly freeBytes: number; readonly totalBytes: number }>;
+  /** File descriptors of the process. */
+  readonly descriptors: Looked<{ readonly open: number; readonly limit: number }>;
+}
+
 export interface ApiServices {
   readonly kv: Kv & Leases & StoreQuota & EncodedTransactions;
   readonly artifacts: ArtifactService;
@@ -199,6 +212,9 @@ export interface ApiServices {
   cluster(): ClusterView;
   readonly backups: BackupService;
   readonly metrics: ClusterMetrics;
+  /** Looks now. Never rejects. */
+  machine(): Promise<MachineFacts>;
+  wallMs(): number;
   readonly logLevels: Pick<LogLevels, "view" | "set" | "reset">;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */

@@ -10,6 +10,7 @@ import { addClusterCommands } from "./commands/cluster.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
 import { addEventsCommand } from "./commands/events.ts";
+import { addDoctorCommand } from "./commands/doctor.ts";
 import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLeaseCommands } from "./commands/lease.ts";
@@ -64,6 +65,7 @@ export function createProgram(io: CliIo): Command {
   addTopicCommands(program, io);
   addScheduleCommands(program, io);
   addLogsCommands(program, io);
+  addDoctorCommand(program, io);
   addCallCommand(program, io);
   addJobCommands(program, io);
   return program;

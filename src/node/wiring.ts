@@ -32,6 +32,7 @@ import { LocalCopies } from "../slices/artifacts/local-copies.ts";
 import { SliceService } from "../slices/host/slice-service.ts";
 import { type NodeConfig, readSecrets, voterOrder } from "./config.ts";
 import type { SharedSettings } from "../cluster/membership/core/setting-differences.ts";
+import { createMachineLook } from "./machine-facts-adapter.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
@@ -280,6 +281,8 @@ function apiServices(parts: {
     cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
     backups,
     metrics: work.metrics,
+    machine: createMachineLook(config.dataDir),
+    wallMs: () => env.clock.wallMs(),
     logLevels: env.telemetry.levels,
     metricsText: () => {
       tellStatus();

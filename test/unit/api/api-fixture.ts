@@ -98,6 +98,11 @@ export async function openApi(
   clusterViews.open();
   sliceRoutes.open();
   const services: ApiServices = {
+    machine: () => Promise.resolve({
+      nodeVersion: "20.20.0", sync: { couldNot: "none" }, space: { couldNot: "none" },
+      descriptors: { couldNot: "none" },
+    }),
+    wallMs: () => 1_000,
     logLevels: new LogLevels("info"),
     sliceRoutes,
     topics,
