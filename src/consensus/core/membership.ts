@@ -208,6 +208,16 @@ export class Membership {
   }
 
   /**
+   * A list that would have no quorum of whole voters if this one was lost. The list before the last change is among
+   * those that count, also when it rules no slot any more.
+   */
+  shortWithout(uid: NodeUid): VoterList | undefined {
+    return this.lists.find(({ voters, quorum }) => {
+      return this.countWhole(voters.filter((voter) => voter.uid !== uid)) < quorum;
+    });
+  }
+
+  /**
    * What a change decided in `slot` does. Judges by this state alone, alike on every node.
    * @throws AetherError E_VERSION when this build cannot go on from here.
    */
@@ -303,8 +313,7 @@ export class Membership {
     if (member === undefined || member.node !== node) return notFound(node);
     if (!member.isVoter) return refused("E_INVALID", `${node} is no voter: remove it, then let it join again`);
     // Who was judged to be gone may be back, and others gone: without a quorum of whole voters nothing is ever decided.
-    for (const list of this.lists) {
-      if (this.countWhole(list.voters.filter((voter) => voter.uid !== uid)) >= list.quorum) continue;
+    if (this.shortWithout(uid) !== undefined) {
       return refused("E_CONFLICT", `without ${node} too many voters are lost: let others take their places first`);
     }
     this.change(member, { ...member, isLost: true });
