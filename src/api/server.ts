@@ -40,6 +40,7 @@ import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
 import { logRoutes } from "./routes/logs.ts";
+import { controlRoutes } from "./routes/control.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { nodeRoutes } from "./routes/nodes.ts";
 import { openApiRoute } from "./routes/openapi.ts";
@@ -326,6 +327,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),
     ...metricsRoutes(services.metrics, closing),
+    ...controlRoutes(services.control),
   ];
   return [...routes, openApiRoute(routes)];
 }

@@ -9,6 +9,7 @@ import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { ClusterEvents } from "../metrics/events/event-hub.ts";
 import type { Kv, KvCallOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { Jobs } from "../jobs/ports.ts";
+import type { ControlService } from "../control/control-service.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
@@ -216,6 +217,7 @@ export interface ApiServices {
   machine(): Promise<MachineFacts>;
   wallMs(): number;
   readonly logLevels: Pick<LogLevels, "view" | "set" | "reset">;
+  readonly control: ControlService;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */
   onBroken(failure: AssertionError): void;

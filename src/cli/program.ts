@@ -7,6 +7,7 @@ import { CommandExit } from "./command-exit.ts";
 import { addBlueprintCommands } from "./commands/blueprint.ts";
 import { addCallCommand } from "./commands/call.ts";
 import { addClusterCommands } from "./commands/cluster.ts";
+import { addControlCommands } from "./commands/control.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
 import { addEventsCommand } from "./commands/events.ts";
@@ -62,6 +63,7 @@ export function createProgram(io: CliIo): Command {
   addLeaseCommands(program, io);
   addSliceCommands(program, io);
   addBlueprintCommands(program, io);
+  addControlCommands(program, io);
   addTopicCommands(program, io);
   addScheduleCommands(program, io);
   addLogsCommands(program, io);

@@ -130,6 +130,15 @@ export class ClusterServices {
     return this.views;
   }
 
+  /** What scaling goes by, as this node sees it. */
+  get controlViews(): Pick<
+    ClusterViews,
+    | "isComplete" | "currentBlueprints" | "unreadableBlueprints" | "blueprints" | "rollouts" | "scales" | "scaleOf"
+    | "slices"
+  > {
+    return this.views;
+  }
+
   /** How many instances have a row on this node. */
   instancesOn(node: NodeId): number {
     return this.views.instancesOn(node);

@@ -56,7 +56,7 @@ export class ClusterViews {
   readonly rollouts: RowView<PlacedRollout>;
   readonly slices: RowView<PlacedInstance>;
   readonly endpoints: RowView<PlacedEndpoint>;
-  readonly scales: RowView<ScaleRow>;
+  readonly scales: RowView<ScaleRow & { readonly slice: string }>;
   private readonly all: readonly RowView<unknown>[];
   /** The keys of the endpoints of each instance, by the key of its row. */
   private readonly endpointKeys = new Map<KeyText, Set<KeyText>>();
@@ -207,8 +207,8 @@ function parseRollout(key: AetherKey, value: unknown): PlacedRollout | undefined
   return { blueprint: key.blueprint, slice: key.slice, row: parseRolloutRow(value) };
 }
 
-function parseScale(key: AetherKey, value: unknown): ScaleRow | undefined {
-  return key.kind === "scale" ? parseScaleRow(value) : undefined;
+function parseScale(key: AetherKey, value: unknown): (ScaleRow & { readonly slice: string }) | undefined {
+  return key.kind === "scale" ? { ...parseScaleRow(value), slice: key.slice } : undefined;
 }
 
 function parseInstance(key: AetherKey, value: unknown): PlacedInstance | undefined {

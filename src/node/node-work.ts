@@ -1,11 +1,15 @@
 // Owns: how the parts above the store are put together: a node's place in the cluster, its slices, and calls. A real
 // node and a simulated one share it; only what is behind the ports differs.
 import { createDeferred } from "../base/deferred.ts";
+import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { createClusterClock } from "../cluster/membership/cluster-clock.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
 import { methodTicks } from "../cluster/schedules/method-ticks.ts";
 import { TickRunner } from "../cluster/schedules/tick-runner.ts";
+import type { ControlService } from "../control/control-service.ts";
+import type { ModelAdvisorPorts } from "../control/model-advisor.ts";
+import { openControl } from "../control/open-control.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Env } from "../env/env.ts";
 import { CachedCalls } from "../invocation/cached-calls.ts";
@@ -55,6 +59,8 @@ export interface NodeWorkPorts extends Pick<ClusterServicesPorts, "messaging" | 
   readonly secrets?: Readonly<Record<string, string>>;
   /** Where the logs of jobs go before they are taken away. */
   readonly archive?: JobArchive;
+  /** How models are reached that advise on scaling; without it there are none. */
+  readonly openModel?: ModelAdvisorPorts["open"];
   /** How webhooks are told of jobs. */
   readonly sender?: NoticeSender;
 }
@@ -76,6 +82,7 @@ export interface NodeWork {
   readonly jobs: Jobs;
   readonly metrics: ClusterMetrics;
   readonly events: ClusterEvents;
+  readonly control: ControlService;
   /** Begins to take part, and to run slices. */
   start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -86,6 +93,10 @@ export interface NodeWork {
 /** A slice that starts jobs, or tells them something. */
 function callerOf(slice: string): Caller {
   return { principal: `slice ${slice}`, tenant: "default" };
+}
+
+function noModels({ model }: { readonly model: string }): never {
+  throw new AetherError("E_CONFIG", `the model ${model} cannot be asked: this node reaches none`);
 }
 
 /** The store may take nothing any more. */
@@ -144,15 +155,19 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled, facts }, self.node);
   const rules = [...CLUSTER_EVENT_RULES, JOB_EVENTS];
   const events = openEvents(env, { kv, rules, group, membership: cluster.membership, onFatal }, life);
+  const openModel = ports.openModel ?? noModels;
+  const control = openControl(env, { kv, group, cluster, metrics: metrics.metrics, secrets, open: openModel, onFatal });
   const start = (): void => {
     events.start();
     cluster.start(slices);
     metrics.start();
+    control.start();
     schedules.start();
     jobs.start();
   };
   const drainAndStop = async (): Promise<void> => {
     // Another leader goes on with them.
+    await control.close();
     await schedules.close();
     // Before the slices that tools call.
     await jobs.drain();
@@ -164,6 +179,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   const close = async (): Promise<void> => {
     metrics.close();
+    await control.close();
     await schedules.close();
     await jobs.close();
     await events.close();
@@ -173,6 +189,6 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   return {
     cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, metrics: metrics.metrics, events: events.events,
-    start, drainAndStop, close,
+    control: control.service, start, drainAndStop, close,
   };
 }

@@ -35,6 +35,7 @@ import type { SharedSettings } from "../cluster/membership/core/setting-differen
 import { createMachineLook } from "./machine-facts-adapter.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
+import { openAdvisorModel } from "../control/advisor-model.ts";
 import { declareStatusMetrics } from "./status-metrics.ts";
 import { instanceStopMs } from "./time-limits.ts";
 
@@ -199,8 +200,8 @@ function openWork(parts: {
   const sources = openSources(config.artifacts.sources);
   const secrets = readSecrets(config, env.telemetry.log);
   const archive = jobs.archive === undefined ? {} : { archive: createJobArchive(jobs.archive) };
-  const sender = createNoticeSender();
-  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, sender, onFatal };
+  const reach = { sender: createNoticeSender(), openModel: openAdvisorModel };
+  const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, ...reach, onFatal };
   const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
@@ -284,6 +285,7 @@ function apiServices(parts: {
     machine: createMachineLook(config.dataDir),
     wallMs: () => env.clock.wallMs(),
     logLevels: env.telemetry.levels,
+    control: work.control,
     metricsText: () => {
       tellStatus();
       return env.telemetry.exposition();

@@ -10,7 +10,7 @@ const WAIT_SECONDS_DEFAULT = 60;
 
 const HELP = `
 It is a new revision of the slice's blueprint, in which nothing else changes. Applying the file of the blueprint again
-brings its own number back.
+brings its own number back. What rules made of the number before is forgotten; they go on from this one.
 
 Example:
   $ aether slice scale orders 5 --wait`;

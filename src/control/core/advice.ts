@@ -37,6 +37,7 @@ export interface ClusterFacts {
 /** Something that happened lately, for controllers that read. */
 export interface RecentEvent {
   readonly atMs: number;
+  readonly source: string;
   readonly text: string;
 }
 

@@ -6,7 +6,8 @@ import { SECOND_MS } from "../../base/units.ts";
 import type { Advice, Advised, ClusterController, ControlContext, SliceFacts, Undecided } from "./advice.ts";
 import { Evaluation, isUnknown, type Value, type WhatIf } from "./evaluate.ts";
 import { rangeOf } from "./bounds.ts";
-import { sharedWindowMs } from "./expression.ts";
+import { mostOf, type Expression } from "./expression.ts";
+import { METRICS } from "./metric-window.ts";
 import { ANY_SLICE, boundsOf, type Rule, type RuleSet } from "./rules.ts";
 
 /** So much later than what they tell of metrics come. */
@@ -126,7 +127,7 @@ class Round {
   }
 
   private settlingMsOf(slice: string): number {
-    return Math.max(0, ...this.rulesOf(slice).map(({ when }) => sharedWindowMs(when)));
+    return Math.max(0, ...this.rulesOf(slice).map(({ when }) => mostOf(when, sharedWindowMs)));
   }
 
   private isWantedBack(slice: string, instances: number): boolean {
@@ -137,4 +138,9 @@ class Round {
       return typeof wanted === "number" && wanted > instances;
     });
   }
+}
+
+/** Points of a metric that instances share, from before they came or went, are of another count. */
+function sharedWindowMs(leaf: Extract<Expression, { readonly kind: "aggregate" | "forecast" }>): number {
+  return leaf.kind === "aggregate" && METRICS[leaf.metric].spread === "shared" ? leaf.windowMs : 0;
 }

@@ -1,6 +1,6 @@
 // Owns: the form of a checked expression. Does not own: reading one from text, or what it comes to.
 import { unreachable } from "../../base/assert.ts";
-import { METRICS, type MetricName } from "./metric-window.ts";
+import type { MetricName } from "./metric-window.ts";
 
 export type ValueType = "number" | "boolean";
 
@@ -66,26 +66,26 @@ export function typeOf(expression: Expression): ValueType {
   }
 }
 
-/**
- * How far back the longest window goes of a metric that instances share: points from before they came or went are of
- * another count.
- */
-export function sharedWindowMs(expression: Expression): number {
+/** The most that any aggregate or forecast in it comes to, and 0 without any. */
+export function mostOf(
+  expression: Expression,
+  msOf: (leaf: Extract<Expression, { readonly kind: "aggregate" | "forecast" }>) => number,
+): number {
   switch (expression.kind) {
     case "aggregate":
-      return METRICS[expression.metric].spread === "shared" ? expression.windowMs : 0;
+    case "forecast":
+      return msOf(expression);
     case "rounding":
     case "negative":
     case "not":
-      return sharedWindowMs(expression.of);
+      return mostOf(expression.of, msOf);
     case "arithmetic":
     case "comparison":
     case "and":
     case "or":
-      return Math.max(sharedWindowMs(expression.left), sharedWindowMs(expression.right));
+      return Math.max(mostOf(expression.left, msOf), mostOf(expression.right, msOf));
     case "number":
     case "fact":
-    case "forecast":
       return 0;
     default:
       return unreachable(expression);

@@ -4,7 +4,7 @@ import type { Advice, Advised, ClusterController, ControlContext } from "./advic
 
 /** What a model said last; nothing once it is too old, or when there is none. */
 export interface AdviceSource {
-  latest(nowMs: number): readonly Advice[];
+  latest(): Advised;
 }
 
 export class LayeredController implements ClusterController {
@@ -17,14 +17,15 @@ export class LayeredController implements ClusterController {
   }
 
   decide(context: ControlContext): Advised {
-    const { advice, undecided } = this.rules.decide(context);
-    const spoken = new Set(advice.map(({ slice }) => slice));
+    const byRules = this.rules.decide(context);
+    const byModels = this.models.latest();
+    const spoken = new Set(byRules.advice.map(({ slice }) => slice));
     const more: Advice[] = [];
-    for (const one of this.models.latest(context.nowMs)) {
+    for (const one of byModels.advice) {
       if (spoken.has(one.slice)) continue;
       spoken.add(one.slice);
       more.push(one);
     }
-    return { advice: [...advice, ...more], undecided };
+    return { advice: [...byRules.advice, ...more], undecided: [...byRules.undecided, ...byModels.undecided] };
   }
 }

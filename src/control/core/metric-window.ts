@@ -35,7 +35,7 @@ export const METRICS = {
   event_loop: {
     scope: "slice", spread: "shared", doc: "How busy an instance's event loop is, 0 to 1, mean over the instances.",
   },
-  heap_bytes: { scope: "slice", spread: "same", doc: "Heap in use of an instance, mean over the instances." },
+  heap_bytes: { scope: "slice", spread: "same", doc: "Heap in use, of all instances of the slice." },
   cluster_cpu: { scope: "cluster", spread: "same", doc: "Cores in use by a node's process, mean over the nodes." },
   cluster_event_loop: {
     scope: "cluster", spread: "same", doc: "How busy a node's event loop is, 0 to 1, mean over the nodes.",

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { HOUR_MS, KiB, MINUTE_MS, SECOND_MS } from "../../base/units.ts";
 import { INSTANCES_MAX } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import type { Expression } from "./expression.ts";
+import { mostOf, type Expression } from "./expression.ts";
+import { FORECAST } from "./forecast.ts";
 import { WINDOW_MS_MAX, WINDOW_MS_MIN } from "./parse-expression.ts";
 
 /** Of one file: what a person can oversee, and well below a millisecond to evaluate. */
@@ -142,4 +143,12 @@ export const NO_RULES: RuleSet = { bounds: {}, rules: [], advisors: [] };
 export function boundsOf({ bounds }: RuleSet, slice: string): SliceBounds {
   const own = Object.hasOwn(bounds, slice) ? bounds[slice] : undefined;
   return own ?? bounds[ANY_SLICE] ?? BOUNDS_DEFAULT;
+}
+
+/** How far back anything looks that evaluates these rules; models are told of the last minutes. */
+export function lookbackMsOf({ rules }: RuleSet): number {
+  const expressions = rules.flatMap(({ when, action }) => (action.kind === "set" ? [when, action.to] : [when]));
+  const windowsMs = expressions.map((one) => mostOf(one, (leaf) =>
+    (leaf.kind === "forecast" ? FORECAST.stepMs * FORECAST.stepsMax : leaf.windowMs)));
+  return Math.max(2 * MINUTE_MS, ...windowsMs);
 }

@@ -29,7 +29,7 @@ const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = { cli: ["api"], 
 
 /** Loaded when a command needs it, so that `aether kv get` does not pay for a whole node. */
 const LOADED_ON_DEMAND: Readonly<Record<string, readonly string[]>> = {
-  cli: ["src/node/", "src/slices/build/", "src/jobs/doors/exported-lines.ts"],
+  cli: ["src/node/", "src/slices/build/", "src/jobs/doors/exported-lines.ts", "src/control/play-recording.ts"],
 };
 /** What that answers: types cost nothing. */
 const TYPES_OF_IT: Readonly<Record<string, readonly string[]>> = { cli: ["src/jobs/core/explain/"] };

@@ -15,6 +15,9 @@ import { LeadingVersions } from "../../../src/cluster/rollouts/leading-versions.
 import { RouteTable } from "../../../src/cluster/endpoints/route-table.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import type { MembershipChange } from "../../../src/consensus/group.ts";
+import { ControlService } from "../../../src/control/control-service.ts";
+import { ControlView } from "../../../src/control/control-view.ts";
+import { sliceFactsOf } from "../../../src/control/slice-facts.ts";
 import { MetricsStore } from "../../../src/metrics/metrics-store.ts";
 import { EventHub } from "../../../src/metrics/events/event-hub.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
@@ -94,6 +97,8 @@ export async function openApi(
   const topicView = new TopicView(viewEnv, local.kv, leading);
   let ids = 0;
   const topics = new TopicAdmin({ kv: local.kv, view: topicView, nextId: () => `new${++ids}` });
+  const controlView = new ControlView(viewEnv, local.kv);
+  controlView.open();
   topicView.open();
   clusterViews.open();
   sliceRoutes.open();
@@ -148,6 +153,13 @@ export async function openApi(
     },
     metrics,
     ...(killSelf !== undefined && { killSelf }),
+    control: new ControlService({
+      kv: local.kv, control: controlView, views: clusterViews, time: clock, leader: () => node, recent: () => [],
+      facts: () => sliceFactsOf({
+        views: clusterViews, membership: { nodes: [] }, pinnedBy: (slice) => controlView.pinnedBy(slice),
+        agoMs: () => 0,
+      }),
+    }),
     metricsText: () => Promise.resolve("# HELP aether_up Whether it runs.\naether_up 1\n"),
     onBroken: (failure) => fixture.broken.push(failure),
   };
@@ -168,6 +180,7 @@ export async function openApi(
     close: async () => {
       await server.close();
       await topicView.close();
+      await controlView.close();
       await sliceRoutes.close();
       await clusterViews.close();
       if (shared === undefined) await local.close();

@@ -1,0 +1,54 @@
+// Owns: the window that rules ask, made of the series that this node keeps. One of these serves one round: a series
+// that several rules look at is read once.
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { MetricName, MetricWindow, Series } from "./core/metric-window.ts";
+
+type SeriesSource = Pick<ClusterMetrics, "history">;
+
+/** Where a metric is; of a slice `%` stands for its name. */
+const SERIES: Readonly<Record<Exclude<MetricName, "error_rate">, string>> = {
+  calls_per_second: "slice/%/callsPerSecond",
+  errors_per_second: "slice/%/errorsPerSecond",
+  latency_p50_ms: "slice/%/p50Ms",
+  latency_p95_ms: "slice/%/p95Ms",
+  latency_p99_ms: "slice/%/p99Ms",
+  queued: "slice/%/queued",
+  in_flight: "slice/%/inFlight",
+  event_loop: "slice/%/loopUtilizationMean",
+  heap_bytes: "slice/%/heapUsedBytes",
+  cluster_cpu: "cluster/cpuCores",
+  cluster_event_loop: "cluster/loopUtilization",
+};
+
+export class KeptWindow implements MetricWindow {
+  private readonly source: SeriesSource;
+  private readonly lookbackMs: number;
+  private readonly read = new Map<string, Series | undefined>();
+
+  constructor(source: SeriesSource, lookbackMs: number) {
+    this.source = source;
+    this.lookbackMs = lookbackMs;
+  }
+
+  series(metric: MetricName, slice: string): Series | undefined {
+    if (metric === "error_rate") return this.errorRate(slice);
+    const name = SERIES[metric].replace("%", () => slice);
+    if (!this.read.has(name)) this.read.set(name, this.load(name));
+    return this.read.get(name);
+  }
+
+  private load(name: string): Series | undefined {
+    const points = this.source.history(name, this.lookbackMs);
+    if (points.length === 0) return undefined;
+    return { atMs: points.map(({ atMs }) => atMs), values: points.map(({ value }) => value) };
+  }
+
+  private errorRate(slice: string): Series | undefined {
+    const calls = this.series("calls_per_second", slice);
+    const errors = this.series("errors_per_second", slice);
+    if (calls === undefined || errors === undefined) return undefined;
+    // Both come from the same snapshots.
+    const values = calls.values.map((count, at) => (count === 0 ? 0 : (errors.values[at] ?? 0) / count));
+    return { atMs: calls.atMs, values };
+  }
+}
