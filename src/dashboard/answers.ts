@@ -165,3 +165,34 @@ export interface EntryPage {
   readonly revision: number;
   readonly more: boolean;
 }
+
+/** What `GET /v1/metrics` says of one method in one second. */
+export interface MethodAnswer {
+  readonly slice: string;
+  readonly method: string;
+  readonly direction: "made" | "handled";
+  readonly callsPerSecond: number;
+  readonly errorsPerSecond: number;
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+  readonly p99Ms: number | null;
+  /** How many took up to so long, and longer than what stands before. */
+  readonly durations: readonly (readonly [upToMs: number, count: number])[];
+}
+
+export interface SnapshotAnswer {
+  readonly seq: number;
+  readonly isStale: boolean;
+  readonly cluster: Readonly<Record<string, number>>;
+  readonly methods: readonly MethodAnswer[];
+}
+
+export interface ClusterEventAnswer {
+  readonly id: string;
+  readonly kind: string;
+  readonly area: string;
+  readonly severity: string;
+  readonly atMs: number;
+  readonly subject: string;
+  readonly text: string;
+}

@@ -9,7 +9,9 @@ import { moveTo, type Connection, type NextNode } from "./live/cluster-feed.ts";
 import { useStore } from "./live/store.ts";
 import { useAnswer } from "./live/use-answer.ts";
 import { ApprovalsPage } from "./pages/approvals.tsx";
+import { CallsPage } from "./pages/calls.tsx";
 import { ClusterPage } from "./pages/cluster.tsx";
+import { EventsPage } from "./pages/events.tsx";
 import { JobPage } from "./pages/job.tsx";
 import { JobsPage } from "./pages/jobs.tsx";
 import { SlicesPage } from "./pages/slices.tsx";
@@ -30,9 +32,11 @@ interface PageLink {
 const PAGES: readonly PageLink[] = [
   { name: "cluster", title: "Cluster", icon: "cluster" },
   { name: "slices", title: "Slices", icon: "slices" },
+  { name: "calls", title: "Calls", icon: "calls" },
   { name: "jobs", title: "Jobs", icon: "jobs" },
   { name: "approvals", title: "Approvals", icon: "approvals" },
   { name: "store", title: "Store", icon: "store" },
+  { name: "events", title: "Events", icon: "events" },
 ];
 
 const APPROVALS_EVERY_MS = 3_000;
@@ -88,6 +92,10 @@ function Page({ place }: { readonly place: Place }): JSX.Element {
       return <SlicesPage slice={of} />;
     case "jobs":
       return of === undefined ? <JobsPage filters={place.filters} /> : <JobPage job={of} />;
+    case "calls":
+      return <CallsPage slice={of} method={more} />;
+    case "events":
+      return <EventsPage filters={place.filters} />;
     case "approvals":
       return <ApprovalsPage />;
     case "store":
@@ -105,6 +113,7 @@ function Side({ current }: { readonly current: string }): JSX.Element {
     "/v1/approvals?limit=100", APPROVALS_EVERY_MS,
   );
   const waiting = approvals.data?.approvals.length ?? 0;
+  const verdict = cluster === undefined ? undefined : quorumVerdict(cluster.quorum, cluster.voters.length);
   return (
     <div class="side">
       <div class="brand">
@@ -128,8 +137,8 @@ function Side({ current }: { readonly current: string }): JSX.Element {
       </nav>
       <div class="side-foot">
         <div class="via">
-          <Dot tone={connection.kind === "connected" ? "good" : "bad"} />
-          via {cluster?.node}, {cluster === undefined ? "" : quorumVerdict(cluster.quorum, cluster.voters.length).text}
+          <Dot tone={connection.kind === "connected" ? verdict?.tone ?? "idle" : "bad"} />
+          via {cluster?.node}, {verdict?.text}
         </div>
         <div class="segments" role="group" aria-label="Theme"><ThemeSwitch /></div>
       </div>

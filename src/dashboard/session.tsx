@@ -1,8 +1,10 @@
-// Owns: what all pages share: the cluster, the place, the jobs, what is being asked.
+// Owns: what all pages share: the cluster and what is known of it, the place, what is being asked.
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { ClusterFeed } from "./live/cluster-feed.ts";
+import { EventBook } from "./live/event-book.ts";
 import { JobBook } from "./live/job-book.ts";
+import { MetricsFeed } from "./live/metrics-feed.ts";
 import type { Store } from "./live/store.ts";
 import { openPlaces, type Place } from "./route.ts";
 import { Theme } from "./theme.ts";
@@ -10,7 +12,9 @@ import { Asking } from "./ui/dialog.tsx";
 
 export interface Session {
   readonly feed: ClusterFeed;
+  readonly metrics: MetricsFeed;
   readonly jobs: JobBook;
+  readonly events: EventBook;
   readonly places: Store<Place>;
   readonly theme: Theme;
   readonly asking: Asking;
@@ -18,7 +22,13 @@ export interface Session {
 
 export function openSession(): Session {
   return {
-    feed: new ClusterFeed(), jobs: new JobBook(), places: openPlaces(), theme: new Theme(), asking: new Asking(),
+    feed: new ClusterFeed(),
+    metrics: new MetricsFeed(),
+    jobs: new JobBook(),
+    events: new EventBook(),
+    places: openPlaces(),
+    theme: new Theme(),
+    asking: new Asking(),
   };
 }
 

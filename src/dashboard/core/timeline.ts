@@ -87,11 +87,11 @@ function readEvent({ type, data }: JobEventAnswer): Reading {
         kind: "step", title: `Step ${call}`, line: undefined, part: "closes",
         ...(verb === "failed"
           ? { tone: "bad", note: errorText(data["error"]) }
-          : { tone: "good", note: shown(data["value"]) }),
+          : { tone: "good", note: shown(data, "value") }),
       };
     case "value":
       return {
-        kind: "step", title: `Value ${call}`, line: undefined, part: "closes", tone: "idle", note: shown(data["value"]),
+        kind: "step", title: `Value ${call}`, line: undefined, part: "closes", tone: "idle", note: shown(data, "value"),
       };
     case "tool":
       return readTool(verb, data, call);
@@ -101,7 +101,7 @@ function readEvent({ type, data }: JobEventAnswer): Reading {
         : { kind: "timer", title: `Timer ${call}`, note: "its time was over", tone: "good", part: "closes", line };
     case "signal":
       return {
-        kind: "signal", title: `Signal ${text(data["signal"])}`, note: shown(data["payload"]), tone: "good",
+        kind: "signal", title: `Signal ${text(data["signal"])}`, note: shown(data, "payload"), tone: "good",
         part: "closes", line: undefined,
       };
     case "approval":
@@ -129,7 +129,7 @@ function readTool(verb: string, data: JobEventAnswer["data"], call: string): Rea
       return { ...base, part: "opens", tone: "busy", note: `${text(data["effect"])}${again}` };
     }
     case "succeeded":
-      return { ...base, part: "closes", tone: "good", note: shown(data["result"]) };
+      return { ...base, part: "closes", tone: "good", note: shown(data, "result") };
     case "failed":
       return { ...base, part: "closes", tone: "bad", note: errorText(data["error"]) };
     case "unknown":
@@ -177,7 +177,7 @@ function readChild(verb: string, data: JobEventAnswer["data"], call: string): Re
     case "failed":
       return { ...base, part: "closes", tone: "bad", note: errorText(data["error"]) };
     case "completed":
-      return { ...base, part: "closes", tone: "good", note: shown(data["output"]) };
+      return { ...base, part: "closes", tone: "good", note: shown(data, "output") };
     default:
       return { ...base, part: "goes-on", tone: "idle", note: "" };
   }
@@ -231,14 +231,17 @@ export function barOf(
   return { left, width };
 }
 
+const MOMENTARY: readonly MomentKind[] = ["life", "signal", "budget"];
+
 /** Nothing for what has no duration. */
 export function lengthText(moment: Moment, nowMs: number): string {
-  if (moment.kind === "life" && moment.toMs === moment.fromMs) return "";
+  if (MOMENTARY.includes(moment.kind) && moment.toMs === moment.fromMs) return "";
   return durationText((moment.toMs ?? Math.max(nowMs, moment.fromMs)) - moment.fromMs);
 }
 
-function shown(value: unknown): string {
-  return value === undefined ? "stored apart" : preview(value);
+function shown(data: JobEventAnswer["data"], name: string): string {
+  if (data["blob"] !== undefined) return "stored apart";
+  return data[name] === undefined ? "" : preview(data[name]);
 }
 
 function errorText(error: unknown): string {

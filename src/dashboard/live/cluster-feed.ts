@@ -8,8 +8,6 @@ import { Store } from "./store.ts";
 export interface ClusterSample {
   readonly atMs: number;
   readonly revision: number;
-  readonly applied: number;
-  readonly behind: number;
 }
 
 export type Connection =
@@ -26,7 +24,8 @@ export interface NextNode {
 }
 
 const EVERY_MS = 1_000;
-const SAMPLES_MAX = 600;
+/** Enough to say how fast the revision grows. */
+const SAMPLES_MAX = 10;
 /** One request may be lost; the second tells that the node is. */
 const MISSED_MAX = 2;
 const PROBE_MS_MAX = 2_000;
@@ -61,8 +60,7 @@ export class ClusterFeed {
     this.missed = 0;
     this.connection.set({ kind: "connected" });
     this.cluster.set(cluster);
-    const { decided, applied } = cluster.slots;
-    const sample = { atMs: nowMs(), revision: cluster.revision, applied, behind: Math.max(0, decided - applied) };
+    const sample = { atMs: nowMs(), revision: cluster.revision };
     this.samples.set([...this.samples.get().slice(1 - SAMPLES_MAX), sample]);
   }
 

@@ -78,6 +78,7 @@ function askDecision(asking: Asking, { job, approval, summary, shown }: Approval
     fields: [{ name: "data", label: "A note for the job", kind: "json", value: "null",
       hint: "Any JSON: its code is given it with the decision" }],
     action: isApproved ? "Approve" : "Refuse",
+    again: "once",
     kind: isApproved ? "main" : "danger",
     run: async ({ data }, key) => {
       const body = { approved: isApproved, shown, data: jsonOf(data) };

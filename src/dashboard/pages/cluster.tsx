@@ -1,6 +1,5 @@
 // Owns: the page of the cluster: can it lose a node, who leads, how far everybody is.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
 import { ask, segment } from "../api.ts";
 import type { Cluster, ClusterNode } from "../answers.ts";
 import { countText, plural, shortNumber } from "../core/format.ts";
@@ -8,10 +7,11 @@ import { nodeTone, quorumVerdict } from "../core/quorum.ts";
 import type { ClusterSample } from "../live/cluster-feed.ts";
 import { useStore } from "../live/store.ts";
 import { useSession } from "../session.tsx";
-import { Chart, type Columns } from "../ui/chart.tsx";
+import type { ChartColor } from "../ui/chart.tsx";
 import { type Asking } from "../ui/dialog.tsx";
 import { Icon } from "../ui/icons.tsx";
 import { Ago, Badge, Button, Card, PageHead, Tile } from "../ui/parts.tsx";
+import { SeriesChart, type SeriesLine } from "../ui/series-chart.tsx";
 
 export function ClusterPage(): JSX.Element | null {
   const { feed, asking } = useSession();
@@ -38,7 +38,7 @@ export function ClusterPage(): JSX.Element | null {
       </div>
       <Differences cluster={cluster} />
       <Card title="Nodes"><NodeTable cluster={cluster} /></Card>
-      <ClusterCharts samples={samples} />
+      <ClusterCharts cluster={cluster} />
     </div>
   );
 }
@@ -149,6 +149,7 @@ function askDrain(asking: Asking, node: string): void {
     title: `Drain ${node}?`,
     text: "It gets no new instances, and those it has leave once others serve in their place. It goes on voting.",
     action: "Drain",
+    again: "harmless",
     run: async () => {
       await ask(`/v1/nodes/${segment(node)}/drain`, { method: "POST" });
       return `${node} is asked to drain`;
@@ -161,6 +162,7 @@ function askUndrain(asking: Asking, node: string): void {
     title: `Put ${node} back on duty?`,
     text: "It may be given instances again.",
     action: "Back on duty",
+    again: "harmless",
     run: async () => {
       await ask(`/v1/nodes/${segment(node)}/drain`, { method: "DELETE" });
       return `${node} is wanted on duty`;
@@ -176,6 +178,7 @@ function askKill(asking: Asking, { node, quorum }: Cluster): void {
     title: `Kill ${node}?`,
     text: <>Its process ends at once, as in a crash: no goodbye, nothing flushed. {after}</>,
     action: `Kill ${node}`,
+    again: "harmless",
     kind: "danger",
     run: async () => {
       await ask(`/v1/nodes/${segment(node)}/kill`, { method: "POST" });
@@ -184,25 +187,31 @@ function askKill(asking: Asking, { node, quorum }: Cluster): void {
   });
 }
 
-function ClusterCharts({ samples }: { readonly samples: readonly ClusterSample[] }): JSX.Element {
-  const { rate, behind } = useMemo(() => columnsOf(samples), [samples]);
+const NODE_COLORS: readonly ChartColor[] = ["accent", "good", "doubt", "warn", "bad", "muted"];
+
+/** One line for each node, as many as can be told apart. */
+function ofEachNode(cluster: Cluster, fact: string): readonly SeriesLine[] {
+  return cluster.nodes.slice(0, NODE_COLORS.length).map(({ id }, at) =>
+    ({ series: `node/${id}/${fact}`, name: id, color: NODE_COLORS[at] ?? "muted" }));
+}
+
+function ClusterCharts({ cluster }: { readonly cluster: Cluster }): JSX.Element {
   return (
     <div class="grid-2">
-      <Card title="Changes a second"><div class="card-body">
-        <Chart lines={[{ name: "changes a second", color: "accent" }]} columns={rate} />
+      <Card title="Slots of the log a second"><div class="card-body">
+        <SeriesChart lines={[{ series: "cluster/slotsPerSecond", name: "slots", color: "accent" }]} />
       </div></Card>
-      <Card title="Slots decided and not applied here"><div class="card-body">
-        <Chart lines={[{ name: "slots behind", color: "warn" }]} columns={behind} />
+      <Card title="CPU, cores in use"><div class="card-body">
+        <SeriesChart lines={ofEachNode(cluster, "cpuCores")} />
+      </div></Card>
+      <Card title="Longest wait for the event loop"><div class="card-body">
+        <SeriesChart lines={ofEachNode(cluster, "loopDelayMsMax")} unit=" ms" />
+      </div></Card>
+      <Card title="Memory of the process"><div class="card-body">
+        <SeriesChart lines={ofEachNode(cluster, "rssBytes")} scale={1 / MIB} unit=" MiB" />
       </div></Card>
     </div>
   );
 }
 
-function columnsOf(samples: readonly ClusterSample[]): { readonly rate: Columns; readonly behind: Columns } {
-  const times = samples.map(({ atMs }) => atMs / 1_000);
-  const rate = samples.map(({ revision, atMs }, at) => {
-    const before = samples[at - 1];
-    return before === undefined ? null : Math.max(0, (revision - before.revision) / ((atMs - before.atMs) / 1_000));
-  });
-  return { rate: [times, rate], behind: [times, samples.map(({ behind }) => behind)] };
-}
+const MIB = 1_048_576;

@@ -15,6 +15,7 @@ export function askCancel(asking: Asking, job: string, done: Done): void {
     title: "Cancel this job?",
     text: "Its code is told and may tidy up, then it is cancelled. What its tools have done stays done.",
     action: "Cancel the job",
+    again: "harmless",
     kind: "danger",
     run: async () => {
       await ask(path(job, "/cancel"), { method: "POST" });
@@ -33,6 +34,7 @@ export function askSignal(asking: Asking, job: string, done: Done): void {
       { name: "payload", label: "Payload", kind: "json", value: "null" },
     ],
     action: "Send",
+    again: "once",
     run: async ({ name = "", payload }, key) => {
       await ask(path(job, `/signals/${segment(name)}`), { method: "POST", body: jsonOf(payload), key });
       done();
@@ -49,6 +51,7 @@ export function askRetry(asking: Asking, job: string): void {
     fields: [{ name: "code", label: "Code", kind: "choice", value: "same", choices: ["same", "current"],
       hint: "same: what this job ran. current: what a job of its agent would run now" }],
     action: "Retry",
+    again: "harmless",
     run: async ({ code }) => {
       const made = await ask<{ readonly job: string }>(path(job, "/retry"), { method: "POST", body: { code } });
       open(hrefOf(["jobs", made.job]));
@@ -62,6 +65,7 @@ export function askRelease(asking: Asking, job: string, done: Done): void {
     title: "Let this job go on?",
     text: "It was held because somebody should look first. It goes on from where its log ends.",
     action: "Let it go on",
+    again: "harmless",
     run: async () => {
       await ask(path(job, "/release"), { method: "POST" });
       done();
@@ -80,6 +84,7 @@ export function askRaise(asking: Asking, { job, budget }: JobDetail, done: Done)
       value: JSON.stringify(Object.fromEntries(units.map((unit) => [unit, budget?.limit[unit]])), undefined, 2),
     }],
     action: "Raise",
+    again: "once",
     run: async ({ add }, key) => {
       await ask(path(job, "/budget"), { method: "POST", body: { add: jsonOf(add) }, key });
       done();
@@ -101,6 +106,7 @@ export function askResolve(asking: Asking, job: string, tool: ToolAnswer, done: 
         hint: "What the tool would have answered, as JSON; why, when you give up" },
     ],
     action: "Record it",
+    again: "harmless",
     run: async ({ kind, told = "" }) => {
       const body = resolutionOf(kind, told);
       await ask(path(job, `/tools/${segment(tool.effectId)}/resolve`), { method: "POST", body });

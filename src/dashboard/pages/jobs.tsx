@@ -129,6 +129,7 @@ function askStart(asking: Asking, agents: readonly string[]): void {
       { name: "id", label: "Id", kind: "text", isOptional: true, hint: "Without one it gets an id of its own" },
     ],
     action: "Start",
+    again: "once",
     run: async ({ agent = "", input, id = "" }, key) => {
       const body = { agent, input: jsonOf(input), ...(id === "" ? {} : { id }) };
       const { job } = await ask<{ readonly job: string }>("/v1/jobs", { method: "POST", body, key });

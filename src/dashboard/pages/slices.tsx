@@ -226,6 +226,7 @@ function askScale(asking: Asking, slice: string, { want }: SliceAnswer, done: ()
     text: "A new revision of its blueprint, with another number of instances.",
     fields: [{ name: "instances", label: "Instances", kind: "number", value: String(want) }],
     action: "Scale",
+    again: "harmless",
     run: async ({ instances }) => {
       const body = { instances: Number(instances) };
       const path = `/v1/slices/${segment(slice)}/scale`;
@@ -242,6 +243,7 @@ function askRollback(asking: Asking, name: string, done: () => void): void {
     text: "Its newest revision that differs becomes current again, as a new one. Instances are replaced as with any " +
       "other change.",
     action: "Roll back",
+    again: "twice",
     kind: "danger",
     run: async () => {
       const path = `/v1/blueprints/${segment(name)}/rollback`;

@@ -66,7 +66,7 @@ function chartOptions(element: HTMLElement, lines: readonly Line[], unit: string
   return {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-    padding: [8, 8, 0, 0],
+    padding: [8, 24, 0, 0],
     scales: {
       x: { range: (_plot, min, max) => [Math.min(min, max - SPAN_S_MIN), max] },
       y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.15)] },

@@ -1,5 +1,5 @@
 // Owns: asking before something is done: what will happen, the fields it needs, what became of it.
-// Sent again after an unknown outcome, it has the same idempotency key, so that it is done once.
+// Sent again after an unknown outcome, it has the same idempotency key, where there is one for it.
 import { createContext, type ComponentChildren, type JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { AnswerError } from "../api.ts";
@@ -27,6 +27,8 @@ export interface Question {
   readonly fields?: readonly Field[];
   readonly action: string;
   readonly kind?: "main" | "danger";
+  /** What becomes of it when it is sent again after an unknown outcome: done `once`, or another time. */
+  readonly again: "once" | "harmless" | "twice";
   /** Does it, and says what was done. @throws AnswerError */
   run(values: Values, key: string): Promise<string>;
 }
@@ -69,6 +71,12 @@ export function Dialogs({ asking }: { readonly asking: Asking }): JSX.Element | 
   return question === undefined ? null : <QuestionDialog key={question.title} question={question} asking={asking} />;
 }
 
+const AGAIN = {
+  once: "Sending it again is safe: it carries the same key, and is done once.",
+  harmless: "Sending it again does no harm: what was done already stays as it is, or is refused.",
+  twice: "Look first whether it was done: sent again, it may be done twice.",
+} as const;
+
 type Stage =
   | { readonly kind: "asking" }
   | { readonly kind: "running" }
@@ -106,7 +114,7 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
             onValue={(value) => setValues((before) => ({ ...before, [field.name]: value }))} />
         ))}
         {stage.kind === "failed" && <Failure failure={stage.failure} />}
-        {isUnknown && <p class="note">Sending it again is safe: it carries the same key, and is done once.</p>}
+        {isUnknown && <p class="note">{AGAIN[question.again]}</p>}
         <footer>
           <Button onPress={() => asking.close()} kind="quiet">Close</Button>
           <button type="submit" class={`button ${kind}`} disabled={stage.kind === "running" || isMissing}>

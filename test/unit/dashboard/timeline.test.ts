@@ -47,6 +47,11 @@ describe("the timeline of a job", () => {
     expect(titles).toEqual([["E_HANDLER: no", 2], [", attempt 2", undefined]]);
   });
 
+  test("says nothing of a value that there is not, and where a large one is", () => {
+    expect(linesOf([1, "step.completed", { call: "a#1" }], [2, "step.completed", { call: "b#1", blob: {} }]))
+      .toEqual([["Step a#1", "", "good", 1, 1], ["Step b#1", "stored apart", "good", 1, 2]]);
+  });
+
   test("ends a wait when the job is claimed again", () => {
     expect(linesOf([1, "job.waiting", { reason: "signal", on: [] }], [6, "job.claimed", { node: "n2" }])).toEqual([
       ["Waits: signal", "", "warn", 1, 6],
