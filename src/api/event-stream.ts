@@ -14,8 +14,8 @@ export class EventStream {
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
 
   /**
-   * `onGone` is called once, when the reader has left or the stream was ended; `onRoom` when it is not full any more,
-   * and at other times.
+   * `onGone` is called once, when the reader has left or the stream was ended; `onRoom` whenever the reader takes
+   * something and half of the buffer is free: who goes on with every little room does so for every little room.
    */
   constructor(onGone: () => void, onRoom: () => void = () => undefined) {
     const body = new ReadableStream<Uint8Array>(
@@ -23,7 +23,9 @@ export class EventStream {
         start: (controller) => {
           this.controller = controller;
         },
-        pull: () => onRoom(),
+        pull: (controller) => {
+          if ((controller.desiredSize ?? 0) >= WATCH_BUFFER_BYTES_MAX / 2) onRoom();
+        },
         cancel: () => {
           this.controller = undefined;
           onGone();

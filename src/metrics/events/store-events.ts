@@ -17,8 +17,11 @@ import type { EventDraft } from "./core/event.ts";
 import type { AnyEventRule, RuleRows } from "./core/event-rule.ts";
 import type { EventHub } from "./event-hub.ts";
 
-/** Revisions of the past that a node reads when it starts; what is older is not in its events. */
-export const EVENTS_REVISIONS_READ_MAX = 5_000;
+/**
+ * Revisions of the past that a node reads when it starts; what is older is not in its events. They are read once per
+ * rule: a thousand of them cost some ten milliseconds, five thousand a second.
+ */
+export const EVENTS_REVISIONS_READ_MAX = 1_000;
 /** Events of one revision; the others of it are left out. */
 export const EVENTS_PER_REVISION_MAX = 1_000;
 

@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import type { EventDraft } from "../../../src/metrics/events/core/event.ts";
+import { EventLog } from "../../../src/metrics/events/core/event-log.ts";
 import { readEvents, type ReceivedEvent } from "../../../src/cli/sse.ts";
 import { openApi, type ApiFixture } from "./api-fixture.ts";
 
@@ -107,9 +108,30 @@ test("more than the buffer of a stream holds comes whole to who reads it", async
   await events.return(undefined);
 });
 
+test("a reader that takes little at a time costs few looks at what is held", async () => {
+  for (let revision = 1; revision <= 1_000; revision++) {
+    happen(revision, { kind: "instance.failed", fields: {
+      slice: "orders", blueprint: "shop", node: "n1", artifact: "a", instance: 0, attempt: 1, code: "E_X",
+      message: "x".repeat(500), isFatal: false, wasServing: true,
+    } });
+  }
+  for (let revision = 1; revision <= 1_000; revision++) {
+    happen(1_000 + revision, { kind: "job.failed", fields: { job: "j".repeat(500), agent: "a".repeat(500) } });
+  }
+  const looks = vi.spyOn(EventLog.prototype, "since");
+  onTestFinished(() => looks.mockRestore());
+  const events = await follow("?sinceMs=0");
+  for (let left = 2_001; left > 0; left--) {
+    await next(events);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(looks.mock.calls.length).toBeLessThan(20);
+  await events.return(undefined);
+});
+
 test.each([
   "&kind=node.gon", "&kind=", "&area=nodes", "&severity=fatal", "&sinceMs=-1", "&limit=0", "&limit=1001", "&after=x",
-  "&what=1", `&after=${"1".repeat(5_000)}`,
+  "&what=1",
 ])("%s is refused", async (query) => {
   expect(await list(query)).toMatchObject({ status: 400, body: { error: { code: "E_INVALID" } } });
 });
