@@ -2,7 +2,7 @@
 // Does not own: what of them is shown.
 import { ask, query } from "../api.ts";
 import type { JobAnswer } from "../answers.ts";
-import { beforeNextFrame, type Stop } from "../browser-adapter.ts";
+import { after, type Stop } from "../browser-adapter.ts";
 import { follow } from "./event-source.ts";
 import { Store } from "./store.ts";
 
@@ -27,6 +27,7 @@ const PAGE = 1_000;
 /** What a page holds without getting slow, some 10 MiB. */
 const JOBS_MAX = 20_000;
 const PREFIX = "jobs/";
+const DRAW_MS = 200;
 
 export class JobBook {
   readonly shown = new Store<JobsShown>({ jobs: [], isComplete: true, isLoaded: false });
@@ -49,12 +50,12 @@ export class JobBook {
   private async load(): Promise<number> {
     const jobs = new Map<string, JobAnswer>();
     let revision: number | undefined;
-    let after: string | undefined;
+    let last: string | undefined;
     for (;;) {
-      const page: JobPageAnswer = await ask(`/v1/jobs${query({ limit: PAGE, after })}`);
+      const page: JobPageAnswer = await ask(`/v1/jobs${query({ limit: PAGE, after: last })}`);
       revision ??= page.revision;
       for (const job of page.jobs) jobs.set(job.job, job);
-      after = page.next;
+      last = page.next;
       this.isComplete = !page.more;
       this.jobs = jobs;
       this.drawSoon();
@@ -74,11 +75,11 @@ export class JobBook {
     if (this.jobs.delete(key.slice(key.lastIndexOf("/") + 1))) this.drawSoon();
   }
 
-  /** Once a frame, however many have changed. */
+  /** A few times a second, however many have changed: thousands are put in order each time. */
   private drawSoon(): void {
     if (this.isDrawing) return;
     this.isDrawing = true;
-    beforeNextFrame(() => {
+    after(DRAW_MS, () => {
       this.isDrawing = false;
       const jobs = [...this.jobs.values()].sort(newestFirst);
       this.shown.set({ jobs, isComplete: this.isComplete, isLoaded: true });

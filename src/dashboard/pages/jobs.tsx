@@ -23,7 +23,10 @@ export function JobsPage({ filters }: { readonly filters: Readonly<Record<string
   const { jobs, isComplete, isLoaded } = useStore(book.shown);
   const { status = "", text = "" } = filters;
   const counts = useMemo(() => countsOf(jobs), [jobs]);
-  const found = useMemo(() => jobs.filter((job) => isFound(job, status, text)), [jobs, status, text]);
+  const found = useMemo(() => {
+    const wanted = text.toLowerCase();
+    return jobs.filter((job) => isFound(job, status, wanted));
+  }, [jobs, status, text]);
   const agents = useAgents(jobs);
   const go = (change: Readonly<Record<string, string>>): void =>
     replacePlace(hrefOf(["jobs"], { ...filters, ...change }));
@@ -97,13 +100,12 @@ function countsOf(jobs: readonly JobAnswer[]): ReadonlyMap<JobStatus, number> {
   return counts;
 }
 
-function isFound(job: JobAnswer, status: string, text: string): boolean {
+/** `wanted` is in lower case. */
+function isFound(job: JobAnswer, status: string, wanted: string): boolean {
   if (status !== "" && job.status !== status) return false;
-  if (text === "") return true;
-  const wanted = text.toLowerCase();
-  const attributes = Object.entries(job.attributes).map(([name, value]) => `${name}=${value}`);
-  const parts = [job.job, job.agent, job.waiting?.reason ?? "", ...attributes];
-  return parts.some((part) => part.toLowerCase().includes(wanted));
+  const has = (text: string): boolean => text.toLowerCase().includes(wanted);
+  return wanted === "" || has(job.job) || has(job.agent) || has(job.waiting?.reason ?? "") ||
+    Object.entries(job.attributes).some(([name, value]) => has(`${name}=${value}`));
 }
 
 interface ArtifactsAnswer {
