@@ -31,7 +31,7 @@ export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config
   const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
   const dispatcher = new Dispatcher({ rpc, local }, config);
   rpc.attach({
-    onRequest: (from, request) => dispatcher.receiveRequest(from, request),
+    onRequest: (from, request, bytes) => dispatcher.receiveRequest(from, request, bytes),
     onCancel: (from, id) => dispatcher.receiveCancel(from, id),
     onReply: (from, id, reply) => remote.receiveReply(from, id, reply),
     onPeerDown: (node) => {

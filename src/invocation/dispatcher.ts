@@ -12,24 +12,35 @@ export interface DispatcherPorts {
   readonly local: RunningInstances;
 }
 
+export interface DispatcherConfig {
+  readonly peerCallsMax: number;
+  readonly peerCallBytesMax: number;
+}
+
 export class Dispatcher {
   private readonly ports: DispatcherPorts;
-  private readonly peerCallsMax: number;
+  private readonly config: DispatcherConfig;
   /** By peer, then by the peer's id of the call. */
   private readonly underWay = new Map<NodeId, Map<number, Cancellation>>();
+  /** Of requests whose handler has not ended, of all peers: also of those whose caller has left. */
+  private bytes = 0;
 
-  constructor(ports: DispatcherPorts, config: { readonly peerCallsMax: number }) {
+  constructor(ports: DispatcherPorts, config: DispatcherConfig) {
     this.ports = ports;
-    this.peerCallsMax = config.peerCallsMax;
+    this.config = config;
   }
 
-  receiveRequest(from: NodeId, request: CallRequest): void {
+  /** `bytes`: the size of the request as it came. */
+  receiveRequest(from: NodeId, request: CallRequest, bytes: number): void {
     const calls = this.callsOf(from);
     if (calls.has(request.id)) return this.ports.rpc.metrics.refused.add(1);
-    if (calls.size >= this.peerCallsMax) return this.reply(from, request.id, overloaded(from, this.peerCallsMax));
+    const refusal = this.refusalOf(from, calls.size, bytes);
+    if (refusal !== undefined) return this.reply(from, request.id, refusal);
     const cancellation = new Cancellation();
     calls.set(request.id, cancellation);
+    this.bytes += bytes;
     const finish = (reply: IncomingReply): void => {
+      this.bytes -= bytes;
       // Another one, or none: the caller has left meanwhile, or its connection is another one.
       if (calls.get(request.id) !== cancellation) return;
       calls.delete(request.id);
@@ -57,6 +68,14 @@ export class Dispatcher {
     for (const cancellation of cancellations) cancellation.abort(reason);
   }
 
+  /** One call is taken however large it is: its own limit is another one. */
+  private refusalOf(from: NodeId, calls: number, bytes: number): IncomingReply | undefined {
+    const { peerCallsMax, peerCallBytesMax } = this.config;
+    if (calls >= peerCallsMax) return overloaded(`${peerCallsMax} calls from ${from} are`);
+    if (this.bytes === 0 || this.bytes + bytes <= peerCallBytesMax) return undefined;
+    return overloaded(`calls of other nodes with ${this.bytes} bytes of input are`);
+  }
+
   private callsOf(node: NodeId): Map<number, Cancellation> {
     const known = this.underWay.get(node);
     if (known !== undefined) return known;
@@ -71,8 +90,8 @@ export class Dispatcher {
   }
 }
 
-function overloaded(from: NodeId, limit: number): IncomingReply {
-  const message = `${limit} calls from ${from} are under way on this node already`;
+function overloaded(what: string): IncomingReply {
+  const message = `${what} under way on this node already`;
   return { kind: "not-started", error: new AetherError("E_OVERLOADED", message).toBody() };
 }
 

@@ -12,7 +12,8 @@ import {
 import { createRpcMetrics, type RpcMetrics } from "./metrics.ts";
 
 export interface RpcReceivers {
-  onRequest(from: NodeId, request: CallRequest): void;
+  /** `bytes`: the size of the request. */
+  onRequest(from: NodeId, request: CallRequest, bytes: number): void;
   onCancel(from: NodeId, id: number): void;
   onReply(from: NodeId, id: number, reply: IncomingReply): void;
   /** The connection is gone, and with it everything that was under way on it. */
@@ -56,7 +57,7 @@ export class RpcChannel {
     const message = parseCallMessage(payload);
     switch (message.kind) {
       case "request":
-        return receivers.onRequest(from, message);
+        return receivers.onRequest(from, message, payload.byteLength);
       case "cancel":
         return receivers.onCancel(from, message.id);
       case "reply":

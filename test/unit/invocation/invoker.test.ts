@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
 import { parseArtifactId, parseDigest, parseNodeId, type NodeId } from "../../../src/base/ids.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
+import { MiB } from "../../../src/base/units.ts";
 import type { Endpoint } from "../../../src/cluster/endpoints/endpoint-lookup.ts";
 import { parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
 import { createInvocation } from "../../../src/invocation/create-invocation.ts";
@@ -633,6 +634,25 @@ describe("limits and refusals", () => {
     await network.clock.advance(1_000);
     expect(await second).toMatchObject({ error: { code: "E_OVERLOADED" } });
     await settled(network, first, 2_000);
+  });
+
+  test("inputs of calls of all peers together are bounded, as long as their handlers run", async () => {
+    const network = new Network();
+    const [n1, n3] = [network.add("n1"), network.add("n3")];
+    const n2 = network.add("n2", { peerCallBytesMax: MiB });
+    network.serve(n2, "read", (_call, signal) => new Promise((resolve) => {
+      signal?.addEventListener("abort", () => resolve({ kind: "ok", output: 1 }), { once: true });
+    }));
+    // One is taken however large it is.
+    const large = n1.call({ input: "x".repeat(2 * MiB), timeoutMs: 2_000 });
+    await network.clock.advance(10);
+    const small = n3.call({ input: "x", timeoutMs: 1_000 });
+    await network.clock.advance(1_000);
+    expect(await small).toMatchObject({ error: { code: "E_OVERLOADED" } });
+    await settled(network, large, 2_000);
+    const after = n3.call({ input: "x", timeoutMs: 1_000 });
+    await network.clock.advance(1_000);
+    expect(await after).toMatchObject({ error: { code: "E_TIMEOUT" } });
   });
 
   test("a write with an idempotency key that was not answered is sent again, with its key (I1)", async () => {
