@@ -326,7 +326,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),
-    ...metricsRoutes(services.metrics, closing),
+    ...metricsRoutes({ metrics: services.metrics, clock }, closing),
     ...controlRoutes(services.control),
   ];
   return [...routes, openApiRoute(routes)];

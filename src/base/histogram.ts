@@ -20,6 +20,9 @@ export class Histogram {
   private readonly counts = new Uint32Array(HISTOGRAM_BUCKETS);
   private total = 0;
   private sum = 0;
+  /** Only buckets of this range may hold something: loops go no further. */
+  private lowest = HISTOGRAM_BUCKETS;
+  private highest = -1;
 
   get count(): number {
     return this.total;
@@ -33,22 +36,18 @@ export class Histogram {
   add(ms: number): void {
     const bucket = bucketOf(ms);
     this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;
+    this.widen(bucket, bucket);
     this.total += 1;
     if (ms > 0) this.sum += ms;
   }
 
   merge(other: Histogram): void {
-    for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+    for (let bucket = other.lowest; bucket <= other.highest; bucket++) {
       this.counts[bucket] = (this.counts[bucket] ?? 0) + (other.counts[bucket] ?? 0);
     }
+    this.widen(other.lowest, other.highest);
     this.total += other.total;
     this.sum += other.sum;
-  }
-
-  clear(): void {
-    this.counts.fill(0);
-    this.total = 0;
-    this.sum = 0;
   }
 
   /** The value that the part `q` (0 to 1) of all does not exceed; undefined when nothing was counted. */
@@ -56,19 +55,25 @@ export class Histogram {
     if (this.total === 0) return undefined;
     const rank = Math.max(1, Math.ceil(q * this.total));
     let seen = 0;
-    for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+    for (let bucket = this.lowest; bucket <= this.highest; bucket++) {
       seen += this.counts[bucket] ?? 0;
       if (seen >= rank) return boundMs(bucket) * (bucket === 0 ? 1 : MIDDLE);
     }
     return boundMs(HISTOGRAM_BUCKETS - 1);
   }
 
+  private widen(from: number, to: number): void {
+    if (from < this.lowest) this.lowest = from;
+    if (to > this.highest) this.highest = to;
+  }
+
   /** Buckets that hold something, by their upper bound. */
   buckets(): readonly { readonly upToMs: number; readonly count: number }[] {
     const found: { readonly upToMs: number; readonly count: number }[] = [];
-    this.counts.forEach((count, bucket) => {
+    for (let bucket = this.lowest; bucket <= this.highest; bucket++) {
+      const count = this.counts[bucket] ?? 0;
       if (count > 0) found.push({ upToMs: boundMs(bucket), count });
-    });
+    }
     return found;
   }
 
@@ -78,12 +83,13 @@ export class Histogram {
     new DataView(bytes.buffer).setFloat64(0, this.sum);
     let at = 8;
     let next = 0;
-    this.counts.forEach((count, bucket) => {
-      if (count === 0) return;
+    for (let bucket = this.lowest; bucket <= this.highest; bucket++) {
+      const count = this.counts[bucket] ?? 0;
+      if (count === 0) continue;
       at = writeVarint(bytes, at, bucket - next);
       at = writeVarint(bytes, at, count);
       next = bucket + 1;
-    });
+    }
     return bytes.slice(0, at);
   }
 
@@ -101,6 +107,7 @@ export class Histogram {
       bucket += numbers[at] ?? 0;
       if (bucket >= HISTOGRAM_BUCKETS || count === 0) throw garbled("a bucket that is not there");
       histogram.counts[bucket] = count;
+      histogram.widen(bucket, bucket);
       histogram.total += count;
       bucket += 1;
     }

@@ -1,10 +1,25 @@
 // Owns: what a node tells of jobs every second. Does not own: counting them.
 import type { Clock } from "../env/clock.ts";
-import { known, type Facts } from "../metrics/core/facts.ts";
+import { type FactName, type Facts, known } from "../metrics/core/facts.ts";
+import type { WaitReason } from "./core/rows.ts";
 import type { JobCensus } from "./job-census.ts";
 import type { JobCounts } from "./job-counts.ts";
 import type { JobClaimer } from "./ownership/claimer.ts";
 import type { JobRunner } from "./running/runner.ts";
+
+/** How many jobs wait for what. */
+export const WAITING_FACTS = [
+  ["timer", "jobsWaitingTimer"],
+  ["signal", "jobsWaitingSignal"],
+  ["approval", "jobsWaitingApproval"],
+  ["retry", "jobsWaitingRetry"],
+  ["child", "jobsWaitingChild"],
+  ["admission", "jobsWaitingAdmission"],
+  ["budget", "jobsWaitingBudget"],
+  ["unknown", "jobsWaitingUnknown"],
+  ["stuck", "jobsWaitingStuck"],
+  ["restored", "jobsWaitingRestored"],
+] as const satisfies readonly (readonly [WaitReason, FactName])[];
 
 export interface JobFactSources {
   readonly clock: Pick<Clock, "wallMs">;
@@ -21,16 +36,7 @@ export function factsOfJobs({ clock, runner, claimer, census, counts }: JobFactS
     jobsRunning: runner.running,
     jobsRunnable: claimer.queued,
     oldestRunnableMs: ageMs(claimer.oldestQueuedSinceMs),
-    jobsWaitingTimer: census.waitingFor("timer"),
-    jobsWaitingSignal: census.waitingFor("signal"),
-    jobsWaitingApproval: census.waitingFor("approval"),
-    jobsWaitingRetry: census.waitingFor("retry"),
-    jobsWaitingChild: census.waitingFor("child"),
-    jobsWaitingAdmission: census.waitingFor("admission"),
-    jobsWaitingBudget: census.waitingFor("budget"),
-    jobsWaitingUnknown: census.waitingFor("unknown"),
-    jobsWaitingStuck: census.waitingFor("stuck"),
-    jobsWaitingRestored: census.waitingFor("restored"),
+    ...Object.fromEntries(WAITING_FACTS.map(([reason, fact]) => [fact, census.waitingFor(reason)])),
     oldestUnknownMs: ageMs(census.oldestUnknownSinceMs),
     jobsEndedPerSecond: counts.of("job.completed", "job.failed", "job.cancelled"),
     jobsFailedPerSecond: counts.of("job.failed"),

@@ -11,6 +11,7 @@ import type { ClusterMetrics } from "./cluster-metrics.ts";
 import { Collector, type FactSource } from "./collector.ts";
 import { known } from "./core/facts.ts";
 import { ApplyProgress } from "./core/progress-watch.ts";
+import type { MetricsConfig } from "./metrics-config.ts";
 import { MetricsService } from "./metrics-service.ts";
 import { MetricsStore } from "./metrics-store.ts";
 
@@ -32,7 +33,7 @@ export interface NodeMetricsParts {
 }
 
 export function openMetrics(
-  env: Pick<Env, "clock" | "telemetry" | "meter">, ports: MetricsPorts, self: NodeId,
+  env: Pick<Env, "clock" | "telemetry" | "meter">, ports: MetricsPorts, self: NodeId, config: MetricsConfig,
 ): NodeMetricsParts {
   const { messaging, cluster: { leadership, membership }, group, slices, made, handled, facts } = ports;
   const store = new MetricsStore(env.clock);
@@ -49,7 +50,10 @@ export function openMetrics(
     else log.info({ event: "node.goes-on", stall: kind });
   });
   const service = new MetricsService(env, { messaging, leadership, membership, collector, store }, self);
-  return { metrics: store, start: () => service.start(), close: () => service.close() };
+  const start = (): void => {
+    if (config.collect === "on") service.start();
+  };
+  return { metrics: store, start, close: () => service.close() };
 }
 
 function factsOfGroup(group: MetricsPorts["group"], clock: Pick<Clock, "nowMs">): FactSource {

@@ -15,6 +15,7 @@ import { InvocationConfig } from "../invocation/invocation-config.ts";
 import type { Log } from "../env/telemetry.ts";
 import { JobsConfig } from "../jobs/config.ts";
 import { SECRET_LENGTH_MIN } from "../jobs/core/tools/redact.ts";
+import { MetricsConfig } from "../metrics/metrics-config.ts";
 import { nameSchema } from "../sdk/name.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import { SourcesConfig } from "../slices/sources/sources-config.ts";
@@ -91,6 +92,7 @@ export const NodeConfigSchema = z.strictObject({
   artifacts: ArtifactsConfig.extend({ sources: SourcesConfig }).prefault({}),
   deployment: DeploymentConfig.prefault({}),
   jobs: JobsConfig.prefault({}),
+  metrics: MetricsConfig.prefault({}),
   secrets: z
     .record(nameSchema, z.strictObject({ variable: z.string().regex(VARIABLE, "use the name of a variable") }))
     .default({})

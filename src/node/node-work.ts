@@ -22,12 +22,14 @@ import { amountOf } from "../jobs/core/budget/amounts.ts";
 import { JOB_EVENTS } from "../jobs/core/flow/job-events.ts";
 import { openJobs } from "../jobs/open-jobs.ts";
 import { PinNeeds } from "../jobs/running/pin-needs.ts";
+import type { JobCounts } from "../jobs/job-counts.ts";
 import type { Caller, Jobs } from "../jobs/ports.ts";
 import type { JobArchive } from "../jobs/retention/job-archive.ts";
 import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import { CallTallies } from "../metrics/call-tallies.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { MetricsConfig } from "../metrics/metrics-config.ts";
 import { openMetrics } from "../metrics/open-metrics.ts";
 import type { ClusterEvents } from "../metrics/events/event-hub.ts";
 import { CLUSTER_EVENT_RULES, openEvents } from "../metrics/events/open-events.ts";
@@ -71,6 +73,7 @@ export interface NodeWorkConfig {
   readonly runtime: RuntimeConfig;
   readonly invocation: InvocationConfig;
   readonly jobs: JobsConfig;
+  readonly metrics: MetricsConfig;
 }
 
 export interface NodeWork {
@@ -80,6 +83,8 @@ export interface NodeWork {
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
   readonly jobs: Jobs;
+  /** What has happened in the jobs of this node. */
+  readonly jobCounts: JobCounts;
   readonly metrics: ClusterMetrics;
   readonly events: ClusterEvents;
   readonly control: ControlService;
@@ -152,7 +157,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
   const facts = [() => jobs.facts()];
-  const metrics = openMetrics(env, { messaging, cluster, group, slices, made, handled, facts }, self.node);
+  const measured = { messaging, cluster, group, slices, made, handled, facts };
+  const metrics = openMetrics(env, measured, self.node, config.metrics);
   const rules = [...CLUSTER_EVENT_RULES, JOB_EVENTS];
   const events = openEvents(env, { kv, rules, group, membership: cluster.membership, onFatal }, life);
   const openModel = ports.openModel ?? noModels;
@@ -188,7 +194,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     await local.close();
   };
   return {
-    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, metrics: metrics.metrics, events: events.events,
-    control: control.service, start, drainAndStop, close,
+    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, jobCounts: jobs.counts,
+    metrics: metrics.metrics, events: events.events, control: control.service,
+    start, drainAndStop, close,
   };
 }

@@ -1,9 +1,13 @@
 // Owns: metrics of what a node can be asked for at any time: they are set when somebody reads them, and cost nothing
 // otherwise. Does not own: metrics of what happens, which those count to whom it happens.
+import { SECOND_MS } from "../base/units.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
-import type { Counter, Telemetry } from "../env/telemetry.ts";
+import type { Counter, MetricSpec, Telemetry } from "../env/telemetry.ts";
+import type { JobCounts } from "../jobs/job-counts.ts";
+import { WAITING_FACTS } from "../jobs/job-facts.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 
 export interface StatusSources {
   readonly group: Pick<
@@ -11,6 +15,8 @@ export interface StatusSources {
     "status" | "membership" | "counts" | "pendingCommands" | "logStart" | "patienceFirings"
   >;
   readonly kv: Pick<KvStore, "observe" | "usage" | "revision">;
+  readonly jobs: JobCounts;
+  readonly metrics: Pick<ClusterMetrics, "own">;
 }
 
 /** Declares the metrics; what it gives sets them to what is so now. */
@@ -18,10 +24,14 @@ export function declareStatusMetrics(telemetry: Telemetry, sources: StatusSource
   const tellStore = declareStoreMetrics(telemetry, sources.kv);
   const tellGroup = declareGroupMetrics(telemetry, sources.group);
   const tellConsensus = declareConsensusCounts(telemetry, sources.group);
+  const tellJobs = declareJobCounts(telemetry, sources.jobs);
+  const tellWork = declareWorkMetrics(telemetry, sources.metrics);
   return () => {
     tellStore();
     tellGroup();
     tellConsensus();
+    tellJobs();
+    tellWork();
   };
 }
 
@@ -111,17 +121,24 @@ function declareConsensusCounts(telemetry: Telemetry, group: StatusSources["grou
     const tell = totalOf(slots, { outcome, learned });
     return () => tell(group.counts.decided[learned][outcome]);
   }));
-  const count = (name: `aether_${string}`, help: string): Tell => totalOf(telemetry.counter({ name, help }), undefined);
-  const late = count(
-    "aether_consensus_late_phases_total", "Slots that needed more than one phase of the binary agreement.",
-  );
-  const batches = count("aether_consensus_batches_total", "Batches of commands of this node that were proposed.");
-  const commands = count("aether_consensus_batch_commands_total", "Commands in those batches.");
-  const patience = count(
-    "aether_consensus_patience_total",
-    "How often this node did by itself what it had waited for others to do: proposed, or gave a slot up.",
-  );
-  const refused = count("aether_consensus_refused_messages_total", "Payloads of peers that could not be decoded.");
+  const counter = (spec: MetricSpec): Tell => totalOf(telemetry.counter(spec), undefined);
+  const late = counter({
+    name: "aether_consensus_late_phases_total",
+    help: "Slots that needed more than one phase of the binary agreement.",
+  });
+  const batches = counter({
+    name: "aether_consensus_batches_total",
+    help: "Batches of commands of this node that were proposed.",
+  });
+  const commands = counter({ name: "aether_consensus_batch_commands_total", help: "Commands in those batches." });
+  const patience = counter({
+    name: "aether_consensus_patience_total",
+    help: "How often this node did by itself what it had waited for others to do: proposed, or gave a slot up.",
+  });
+  const refused = counter({
+    name: "aether_consensus_refused_messages_total",
+    help: "Payloads of peers that could not be decoded.",
+  });
   const pending = telemetry.gauge({
     name: "aether_consensus_pending_commands",
     help: "Commands accepted on this node and not answered yet.",
@@ -141,6 +158,57 @@ function declareConsensusCounts(telemetry: Telemetry, group: StatusSources["grou
     pending.set(group.pendingCommands);
     applied.set(group.status().applied);
     logStart.set(group.logStart);
+  };
+}
+
+function declareJobCounts(telemetry: Telemetry, jobs: JobCounts): () => void {
+  const events = telemetry.counter({
+    name: "aether_job_events_total",
+    help: "Events in the logs of jobs that this node wrote, by type: steps, calls of tools, ends of jobs.",
+    labels: ["type"],
+  });
+  const tellType = new Map<string, Tell>();
+  return () => {
+    for (const [type, count] of jobs.all()) {
+      const tell = tellType.get(type) ?? totalOf(events, { type });
+      tellType.set(type, tell);
+      tell(count);
+    }
+  };
+}
+
+/** As this node reported last. */
+function declareWorkMetrics(telemetry: Telemetry, metrics: StatusSources["metrics"]): () => void {
+  const running = telemetry.gauge({ name: "aether_jobs_running", help: "Jobs that this node runs." });
+  const runnable = telemetry.gauge({
+    name: "aether_jobs_runnable",
+    help: "Jobs of the cluster that wait for a node to run them: every node says the same.",
+  });
+  const waiting = telemetry.gauge({
+    name: "aether_jobs_waiting",
+    help: "Jobs of the cluster that wait, by what they wait for: every node says the same.",
+    labels: ["reason"],
+  });
+  const oldestRunnable = telemetry.gauge({
+    name: "aether_jobs_oldest_runnable_seconds",
+    help: "How long the first of the jobs that wait for a node has waited.",
+  });
+  const oldestUnknown = telemetry.gauge({
+    name: "aether_jobs_oldest_unknown_seconds",
+    help: "How long the first job has waited for somebody to say what became of a call.",
+  });
+  const stalled = telemetry.gauge({
+    name: "aether_apply_stalled_seconds",
+    help: "How long this node has applied nothing although there was something to apply.",
+  });
+  return () => {
+    const facts = metrics.own()?.facts ?? {};
+    running.set(facts.jobsRunning ?? 0);
+    runnable.set(facts.jobsRunnable ?? 0);
+    for (const [reason, fact] of WAITING_FACTS) waiting.set(facts[fact] ?? 0, { reason });
+    oldestRunnable.set((facts.oldestRunnableMs ?? 0) / SECOND_MS);
+    oldestUnknown.set((facts.oldestUnknownMs ?? 0) / SECOND_MS);
+    stalled.set((facts.applyStalledMs ?? 0) / SECOND_MS);
   };
 }
 

@@ -196,13 +196,13 @@ function openWork(parts: {
     settings: sharedSettings(config),
     artifacts: config.artifacts,
   };
-  const { runtime, invocation, jobs } = config;
+  const { runtime, invocation, jobs, metrics } = config;
   const sources = openSources(config.artifacts.sources);
   const secrets = readSecrets(config, env.telemetry.log);
   const archive = jobs.archive === undefined ? {} : { archive: createJobArchive(jobs.archive) };
   const reach = { sender: createNoticeSender(), openModel: openAdvisorModel };
   const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, ...reach, onFatal };
-  const work = openNodeWork(env, ports, { self, runtime, invocation, jobs });
+  const work = openNodeWork(env, ports, { self, runtime, invocation, jobs, metrics });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
 }
@@ -250,7 +250,7 @@ function apiServices(parts: {
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
   const { config, env, group, kv, work, backups, stage, onFatal } = parts;
-  const tellStatus = declareStatusMetrics(env.telemetry, { group, kv });
+  const tellStatus = declareStatusMetrics(env.telemetry, { group, kv, jobs: work.jobCounts, metrics: work.metrics });
   return {
     kv,
     artifacts: new ArtifactService(work.artifacts, work.cluster.removal),

@@ -13,6 +13,7 @@ import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
+import { MetricsConfig } from "../metrics/metrics-config.ts";
 import { openNodeWork, type NodeWork } from "../node/node-work.ts";
 import { RuntimeConfig } from "../slices/host/runtime-config.ts";
 import type { NodeSeams } from "./node-seams.ts";
@@ -119,6 +120,7 @@ function openWork(
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),
     jobs: JobsConfig.parse({}),
+    metrics: MetricsConfig.parse({}),
   });
 }
 

@@ -3,8 +3,11 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { jsonText } from "../../base/json-text.ts";
+import { SECOND_MS } from "../../base/units.ts";
+import type { Clock, Timer } from "../../env/clock.ts";
 import type { ClusterMetrics } from "../../metrics/cluster-metrics.ts";
 import { callNumbers, sliceNumbers } from "../../metrics/core/series.ts";
+import type { ClusterSnapshot } from "../../metrics/core/snapshot.ts";
 import { WINDOW_MS } from "../../metrics/core/window.ts";
 import { EventStream } from "../event-stream.ts";
 import { jsonResponse } from "../json.ts";
@@ -20,7 +23,16 @@ const historyQuery = z.strictObject({
   sinceMs: z.coerce.number().int().min(1_000).max(WINDOW_MS).default(600_000),
 });
 
-export function metricsRoutes(metrics: ClusterMetrics, closing: AbortSignal): readonly Route[] {
+/** A reader hears at least so often: without a leader that there is no new snapshot. */
+const SIGN_OF_LIFE_MS = 5 * SECOND_MS;
+
+export interface MetricsRoutePorts {
+  readonly metrics: ClusterMetrics;
+  readonly clock: Pick<Clock, "setTimer">;
+}
+
+export function metricsRoutes({ metrics, clock }: MetricsRoutePorts, closing: AbortSignal): readonly Route[] {
+  const texts = new SnapshotTexts(metrics);
   return [
     {
       method: "GET",
@@ -34,9 +46,10 @@ export function metricsRoutes(metrics: ClusterMetrics, closing: AbortSignal): re
     {
       method: "GET",
       path: "/v1/metrics/stream",
-      summary: "The same as server-sent events, one per second; a reader that is slow misses some",
+      summary: "The same as server-sent events, one per second, and every 5 s one that is stale while none comes; a " +
+        "reader that is slow misses some",
       answer: "text/event-stream: snapshot as above; error",
-      handle: () => new SnapshotStream(metrics, closing).open(),
+      handle: () => new SnapshotStream({ metrics, clock, texts }, closing).open(),
     },
     {
       method: "GET",
@@ -89,28 +102,56 @@ function known(numbers: object): object {
   return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, (value as unknown) ?? null]));
 }
 
-class SnapshotStream {
+/** The newest snapshot as text, made once for all its readers. */
+class SnapshotTexts {
   private readonly metrics: ClusterMetrics;
+  private of: ClusterSnapshot | undefined;
+  private isStale = false;
+  private text = "";
+
+  constructor(metrics: ClusterMetrics) {
+    this.metrics = metrics;
+  }
+
+  newest(): string {
+    const kept = this.metrics.latest();
+    if (this.text === "" || kept?.snapshot !== this.of || kept?.isStale !== this.isStale) {
+      this.of = kept?.snapshot;
+      this.isStale = kept?.isStale === true;
+      this.text = jsonText({ snapshot: snapshotJson(this.metrics) });
+    }
+    return this.text;
+  }
+}
+
+interface StreamPorts extends MetricsRoutePorts {
+  readonly texts: SnapshotTexts;
+}
+
+class SnapshotStream {
+  private readonly ports: StreamPorts;
   private readonly closing: AbortSignal;
   private readonly stream: EventStream;
   private stop: (() => void) | undefined;
+  private signOfLife: Timer | undefined;
 
-  constructor(metrics: ClusterMetrics, closing: AbortSignal) {
-    this.metrics = metrics;
+  constructor(ports: StreamPorts, closing: AbortSignal) {
+    this.ports = ports;
     this.closing = closing;
     this.stream = new EventStream(() => this.release());
   }
 
   open(): Response {
     this.closing.addEventListener("abort", this.onClosing);
-    this.stop = this.metrics.onSnapshot(() => this.send());
+    this.stop = this.ports.metrics.onSnapshot(() => this.send());
     this.send();
     return this.stream.response;
   }
 
   private send(): void {
-    if (this.stream.isFull) return;
-    this.stream.send([{ event: "snapshot", data: jsonText({ snapshot: snapshotJson(this.metrics) }) }]);
+    if (!this.stream.isFull) this.stream.send([{ event: "snapshot", data: this.ports.texts.newest() }]);
+    this.signOfLife?.cancel();
+    this.signOfLife = this.ports.clock.setTimer(SIGN_OF_LIFE_MS, () => this.send());
   }
 
   private readonly onClosing = (): void => {
@@ -120,6 +161,7 @@ class SnapshotStream {
 
   private release(): void {
     this.closing.removeEventListener("abort", this.onClosing);
+    this.signOfLife?.cancel();
     this.stop?.();
   }
 }

@@ -1,11 +1,12 @@
 // Owns: what a node says of its last second, and the shape of it on the wire. What a peer sends is checked and bounded
 // here; what does not fit is refused as a whole, and counted by whoever received it.
-import { z } from "zod";
 import type { NodeId } from "../../base/ids.ts";
 import type { InstanceLoad } from "../../slices/core/instance-load.ts";
 import { type FactName, type Facts, isFactName } from "./facts.ts";
-import { Histogram, HISTOGRAM_BYTES_MAX } from "../../base/histogram.ts";
-import { decodeMetrics, encodeMetrics } from "./metrics-wire.ts";
+import { Histogram } from "../../base/histogram.ts";
+import {
+  amountOf, booleanOf, countOf, decodeMetrics, encodeMetrics, garbled, knownAmountOf, listOf, textOf,
+} from "./metrics-wire.ts";
 
 /** `made`: as the caller's node sees it, retries and waits included. `handled`: as the instance's node sees it. */
 export type CallDirection = "made" | "handled";
@@ -44,39 +45,8 @@ export const REPORT_INSTANCES_MAX = 200;
 const INSTANCE_LENGTH_MAX = 300;
 const NAME_LENGTH_MAX = 64;
 const FACTS_MAX = 256;
-
-const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
-const count = z.int().min(0);
-const name = z.string().min(1).max(NAME_LENGTH_MAX);
-const unknownAmount = z.union([amount, z.null()]);
-
-export const factsSchema = z.record(z.string().max(NAME_LENGTH_MAX), amount).transform((given, context) => {
-  const names = Object.keys(given);
-  if (names.length > FACTS_MAX) context.addIssue({ code: "custom", message: "too many facts" });
-  // Of a newer build there may be more.
-  const facts: Partial<Record<FactName, number>> = {};
-  for (const [known, value] of Object.entries(given)) if (isFactName(known)) facts[known] = value;
-  return facts satisfies Facts;
-});
-export const durationsSchema = z.instanceof(Uint8Array).transform((bytes, context) => {
-  if (bytes.byteLength <= HISTOGRAM_BYTES_MAX) return Histogram.decode(bytes);
-  context.addIssue({ code: "custom", message: "too long for a histogram" });
-  return z.NEVER;
-});
-/** More fields may follow from a newer build, here and below. */
-export const methodSchema = z.tuple([name, name, z.boolean(), amount, amount, durationsSchema]).rest(z.unknown());
-export const instanceSchema = z.tuple([
-  z.string().min(1).max(INSTANCE_LENGTH_MAX), name, unknownAmount, unknownAmount, amount, count, count,
-]).rest(z.unknown());
-
-const reportSchema = z.tuple([
-  count,
-  z.number().min(1).max(3_600_000),
-  factsSchema,
-  z.array(methodSchema).max(REPORT_METHODS_MAX),
-  z.array(instanceSchema).max(REPORT_INSTANCES_MAX),
-  count,
-]).rest(z.unknown());
+/** Of one method or instance, those of newer builds included. */
+const FIELDS_MAX = 32;
 
 export function encodeReport({ seq, intervalMs, facts, methods, instances, left }: NodeReport): Uint8Array {
   return encodeMetrics("report", [
@@ -84,20 +54,49 @@ export function encodeReport({ seq, intervalMs, facts, methods, instances, left 
   ]);
 }
 
-/** Undefined for what no node can have said. */
+/** Undefined for what no node can have said. More fields may follow from a newer build, here and below. */
 export function parseReport(fields: readonly unknown[]): NodeReport | undefined {
-  return decodeMetrics(reportSchema, fields, ([seq, intervalMs, facts, methods, instances, left]) => ({
-    seq, intervalMs, facts, methods: methods.map(methodOf), instances: instances.map(instanceOf), left,
-  }));
+  return decodeMetrics(() => {
+    const [seq, intervalMs, facts, methods, instances, left] = fields;
+    const report = {
+      seq: countOf(seq),
+      intervalMs: amountOf(intervalMs),
+      facts: factsOf(facts),
+      methods: listOf(methods, REPORT_METHODS_MAX).map(methodOf),
+      instances: listOf(instances, REPORT_INSTANCES_MAX).map(instanceOf),
+      left: countOf(left),
+    };
+    if (report.intervalMs < 1) throw garbled();
+    return report;
+  });
+}
+
+/** Of a newer build there may be more: those that are known here. */
+export function factsOf(value: unknown): Facts {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw garbled();
+  const given = Object.entries(value);
+  if (given.length > FACTS_MAX) throw garbled();
+  const facts: Partial<Record<FactName, number>> = {};
+  for (const [name, number] of given) if (isFactName(name)) facts[name] = amountOf(number);
+  return facts;
 }
 
 export function methodToWire({ slice, method, direction, calls, errors, durations }: MethodReport): unknown {
   return [slice, method, direction === "made", calls, errors, durations.encode()];
 }
 
-export function methodOf(fields: z.output<typeof methodSchema>): MethodReport {
-  const [slice, method, isMade, calls, errors, durations] = fields;
-  return { slice, method, direction: isMade ? "made" : "handled", calls, errors, durations };
+/** @throws AetherError E_INVALID */
+export function methodOf(value: unknown): MethodReport {
+  const [slice, method, isMade, calls, errors, durations] = listOf(value, FIELDS_MAX);
+  if (!(durations instanceof Uint8Array)) throw garbled();
+  return {
+    slice: textOf(slice, NAME_LENGTH_MAX),
+    method: textOf(method, NAME_LENGTH_MAX),
+    direction: booleanOf(isMade) ? "made" : "handled",
+    calls: amountOf(calls),
+    errors: amountOf(errors),
+    durations: Histogram.decode(durations),
+  };
 }
 
 export function instanceToWire(report: InstanceReport): readonly unknown[] {
@@ -105,16 +104,17 @@ export function instanceToWire(report: InstanceReport): readonly unknown[] {
   return [instance, slice, loopUtilization ?? null, heapUsedBytes ?? null, heapBytesMax, inFlight, queued];
 }
 
-export function instanceOf(fields: z.output<typeof instanceSchema>): InstanceReport {
-  const [instance, slice, loopUtilization, heapUsedBytes, heapBytesMax, inFlight, queued] = fields;
+/** @throws AetherError E_INVALID */
+export function instanceOf(value: unknown): InstanceReport {
+  const [instance, slice, loopUtilization, heapUsedBytes, heapBytesMax, inFlight, queued] = listOf(value, FIELDS_MAX);
   return {
-    instance,
-    slice,
-    loopUtilization: loopUtilization ?? undefined,
-    heapUsedBytes: heapUsedBytes ?? undefined,
-    heapBytesMax,
-    inFlight,
-    queued,
+    instance: textOf(instance, INSTANCE_LENGTH_MAX),
+    slice: textOf(slice, NAME_LENGTH_MAX),
+    loopUtilization: knownAmountOf(loopUtilization),
+    heapUsedBytes: knownAmountOf(heapUsedBytes),
+    heapBytesMax: amountOf(heapBytesMax),
+    inFlight: countOf(inFlight),
+    queued: countOf(queued),
   };
 }
 

@@ -1,14 +1,12 @@
 // Owns: what the leader makes of the latest reports of all nodes, and the shape of it on the wire.
 // M1  A node that has not reported lately is in no aggregate; it is shown, and shown as stale.
-import { z } from "zod";
 import { parseNodeId, type NodeId } from "../../base/ids.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Facts } from "./facts.ts";
 import { Histogram } from "../../base/histogram.ts";
-import { decodeMetrics, encodeMetrics } from "./metrics-wire.ts";
+import { booleanOf, countOf, decodeMetrics, encodeMetrics, knownAmountOf, listOf, textOf } from "./metrics-wire.ts";
 import {
-  factsSchema, type HeardReport, instanceOf, type InstanceReport, instanceSchema, instanceToWire, methodOf,
-  type MethodReport, methodSchema, methodToWire,
+  factsOf, type HeardReport, instanceOf, type InstanceReport, instanceToWire, methodOf, type MethodReport, methodToWire,
 } from "./report.ts";
 
 export interface NodeMetrics {
@@ -38,7 +36,7 @@ export interface ClusterSnapshot {
   readonly nodes: readonly NodeMetrics[];
   readonly instances: readonly InstanceMetrics[];
   readonly methods: readonly MethodMetrics[];
-  /** Instances and methods that had no room here or in a report. */
+  /** Nodes, instances and methods that had no room here or in a report. */
   readonly left: number;
 }
 
@@ -70,7 +68,8 @@ export function aggregate({ leader, epoch, seq, nowMs, nodes, reports }: Aggrega
     methods: busiest(methods).slice(0, SNAPSHOT_METHODS_MAX),
     instances: instances.slice(0, SNAPSHOT_INSTANCES_MAX),
   };
-  const cut = methods.length - told.methods.length + instances.length - told.instances.length;
+  const cut = methods.length - told.methods.length + instances.length - told.instances.length +
+    nodes.length - shown.length;
   const left = fresh.reduce((sum, { report }) => sum + report.left, cut);
   return { leader, epoch, seq, ...told, left };
 }
@@ -111,20 +110,6 @@ function order(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
-const nodeId = z.string().transform(parseNodeId);
-const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
-const nodeSchema = z.tuple([nodeId, z.union([amount, z.null()]), z.boolean(), factsSchema]).rest(z.unknown());
-const placedInstanceSchema = z.tuple([nodeId, instanceSchema]).rest(z.unknown());
-const snapshotSchema = z.tuple([
-  nodeId,
-  z.int().min(0),
-  z.int().min(0),
-  z.array(nodeSchema).max(SNAPSHOT_NODES_MAX),
-  z.array(placedInstanceSchema).max(SNAPSHOT_INSTANCES_MAX),
-  z.array(methodSchema).max(SNAPSHOT_METHODS_MAX),
-  z.int().min(0),
-]).rest(z.unknown());
-
 export function encodeSnapshot({ leader, epoch, seq, nodes, instances, methods, left }: ClusterSnapshot): Uint8Array {
   return encodeMetrics("snapshot", [
     leader,
@@ -140,16 +125,35 @@ export function encodeSnapshot({ leader, epoch, seq, nodes, instances, methods, 
 
 /** Undefined for what no leader can have said. */
 export function parseSnapshot(fields: readonly unknown[]): ClusterSnapshot | undefined {
-  return decodeMetrics(snapshotSchema, fields, ([leader, epoch, seq, nodes, instances, methods, left]) => ({
-    leader,
-    epoch,
-    seq,
-    nodes: nodes.map(([node, ageMs, isStale, facts]) => ({ node, ageMs: ageMs ?? undefined, isStale, facts })),
-    instances: instances.map(([node, instance]) => ({ node, ...instanceOf(instance) })),
-    methods: methods.map((wire) => {
-      const { calls: callsPerSecond, errors: errorsPerSecond, ...rest } = methodOf(wire);
-      return { ...rest, callsPerSecond, errorsPerSecond };
-    }),
-    left,
-  }));
+  return decodeMetrics(() => {
+    const [leader, epoch, seq, nodes, instances, methods, left] = fields;
+    return {
+      leader: nodeOf(leader),
+      epoch: countOf(epoch),
+      seq: countOf(seq),
+      nodes: listOf(nodes, SNAPSHOT_NODES_MAX).map(nodeMetricsOf),
+      instances: listOf(instances, SNAPSHOT_INSTANCES_MAX).map((value) => {
+        const [node, instance] = listOf(value, PARTS_MAX);
+        return { node: nodeOf(node), ...instanceOf(instance) };
+      }),
+      methods: listOf(methods, SNAPSHOT_METHODS_MAX).map((value) => {
+        const { calls: callsPerSecond, errors: errorsPerSecond, ...rest } = methodOf(value);
+        return { ...rest, callsPerSecond, errorsPerSecond };
+      }),
+      left: countOf(left),
+    };
+  });
+}
+
+/** Of what is told of a node or an instance, that of newer builds included. */
+const PARTS_MAX = 32;
+const NODE_LENGTH_MAX = 64;
+
+function nodeMetricsOf(value: unknown): NodeMetrics {
+  const [node, ageMs, isStale, facts] = listOf(value, PARTS_MAX);
+  return { node: nodeOf(node), ageMs: knownAmountOf(ageMs), isStale: booleanOf(isStale), facts: factsOf(facts) };
+}
+
+function nodeOf(value: unknown): NodeId {
+  return parseNodeId(textOf(value, NODE_LENGTH_MAX));
 }
