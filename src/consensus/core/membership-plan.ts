@@ -108,13 +108,6 @@ function planReplace(named: Named, sight: ClusterSight): ChangePlan {
   if (sight.isAlive({ node, uid })) {
     return conflict(`${node} is there with its data directory: stop it first, or remove it`);
   }
-  const short = membership.shortWithout(uid);
-  if (short !== undefined && !membership.listsFrom(sight.applied).includes(short)) {
-    return conflict(
-      `${node} cannot be replaced in place: the voters before the last change (${names(short)}) would be too few ` +
-        `without it. Remove it instead: let a new ${node} join, then promote it`,
-    );
-  }
   return { kind: "propose", change: { kind: "lost", node, uid } };
 }
 

@@ -208,16 +208,6 @@ export class Membership {
   }
 
   /**
-   * A list that would have no quorum of whole voters if this one was lost. The list before the last change is among
-   * those that count, also when it rules no slot any more.
-   */
-  shortWithout(uid: NodeUid): VoterList | undefined {
-    return this.lists.find(({ voters, quorum }) => {
-      return this.countWhole(voters.filter((voter) => voter.uid !== uid)) < quorum;
-    });
-  }
-
-  /**
    * What a change decided in `slot` does. Judges by this state alone, alike on every node.
    * @throws AetherError E_VERSION when this build cannot go on from here.
    */
@@ -230,7 +220,7 @@ export class Membership {
       case "remove":
         return this.remove(change, slot);
       case "lost":
-        return this.markLost(change.node, change.uid);
+        return this.markLost(change.node, change.uid, slot);
       case "raise-version":
         if (change.version !== this.currentVersion + 1) {
           return refused("E_CONFLICT", `the cluster is at version ${this.currentVersion}`);
@@ -308,12 +298,13 @@ export class Membership {
     return this.startList(left, slot);
   }
 
-  private markLost(node: NodeId, uid: NodeUid): ChangeVerdict {
+  private markLost(node: NodeId, uid: NodeUid, slot: number): ChangeVerdict {
     const member = this.find(uid);
     if (member === undefined || member.node !== node) return notFound(node);
     if (!member.isVoter) return refused("E_INVALID", `${node} is no voter: remove it, then let it join again`);
     // Who was judged to be gone may be back, and others gone: without a quorum of whole voters nothing is ever decided.
-    if (this.shortWithout(uid) !== undefined) {
+    for (const list of this.listsFrom(slot)) {
+      if (this.countWhole(list.voters.filter((voter) => voter.uid !== uid)) >= list.quorum) continue;
       return refused("E_CONFLICT", `without ${node} too many voters are lost: let others take their places first`);
     }
     this.change(member, { ...member, isLost: true });

@@ -99,9 +99,8 @@ export class Operator {
       isAnswered = true;
       const kind = outcome === "silence" ? outcome : outcome.kind;
       world.note("operator", "", { kind: "text", text: `${JSON.stringify(change)}: ${JSON.stringify(outcome)}` });
-      const next = outcome === "silence" ? change : afterAdvice(change, outcome);
       if (kind === "done" || tries <= 1) end(kind === "done");
-      else world.schedule({ delayMs: AGAIN_MS, kind: "operator" }, () => this.try(next, tries - 1, end));
+      else world.schedule({ delayMs: AGAIN_MS, kind: "operator" }, () => this.try(change, tries - 1, end));
     };
     if (this.ports.change(change, answer)) {
       world.schedule({ delayMs: ANSWER_MS_MAX, kind: "operator" }, () => answer("silence"));
@@ -109,10 +108,4 @@ export class Operator {
       answer("silence");
     }
   }
-}
-
-/** Does what a refusal says. */
-function afterAdvice(change: MembershipChange, outcome: ChangeOutcome): MembershipChange {
-  const isToBeRemoved = outcome.kind === "refused" && outcome.reason.includes("Remove it instead");
-  return change.kind === "replace" && isToBeRemoved ? { ...change, kind: "remove" } : change;
 }

@@ -84,20 +84,3 @@ test("a promotion that is asked for again is done once its list rules", () => {
     kind: "refused", code: "E_CONFLICT",
   });
 });
-
-test("a voter whose loss would leave the list before the last change without a quorum is to be removed instead", () => {
-  const membership = Membership.unformed([N1, N2], WINDOW);
-  membership.form([[N1, uidNamed("u1")], [N2, OLD]].map(([node, uid]) => {
-    return { node: node as NodeId, uid: uid as typeof OLD, share: "", address: `ws://${node}` };
-  }));
-  const n3 = { node: N3, uid: uidNamed("u3") };
-  decide(membership, 10, { kind: "add", ...n3, address: "ws://n3" }, { kind: "promote", ...n3, basis: undefined });
-  const seen = sight(membership, 40);
-  expect(planChange({ kind: "replace", node: N2, uid: OLD }, seen)).toMatchObject({
-    kind: "refused", code: "E_CONFLICT", reason: expect.stringMatching(/\(n1, n2\) would be too few .* Remove it instead/),
-  });
-  const plan = planChange({ kind: "remove", node: N2, uid: OLD }, seen);
-  expect(plan).toMatchObject({ kind: "propose" });
-  if (plan.kind === "propose") decide(membership, 41, plan.change);
-  expect(membership.rulingAt(60).nodes).toEqual([N1, N3]);
-});

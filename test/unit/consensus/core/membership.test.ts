@@ -64,6 +64,19 @@ test("while a list is pending, a voter is declared lost only if both lists can d
   expect(membership.apply({ kind: "lost", ...nodeOf(2) }, 11)).toMatchObject({ kind: "refused", code: "E_CONFLICT" });
 });
 
+test("a list that rules no slot any more has no say in who may be declared lost", () => {
+  const membership = clusterOf(3);
+  const fresh = { node: parseNodeId("n4"), uid: uidNamed("u4") };
+  expect(membership.apply({ kind: "add", ...fresh, address: "ws://n4" }, 1)).toMatchObject({ kind: "done" });
+  expect(membership.apply({ kind: "remove", ...nodeOf(3), basis: 0 }, 10)).toMatchObject({ kind: "done" });
+  const { fromSlot: basis } = membership.rulingAt(10 + WINDOW);
+  const promoted = membership.apply({ kind: "promote", ...fresh, basis }, 10 + WINDOW);
+  expect(promoted).toEqual({ kind: "done", rulesFrom: 10 + 2 * WINDOW });
+  // While the two voters still rule, both are needed.
+  expect(membership.apply({ kind: "lost", ...nodeOf(1) }, 9 + 2 * WINDOW)).toMatchObject({ kind: "refused" });
+  expect(membership.apply({ kind: "lost", ...nodeOf(1) }, 10 + 2 * WINDOW)).toMatchObject({ kind: "done" });
+});
+
 test("the successor of a lost voter takes its place, and the lost one never comes back", () => {
   const membership = clusterOf(3);
   const successor = { node: parseNodeId("n2"), uid: uidNamed("u9") };
