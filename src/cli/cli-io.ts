@@ -1,5 +1,13 @@
 // Owns: what commands know of the process that runs them.
 
+/** A screen that a person looks at, with keys. */
+export interface Terminal {
+  size(): { readonly columns: number; readonly rows: number };
+  write(text: string): void;
+  /** Keys come one by one, Ctrl-C as one of them, until it is released: then the terminal is as it was. */
+  open(onKey: (key: string) => void, onResize: () => void): () => void;
+}
+
 export interface CliIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
@@ -16,6 +24,8 @@ export interface CliIo {
   sleep(durationMs: number, signal?: AbortSignal): Promise<void>;
   /** Calls back for each Ctrl-C or SIGTERM until it is released; the process does not end by itself then. */
   onInterrupt(listener: () => void): () => void;
+  /** Absent where input or output is none. */
+  readonly terminal?: Terminal;
   /** Ends the process at once. */
   exitNow(code: number): void;
 }

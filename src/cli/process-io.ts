@@ -1,7 +1,7 @@
 // Owns: the real process of the command line: streams, signals, time.
 import { text } from "node:stream/consumers";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import type { CliIo } from "./cli-io.ts";
+import type { CliIo, Terminal } from "./cli-io.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -26,5 +26,32 @@ export function createProcessIo(): CliIo {
       };
     },
     exitNow: (code) => process.exit(code),
+    ...(process.stdin.isTTY && process.stdout.isTTY && { terminal: createTerminal() }),
+  };
+}
+
+const COLUMNS_DEFAULT = 80;
+const ROWS_DEFAULT = 24;
+
+function createTerminal(): Terminal {
+  const { stdin, stdout } = process;
+  return {
+    // A terminal that does not say has 0.
+    size: () => ({ columns: stdout.columns || COLUMNS_DEFAULT, rows: stdout.rows || ROWS_DEFAULT }),
+    write: (text) => void stdout.write(text),
+    open: (onKey, onResize) => {
+      const onData = (data: Buffer): void => {
+        for (const key of data.toString("utf8")) onKey(key);
+      };
+      stdin.setRawMode(true);
+      stdin.on("data", onData);
+      stdout.on("resize", onResize);
+      return () => {
+        stdout.off("resize", onResize);
+        stdin.off("data", onData);
+        stdin.setRawMode(false);
+        stdin.pause();
+      };
+    },
   };
 }

@@ -19,6 +19,7 @@ import { addLogsCommands } from "./commands/logs.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addScheduleCommands } from "./commands/schedule.ts";
 import { addSliceCommands } from "./commands/slice.ts";
+import { addTopCommand } from "./commands/top.ts";
 import { addTopicCommands } from "./commands/topic.ts";
 import { EXIT } from "./exit.ts";
 import { UsageError } from "./usage-error.ts";
@@ -68,6 +69,7 @@ export function createProgram(io: CliIo): Command {
   addScheduleCommands(program, io);
   addLogsCommands(program, io);
   addDoctorCommand(program, io);
+  addTopCommand(program, io);
   addCallCommand(program, io);
   addJobCommands(program, io);
   return program;

@@ -1,0 +1,44 @@
+// Owns: `aether top`: what the cluster does right now: live in a terminal, once or as JSON without one.
+import { type Command, Option } from "commander";
+import { AetherError } from "../../base/errors.ts";
+import type { CliIo } from "../cli-io.ts";
+import { openSession } from "../options.ts";
+import { showLive } from "../top/live.ts";
+import { ORDERS, type Order, screenLines, topSchema } from "../top/screen.ts";
+
+const HELP = `
+Any node tells of the whole cluster. Keys: c, e, p and n put slices and methods in the order of their calls, errors,
+p99 or names; q and Ctrl-C end it. Without a terminal, with --once and with --json it prints one second and ends.
+
+Examples:
+  $ aether top
+  $ aether top --once --sort p99
+  $ aether top --json | jq .cluster`;
+
+interface TopFlags {
+  readonly once?: boolean;
+  readonly sort: Order;
+}
+
+export function addTopCommand(program: Command, io: CliIo): void {
+  program
+    .command("top")
+    .description("what nodes, slices, methods and jobs do right now: rates, durations, lag")
+    .option("--once", "print one second, and end")
+    .addOption(new Option("--sort <order>", "of slices and methods, where it is printed").choices(ORDERS)
+      .default("calls"))
+    .addHelpText("after", HELP)
+    .action(async (flags: TopFlags, command: Command) => {
+      const session = openSession(command, io);
+      const { terminal } = io;
+      if (terminal !== undefined && flags.once !== true && !session.isJson) {
+        return await showLive(io, terminal, session.api);
+      }
+      const { snapshot } = await session.api.get(topSchema, "/v1/metrics");
+      if (snapshot === null) {
+        const message = "this node has no snapshot of the cluster yet: nobody leads, or it has just started; ask again";
+        throw new AetherError("E_UNAVAILABLE", message, { outcome: "none" });
+      }
+      session.show(snapshot, (shown) => screenLines(shown, flags.sort).join("\n"));
+    });
+}
