@@ -4,7 +4,7 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 # Scripts of packages are not run: what they build has prebuilt files.
 RUN npm ci --ignore-scripts
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json tsconfig.build.json esbuild.config.js ./
 COPY src src
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 

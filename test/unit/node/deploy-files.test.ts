@@ -127,8 +127,12 @@ describe("docker", () => {
     const copied = [...text.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, names = ""]) => names.split(" "));
     const kept = (await read(".dockerignore")).split("\n").filter((line) => line.startsWith("!"));
     for (const name of copied) expect(kept).toContain(`!${name}`);
-    const packageSchema = z.object({ engines: z.object({ node: z.string() }) });
-    const { engines } = packageSchema.parse(JSON.parse(await read("package.json")));
+    const packageSchema = z.object({
+      engines: z.object({ node: z.string() }), scripts: z.record(z.string(), z.string()),
+    });
+    const { engines, scripts } = packageSchema.parse(JSON.parse(await read("package.json")));
+    const built = Object.entries(scripts).filter(([name]) => /^build\b/.test(name)).map(([, script]) => script).join(" ");
+    for (const [name] of built.matchAll(/\b[\w.]+\.(?:js|json)\b/g)) expect(copied).toContain(name);
     expect(text).toContain(`FROM node:${engines.node.replace(">=", "")}-`);
   });
 
