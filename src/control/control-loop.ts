@@ -2,8 +2,9 @@
 // Does not own: what is advised and allowed (core/), who leads, what becomes of a count (cluster/deployment).
 //
 // Each write carries the fence of the leadership and compares everything that the decision was made from: rules, pause,
-// pin, blueprint, rollout and the scale itself. So of two that think they lead one writes at most, and a person's word
-// that came a moment before is not overrun. A slice whose write fails holds up no other.
+// pin, blueprint, rollout and the scale itself, as they were then: all writes of a round are made before the first one
+// waits. So of two that think they lead one writes at most, and a person's word that came a moment before is not
+// overrun. A slice whose write fails holds up no other.
 import { doRounds } from "../base/rounds.ts";
 import { toAetherError } from "../base/errors.ts";
 import { TaskScope } from "../base/task-scope.ts";
@@ -17,6 +18,7 @@ import type { LeadershipService } from "../cluster/leadership/leadership-service
 import type { MembershipService } from "../cluster/membership/membership-service.ts";
 import { unchanged } from "../kvstore/core/guards.ts";
 import { formatKey } from "../kvstore/core/key.ts";
+import type { Compare, Txn } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { ScaleRow } from "../slices/core/scale-row.ts";
@@ -111,6 +113,7 @@ export class ControlLoop {
   /** How slices stand, as this node sees them. */
   facts(): ReadonlyMap<string, SliceFacts> {
     const { views, membership, control } = this.ports;
+    for (const slice of this.seen.keys()) if (views.scaleOf(slice) === undefined) this.seen.delete(slice);
     return sliceFactsOf({
       views, membership, pinnedBy: (slice) => control.pinnedBy(slice),
       agoMs: (slice, atMs, modRevision) => this.agoMs(slice, atMs, modRevision),
@@ -128,10 +131,12 @@ export class ControlLoop {
     const rules = control.rules();
     const context = this.context(rules);
     models.consider(context, rules);
-    for (const decision of decide(term.controller, context, rules)) {
-      await this.follow(decision, context, signal);
-    }
-    await this.forgetScales(context, signal);
+    const decided = decide(term.controller, context, rules).map((decision) => ({
+      decision, txn: this.writeOf(decision, context),
+    }));
+    const forgotten = this.writesOfForgotten(context);
+    for (const { decision, txn } of decided) await this.follow(decision, txn, signal);
+    for (const txn of forgotten) await this.ports.kv.transact(txn, { signal, timeoutMs: WRITE_TIMEOUT_MS });
   }
 
   private currentTerm(): Term | undefined {
@@ -153,8 +158,9 @@ export class ControlLoop {
     const { membership, group, metrics, control } = this.ports;
     const { need, have } = group.status().quorum;
     return {
-      nowMs: this.clock.wallMs(),
-      window: new KeptWindow(metrics, lookbackMsOf(rules)),
+      // For how long a rule has held must not depend on a wall clock that is set anew.
+      nowMs: this.clock.nowMs(),
+      window: new KeptWindow(metrics, { lookbackMs: lookbackMsOf(rules), clock: this.clock }),
       slices: this.facts(),
       cluster: {
         hasQuorum: have >= need,
@@ -167,35 +173,33 @@ export class ControlLoop {
     };
   }
 
-  private async follow(decision: Decision, context: ControlContext, signal: AbortSignal): Promise<void> {
-    if (decision.kind === "scale") {
-      const facts = context.slices.get(decision.slice);
-      if (facts === undefined || !(await this.tryWrite(decision, facts, signal))) return;
-    }
+  /** `txn`: of a decision that is to be written. */
+  private async follow(decision: Decision, txn: Txn | undefined, signal: AbortSignal): Promise<void> {
+    if (decision.kind === "scale" && (txn === undefined || !(await this.tryWrite(decision.slice, txn, signal)))) return;
     if (!this.decisions.add(decision, this.clock.wallMs())) return;
     this.log.info({ event: `control.${decision.kind}`, ...decision, kind: undefined });
   }
 
   /** False when it was not written: something had changed, or the store takes nothing now. The next round looks. */
-  private async tryWrite(
-    decision: Extract<Decision, { kind: "scale" }>, facts: SliceFacts, signal: AbortSignal,
-  ): Promise<boolean> {
+  private async tryWrite(slice: string, txn: Txn, signal: AbortSignal): Promise<boolean> {
     try {
-      return await this.write(decision, facts, signal);
+      const { succeeded } = await this.ports.kv.transact(txn, { signal, timeoutMs: WRITE_TIMEOUT_MS });
+      return succeeded;
     } catch (thrown) {
       signal.throwIfAborted();
       const { code, message: reason } = toAetherError(thrown);
-      this.log.warn({ event: "control.not-written", slice: decision.slice, code, reason });
+      this.log.warn({ event: "control.not-written", slice, code, reason });
       return false;
     }
   }
 
-  private async write(
-    { slice, from, to, source, reason }: Extract<Decision, { kind: "scale" }>, facts: SliceFacts, signal: AbortSignal,
-  ): Promise<boolean> {
-    const { kv, leadership, views, time } = this.ports;
+  /** Undefined for what is not written: no scale, or this node does not lead any more. */
+  private writeOf(decision: Decision, { slices }: ControlContext): Txn | undefined {
+    const { leadership, views, time } = this.ports;
+    const facts = slices.get(decision.slice);
     const fence = leadership.fence();
-    if (fence === undefined) return false;
+    if (decision.kind !== "scale" || facts === undefined || fence === undefined) return undefined;
+    const { slice, from, to, source, reason } = decision;
     const key = formatKey({ kind: "scale", slice });
     const row: ScaleRow = {
       blueprint: facts.blueprint,
@@ -207,45 +211,46 @@ export class ControlLoop {
       changedAtMs: time.wallMs(),
     };
     const known = views.scaleOf(slice) ?? views.scales.damaged.get(key);
-    const written = await kv.transact({
+    return {
       compare: [fence, unchanged(key, known?.modRevision ?? 0), ...this.guards(slice, facts.blueprint)],
       then: [{ kind: "put", key, value: row }],
       else: [],
-    }, { signal, timeoutMs: WRITE_TIMEOUT_MS });
-    return written.succeeded;
+    };
   }
 
   /** Nobody has changed what the decision was made from. */
   private guards(slice: string, blueprint: string) {
     const { control, views } = this.ports;
     const { rules, pause, pin } = control.modRevisions(slice);
-    const current = formatKey({ kind: "blueprint-current", name: blueprint });
     const rollout = formatKey({ kind: "rollout", blueprint, slice });
     const rolloutRow = views.rollouts.get(rollout) ?? views.rollouts.damaged.get(rollout);
     return [
       unchanged(formatKey({ kind: "control-rules" }), rules),
       unchanged(formatKey({ kind: "control-pause" }), pause),
       unchanged(formatKey({ kind: "control-pin", slice }), pin),
-      unchanged(current, views.blueprints.get(current)?.modRevision ?? 0),
+      this.isStill(blueprint),
       unchanged(rollout, rolloutRow?.modRevision ?? 0),
     ];
   }
 
+  private isStill(blueprint: string): Compare {
+    const current = formatKey({ kind: "blueprint-current", name: blueprint });
+    return unchanged(current, this.ports.views.blueprints.get(current)?.modRevision ?? 0);
+  }
+
   /** Scales that say nothing any more: their slice is gone, or its blueprint wants another number by now. */
-  private async forgetScales({ slices }: ControlContext, signal: AbortSignal): Promise<void> {
-    const { kv, leadership, views } = this.ports;
+  private writesOfForgotten({ slices }: ControlContext): readonly Txn[] {
+    const { leadership, views } = this.ports;
+    const fence = leadership.fence();
     // Whose blueprint cannot be read is not gone.
-    if (views.unreadableBlueprints().size > 0) return;
-    for (const { text, modRevision, value } of views.scales.rowsInKeyOrder()) {
-      const facts = slices.get(value.slice);
-      if (facts !== undefined && facts.blueprint === value.blueprint && facts.base === value.base) continue;
-      const fence = leadership.fence();
-      if (fence === undefined) return;
-      await kv.transact({
-        compare: [fence, unchanged(text, modRevision)], then: [{ kind: "delete", key: text }], else: [],
-      }, { signal, timeoutMs: WRITE_TIMEOUT_MS });
-      this.seen.delete(value.slice);
-    }
+    if (fence === undefined || views.unreadableBlueprints().size > 0) return [];
+    return views.scales.rowsInKeyOrder().flatMap(({ text, modRevision, value: { slice, blueprint, base } }) => {
+      const facts = slices.get(slice);
+      if (facts?.blueprint === blueprint && facts.base === base) return [];
+      // A scale may be of a blueprint that is newer than the one that is seen here.
+      const compare = [fence, unchanged(text, modRevision), this.isStill(blueprint)];
+      return { compare, then: [{ kind: "delete", key: text }], else: [] };
+    });
   }
 
   /** The longer of what the clocks of most nodes say and of what this node has seen itself. */

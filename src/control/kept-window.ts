@@ -1,5 +1,6 @@
 // Owns: the window that rules ask, made of the series that this node keeps. One of these serves one round: a series
 // that several rules look at is read once.
+import type { Clock } from "../env/clock.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { MetricName, MetricWindow, Series } from "./core/metric-window.ts";
 
@@ -23,11 +24,16 @@ const SERIES: Readonly<Record<Exclude<MetricName, "error_rate">, string>> = {
 export class KeptWindow implements MetricWindow {
   private readonly source: SeriesSource;
   private readonly lookbackMs: number;
+  /** Of the wall clock, by which the source tells times. */
+  private readonly offsetMs: number;
   private readonly read = new Map<string, Series | undefined>();
 
-  constructor(source: SeriesSource, lookbackMs: number) {
+  constructor(
+    source: SeriesSource, of: { readonly lookbackMs: number; readonly clock: Pick<Clock, "nowMs" | "wallMs"> },
+  ) {
     this.source = source;
-    this.lookbackMs = lookbackMs;
+    this.lookbackMs = of.lookbackMs;
+    this.offsetMs = of.clock.wallMs() - of.clock.nowMs();
   }
 
   series(metric: MetricName, slice: string): Series | undefined {
@@ -40,7 +46,7 @@ export class KeptWindow implements MetricWindow {
   private load(name: string): Series | undefined {
     const points = this.source.history(name, this.lookbackMs);
     if (points.length === 0) return undefined;
-    return { atMs: points.map(({ atMs }) => atMs), values: points.map(({ value }) => value) };
+    return { atMs: points.map(({ atMs }) => atMs - this.offsetMs), values: points.map(({ value }) => value) };
   }
 
   private errorRate(slice: string): Series | undefined {

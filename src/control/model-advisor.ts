@@ -30,32 +30,32 @@ const NOTHING: Advised = { advice: [], undecided: [] };
 export class ModelAdvisor implements ModelAdvice {
   private readonly clock: Clock;
   private readonly ports: ModelAdvisorPorts;
-  private scope: TaskScope;
-  private isAsking = false;
+  private readonly scope: TaskScope;
+  /** Ends what is under way; undefined while nothing is. */
+  private asking: AbortController | undefined;
   private askedAtMs: number | undefined;
   private eventsToldMs = 0;
   private said: { readonly advised: Advised; readonly untilMs: number } | undefined;
-  /** Grows with each reset: what was asked before says nothing any more. */
-  private term = 0;
 
   constructor(env: { readonly clock: Clock }, ports: ModelAdvisorPorts) {
     this.clock = env.clock;
     this.ports = ports;
-    this.scope = this.openScope();
+    this.scope = new TaskScope((_task, error) => ports.onFatal(error));
   }
 
   consider(context: ControlContext, rules: RuleSet): void {
     const [first] = rules.advisors;
-    if (first === undefined || this.isAsking || !this.isDue(context, first)) return;
-    this.isAsking = true;
+    if (first === undefined || this.asking !== undefined || !this.isDue(context, first)) return;
     this.askedAtMs = this.clock.nowMs();
     this.eventsToldMs = Math.max(this.eventsToldMs, ...context.events.map(({ atMs }) => atMs));
     const question = questionOf(context, rules);
-    const { term } = this;
-    this.scope.spawn("model-advice", async (signal) => {
-      const advised = await this.askAll(rules.advisors, question, signal);
-      if (term !== this.term) return;
-      this.isAsking = false;
+    const asking = new AbortController();
+    this.asking = asking;
+    this.scope.spawn("model-advice", async (closing) => {
+      const advised = await this.askAll(rules.advisors, question, AbortSignal.any([closing, asking.signal]));
+      // Not after a reset: the advice would be for another leadership, or by other rules.
+      if (this.asking !== asking) return;
+      this.asking = undefined;
       this.said = { advised, untilMs: this.clock.nowMs() + COUNTS_FOR * first.every };
     });
   }
@@ -65,19 +65,14 @@ export class ModelAdvisor implements ModelAdvice {
   }
 
   reset(): void {
-    if (this.askedAtMs === undefined) return;
-    this.term++;
+    this.asking?.abort(new AetherError("E_FENCED", "this node does not lead any more, or by other rules"));
+    this.asking = undefined;
     this.said = undefined;
     this.askedAtMs = undefined;
-    this.isAsking = false;
   }
 
   async close(): Promise<void> {
     await this.scope.close();
-  }
-
-  private openScope(): TaskScope {
-    return new TaskScope((_task, error) => this.ports.onFatal(error));
   }
 
   private isDue({ events }: ControlContext, { every }: Advisor): boolean {
@@ -87,17 +82,17 @@ export class ModelAdvisor implements ModelAdvice {
     return agoMs >= every || (isNews && agoMs >= SOON_MS);
   }
 
-  /** The advice of the first that gives any; what the others failed with is told beside it. */
+  /** The advice of the first that gives any; what the others failed with is told beside it. None once it is to end. */
   private async askAll(advisors: readonly Advisor[], question: string, signal: AbortSignal): Promise<Advised> {
     const undecided: Advised["undecided"][number][] = [];
     for (const advisor of advisors) {
       const source = `model ${advisor.model}`;
       for (let attempt = 0; attempt <= advisor.retries; attempt++) {
-        if (attempt > 0) await this.clock.sleep(RETRY_AFTER_MS, signal);
         try {
+          if (attempt > 0) await this.clock.sleep(RETRY_AFTER_MS, signal);
           return { advice: readAdvice(await this.ask(advisor, question, signal), source), undecided };
         } catch (thrown) {
-          signal.throwIfAborted();
+          if (signal.aborted) return NOTHING;
           if (attempt < advisor.retries) continue;
           undecided.push({ slice: "*", source, reason: this.withoutKey(advisor, toAetherError(thrown).message) });
         }
@@ -111,10 +106,6 @@ export class ModelAdvisor implements ModelAdvice {
     const timer = this.clock.setTimer(advisor.timeout, () => timeout.abort(
       new AetherError("E_TIMEOUT", `it gave no answer within ${advisor.timeout / SECOND_MS} s`, { outcome: "none" }),
     ));
-    const { term } = this;
-    const assertOwner = (): void => {
-      if (term !== this.term) throw new AetherError("E_FENCED", "this node does not lead any more");
-    };
     const ends = AbortSignal.any([signal, timeout.signal]);
     try {
       const asked = Promise.resolve(this.ports.open(advisor).complete({
@@ -124,7 +115,7 @@ export class ModelAdvisor implements ModelAdvice {
         maxTokens: ANSWER_TOKENS_MAX,
         temperature: 0,
       }, {
-        effectId: "control-advice", signal: ends, assertOwner, onToken: () => undefined,
+        effectId: "control-advice", signal: ends, assertOwner: () => signal.throwIfAborted(), onToken: () => undefined,
         secret: ({ name }) => this.secretOf(name),
       }));
       const { text } = await Promise.race([asked, rejectedWith(ends)]);

@@ -104,6 +104,38 @@ describe("a model that is asked for advice", () => {
   });
 });
 
+describe("a node that does not lead any more", () => {
+  test.each([
+    ["the question under way", "advisors: [{ provider: openai, model: small, timeout: 60s, retries: 3 }]"],
+    ["its next attempts", "advisors: [{ provider: openai, model: small, timeout: 1s, retries: 3 }]"],
+  ])("ends %s", async (_what, rules) => {
+    const clock = new ManualClock();
+    const fatal: unknown[] = [];
+    const signals: AbortSignal[] = [];
+    const model: LlmProvider = {
+      model: "small",
+      complete: (_request, { signal }) => {
+        signals.push(signal);
+        return new Promise(() => undefined);
+      },
+    };
+    const advisor = new ModelAdvisor({ clock }, {
+      secrets: {}, onFatal: (error) => fatal.push(error), open: () => model,
+    });
+    advisor.consider(CONTEXT, parseRules(rules));
+    await clock.advance(500);
+    advisor.reset();
+    await clock.advance(20_000);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+    // Whoever leads again asks anew.
+    advisor.consider(CONTEXT, parseRules(rules));
+    await clock.advance(500);
+    expect(signals).toHaveLength(2);
+    await clock.settled(advisor.close(), 10_000);
+    expect(fatal).toEqual([]);
+  });
+});
+
 describe("a model behind HTTP", () => {
   let stub: LlmStub;
 
