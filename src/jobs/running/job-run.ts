@@ -510,6 +510,8 @@ export class JobRun {
   }
 
   private endWith(result: JobResult): void {
+    // The first end counts, and what it waits for begins the next look by itself.
+    if (this.batch.isEnding) return;
     this.batch.end(result);
     this.pump();
   }
@@ -587,12 +589,12 @@ export class JobRun {
 
   /** Asked when nothing is left to append: is the code at rest, and for how long? */
   private considerLeaving(): void {
-    if (this.gone !== undefined) return this.fail(this.gone.event, this.gone.reason);
+    if (this.gone !== undefined) return this.leaveGone(this.gone);
     if (this.isLeaving && (this.batch.underWay > 0 || this.batch.isStoring)) return;
     if (this.isDraining) return void this.release();
     if (this.hold !== undefined) return this.holdStill(this.hold);
     if (!this.isInboxSeen || this.view.inbox.revision === this.refusedAt) return;
-    if (this.diverged !== undefined) return this.stick(this.diverged);
+    if (this.diverged !== undefined) return this.settleCalls() ? this.pump() : this.stick(this.diverged);
     const isIdle = this.idleAfter === this.batch.last || this.batch.isEnding;
     if (!this.batch.isSettled || !isIdle || this.worker === undefined) return;
     const unwanted = this.waits.takeUnwanted(this.calls);
@@ -646,8 +648,28 @@ export class JobRun {
   private stick({ code, message }: JobError): void {
     const end = this.endWithoutCode;
     if (end !== undefined) return this.endWith(end);
-    const why = `${code === undefined ? "" : `${code}: `}${message}`.slice(0, WHY_LENGTH_MAX);
+    const asked = this.cancelEnd === undefined ? "" : "asked to end, it waits for what became of its calls; ";
+    const why = `${code === undefined ? "" : `${code}: `}${asked}${message}`.slice(0, WHY_LENGTH_MAX);
     this.leave({ reason: "stuck", on: [], why }, {});
+  }
+
+  /** Nobody runs its code here: another node may, unless it is to end and nothing but its calls is in the way. */
+  private leaveGone({ event, reason }: NonNullable<JobRun["gone"]>): void {
+    if (this.cancelEnd === undefined) return this.fail(event, reason);
+    this.batch.forgetRest();
+    if (this.settleCalls()) return this.pump();
+    const end = this.endWithoutCode;
+    if (end === undefined) return this.fail(event, reason);
+    this.gone = undefined;
+    this.endWith(end);
+  }
+
+  /** Without its code: calls that nobody hears of any more are in doubt, and people's word on them counts. */
+  private settleCalls(): boolean {
+    const hasLost = this.batch.abandonCalls("nothing runs the code any more that made the call");
+    const said = this.waits.takeResolutions();
+    for (const one of said) this.batch.change({ kind: "resolved", ...one });
+    return hasLost || said.length > 0;
   }
 
   private async release(): Promise<void> {

@@ -18,7 +18,7 @@ import type { Offered } from "./run-waits.ts";
 const GRANTS_MAX = 5;
 
 /** Somebody knows what became of a call. */
-type Resolved = Extract<Offered["what"], { readonly kind: "resolved" }>;
+type Resolved = Omit<Extract<Offered["what"], { readonly kind: "resolved" }>, "kind" | "call">;
 
 export class PlanCalls {
   private readonly facts: RunFacts;

@@ -87,6 +87,11 @@ export class PlanMaker {
       case "unwanted":
         this.folded.push(change.inbox);
         return;
+      case "resolved": {
+        const { inbox, entry: { effect: effectId, resolution, principal } } = change;
+        this.folded.push(inbox);
+        return this.calls.resolve({ effectId, resolution, by: { kind: "person", principal } }, inbox);
+      }
       case "admitted":
         return this.calls.admit(change.effectId);
       case "raised": {

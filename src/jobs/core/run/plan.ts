@@ -3,6 +3,7 @@
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { Account, Amount } from "../budget/account.ts";
 import type { RateTake } from "../flow/call-rates.ts";
+import type { InboxEntry } from "../flow/inbox-entry.ts";
 import type { PermitLimit } from "../flow/permits.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { ToolChange } from "../life/append-batch.ts";
@@ -60,11 +61,15 @@ export interface RunFacts {
   callLimitOf?(want: WantTool): PermitLimit | undefined;
 }
 
+type ResolveEntry = Extract<InboxEntry, { readonly kind: "resolve" }>;
+
 /** A change that the owner makes by itself. */
 export type OwnChange =
   | { readonly kind: "lost"; readonly effectId: EffectId; readonly reason: string }
   /** An entry of the inbox that nobody wants. */
   | { readonly kind: "unwanted"; readonly inbox: number }
+  /** A person has said what became of a call that no code waits for. */
+  | { readonly kind: "resolved"; readonly inbox: number; readonly entry: ResolveEntry }
   /** It is the turn of a call that has waited for its place or its rate. */
   | { readonly kind: "admitted"; readonly effectId: EffectId }
   /** The job may spend more. */

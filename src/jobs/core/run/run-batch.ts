@@ -129,6 +129,23 @@ export class RunBatch {
     this.changes.push(change);
   }
 
+  /**
+   * Nothing runs the code any more, so it wants nothing. Calls that were granted, whoever did it, are lost: nobody else
+   * would ever say of them that their outcome is to be found out. False when there are none.
+   */
+  abandonCalls(reason: string): boolean {
+    this.wants.clear();
+    this.starved = new Map();
+    const granted = [...this.open].filter((effectId) => this.tools.get(effectId)?.state === "granted");
+    for (const effectId of granted) this.change({ kind: "lost", effectId, reason });
+    return granted.length > 0;
+  }
+
+  /** What is left cannot be recorded: it waits for more from code that is gone. Another run does it again. */
+  forgetRest(): void {
+    this.ops = [];
+  }
+
   /** The child of this call, if the log has it. */
   childOf(call: CallName): Child | undefined {
     return this.children.get(call);

@@ -64,6 +64,8 @@ export interface NewOffer extends Offered {
   readonly entry: OfferedEntry;
 }
 
+type ResolveEntry = Extract<InboxEntry, { readonly kind: "resolve" }>;
+
 /** An entry of the inbox that nobody is going to want. */
 export interface Unwanted {
   readonly n: number;
@@ -202,6 +204,16 @@ export class RunWaits {
     });
     for (const { n } of unwanted) this.unread.delete(n);
     return unwanted;
+  }
+
+  /** What people have said of calls, to be taken without code that waits for it. They are forgotten here. */
+  takeResolutions(): readonly { readonly inbox: number; readonly entry: ResolveEntry }[] {
+    const said = this.unreadEntries.flatMap((inbox) => {
+      const entry = this.unread.get(inbox);
+      return entry?.kind === "resolve" ? [{ inbox, entry }] : [];
+    });
+    for (const { inbox } of said) this.unread.delete(inbox);
+    return said;
   }
 
   /** When the next timer is due that the owner fires by itself, by the wall clock. */
