@@ -156,7 +156,7 @@ export const ERRORS = {
     outcome: "unknown",
     retry: "never",
     http: 500,
-    doc: "A write to disk failed; the node stops rather than promise what it may not hold.",
+    doc: "The disk fails, is full, or cannot be opened; the node stops rather than promise what it may not hold.",
   },
   E_VERSION: {
     outcome: "not-applied",

@@ -401,7 +401,9 @@ export class KvHistory {
   private abandonDisk(reason: unknown): void {
     if (this.disk === undefined) return;
     this.disk = undefined;
-    const { code, message } = toAetherError(reason);
+    // What is no error of ours comes from the disk.
+    const code = reason instanceof AetherError ? reason.code : "E_DISK";
+    const { message } = toAetherError(reason);
     this.log?.error({ event: "kv.history-abandoned", code, reason: message });
     this.index = this.emptyIndex();
     this.held.clear();

@@ -166,7 +166,7 @@ export class KvState implements ReplicatedStateMachine {
       const row = this.machine.lease(lease);
       return row === undefined ? 0 : 1 + row.keys + row.slots + row.reach / PAGE_PLACES;
     } catch (error) {
-      // ignored: the state has failed with this and the node stops
+      // ignored: the state has failed with this and the node stops, or the next look reads it
       this.readFailure(error);
       return 0;
     }

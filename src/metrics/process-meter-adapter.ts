@@ -1,5 +1,6 @@
 // Owns: measuring the own process.
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import { createProcessMemory } from "../base/process-memory-adapter.ts";
 import type { ProcessMeter } from "../env/process-meter.ts";
 
 /** Time between two looks at the event loop: what is shorter is not seen. */
@@ -10,10 +11,11 @@ const NS_PER_MS = 1_000_000;
 export function createProcessMeter(): ProcessMeter {
   const delay = monitorEventLoopDelay({ resolution: LOOP_LOOK_MS });
   delay.enable();
+  const readMemory = createProcessMemory();
   return {
     read() {
       const { user, system } = process.cpuUsage();
-      const { heapUsed, rss } = process.memoryUsage();
+      const { heapUsed, rss } = readMemory();
       // A look that comes in time is counted as the time between looks; without any the maximum is 0.
       const loopDelayMsMax = Math.max(0, delay.max / NS_PER_MS - LOOP_LOOK_MS);
       delay.reset();

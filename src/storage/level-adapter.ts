@@ -189,6 +189,7 @@ function openError(location: string, error: unknown): AetherError {
     case "LEVEL_CORRUPTION":
       return damaged(location, cause, options);
     default:
+      if (isExhausted(cause)) return exhausted(location, cause, options);
       // The folder is there by now: what LevelDB misses is a file that its own records name.
       if (MISSING_FILE.test(textOf(cause))) return damaged(location, cause, options);
       return new AetherError(
@@ -203,18 +204,31 @@ function damaged(location: string, cause: unknown, options: AetherErrorOptions):
   return new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${textOf(cause)}; ${REPLACE}`, options);
 }
 
+/** The machine, or this process, has no more of what files take. */
+function isExhausted(error: unknown): boolean {
+  return EXHAUSTED.codes.includes(String(codeOf(error))) || EXHAUSTED.text.test(textOf(error));
+}
+
+function exhausted(location: string, cause: unknown, options: AetherErrorOptions): AetherError {
+  const advice = "make room, or raise the limit of the process, and start the node again";
+  return new AetherError("E_DISK", `cannot use ${location}: ${textOf(cause)}; ${advice}`, options);
+}
+
 function readError(location: string, error: unknown): AetherError {
-  // Apart from reads that come too late, whatever LevelDB cannot read is damaged: it has no harmless failures.
+  // What is missing there is no fault of the data: a state that is thought damaged is given up for another node's.
+  const options = { cause: error, outcome: "none", details: { directory: location } } as const;
+  if (isExhausted(error)) return exhausted(location, error, options);
+  // Apart from that and from reads that come too late, whatever LevelDB cannot read is damaged.
   const code = CLOSED.includes(String(codeOf(error))) ? "E_UNAVAILABLE" : "E_DATA_CORRUPT";
-  return new AetherError(code, `cannot read from ${location}: ${textOf(error)}`, {
-    cause: error,
-    outcome: "none",
-    details: { directory: location },
-  });
+  return new AetherError(code, `cannot read from ${location}: ${textOf(error)}`, options);
 }
 
 const CLOSED: readonly string[] = ["LEVEL_DATABASE_NOT_OPEN", "LEVEL_ITERATOR_NOT_OPEN"];
 const MISSING_FILE = /^IO error: .*: No such file or directory$/;
+const EXHAUSTED = {
+  codes: ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"],
+  text: /: (?:No space left on device|Disk quota exceeded|Too many open files.*|Cannot allocate memory)$/,
+};
 const REPLACE = "keep the directory for analysis and look at the disk";
 
 function codeOf(error: unknown): unknown {

@@ -52,7 +52,7 @@ class RealFile implements LogFile {
     writeFd(this.fd, bytes, 0, bytes.byteLength, at, (error, written) => {
       if (error !== null) done(error);
       else if (written < bytes.byteLength) {
-        done(new AetherError("E_DISK", `${this.path} took ${written} of ${bytes.byteLength} bytes`));
+        done(new AetherError("E_DISK", `${this.path} took ${written} of ${bytes.byteLength} bytes: no space left`));
       } else done();
     });
   }

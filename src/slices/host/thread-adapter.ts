@@ -3,6 +3,7 @@
 import type { Readable } from "node:stream";
 import { Worker } from "node:worker_threads";
 import { present } from "../../base/assert.ts";
+import { createProcessMemory } from "../../base/process-memory-adapter.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
 import { describeThrown } from "../core/thrown-text.ts";
@@ -25,8 +26,12 @@ const PIECE_LENGTH_MAX = 1 * MiB;
 export function createThreadWorkers(options: ThreadWorkersOptions = {}): WorkersPort {
   const slice = options.entry ?? new URL("../worker/worker-main.js", import.meta.url);
   const entries = { slice, agents: options.agentsEntry };
+  const readMemory = createProcessMemory();
   return {
-    memoryBytes,
+    memoryBytes: () => {
+      const { rss, heapTotal, external } = readMemory();
+      return Math.max(0, rss - heapTotal - external);
+    },
     threadsNowMs,
     signalChild,
     spawn: (spec, handlers) => {
@@ -34,11 +39,6 @@ export function createThreadWorkers(options: ThreadWorkersOptions = {}): Workers
       return spawnThread(entry, spec, handlers);
     },
   };
-}
-
-function memoryBytes(): number {
-  const { rss, heapTotal, external } = process.memoryUsage();
-  return Math.max(0, rss - heapTotal - external);
 }
 
 function spawnThread(entry: URL, spec: WorkerSpec, handlers: WorkerHandlers): WorkerHandle {

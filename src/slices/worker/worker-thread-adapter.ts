@@ -5,6 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { present } from "../../base/assert.ts";
+import { createProcessMemory } from "../../base/process-memory-adapter.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { MemoryReport } from "../core/memory-rule.ts";
 import type { HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
@@ -30,13 +31,14 @@ export function currentThread(): WorkerThread {
   const port = present(parentPort ?? undefined, "worker-main runs in a worker thread");
   // Taken before a slice can see it: see `guard`.
   const post = port.postMessage.bind(port);
+  const readMemory = createProcessMemory();
   return {
     // Start data and messages come from our own node: the same release, the same process.
     boot: workerData as WorkerBoot,
     clock: createClock(),
     threadsNowMs,
     post: (messages) => post(packWorkerTurn(messages)),
-    measureMemory,
+    measureMemory: (collect) => measureMemory(collect, readMemory),
     guard: (guarded) => guardThread(port, guarded),
     onMessages: (receive) => port.on("message", (packed) => receive(unpackHostTurn(packed))),
     importBundle: (url) => import(url),
@@ -62,13 +64,13 @@ function createClock(): Omit<Clock, "sleep"> {
 /** The engine sweeps buffers beside its work; the next collection counts what is swept. */
 const SWEEP_MS = 20;
 
-async function measureMemory(collect: boolean): Promise<MemoryReport> {
+async function measureMemory(collect: boolean, readMemory: () => NodeJS.MemoryUsage): Promise<MemoryReport> {
   if (collect) {
     collectGarbage();
     await sleep(SWEEP_MS);
     collectGarbage();
   }
-  const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
+  const { heapUsed, heapTotal, external, arrayBuffers } = readMemory();
   // Shared buffers are only in the latter, WebAssembly only in the former.
   const externalBytes = Math.max(external, arrayBuffers);
   return { heapUsedBytes: heapUsed, heapTotalBytes: heapTotal, externalBytes, isCollected: collect };

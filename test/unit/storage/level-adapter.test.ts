@@ -1,6 +1,9 @@
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { OrderedStore } from "../../../src/env/store.ts";
 import { createLevelStorePort } from "../../../src/storage/level-adapter.ts";
@@ -96,4 +99,11 @@ test("a read after close fails with a code", async () => {
   const store = await createLevelStorePort(directory).open("kv");
   await store.close();
   expect(() => store.getSync(Buffer.from("a"))).toThrow(expect.objectContaining({ code: "E_UNAVAILABLE" }));
+});
+
+test("a file that cannot be opened because no descriptor is left is E_DISK, not damage", async () => {
+  const program = fileURLToPath(new URL("../../support/without-descriptors.ts", import.meta.url));
+  const child = ["-c", `ulimit -n 128; exec "$@"`, "sh", process.execPath, "--import", "tsx", program, directory];
+  const { stdout } = await promisify(execFile)("sh", child);
+  expect(JSON.parse(stdout)).toMatchObject({ read: "E_DISK", open: "E_DISK" });
 });
