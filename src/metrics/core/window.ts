@@ -1,5 +1,6 @@
 // Owns: two hours of every series in memory: a value per second for ten minutes, then one per ten seconds.
 // M2  Its memory is bounded, whatever is put into it: SERIES_MAX × (FINE + COARSE) × 4 bytes.
+// M6  Series of nodes and methods leave room for those of the cluster and its slices, by which is decided.
 //
 // All series share one axis of places, a second each. Snapshots come about once a second by another node's timer: one
 // that comes a little early or late takes the next place all the same, so that a chart has no holes and no doubles.
@@ -13,6 +14,9 @@ export interface Point {
 
 /** Series beyond these are not kept, until others have had no value for two hours. */
 export const SERIES_MAX = 2_000;
+/** Of those, series of nodes at most, and of methods: many nodes or methods are no reason to scale no slice. */
+export const NODE_SERIES_MAX = 900;
+export const METHOD_SERIES_MAX = 600;
 export const FINE_MS = 10 * MINUTE_MS;
 export const WINDOW_MS = 2 * HOUR_MS;
 /** What one place of the coarse part stands for. */
@@ -32,6 +36,7 @@ interface Series {
 export class Window {
   private readonly isPeak: (series: string) => boolean;
   private readonly series = new Map<string, Series>();
+  private readonly kept = { node: 0, method: 0, other: 0 };
   /** Where place 0 is; undefined before the first values. */
   private originMs: number | undefined;
   /** The newest place. */
@@ -101,6 +106,7 @@ export class Window {
     // After a long silence every place is empty: no need to go through each.
     if (place - this.head > WINDOW_MS / SECOND_MS) {
       this.series.clear();
+      Object.assign(this.kept, { node: 0, method: 0, other: 0 });
       this.head = place;
     }
     while (this.head < place) {
@@ -114,7 +120,7 @@ export class Window {
   private closeGroup(group: number): void {
     if (group < 0) return;
     for (const [name, { fine, coarse, lastPlace }] of this.series) {
-      if (this.head - lastPlace > WINDOW_MS / SECOND_MS) this.series.delete(name);
+      if (this.head - lastPlace > WINDOW_MS / SECOND_MS) this.forget(name);
       else coarse[group % COARSE] = this.summary(name, fine, group * PER_COARSE);
     }
   }
@@ -135,7 +141,9 @@ export class Window {
   }
 
   private create(name: string): Series | undefined {
-    if (this.series.size >= SERIES_MAX) return undefined;
+    const kind = kindOf(name);
+    if (this.series.size >= SERIES_MAX || this.kept[kind] >= MOST[kind]) return undefined;
+    this.kept[kind] += 1;
     const series = {
       fine: new Float32Array(FINE).fill(Number.NaN),
       coarse: new Float32Array(COARSE).fill(Number.NaN),
@@ -144,4 +152,16 @@ export class Window {
     this.series.set(name, series);
     return series;
   }
+
+  private forget(name: string): void {
+    this.series.delete(name);
+    this.kept[kindOf(name)] -= 1;
+  }
+}
+
+const MOST = { node: NODE_SERIES_MAX, method: METHOD_SERIES_MAX, other: SERIES_MAX } as const;
+
+function kindOf(name: string): keyof typeof MOST {
+  if (name.startsWith("node/")) return "node";
+  return name.startsWith("method/") ? "method" : "other";
 }

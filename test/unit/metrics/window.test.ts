@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { COARSE_MS, FINE_MS, SERIES_MAX, Window, WINDOW_MS } from "../../../src/metrics/core/window.ts";
+import {
+  COARSE_MS, FINE_MS, METHOD_SERIES_MAX, NODE_SERIES_MAX, SERIES_MAX, Window, WINDOW_MS,
+} from "../../../src/metrics/core/window.ts";
 
 const isPeak = (series: string): boolean => series === "peak";
 const one = (name: string, value: number): ReadonlyMap<string, number> => new Map([[name, value]]);
@@ -81,5 +83,21 @@ describe("the window of series", () => {
     expect(window.names).toEqual(["s0"]);
     window.put(one("new", 1), WINDOW_MS + 21_000);
     expect(window.names).toEqual(["new", "s0"]);
+  });
+
+  test("has room for the series of a new slice, however many nodes and methods there are (M6)", () => {
+    const window = new Window(isPeak);
+    const many = Array.from({ length: 2 * SERIES_MAX }, (_, at) =>
+      [`node/n${at}/cpuCores`, `method/s/m${at}/made/p99Ms`]);
+    const values = new Map(many.flat().map((name) => [name, 1]));
+    window.put(values, 0);
+    expect(window.names.filter((name) => name.startsWith("node/"))).toHaveLength(NODE_SERIES_MAX);
+    expect(window.names.filter((name) => name.startsWith("method/"))).toHaveLength(METHOD_SERIES_MAX);
+    window.put(new Map([...values, ["slice/new/queued", 5]]), 1_000);
+    expect(window.points("slice/new/queued", 5_000, 1_000)).toEqual([{ atMs: 1_000, value: 5 }]);
+    // Whose place is free again takes it.
+    window.put(new Map(), WINDOW_MS * 3);
+    window.put(new Map([["node/n9999/cpuCores", 1]]), WINDOW_MS * 3 + 1_000);
+    expect(window.names).toEqual(["node/n9999/cpuCores"]);
   });
 });
