@@ -15,6 +15,7 @@ import { readMetrics } from "./core/metrics-wire.ts";
 import { encodeReport, type HeardReport, type NodeReport, parseReport } from "./core/report.ts";
 import { aggregate, type ClusterSnapshot, encodeSnapshot, parseSnapshot } from "./core/snapshot.ts";
 import type { Collector } from "./collector.ts";
+import type { MetricsConfig } from "./metrics-config.ts";
 import type { MetricsStore } from "./metrics-store.ts";
 
 const EVERY_MS = SECOND_MS;
@@ -32,6 +33,7 @@ export class MetricsService {
   private readonly refused: Counter;
   private readonly ports: MetricsServicePorts;
   private readonly self: NodeId;
+  private readonly collect: MetricsConfig["collect"];
   private readonly channel: Channel;
   /** The latest of each node. Kept by every node: whoever becomes the leader knows those that it has got. */
   private readonly reports = new Map<NodeId, HeardReport>();
@@ -41,20 +43,23 @@ export class MetricsService {
 
   /** Attaches to the channel "metrics"; nothing is sent before `start`. */
   constructor(
-    env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: MetricsServicePorts, self: NodeId,
+    env: { readonly clock: Clock; readonly telemetry: Telemetry },
+    ports: MetricsServicePorts,
+    { node, collect }: { readonly node: NodeId } & MetricsConfig,
   ) {
     this.clock = env.clock;
     this.ports = ports;
-    this.self = self;
+    this.self = node;
+    this.collect = collect;
     this.refused = env.telemetry.counter({
       name: "aether_metrics_refused_total",
       help: "Messages of peers on the channel of metrics that were no report or snapshot, and were dropped.",
     });
     this.channel = ports.messaging.channel("metrics");
     this.channel.onMessage((from, payload) => this.receive(from, payload));
-    ports.messaging.onPeer(({ kind, node }) => {
+    ports.messaging.onPeer(({ kind, node: peer }) => {
       // A node that comes back says everything anew.
-      if (kind === "down" && !this.isMember(node)) this.reports.delete(node);
+      if (kind === "down" && !this.isMember(peer)) this.reports.delete(peer);
     });
   }
 
@@ -82,7 +87,9 @@ export class MetricsService {
     const nowMs = this.clock.nowMs();
     const { collector, leadership, store } = this.ports;
     const report = collector.take(nowMs);
+    // Whether this node stands still is looked at whatever it tells to others.
     store.noteOwn(report);
+    if (this.collect === "off") return;
     const leader = leadership.current();
     if (leadership.isLeader && leader !== undefined) this.lead(report, leader.epoch, nowMs);
     // One that is not sent is followed by the next one.

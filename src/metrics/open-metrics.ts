@@ -33,9 +33,9 @@ export interface NodeMetricsParts {
 }
 
 export function openMetrics(
-  env: Pick<Env, "clock" | "telemetry" | "meter">, ports: MetricsPorts, self: NodeId, config: MetricsConfig,
+  env: Pick<Env, "clock" | "telemetry" | "meter">, of: MetricsPorts, self: NodeId, config: MetricsConfig,
 ): NodeMetricsParts {
-  const { messaging, cluster: { leadership, membership }, group, slices, made, handled, facts } = ports;
+  const { messaging, cluster: { leadership, membership }, group, slices, made, handled, facts } = of;
   const store = new MetricsStore(env.clock);
   const collector = new Collector({
     process: env.meter,
@@ -49,11 +49,9 @@ export function openMetrics(
     if (change === "began") log.warn({ event: "node.stalled", stall: kind, forMs: Math.round(forMs), reason: text });
     else log.info({ event: "node.goes-on", stall: kind });
   });
-  const service = new MetricsService(env, { messaging, leadership, membership, collector, store }, self);
-  const start = (): void => {
-    if (config.collect === "on") service.start();
-  };
-  return { metrics: store, start, close: () => service.close() };
+  const ports = { messaging, leadership, membership, collector, store };
+  const service = new MetricsService(env, ports, { node: self, ...config });
+  return { metrics: store, start: () => service.start(), close: () => service.close() };
 }
 
 function factsOfGroup(group: MetricsPorts["group"], clock: Pick<Clock, "nowMs">): FactSource {

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
-import { type Finding, type FindingLevel } from "../doctor/findings.ts";
+import { type Finding, type FindingLevel, needsPerson } from "../doctor/findings.ts";
 import { lookAtCluster } from "../doctor/look.ts";
 import { lookHere, type Here } from "../doctor/look-here.ts";
 import { EXIT } from "../exit.ts";
@@ -13,7 +13,7 @@ import { table } from "../table.ts";
 const HELP = `
 Asks the node at --api for the cluster, and each node for itself. A node that does not answer hides nothing of the
 others. With --config or --data-dir it also looks at this machine, where no node need run; with --offline only there.
-Ends with 1 when something needs a person.
+Ends with 1 when something needs a person: a problem, or what could not be looked at.
 
 Examples:
   $ aether doctor
@@ -44,9 +44,9 @@ export function addDoctorCommand(program: Command, io: CliIo): void {
         ...(offline ? [] : [CERTIFICATES]),
       ];
       const sorted = [...findings].sort((a, b) => LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level));
-      const needsPerson = sorted.some(({ level }) => level === "problem");
-      session.show({ needsPerson, findings: sorted }, ({ findings: shown }) => findingsText(shown));
-      if (needsPerson) throw new CommandExit(EXIT.failed);
+      const report = { needsPerson: needsPerson(sorted), findings: sorted };
+      session.show(report, ({ findings: shown }) => findingsText(shown));
+      if (report.needsPerson) throw new CommandExit(EXIT.failed);
     });
 }
 

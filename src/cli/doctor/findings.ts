@@ -5,7 +5,7 @@ import type { ClusterStatus, ClusterStatusNode } from "../cluster-view.ts";
 
 /**
  * `warning`: it goes on, and is worth a look. `problem`: a person has to do something. `unknown`: it could not be
- * looked at, and `what` says why.
+ * looked at, `what` says why, and a person has to look.
  */
 export type FindingLevel = "ok" | "warning" | "problem" | "unknown";
 
@@ -35,6 +35,11 @@ export interface SeenNode {
 export interface UnseenNode {
   readonly id: string;
   readonly couldNot: string;
+}
+
+/** What nobody could look at is not well: a disk that takes no file of a probe takes none of the node either. */
+export function needsPerson(findings: readonly Finding[]): boolean {
+  return findings.some(({ level }) => level === "problem" || level === "unknown");
 }
 
 /** Below it nothing of this build runs. */
@@ -161,7 +166,11 @@ function spaceFinding(of: string, { space }: MachineFacts): Finding {
 }
 
 function descriptorsFinding(of: string, { descriptors }: MachineFacts): Finding {
-  if ("couldNot" in descriptors) return couldNot("descriptors", of, descriptors.couldNot);
+  if ("couldNot" in descriptors) {
+    // No fault of this machine: only Linux says.
+    const advice = "look yourself: `ulimit -n` for the user that runs the node";
+    return { check: "descriptors", of, level: "warning", what: `could not look: ${descriptors.couldNot}`, advice };
+  }
   const { open, limit } = descriptors.value;
   const what = `${open} of ${limit} file descriptors are open`;
   const advice = "raise the limit of open files to 65536: `ulimit -n`, or LimitNOFILE= of its systemd unit";

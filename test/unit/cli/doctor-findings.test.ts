@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { MachineFacts } from "../../../src/api/services.ts";
 import type { ClusterStatus } from "../../../src/cli/cluster-view.ts";
 import {
-  clockFindings, clusterFindings, type Finding, machineFindings, nodeFindings, type SeenNode,
+  clockFindings, clusterFindings, type Finding, machineFindings, needsPerson, nodeFindings, type SeenNode,
 } from "../../../src/cli/doctor/findings.ts";
 
 const WELL: MachineFacts = {
@@ -35,11 +35,22 @@ describe("a machine", () => {
     ["disk-space", "problem", { space: { value: { freeBytes: 4e8, totalBytes: 4e9 } } }],
     ["descriptors", "warning", { descriptors: { value: { open: 10, limit: 1_024 } } }],
     ["descriptors", "problem", { descriptors: { value: { open: 900, limit: 1_024 } } }],
-    ["descriptors", "unknown", { descriptors: { couldNot: "no /proc" } }],
+    ["descriptors", "warning", { descriptors: { couldNot: "no /proc" } }],
   ])("%s is a %s", (check, level, facts) => {
     const findings = machineFindings("n1", { ...WELL, ...facts });
     expect(levelOf(findings, check)).toBe(level);
     expect(findings.filter((finding) => finding.level !== "ok")).toHaveLength(1);
+  });
+
+  test.each<[string, boolean, Partial<MachineFacts>]>([
+    ["that is well", false, {}],
+    ["whose disk takes no file", true, { sync: { couldNot: "EROFS" } }],
+    ["that does not say what room it has", true, { space: { couldNot: "ENOENT" } }],
+    ["that never says what files are open", false, { descriptors: { couldNot: "no /proc" } }],
+    ["with a slow disk", false, { sync: { value: { medianMs: 20, maxMs: 20 } } }],
+    ["with a very slow disk", true, { sync: { value: { medianMs: 200, maxMs: 200 } } }],
+  ])("%s: needs a person: %s", (_what, expected, facts) => {
+    expect(needsPerson(machineFindings("n1", { ...WELL, ...facts }))).toBe(expected);
   });
 
   test("that is well has nothing to say, one slow write included", () => {

@@ -54,7 +54,7 @@ class MetricsNode {
   refused = 0;
   cpuMs = 0;
 
-  constructor(fleet: Fleet, id: NodeId) {
+  constructor(fleet: Fleet, id: NodeId, collect: "on" | "off" = "on") {
     const { clock, leading } = fleet;
     this.store = new MetricsStore(clock);
     this.messaging = fleet.hub.join(id);
@@ -84,7 +84,7 @@ class MetricsNode {
       },
       collector,
       store: this.store,
-    }, id);
+    }, { node: id, collect });
   }
 
   get latest(): KeptSnapshot {
@@ -204,5 +204,17 @@ describe("metrics on their way", () => {
     await fleet.pass(0.1);
     expect(fleet.node("n3").latest.snapshot).toMatchObject({ leader: "n1", seq: before });
     expect(fleet.node("n3").refused).toBe(0);
+  });
+
+  test("a node that is to tell nothing still knows of itself, and has what others tell", async () => {
+    const fleet = await Fleet.open(["n1", "n2"]);
+    fleet.statuses.set("n3", "on-duty");
+    const quiet = new MetricsNode(fleet, parseNodeId("n3"), "off");
+    quiet.service.start();
+    await fleet.pass(3);
+    expect(quiet.store.own()?.facts.rssBytes).toBe(100);
+    expect(quiet.latest.snapshot.nodes.map(({ node, isStale }) => [node, isStale])).toEqual(
+      [["n1", false], ["n2", false], ["n3", true]],
+    );
   });
 });

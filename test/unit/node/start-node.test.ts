@@ -1,9 +1,10 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
 import { parseNodeId } from "../../../src/base/ids.ts";
+import type { Clock } from "../../../src/env/clock.ts";
 import type { Env } from "../../../src/env/env.ts";
 import type { OrderedStore, StorePort } from "../../../src/env/store.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
@@ -137,3 +138,51 @@ describe("a node", () => {
     await third.stop();
   });
 });
+
+/** Time that passes so many times as fast as it does, for waits that are long on purpose. */
+const FASTER = 20;
+
+function hurried(clock: Clock): Clock {
+  const startMs = clock.nowMs();
+  const ahead = (): number => (clock.nowMs() - startMs) * (FASTER - 1);
+  return {
+    ...clock,
+    nowMs: () => clock.nowMs() + ahead(),
+    wallMs: () => clock.wallMs() + ahead(),
+    setTimer: (delayMs, fire) => clock.setTimer(delayMs / FASTER, fire),
+    sleep: (delayMs, signal) => clock.sleep(delayMs / FASTER, signal),
+  };
+}
+
+test.each(["on", "off"] as const)(
+  "a node whose disk stands still is not ready, and is again when it goes on; metrics are %s (M5)", async (collect) => {
+    let held: (() => void)[] | undefined;
+    const env = openEnv(memoryPort(), (_name, store) => ({
+      write: (ops, done) => {
+        const write = (): void => store.write(ops, done);
+        if (held === undefined) write();
+        else held.push(write);
+      },
+    }));
+    const metrics = { ...config.metrics, collect };
+    const node = await startNode({ ...config, metrics }, { ...env, clock: hurried(env.clock) });
+    await node.ready();
+    const readiness = async (): Promise<{ readonly status: number; readonly reason?: string }> => {
+      const response = await fetch(`${node.apiUrl}/readyz`);
+      return { status: response.status, ...(await response.json() as { readonly reason?: string }) };
+    };
+    const put = (value: number): Promise<unknown> =>
+      node.kv.transact({ compare: [], then: [{ kind: "put", key: KEY, value }], else: [] }, { timeoutMs: 3_600_000 });
+    expect(await readiness()).toMatchObject({ status: 200 });
+    held = [];
+    const waiting = put(1);
+    await vi.waitUntil(async () => (await readiness()).status === 503, { timeout: 30_000, interval: 50 });
+    expect((await readiness()).reason).toContain("this node has applied nothing for");
+    const writes = held;
+    held = undefined;
+    for (const write of writes) write();
+    await waiting;
+    await vi.waitUntil(async () => (await readiness()).status === 200, { timeout: 30_000, interval: 50 });
+    await node.stop();
+  },
+);
