@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { assert } from "../../src/base/assert.ts";
 import { type Flight, HandCluster } from "./consensus-cluster.ts";
 
 test("a cluster forms when all first voters have met; two of three are not enough", async () => {
@@ -162,6 +163,23 @@ test("what others say of a start that a voter has not met is no promise of the s
   cluster.pass(2_000);
   expect(cluster.node("c").fatal).toEqual([]);
   cluster.expectAgreement();
+});
+
+test("of two processes on copies of one disk, each accepted by another voter, one has to go (C1)", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.lose = ({ to, message }) => to === "b" && message.kind === "decision";
+  cluster.put("a", "x");
+  cluster.pass(3);
+  const told = cluster.sent.map(({ message }) => message).find(({ kind }) => kind === "decision");
+  assert(told?.kind === "decision" && told.heard !== undefined, "a has gathered the votes");
+  cluster.heal();
+  // What a says when it is the other one that it has met, which began at the same write.
+  const { startId, startWrite } = cluster.driver("c").replica.admission.self;
+  const heard = [...told.heard.slice(0, 2), { startId: `not ${startId}`, writeNumber: startWrite + 1 }];
+  cluster.inject({ from: "a", to: "b", message: { ...told, heard } });
+  cluster.pass(1_000);
+  expect(cluster.node("c").fatal.map(({ code }) => code)).toEqual(["E_DATA_LOST"]);
+  expect(cluster.node("b").fatal).toEqual([]);
 });
 
 test("the data directory of a node of another cluster of the same name is refused with E_DATA_FOREIGN", async () => {

@@ -134,16 +134,24 @@ export class Agreement {
     else assert(choiceKeyOf(open.decision) === choiceKeyOf(outcome), "C5: a slot is decided differently elsewhere");
   }
 
-  /** Votes that went to one voter alone are known to the others by its word: they too would find an older disk. */
+  /**
+   * Votes that went to one voter alone are known to the others by its word: they too would find an older disk. And two
+   * processes on copies of one disk, each with another voter: to both of these the start that the other one has met is
+   * a later one, and what they have met has to say hello again, and is judged by what it did not write.
+   */
   noteHeard({ slot, heard = [] }: Extract<Message, { kind: "decision" }>): void {
-    const { log, slots, view } = this.parts;
+    const { admission, log, slots, view } = this.parts;
     if (slot < slots.applied || slot >= slots.windowEnd) return;
     log.membership.rulingAt(slot).voters.forEach((voter, at) => {
       const peer = voter.uid === view.selfUid ? undefined : view.peers.ofVoter(voter);
       const told = heard[at];
-      // A start that this node has not met is judged by its own hello.
-      if (peer === undefined || told === undefined || peer.startId !== told.startId) return;
-      peer.writeNumber = Math.max(peer.writeNumber, told.writeNumber);
+      if (peer === undefined || told === undefined) return;
+      if (view.peers.isLaterStart(peer, told)) {
+        Object.assign(peer, told, { startWrite: told.writeNumber });
+        admission.forget(peer.node);
+      } else if (peer.startId === told.startId) {
+        peer.writeNumber = Math.max(peer.writeNumber, told.writeNumber);
+      }
     });
   }
 

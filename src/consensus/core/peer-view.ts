@@ -2,7 +2,7 @@
 // A hint for speed and readiness; nothing here decides anything.
 import type { NodeId, NodeUid } from "../../base/ids.ts";
 import { UID_UNKNOWN, type Voter, type VoterList } from "./membership.ts";
-import type { StateHash } from "./message.ts";
+import type { Heard, StateHash } from "./message.ts";
 
 /** Silence after which a voter is suspected. */
 export const SILENCE_MS_MAX = 1_000;
@@ -32,6 +32,8 @@ export interface Peer {
   /** The start of its process that this node accepted last, and the last durable write of it that it knows of. */
   startId: string;
   writeNumber: number;
+  /** The first write of that start: all of earlier starts are below it. */
+  startWrite: number;
 }
 
 /** What is kept of each other voter inside this node's own writes: it finds a disk that is older than it was. */
@@ -162,10 +164,17 @@ export class PeerView {
       peer.uid = uid;
       Object.assign(peer, this.takePromise(uid));
     }
+    peer.startWrite = start.startWrite;
     if (peer.startId === start.startId) return peer;
     peer.startId = start.startId;
     peer.writeNumber = start.startWrite;
     return peer;
+  }
+
+  /** Somebody has met a start of this peer that is not the one met here, nor one before it. */
+  isLaterStart(peer: Peer, { startId, writeNumber }: Heard): boolean {
+    if (startId === "" || peer.startId === "" || startId === peer.startId) return false;
+    return writeNumber >= peer.startWrite;
   }
 
   promises(): readonly PeerPromise[] {
@@ -209,5 +218,6 @@ function newPeer(node: NodeId): Peer {
     supportedVersion: 0,
     startId: "",
     writeNumber: 0,
+    startWrite: 0,
   };
 }
