@@ -7,7 +7,7 @@ import { TaskScope } from "../base/task-scope.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
-import { parseKey, prefixOf } from "../kvstore/core/key.ts";
+import { knownKey, prefixOf } from "../kvstore/core/key.ts";
 import type { Kv, KvListQuery } from "../kvstore/kv.ts";
 import { WAIT_REASONS, type WaitReason } from "./core/rows.ts";
 import type { JobWatch } from "./job-watch.ts";
@@ -84,8 +84,8 @@ export class JobCensus {
       try {
         const page = await this.ports.kv.list(query, { consistency: "local" });
         for (const { key: text, value } of page.entries) {
-          const key = parseKey(text);
-          if (key.kind !== "job") continue;
+          const key = knownKey(text);
+          if (key?.kind !== "job") continue;
           found.add(key.job);
           if (this.changed?.has(key.job) !== true) this.take(key.job, value);
         }

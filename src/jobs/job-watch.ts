@@ -5,7 +5,7 @@ import { toAetherError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import type { Env } from "../env/env.ts";
 import type { Timer } from "../env/clock.ts";
-import { parseKey, prefixOf } from "../kvstore/core/key.ts";
+import { knownKey, prefixOf } from "../kvstore/core/key.ts";
 import type { KvChangeSet } from "../kvstore/core/schema.ts";
 import type { Kv, KvWatch } from "../kvstore/kv.ts";
 
@@ -94,8 +94,8 @@ export class JobWatch {
   private takeChanges({ changes }: KvChangeSet): void {
     if (this.listeners.size === 0 && this.all === undefined) return;
     for (const change of changes) {
-      const key = parseKey(change.kind === "put" ? change.entry.key : change.key);
-      if (key.kind !== "job" && key.kind !== "job-inbox") continue;
+      const key = knownKey(change.kind === "put" ? change.entry.key : change.key);
+      if (key?.kind !== "job" && key?.kind !== "job-inbox") continue;
       if (key.kind === "job") this.all?.onRow(key.job, change.kind === "put" ? change.entry.value : undefined);
       for (const listener of [...this.listeners.get(key.job) ?? []]) {
         if (key.kind === "job") {

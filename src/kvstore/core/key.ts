@@ -227,6 +227,19 @@ export function parseKey(text: string): AetherKey {
   return key;
 }
 
+/**
+ * Undefined for a key of no kind that this build knows: while versions are mixed, a later build may write such beside
+ * those that are known.
+ */
+export function knownKey(text: string): AetherKey | undefined {
+  try {
+    return parseKey(text);
+  } catch (error) {
+    if (error instanceof AetherError) return undefined;
+    throw error;
+  }
+}
+
 /** The text itself, once it is known to be a key. Cheaper than `parseKey` for plain user keys. */
 export function parseKeyText(text: string): KeyText {
   // The expression allows only ASCII, so the length is in bytes.

@@ -7,6 +7,7 @@ import { EventHub } from "../../../src/metrics/events/event-hub.ts";
 import { CLUSTER_EVENT_RULES } from "../../../src/metrics/events/open-events.ts";
 import { EVENTS_REVISIONS_READ_MAX, StoreEvents } from "../../../src/metrics/events/store-events.ts";
 import { SILENT_TELEMETRY } from "../../support/cluster-world.ts";
+import { writeLaterKey } from "../../support/later-key.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
@@ -129,4 +130,18 @@ test("of a long past only the end is read", async () => {
   // Reading so far back takes several turns.
   await clock.advance(10);
   expect(hub.list({}, { limit: 1, after: "1.0" }).gaps).toContain("membership");
+});
+
+test("keys that only a later build knows are no events, and stop nobody, also at the next start", async () => {
+  await clock.settle();
+  writeLaterKey(local, { kind: "node-intent", node: parseNodeId("n2") });
+  await clock.settle();
+  await want("n2", "drained");
+  expect(told()).toEqual(["n2 is to be drained"]);
+  await events.close();
+  oldest = local.kv.revision + 1;
+  open();
+  await clock.settle();
+  await want("n2", "on-duty");
+  expect(told()).toEqual(["n2 is to be on duty again"]);
 });

@@ -1,7 +1,7 @@
 // Owns: reading events from changes of the store's rows: what a rule is, and the rows that it compares with.
 // E3  What is read from a revision depends on the rows before it and on its changes alone: it is the same everywhere.
 // Does not own: the rules, the watch (store-events.ts).
-import { formatKey, parseKey, type AetherKey, type KeyText } from "../../../kvstore/core/key.ts";
+import { formatKey, knownKey, type AetherKey, type KeyText } from "../../../kvstore/core/key.ts";
 import type { KvChange, KvEntry } from "../../../kvstore/core/schema.ts";
 import type { EventDraft } from "./event.ts";
 
@@ -56,15 +56,19 @@ class KeptRows<T> implements RuleRows {
 
   load(entries: readonly KvEntry[]): void {
     this.rows.clear();
-    for (const entry of entries) this.keep(entry.key, this.read(parseKey(entry.key), entry));
+    for (const entry of entries) {
+      const key = knownKey(entry.key);
+      if (key !== undefined) this.keep(entry.key, this.read(key, entry));
+    }
   }
 
   take(changes: readonly KvChange[]): readonly EventDraft[] {
     const replaced = new Map<KeyText, T | undefined>();
-    const taken = changes.map((change): RowChange<T> => {
+    const taken = changes.flatMap((change): RowChange<T> | readonly never[] => {
       const entry = change.kind === "put" ? change.entry : undefined;
       const text = change.kind === "put" ? change.entry.key : change.key;
-      const key = parseKey(text);
+      const key = knownKey(text);
+      if (key === undefined) return [];
       const before = this.rows.get(text);
       const after = entry === undefined ? undefined : this.read(key, entry);
       if (!replaced.has(text)) replaced.set(text, before);
