@@ -4,6 +4,8 @@
 import { crc32 } from "../../base/digest.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
+import { MiB } from "../../base/units.ts";
+import { FRAME_HEADER_BYTES, MESSAGE_HEADER_BYTES } from "../../net/core/frame.ts";
 import type { Channel, ChannelName, PeerEvent, PeerMessaging } from "../../net/peer-messaging.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
@@ -31,6 +33,8 @@ export const CALM_LINKS: LinkProfile = {
   tailMsMax: 0,
 };
 
+/** As the default of real nodes: what no frame has room for is not sent. */
+const PAYLOAD_BYTES_MAX = 8 * MiB - FRAME_HEADER_BYTES - MESSAGE_HEADER_BYTES;
 const CONNECT_MS_MIN = 6;
 const CONNECT_MS_SPAN = 20;
 const RETRY_MS = 100;
@@ -283,7 +287,7 @@ export class SimMessaging implements PeerMessaging {
   channel(name: ChannelName): Channel {
     return {
       send: (to, payload) => {
-        if (!this.process.isAlive || !this.connected.has(to)) return false;
+        if (!this.process.isAlive || !this.connected.has(to) || payload.length > PAYLOAD_BYTES_MAX) return false;
         this.sendDatagram(this, to, name, payload);
         return true;
       },
