@@ -15,7 +15,7 @@ import type { Multiplexer } from "./multiplexer.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Tracing } from "../env/tracing.ts";
 import { newRequestKey } from "./random-adapter.ts";
-import { traced } from "./traced.ts";
+import { traced } from "../invocation/traced.ts";
 
 /** Of one question for a result; then it is asked again. */
 const RESULT_TIMEOUT_MS = RESULT_WAIT_MS_MAX + 10 * SECOND_MS;
@@ -198,7 +198,8 @@ export function createAgentClient<A extends Agent>(ports: JobClientPorts, agent:
         id, attributes, maxDuration, budget, idempotencyKey = newRequestKey(), timeoutMs = START_TIMEOUT_MS, signal,
       } = options;
       await check(`the input of ${agent.name}`, agent.input, input);
-      const request = { name: `start ${agent.name}`, attributes: { "aether.agent": agent.name } };
+      const told = { "aether.agent": agent.name };
+      const request = { name: `start ${agent.name}`, kind: "client", attributes: told } as const;
       const { value } = await traced(ports.tracing, request, (traceparent) => askApi(ports.requests, startedSchema, {
         what: `start a job of ${agent.name}`,
         effect: "idempotent",

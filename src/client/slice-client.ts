@@ -10,7 +10,7 @@ import { CALL_TIMEOUT_MS } from "../api/limits.ts";
 import type { Tracing } from "../env/tracing.ts";
 import { rpcAttributes } from "../invocation/span-attributes.ts";
 import type { Multiplexer } from "./multiplexer.ts";
-import { traced } from "./traced.ts";
+import { traced } from "../invocation/traced.ts";
 
 /** One call by name, for tools that do not know the contract. */
 export interface SliceCall extends CallOptions {
@@ -87,7 +87,7 @@ function unsentClass(code: ErrorCode): CallFailureClass {
 export function callTraced(requests: Multiplexer, call: SliceCall, tracing?: Tracing): Promise<SliceAnswer> {
   const { slice, method, traceparent } = call;
   const attributes = rpcAttributes(slice, method);
-  const request = { name: `call ${slice}.${method}`, traceparent, attributes };
+  const request = { name: `call ${slice}.${method}`, kind: "client", traceparent, attributes } as const;
   return traced(tracing, request, (traceparent) =>
     callSlice(requests, traceparent === undefined ? call : { ...call, traceparent }));
 }

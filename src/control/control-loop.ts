@@ -23,6 +23,7 @@ import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { ScaleRow } from "../slices/core/scale-row.ts";
 import type { Advised, ClusterController, ControlContext, Decision, SliceFacts } from "./core/advice.ts";
+import { REASON_CHARS_MAX } from "./core/control-rows.ts";
 import { decide } from "./core/decide.ts";
 import { DecisionLog, type LoggedDecision } from "./core/decision-log.ts";
 import { DecisionTreeController } from "./core/decision-tree.ts";
@@ -58,8 +59,6 @@ export interface ControlLoopPorts {
 
 const EVERY_MS = SECOND_MS;
 const WRITE_TIMEOUT_MS = 2 * SECOND_MS;
-/** Of a reason in a row. */
-const REASON_CHARS_MAX = 500;
 
 /** What one term of leadership knows; another begins anew. */
 interface Term {

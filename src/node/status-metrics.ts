@@ -58,7 +58,7 @@ function declareStoreMetrics(telemetry: Telemetry, kv: StatusSources["kv"]): () 
     help: "Watches that this node has ended, by the code of the reason.",
     labels: ["code"],
   });
-  const tellEnded = new Map<string, Tell>();
+  const tellEnded = totalsOf(ended, "code");
   return () => {
     const { watches: seen, history: past } = kv.observe();
     const { liveBytes, quotaBytes } = kv.usage();
@@ -70,11 +70,7 @@ function declareStoreMetrics(telemetry: Telemetry, kv: StatusSources["kv"]): () 
     history.set(past.diskBytes, { place: "disk" });
     watches.set(seen.open);
     behind.set(seen.behind);
-    for (const [code, count] of seen.ended) {
-      const tell = tellEnded.get(code) ?? totalOf(ended, { code });
-      tellEnded.set(code, tell);
-      tell(count);
-    }
+    tellEnded(seen.ended);
   };
 }
 
@@ -167,14 +163,8 @@ function declareJobCounts(telemetry: Telemetry, jobs: JobCounts): () => void {
     help: "Events in the logs of jobs that this node wrote, by type: steps, calls of tools, ends of jobs.",
     labels: ["type"],
   });
-  const tellType = new Map<string, Tell>();
-  return () => {
-    for (const [type, count] of jobs.all()) {
-      const tell = tellType.get(type) ?? totalOf(events, { type });
-      tellType.set(type, tell);
-      tell(count);
-    }
-  };
+  const tellEvents = totalsOf(events, "type");
+  return () => tellEvents(jobs.all());
 }
 
 /** As this node reported last. */
@@ -220,5 +210,20 @@ function totalOf(counter: Counter, labels: Readonly<Record<string, string>> | un
   return (total) => {
     counter.add(total - told, labels);
     told = total;
+  };
+}
+
+/** The same, of a counter that has one for each value of a label. */
+function totalsOf(
+  counter: Counter,
+  label: string,
+): (totals: Iterable<readonly [value: string, total: number]>) => void {
+  const tells = new Map<string, Tell>();
+  return (totals) => {
+    for (const [value, total] of totals) {
+      const tell = tells.get(value) ?? totalOf(counter, { [label]: value });
+      tells.set(value, tell);
+      tell(total);
+    }
   };
 }

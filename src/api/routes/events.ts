@@ -3,8 +3,7 @@
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
 import { jsonText } from "../../base/json-text.ts";
-import { SECOND_MS } from "../../base/units.ts";
-import type { Clock, Timer } from "../../env/clock.ts";
+import type { Clock } from "../../env/clock.ts";
 import type { ClusterEvent } from "../../metrics/events/core/event.ts";
 import type { EventFilter } from "../../metrics/events/core/event-filter.ts";
 import {
@@ -21,8 +20,6 @@ export interface EventsRoutePorts {
   readonly clock: Pick<Clock, "setTimer">;
 }
 
-/** A reader that hears nothing for longer may take the connection for lost. */
-const SIGN_OF_LIFE_MS = 10 * SECOND_MS;
 /** Events that one list gives at most. */
 export const EVENTS_LISTED_MAX = 1_000;
 const EVENTS_LISTED_DEFAULT = 100;
@@ -99,15 +96,17 @@ function unknown(what: string, name: string, known: readonly string[]): AetherEr
 
 class EventsStream implements EventFollower {
   private readonly ports: EventsRoutePorts;
-  private readonly closing: AbortSignal;
   private readonly stream: EventStream;
   private following: EventFollowing | undefined;
-  private signOfLife: Timer | undefined;
 
   constructor(ports: EventsRoutePorts, closing: AbortSignal) {
     this.ports = ports;
-    this.closing = closing;
-    this.stream = new EventStream(() => this.release(), () => this.following?.resume());
+    this.stream = new EventStream({
+      closing,
+      elsewhere: "follow the events on another one",
+      onGone: () => this.following?.close(),
+      onRoom: () => this.following?.resume(),
+    });
   }
 
   open(filter: EventFilter, after: { readonly after?: string }): Response {
@@ -115,9 +114,8 @@ class EventsStream implements EventFollower {
     const begin = after.after ?? (filter.sinceMs === undefined ? this.ports.events.cursor() : undefined);
     this.send("alive", {}, begin);
     this.following = this.ports.events.follow(filter, this, after);
-    this.closing.addEventListener("abort", this.onClosing);
-    this.planSignOfLife();
-    return this.stream.response;
+    this.stream.keepAlive(this.ports.clock);
+    return this.stream.open();
   }
 
   onEvent(event: ClusterEvent, cursor: string, missed: number): void {
@@ -132,25 +130,7 @@ class EventsStream implements EventFollower {
     return this.stream.isFull;
   }
 
-  private readonly onClosing = (): void => {
-    const error = new AetherError("E_UNAVAILABLE", "this node is stopping; follow the events on another one");
-    this.stream.end({ event: "error", data: jsonText({ error: error.toBody() }) });
-  };
-
   private send(event: string, data: unknown, id?: string): void {
     this.stream.send([{ event, data: jsonText(data), ...(id !== undefined && { id }) }]);
-  }
-
-  private planSignOfLife(): void {
-    this.signOfLife = this.ports.clock.setTimer(SIGN_OF_LIFE_MS, () => {
-      if (!this.stream.isFull) this.send("alive", {});
-      this.planSignOfLife();
-    });
-  }
-
-  private release(): void {
-    this.closing.removeEventListener("abort", this.onClosing);
-    this.signOfLife?.cancel();
-    this.following?.close();
   }
 }

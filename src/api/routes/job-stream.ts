@@ -1,9 +1,8 @@
 // Owns: /v1/jobs/{job}/stream: how a job goes on, as server-sent events.
 // Does not own: where its progress comes from (jobs/progress).
-import { AetherError } from "../../base/errors.ts";
+import type { AetherError } from "../../base/errors.ts";
 import { parseJobId, type JobId } from "../../base/ids.ts";
-import { SECOND_MS } from "../../base/units.ts";
-import type { Clock, Timer } from "../../env/clock.ts";
+import type { Clock } from "../../env/clock.ts";
 import type { JobResult, JobRow } from "../../jobs/core/rows.ts";
 import type { Following, JobFollower, Jobs } from "../../jobs/ports.ts";
 import { EventStream } from "../event-stream.ts";
@@ -15,9 +14,6 @@ export interface JobStreamPorts {
   readonly jobs: Pick<Jobs, "follow">;
   readonly clock: Pick<Clock, "setTimer">;
 }
-
-/** A reader that hears nothing for longer may take the connection for lost. */
-const SIGN_OF_LIFE_MS = 10 * SECOND_MS;
 
 export function jobStreamRoute(ports: JobStreamPorts, closing: AbortSignal): Route {
   return {
@@ -33,32 +29,24 @@ export function jobStreamRoute(ports: JobStreamPorts, closing: AbortSignal): Rou
 
 class JobStream implements JobFollower {
   private readonly ports: JobStreamPorts;
-  private readonly closing: AbortSignal;
   private readonly job: JobId;
   private readonly stream: EventStream;
   private following: Following | undefined;
-  private signOfLife: Timer | undefined;
   private missed = 0;
   private isGone = false;
 
   constructor(ports: JobStreamPorts, closing: AbortSignal, job: JobId) {
     this.ports = ports;
-    this.closing = closing;
     this.job = job;
-    this.stream = new EventStream(() => this.release());
+    const elsewhere = "follow the job on another one";
+    this.stream = new EventStream({ closing, elsewhere, onGone: () => this.release() });
   }
 
   async open(signal: AbortSignal): Promise<Response> {
-    this.closing.addEventListener("abort", this.onClosing);
-    try {
-      this.following = await this.ports.jobs.follow(this.job, this, { signal });
-    } catch (error) {
-      this.release();
-      throw error;
-    }
+    this.following = await this.ports.jobs.follow(this.job, this, { signal });
     if (this.isGone) this.following.close();
-    else this.planSignOfLife();
-    return this.stream.response;
+    else this.stream.keepAlive(this.ports.clock);
+    return this.stream.open();
   }
 
   onState(row: JobRow): void {
@@ -78,28 +66,15 @@ class JobStream implements JobFollower {
   }
 
   onError(error: AetherError): void {
-    this.stream.end({ event: "error", data: jsonText({ error: error.toBody() }) });
+    this.stream.fail(error);
   }
-
-  private readonly onClosing = (): void => {
-    this.onError(new AetherError("E_UNAVAILABLE", "this node is stopping; follow the job on another one"));
-  };
 
   private send(event: string, data: unknown): void {
     this.stream.send([{ event, data: jsonText(data) }]);
   }
 
-  private planSignOfLife(): void {
-    this.signOfLife = this.ports.clock.setTimer(SIGN_OF_LIFE_MS, () => {
-      if (!this.stream.isFull) this.send("alive", {});
-      this.planSignOfLife();
-    });
-  }
-
   private release(): void {
     this.isGone = true;
-    this.closing.removeEventListener("abort", this.onClosing);
-    this.signOfLife?.cancel();
     this.following?.close();
   }
 }

@@ -1,7 +1,7 @@
 // Owns: /v1/kv/watch: changes below a prefix as server-sent events. Does not own: history, progress (the store does).
 // A revision's `id:` is on the last event of its transaction, so that who resumes never starts inside one.
 import { z } from "zod";
-import { AetherError, toAetherError } from "../../base/errors.ts";
+import { AetherError } from "../../base/errors.ts";
 import { jsonText } from "../../base/json-text.ts";
 import type { KvChange, KvChangeSet } from "../../kvstore/core/schema.ts";
 import { compacted } from "../../kvstore/kv-history.ts";
@@ -58,27 +58,25 @@ function firstWanted(request: ApiRequest): number | undefined {
 
 class WatchStream {
   private readonly services: ApiServices;
-  private readonly closing: AbortSignal;
   private readonly stream: EventStream;
   private watch: KvWatch | undefined;
 
   constructor(services: ApiServices, closing: AbortSignal) {
     this.services = services;
-    this.closing = closing;
-    this.stream = new EventStream(() => this.release());
+    const elsewhere = "watch on another one";
+    this.stream = new EventStream({ closing, elsewhere, onGone: () => this.watch?.cancel() });
   }
 
   open(prefix: string, options: KvWatchOptions & { readonly fromRevision: number }): Response {
-    this.closing.addEventListener("abort", this.onClosing);
     const handlers: KvWatchHandlers = {
       onChanges: (changes) => this.sendChanges(changes),
       onProgress: (revision) => this.sendProgress(revision),
       isFull: () => this.stream.isFull,
-      onEnd: (reason) => this.stream.end(errorEvent(reason)),
+      onEnd: (reason) => this.stream.fail(reason),
     };
     this.watch = this.services.kv.watch(prefix, handlers, options);
     this.sendProgress(options.fromRevision - 1);
-    return this.stream.response;
+    return this.stream.open();
   }
 
   private sendChanges(changes: KvChangeSet): void {
@@ -91,22 +89,9 @@ class WatchStream {
   private sendProgress(revision: number): void {
     this.stream.send([{ event: "progress", id: revision, data: jsonText({ revision }) }]);
   }
-
-  private readonly onClosing = (): void => {
-    this.stream.end(errorEvent(new AetherError("E_UNAVAILABLE", "this node is stopping; watch on another one")));
-  };
-
-  private release(): void {
-    this.closing.removeEventListener("abort", this.onClosing);
-    this.watch?.cancel();
-  }
 }
 
 function changeEvent(change: KvChange, id: number | undefined): ServerSentEvent {
   const data = change.kind === "put" ? entryJson(change.entry) : { key: change.key, modRevision: change.modRevision };
   return { event: change.kind, ...(id === undefined ? {} : { id }), data: jsonText(data) };
-}
-
-function errorEvent(reason: Error): ServerSentEvent {
-  return { event: "error", data: jsonText({ error: toAetherError(reason).toBody() }) };
 }

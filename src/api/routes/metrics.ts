@@ -1,7 +1,6 @@
 // Owns: /v1/metrics: what the cluster says of itself, as JSON: now, every second, and of the last two hours.
 // Does not own: what is measured (metrics), the Prometheus text of one node (health.ts).
 import { z } from "zod";
-import { AetherError } from "../../base/errors.ts";
 import { jsonText } from "../../base/json-text.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
@@ -130,22 +129,20 @@ interface StreamPorts extends MetricsRoutePorts {
 
 class SnapshotStream {
   private readonly ports: StreamPorts;
-  private readonly closing: AbortSignal;
   private readonly stream: EventStream;
   private stop: (() => void) | undefined;
   private signOfLife: Timer | undefined;
 
   constructor(ports: StreamPorts, closing: AbortSignal) {
     this.ports = ports;
-    this.closing = closing;
-    this.stream = new EventStream(() => this.release());
+    const elsewhere = "read from another one";
+    this.stream = new EventStream({ closing, elsewhere, onGone: () => this.release() });
   }
 
   open(): Response {
-    this.closing.addEventListener("abort", this.onClosing);
     this.stop = this.ports.metrics.onSnapshot(() => this.send());
     this.send();
-    return this.stream.response;
+    return this.stream.open();
   }
 
   private send(): void {
@@ -154,13 +151,7 @@ class SnapshotStream {
     this.signOfLife = this.ports.clock.setTimer(SIGN_OF_LIFE_MS, () => this.send());
   }
 
-  private readonly onClosing = (): void => {
-    const error = new AetherError("E_UNAVAILABLE", "this node is stopping; read from another one");
-    this.stream.end({ event: "error", data: jsonText({ error: error.toBody() }) });
-  };
-
   private release(): void {
-    this.closing.removeEventListener("abort", this.onClosing);
     this.signOfLife?.cancel();
     this.stop?.();
   }

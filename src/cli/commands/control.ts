@@ -1,7 +1,8 @@
 // Owns: `aether control …`: the rules by which slices are scaled, and a person's word about it.
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { z } from "zod";
 import type { CliIo } from "../cli-io.ts";
+import { parseInstances } from "../instances.ts";
 import { apiPath, openSession } from "../options.ts";
 import { table } from "../table.ts";
 import { readText } from "../text-input.ts";
@@ -187,9 +188,4 @@ function whatOf({ kind, from, to, code }: z.output<typeof decisionSchema>): stri
 
 function timeOf(ms: number): string {
   return new Date(ms).toISOString();
-}
-
-function parseInstances(text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("use a number of instances");
 }

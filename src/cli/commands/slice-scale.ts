@@ -1,7 +1,8 @@
 // Owns: `aether slice scale`: another number of instances of one slice.
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { z } from "zod";
 import type { CliIo } from "../cli-io.ts";
+import { parseInstances } from "../instances.ts";
 import { apiPath, openSession } from "../options.ts";
 import { seconds } from "../seconds.ts";
 import { waitUntilActive } from "./blueprint.ts";
@@ -49,9 +50,4 @@ export function addScaleCommand(slice: Command, io: CliIo): void {
         `blueprint ${blueprint} is at revision ${revision}`,
       );
     });
-}
-
-function parseInstances(text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("use a number of instances");
 }

@@ -5,7 +5,8 @@ import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import type { NodeLife } from "../../cluster/core/rows.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
-import type { Span, Tracing } from "../../env/tracing.ts";
+import type { Tracing } from "../../env/tracing.ts";
+import { traced } from "../../invocation/traced.ts";
 import type { Compare, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { Kv, StoreQuota } from "../../kvstore/kv.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
@@ -80,23 +81,12 @@ export class StartJobs {
   }
 
   async start(start: StartJob, caller: Caller, options: StartOptions = {}): Promise<StartedJob> {
-    const span = this.beginSpan(start);
-    if (span === undefined) return await this.startOnce(start, caller, options);
-    try {
-      const started = await this.startOnce({ ...start, traceparent: span.traceparent }, caller, options);
-      span.end({ attributes: { "aether.job": started.job, "aether.new": started.isNew } });
-      return started;
-    } catch (thrown) {
-      span.end({ error: toAetherError(thrown).code });
-      throw thrown;
-    }
-  }
-
-  private beginSpan({ agent, traceparent }: StartJob): Span | undefined {
-    const { tracing } = this.ports;
-    if (tracing?.isOn !== true) return undefined;
+    const { agent, traceparent } = start;
+    const told = ({ job, isNew }: StartedJob) => ({ "aether.job": job, "aether.new": isNew });
     const attributes = { "aether.agent": agent };
-    return tracing.begin({ name: `start ${agent}`, kind: "internal", parent: traceparent, attributes });
+    const work = { name: `start ${agent}`, kind: "internal", traceparent, attributes, told } as const;
+    return await traced(this.ports.tracing, work, (within) =>
+      this.startOnce(within === undefined ? start : { ...start, traceparent: within }, caller, options));
   }
 
   private async startOnce(start: StartJob, caller: Caller, options: StartOptions): Promise<StartedJob> {

@@ -37,7 +37,9 @@ function requests(): SessionRequests {
       ...base,
       method: "GET",
       path: "/v1/stream",
-      handle: () => Promise.resolve(new EventStream(() => (isStreamOver = true)).response),
+      handle: () => Promise.resolve(new EventStream({
+        closing: new AbortController().signal, elsewhere: "read elsewhere", onGone: () => (isStreamOver = true),
+      }).open()),
     },
     {
       ...base,

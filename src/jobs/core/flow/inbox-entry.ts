@@ -40,6 +40,9 @@ export type InboxEntry =
   } & Apart)
   | { readonly kind: "child-failed"; readonly call: CallName; readonly error: JobError; readonly spent?: Amount };
 
+/** What a person says became of a call. */
+export type ResolveEntry = Extract<InboxEntry, { readonly kind: "resolve" }>;
+
 /** Entries that were not read yet, of one job. */
 export const INBOX_UNREAD_MAX = 1_000;
 

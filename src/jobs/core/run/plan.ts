@@ -3,7 +3,7 @@
 import type { Digest, JobId } from "../../../base/ids.ts";
 import type { Account, Amount } from "../budget/account.ts";
 import type { RateTake } from "../flow/call-rates.ts";
-import type { InboxEntry } from "../flow/inbox-entry.ts";
+import type { ResolveEntry } from "../flow/inbox-entry.ts";
 import type { PermitLimit } from "../flow/permits.ts";
 import type { CallName, EffectId } from "../ids.ts";
 import type { ToolChange } from "../life/append-batch.ts";
@@ -60,8 +60,6 @@ export interface RunFacts {
   /** Calls that may be under way at once where this one counts; no limit when absent. */
   callLimitOf?(want: WantTool): PermitLimit | undefined;
 }
-
-type ResolveEntry = Extract<InboxEntry, { readonly kind: "resolve" }>;
 
 /** A change that the owner makes by itself. */
 export type OwnChange =

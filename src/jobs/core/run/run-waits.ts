@@ -6,7 +6,7 @@ import { decode } from "../../../base/codec.ts";
 import type { JobId } from "../../../base/ids.ts";
 import { SECOND_MS } from "../../../base/units.ts";
 import type { Amount } from "../budget/account.ts";
-import { BUDGET_WAKE, CHILD_WAKE, type InboxEntry } from "../flow/inbox-entry.ts";
+import { BUDGET_WAKE, CHILD_WAKE, type InboxEntry, type ResolveEntry } from "../flow/inbox-entry.ts";
 import type { CancelReason, Resolution, Resolver } from "../log/event.ts";
 import { apart, type BlobRef } from "../payloads/blob.ts";
 import { WAKES_MAX, type JobError, type Waiting, type WaitReason } from "../rows.ts";
@@ -63,8 +63,6 @@ export interface NewOffer extends Offered {
   readonly call?: CallName;
   readonly entry: OfferedEntry;
 }
-
-type ResolveEntry = Extract<InboxEntry, { readonly kind: "resolve" }>;
 
 /** An entry of the inbox that nobody is going to want. */
 export interface Unwanted {
