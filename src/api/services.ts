@@ -87,6 +87,8 @@ export interface ClusterNodeView {
   readonly status: string;
   /** Instances that have a row there, whatever their state. */
   readonly instances: number;
+  /** Jobs that it runs, as it has said within the last seconds; undefined when it has not. */
+  readonly jobs: number | undefined;
   /** Where its API is reached, when it has said so. */
   readonly address: string | undefined;
   /** Names its data directory, for changes of the members; undefined while the name is only reserved. */

@@ -9,6 +9,7 @@ const nodeSchema = z.object({
   status: z.string(),
   instances: z.number(),
   // Nodes of a build before do not say.
+  jobs: z.number().nullable().default(null),
   directory: z.string().nullable().default(null),
   address: z.string().nullable(),
   labels: z.record(z.string(), z.string()),

@@ -41,6 +41,8 @@ export interface ClusterServicesPorts {
   readonly calls: OutgoingCalls;
   /** What jobs hold artifacts by. */
   readonly pins?: PinnedArtifacts;
+  /** Jobs that this node has. */
+  readonly jobsHere?: () => number;
   /** A broken invariant of ours: the node flushes and stops. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -72,7 +74,7 @@ export class ClusterServices {
   private nodeLoop: NodeDeploymentManager | undefined;
 
   constructor(env: ClusterServicesEnv, ports: ClusterServicesPorts, config: ClusterServicesConfig) {
-    const { kv, group, messaging, calls, pins, onFatal } = ports;
+    const { kv, group, messaging, calls, pins, jobsHere, onFatal } = ports;
     const { node, uid, incarnation } = config;
     this.env = env;
     this.ports = ports;
@@ -82,7 +84,9 @@ export class ClusterServices {
     this.routes = new RouteTable({ clock: env.clock, log: env.telemetry.log }, kv, this.leading);
     this.tallies = new CallTallies(this.views.rollouts);
     const { views, tallies } = this;
-    this.membership = new MembershipService(env, { kv, messaging, group, views, tallies, onFatal }, config);
+    this.membership = new MembershipService(env, {
+      kv, messaging, group, views, tallies, onFatal, ...(jobsHere === undefined ? {} : { jobsHere }),
+    }, config);
     this.intents = new NodeIntents({ kv, membership: this.membership });
     const life = { node, uid, incarnation };
     this.topics = new Topics(env, { kv, membership: this.membership, leading: this.leading, calls, onFatal }, life);

@@ -86,6 +86,8 @@ export interface NodeJobs {
   /** What is told of jobs every second. */
   facts(): Facts;
   start(): void;
+  /** Jobs that this node has. */
+  held(): number;
   /** Hands over what this node owns; calls of tools under way may end before. */
   drain(): Promise<void>;
   close(): Promise<void>;
@@ -193,6 +195,7 @@ export function openJobs(
     kv, leadership, metrics, onFatal, ...(ports.archive === undefined ? {} : { archive: ports.archive }),
   }, config);
   const payloadCollector = new PayloadCollector(env, { kv, leadership, metrics, onFatal });
+  membership.onChange(() => runner.setDuty(membership.isDrainWanted ? "drained" : "on-duty"));
   ownership.onSeized(() => {
     runner.dropAll("fenced");
     takeOver.lookForOwn();
@@ -210,6 +213,7 @@ export function openJobs(
       export: (job, options) => new JobExport(kv).open(job, options),
     }),
     counts,
+    held: () => runner.held,
     facts: factsOfJobs({ clock, runner, claimer, census, counts }),
     start: () => {
       census.start();

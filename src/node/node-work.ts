@@ -123,7 +123,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const pins = new PinNeeds(env, kv);
-  const cluster = new ClusterServices(env, { kv, messaging, group, calls, pins, onFatal }, {
+  const jobsHere = (): number => jobs.held();
+  const cluster = new ClusterServices(env, { kv, messaging, group, calls, pins, jobsHere, onFatal }, {
     ...self, ...group.origin,
   });
   const services = {

@@ -23,6 +23,7 @@ import { KvHistory } from "../kvstore/kv-history.ts";
 import { KvState } from "../kvstore/kv-state.ts";
 import { KvStore } from "../kvstore/kv-store.ts";
 import { LeaseKeeper } from "../kvstore/lease-keeper.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import { MessageRouter } from "../net/message-router.ts";
 import { ArtifactService } from "../slices/artifacts/artifact-service.ts";
 import { createDirectoryBlobCache } from "../slices/artifacts/blob-cache-adapter.ts";
@@ -279,7 +280,7 @@ function apiServices(parts: {
     members: { change: (change, timeoutMs) => changeMembers({ clock: env.clock, group }, change, timeoutMs) },
     nodes: work.cluster.intents,
     ...(config.apiKill === "allowed" && { killSelf: () => void env.clock.setTimer(KILL_AFTER_MS, killThisProcess) }),
-    cluster: () => clusterView({ config, group, kv, cluster: work.cluster }),
+    cluster: () => clusterView({ config, group, kv, cluster: work.cluster, metrics: work.metrics }),
     backups,
     metrics: work.metrics,
     machine: createMachineLook(config.dataDir),
@@ -303,8 +304,10 @@ function clusterView(parts: {
   readonly group: Group & GroupMembership;
   readonly kv: KvStore;
   readonly cluster: ClusterServices;
+  readonly metrics: ClusterMetrics;
 }): ClusterView {
-  const { config, group, kv, cluster } = parts;
+  const { config, group, kv, cluster, metrics } = parts;
+  const told = metrics.latest()?.snapshot.nodes ?? [];
   const { quorum, decided, applied, convener } = group.status();
   const { version, voters, pending, supported } = group.membership();
   return {
@@ -317,6 +320,7 @@ function clusterView(parts: {
       isLost: view.isLost,
       status: view.status,
       instances: cluster.instancesOn(view.node),
+      jobs: told.find(({ node, isStale }) => node === view.node && !isStale)?.facts.jobsRunning,
       address: view.row?.apiAddress,
       directory: view.uid,
       peerAddress: view.peerAddress,

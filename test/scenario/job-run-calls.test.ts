@@ -221,6 +221,36 @@ describe("a node that is being stopped", () => {
   });
 });
 
+describe("a node that is drained", () => {
+  beforeEach(() => begin());
+
+  test("waits for steps under way, and notes what they came to", async () => {
+    const drained = run.drain("node-drained");
+    await clock.advance(60_000);
+    expect(run.heardOf("leave")).toHaveLength(1);
+    run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+    run.say({ kind: "left", run: 1 });
+    await whenDone(drained);
+    expect(await run.ended.promise).toBe("released");
+    expect(await eventTypes()).toEqual(["step.completed", "job.released"]);
+  });
+
+  test("does not wait for a step for longer than ten minutes", async () => {
+    const drained = run.drain("node-drained");
+    await clock.advance(10 * 60_000);
+    await whenDone(drained);
+    expect(await run.ended.promise).toBe("released");
+  });
+
+  test("leaves a job at once when it is stopped", async () => {
+    const drained = run.drain("node-drained");
+    await clock.advance(1_000);
+    const stopped = run.drain("node-stops");
+    await whenDone(Promise.all([drained, stopped]));
+    expect(await run.ended.promise).toBe("released");
+  });
+});
+
 test("a job that is to hold still notes what was done before", async () => {
   let arrive: (arrival: InboxArrival) => void = () => undefined;
   await begin({

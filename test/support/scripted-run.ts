@@ -101,8 +101,8 @@ export class ScriptedRun {
     this.loseWorker(reason);
   }
 
-  async drain(): Promise<void> {
-    await this.run.drain();
+  async drain(why: "node-stops" | "node-drained" = "node-stops"): Promise<void> {
+    await this.run.drain(why);
   }
 
   close(): void {

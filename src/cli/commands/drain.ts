@@ -14,8 +14,9 @@ const POLL_MS = 250;
 const wantSchema = z.object({ node: z.string(), want: z.string() });
 
 const HELP = `
-The node gets no new instances, and each that it has ends there once another one serves in its place. It stays a member,
-votes and answers its clients, and it stays drained over restarts until --cancel.
+The node gets no new instances, and each that it has ends there once another one serves in its place. It begins no job,
+no step and no call of a tool; those under way may end, and then its jobs go on elsewhere. It stays a member, votes and
+answers its clients, and it stays drained over restarts until --cancel.
 
 Examples:
   $ aether node drain n2 --wait
@@ -72,13 +73,19 @@ async function waitUntil(
   }
 }
 
-function progressText({ id, status, instances }: ClusterStatusNode): string {
-  return `${id} is ${status}, with ${instances} instance${instances === 1 ? "" : "s"}`;
+function progressText({ id, status, instances, jobs }: ClusterStatusNode): string {
+  const jobsText = jobs === null ? "" : ` and ${counted(jobs, "job")}`;
+  return `${id} is ${status}, with ${counted(instances, "instance")}${jobsText}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function lateError(progress: string, timeoutSeconds: number): AetherError {
   return new AetherError(
     "E_UNAVAILABLE",
-    `after ${timeoutSeconds} s ${progress}; it goes on by itself: \`aether blueprint status\` says what has no place`,
+    `after ${timeoutSeconds} s ${progress}; it goes on by itself: \`aether blueprint status\` says what has no ` +
+      "place, `aether job list` which jobs run",
   );
 }

@@ -41,6 +41,8 @@ export interface MembershipPorts {
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   readonly views: Pick<ClusterViews, "nodes" | "intents" | "slices" | "instancesOn">;
   readonly tallies: Pick<CallTallies, "current" | "hear">;
+  /** Jobs that this node has: it is not drained before they have left it. */
+  readonly jobsHere?: () => number;
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -121,7 +123,10 @@ export class MembershipService {
     ports.messaging.onPeer((event) => this.onPeer(event));
     ports.group.onMembership(() => this.onMembers());
     ports.views.nodes.subscribe(() => this.onRows());
-    ports.views.intents.subscribe(() => this.ownRowLoop.notify());
+    ports.views.intents.subscribe(() => {
+      this.ownRowLoop.notify();
+      this.notify();
+    });
   }
 
   start(): void {
@@ -355,7 +360,7 @@ export class MembershipService {
   private async writeOwnRow(signal: AbortSignal): Promise<boolean> {
     const found = this.rowOf(this.config.node);
     const wanted = this.ownRow(found);
-    // When the last instance has left is to be seen in time.
+    // When the last instance or job has left is to be seen in time.
     const isLeaving = wanted.state === "draining" && wanted.isStopping !== true;
     if (isLeaving) this.ports.views.slices.requestProgress();
     if (found !== undefined && isSameOwnRow(found.value, wanted)) return !isLeaving;
@@ -389,11 +394,16 @@ export class MembershipService {
   private ownRow(found: FoundRow | undefined): NodeStateRow {
     const { uid, incarnation, peerAddress, apiAddress, labels, capacity, settings } = this.config;
     const { intents } = this.ports.views;
-    const isDrainWanted = intents.get(this.intentKey)?.value.want === "drained";
+    const { isDrainWanted } = this;
     const stage = this.stage === "serving" && !intents.isComplete ? "joining" : this.stage;
     const duty = dutyOf(stage, { isDrainWanted, isEmpty: this.isEmpty(found) });
     const sinceMs = this.clock.wallMs();
     return { ...duty, uid, incarnation, peerAddress, apiAddress, labels, capacity, settings, sinceMs };
+  }
+
+  /** Whether somebody wants this node drained, as far as it knows. */
+  get isDrainWanted(): boolean {
+    return this.ports.views.intents.get(this.intentKey)?.value.want === "drained";
   }
 
   /**
@@ -404,7 +414,8 @@ export class MembershipService {
     if (found === undefined || !isDrainedOnRequest(found.value)) return false;
     const { slices } = this.ports.views;
     const isSeen = found.value.state === "drained" || slices.revision >= found.modRevision;
-    return slices.isComplete && isSeen && this.ports.views.instancesOn(this.config.node) === 0;
+    const isLeft = this.ports.views.instancesOn(this.config.node) === 0 && (this.ports.jobsHere?.() ?? 0) === 0;
+    return slices.isComplete && isSeen && isLeft;
   }
 
   private get intentKey(): KeyText {

@@ -5,7 +5,7 @@
 import { unreachable } from "../../base/assert.ts";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
-import { SECOND_MS } from "../../base/units.ts";
+import { MINUTE_MS, SECOND_MS } from "../../base/units.ts";
 import { hasRoomForWork } from "../core/room.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
@@ -91,7 +91,9 @@ const CALL_GRACE_MS = 5 * SECOND_MS;
 /** What code may do after a cancel before it is ended. */
 const CANCEL_MS_MAX = 30 * SECOND_MS;
 /** What a stopping node waits for calls that are under way. */
-const DRAIN_MS_MAX = 30 * SECOND_MS;
+const STOP_MS_MAX = 30 * SECOND_MS;
+/** What a node that is drained waits for calls and steps that are under way. */
+const LEAVE_MS_MAX = 10 * MINUTE_MS;
 /** Of what a person is told about a job that is stuck. */
 const WHY_LENGTH_MAX = 1_000;
 /** A timer of the runtime takes no more than some 24 days. */
@@ -131,8 +133,10 @@ export class JobRun {
   private isCommitting = false;
   private isPumping = false;
   private isDraining = false;
-  /** A stopping node has waited long enough. */
+  /** The node has waited long enough. */
   private isDrainOver = false;
+  /** Until none of its steps runs: they could be done again elsewhere only from their beginning. */
+  private areStepsAwaited = false;
   /** Nothing runs the code any more: what it has said is still noted, and then the job is another run's. */
   private gone: { readonly event: string; readonly reason: string } | undefined;
   /** How the job ends since it was asked to: where its code cannot be run, it ends without it. */
@@ -241,13 +245,18 @@ export class JobRun {
     this.done.resolve();
   }
 
-  /** Grants nothing more, waits for calls under way, and leaves the job to the other nodes. */
-  async drain(): Promise<void> {
+  /**
+   * Grants nothing more, waits for calls under way, and leaves the job to the other nodes. A node that lives on waits
+   * for steps too.
+   */
+  async drain(why: "node-stops" | "node-drained"): Promise<void> {
+    this.areStepsAwaited = why === "node-drained" && (!this.isDraining || this.areStepsAwaited);
     this.isDraining = true;
-    const limit = this.clock.setTimer(DRAIN_MS_MAX, () => {
+    const limit = this.clock.setTimer(why === "node-stops" ? STOP_MS_MAX : LEAVE_MS_MAX, () => {
       this.isDrainOver = true;
       this.pump();
     });
+    if (this.areStepsAwaited) this.say({ kind: "leave", run: this.run });
     this.pump();
     await this.done.promise;
     limit.cancel();
@@ -270,6 +279,7 @@ export class JobRun {
         agent, job: view.ref.job, uid, input, ...apart, epoch, fence, jobRun, log, ...(limited && { limited }),
       };
       this.run = worker.start(start, (message) => this.hear(message));
+      if (this.areStepsAwaited) this.say({ kind: "leave", run: this.run });
       this.pump();
     } catch (error) {
       if (!this.stop.signal.aborted) this.giveUpCode("jobs.worker-not-started", toAetherError(error).message);
@@ -288,6 +298,9 @@ export class JobRun {
         return void this.grantAgain(message.effectId);
       case "not-begun":
         return void this.beginAgain();
+      case "left":
+        this.areStepsAwaited = false;
+        return this.pump();
       case "reconciled":
         this.trace.reconciled(message.effectId, message.answer.kind);
         return this.doubts.answer(message.effectId, message.answer);
@@ -591,7 +604,7 @@ export class JobRun {
   private considerLeaving(): void {
     if (this.gone !== undefined) return this.leaveGone(this.gone);
     if (this.isLeaving && (this.batch.underWay > 0 || this.batch.isStoring)) return;
-    if (this.isDraining) return void this.release();
+    if (this.isDraining) return this.areStepsUnderWay ? undefined : void this.release();
     if (this.hold !== undefined) return this.holdStill(this.hold);
     if (!this.isInboxSeen || this.view.inbox.revision === this.refusedAt) return;
     if (this.diverged !== undefined) return this.settleCalls() ? this.pump() : this.stick(this.diverged);
@@ -603,6 +616,10 @@ export class JobRun {
     const leave = this.waits.leave(this.clock.wallMs(), this.calls);
     if (leave === undefined) return;
     this.leave(leave.waiting, { timersSet: leave.timers });
+  }
+
+  private get areStepsUnderWay(): boolean {
+    return this.areStepsAwaited && this.worker !== undefined && this.diverged === undefined && !this.batch.isEnding;
   }
 
   /** A child that nobody waits for any more gives back what it has not spent. */

@@ -31,6 +31,7 @@ export class JobRunner {
   private readonly claims = new Set<JobId>();
   private readonly roomListeners: (() => void)[] = [];
   private isOpen = true;
+  private isDrained = false;
 
   constructor(
     env: { readonly clock: Clock; readonly log: Log },
@@ -44,7 +45,12 @@ export class JobRunner {
 
   /** How many jobs more this node may claim. */
   get room(): number {
-    return this.isOpen ? Math.max(0, this.runningMax - this.runs.size - this.claims.size) : 0;
+    return this.isOpen && !this.isDrained ? Math.max(0, this.runningMax - this.held) : 0;
+  }
+
+  /** Jobs that run here, or are about to. */
+  get held(): number {
+    return this.runs.size + this.claims.size;
   }
 
   get running(): number {
@@ -85,8 +91,21 @@ export class JobRunner {
     this.runs.set(job, run);
     this.tellOwning();
     run.begin();
-    // It was claimed while the node began to stop.
-    if (!this.isOpen) void run.drain();
+    // It was claimed while the node began to stop, or to be drained.
+    if (!this.isOpen) void run.drain("node-stops");
+    else if (this.isDrained) void run.drain("node-drained");
+  }
+
+  /**
+   * While the node is drained it claims nothing, and what it has goes to others as soon as steps and calls of tools
+   * under way have ended.
+   */
+  setDuty(duty: "on-duty" | "drained"): void {
+    const isDrained = duty === "drained";
+    if (this.isDrained === isDrained) return;
+    this.isDrained = isDrained;
+    if (!isDrained) return this.tellRoom();
+    for (const run of [...this.runs.values()]) void run.drain("node-drained");
   }
 
   /** Others took this node for dead, or it closes: nothing is done for its jobs from this moment on. */
@@ -97,7 +116,7 @@ export class JobRunner {
   /** Claims nothing more, and hands over what it has as soon as calls of tools under way have ended. */
   async drain(): Promise<void> {
     this.isOpen = false;
-    await Promise.all([...this.runs.values()].map((run) => run.drain()));
+    await Promise.all([...this.runs.values()].map((run) => run.drain("node-stops")));
   }
 
   close(): void {
@@ -117,6 +136,6 @@ export class JobRunner {
   }
 
   private tellOwning(): void {
-    this.ports.ownership.setOwning(this.runs.size + this.claims.size);
+    this.ports.ownership.setOwning(this.held);
   }
 }

@@ -82,6 +82,8 @@ export class AgentRun {
   private isTurnDue = false;
   private isMatched = false;
   private isIdleSaid = false;
+  /** The job is to go to another node, and the node is told once no step runs. */
+  private leaving: "not" | "asked" | "said" = "not";
   private isOver = false;
   private stall: Timer | undefined;
   private end: Ended | undefined;
@@ -157,6 +159,10 @@ export class AgentRun {
         return this.takeRefusal(message.n, message.error);
       case "step-allowed":
         return this.allowStep(message.n);
+      case "leave":
+        this.leaving = "asked";
+        this.steps.close();
+        return this.wake();
       case "verify":
         return void this.checks.run(message.secrets ?? {}).then((verified) => this.takeVerdicts(verified));
       case "offer":
@@ -380,6 +386,10 @@ export class AgentRun {
 
   /** The code does nothing more by itself, and there is nothing that it could be given now. */
   private rest(): void {
+    if (this.leaving === "asked" && !this.steps.isBusy) {
+      this.leaving = "said";
+      this.ports.post({ kind: "left", run: this.run });
+    }
     if (!this.isMatched) return this.match();
     this.finishWhenSettled();
     const isBusy = this.steps.isBusy || this.tools.size > 0;

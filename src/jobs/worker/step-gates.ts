@@ -35,6 +35,7 @@ export class StepGates {
   private fence: number;
   /** It was down. */
   private isHeldUp = false;
+  private isClosed = false;
 
   constructor(ports: StepGatesPorts, fence: number) {
     this.ports = ports;
@@ -67,6 +68,7 @@ export class StepGates {
 
   /** Begins once everything up to operation `last` is committed, or nearly so. */
   add(asked: AskedStep, last: number): void {
+    if (this.isClosed) return;
     this.gated.push({ asked, needs: asked.isRead ? this.ahead.needed(last) : last });
     this.open();
   }
@@ -74,6 +76,12 @@ export class StepGates {
   /** Those that have not begun begin only if somebody waits for them. */
   keepOnly(isWanted: (call: CallName) => boolean): void {
     this.gated = this.gated.filter(({ asked }) => isWanted(asked.call));
+  }
+
+  /** None begins any more. */
+  close(): void {
+    this.isClosed = true;
+    this.gated = [];
   }
 
   private open(): void {

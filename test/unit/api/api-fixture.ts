@@ -194,6 +194,7 @@ function scriptedNode(node: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeVie
     isLost: false,
     status: "gone",
     instances: 0,
+    jobs: undefined,
     directory: undefined,
     address: undefined,
     peerAddress: undefined,

@@ -11,8 +11,8 @@ const WELL: MachineFacts = {
   space: { value: { freeBytes: 50e9, totalBytes: 100e9 } },
   descriptors: { value: { open: 100, limit: 65_536 } },
 };
-const NODE = { role: "voter", isLost: false, status: "on-duty", instances: 0, address: "http://127.0.0.1:1", labels: {},
-  directory: null, lastSeenMs: 0, slotsBehind: 0, catchUp: null, supportedVersion: 3 };
+const NODE = { role: "voter", isLost: false, status: "on-duty", instances: 0, jobs: 0, address: "http://127.0.0.1:1",
+  labels: {}, directory: null, lastSeenMs: 0, slotsBehind: 0, catchUp: null, supportedVersion: 3 };
 const VIEW: ClusterStatus = {
   cluster: "test", node: "n1", version: 3, nodes: ["n1", "n2", "n3"].map((id) => ({ ...NODE, id })), differences: [],
   voters: ["n1", "n2", "n3"], pending: null, leader: { node: "n1", epoch: 1 },

@@ -129,6 +129,7 @@ const message: z.ZodType<FromAgent> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("idle"), run, after: count }),
   z.object({ kind: z.literal("not-dispatched"), run, call, effectId: digestSchema }),
   z.object({ kind: z.literal("not-begun"), run }),
+  z.object({ kind: z.literal("left"), run }),
   z.object({ kind: z.literal("reconciled"), run, call, effectId: digestSchema, answer }),
   z.object({ kind: z.literal("verifying"), run, secrets: z.array(text).max(VERIFY_SECRETS_MAX) }),
   z.object({ kind: z.literal("want-room"), run, room: count, bytes: z.int().min(1).max(PAYLOAD_BYTES_MAX) }),

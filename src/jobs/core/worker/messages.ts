@@ -115,6 +115,8 @@ export type ToAgent =
   | PayloadPart
   /** A payload that the job needs cannot be read. */
   | { readonly kind: "payload-lost"; readonly run: RunNumber; readonly digest: Digest; readonly error: JobError }
+  /** The job is to go to another node: no step begins any more, and the worker says `left` once none runs. */
+  | { readonly kind: "leave"; readonly run: RunNumber }
   /** The node does not own the job any more, or ends it: nothing of this run is heard from now on. */
   | { readonly kind: "drop"; readonly run: RunNumber };
 
@@ -245,6 +247,8 @@ export type FromAgent =
   | { readonly kind: "not-dispatched"; readonly run: RunNumber; readonly call: CallName; readonly effectId: EffectId }
   /** The fence was down when a step was about to begin: none does until the node says `committed` once more. */
   | { readonly kind: "not-begun"; readonly run: RunNumber }
+  /** No step runs, and none is going to: what they came to was said before. */
+  | { readonly kind: "left"; readonly run: RunNumber }
   | {
     readonly kind: "reconciled";
     readonly run: RunNumber;

@@ -127,6 +127,27 @@ describe("steps", () => {
   });
 });
 
+test("code that is to go on elsewhere ends the step that runs, and begins none", async () => {
+  let end = (): void => undefined;
+  let begun = 0;
+  const agent = defineAgent({
+    name: "test", input: z.any(), output: z.any(),
+    run: async (job) => {
+      await job.step("one", () => new Promise<null>((resolve) => (end = () => resolve(null))));
+      return await job.step("two", () => ++begun);
+    },
+  });
+  const host = new AgentHost({ agent });
+  await host.goOn();
+  host.send({ kind: "leave", run: 1 });
+  await host.goOn();
+  expect(host.heard.filter(({ kind }) => kind === "left")).toEqual([]);
+  end();
+  await host.goOn();
+  expect(host.log).toMatchObject([{ type: "step.completed" }]);
+  expect([begun, host.heard.filter(({ kind }) => kind === "left").length]).toEqual([0, 1]);
+});
+
 test("a step begins only while the fence holds, and when its node says so again", async () => {
   let begun = 0;
   const agent = defineAgent({
