@@ -1,11 +1,12 @@
 // Owns: one HTTP request as the routes see it: parsed parts, a bounded body, a signal. Hides the HTTP framework.
 import type { Context } from "hono";
 import type { z } from "zod";
-import { AetherError } from "../base/errors.ts";
+import { AetherError, toAetherError } from "../base/errors.ts";
 import type { Span } from "../env/tracing.ts";
 import { BodyBuffer } from "./body-buffer.ts";
 import { BODY_BYTES_MAX, TIMEOUT_MS_MAX } from "./limits.ts";
 import { parseInput } from "./parse-input.ts";
+import type { ReceivingPlace } from "./receiving-room.ts";
 
 /** The parts of Node's request and response that are used here; the server puts them into the context. */
 export interface HttpBindings {
@@ -20,15 +21,25 @@ export type HttpContext = Context<{ Bindings: HttpBindings }>;
 
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
+export interface ApiRequestParts {
+  readonly context: HttpContext;
+  readonly routePath: string;
+  /** Where its body is counted. */
+  readonly place: ReceivingPlace;
+  /** Of this request, where traces are recorded. */
+  readonly span: Pick<Span, "traceparent"> | undefined;
+}
+
 export class ApiRequest {
   private readonly context: HttpContext;
   private readonly routePath: string;
+  private readonly place: ReceivingPlace;
   private readonly span: Pick<Span, "traceparent"> | undefined;
 
-  /** `span`: of this request, where traces are recorded. */
-  constructor(context: HttpContext, routePath: string, span?: Pick<Span, "traceparent">) {
+  constructor({ context, routePath, place, span }: ApiRequestParts) {
     this.context = context;
     this.routePath = routePath;
+    this.place = place;
     this.span = span;
   }
 
@@ -97,7 +108,11 @@ export class ApiRequest {
     return bytes.byteLength === 0 ? undefined : parseJson(bytes);
   }
 
-  /** The whole body. @throws AetherError E_TOO_LARGE as soon as it is known to be longer than `bytesMax`. */
+  /**
+   * The whole body.
+   * @throws AetherError E_TOO_LARGE as soon as it is known to be longer than `bytesMax`, E_OVERLOADED when those of all
+   * requests are too much
+   */
   async readBytes(bytesMax: number): Promise<Buffer> {
     const { incoming } = this.context.env;
     const announced = Number(incoming.headers["content-length"] ?? 0);
@@ -105,15 +120,17 @@ export class ApiRequest {
     const body = new BodyBuffer(announced);
     await new Promise<void>((resolve, reject) => {
       incoming.on("data", (chunk: Buffer) => {
-        const length = body.byteLength + chunk.byteLength;
-        if (length <= bytesMax) {
+        try {
+          const length = body.byteLength + chunk.byteLength;
+          if (length > bytesMax) throw bodyTooLarge(bytesMax, length);
+          this.place.add(chunk.byteLength);
           body.add(chunk);
-          return;
+        } catch (error) {
+          // The rest is drained unread, so that the answer can still be delivered.
+          incoming.removeAllListeners("data");
+          incoming.resume();
+          reject(toAetherError(error));
         }
-        // The rest is drained unread, so that the answer can still be delivered.
-        incoming.removeAllListeners("data");
-        incoming.resume();
-        reject(bodyTooLarge(bytesMax, length));
       });
       incoming.once("end", resolve);
       incoming.once("error", (error) => reject(bodyCut(error)));

@@ -11,6 +11,7 @@ import { ApiRequest, sentPath, sentTraceparent, type HttpBindings, type HttpCont
 import { checkOrigin } from "./core/origin.ts";
 import { jsonResponse } from "./json.ts";
 import type { ApiMetrics } from "./metrics.ts";
+import type { ReceivingRoom } from "./receiving-room.ts";
 import type { Route } from "./route.ts";
 
 export type HttpApp = Hono<{ Bindings: HttpBindings }>;
@@ -28,6 +29,8 @@ export interface HttpAppPorts {
   readonly log: Log;
   readonly metrics: ApiMetrics;
   readonly tracing: Tracing;
+  /** For the bodies of requests. */
+  readonly room: ReceivingRoom;
   onBroken(failure: AssertionError): void;
   /** Asked for paths that are not the API's. @throws AetherError when nobody can tell now */
   elsewhere(method: string, path: string): Elsewhere;
@@ -97,12 +100,16 @@ class Responder {
   }
 
   private async run(context: HttpContext, route: AnsweringRoute, span: Span | undefined): Promise<Response> {
+    const place = this.ports.room.open();
     try {
       checkOrigin({ host: context.req.header("host"), origin: context.req.header("origin") });
-      return withoutBodyOfHead(context, await route.handle(new ApiRequest(context, route.path, span)));
+      const request = new ApiRequest({ context, routePath: route.path, place, span });
+      return withoutBodyOfHead(context, await route.handle(request));
     } catch (error) {
       if (error instanceof AssertionError) this.ports.onBroken(error);
       return this.refuse(context, { error: toAetherError(error), expectsMisses: route.expectsMisses === true });
+    } finally {
+      place.empty();
     }
   }
 

@@ -8,6 +8,10 @@ export const JOB_BODY_BYTES_MAX = 8 * MiB;
 export const ARTIFACT_BYTES_MAX = 64 * MiB;
 /** One frame of the client protocol: the largest call input (4 MiB) with headroom. */
 export const CLIENT_FRAME_BYTES_MAX = 5 * MiB;
+/** Bodies and frames of all clients together that have not come to their end, or whose request is not answered yet. */
+export const RECEIVED_BYTES_MAX = 256 * MiB;
+/** So much of each needs no room in that: as large as what a socket gives at once. */
+export const RECEIVED_BYTES_FREE = 64 * KiB;
 /** Messages of one turn are cut into frames of about this size, so that small ones do not wait for a giant. */
 export const FRAME_BYTES_TARGET = 256 * KiB;
 /** Requests of one client connection that wait for their answer; more are refused with E_OVERLOADED. */

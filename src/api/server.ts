@@ -21,6 +21,7 @@ import { jsonResponse } from "./json.ts";
 import { CLIENT_FRAME_BYTES_MAX } from "./limits.ts";
 import { declareApiMetrics, type ApiMetrics } from "./metrics.ts";
 import { SESSION_PATH } from "./protocol.ts";
+import { ReceivingRoom } from "./receiving-room.ts";
 import type { Route } from "./route.ts";
 import { artifactRoutes } from "./routes/artifacts.ts";
 import { blueprintRoutes } from "./routes/blueprints.ts";
@@ -71,6 +72,7 @@ export class ApiServer implements AsyncCloseable {
   private readonly files: StaticFiles;
   private readonly turns: ClientTurns;
   private readonly load = { requests: 0 };
+  private readonly room = new ReceivingRoom();
   private stage = "it is opening its data";
   private answer: Answer = (request) => this.answerStarting(request);
   private sessionPorts: SessionPorts | undefined;
@@ -116,7 +118,7 @@ export class ApiServer implements AsyncCloseable {
   /** From now on requests are answered by these services. */
   serve(services: ApiServices): void {
     const { clock } = this.env;
-    const { log, metrics, turns, load } = this;
+    const { log, metrics, turns, load, room } = this;
     const addresses = (): readonly string[] => services.cluster().nodes.flatMap(({ address }) => address ?? []);
     const ownRoutes = staticRoutes(this.files, addresses);
     const app = createHttpApp([...ownRoutes, ...apiRoutes(services, clock, this.closing.signal)], {
@@ -124,6 +126,7 @@ export class ApiServer implements AsyncCloseable {
       tracing: this.env.telemetry.tracing,
       log,
       metrics,
+      room,
       onBroken: (failure) => services.onBroken(failure),
       elsewhere: (method, path) => findSliceRoute(services, method, path),
     });
@@ -227,9 +230,17 @@ export class ApiServer implements AsyncCloseable {
       return;
     }
     this.upgrades.handleUpgrade(request, socket, head, (webSocket) => {
-      const connection = new SocketConnection(webSocket, (reason) => {
-        this.metrics.refused.add(1, { reason: "bad-frame" });
-        this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason });
+      const connection = new SocketConnection(webSocket, {
+        stream: socket,
+        place: this.room.open(),
+        onBadFrames: (reason) => {
+          this.metrics.refused.add(1, { reason: "bad-frame" });
+          this.log.warn({ event: "api.session_garbage", code: "E_INVALID", reason });
+        },
+        onNoRoom: (reason) => {
+          this.metrics.refused.add(1, { reason: "no-room" });
+          this.log.warn({ event: "api.session_refused", code: "E_OVERLOADED", reason });
+        },
       });
       const session = new ClientSession(connection, ports, (ended) => {
         this.sessions.delete(ended);

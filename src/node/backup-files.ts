@@ -1,9 +1,10 @@
 // Owns: a backup as files of a folder: parts with chunks, and a manifest that is written last, so that a folder without
-// one is no backup. Does not own: what is in a chunk (kvstore).
+// one is no backup. Only one backup is written into a folder, and none touches files that are not its own.
+// Does not own: what is in a chunk (kvstore).
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { BackupFrameReader, encodeBackupFrame } from "../api/core/backup-frame.ts";
 import { AetherError } from "../base/errors.ts";
@@ -12,6 +13,8 @@ import { SnapshotCheck } from "../kvstore/core/snapshot-check.ts";
 import { SDK_VERSION } from "../sdk/version.ts";
 
 const MANIFEST = "manifest.json";
+/** There from the beginning: whoever makes it has the folder. */
+const UNFINISHED_MANIFEST = `${MANIFEST}.new`;
 const MANIFEST_FORMAT = 1;
 /** A part is closed when it has this much. */
 const PART_BYTES = 64 * MiB;
@@ -40,7 +43,9 @@ interface OpenPart {
 /** Writes one backup. Every chunk is checked as if it were installed. */
 export class BackupWriter {
   private readonly directory: string;
-  private readonly madeDirectory: boolean;
+  /** The uppermost directory that was made for it. */
+  private readonly made: string | undefined;
+  private readonly manifest: FileHandle;
   private readonly check = new SnapshotCheck();
   private readonly parts: BackupManifest["parts"] = [];
   private part: OpenPart | undefined;
@@ -49,16 +54,18 @@ export class BackupWriter {
   /** @throws AetherError E_CONFLICT for a folder that has something in it */
   static async open(directory: string): Promise<BackupWriter> {
     const made = await mkdir(directory, { recursive: true });
-    if ((await readdir(directory)).length > 0) {
-      const message = `${directory} is not empty: give a backup a folder of its own`;
-      throw new AetherError("E_CONFLICT", message, { outcome: "not-applied" });
-    }
-    return new BackupWriter(directory, made !== undefined);
+    if ((await readdir(directory)).length > 0) throw notEmpty(directory);
+    return new BackupWriter({ directory, made, manifest: await claim(directory) });
   }
 
-  private constructor(directory: string, madeDirectory: boolean) {
-    this.directory = directory;
-    this.madeDirectory = madeDirectory;
+  private constructor(parts: {
+    readonly directory: string;
+    readonly made: string | undefined;
+    readonly manifest: FileHandle;
+  }) {
+    this.directory = parts.directory;
+    this.made = parts.made;
+    this.manifest = parts.manifest;
   }
 
   get bytes(): number {
@@ -73,7 +80,8 @@ export class BackupWriter {
     this.check.take(chunk);
     const frame = encodeBackupFrame(chunk);
     const part = (this.part ??= await this.openPart());
-    await part.handle.write(frame);
+    // A single write may take less than all of it.
+    await part.handle.writeFile(frame);
     part.hash.update(frame);
     part.bytes += frame.length;
     this.totalBytes += frame.length;
@@ -96,23 +104,34 @@ export class BackupWriter {
       createdBy: SDK_VERSION,
       parts: this.parts,
     };
-    const handle = await open(join(this.directory, `${MANIFEST}.new`), "wx");
-    await handle.writeFile(`${JSON.stringify(manifest, undefined, 2)}\n`);
-    await closeSynced(handle);
-    await rename(join(this.directory, `${MANIFEST}.new`), join(this.directory, MANIFEST));
-    await syncDirectory(this.directory);
+    await this.manifest.writeFile(`${JSON.stringify(manifest, undefined, 2)}\n`);
+    await closeSynced(this.manifest);
+    await rename(join(this.directory, UNFINISHED_MANIFEST), join(this.directory, MANIFEST));
+    await this.syncDirectories();
     return manifest;
   }
 
   /** Removes what was written. */
   async abort(): Promise<void> {
+    const files = [UNFINISHED_MANIFEST, ...this.parts.map(({ file }) => file)];
+    if (this.part !== undefined) files.push(this.part.file);
     await this.part?.handle.close();
+    await this.manifest.close();
     this.part = undefined;
-    if (this.madeDirectory) {
-      await rm(this.directory, { recursive: true, force: true });
-      return;
+    for (const file of files) await rm(join(this.directory, file), { force: true });
+    if (this.made === undefined) return;
+    // ignored: somebody has put something else there meanwhile, which stays
+    await rmdir(this.directory).catch(() => undefined);
+  }
+
+  /** Up to the one that was there before: a new name is safe when the directory that it is in is synced. */
+  private async syncDirectories(): Promise<void> {
+    const top = this.made === undefined ? this.directory : dirname(this.made);
+    await syncDirectory(this.directory);
+    for (let at = this.directory; at !== top; ) {
+      at = dirname(at);
+      await syncDirectory(at);
     }
-    for (const file of await readdir(this.directory)) await rm(join(this.directory, file));
   }
 
   private async openPart(): Promise<OpenPart> {
@@ -126,6 +145,20 @@ export class BackupWriter {
     this.parts.push({ file, bytes, sha256: hash.digest("hex") });
     this.part = undefined;
   }
+}
+
+/** Of two backups that begin in one folder at the same time only one gets it. */
+async function claim(directory: string): Promise<FileHandle> {
+  try {
+    return await open(join(directory, UNFINISHED_MANIFEST), "wx");
+  } catch (error) {
+    throw error instanceof Error && "code" in error && error.code === "EEXIST" ? notEmpty(directory) : error;
+  }
+}
+
+function notEmpty(directory: string): AetherError {
+  const message = `${directory} is not empty: give a backup a folder of its own`;
+  return new AetherError("E_CONFLICT", message, { outcome: "not-applied" });
 }
 
 /** @throws AetherError E_NOT_FOUND, E_DATA_CORRUPT, E_VERSION */

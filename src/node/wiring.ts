@@ -92,7 +92,7 @@ export async function openNodeParts({ config, env, resources, signal, onFatal }:
   // After an orderly end there are none left; a node that fails must not go on as a process that only runs slices.
   resources.defer(() => work.close());
   resources.defer(() => work.copies.close());
-  const backups = new BackupSource({ group, state });
+  const backups = new BackupSource({ group, state, clock: env.clock });
   const stage = { isDraining: false };
   const services = apiServices({ config, env, group, kv, work, backups, stage, onFatal });
   api.serve(services);

@@ -91,7 +91,7 @@ async function busyCluster(): Promise<{ readonly local: LocalKv; readonly uid: C
 
 function sourceOf({ group, state }: LocalKv): PlantSource {
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    const reader = await new BackupSource({ group, state }).begin();
+    const reader = await new BackupSource({ group, state, clock: createRealClock() }).begin();
     for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) yield chunk;
     await reader.close();
   }

@@ -117,7 +117,7 @@ export async function openApi(
     slices: scriptedSlices(),
     jobs: fixture.jobs,
     events: fixture.events,
-    backups: new BackupSource({ group: local.group, state: local.state }),
+    backups: new BackupSource({ group: local.group, state: local.state, clock }),
     calls: {
       call: (call, signal) => {
         fixture.calls.push(call);

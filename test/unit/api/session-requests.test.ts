@@ -3,6 +3,7 @@ import { createHttpApp } from "../../../src/api/http-app.ts";
 import { EventStream } from "../../../src/api/event-stream.ts";
 import { jsonResponse } from "../../../src/api/json.ts";
 import { declareApiMetrics } from "../../../src/api/metrics.ts";
+import { ReceivingRoom } from "../../../src/api/receiving-room.ts";
 import { SessionRequests } from "../../../src/api/session-requests.ts";
 import { AetherError } from "../../../src/base/errors.ts";
 import { createTestTelemetry } from "./test-telemetry.ts";
@@ -54,6 +55,7 @@ function requests(): SessionRequests {
     log: telemetry.log,
     tracing: telemetry.tracing,
     metrics: declareApiMetrics(telemetry),
+    room: new ReceivingRoom(),
     onBroken: (failure) => {
       throw failure;
     },

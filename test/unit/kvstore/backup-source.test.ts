@@ -1,14 +1,17 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { BackupSource, BACKUPS_MAX } from "../../../src/kvstore/backup-source.ts";
+import { BACKUP_IDLE_MS_MAX, BackupSource, BACKUPS_MAX } from "../../../src/kvstore/backup-source.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
 
 let local: LocalKv;
 let backups: BackupSource;
+let idleClock: ManualClock;
 
 beforeEach(async () => {
   local = await createLocalKv();
-  backups = new BackupSource({ group: local.group, state: local.state });
+  idleClock = new ManualClock();
+  backups = new BackupSource({ group: local.group, state: local.state, clock: idleClock });
 });
 afterEach(() => local.close());
 
@@ -44,4 +47,17 @@ test("a node without a quorum gives none, and that does not count", async () => 
   }
   local.group.setMode("deciding");
   await (await backups.begin()).close();
+});
+
+test("a backup that nobody reads on in is given up, and makes room for another one", async () => {
+  await put("a");
+  const [deaf, slow] = [await backups.begin(), await backups.begin()];
+  await idleClock.advance(BACKUP_IDLE_MS_MAX - 1);
+  await slow.next();
+  await idleClock.advance(BACKUP_IDLE_MS_MAX - 1);
+  await expect(deaf.next()).rejects.toMatchObject({ code: "E_TIMEOUT" });
+  await expect(slow.next()).resolves.toBeDefined();
+  const next = await backups.begin();
+  await expect(backups.begin()).rejects.toMatchObject({ code: "E_OVERLOADED" });
+  await Promise.all([deaf, slow, next].map((backup) => backup.close()));
 });

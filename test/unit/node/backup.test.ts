@@ -32,7 +32,7 @@ async function put(name: string, value: unknown): Promise<void> {
 
 /** What the API answers: a real stream of the real store. */
 async function stream(): Promise<ReadableStream<Uint8Array>> {
-  const backups = new BackupSource({ group: local.group, state: local.state });
+  const backups = new BackupSource({ group: local.group, state: local.state, clock: createRealClock() });
   const services = { backups, cluster: () => ({ cluster: "local" }) };
   const [route] = backupRoutes(services as unknown as Parameters<typeof backupRoutes>[0]);
   const response = await route?.handle(undefined as never);
@@ -104,4 +104,28 @@ test("a restore that is interrupted removes what it wrote, and only that", async
   const restoring = restoreBackup({ directory: folder, dataDir, cluster: "new", signal: stop.signal, ...opened });
   await expect(restoring).rejects.toMatchObject({ name: "AbortError" });
   expect(await readdir(dataDir)).toEqual(["notes.txt"]);
+});
+
+test("of two backups into one folder at once one is refused, and the other one is whole", async () => {
+  await put("data/a", "x".repeat(300_000));
+  const folder = join(directory, "backup");
+  const begin = () => writeBackup({ directory: folder, open: async () => stream(), ...opened });
+  const ended = await Promise.allSettled([begin(), begin()]);
+  expect(ended.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  expect(ended).toContainEqual({ status: "rejected", reason: expect.objectContaining({ code: "E_CONFLICT" }) });
+  const signal = new AbortController().signal;
+  await restoreBackup({ directory: folder, dataDir: join(directory, "n1"), cluster: "new", signal, ...opened });
+});
+
+test("a backup that fails leaves what others have put into its folder meanwhile", async () => {
+  await put("data/a", 1);
+  const folder = join(directory, "backup");
+  async function* disturbed(): AsyncGenerator<Uint8Array> {
+    yield* await stream();
+    await writeFile(join(folder, "notes.txt"), "mine");
+    throw new AetherError("E_TIMEOUT", "the connection was lost");
+  }
+  const writing = writeBackup({ directory: folder, open: async () => disturbed(), ...opened });
+  await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT" });
+  expect(await readdir(folder)).toEqual(["notes.txt"]);
 });
