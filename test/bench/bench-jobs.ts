@@ -34,15 +34,19 @@ const HELP = `npm run bench:jobs -- [options]
 
 const plan = flags.quick
   ? {
-    rounds: 1, warmUpMs: 500, measureMs: 1_500, calls: 20, lengths: [100, 1_000], lengthSteps: 20, replaySteps: 1_000,
+    rounds: 1, settleMs: 1_000, warmUpMs: 500, measureMs: 1_500, calls: 20, lengths: [100, 1_000], lengthSteps: 20,
+    replaySteps: 1_000,
     many: { waiting: 300, running: 20, lookMs: 1_000, looks: 2 },
   }
   : {
-    rounds: 3, warmUpMs: 3_000, measureMs: 6_000, calls: 200, lengths: [100, 1_000, 10_000], lengthSteps: 100,
-    replaySteps: 10_000, many: { waiting: 10_000, running: 100, lookMs: 5_000, looks: 3 },
+    rounds: 3, settleMs: 60_000, warmUpMs: 3_000, measureMs: 6_000, calls: 200, lengths: [100, 1_000, 10_000],
+    lengthSteps: 100, replaySteps: 10_000, many: { waiting: 10_000, running: 100, lookMs: 5_000, looks: 3 },
   };
 const rounds = flags.rounds === undefined ? plan.rounds : Number(flags.rounds);
 const CLIENTS = [1, 64];
+const SETTLING_CLIENTS = 64;
+/** What the other systems run too. */
+const REFERENCE = `job of ${STEPS} steps`;
 
 function has(section: (typeof SECTIONS)[number]): boolean {
   return flags.only === undefined || flags.only.includes(section);
@@ -52,6 +56,13 @@ function loopOf(clients: number): LoopOptions {
   return { clients, warmUpMs: plan.warmUpMs, measureMs: plan.measureMs };
 }
 
+/** What has just started is several times slower than the same after a minute: V8 compiles what it finds busy. */
+async function settle(cluster: JobsCluster, rivals: readonly Rival[]): Promise<void> {
+  const loop: LoopOptions = { clients: SETTLING_CLIENTS, warmUpMs: 0, measureMs: plan.settleMs };
+  for (const work of WORKS.filter(({ name }) => name === REFERENCE)) await measureWork(cluster, work, loop);
+  for (const rival of rivals) await rival.measure([loop]);
+}
+
 /** Round after round, so that what changes on the machine changes for all. */
 async function measureRates(cluster: JobsCluster, rivals: readonly Rival[]): Promise<Series> {
   const series = new Map<string, RateResult[]>();
@@ -59,7 +70,7 @@ async function measureRates(cluster: JobsCluster, rivals: readonly Rival[]): Pro
     series.set(name, [...(series.get(name) ?? []), result]);
   };
   for (let round = 0; round < rounds; round++) {
-    for (const work of has("rates") ? WORKS : WORKS.filter(({ name }) => name === `job of ${STEPS} steps`)) {
+    for (const work of has("rates") ? WORKS : WORKS.filter(({ name }) => name === REFERENCE)) {
       for (const clients of work.clients) {
         add(`${work.name}, ${clients} at once`, await measureWork(cluster, work, loopOf(clients)));
       }
@@ -128,6 +139,7 @@ async function run(): Promise<void> {
   try {
     cluster = await JobsCluster.start();
     if (has("rates") || has("rivals")) {
+      await settle(cluster, rivals?.started ?? []);
       const series = await measureRates(cluster, rivals?.started ?? []);
       showRates(series);
       results["rates"] = Object.fromEntries(series);
