@@ -392,7 +392,9 @@ export class Nemesis {
         return;
       }
       case "replace": {
-        const isPossible = this.ports.isVoter(node) && !this.damages.has(node) && !operator.removed.has(node);
+        // While the cluster forms, a voter may not know the directory of another one yet: nobody could name it.
+        const isKnown = this.ports.isVoter(node) && this.ports.directoryOf(node) !== undefined;
+        const isPossible = isKnown && !this.damages.has(node) && !operator.removed.has(node);
         if (operator.isBusy || !isPossible || this.ports.canLose() < 1) return;
         operator.replace(node);
         this.startEmpty(node, fault.restartAfterMs);
