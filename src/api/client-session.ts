@@ -16,7 +16,7 @@ import { malformed } from "./core/message-fields.ts";
 import { checkTxnCommand } from "./core/txn-command.ts";
 import { decodeFrame, FrameWriter, messagesOf } from "./frame.ts";
 import {
-  NODE_REQUESTS_MAX, SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SHARE_BYTES_MAX, SHARE_REQUESTS_MAX, SOCKET_BYTES_MAX,
+  NODE_REQUESTS_MAX, SESSION_REQUESTS_MAX, SESSION_WATCHES_MAX, SHARE_BYTES_MAX, SHARE_REQUESTS_MAX,
   SOCKET_PAUSE_BYTES, TIMEOUT_MS_MAX, WATCH_BUFFER_BYTES_MAX,
 } from "./limits.ts";
 import type { ApiMetrics } from "./metrics.ts";
@@ -26,6 +26,7 @@ import {
 } from "./protocol.ts";
 import { ReadGate } from "./read-gate.ts";
 import type { SessionRequests } from "./session-requests.ts";
+import { UnsentFrames } from "./unsent-frames.ts";
 import {
   changeFields, grantFields, membersFields, pageFields, readFields, txnResultFields, type Members,
 } from "./results.ts";
@@ -44,8 +45,8 @@ export interface SessionPorts {
   readonly requests: SessionRequests;
   /** Shared by all sessions of the node. */
   readonly turns: ClientTurns;
-  /** What waits for its answer, of all sessions of the node. */
-  readonly load: { requests: number };
+  /** What waits for its answer, and of answers for its socket, of all sessions of the node. */
+  readonly load: { requests: number; unsentBytes: number };
   readonly log: Log;
   readonly metrics: ApiMetrics;
   /** Name of this node, told in the hello. */
@@ -64,6 +65,7 @@ export class ClientSession implements ClientWork {
   private readonly ports: SessionPorts;
   private readonly onClosed: (session: ClientSession) => void;
   private readonly outbox = new FrameWriter();
+  private readonly unsent: UnsentFrames;
   private readonly watches = new Map<number, KvWatch>();
   private readonly calls = new Map<number, AbortController>();
   private readonly reads: ReadGate;
@@ -89,6 +91,10 @@ export class ClientSession implements ClientWork {
     this.connection = connection;
     this.ports = ports;
     this.onClosed = onClosed;
+    const { clock, load } = ports;
+    this.unsent = new UnsentFrames({
+      connection, clock, load, onTooSlow: (bytes) => this.endSlow(bytes), onSent: () => this.closeIfDone(),
+    });
     this.reads = new ReadGate({ clock: ports.clock, isSocketFull: () => this.unsentBytes > SOCKET_PAUSE_BYTES });
     this.helloTimer = ports.clock.setTimer(HELLO_TIMEOUT_MS, () => this.giveUpGreeting());
     connection.attach({
@@ -453,14 +459,15 @@ export class ClientSession implements ClientWork {
   }
 
   private get unsentBytes(): number {
-    return this.connection.bufferedBytes + this.outbox.bytes;
+    return this.unsent.bytes + this.outbox.bytes;
   }
 
   private flush(): void {
-    if (this.state !== "open") return;
-    for (const frame of this.outbox.take()) this.connection.send(frame);
-    if (this.connection.bufferedBytes <= SOCKET_BYTES_MAX) return;
-    this.ports.log.warn({ event: "api.session_too_slow", bufferedBytes: this.connection.bufferedBytes });
+    if (this.state === "open") this.unsent.add(this.outbox.take());
+  }
+
+  private endSlow(bufferedBytes: number): void {
+    this.ports.log.warn({ event: "api.session_too_slow", bufferedBytes });
     this.ports.metrics.refused.add(1, { reason: "too-slow" });
     this.close("reads too slowly");
   }
@@ -468,7 +475,7 @@ export class ClientSession implements ClientWork {
   private closeIfDone(): void {
     if (this.endReason === undefined || this.wasSentAway || this.requestsUnderWay > 0) return;
     this.flush();
-    this.close(this.endReason);
+    if (this.unsent.isEmpty) this.close(this.endReason);
   }
 
   private refuseGarbage(error: AetherError): void {
@@ -493,6 +500,7 @@ export class ClientSession implements ClientWork {
     this.nextMessage = 0;
     this.countUnderWay(-this.reads.size);
     this.reads.close();
+    this.unsent.close();
     for (const watch of this.watches.values()) watch.cancel();
     for (const call of this.calls.values()) call.abort();
     this.watches.clear();

@@ -23,8 +23,14 @@ export const SESSION_READS_MAX = 64;
 export const SOCKET_PAUSE_BYTES = 4 * MiB;
 /** Unsent bytes of one watcher, above which it gets nothing more until it has read some; what waits is in the store. */
 export const WATCH_BUFFER_BYTES_MAX = 1 * MiB;
-/** Above this a client reads far too slowly to be kept: the connection is closed. */
+/** Above this many bytes in a client's socket its next frames wait outside, where it shows that some are taken. */
+export const SOCKET_HELD_ABOVE_BYTES = 16 * MiB;
+/** A client with more than this to read has to go on reading: many large answers can be ready at once. */
 export const SOCKET_BYTES_MAX = 64 * MiB;
+/** For so long it may take nothing of it; then the connection is closed. */
+export const SOCKET_STALL_MS = 15 * SECOND_MS;
+/** What waits for all clients of a node; beyond it who has more than `SOCKET_BYTES_MAX` is closed at once. */
+export const NODE_UNSENT_BYTES_MAX = 512 * MiB;
 
 /** What one turn of the event loop begins for all clients together; a turn of more would keep votes waiting. */
 export const TURN_REQUESTS_MAX = 4_096;

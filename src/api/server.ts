@@ -71,7 +71,7 @@ export class ApiServer implements AsyncCloseable {
   private readonly env: ApiEnv;
   private readonly files: StaticFiles;
   private readonly turns: ClientTurns;
-  private readonly load = { requests: 0 };
+  private readonly load = { requests: 0, unsentBytes: 0 };
   private readonly room = new ReceivingRoom();
   private stage = "it is opening its data";
   private answer: Answer = (request) => this.answerStarting(request);

@@ -29,7 +29,7 @@ export function createInvocation(env: InvokerEnv, ports: InvocationPorts, config
   const local = new TracedInstances(env.telemetry, ports);
   const rpc = new RpcChannel(env, { messaging });
   const remote = new RemoteCaller({ clock: env.clock, random: env.random.fork("rpc") }, { rpc });
-  const dispatcher = new Dispatcher({ rpc, local }, config);
+  const dispatcher = new Dispatcher(env, { rpc, local }, config);
   rpc.attach({
     onRequest: (from, request, bytes) => dispatcher.receiveRequest(from, request, bytes),
     onCancel: (from, id) => dispatcher.receiveCancel(from, id),

@@ -5,10 +5,12 @@ import { GiB, MiB } from "../base/units.ts";
 export const InvocationConfig = z.strictObject({
   callsInFlightMax: z.int().min(1).max(1_000_000).default(4_096)
     .describe("Calls from this node under way at once; beyond it E_OVERLOADED, so that memory stays bounded."),
+  callBytesMax: z.int().min(MiB).max(64 * GiB).default(256 * MiB)
+    .describe("Bytes of input of calls from this node under way at once; beyond it E_OVERLOADED."),
   peerCallsMax: z.int().min(1).max(1_000_000).default(8_192)
     .describe("Calls of one peer under way here at once: twice what a well-behaved peer can have."),
   peerCallBytesMax: z.int().min(MiB).max(64 * GiB).default(256 * MiB)
-    .describe("Bytes of input of calls of all peers under way here at once; beyond it calls are not started."),
+    .describe("Bytes of calls of all peers here at once: inputs, answers that wait; beyond it calls are not started."),
   retriesMax: z.int().min(0).max(10).default(3)
     .describe("Retries after an attempt that may have run, or to an endpoint tried before."),
   retryBackoffMs: z.int().min(1).max(10_000).default(100)

@@ -44,6 +44,8 @@ export interface InvokerPorts {
 /** A call under way. */
 interface Progress {
   readonly call: OutgoingCall;
+  /** Plain data, a copy: what the caller does to its own later does not reach the handler. */
+  readonly input: unknown;
   readonly signal: CancelSignal | undefined;
   readonly deadline: Deadline;
   /** What the caller is part of. */
@@ -66,6 +68,10 @@ type Begun = { readonly startMs: number } & Pick<Progress, "span">;
 /** Longer ones are hashes of something: send those. */
 const IDEMPOTENCY_KEY_LENGTH_MAX = 256;
 
+type Admission =
+  | { readonly kind: "plain"; readonly value: unknown; readonly bytes: number }
+  | { readonly kind: "refused"; readonly error: ErrorBody };
+
 type Found =
   | { readonly kind: "endpoint"; readonly picked: Picked }
   | { readonly kind: "none"; readonly error: ErrorBody };
@@ -81,6 +87,8 @@ export class Invoker implements OutgoingCalls {
   /** Calls that wait for an endpoint. */
   private readonly waiting = new Set<Wake>();
   private underWay = 0;
+  /** Of the inputs of calls under way. */
+  private bytesUnderWay = 0;
 
   constructor(env: InvokerEnv, ports: InvokerPorts, config: InvocationConfig) {
     this.env = env;
@@ -99,19 +107,19 @@ export class Invoker implements OutgoingCalls {
     const span = this.beginSpan(call);
     const begun = { startMs, span };
     const timeoutMs = call.timeoutMs ?? this.methodTimeoutMs(call);
-    const refusal = this.admit(call, timeoutMs, signal);
-    if (refusal !== undefined) return this.report(call, { kind: "error", error: refusal, attempts: 0 }, begun);
-    this.metrics.inFlight.set(++this.underWay);
+    const input = this.admit(call, timeoutMs, signal);
+    if (input.kind === "refused") return this.report(call, { kind: "error", error: input.error, attempts: 0 }, begun);
+    this.countUnderWay(1, input.bytes);
     const deadline = deadlineAfter(startMs, timeoutMs);
     try {
-      const progress = createProgress(call, { signal, deadline, span });
+      const progress = createProgress(call, { input: input.value, signal, deadline, span });
       return this.report(call, await this.run(progress), begun);
     } catch (thrown) {
       // What we did not foresee may have happened after sending.
       const error = withClass(toAetherError(thrown).toBody(), "no-answer");
       return this.report(call, { kind: "error", error, attempts: 1 }, begun);
     } finally {
-      this.metrics.inFlight.set(--this.underWay);
+      this.countUnderWay(-1, -input.bytes);
     }
   }
 
@@ -189,8 +197,8 @@ export class Invoker implements OutgoingCalls {
   }
 
   private async send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
-    const { call, signal } = progress;
-    const { method, input, idempotencyKey, lostWhen } = call;
+    const { call, input, signal } = progress;
+    const { method, idempotencyKey, lostWhen } = call;
     const request = {
       instance: endpoint.instance,
       method,
@@ -309,21 +317,29 @@ export class Invoker implements OutgoingCalls {
     return newest?.endpoints[0]?.timeoutMs ?? TIMEOUT_MS_DEFAULT;
   }
 
-  private admit(call: OutgoingCall, timeoutMs: number, signal: CancelSignal | undefined): ErrorBody | undefined {
+  private admit(call: OutgoingCall, timeoutMs: number, signal: CancelSignal | undefined): Admission {
     const name = `${call.slice}.${call.method}`;
     if (!isUsableTimeout(timeoutMs)) {
       const message =
         `did not call ${name}: its deadline of ${timeoutMs} ms is not usable; use up to ${CALL_TIMEOUT_MS_MAX}`;
-      return notSent("E_INVALID", message);
+      return refused(notSent("E_INVALID", message));
     }
-    if (timeoutMs <= 0 || signal?.aborted === true) return deadlinePassed(call);
+    if (timeoutMs <= 0 || signal?.aborted === true) return refused(deadlinePassed(call));
     const refusedKey = refuseKey(call);
-    if (refusedKey !== undefined) return refusedKey;
-    if (this.underWay >= this.config.callsInFlightMax) {
-      const message = `did not call ${name}: ${this.underWay} calls are under way from this node; try again later`;
-      return withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded");
+    if (refusedKey !== undefined) return refused(refusedKey);
+    if (this.underWay >= this.config.callsInFlightMax) return overloaded(name, `${this.underWay} calls`);
+    const input = toPlain(call.input, CALL_BYTES_MAX);
+    if (input.kind !== "plain") {
+      return refused(withClass(plainRefusalError(`did not call ${name}`, input).toBody(), "not-sent"));
     }
-    return undefined;
+    // One is taken however large it is: its own limit is another one.
+    const isFull = this.underWay > 0 && this.bytesUnderWay + input.bytes > this.config.callBytesMax;
+    return isFull ? overloaded(name, `calls with ${this.bytesUnderWay} bytes of input`) : input;
+  }
+
+  private countUnderWay(calls: number, bytes: number): void {
+    this.metrics.inFlight.set(this.underWay += calls);
+    this.bytesUnderWay += bytes;
   }
 
   private beginSpan({ slice, method, traceparent }: OutgoingCall): Span | undefined {
@@ -347,7 +363,9 @@ export class Invoker implements OutgoingCalls {
   }
 }
 
-function createProgress(call: OutgoingCall, bounds: Pick<Progress, "signal" | "deadline" | "span">): Progress {
+function createProgress(
+  call: OutgoingCall, bounds: Pick<Progress, "input" | "signal" | "deadline" | "span">,
+): Progress {
   return {
     call,
     ...bounds,
@@ -358,6 +376,15 @@ function createProgress(call: OutgoingCall, bounds: Pick<Progress, "signal" | "d
     isInDoubt: false,
     lastError: undefined,
   };
+}
+
+function refused(error: ErrorBody): Admission {
+  return { kind: "refused", error };
+}
+
+function overloaded(name: string, what: string): Admission {
+  const message = `did not call ${name}: ${what} are under way from this node; try again later`;
+  return refused(withClass(new AetherError("E_OVERLOADED", message).toBody(), "overloaded"));
 }
 
 function deadlinePassed({ slice, method }: OutgoingCall): ErrorBody {

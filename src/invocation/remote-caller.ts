@@ -36,7 +36,7 @@ export class RemoteCaller {
 
   call(node: NodeId, request: RemoteRequest, signal?: CancelSignal): Promise<AttemptResult> {
     const id = this.nextId++;
-    if (!this.rpc.send(node, { kind: "request", id, ...request })) return Promise.resolve(notSent(node, request));
+    if (!this.rpc.send(node, { kind: "request", id, ...request })) return Promise.resolve(this.notSent(node, request));
     return new Promise((resolve) => {
       const deadline = this.deadlines.add(id, this.clock.nowMs() + request.timeoutMs);
       const abort = (): void => this.giveUp(id, "the caller gave up");
@@ -67,6 +67,13 @@ export class RemoteCaller {
     }
   }
 
+  private notSent(node: NodeId, { method, instance }: RemoteRequest): AttemptResult {
+    const isFull = this.rpc.isConnectedTo(node);
+    const reason = isFull ? "too much waits to be sent there already" : "no connection";
+    const message = `did not send ${method} to ${instance} on ${node}: ${reason}`;
+    return { kind: "not-sent", error: new AetherError(isFull ? "E_OVERLOADED" : "E_UNAVAILABLE", message).toBody() };
+  }
+
   private giveUp(id: number, reason: string): void {
     const attempt = this.pending.get(id);
     if (attempt === undefined) return;
@@ -81,12 +88,6 @@ export function attemptResultOf(reply: IncomingReply): AttemptResult {
   if (reply.kind !== "failed") return reply;
   // A worker that died, or a handler still running at the deadline: nobody knows what it did.
   return reply.error.code === "E_TIMEOUT" ? { kind: "no-answer", error: reply.error } : reply;
-}
-
-function notSent(node: NodeId, request: RemoteRequest): AttemptResult {
-  const message =
-    `did not send ${request.method} to ${request.instance} on ${node}: no connection, or its queue is full`;
-  return { kind: "not-sent", error: new AetherError("E_UNAVAILABLE", message).toBody() };
 }
 
 function noAnswer(attempt: PendingAttempt, reason: string): AttemptResult {

@@ -41,16 +41,19 @@ export class RpcChannel {
     });
   }
 
+  /** Whether a message that is not sent found no room, and not nobody. */
+  isConnectedTo(node: NodeId): boolean {
+    return this.messaging.connected.has(node);
+  }
+
   /** False when nothing was sent. */
   send(to: NodeId, message: CallMessage): boolean {
     return this.channel.send(to, encodeCallMessage(message));
   }
 
-  /** A reply that cannot be sent is replaced by a small one that says so: its caller would wait for its deadline. */
-  sendReply(to: NodeId, id: number, reply: IncomingReply): boolean {
-    const bytes = encodeUntrustedReply(id, reply);
-    if (bytes === undefined) return this.send(to, { kind: "reply", id, reply: unreadable(reply) });
-    return this.channel.send(to, bytes) || this.send(to, { kind: "reply", id, reply: withheld(reply) });
+  /** False when the queue of this channel has no room for it now, or there is no connection. */
+  sendEncoded(to: NodeId, bytes: Uint8Array): boolean {
+    return this.channel.send(to, bytes);
   }
 
   private receive(from: NodeId, payload: Uint8Array, receivers: RpcReceivers): void {
@@ -72,6 +75,11 @@ export class RpcChannel {
   }
 }
 
+/** A reply that no peer could read is replaced by a small one that says so: its caller would wait for its deadline. */
+export function encodeReadableReply(id: number, reply: IncomingReply): Uint8Array {
+  return encodeUntrustedReply(id, reply) ?? encodeCallMessage({ kind: "reply", id, reply: unreadable(reply) });
+}
+
 /** In place of what no peer could read. */
 function unreadable(reply: IncomingReply): IncomingReply {
   if (reply.kind === "not-started") return notStarted("for a reason that cannot be sent");
@@ -80,8 +88,8 @@ function unreadable(reply: IncomingReply): IncomingReply {
   return { kind: "failed", error: new AetherError("E_HANDLER", message, { outcome: "unknown", details }).toBody() };
 }
 
-/** In place of what the queue of this channel has no room for. For the caller it is as if no answer came. */
-function withheld(reply: IncomingReply): IncomingReply {
+/** In place of what this node has no room for. For the caller it is as if no answer came. */
+export function withheld(reply: IncomingReply): IncomingReply {
   if (reply.kind === "not-started") return notStarted("and its node has too much to send to say why");
   const message = "the handler has ended, but its node has too much to send to pass its answer on";
   return { kind: "failed", error: new AetherError("E_TIMEOUT", message, { outcome: "unknown" }).toBody() };

@@ -82,10 +82,10 @@ export const NodeConfigSchema = z.strictObject({
     .describe("Least severe log lines written; `aether logs level` changes it while the node runs."),
   peerFrameBytesMax: z
     .int()
-    .min(2 * MiB)
+    .min(5 * MiB)
     .max(64 * MiB)
     .default(8 * MiB)
-    .describe("Largest frame between nodes. Equal on all nodes."),
+    .describe("Largest frame between nodes: a call of 4 MiB has to fit. Equal on all nodes."),
   consensus: ConsensusConfig.prefault({}),
   invocation: InvocationConfig.prefault({}),
   runtime: RuntimeConfig.prefault({}),

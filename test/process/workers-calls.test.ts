@@ -84,17 +84,6 @@ describe("calls into an instance", () => {
     expect(wrongInstance).toMatchObject({ kind: "not-started", error: { code: "E_UNAVAILABLE" } });
   });
 
-  test("input above 4 MiB or that is no plain data is refused before the worker", async () => {
-    await using fixture = await openFixture();
-    const spec = await fixture.run(runBundle("async () => 1"));
-    expect(await invoke(fixture, spec.key, "x".repeat(4 * MiB + 1))).toMatchObject({
-      kind: "not-started", error: { code: "E_TOO_LARGE", details: { limit: 4 * MiB } },
-    });
-    expect(await invoke(fixture, spec.key, { when: new Map() })).toMatchObject({
-      kind: "not-started", error: { code: "E_INVALID", message: expect.stringContaining("when") },
-    });
-  });
-
   test("at most `concurrency` handlers run, the next wait in order, beyond the queue it is overloaded", async () => {
     await using fixture = await openFixture({ config: { callsQueuedMax: 2 } });
     const handler = `async () => {

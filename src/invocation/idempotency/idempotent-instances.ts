@@ -12,7 +12,6 @@ import type { Clock } from "../../env/clock.ts";
 import type { Counter, Telemetry } from "../../env/telemetry.ts";
 import { formatKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
-import { CALL_BYTES_MAX, toPlain } from "../../slices/core/plain-data.ts";
 import type {
   HostedInstances, IncomingCall, IncomingReply, InstanceKey, RunningInstances,
 } from "../../slices/host/running-instances.ts";
@@ -95,14 +94,13 @@ export class IdempotentInstances implements RunningInstances {
     const { instance, method, idempotencyKey: key } = call;
     if (key === undefined) return undefined;
     const found = this.ports.local.methodOf(instance, method);
-    const input = toPlain(call.input, CALL_BYTES_MAX);
-    if (found === undefined || found.effect === "read" || input.kind !== "plain") return undefined;
+    if (found === undefined || found.effect === "read") return undefined;
     return {
       call,
       signal,
       untilMs: this.clock.nowMs() + call.timeoutMs,
       key: formatKey({ kind: "call", slice: found.slice, method, key }),
-      input: digestOfInput(input.value),
+      input: digestOfInput(call.input),
       effect: found.effect,
     };
   }

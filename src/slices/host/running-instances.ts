@@ -16,6 +16,7 @@ export type LostWhen = "suspected";
 export interface IncomingCall {
   readonly instance: InstanceKey;
   readonly method: string;
+  /** Plain data that is nobody else's, within the limit of calls: `toPlain` has made it. */
   readonly input: unknown;
   readonly timeoutMs: number;
   readonly idempotencyKey?: string | undefined;

@@ -10,7 +10,6 @@ import type { WorkerRole } from "../../env/workers.ts";
 import type { BundleFiles } from "./bundle-files-adapter.ts";
 import type { InstanceLoad } from "../core/instance-load.ts";
 import { planIsolation } from "../core/isolation-policy.ts";
-import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
 import { RecentLines, type LinesPage, type LinesQuery, type SliceLine } from "../core/recent-lines.ts";
 import type { CallMeter } from "./call-meter.ts";
 import type { DeactivateLimits, HostedState, InstanceHost, InstanceSpec, MethodSpec } from "./instance-host.ts";
@@ -156,12 +155,7 @@ export class SliceStore implements InstanceHost, HostedInstances {
     if (host === undefined) {
       return notStarted(new AetherError("E_UNAVAILABLE", `${call.instance} does not run on this node`));
     }
-    // A copy, so that the caller's later changes do not reach the handler while the call waits in a queue.
-    const input = toPlain(call.input, CALL_BYTES_MAX);
-    if (input.kind !== "plain") {
-      return notStarted(plainRefusalError(`did not call ${call.method} of ${call.instance}`, input));
-    }
-    return await host.calls.invoke({ ...call, input: input.value }, signal, onEnd);
+    return await host.calls.invoke(call, signal, onEnd);
   }
 
   methodOf(instance: InstanceKey, method: string): HostedMethod | undefined {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { encode } from "../../../src/base/codec.ts";
+import { MiB } from "../../../src/base/units.ts";
 import type { ConnectionHandlers } from "../../../src/env/network.ts";
 import { ClientSession } from "../../../src/api/client-session.ts";
 import { ClientTurns } from "../../../src/api/client-turns.ts";
@@ -7,7 +8,8 @@ import { jsonResponse } from "../../../src/api/json.ts";
 import { SessionRequests } from "../../../src/api/session-requests.ts";
 import { decodeFrame, messagesOf } from "../../../src/api/frame.ts";
 import {
-  NODE_REQUESTS_MAX, SESSION_READS_MAX, SESSION_REQUESTS_MAX, SHARE_REQUESTS_MAX, TURN_REQUESTS_MAX,
+  NODE_REQUESTS_MAX, NODE_UNSENT_BYTES_MAX, SESSION_READS_MAX, SESSION_REQUESTS_MAX, SHARE_REQUESTS_MAX,
+  SOCKET_STALL_MS, TURN_REQUESTS_MAX,
 } from "../../../src/api/limits.ts";
 import {
   clientHelloFields, clientMessageFields, parseNodeHello, parseNodeMessage, type ClientMessage, type NodeMessage,
@@ -67,7 +69,7 @@ let connection: ScriptedConnection;
 let log: LogLine[];
 let calls: { call: OutgoingCall; signal: AbortSignal | undefined }[];
 let isOpen: boolean;
-let load: { requests: number };
+let load: { requests: number; unsentBytes: number };
 /** For the current `connection`. */
 let openSession: () => void;
 let session: ClientSession;
@@ -100,7 +102,7 @@ beforeEach(async () => {
       throw failure;
     },
   };
-  load = { requests: 0 };
+  load = { requests: 0, unsentBytes: 0 };
   const shared = { turns: new ClientTurns(clock), load, metrics: declareApiMetrics(telemetry) };
   const requests = new SessionRequests(() => jsonResponse(200, { seen: true }));
   const ports = { services, clock, ...shared, log: telemetry.log, node: "n1", requests };
@@ -347,12 +349,52 @@ describe("requests", () => {
     ]);
   });
 
-  test("a client that does not read at all is cut off", async () => {
-    connection.bufferedBytes = 65 * 1024 * 1024;
+  test("a client that has much to read and takes none of it is cut off", async () => {
+    connection.bufferedBytes = 65 * MiB;
+    deliver(put(1));
+    await clock.advance(SOCKET_STALL_MS - 10);
+    expect(isOpen).toBe(true);
+    await clock.advance(20);
+    expect(isOpen).toBe(false);
+    expect(log).toMatchObject([{ event: "api.session_too_slow" }]);
+  });
+
+  test("many large answers at once wait for a client that reads, and come in their order", async () => {
+    connection.takesNothing = true;
+    const input = "x".repeat(4 * MiB);
+    const call = { kind: "call", timeoutMs: 700, slice: "orders", method: "place", input } as const;
+    for (let id = 1; id <= 32; id++) deliver({ ...call, id, idempotencyKey: undefined, traceparent: undefined });
+    const ids: number[] = [];
+    for (let reads = 0; reads < 100 && ids.length < 32; reads++) {
+      ids.push(...(await answers()).map(({ id }) => id));
+      expect(connection.bufferedBytes).toBeLessThan(32 * MiB);
+      await clock.advance(SOCKET_STALL_MS / 2);
+      connection.bufferedBytes = 0;
+      await clock.advance(10);
+    }
+    expect(ids).toEqual(Array.from({ length: 32 }, (_, at) => at + 1));
+    expect([isOpen, load.unsentBytes]).toEqual([true, 0]);
+  });
+
+  test("a client with much to read is cut off at once when all have too much", async () => {
+    connection.bufferedBytes = 65 * MiB;
+    load.unsentBytes = NODE_UNSENT_BYTES_MAX;
     deliver(put(1));
     await answers();
     expect(isOpen).toBe(false);
-    expect(log).toMatchObject([{ event: "api.session_too_slow" }]);
+    expect(load.unsentBytes).toBe(NODE_UNSENT_BYTES_MAX);
+  });
+
+  test("a session that is to end does so when its last answer has left", async () => {
+    connection.bufferedBytes = 17 * MiB;
+    deliver(put(1));
+    await clock.settle();
+    session.finish("stopping");
+    expect([connection.closedWith, connection.frames]).toEqual([undefined, []]);
+    connection.bufferedBytes = 0;
+    await clock.advance(10);
+    expect(await answers()).toMatchObject([{ kind: "ok", id: 1 }]);
+    expect(connection.closedWith).toBe("stopping");
   });
 
   test("a call carries its deadline and trace; leaving cancels it", async () => {

@@ -4,7 +4,7 @@ import { parseArtifactId, parseDigest, parseNodeId, type NodeId } from "../../..
 import { SeededRandom } from "../../../src/base/random.ts";
 import { MiB } from "../../../src/base/units.ts";
 import type { Endpoint } from "../../../src/cluster/endpoints/endpoint-lookup.ts";
-import { parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
+import { encodeCallMessage, parseCallMessage } from "../../../src/invocation/core/call-codec.ts";
 import { createInvocation } from "../../../src/invocation/create-invocation.ts";
 import { InvocationConfig } from "../../../src/invocation/invocation-config.ts";
 import type { Invoker } from "../../../src/invocation/invoker.ts";
@@ -48,6 +48,8 @@ class Network {
   readonly frames: Uint8Array[] = [];
   /** Pairs that are not connected. */
   readonly cut = new Set<string>();
+  /** Pairs that are connected, where the queue from the first to the second has no room. */
+  readonly full = new Set<string>();
 
   add(name: string, config: Partial<InvocationConfig> = {}): TestNode {
     const node = new TestNode(this, parseNodeId(name), InvocationConfig.parse(config));
@@ -131,7 +133,8 @@ class TestNode implements RunningInstances {
     const channel: Channel = {
       send: (to, payload) => {
         const target = this.network.nodes.get(to);
-        if (target === undefined || this.network.cut.has(`${this.id} ${to}`)) return false;
+        const pair = `${this.id} ${to}`;
+        if (target === undefined || this.network.cut.has(pair) || this.network.full.has(pair)) return false;
         this.network.frames.push(payload);
         this.network.clock.defer(() => {
           if (!this.network.cut.has(`${this.id} ${to}`)) target.receive(this.id, payload);
@@ -141,7 +144,15 @@ class TestNode implements RunningInstances {
       onMessage: (receive) => void (this.receive = receive),
       refuse: (from, reason) => void this.network.refused.push(`${from}: ${reason}`),
     };
-    return { channel: () => channel, onPeer: (listener) => void this.listeners.push(listener), connected: new Set() };
+    const onPeer = (listener: (event: PeerEvent) => void): void => void this.listeners.push(listener);
+    const { network, id } = this;
+    return {
+      channel: () => channel,
+      onPeer,
+      get connected() {
+        return new Set([...network.nodes.keys()].filter((node) => !network.cut.has(`${id} ${node}`)));
+      },
+    };
   }
 }
 
@@ -625,6 +636,36 @@ describe("limits and refusals", () => {
     await network.clock.advance(50);
   });
 
+  test("inputs of a node's own calls are bounded together, and one is taken however large it is", async () => {
+    const network = new Network();
+    const n1 = network.add("n1", { callBytesMax: MiB });
+    network.serve(n1, "write", (_call, signal) => new Promise((resolve) => {
+      signal.addEventListener("abort", () => resolve({ kind: "ok", output: 1 }), { once: true });
+    }));
+    const leave = new AbortController();
+    const large = n1.call({ input: "x".repeat(2 * MiB) }, leave.signal);
+    expect(await n1.call({ input: "x" })).toMatchObject({
+      error: { code: "E_OVERLOADED", outcome: "not-applied", details: { class: "overloaded" } }, attempts: 0,
+    });
+    leave.abort();
+    await large;
+    n1.answer = OK;
+    expect(await n1.call({ input: "x" })).toMatchObject({ kind: "ok" });
+  });
+
+  test("what a peer sends that no handler may get is refused as not started", async () => {
+    const { network, n1, n2 } = openPair("read", { n2: OK });
+    let input: unknown = 1;
+    for (let depth = 0; depth < 101; depth++) input = [input];
+    n2.receive(n1.id, encodeCallMessage({
+      kind: "request", id: 1, instance: "demo:shop:1.0.0/0", method: "run", timeoutMs: 100, input,
+    }));
+    expect(parseCallMessage(network.frames.at(-1) ?? new Uint8Array())).toMatchObject({
+      kind: "reply", reply: { kind: "not-started", error: { code: "E_INVALID" } },
+    });
+    expect(n2.seen).toEqual([]);
+  });
+
   test("calls of one peer beyond its limit are refused as not started", async () => {
     const network = new Network();
     const [n1, n2] = [network.add("n1"), network.add("n2", { peerCallsMax: 1 })];
@@ -653,6 +694,45 @@ describe("limits and refusals", () => {
     const after = n3.call({ input: "x", timeoutMs: 1_000 });
     await network.clock.advance(1_000);
     expect(await after).toMatchObject({ error: { code: "E_TIMEOUT" } });
+  });
+
+  test("an answer for which the queue to the caller has no room waits for it", async () => {
+    const { network, n1 } = openPair("write", { n2: OK });
+    network.full.add("n2 n1");
+    const calls = [1, 2, 3].map((input) => n1.call({ input }));
+    await network.clock.advance(5_000);
+    network.full.clear();
+    await network.clock.advance(5);
+    expect(await Promise.all(calls)).toMatchObject([1, 2, 3].map((output) => ({ kind: "ok", output, attempts: 1 })));
+  });
+
+  test("answers that wait count with the inputs of peers, as long as somebody waits for them", async () => {
+    const network = new Network();
+    const [n1, n2, n3] = [network.add("n1"), network.add("n2", { peerCallBytesMax: MiB }), network.add("n3")];
+    const large = "x".repeat(MiB / 2);
+    network.serve(n2, "write", () => Promise.resolve({ kind: "ok", output: large }));
+    network.full.add("n2 n1");
+    const first = n1.call({ timeoutMs: 300 });
+    const second = n1.call({ timeoutMs: 1_000 });
+    await network.clock.advance(100);
+    // The second answer has no room any more: its caller learns that it ran, in its turn.
+    expect(await settled(network, n3.call({ input: large, timeoutMs: 50 }), 50)).toMatchObject({
+      error: { code: "E_OVERLOADED", outcome: "not-applied" },
+    });
+    expect(await settled(network, first, 300)).toMatchObject({ error: { code: "E_TIMEOUT", outcome: "unknown" } });
+    expect(await settled(network, n3.call({ input: large }))).toMatchObject({ kind: "ok" });
+    network.full.clear();
+    expect(await settled(network, second, 5)).toMatchObject({
+      error: { code: "E_TIMEOUT", outcome: "unknown", message: expect.stringContaining("too much to send") },
+    });
+  });
+
+  test("a call for which the queue to its callee has no room is told to come later", async () => {
+    const { network, n1 } = openPair("write", { n2: OK });
+    network.full.add("n1 n2");
+    expect(await settled(network, n1.call(), 10_000)).toMatchObject({
+      error: { code: "E_OVERLOADED", outcome: "not-applied", details: { class: "overloaded" } },
+    });
   });
 
   test("a write with an idempotency key that was not answered is sent again, with its key (I1)", async () => {
