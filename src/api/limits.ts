@@ -44,7 +44,6 @@ export const NODE_REQUESTS_MAX = 65_536;
 
 /** Lines of the log of a slice in one answer, which has 1 MiB at most. */
 export const LOG_LINES_DEFAULT = 100;
-export const LOG_LINES_MAX = 1_000;
 
 export const KV_TIMEOUT_MS = 5 * SECOND_MS;
 export const CALL_TIMEOUT_MS = 15 * SECOND_MS;

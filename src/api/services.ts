@@ -14,6 +14,7 @@ import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { RouteMatch } from "../cluster/endpoints/core/match-route.ts";
 import type { NumberedLine } from "../slices/core/recent-lines.ts";
 import type { RouteRow } from "../slices/core/route-row.ts";
+import type { ClusterLines } from "../slices/host/cluster-log.ts";
 import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 
 export type ApiEnv = Pick<Env, "clock" | "telemetry">;
@@ -62,6 +63,8 @@ export interface SliceService {
     query: { readonly linesMax: number; readonly after?: string },
     options?: CallOptions,
   ): Promise<{ readonly lines: readonly NumberedLine[]; readonly next: string; readonly isComplete: boolean }>;
+  /** The same from all nodes, without those that do not answer. @throws AetherError E_NOT_FOUND, E_OVERLOADED */
+  logOfAll(slice: string, linesMax: number, options?: CallOptions): Promise<Omit<ClusterLines, "isKnown">>;
   /** Another number of instances. @throws AetherError E_NOT_FOUND, E_INVALID */
   scale(slice: string, instances: number, options?: CallOptions): Promise<unknown>;
 }

@@ -67,13 +67,14 @@ export interface BlueprintAnswer {
   readonly slices: Readonly<Record<string, SliceAnswer>>;
 }
 
+/** Of all nodes. */
 export interface LogAnswer {
-  readonly node: string;
   readonly lines: readonly {
-    readonly at: number; readonly instance: string; readonly level: string; readonly text: string;
+    readonly node: string; readonly at: number; readonly instance: string; readonly level: string;
+    readonly text: string; readonly fields?: Readonly<Record<string, unknown>>;
   }[];
-  readonly next: string;
-  readonly isComplete: boolean;
+  /** Nodes that did not answer. */
+  readonly silent: readonly string[];
 }
 
 export type JobStatus = "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled";

@@ -29,6 +29,7 @@ const LANES = {
   leases: { queueBytesMax: 1 * MiB, heldAboveBytes: 16 * MiB },
   jobs: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
   metrics: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
+  logs: { queueBytesMax: 4 * MiB, heldAboveBytes: 1 * MiB },
 } as const satisfies Record<ChannelName, Omit<LaneSpec, "channel">>;
 
 /** While messages wait for a socket that is behind, it is looked at this often. */
@@ -38,7 +39,7 @@ export const CALLS_PER_FRAME = 16;
 const SAY_AGAIN_MS = MINUTE_MS / 2;
 const SAID_KEYS_MAX = 256;
 
-const CHANNEL_NAMES: readonly ChannelName[] = ["consensus", "cluster", "rpc", "bulk", "leases", "jobs", "metrics"];
+const CHANNEL_NAMES = Object.keys(CHANNELS) as readonly ChannelName[];
 const CHANNEL_NUMBERS: readonly number[] = CHANNEL_NAMES.map((name) => CHANNELS[name]);
 const LANE_SPECS: readonly LaneSpec[] = CHANNEL_NAMES.map((name) => ({ channel: CHANNELS[name], ...LANES[name] }));
 const NAME_OF: ReadonlyMap<number, ChannelName> = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name], name]));

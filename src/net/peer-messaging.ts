@@ -3,7 +3,9 @@
 import type { NodeId } from "../base/ids.ts";
 
 /** The channels of this build; the number is on the wire. Lower numbers leave first. */
-export const CHANNELS = { consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5, jobs: 6, metrics: 7 } as const;
+export const CHANNELS = {
+  consensus: 1, cluster: 2, rpc: 3, bulk: 4, leases: 5, jobs: 6, metrics: 7, logs: 8,
+} as const;
 export type ChannelName = keyof typeof CHANNELS;
 /** What a build has that does not say in its hello which channels it has. */
 export const CHANNELS_UNSAID: readonly number[] = [1, 2, 3, 4, 5, 6];

@@ -36,6 +36,7 @@ import { CLUSTER_EVENT_RULES, openEvents } from "../metrics/events/open-events.t
 import type { BlobCache } from "../slices/artifacts/blob-cache.ts";
 import { BlueprintStore } from "../slices/blueprints/blueprint-store.ts";
 import type { BundleFiles } from "../slices/host/bundle-files-adapter.ts";
+import { ClusterLog } from "../slices/host/cluster-log.ts";
 import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import { ArtifactRepository } from "../slices/artifacts/repository.ts";
 import type { ArtifactSource } from "../slices/sources/artifact-source.ts";
@@ -79,6 +80,8 @@ export interface NodeWorkConfig {
 export interface NodeWork {
   readonly cluster: ClusterServices;
   readonly slices: SliceStore;
+  /** What slices said, on all nodes. */
+  readonly clusterLog: ClusterLog;
   readonly invoker: OutgoingCalls;
   readonly artifacts: ArtifactRepository;
   readonly blueprints: BlueprintStore;
@@ -142,6 +145,11 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const handled = new CallTallies("handled");
   const made = new CallTallies("made");
   const slices = new SliceStore(env, { artifacts, bundles, calls, services, handled }, config.runtime);
+  const clusterLog = new ClusterLog(env, {
+    messaging,
+    nodes: () => cluster.membership.nodes.flatMap(({ node, status }) => (status === "gone" ? [] : [node])),
+    readLines: (slice, query) => slices.readLines(slice, query),
+  }, self.node);
   const life = { node: self.node, ...group.origin };
   const rated = new RateLimitedInstances(env, { local: slices, lookup: cluster.registry });
   const local = new IdempotentInstances(env, { local: rated, kv, lives: cluster.membership, onFatal }, life);
@@ -195,7 +203,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     await local.close();
   };
   return {
-    cluster, slices, invoker, artifacts, blueprints, jobs: jobs.jobs, jobCounts: jobs.counts,
+    cluster, slices, clusterLog, invoker, artifacts, blueprints, jobs: jobs.jobs, jobCounts: jobs.counts,
     metrics: metrics.metrics, events: events.events, control: control.service,
     start, drainAndStop, close,
   };

@@ -259,6 +259,7 @@ function apiServices(parts: {
     slices: new SliceService({
       blueprints: work.blueprints,
       readLines: (slice, query) => work.slices.readLines(slice, query),
+      clusterLog: work.clusterLog,
       life: group.origin.incarnation,
     }),
     topics: work.cluster.topics.admin,

@@ -1,7 +1,7 @@
 // Slow. What slices say and how many there are, by the command line, on three nodes.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { eventually, NodeFleet, type AetherProcess } from "../support/node-fleet.ts";
+import { ask, eventually, NodeFleet, type AetherProcess } from "../support/node-fleet.ts";
 import { applySlices, callOver, pushSlice, untilServed, type HandmadeSlice } from "./support/call-slices.ts";
 
 const TALK: HandmadeSlice = {
@@ -42,6 +42,20 @@ test("a slice is scaled up until each node has an instance, whose lines are read
     expect(said).toEqual(fleet.names.flatMap((name) => [`hello from ${name}`, `hello from ${name}`]));
     return true;
   });
+});
+
+test("one node tells over HTTP what was said on all of them, and goes without one that is lost", async () => {
+  const ofAll = z.object({ lines: z.array(lineSchema), silent: z.array(z.string()) });
+  const read = async () => ofAll.parse((await ask(`${fleet.api("n1")}/v1/slices/talk/log?nodes=all&limit=1000`)).body);
+  const { lines, silent } = await read();
+  expect(silent).toEqual([]);
+  expect(lines.filter(({ text }) => text === "started").map(({ node }) => node).sort()).toEqual(fleet.names);
+  await fleet.kill("n2");
+  const rest = await read();
+  expect(rest.silent).toEqual(["n2"]);
+  expect(new Set(rest.lines.map(({ node }) => node))).toEqual(new Set(["n1", "n3"]));
+  await fleet.start("n2");
+  await untilServed(fleet, "talk/say", "ready");
 });
 
 test("lines are followed over the death of a node and its return", async () => {

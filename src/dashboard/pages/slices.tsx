@@ -192,25 +192,29 @@ function Rollout({ rollout }: { readonly rollout: RolloutAnswer }): JSX.Element 
 
 function SliceLog({ slice }: { readonly slice: string }): JSX.Element {
   const { data, failure } = useAnswer<LogAnswer>(
-    `/v1/slices/${segment(slice)}/log${query({ limit: LOG_LINES })}`, LOG_EVERY_MS,
+    `/v1/slices/${segment(slice)}/log${query({ nodes: "all", limit: LOG_LINES })}`, LOG_EVERY_MS,
   );
   const box = useRef<HTMLDivElement>(null);
   const [isFollowing, setFollowing] = useState(true);
-  const newest = data?.next;
   useEffect(() => {
     if (isFollowing && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
-  }, [newest, isFollowing]);
+  }, [data, isFollowing]);
+  const silent = data?.silent.join(", ");
   return (
-    <Card title="Log" aside={data !== undefined && <span class="note">what its instances said on {data.node}</span>}>
+    <Card title="Log" aside={<span class="note">{isFollowing ? "what its instances say on all nodes"
+      : <Button kind="quiet" onPress={() => setFollowing(true)}>To the newest</Button>}</span>}>
       {failure !== undefined && <Failure failure={failure} />}
       {data === undefined && failure === undefined && <Loading rows={3} />}
-      {data?.lines.length === 0 &&
-        <Empty title="Nothing was said">What an instance logs on another node is shown by that node.</Empty>}
+      {silent !== undefined && silent !== "" && <p class="note card-body">Without {silent}: no answer from there.</p>}
+      {data?.lines.length === 0 && <Empty title="Nothing was said">
+        What instances log is kept by their nodes until they restart, the latest 500 lines of each.</Empty>}
       {data !== undefined && data.lines.length > 0 && <div class="card-body">
         <div class="log" ref={box} tabIndex={0} onScroll={({ currentTarget }) => setFollowing(isAtEnd(currentTarget))}>
-          {data.lines.map((line, at) => <div key={`${line.at}-${at}`}>
-            <span class="at">{clockText(line.at).slice(11)}</span> <span class={line.level}>{line.level}</span>{" "}
-            <span class="at">{line.instance}</span> {line.text}</div>)}
+          {data.lines.map(({ node, at, instance, level, text, fields }, index) =>
+            <div key={`${at}-${index}`}>
+              <span class="at">{clockText(at).slice(11)} {node}/{instance.split("/").at(-1)}</span>{" "}
+              <span class={level}>{level}</span> {text}
+              {fields !== undefined && <span class="at"> {JSON.stringify(fields)}</span>}</div>)}
         </div></div>}
     </Card>
   );

@@ -11,6 +11,8 @@ export const LINES_KEPT_MAX = 500;
 export const LINES_BYTES_MAX = 256 * KiB;
 /** Instances whose lines are kept although they have ended, when another begins: who asks why comes later. */
 export const ENDED_KEPT_MAX = 50;
+/** Lines in one answer. */
+export const LINES_ANSWER_MAX = 1_000;
 /** Bytes of the lines in one answer. */
 const PAGE_BYTES_MAX = 1 * MiB;
 
@@ -95,7 +97,7 @@ export class RecentLines {
       found.push(...kept.lines.filter(({ line }) => line.number > after));
     }
     found.sort((a, b) => a.line.number - b.line.number);
-    const taken = lastThatFit(found, linesMax);
+    const taken = lastThatFit(found.map(({ bytes }) => bytes), linesMax);
     const lines = found.slice(found.length - taken).map(({ line }) => line);
     return { lines, last: this.last, isComplete: isComplete && taken === found.length };
   }
@@ -122,11 +124,17 @@ export class RecentLines {
   }
 }
 
-function lastThatFit(lines: Kept["lines"], linesMax: number): number {
+/** The lines of several nodes as one answer: by the clocks of the nodes, the latest that fit into it. */
+export function mergeLines<T extends SliceLine>(pages: readonly (readonly T[])[], linesMax: number): readonly T[] {
+  const all = pages.flat().sort((a, b) => a.atMs - b.atMs);
+  return all.slice(all.length - lastThatFit(all.map(bytesOf), linesMax));
+}
+
+function lastThatFit(sizes: readonly number[], linesMax: number): number {
   let bytes = 0;
   let taken = 0;
-  for (const line of lines.toReversed()) {
-    bytes += line.bytes;
+  for (const size of sizes.toReversed()) {
+    bytes += size;
     if (taken === linesMax || (bytes > PAGE_BYTES_MAX && taken > 0)) break;
     taken += 1;
   }

@@ -8,11 +8,13 @@ import { unavailableMax } from "../../sdk/rollout.ts";
 import type { BlueprintStore } from "../blueprints/blueprint-store.ts";
 import type { ResolvedBlueprint } from "../core/blueprint.ts";
 import type { LinesPage, LinesQuery } from "../core/recent-lines.ts";
+import type { ClusterLines, ClusterLog } from "./cluster-log.ts";
 
 export interface SliceServicePorts {
   readonly blueprints: Pick<BlueprintStore, "ownerOf" | "change" | "unscale">;
   /** What this node keeps; undefined when nothing of that slice. */
   readonly readLines: (slice: string, query: LinesQuery) => LinesPage | undefined;
+  readonly clusterLog: Pick<ClusterLog, "read">;
   /** Tells one life of this node from the next: numbers of lines begin anew with each. */
   readonly life: number;
 }
@@ -57,6 +59,18 @@ export class SliceService {
     if (page === undefined && (await blueprints.ownerOf(slice, options)) === undefined) throw unknownSlice(slice);
     const { lines = [], isComplete = true, last = after } = page ?? {};
     return { lines, isComplete, next: `${life}-${last}` };
+  }
+
+  /**
+   * The same from all nodes, without those that do not answer.
+   * @throws AetherError E_NOT_FOUND; E_OVERLOADED
+   */
+  async logOfAll(slice: string, linesMax: number, options: CallOptions = {}): Promise<Omit<ClusterLines, "isKnown">> {
+    checkName(slice);
+    const { clusterLog, blueprints } = this.ports;
+    const { lines, silent, isKnown } = await clusterLog.read(slice, linesMax);
+    if (!isKnown && (await blueprints.ownerOf(slice, options)) === undefined) throw unknownSlice(slice);
+    return { lines, silent };
   }
 
   /**

@@ -267,6 +267,11 @@ function scriptedSlices(): ApiServices["slices"] {
       const found = lines.filter(({ number }) => `7-${number}` > (after ?? "7-0")).slice(-linesMax);
       return Promise.resolve({ lines: found, next: "7-2", isComplete: true });
     },
+    logOfAll: (slice, linesMax) => {
+      if (slice !== "orders") return unknown(slice);
+      const found = lines.map((one, at) => ({ ...one, node: parseNodeId(`n${at + 1}`) })).slice(-linesMax);
+      return Promise.resolve({ lines: found, silent: [parseNodeId("n3")] });
+    },
     scale: (slice, instances) =>
       slice === "orders"
         ? Promise.resolve({ slice, instances, minAvailable: 1, blueprint: "shop", revision: 3 })

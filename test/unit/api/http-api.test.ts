@@ -429,6 +429,17 @@ describe("artifacts, blueprints and the cluster", () => {
     expectRefusal(await send("GET", "/v1/slices/none/log"), 404, "E_NOT_FOUND");
   });
 
+  test("the log of a slice is read from all nodes, and says which of them did not answer", async () => {
+    const path = "/v1/slices/orders/log?nodes=all";
+    const { body } = await send("GET", path);
+    const lines = [{ node: "n1", text: "order placed" }, { node: "n2" }];
+    expect(body).toMatchObject({ node: "n1", lines, silent: ["n3"] });
+    expect((await send("GET", `${path}&limit=1`)).body.lines).toMatchObject([{ node: "n2" }]);
+    expectRefusal(await send("GET", `${path}&after=7-2`), 400, "E_INVALID");
+    expectRefusal(await send("GET", "/v1/slices/orders/log?nodes=n2"), 400, "E_INVALID");
+    expectRefusal(await send("GET", "/v1/slices/none/log?nodes=all"), 404, "E_NOT_FOUND");
+  });
+
   test("a slice is scaled to a number of instances", async () => {
     const path = "/v1/slices/orders/scale";
     const scaled = await send("POST", path, { instances: 5 });

@@ -29,6 +29,7 @@ function serviceOf(life = 7): SliceService {
   return new SliceService({
     blueprints,
     readLines: (slice, query) => (lines.has(slice) ? lines.read(slice, query) : undefined),
+    clusterLog: { read: (slice) => Promise.resolve({ lines: [], silent: [], isKnown: lines.has(slice) }) },
     life,
   });
 }
@@ -109,6 +110,9 @@ describe("the log of a slice", () => {
     await expect(serviceOf().log("other", { linesMax: 1 })).rejects.toMatchObject({ code: "E_NOT_FOUND" });
     await expect(serviceOf().log("a/b", { linesMax: 1 })).rejects.toMatchObject({ code: "E_NOT_FOUND" });
     await expect(serviceOf().log("orders", { linesMax: 1, after: "x" })).rejects.toMatchObject({ code: "E_INVALID" });
+    expect(await serviceOf().logOfAll("stock", 1)).toEqual({ lines: [], silent: [] });
+    await expect(serviceOf().logOfAll("other", 1)).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+    await expect(serviceOf().logOfAll("a/b", 1)).rejects.toMatchObject({ code: "E_NOT_FOUND" });
   });
 
   test("is there after the blueprint has gone: who looks for the reason comes later", async () => {
