@@ -18,9 +18,11 @@ export interface Followed {
   /** For people: "the watch". */
   readonly what: string;
   /** Asked anew for each connection. */
-  path(): string;
+  readonly path: () => string;
+  /** After so long without a word the next node is asked; default 25 s. */
+  readonly silenceMsMax?: number;
   /** `over` ends it. */
-  take(event: ReceivedEvent): "over" | "on";
+  readonly take: (event: ReceivedEvent) => "over" | "on";
 }
 
 /**
@@ -33,7 +35,7 @@ export async function followEvents(session: Session, followed: Followed, signal:
   for (let attempt = 0, pauseMs = PAUSE_MS_MIN; ; attempt++) {
     const api = apis[attempt % apis.length] ?? session.api;
     try {
-      for await (const event of eventsOf(api, followed.path(), signal)) {
+      for await (const event of eventsOf(api, followed, signal)) {
         if (!hasBegun) apis = await learnNodes(session);
         hasBegun = true;
         pauseMs = PAUSE_MS_MIN;
@@ -49,14 +51,16 @@ export async function followEvents(session: Session, followed: Followed, signal:
 }
 
 /** The events of one connection. */
-async function* eventsOf(api: HttpApi, path: string, signal: AbortSignal): AsyncGenerator<ReceivedEvent> {
+async function* eventsOf(
+  api: HttpApi, { path, silenceMsMax = SILENCE_MS_MAX }: Followed, signal: AbortSignal,
+): AsyncGenerator<ReceivedEvent> {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
+  let timer = setTimeout(() => silence.abort(), silenceMsMax);
   try {
-    const response = await api.stream(path, AbortSignal.any([signal, silence.signal]));
+    const response = await api.stream(path(), AbortSignal.any([signal, silence.signal]));
     for await (const event of readEvents(response.body ?? new ReadableStream())) {
       clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
+      timer = setTimeout(() => silence.abort(), silenceMsMax);
       if (event.event === "error") throw endOf(event);
       yield event;
     }

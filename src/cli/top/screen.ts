@@ -33,15 +33,25 @@ export interface Size {
   readonly rows: number;
 }
 
+/** What of a snapshot is shown, and how. */
+export interface Shown {
+  readonly order: Order;
+  /** Slices and methods with this in their name; all for the empty one. */
+  readonly filter: string;
+}
+
 /** All lines where no size is given; else those that fit, with methods left out first. */
-export function screenLines(snapshot: TopSnapshot, order: Order, size?: Size): readonly string[] {
-  const methods = snapshot.methods.filter(({ direction }) => direction === "handled");
+export function screenLines(snapshot: TopSnapshot, { order, filter }: Shown, size?: Size): readonly string[] {
+  const isFound = (name: string): boolean => name.includes(filter);
+  const slices = snapshot.slices.filter(({ slice }) => isFound(slice));
+  const methods = snapshot.methods.filter(({ slice, method, direction }) =>
+    direction === "handled" && isFound(`${slice}.${method}`));
   const lines = [
     ...headLines(snapshot),
     "",
     ...nodeLines(snapshot),
     "",
-    ...sliceLines(inOrder(snapshot.slices, order, ({ slice }) => slice)),
+    ...sliceLines(inOrder(slices, order, ({ slice }) => slice)),
     "",
     ...methodLines(inOrder(methods, order, ({ slice, method }) => `${slice}.${method}`)),
   ].map(printable);
