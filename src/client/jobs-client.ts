@@ -32,6 +32,11 @@ export interface JobPlace {
   readonly upTo?: number;
 }
 
+export interface JobOrder {
+  /** By their ids, which begin with the time of the start unless they were given. Default: the newest first. */
+  readonly order?: "newest" | "oldest";
+}
+
 export interface JobPage {
   readonly jobs: readonly JobState[];
   readonly more: boolean;
@@ -76,7 +81,7 @@ export interface JobBulkAnswer {
 
 export interface JobsClient {
   /** One page, in the order of ids. */
-  list(query?: JobFilter & JobPlace, options?: JobCallOptions): Promise<JobPage>;
+  list(query?: JobFilter & JobPlace & JobOrder, options?: JobCallOptions): Promise<JobPage>;
   /**
    * Does the same to all jobs of a filter, to each on its own: one page, and with `more` ask again with `after: next`
    * and `upTo: revision`. Asked again it does nothing to jobs that have it; only signals need a key for that.

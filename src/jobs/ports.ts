@@ -189,9 +189,14 @@ export interface JobPageQuery extends JobFilter {
   /** 1 to 1,000. */
   readonly limit?: number;
   readonly after?: JobId;
+  /** Of the ids, which begin with the time unless they were given. Default: `oldest` first. */
+  readonly order?: JobOrder;
   /** Only jobs that were there at this revision of the store. */
   readonly upTo?: number;
 }
+
+/** Which jobs come first. Those that come meanwhile are before any page of the newest, and after one of the oldest. */
+export type JobOrder = "newest" | "oldest";
 
 export interface JobPage {
   readonly jobs: readonly JobListed[];

@@ -9,7 +9,7 @@ import { createDeferred, type Deferred } from "../base/deferred.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { MiB, SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
-import type { StoreEntry } from "../env/store.ts";
+import type { KeyRange as StoreRange, StoreEntry } from "../env/store.ts";
 import type { Log } from "../env/telemetry.ts";
 import type {
   CheckpointGate,
@@ -177,7 +177,7 @@ export class KvState implements ReplicatedStateMachine {
     const changed = this.entries.changed(LEASE_ROWS, new Map(), Number.POSITIVE_INFINITY);
     const disk = this.options.generations.current.store.entries(diskRangeOf(LEASE_ROWS));
     const leases: LeaseInfo[] = [];
-    for await (const [key, entry] of mergeRows(changed, disk)) {
+    for await (const [key, entry] of mergeRows(changed, disk, 1)) {
       const lease = leaseOfRow(key);
       if (lease !== undefined) leases.push(toLeaseInfo(lease, parseLeaseRow(entry.value)));
     }
@@ -314,13 +314,12 @@ export class KvState implements ReplicatedStateMachine {
     this.refuseWhenFailed();
     const { revision } = this;
     // Both before the first await: together they are the state of one moment.
-    const range = rangeOf(query);
-    const changed = this.entries.changed(range, undone, limit);
-    const disk = this.options.generations.current.store.entries(diskRangeOf(range));
+    const changed = changesIn(this.entries, query, undone, limit);
+    const disk = this.options.generations.current.store.entries(diskRangeTo(query));
     const page: KvEntry[] = [];
     let bytes = 0;
     try {
-      for await (const [key, entry] of mergeRows(changed, disk)) {
+      for await (const [key, entry] of mergeRows(changed, disk, directionOf(query))) {
         bytes += entry.block.length;
         if (page.length === limit || (page.length > 0 && bytes > PAGE_BYTES_MAX)) {
           return { entries: page, revision, more: true };
@@ -536,7 +535,22 @@ function pageLimit(query: KvListQuery): number {
   });
 }
 
-function rangeOf({ prefix, after }: KvListQuery): KeyRange {
+/** 1 for ascending keys, -1 for descending ones. */
+function directionOf({ order }: KvListQuery): 1 | -1 {
+  return order === "descending" ? -1 : 1;
+}
+
+/** What the whole page needs comes first, except backwards: there all changes of the range are looked at. */
+function changesIn(
+  entries: LayeredEntries, query: KvListQuery, undone: Undone, limit: number,
+): readonly (readonly [KeyText, Layered])[] {
+  if (directionOf(query) === 1) return entries.changed(rangeOf(query), undone, limit);
+  const { prefix, after } = query;
+  const changed = entries.changed(rangeOf({ prefix }), undone, Number.POSITIVE_INFINITY).toReversed();
+  return after === undefined ? changed : changed.filter(([key]) => compareKeyText(key, keyTextOf(after)) < 0);
+}
+
+function rangeOf({ prefix, after }: Pick<KvListQuery, "prefix" | "after">): KeyRange {
   // The store's own rows lie before it.
   const first = prefix < FIRST_KEY ? FIRST_KEY : keyTextOf(prefix);
   // The smallest key after `after` is `after` and a zero byte.
@@ -544,22 +558,31 @@ function rangeOf({ prefix, after }: KvListQuery): KeyRange {
   return { prefix, from: compareKeyText(next, first) > 0 ? next : first };
 }
 
-function diskRangeOf({ prefix, from }: KeyRange): { readonly from: Uint8Array; readonly to: Uint8Array } {
+function diskRangeOf({ prefix, from }: KeyRange): Required<Pick<StoreRange, "from" | "to">> {
   // No byte of UTF-8 is 0xff: everything with the prefix lies before it.
   return { from: Buffer.from(from), to: Buffer.concat([Buffer.from(prefix), Uint8Array.of(0xff)]) };
 }
 
-/** Rows of the disk with the changes over them, both in key order. */
+function diskRangeTo(query: KvListQuery): StoreRange {
+  if (directionOf(query) === 1) return diskRangeOf(rangeOf(query));
+  const { prefix, after } = query;
+  const { from, to } = diskRangeOf(rangeOf({ prefix }));
+  const before = after === undefined ? to : Buffer.from(after);
+  return { from, to: Buffer.compare(before, to) < 0 ? before : to, reverse: true };
+}
+
+/** Rows of the disk with the changes over them, both in the order of keys of this direction. */
 async function* mergeRows(
   changed: readonly (readonly [KeyText, Layered])[],
   disk: AsyncIterable<StoreEntry>,
+  direction: 1 | -1,
 ): AsyncGenerator<readonly [KeyText, StoredEntry]> {
   let next = 0;
   for await (const [keyBytes, row] of disk) {
     const key = keyTextOf(Buffer.from(keyBytes.buffer, keyBytes.byteOffset, keyBytes.byteLength).toString());
     for (; next < changed.length; next++) {
       const change = changed[next];
-      if (change === undefined || compareKeyText(change[0], key) >= 0) break;
+      if (change === undefined || direction * compareKeyText(change[0], key) >= 0) break;
       if (change[1] !== "absent") yield [change[0], change[1]];
     }
     if (changed[next]?.[0] === key) continue;

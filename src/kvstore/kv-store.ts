@@ -114,6 +114,10 @@ export class KvStore implements Kv, Leases, StoreQuota {
   async list(query: KvListQuery, options: KvReadOptions = {}): Promise<KvPage> {
     const { revision } = query;
     const checkTime = this.timeOf(options);
+    if (revision !== undefined && query.order === "descending") {
+      const message = "keys are listed in descending order only as they are now: leave the revision out";
+      throw new AetherError("E_INVALID", message);
+    }
     if (revision === undefined) await this.reachConsistency(options);
     else await this.past.reach(revision, options);
     return this.inTurn(options.reader, checkTime, () =>

@@ -36,8 +36,10 @@ export interface KvListQuery {
   readonly prefix: string;
   /** 1 to 1,000; default 1,000. */
   readonly limit?: number;
-  /** Only keys after this one. */
+  /** Only keys after this one; before it, where the order is descending. */
   readonly after?: string;
+  /** Of the keys; default `ascending`. Descending is only the state as it is now: E_INVALID with `revision`. */
+  readonly order?: "ascending" | "descending";
   /**
    * Lists the state as it was at this revision, whatever the consistency: pages that follow give the first one's, so
    * that all are of one state. E_COMPACTED when it is too long ago.

@@ -156,6 +156,7 @@ test("the state does what a plain model does, whatever the transactions and batc
       for (const text of KEYS) expect(state.getLocal(text).entry).toEqual(model.entries.get(text));
       const sorted = [...model.entries.values()].sort((a, b) => compareKeyText(a.key, b.key));
       expect((await state.listLocal({ prefix: "" })).entries).toEqual(sorted);
+      expect((await state.listLocal({ prefix: "", order: "descending" })).entries).toEqual(sorted.toReversed());
     }),
   );
 });

@@ -250,10 +250,23 @@ describe("a listing", () => {
     expect(await ids({ createdBeforeMs: 2_000 })).toEqual(early);
     const range = { createdFromMs: 1_000, createdBeforeMs: 2_000 };
     expect(await ids({ ...range, agent: "napping", limit: 1 })).toEqual(["napping-0"]);
+    for (const agent of [undefined, "napping"]) {
+      const query = agent === undefined ? {} : { agent };
+      expect(await ids({ ...query, order: "newest" })).toEqual((await ids(query)).toReversed());
+    }
     const { revision } = await jobs.list({});
     await start("failing", 1);
     expect(await ids({ upTo: revision })).toHaveLength(4);
     expect(await ids({})).toHaveLength(5);
+  });
+
+  test("of the newest is not disturbed by jobs that begin meanwhile", async () => {
+    const before = await start("napping", 3);
+    const first = await jobs.list({ order: "newest", limit: 1 });
+    await start("paying", 2);
+    const next = await jobs.list({ order: "newest", limit: 5, ...(first.next && { after: first.next }) });
+    const listed = [...first.jobs, ...next.jobs].map(({ job }) => job);
+    expect([listed, next.more]).toEqual([before.toReversed(), false]);
   });
 });
 

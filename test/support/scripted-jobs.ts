@@ -126,12 +126,13 @@ export function scriptedJobs(): ScriptedJobs {
       return { kind: "moved", isNew: true };
     },
     show: async (job) => find(job).shown,
-    list: async ({ agent, status, waiting, attributes = {}, limit = 100, after = "" }) => {
+    list: async ({ agent, status, waiting, attributes = {}, limit = 100, after, order }) => {
+      const isPast = (one: string, other: string): boolean => (order === "newest" ? one < other : one > other);
       const found = [...all.values()].map(({ shown }) => shown)
-        .filter(({ job, row }) => job > after && row.agent === (agent ?? row.agent) &&
+        .filter(({ job, row }) => (after === undefined || isPast(job, after)) && row.agent === (agent ?? row.agent) &&
           row.status === (status ?? row.status) && (waiting === undefined || row.waiting?.reason === waiting) &&
           Object.entries(attributes).every(([name, value]) => row.attributes[name] === value))
-        .sort((a, b) => (a.job < b.job ? -1 : 1));
+        .sort((a, b) => (isPast(b.job, a.job) ? -1 : 1));
       const jobs = found.slice(0, limit);
       const more = found.length > limit;
       const next = jobs.at(-1)?.job;

@@ -55,6 +55,7 @@ const startSchema = z.strictObject({
 const listQuery = z.strictObject({
   ...jobFilterFields,
   ...jobPageFields,
+  order: z.enum(["newest", "oldest"]).default("newest").describe("Which come first"),
   attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
 });
@@ -106,7 +107,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
     {
       method: "GET",
       path: "/v1/jobs",
-      summary: "Jobs in the order of their ids, which is that of their start unless ids were given",
+      summary: "Jobs, the newest first, by their ids: these begin with the time of the start unless they were given",
       query: listQuery,
       answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, queueClass, priority, " +
         "attributes, createdMs, sinceMs, parent? }], more, next?, revision }",
@@ -303,13 +304,14 @@ function longestOf(maxDuration: Duration): number {
 }
 
 function parseListQuery(request: ApiRequest): JobPageQuery {
-  const { after, upTo, limit, attribute: _first, ...sent } = request.query(listQuery);
+  const { after, upTo, limit, order, attribute: _first, ...sent } = request.query(listQuery);
   const pairs = request.queryPairs().filter(([name]) => name === "attribute").map(([, pair]) => attributePair(pair));
   const wanted = parseInput(attributes, Object.fromEntries(pairs), "the attributes to look for");
   return {
     ...jobFilterOf(sent),
     ...jobPlaceOf({ ...(after !== undefined && { after }), ...(upTo !== undefined && { upTo }) }),
     limit,
+    order,
     ...(pairs.length === 0 ? {} : { attributes: wanted }),
   };
 }

@@ -183,23 +183,26 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
 
   /** Rows of jobs in the order of their ids: of one agent or parent by its index, else of all. */
   private async page(
-    { agent, parent }: JobFilter,
+    { agent, parent, order: first }: JobPageQuery,
     after: JobId | undefined,
     options: CallOptions & { readonly consistency: "linearizable" | "local" },
   ): Promise<RowsPage> {
     const { kv } = this.ports;
+    const order = first === "newest" ? "descending" : "ascending";
     const from = after === undefined ? undefined : refOf(after);
     if (parent !== undefined) {
       const of = refOf(parent);
       const key = after && formatKey({ kind: "job-child", ...of, child: after });
-      return await this.indexed({ prefix: prefixOf({ kind: "job-children", ...of }), ...afterKey(key) }, options);
+      const prefix = prefixOf({ kind: "job-children", ...of });
+      return await this.indexed({ prefix, order, ...afterKey(key) }, options);
     }
     if (agent === undefined) {
-      const page = await kv.list({ prefix: prefixOf({ kind: "jobs" }), ...afterKey(from && rowKey(from)) }, options);
+      const query = { prefix: prefixOf({ kind: "jobs" }), order, ...afterKey(from && rowKey(from)) } as const;
+      const page = await kv.list(query, options);
       return { rows: page.entries, more: page.more, revision: page.revision };
     }
     const key = from && formatKey({ kind: "job-agent", agent, ...from });
-    return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), ...afterKey(key) }, options);
+    return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), order, ...afterKey(key) }, options);
   }
 
   /** The rows of jobs that an index names. */

@@ -78,9 +78,11 @@ describe("looking at jobs", () => {
       const { jobs, more } = (await send("GET", `/v1/jobs?${query}`)).body;
       return [jobs.map(({ job }: { job: string }) => job), more];
     };
-    expect(await ids("limit=2")).toEqual([["a", "b"], true]);
-    expect(await ids("after=b")).toEqual([["c"], false]);
-    expect(await ids("attribute=region%3Deu&status=pending")).toEqual([["a", "c"], false]);
+    expect(await ids("limit=2")).toEqual([["c", "b"], true]);
+    expect(await ids("after=b")).toEqual([["a"], false]);
+    expect(await ids("order=oldest&limit=2")).toEqual([["a", "b"], true]);
+    expect(await ids("order=oldest&after=b")).toEqual([["c"], false]);
+    expect(await ids("attribute=region%3Deu&status=pending")).toEqual([["c", "a"], false]);
     expect(await ids("agent=other")).toEqual([[], false]);
   });
 
@@ -204,6 +206,7 @@ describe("bad input is refused, and nothing is changed", () => {
     ["too many attributes", "POST", "/v1/jobs", { agent: "a", attributes: many }, 400, "E_INVALID"],
     ["too large a body", "POST", "/v1/jobs", { agent: "a", input: "x".repeat(8_400_000) }, 413, "E_TOO_LARGE"],
     ["a status that is none", "GET", "/v1/jobs?status=done", undefined, 400, "E_INVALID"],
+    ["an order that is none", "GET", "/v1/jobs?order=random", undefined, 400, "E_INVALID"],
     ["too long a page", "GET", "/v1/jobs?limit=1001", undefined, 400, "E_INVALID"],
     ["a page after no id", "GET", "/v1/jobs?after=-", undefined, 400, "E_INVALID"],
     ["an attribute without value", "GET", "/v1/jobs?attribute=region", undefined, 400, "E_INVALID"],

@@ -229,6 +229,34 @@ describe("signal, cancel, resolve", () => {
   });
 });
 
+describe("signal of many jobs", () => {
+  test("says which jobs it would be, and stores it for those that have not ended", async () => {
+    const agents = { "job-a": "claims", "job-b": "other", "job-c": "claims", "job-d": "claims" };
+    for (const [id, agent] of Object.entries(agents)) await job(["start", agent, "1", "--id", id]);
+    api.jobs.end(parseJobId("job-c"), { kind: "completed", output: 1 });
+    const args = ["signal", "go", "5", "--agent", "claims", "--key", "k"];
+    expect((await job([...args, "--dry-run"])).out)
+      .toBe("job-a\njob-d\n2 jobs would have signal go stored for them, 1 are left as they are\n");
+    expect(api.jobs.told).toEqual([]);
+    const { out } = await job([...args, "--yes", "--json"]);
+    expect(JSON.parse(out)).toMatchObject({ told: 2, jobs: ["job-a", "job-d"] });
+    expect(api.jobs.told).toEqual(["job-a", "job-d"].map((id) =>
+      ({ kind: "signal", job: id, name: "go", payload: 5, key: "k" })));
+  });
+
+  test.each([
+    ["neither --yes nor --dry-run", ["go", "--agent", "claims"], /nothing was done; give --dry-run/],
+    ["an id and filters", [JOB, "go", "5", "--agent", "claims", "--yes"], /with filters say NAME and PAYLOAD only/],
+    ["no name", ["--agent", "claims", "--yes"], /say which signal is meant/],
+    ["neither an id nor filters", [], /say which job is meant/],
+  ])("is refused with %s", async (_what, args, message) => {
+    await startJob();
+    const { exitCode, err } = await job(["signal", ...args]);
+    expect([exitCode, api.jobs.told]).toEqual([2, []]);
+    expect(err).toMatch(message);
+  });
+});
+
 describe("release", () => {
   const held = { status: "waiting", waiting: { reason: "restored", on: [], why: "it comes from a backup" } } as const;
 

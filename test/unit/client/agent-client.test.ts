@@ -48,7 +48,8 @@ describe("many jobs", () => {
     await agent.start({ order: "c" }, { id: "c" });
     const filter = { agent: "claims", attributes: { shop: "north & south" } };
     const page = await client.jobs.list({ ...filter, limit: 1, createdAfter: new Date(0) });
-    expect(page).toMatchObject({ jobs: [{ job: "a", agent: "claims" }], more: true, next: "a" });
+    expect(page).toMatchObject({ jobs: [{ job: "b", agent: "claims" }], more: true, next: "b" });
+    expect(await client.jobs.list({ ...filter, order: "oldest", limit: 1 })).toMatchObject({ next: "a" });
     expect((await client.jobs.list({ waiting: "unknown" })).jobs).toEqual([]);
     const cancel = { action: { kind: "cancel" }, ...filter } as const;
     expect(await client.jobs.bulk({ ...cancel, dryRun: true })).toMatchObject({ jobs: ids, skipped: 0, more: false });

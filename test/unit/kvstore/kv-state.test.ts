@@ -5,6 +5,7 @@ import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import type { Op } from "../../../src/kvstore/core/schema.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../../src/kvstore/kv-generations.ts";
+import type { KvListQuery } from "../../../src/kvstore/kv.ts";
 import { KvState } from "../../../src/kvstore/kv-state.ts";
 import { createMemoryStorePort } from "../../../src/storage/memory-store.ts";
 import { createOpBatch } from "../../../src/storage/op-batch.ts";
@@ -83,7 +84,7 @@ function applySlot(...txns: Op[][]): readonly unknown[] {
 
 const valueOf = (name: string): unknown => state.getLocal(parseKeyText(`data/${name}`)).entry?.value;
 
-async function listed(query: { prefix?: string; limit?: number; after?: string } = {}): Promise<string[]> {
+async function listed(query: Partial<KvListQuery> = {}): Promise<string[]> {
   const page = await state.listLocal({ prefix: "data/", ...query });
   return page.entries.map((entry) => `${entry.key.slice(5)}=${String(entry.value)}`);
 }
@@ -334,6 +335,22 @@ describe("a list", () => {
     expect(await listed({ prefix: "data/a" })).toEqual(["a=1", "aa=3"]);
     expect(await listed({ prefix: "" })).toEqual(["a=1", "aa=3", "b=2", "d=3"]);
     expect(await listed({ prefix: "data/x" })).toEqual([]);
+  });
+
+  test("goes backwards over the same, from any key", async () => {
+    applySlot([put("a", 1), put("b", 1), put("c", 1), put("d", 1)]);
+    const first = state.checkpoint();
+    await clock.settle();
+    await first;
+    applySlot([put("b", 2), remove("c"), put("bb", 2), put("e", 2)]);
+    const order = "descending" as const;
+    expect(await listed({ order })).toEqual(["e=2", "d=1", "bb=2", "b=2", "a=1"]);
+    expect(await listed({ order, limit: 2 })).toEqual(["e=2", "d=1"]);
+    expect(await listed({ order, limit: 2, after: "data/d" })).toEqual(["bb=2", "b=2"]);
+    expect(await listed({ order, after: "data/c" })).toEqual(["bb=2", "b=2", "a=1"]);
+    expect(await listed({ order, prefix: "data/b" })).toEqual(["bb=2", "b=2"]);
+    expect(await listed({ order, after: "data/a" })).toEqual([]);
+    expect(await listed({ order, prefix: "data/b", after: "zz" })).toEqual(["bb=2", "b=2"]);
   });
 
   test("is of the moment of its call", async () => {

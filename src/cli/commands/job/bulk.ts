@@ -58,7 +58,7 @@ export function withBulkFlags(command: Command, artifactFlag?: "--artifact" | "-
 
 /** Whether all jobs of a filter are meant. @throws UsageError unless it is clear which jobs are */
 export function isBulk(job: string | undefined, flags: BulkFlags): boolean {
-  const isFiltered = Object.keys(bodyOf(flags)).length > 0;
+  const isFiltered = hasFilters(flags);
   if ((job === undefined) !== isFiltered) {
     throw new UsageError("say which job is meant: its id, or filters like --agent, --status and --attribute");
   }
@@ -70,6 +70,10 @@ export function isBulk(job: string | undefined, flags: BulkFlags): boolean {
     throw new UsageError("--yes, --dry-run, --limit and --after go with filters, not with an id");
   }
   return isFiltered;
+}
+
+export function hasFilters(flags: FilterFlags): boolean {
+  return Object.keys(bodyOf(flags)).length > 0;
 }
 
 /** @throws CommandExit when it failed for some of them */

@@ -10,7 +10,7 @@ const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1_000;
 
 const HELP = `
-In the order of ids, which is that of their starts for ids that were not given.
+The newest first, by their ids: these begin with the time of the start unless they were given.
 
 Examples:
   $ aether job list --waiting unknown
@@ -20,16 +20,19 @@ Examples:
 interface ListFlags extends FilterFlags {
   readonly limit: number;
   readonly after?: string;
+  readonly oldest?: boolean;
 }
 
 export function addListCommand(group: Command, io: CliIo): void {
   withFilterFlags(group.command("list").description("jobs, with what they do or wait for"))
     .option("--limit <n>", `at most so many, 1 to ${LIMIT_MAX}`, parseCount(LIMIT_MAX), LIMIT_DEFAULT)
+    .option("--oldest", "the oldest first")
     .option("--after <id>", "only jobs after this one")
     .addHelpText("after", HELP)
-    .action(async ({ limit, after, ...filter }: ListFlags, command: Command) => {
+    .action(async ({ limit, after, oldest, ...filter }: ListFlags, command: Command) => {
       const session = openSession(command, io);
       const query = new URLSearchParams({ limit: String(limit), ...filterOf(filter) });
+      if (oldest === true) query.set("order", "oldest");
       if (after !== undefined) query.set("after", after);
       for (const [name, value] of Object.entries(filter.attribute ?? {})) query.append("attribute", `${name}=${value}`);
       const page = await session.api.get(jobListSchema, `${JOBS}?${query.toString()}`);

@@ -7,17 +7,20 @@ import { JOBS, jobSchema, type ShownTool } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
 import { UsageError } from "../../usage-error.ts";
-import { BULK_HELP, doToMany, isBulk, withBulkFlags, type BulkFlags } from "./bulk.ts";
+import { BULK_HELP, doToMany, hasFilters, isBulk, withBulkFlags, type BulkFlags } from "./bulk.ts";
 
 const toldSchema = z.object({ job: z.string() });
 const JSON_TYPE = { "content-type": "application/json" };
 
 const SIGNAL_HELP = `
-The job gets it when it waits for a signal of this name, now or later.
+The job gets it when it waits for a signal of this name, now or later. With filters there is no JOB: all of their jobs
+that have not ended get it, under the same --key each.
+${BULK_HELP}
 
 Examples:
   $ aether job signal claim-17 documents-received '{"url": "https://example.org/1"}'
-  $ aether job signal claim-17 go --key mail-4711`;
+  $ aether job signal claim-17 go --key mail-4711
+  $ aether job signal go --agent claims --waiting signal --key mail-4711 --dry-run`;
 
 const RESOLVE_HELP = `
 For calls that aether job show gives as UNKNOWN: they may have happened, and nobody but you can find out. CALL is the
@@ -31,27 +34,57 @@ Examples:
   $ aether job resolve claim-17 refund#1 --fail "the shop is closed"
   $ aether job resolve --agent claims --waiting unknown --tool refund --not-done --dry-run`;
 
+interface SignalFlags extends BulkFlags {
+  readonly key?: string;
+}
+
 export function addSignalCommand(group: Command, io: CliIo): void {
-  group
+  const command = group
     .command("signal")
-    .description("send a job a signal")
-    .argument("<job>", "id of the job")
-    .argument("<name>", "name of the signal")
-    .argument("[payload]", "payload as JSON, @FILE, or - for stdin")
+    .description("send a signal to a job, or to all jobs of a filter")
+    .argument("[job]", "id of the job; none with filters")
+    .argument("[name]", "name of the signal")
+    .argument("[payload]", "payload as JSON, @FILE, or - for stdin");
+  withBulkFlags(command)
     .option("--key <key>", "idempotency key: sent again with the same one it is the same signal")
     .addHelpText("after", SIGNAL_HELP)
     .action(async (
-      job: string, name: string, payload: string | undefined, { key }: { readonly key?: string }, command: Command,
+      first: string | undefined, second: string | undefined, third: string | undefined, flags: SignalFlags,
+      made: Command,
     ) => {
-      const session = openSession(command, io);
-      const body = payload === undefined ? undefined : await readArgument(io, payload);
-      if (body !== undefined) parseJsonArgument(body, "PAYLOAD");
-      const told = await session.api.request(toldSchema, "POST", `${apiPath(JOBS, job, "signals", name)}`, {
-        headers: { ...JSON_TYPE, ...(key === undefined ? {} : { "idempotency-key": key }) },
-        ...(body === undefined ? {} : { body }),
-      });
-      session.show(told, () => `signal ${name} is stored for job ${job}`);
+      const session = openSession(made, io);
+      const args = [first, second, third];
+      const [job, name, given, ...more] = hasFilters(flags) ? [undefined, ...args] : args;
+      isBulk(job, flags);
+      if (name === undefined) throw new UsageError("say which signal is meant");
+      if (more.some((text) => text !== undefined)) throw new UsageError("with filters say NAME and PAYLOAD only");
+      const text = given === undefined ? undefined : await readArgument(io, given);
+      const payload = text === undefined ? undefined : parseJsonArgument(text, "PAYLOAD");
+      if (job === undefined) await signalMany(session, flags, { name, payload });
+      else await signalOne(session, job, { name, text, key: flags.key });
     });
+}
+
+async function signalOne(
+  session: Session,
+  job: string,
+  { name, text, key }: { readonly name: string; readonly text: string | undefined; readonly key: string | undefined },
+): Promise<void> {
+  const told = await session.api.request(toldSchema, "POST", apiPath(JOBS, job, "signals", name), {
+    headers: { ...JSON_TYPE, ...(key === undefined ? {} : { "idempotency-key": key }) },
+    ...(text === undefined ? {} : { body: text }),
+  });
+  session.show(told, () => `signal ${name} is stored for job ${job}`);
+}
+
+async function signalMany(
+  session: Session, flags: SignalFlags, { name, payload }: { readonly name: string; readonly payload: unknown },
+): Promise<void> {
+  await doToMany(session, flags, {
+    action: { kind: "signal", name, payload, idempotencyKey: flags.key },
+    done: `have signal ${name} stored for them`,
+    wouldBe: `would have signal ${name} stored for them`,
+  });
 }
 
 interface ResolveFlags extends BulkFlags {
