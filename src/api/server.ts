@@ -41,6 +41,7 @@ import { kvWatchRoutes } from "./routes/kv-watch.ts";
 import { kvRoutes } from "./routes/kv.ts";
 import { leaseRoutes } from "./routes/leases.ts";
 import { logRoutes } from "./routes/logs.ts";
+import { alertsRoute } from "./routes/alerts.ts";
 import { controlRoutes } from "./routes/control.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { nodeRoutes } from "./routes/nodes.ts";
@@ -338,6 +339,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),
     ...metricsRoutes({ metrics: services.metrics, clock }, closing),
+    alertsRoute(services.alerts),
     ...controlRoutes(services.control),
   ];
   return [...routes, openApiRoute(routes)];

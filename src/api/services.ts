@@ -1,4 +1,5 @@
 // Owns: what the API needs from the node, as narrow ports. `node` wires the real services; tests wire what they need.
+import type { Alerts } from "../alerts/alert-service.ts";
 import type { AssertionError } from "../base/assert.ts";
 import type { LogLevels } from "../base/log-levels.ts";
 import type { ArtifactId, Digest, NodeId } from "../base/ids.ts";
@@ -222,6 +223,7 @@ export interface ApiServices {
   machine(): Promise<MachineFacts>;
   wallMs(): number;
   readonly logLevels: Pick<LogLevels, "view" | "set" | "reset">;
+  readonly alerts: Alerts;
   readonly control: ControlService;
   metricsText(): Promise<string>;
   /** A broken invariant was met while serving a request: the node must flush and stop. */

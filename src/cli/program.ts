@@ -11,6 +11,7 @@ import { addControlCommands } from "./commands/control.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDevCommand } from "./commands/dev.ts";
 import { addEventsCommand } from "./commands/events.ts";
+import { addAlertsCommand } from "./commands/alerts.ts";
 import { addDoctorCommand } from "./commands/doctor.ts";
 import { addJobCommands } from "./commands/job/job-commands.ts";
 import { addKvCommands } from "./commands/kv.ts";
@@ -68,6 +69,7 @@ export function createProgram(io: CliIo): Command {
   addTopicCommands(program, io);
   addScheduleCommands(program, io);
   addLogsCommands(program, io);
+  addAlertsCommand(program, io);
   addDoctorCommand(program, io);
   addTopCommand(program, io);
   addCallCommand(program, io);

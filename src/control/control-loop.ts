@@ -21,6 +21,7 @@ import { formatKey } from "../kvstore/core/key.ts";
 import type { Compare, Txn } from "../kvstore/core/schema.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { LeaderEvents } from "../metrics/events/leader-events.ts";
 import type { ScaleRow } from "../slices/core/scale-row.ts";
 import type { Advised, ClusterController, ControlContext, Decision, SliceFacts } from "./core/advice.ts";
 import { REASON_CHARS_MAX } from "./core/control-rows.ts";
@@ -52,6 +53,7 @@ export interface ControlLoopPorts {
   readonly group: Pick<Group, "status">;
   readonly metrics: Pick<ClusterMetrics, "history">;
   readonly models: ModelAdvice;
+  readonly ofLeader: Pick<LeaderEvents, "say">;
   /** The time of most nodes, for cooldowns that outlast a leader. */
   readonly time: { wallMs(): number };
   readonly onFatal: (error: unknown) => void;
@@ -177,6 +179,10 @@ export class ControlLoop {
     if (decision.kind === "scale" && (txn === undefined || !(await this.tryWrite(decision.slice, txn, signal)))) return;
     if (!this.decisions.add(decision, this.clock.wallMs())) return;
     this.log.info({ event: `control.${decision.kind}`, ...decision, kind: undefined });
+    // A scale is read from its row.
+    if (decision.kind !== "refused" || this.term === undefined) return;
+    const { slice, source, code, reason } = decision;
+    this.ports.ofLeader.say({ kind: "control.refused", fields: { slice, source, code, reason } }, this.term.epoch);
   }
 
   /** False when it was not written: something had changed, or the store takes nothing now. The next round looks. */

@@ -5,6 +5,8 @@ import type { Clock } from "../env/clock.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { LeaderEvents } from "../metrics/events/leader-events.ts";
+import type { SliceFacts } from "./core/advice.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { ControlService } from "./control-service.ts";
 import { ControlView } from "./control-view.ts";
@@ -15,10 +17,13 @@ export interface ControlPorts extends ModelAdvisorPorts {
   readonly group: Pick<Group, "status">;
   readonly cluster: Pick<ClusterServices, "controlViews" | "leadership" | "membership">;
   readonly metrics: Pick<ClusterMetrics, "history">;
+  readonly ofLeader: Pick<LeaderEvents, "say">;
 }
 
 export interface Control {
   readonly service: ControlService;
+  /** How slices stand, as this node sees them. */
+  facts(): ReadonlyMap<string, SliceFacts>;
   start(): void;
   close(): Promise<void>;
 }
@@ -26,12 +31,12 @@ export interface Control {
 export function openControl(
   env: { readonly clock: Clock; readonly telemetry: Telemetry }, ports: ControlPorts,
 ): Control {
-  const { kv, group, cluster, metrics, onFatal } = ports;
+  const { kv, group, cluster, metrics, ofLeader, onFatal } = ports;
   const { leadership, membership, controlViews: views } = cluster;
   const control = new ControlView({ clock: env.clock, log: env.telemetry.log }, kv);
   const models = new ModelAdvisor(env, ports);
   const loop = new ControlLoop(env, {
-    kv, views, control, leadership, membership, group, metrics, models, time: membership, onFatal,
+    kv, views, control, leadership, membership, group, metrics, ofLeader, models, time: membership, onFatal,
   });
   const service = new ControlService({
     kv, control, views, time: membership,
@@ -47,5 +52,5 @@ export function openControl(
     await loop.close();
     await control.close();
   };
-  return { service, start, close };
+  return { service, facts: () => loop.facts(), start, close };
 }

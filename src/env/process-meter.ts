@@ -10,6 +10,13 @@ export interface ProcessReading {
   readonly heapUsedBytes: number;
   /** Of the whole process. */
   readonly rssBytes: number;
+  /** Of the disk of the node's data; undefined while that is not known. */
+  readonly disk: DiskRoom | undefined;
+}
+
+export interface DiskRoom {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
 }
 
 export interface ProcessMeter {

@@ -15,7 +15,7 @@ import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
 import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
-import type { CallMeter } from "../slices/host/call-meter.ts";
+import type { CallMeter, CallOutcome } from "../slices/host/call-meter.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/host/running-instances.ts";
 import { classOfFailure, judgeAttempt, type AttemptResult } from "./core/attempt-verdict.ts";
@@ -356,11 +356,15 @@ export class Invoker implements OutgoingCalls {
     // Without an endpoint nothing says that the name is one: names of strangers must not take the room of others.
     const hasMethod = reply.attempts > 0;
     const hasSlice = hasMethod || this.ports.lookup.isKnown(slice);
-    const outcome = reply.kind === "ok" ? "ok" : "failed";
-    this.ports.made.note(hasSlice ? slice : NO_NAME, hasMethod ? method : NO_NAME, outcome, ms);
+    this.ports.made.note(hasSlice ? slice : NO_NAME, hasMethod ? method : NO_NAME, outcomeOf(reply), ms);
     if (span !== undefined) endSpan(span, reply);
     return reply;
   }
+}
+
+function outcomeOf(reply: CallReply): CallOutcome {
+  if (reply.kind === "ok") return "ok";
+  return reply.error.code === "E_OVERLOADED" ? "refused" : "failed";
 }
 
 function createProgress(

@@ -23,6 +23,9 @@ interface WaitingJob {
   readonly sinceMs: number;
 }
 
+/** What somebody has to look at: it is told how long the first has waited. */
+type PersonReason = "unknown" | "approval";
+
 export interface JobCensusPorts {
   readonly kv: Pick<Kv, "list">;
   readonly watch: Pick<JobWatch, "listenAll">;
@@ -35,8 +38,8 @@ export class JobCensus {
   private readonly ports: JobCensusPorts;
   private readonly waiting = new Map<JobId, WaitingJob>();
   private readonly byReason = new Map<WaitReason, number>(WAIT_REASONS.map((reason) => [reason, 0]));
-  /** Those of `waiting` that wait for `unknown`: few, so that the first of them is found by a look at each. */
-  private readonly unknown = new Map<JobId, WaitingJob>();
+  /** Those of `waiting` that wait for a person: few, so that the first of them is found by a look at each. */
+  private readonly forPerson = { unknown: new Map<JobId, number>(), approval: new Map<JobId, number>() };
   private readonly scope: TaskScope;
   /** Jobs that have changed while all are looked at: what the look finds of them is older. */
   private changed: Set<JobId> | undefined;
@@ -63,10 +66,10 @@ export class JobCensus {
     return this.byReason.get(reason) ?? 0;
   }
 
-  /** Wall time since when the first of those that wait for `unknown` does; undefined when there is none. */
-  get oldestUnknownSinceMs(): number | undefined {
+  /** Wall time since when the first of those that wait for it does; undefined when there is none. */
+  oldestSinceMs(reason: PersonReason): number | undefined {
     let oldest: number | undefined;
-    for (const { sinceMs } of this.unknown.values()) oldest = Math.min(oldest ?? sinceMs, sinceMs);
+    for (const sinceMs of this.forPerson[reason].values()) oldest = Math.min(oldest ?? sinceMs, sinceMs);
     return oldest;
   }
 
@@ -116,16 +119,20 @@ export class JobCensus {
     if (waits === undefined || this.waiting.size >= CENSUS_JOBS_MAX) return;
     this.waiting.set(job, waits);
     this.byReason.set(waits.reason, this.waitingFor(waits.reason) + 1);
-    if (waits.reason === "unknown") this.unknown.set(job, waits);
+    if (isForPerson(waits.reason)) this.forPerson[waits.reason].set(job, waits.sinceMs);
   }
 
   private forget(job: JobId): void {
     const before = this.waiting.get(job);
     if (before === undefined) return;
     this.waiting.delete(job);
-    this.unknown.delete(job);
+    if (isForPerson(before.reason)) this.forPerson[before.reason].delete(job);
     this.byReason.set(before.reason, this.waitingFor(before.reason) - 1);
   }
+}
+
+function isForPerson(reason: WaitReason): reason is PersonReason {
+  return reason === "unknown" || reason === "approval";
 }
 
 /** Only what is counted is looked at: this is done for every change of every job, on every node. */

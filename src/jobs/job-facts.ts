@@ -25,7 +25,7 @@ export interface JobFactSources {
   readonly clock: Pick<Clock, "wallMs">;
   readonly runner: Pick<JobRunner, "running">;
   readonly claimer: Pick<JobClaimer, "queued" | "oldestQueuedSinceMs">;
-  readonly census: Pick<JobCensus, "waitingFor" | "oldestUnknownSinceMs">;
+  readonly census: Pick<JobCensus, "waitingFor" | "oldestSinceMs">;
   readonly counts: JobCounts;
 }
 
@@ -37,7 +37,8 @@ export function factsOfJobs({ clock, runner, claimer, census, counts }: JobFactS
     jobsRunnable: claimer.queued,
     oldestRunnableMs: ageMs(claimer.oldestQueuedSinceMs),
     ...Object.fromEntries(WAITING_FACTS.map(([reason, fact]) => [fact, census.waitingFor(reason)])),
-    oldestUnknownMs: ageMs(census.oldestUnknownSinceMs),
+    oldestUnknownMs: ageMs(census.oldestSinceMs("unknown")),
+    oldestApprovalMs: ageMs(census.oldestSinceMs("approval")),
     jobsEndedPerSecond: counts.of("job.completed", "job.failed", "job.cancelled"),
     jobsFailedPerSecond: counts.of("job.failed"),
     stepsPerSecond: counts.of("step.completed", "step.failed"),

@@ -1,5 +1,5 @@
 // Owns: counting the calls of one direction by method between two reports. Bounded: names come from callers.
-import type { CallMeter } from "../slices/host/call-meter.ts";
+import type { CallMeter, CallOutcome } from "../slices/host/call-meter.ts";
 import { Histogram } from "../base/histogram.ts";
 import type { CallDirection, MethodReport } from "./core/report.ts";
 
@@ -19,6 +19,7 @@ export class CallTallies implements CallMeter {
   private size = 0;
   private all = 0;
   private failed = 0;
+  private refused = 0;
   private uncounted = 0;
 
   constructor(direction: CallDirection) {
@@ -26,17 +27,18 @@ export class CallTallies implements CallMeter {
   }
 
   /** Since the start, methods that were not counted apart included. */
-  get totals(): { readonly calls: number; readonly errors: number } {
-    return { calls: this.all, errors: this.failed };
+  get totals(): { readonly calls: number; readonly errors: number; readonly refused: number } {
+    return { calls: this.all, errors: this.failed, refused: this.refused };
   }
 
-  note(slice: string, method: string, outcome: "ok" | "failed", ms: number): void {
+  note(slice: string, method: string, outcome: CallOutcome, ms: number): void {
     this.all += 1;
-    if (outcome === "failed") this.failed += 1;
+    if (outcome !== "ok") this.failed += 1;
+    if (outcome === "refused") this.refused += 1;
     const tally = this.bySlice.get(slice)?.get(method) ?? this.add(slice, method);
     if (tally === undefined) return;
     tally.durations.add(ms);
-    if (outcome === "failed") tally.errors += 1;
+    if (outcome !== "ok") tally.errors += 1;
   }
 
   /** What was counted since the last time; begins anew. `left`: calls of methods for which there was no room. */

@@ -65,12 +65,14 @@ export class Collector {
 
   private readFacts(): Facts {
     const { process, made, facts } = this.sources;
-    const { cpuMs, loopBusyMs, loopDelayMsMax, heapUsedBytes, rssBytes } = process.read();
-    const { calls, errors } = made.totals;
+    const { cpuMs, loopBusyMs, loopDelayMsMax, heapUsedBytes, rssBytes, disk } = process.read();
+    const { calls, errors, refused } = made.totals;
     return Object.assign(
       // Of a millisecond that passes, so much was used: cores.
       { cpuCores: cpuMs / SECOND_MS, loopUtilization: loopBusyMs / SECOND_MS },
-      { loopDelayMsMax, heapUsedBytes, rssBytes, callsPerSecond: calls, callErrorsPerSecond: errors },
+      { loopDelayMsMax, heapUsedBytes, rssBytes },
+      disk && { diskFreeBytes: disk.freeBytes, diskTotalBytes: disk.totalBytes },
+      { callsPerSecond: calls, callErrorsPerSecond: errors, callsRefusedPerSecond: refused },
       ...facts.map((read) => read()),
     ) as Facts;
   }

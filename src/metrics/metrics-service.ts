@@ -13,7 +13,8 @@ import type { Counter, Telemetry } from "../env/telemetry.ts";
 import type { Channel, PeerMessaging } from "../net/peer-messaging.ts";
 import { readMetrics } from "./core/metrics-wire.ts";
 import { encodeReport, type HeardReport, type NodeReport, parseReport } from "./core/report.ts";
-import { aggregate, type ClusterSnapshot, encodeSnapshot, parseSnapshot } from "./core/snapshot.ts";
+import type { LeaderWordPort } from "./core/leader-word.ts";
+import { aggregate, encodeSnapshot, type HeardSnapshot, parseSnapshot } from "./core/snapshot.ts";
 import type { Collector } from "./collector.ts";
 import type { MetricsConfig } from "./metrics-config.ts";
 import type { MetricsStore } from "./metrics-store.ts";
@@ -26,6 +27,7 @@ export interface MetricsServicePorts {
   readonly membership: Pick<MembershipService, "nodes">;
   readonly collector: Pick<Collector, "take">;
   readonly store: MetricsStore;
+  readonly word: LeaderWordPort;
 }
 
 export class MetricsService {
@@ -101,9 +103,10 @@ export class MetricsService {
     for (const node of this.reports.keys()) if (!nodes.includes(node)) this.reports.delete(node);
     this.reports.set(this.self, { node: this.self, report: own, atMs: nowMs });
     const snapshot = aggregate({ leader: this.self, epoch, seq: this.seq++, nowMs, nodes, reports: this.reports });
-    const payload = encodeSnapshot(snapshot);
-    for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
+    // Before its word: what stands is judged by this snapshot as well.
     this.ports.store.keep(snapshot);
+    const payload = encodeSnapshot(snapshot, this.ports.word.speak(epoch));
+    for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
   }
 
   private receive(from: NodeId, payload: Uint8Array): void {
@@ -125,10 +128,13 @@ export class MetricsService {
     if (this.isMember(from)) this.reports.set(from, { node: from, report, atMs: this.clock.nowMs() });
   }
 
-  private takeSnapshot(from: NodeId, snapshot: ClusterSnapshot | undefined): void {
-    if (snapshot === undefined) return this.refused.add(1);
+  private takeSnapshot(from: NodeId, heard: HeardSnapshot | undefined): void {
+    if (heard === undefined) return this.refused.add(1);
+    const { word, ...snapshot } = heard;
     // One that no longer leads, or whose leadership is not known here yet, is followed by another in a second.
-    if (this.ports.leadership.current()?.node === from && snapshot.leader === from) this.ports.store.keep(snapshot);
+    if (this.ports.leadership.current()?.node !== from || snapshot.leader !== from) return;
+    this.ports.store.keep(snapshot);
+    if (word !== undefined) this.ports.word.hear(word);
   }
 
   private isMember(node: NodeId): boolean {

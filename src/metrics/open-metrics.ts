@@ -5,11 +5,13 @@ import type { GroupDriver } from "../consensus/group-driver.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Env } from "../env/env.ts";
 import type { PeerMessaging } from "../net/peer-messaging.ts";
+import type { KvStore } from "../kvstore/kv-store.ts";
 import type { SliceStore } from "../slices/host/slice-store.ts";
 import type { CallTallies } from "./call-tallies.ts";
 import type { ClusterMetrics } from "./cluster-metrics.ts";
 import { Collector, type FactSource } from "./collector.ts";
 import { known } from "./core/facts.ts";
+import type { LeaderWordPort } from "./core/leader-word.ts";
 import { ApplyProgress } from "./core/progress-watch.ts";
 import type { MetricsConfig } from "./metrics-config.ts";
 import { MetricsService } from "./metrics-service.ts";
@@ -19,11 +21,13 @@ export interface MetricsPorts {
   readonly messaging: PeerMessaging;
   readonly cluster: Pick<ClusterServices, "leadership" | "membership">;
   readonly group: Pick<GroupDriver, "status" | "counts" | "pendingCommands" | "patienceFirings">;
+  readonly kv: Pick<KvStore, "usage">;
   readonly slices: Pick<SliceStore, "loads">;
   readonly made: CallTallies;
   readonly handled: CallTallies;
   /** What parts to the right say of themselves. */
   readonly facts: readonly FactSource[];
+  readonly word: LeaderWordPort;
 }
 
 export interface NodeMetricsParts {
@@ -35,21 +39,26 @@ export interface NodeMetricsParts {
 export function openMetrics(
   env: Pick<Env, "clock" | "telemetry" | "meter">, of: MetricsPorts, self: NodeId, config: MetricsConfig,
 ): NodeMetricsParts {
-  const { messaging, cluster: { leadership, membership }, group, slices, made, handled, facts } = of;
+  const { messaging, cluster: { leadership, membership }, group, kv, slices, made, handled, facts, word } = of;
   const store = new MetricsStore(env.clock);
   const collector = new Collector({
     process: env.meter,
     made,
     handled,
     instances: () => slices.loads(),
-    facts: [factsOfGroup(group, env.clock), ...facts],
+    facts: [
+      factsOfGroup(group, env.clock),
+      () => ({ storeLiveBytes: kv.usage().liveBytes, storeQuotaBytes: kv.usage().quotaBytes }),
+      () => ({ clockOffMs: Math.abs(env.clock.wallMs() - membership.wallMs()) }),
+      ...facts,
+    ],
   }, env.clock.nowMs());
   const { log } = env.telemetry;
   store.onStall(({ kind, forMs, text }, change) => {
     if (change === "began") log.warn({ event: "node.stalled", stall: kind, forMs: Math.round(forMs), reason: text });
     else log.info({ event: "node.goes-on", stall: kind });
   });
-  const ports = { messaging, leadership, membership, collector, store };
+  const ports = { messaging, leadership, membership, collector, store, word };
   const service = new MetricsService(env, ports, { node: self, ...config });
   return { metrics: store, start: () => service.start(), close: () => service.close() };
 }

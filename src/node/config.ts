@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
+import { AlertsConfig } from "../alerts/alerts-config.ts";
 import { ApiConfig } from "../api/config.ts";
 import { AetherError, toAetherError } from "../base/errors.ts";
 import { type NodeId, parseNodeId } from "../base/ids.ts";
@@ -93,6 +94,7 @@ export const NodeConfigSchema = z.strictObject({
   deployment: DeploymentConfig.prefault({}),
   jobs: JobsConfig.prefault({}),
   metrics: MetricsConfig.prefault({}),
+  alerts: AlertsConfig.prefault({}),
   secrets: z
     .record(nameSchema, z.strictObject({ variable: z.string().regex(VARIABLE, "use the name of a variable") }))
     .default({})

@@ -1,5 +1,8 @@
 // Owns: how the parts above the store are put together: a node's place in the cluster, its slices, and calls. A real
 // node and a simulated one share it; only what is behind the ports differs.
+import { AlertService, type Alerts } from "../alerts/alert-service.ts";
+import type { AlertsConfig } from "../alerts/alerts-config.ts";
+import { InstanceFailures } from "../alerts/instance-failures.ts";
 import { createDeferred } from "../base/deferred.ts";
 import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
@@ -29,6 +32,7 @@ import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
 import { CallTallies } from "../metrics/call-tallies.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { LeaderWordPort } from "../metrics/core/leader-word.ts";
 import type { MetricsConfig } from "../metrics/metrics-config.ts";
 import { openMetrics } from "../metrics/open-metrics.ts";
 import type { ClusterEvents } from "../metrics/events/event-hub.ts";
@@ -75,6 +79,7 @@ export interface NodeWorkConfig {
   readonly invocation: InvocationConfig;
   readonly jobs: JobsConfig;
   readonly metrics: MetricsConfig;
+  readonly alerts: AlertsConfig;
 }
 
 export interface NodeWork {
@@ -91,6 +96,7 @@ export interface NodeWork {
   readonly metrics: ClusterMetrics;
   readonly events: ClusterEvents;
   readonly control: ControlService;
+  readonly alerts: Alerts;
   /** Begins to take part, and to run slices. */
   start(): void;
   /** For an orderly end: as the cluster's services do it, and then until the store has what the last calls answered. */
@@ -166,14 +172,29 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const jobsPorts = { kv, messaging, group, cluster, slices, secrets, ...archive, ...sender, onFatal };
   const jobs = openJobs(planning, jobsPorts, { life, labels: self.labels }, config.jobs);
   const facts = [() => jobs.facts()];
-  const measured = { messaging, cluster, group, slices, made, handled, facts };
+  const word: LeaderWordPort = { speak: (epoch) => alerts.speak(epoch), hear: (said) => alerts.hear(said) };
+  const measured = { messaging, cluster, group, kv, slices, made, handled, facts, word };
   const metrics = openMetrics(env, measured, self.node, config.metrics);
   const rules = [...CLUSTER_EVENT_RULES, JOB_EVENTS];
   const events = openEvents(env, { kv, rules, group, membership: cluster.membership, onFatal }, life);
+  metrics.metrics.onStall(({ kind: what, text: reason }, change) => {
+    const told = { by: self.node, what };
+    events.say(change === "ended" ? { kind: "stall.ended", fields: told }
+      : { kind: "stall.began", fields: { ...told, reason } });
+  });
   const openModel = ports.openModel ?? noModels;
-  const control = openControl(env, { kv, group, cluster, metrics: metrics.metrics, secrets, open: openModel, onFatal });
+  const control = openControl(env, {
+    kv, group, cluster, metrics: metrics.metrics, ofLeader: events.ofLeader, secrets, open: openModel, onFatal,
+  });
+  const failures = new InstanceFailures(env.clock, events.events);
+  const alerts = new AlertService(env, {
+    metrics: metrics.metrics, membership: cluster.membership, group, views: cluster.controlViews,
+    slices: () => control.facts(), failures, ofLeader: events.ofLeader, say: (draft) => events.say(draft),
+  }, { self: self.node, config: config.alerts });
   const start = (): void => {
     events.start();
+    failures.start();
+    alerts.start();
     cluster.start(slices);
     metrics.start();
     control.start();
@@ -193,6 +214,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     limit.cancel();
   };
   const close = async (): Promise<void> => {
+    alerts.close();
+    failures.close();
     metrics.close();
     await control.close();
     await schedules.close();
@@ -204,7 +227,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   return {
     cluster, slices, clusterLog, invoker, artifacts, blueprints, jobs: jobs.jobs, jobCounts: jobs.counts,
-    metrics: metrics.metrics, events: events.events, control: control.service,
+    metrics: metrics.metrics, events: events.events, control: control.service, alerts,
     start, drainAndStop, close,
   };
 }

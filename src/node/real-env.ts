@@ -40,7 +40,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
   return {
     clock,
     telemetry,
-    meter: createProcessMeter(),
+    meter: createProcessMeter(options.dataDir),
     random: createRealRandom(),
     network: createWsNetwork(telemetry),
     ...createDisk(options, clock),

@@ -197,13 +197,13 @@ function openWork(parts: {
     settings: sharedSettings(config),
     artifacts: config.artifacts,
   };
-  const { runtime, invocation, jobs, metrics } = config;
+  const { runtime, invocation, jobs, metrics, alerts } = config;
   const sources = openSources(config.artifacts.sources);
   const secrets = readSecrets(config, env.telemetry.log);
   const archive = jobs.archive === undefined ? {} : { archive: createJobArchive(jobs.archive) };
   const reach = { sender: createNoticeSender(), openModel: openAdvisorModel };
   const ports = { messaging: router, group, kv, bundles, cache, sources, secrets, ...archive, ...reach, onFatal };
-  const work = openNodeWork(env, ports, { self, runtime, invocation, jobs, metrics });
+  const work = openNodeWork(env, ports, { self, runtime, invocation, jobs, metrics, alerts });
   const copies = new LocalCopies(env, { kv, copies: [cache, bundles], onFatal });
   return { ...work, copies };
 }
@@ -288,6 +288,7 @@ function apiServices(parts: {
     wallMs: () => env.clock.wallMs(),
     logLevels: env.telemetry.levels,
     control: work.control,
+    alerts: work.alerts,
     metricsText: () => {
       tellStatus();
       return env.telemetry.exposition();

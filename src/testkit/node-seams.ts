@@ -1,4 +1,8 @@
 // Owns: where something may be put between the parts of a simulated node: to see what its jobs write, to crash there.
+import type { z } from "zod";
+import type { Alerts } from "../alerts/alert-service.ts";
+import type { AlertsConfig } from "../alerts/alerts-config.ts";
+import type { ProcessReading } from "../env/process-meter.ts";
 import type { WorkersPort } from "../env/workers.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
@@ -19,9 +23,14 @@ export interface ClusterParts {
   events(node: string): ClusterEvents;
   /** What a node that runs has of the cluster's metrics. */
   metrics(node: string): ClusterMetrics;
+  alerts(node: string): Alerts;
 }
 
 export interface NodeSeams {
+  /** Settings of alerts. */
+  readonly alerts?: z.input<typeof AlertsConfig>;
+  /** What a process measures of itself and its machine. */
+  readonly measured?: (process: SimProcess) => Partial<ProcessReading>;
   /** Told before any node boots. */
   readonly parts?: (parts: ClusterParts) => void;
   /** The store as everything above it sees it. */

@@ -1,5 +1,6 @@
 // Owns: one simulated node: the parts and the wiring of a real one, over the ports of a simulated machine.
 // Not here: the HTTP API, files. Bundles stay in memory, and what runs them is sim-workers.ts.
+import { AlertsConfig } from "../alerts/alerts-config.ts";
 import { parseNodeId, type Digest, type NodeId } from "../base/ids.ts";
 import { GiB } from "../base/units.ts";
 import { ConsensusConfig } from "../consensus/config.ts";
@@ -114,13 +115,15 @@ function openWork(
   const mocks = { outside, sender: process, findMock };
   const workers = createSimWorkers({ world, process, clock, random: random.fork("workers"), findSlice, mocks });
   const seen = { kv: seams.kv?.(kv, process) ?? kv, workers: seams.workers?.(workers, process) ?? workers };
-  const workEnv = { clock, random, workers: seen.workers, telemetry, meter: createSimMeter() };
+  const meter = createSimMeter(() => seams.measured?.(process) ?? {});
+  const workEnv = { clock, random, workers: seen.workers, telemetry, meter };
   return openNodeWork(workEnv, { messaging, group, kv: seen.kv, bundles, onFatal }, {
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),
     jobs: JobsConfig.parse({}),
     metrics: MetricsConfig.parse({}),
+    alerts: AlertsConfig.parse(seams.alerts ?? {}),
   });
 }
 

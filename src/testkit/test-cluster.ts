@@ -114,6 +114,7 @@ export class TestCluster implements AsyncDisposable {
       jobs: (via) => this.jobsPorts(via),
       events: (node) => nodeOf(node).events,
       metrics: (node) => nodeOf(node).metrics,
+      alerts: (node) => nodeOf(node).alerts,
     });
   }
 

@@ -20,13 +20,16 @@ Examples:
   $ aether events --severity warning --since 10min
   $ aether events --follow --kind instance.failed,node.gone`;
 
-interface EventsFlags {
-  readonly follow?: boolean;
+export interface EventFlags {
   readonly kind?: string;
   readonly area?: string;
   readonly severity?: string;
   readonly subject?: string;
   readonly since?: number;
+}
+
+interface EventsFlags extends EventFlags {
+  readonly follow?: boolean;
   readonly limit: string;
 }
 
@@ -57,7 +60,7 @@ export function addEventsCommand(program: Command, io: CliIo): void {
     .addHelpText("after", HELP)
     .action(async (flags: EventsFlags, command: Command) => {
       const session = openSession(command, io);
-      if (flags.follow === true) await follow(session, flags);
+      if (flags.follow === true) await tellEvents(session, flags);
       else await list(session, flags);
     });
 }
@@ -69,7 +72,8 @@ async function list(session: Session, flags: EventsFlags): Promise<void> {
   if (events.length === 0 && !session.isJson) session.io.report("the node holds no such events");
 }
 
-async function follow(session: Session, flags: EventsFlags): Promise<void> {
+/** What happens from now on, one line each, until Ctrl-C. */
+export async function tellEvents(session: Session, flags: EventFlags): Promise<void> {
   const filter = filterOf(session, flags);
   let after: string | undefined;
   await followUntilInterrupt(session.io, (signal) => followEvents(session, {
@@ -83,7 +87,7 @@ async function follow(session: Session, flags: EventsFlags): Promise<void> {
   }, signal));
 }
 
-function filterOf({ io }: Session, { kind, area, severity, subject, since }: EventsFlags): Record<string, string> {
+function filterOf({ io }: Session, { kind, area, severity, subject, since }: EventFlags): Record<string, string> {
   return {
     ...(kind !== undefined && { kind }),
     ...(area !== undefined && { area }),

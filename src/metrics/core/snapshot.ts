@@ -4,6 +4,7 @@ import { parseNodeId, type NodeId } from "../../base/ids.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Facts } from "./facts.ts";
 import { Histogram } from "../../base/histogram.ts";
+import { type LeaderWord, wordOf, wordToWire } from "./leader-word.ts";
 import { booleanOf, countOf, decodeMetrics, encodeMetrics, knownAmountOf, listOf, textOf } from "./metrics-wire.ts";
 import {
   factsOf, type HeardReport, instanceOf, type InstanceReport, instanceToWire, methodOf, type MethodReport, methodToWire,
@@ -110,7 +111,9 @@ function order(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
-export function encodeSnapshot({ leader, epoch, seq, nodes, instances, methods, left }: ClusterSnapshot): Uint8Array {
+export function encodeSnapshot(
+  { leader, epoch, seq, nodes, instances, methods, left }: ClusterSnapshot, word: LeaderWord,
+): Uint8Array {
   return encodeMetrics("snapshot", [
     leader,
     epoch,
@@ -120,13 +123,19 @@ export function encodeSnapshot({ leader, epoch, seq, nodes, instances, methods, 
     methods.map(({ callsPerSecond, errorsPerSecond, ...rest }) =>
       methodToWire({ ...rest, calls: callsPerSecond, errors: errorsPerSecond })),
     left,
+    wordToWire(word),
   ]);
 }
 
+export interface HeardSnapshot extends ClusterSnapshot {
+  /** Undefined of a build that has none. */
+  readonly word: LeaderWord | undefined;
+}
+
 /** Undefined for what no leader can have said. */
-export function parseSnapshot(fields: readonly unknown[]): ClusterSnapshot | undefined {
+export function parseSnapshot(fields: readonly unknown[]): HeardSnapshot | undefined {
   return decodeMetrics(() => {
-    const [leader, epoch, seq, nodes, instances, methods, left] = fields;
+    const [leader, epoch, seq, nodes, instances, methods, left, word] = fields;
     return {
       leader: nodeOf(leader),
       epoch: countOf(epoch),
@@ -141,6 +150,7 @@ export function parseSnapshot(fields: readonly unknown[]): ClusterSnapshot | und
         return { ...rest, callsPerSecond, errorsPerSecond };
       }),
       left: countOf(left),
+      word: word === undefined ? undefined : wordOf(word),
     };
   });
 }

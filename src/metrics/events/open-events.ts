@@ -3,11 +3,13 @@ import type { NodeLife } from "../../cluster/core/rows.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Telemetry } from "../../env/telemetry.ts";
 import { BLUEPRINT_EVENTS } from "./core/blueprint-events.ts";
+import type { EventDraft } from "./core/event.ts";
 import type { AnyEventRule } from "./core/event-rule.ts";
 import { INSTANCE_EVENTS } from "./core/instance-events.ts";
 import { LEADER_EVENTS, NODE_EVENTS } from "./core/node-events.ts";
 import { ROLLOUT_EVENTS } from "./core/rollout-events.ts";
 import { SCALE_EVENTS } from "./core/scale-events.ts";
+import { LeaderEvents } from "./leader-events.ts";
 import { EventHub, type ClusterEvents } from "./event-hub.ts";
 import { OwnEvents, type OwnEventsPorts } from "./own-events.ts";
 import { StoreEvents, type StoreEventsPorts } from "./store-events.ts";
@@ -21,6 +23,10 @@ export const CLUSTER_EVENT_RULES: readonly AnyEventRule[] = [
 
 export interface NodeEvents {
   readonly events: ClusterEvents;
+  /** What the leader says, to be sent with its snapshots. */
+  readonly ofLeader: LeaderEvents;
+  /** What this node says by itself. */
+  say(draft: EventDraft): void;
   start(): void;
   close(): Promise<void>;
 }
@@ -33,6 +39,8 @@ export function openEvents(
   const own = new OwnEvents(env, { ...ports, hub }, self.node);
   return {
     events: hub,
+    ofLeader: new LeaderEvents(env.clock, hub),
+    say: (draft) => hub.say(draft, env.clock.wallMs()),
     start: () => {
       store.start();
       own.start();

@@ -35,7 +35,7 @@ export function secondOfMetrics({ nodes, methods }: SecondSize): SecondCost {
   const store = new MetricsStore(clock);
   const [made, handled] = [new CallTallies("made"), new CallTallies("handled")];
   const collector = new Collector({
-    process: createProcessMeter(), made, handled, instances: () => [], facts: [],
+    process: createProcessMeter("."), made, handled, instances: () => [], facts: [],
   }, nowMs);
   const times: { readonly report: number[]; readonly lead: number[]; readonly keep: number[] } =
     { report: [], lead: [], keep: [] };
@@ -53,7 +53,8 @@ export function secondOfMetrics({ nodes, methods }: SecondSize): SecondCost {
       });
       const byNode = new Map(reports.map((heard) => [heard.node, heard]));
       const [leader = parseNodeId("n1")] = names;
-      return encodeSnapshot(aggregate({ leader, epoch: 1, seq: second, nowMs, nodes: names, reports: byNode }));
+      const aggregated = aggregate({ leader, epoch: 1, seq: second, nowMs, nodes: names, reports: byNode });
+      return encodeSnapshot(aggregated, { alerts: [], said: [] });
     });
     timed(times.keep, () => {
       const parsed = parseSnapshot(readMetrics(snapshot)?.fields ?? []);

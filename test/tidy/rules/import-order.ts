@@ -11,7 +11,7 @@ const AREAS = [
   "security",
   ...["slices", "cluster", "invocation"],
   ...["metrics", "control"],
-  ...["services", "jobs"],
+  ...["services", "jobs", "alerts"],
   ...["api", "client", "cli", "dashboard"],
   "node",
   "testkit",

@@ -107,6 +107,7 @@ export async function openApi(
       nodeVersion: "20.20.0", sync: { couldNot: "none" }, space: { couldNot: "none" },
       descriptors: { couldNot: "none" },
     }),
+    alerts: { list: () => ({ alerts: [], judged: null }) },
     wallMs: () => 1_000,
     logLevels: new LogLevels("info"),
     sliceRoutes,

@@ -71,6 +71,7 @@ async function lead(kv: Kv): Promise<void> {
     models: new ModelAdvisor(env, { open: openAdvisorModel, secrets: {}, onFatal }),
     leadership: { fence: () => unchanged(LEADER_KEY, 0), current: () => ({ node: parseNodeId("n1"), epoch: 1 }) },
     membership: { nodes: [] },
+    ofLeader: { say: () => undefined },
     group: local.group,
     metrics: new MetricsStore(clock),
     time: clock,

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { parseNodeId } from "../../../src/base/ids.ts";
 import { parseCursor } from "../../../src/metrics/events/core/cursor.ts";
 import type { ClusterEvent, EventDraft } from "../../../src/metrics/events/core/event.ts";
+import { EVENT_AREAS } from "../../../src/metrics/events/core/event-kinds.ts";
 import { EVENTS_PER_AREA_MAX } from "../../../src/metrics/events/core/event-log.ts";
 import { EventHub, type EventFollowing } from "../../../src/metrics/events/event-hub.ts";
 
@@ -131,7 +132,7 @@ test("who comes back to a node that has not read so far back is told so", () => 
   hub.beginAfter(100);
   happen(hub, 101);
   const reader = new Reader().read(hub, "50.0");
-  expect(reader.gaps).toEqual(["membership quorum leader deployment rollout job events"]);
+  expect(reader.gaps).toEqual([EVENT_AREAS.join(" ")]);
   expect(reader.heard).toEqual(["101.0"]);
 });
 

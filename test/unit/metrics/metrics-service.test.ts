@@ -60,7 +60,9 @@ class MetricsNode {
     this.messaging = fleet.hub.join(id);
     const collector = new Collector({
       process: {
-        read: () => ({ cpuMs: this.cpuMs, loopBusyMs: 0, loopDelayMsMax: 1, heapUsedBytes: 10, rssBytes: 100 }),
+        read: () => ({
+          cpuMs: this.cpuMs, loopBusyMs: 0, loopDelayMsMax: 1, heapUsedBytes: 10, rssBytes: 100, disk: undefined,
+        }),
       },
       made: this.made,
       handled: new CallTallies("handled"),
@@ -84,6 +86,7 @@ class MetricsNode {
       },
       collector,
       store: this.store,
+      word: { speak: () => ({ alerts: [], said: [] }), hear: () => undefined },
     }, { node: id, collect });
   }
 

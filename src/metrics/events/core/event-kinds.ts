@@ -2,7 +2,9 @@
 // what other nodes tell and the text for people are made from this one table.
 // Does not own: when they happen (the rules beside this file; for jobs, jobs/core/flow/job-events.ts).
 
-export const EVENT_AREAS = ["membership", "quorum", "leader", "deployment", "rollout", "job", "events"] as const;
+export const EVENT_AREAS = [
+  "membership", "quorum", "leader", "deployment", "rollout", "control", "job", "stall", "alert", "events",
+] as const;
 export type EventArea = (typeof EVENT_AREAS)[number];
 
 /** `warning`: degraded, or a person is waited for. `error`: something failed. */
@@ -10,10 +12,10 @@ export const SEVERITIES = ["info", "warning", "error"] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
 /**
- * `store`: read from the rows of the store, on every node the same with the same id. `node`: what one node sees, and
- * only that node has.
+ * `store`: read from the rows of the store, on every node the same with the same id. `leader`: said by the node that
+ * leads, and told to all: they have it with the same id. `node`: what one node sees, and only that node has.
  */
-export type EventSourceKind = "store" | "node";
+export type EventSourceKind = "store" | "leader" | "node";
 
 interface Values {
   readonly text: string;
@@ -30,6 +32,7 @@ export interface FieldSpec {
 export interface KindSpec {
   readonly area: EventArea;
   readonly source: EventSourceKind;
+  /** Of those that may be of several, the least; the field `severity` says which. */
   readonly severity: Severity;
   /** The field that names what it is about; absent: the cluster. */
   readonly about?: string;
@@ -54,6 +57,10 @@ const placed = {
 } as const;
 const turned = {
   slice, blueprint, from: text("the artifact that served before"), to: text("the artifact that is to serve"),
+} as const;
+const stalled = { by: text("the node that says so"), what: text("apply, runnable-job or unknown-effect") } as const;
+const alert = {
+  alert: text("its rule"), subject: text("what it is about, like node/n1"), severity: text("warning or error"),
 } as const;
 const job = { job: text("the job"), agent: text("its agent") } as const;
 
@@ -277,6 +284,38 @@ export const EVENT_KINDS = {
     doc: "A job was cancelled and has ended.",
     says: "{job} of {agent} is cancelled",
     fields: job,
+  },
+  "control.refused": {
+    area: "control", source: "leader", severity: "info", about: "slice",
+    doc: "A rule or a model wanted another number of instances, and a bound refused it. Alike ones are told once.",
+    says: "{slice} is not scaled as {source} wants it ({code}): {reason}",
+    fields: {
+      slice, source: text("who wanted it: a rule or a model"), code: text("which bound"), reason: text("why"),
+    },
+  },
+  "stall.began": {
+    area: "stall", source: "node", severity: "warning", about: "by",
+    doc: "Work stands still, on the node that says so or in the cluster as it sees it.",
+    says: "{by}: {reason}",
+    fields: { ...stalled, reason: text("what stands still, and for how long") },
+  },
+  "stall.ended": {
+    area: "stall", source: "node", severity: "info", about: "by",
+    doc: "What stood still goes on.",
+    says: "{by}: {what} goes on",
+    fields: stalled,
+  },
+  "alert.fired": {
+    area: "alert", source: "leader", severity: "warning", about: "alert",
+    doc: "What an alert is about has been so for long enough. That a node sees no quorum only that node says.",
+    says: "{alert} of {subject}: {reason}",
+    fields: { ...alert, reason: text("what is so"), action: text("what to do") },
+  },
+  "alert.cleared": {
+    area: "alert", source: "leader", severity: "info", about: "alert",
+    doc: "What an alert was about is over, or it is not there any more.",
+    says: "{alert} of {subject} is over",
+    fields: { alert: alert.alert, subject: alert.subject },
   },
   "events.missed": {
     area: "events", source: "node", severity: "warning", about: "by",

@@ -1,7 +1,8 @@
 // Owns: one event: its parts, and how it is made from what a rule or a node says.
+import { unreachable } from "../../../base/assert.ts";
 import type { NodeId } from "../../../base/ids.ts";
 import {
-  EVENT_KINDS, type EventArea, type EventFields, type EventKind, type KindSpec, type Severity,
+  EVENT_KINDS, type EventArea, type EventFields, type EventKind, type KindSpec, isEventKind, SEVERITIES, type Severity,
 } from "./event-kinds.ts";
 
 /** What happened, before it has a place among other events. `atMs`: when, where what it was read from says it. */
@@ -24,10 +25,24 @@ export interface NodePlace {
   readonly seq: number;
 }
 
-export type EventPlace = StorePlace | NodePlace;
+/** Said by the leader of an epoch, as its `seq`th; the first is 1. The same on every node that has heard it. */
+export interface LeaderPlace {
+  readonly kind: "leader";
+  readonly epoch: number;
+  readonly seq: number;
+}
+
+/** What a leader said, as it is told to others. */
+export interface SaidEvent extends Omit<LeaderPlace, "kind"> {
+  /** Wall time of the node that said it. */
+  readonly atMs: number;
+  readonly draft: EventDraft;
+}
+
+export type EventPlace = StorePlace | NodePlace | LeaderPlace;
 
 export interface ClusterEvent {
-  /** `REVISION.INDEX`, or `NODE.INCARNATION.SEQ`. */
+  /** `REVISION.INDEX`, `NODE.INCARNATION.SEQ`, or `@EPOCH.SEQ` of what a leader said. */
   readonly id: string;
   readonly kind: EventKind;
   readonly area: EventArea;
@@ -58,6 +73,22 @@ function isLongText(value: string | number | boolean): value is string {
   return typeof value === "string" && value.length > EVENT_TEXT_CHARS_MAX;
 }
 
+const TYPES = { text: "string", number: "number", flag: "boolean" } as const;
+
+/** What another node says has happened; undefined for what this build does not know, or no node can have said. */
+export function parseDraft(kind: unknown, fields: unknown): EventDraft | undefined {
+  if (typeof kind !== "string" || !isEventKind(kind) || typeof fields !== "object" || fields === null) return undefined;
+  const spec: KindSpec = EVENT_KINDS[kind];
+  const read = Object.entries(spec.fields).map(([name, { type, isOptional }]) => {
+    const value: unknown = Object.hasOwn(fields, name) ? (fields as Record<string, unknown>)[name] : undefined;
+    const isRight = typeof value === TYPES[type] || (value === undefined && isOptional === true);
+    return { name, value, isRight };
+  });
+  if (!read.every(({ isRight }) => isRight)) return undefined;
+  const present = read.filter(({ value }) => value !== undefined).map(({ name, value }) => [name, value] as const);
+  return { kind, fields: Object.fromEntries(present) } as EventDraft;
+}
+
 export function makeEvent(draft: EventDraft, place: EventPlace, atMs: number): ClusterEvent {
   const spec: KindSpec = EVENT_KINDS[draft.kind];
   const fields: Readonly<Record<string, string | number | boolean>> = draft.fields;
@@ -65,7 +96,7 @@ export function makeEvent(draft: EventDraft, place: EventPlace, atMs: number): C
     id: idOf(place),
     kind: draft.kind,
     area: spec.area,
-    severity: spec.severity,
+    severity: SEVERITIES.find((one) => one === fields["severity"]) ?? spec.severity,
     atMs,
     subject: spec.about === undefined ? "cluster" : `${subjectOf(spec.about)}/${fields[spec.about]}`,
     text: spec.says.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(fields[name] ?? "")),
@@ -74,8 +105,16 @@ export function makeEvent(draft: EventDraft, place: EventPlace, atMs: number): C
 }
 
 function idOf(place: EventPlace): string {
-  if (place.kind === "store") return `${place.revision}.${place.index}`;
-  return `${place.node}.${place.incarnation}.${place.seq}`;
+  switch (place.kind) {
+    case "store":
+      return `${place.revision}.${place.index}`;
+    case "node":
+      return `${place.node}.${place.incarnation}.${place.seq}`;
+    case "leader":
+      return `@${place.epoch}.${place.seq}`;
+    default:
+      return unreachable(place);
+  }
 }
 
 /** Who says something is a node as well. */

@@ -1,0 +1,141 @@
+// Owns: judging the alerts of the cluster on the node that leads, and of each node what only it can know; telling what
+// fires and what is over. What stands travels with the snapshot of metrics: who leads next goes on from it.
+// L4  Nothing of this is written to the store.
+// Does not own: which alerts there are (core/alert-rules.ts), what the rules see (cluster-sight.ts).
+import type { NodeId } from "../base/ids.ts";
+import { SECOND_MS } from "../base/units.ts";
+import type { Clock, Timer } from "../env/clock.ts";
+import type { Log, Telemetry } from "../env/telemetry.ts";
+import type { AlertPhase, LeaderWord, LeaderWordPort } from "../metrics/core/leader-word.ts";
+import type { EventDraft } from "../metrics/events/core/event.ts";
+import type { LeaderEvents } from "../metrics/events/leader-events.ts";
+import { limitsOf, type AlertsConfig } from "./alerts-config.ts";
+import { clusterSight, type SightPorts } from "./cluster-sight.ts";
+import { AlertBook, type AlertChange, type RuleReadings } from "./core/alert-book.ts";
+import { ALERT_NAMES, alertRule, type AlertRule, type AlertSeverity, type Reading } from "./core/alert-rules.ts";
+import { viewAlert, type AlertView } from "./core/alert-view.ts";
+import type { OwnSight } from "./core/sight.ts";
+
+export interface AlertPorts extends SightPorts {
+  readonly ofLeader: Pick<LeaderEvents, "say" | "hear" | "newest">;
+  /** What this node says by itself. */
+  readonly say: (draft: EventDraft) => void;
+}
+
+export interface AlertFilter {
+  readonly severity?: AlertSeverity;
+  readonly state?: AlertPhase;
+}
+
+export interface AlertList {
+  /** Errors first, then the longest standing. */
+  readonly alerts: readonly AlertView[];
+  /** Who judged those of the cluster last, and how long ago; null before anybody has. */
+  readonly judged: { readonly by: string; readonly ageMs: number; readonly isStale: boolean } | null;
+}
+
+/** What those see who read the alerts. */
+export interface Alerts {
+  list(filter?: AlertFilter): AlertList;
+}
+
+const LOOK_EVERY_MS = SECOND_MS;
+
+export class AlertService implements Alerts, LeaderWordPort {
+  private readonly clock: Clock;
+  private readonly log: Log;
+  private readonly ports: AlertPorts;
+  private readonly self: NodeId;
+  private readonly config: AlertsConfig;
+  private readonly ofCluster = new AlertBook();
+  private readonly own = new AlertBook();
+  private timer: Timer | undefined;
+
+  constructor(
+    env: { readonly clock: Clock; readonly telemetry: Pick<Telemetry, "log"> },
+    ports: AlertPorts,
+    { self, config }: { readonly self: NodeId; readonly config: AlertsConfig },
+  ) {
+    this.clock = env.clock;
+    this.log = env.telemetry.log;
+    this.ports = ports;
+    this.self = self;
+    this.config = config;
+  }
+
+  start(): void {
+    this.timer = this.clock.setTimer(LOOK_EVERY_MS, () => {
+      this.start();
+      this.lookAtSelf();
+    });
+  }
+
+  close(): void {
+    this.timer?.cancel();
+  }
+
+  speak(epoch: number): LeaderWord {
+    const sight = clusterSight(this.ports);
+    const changes = this.ofCluster.judge(this.readings((rule) => rule.by === "leader" && rule.read(sight)), this.now());
+    for (const change of changes) {
+      this.ports.ofLeader.say(draftOf(change), epoch);
+      this.note(change);
+    }
+    return { alerts: this.ofCluster.list(), said: this.ports.ofLeader.newest() };
+  }
+
+  hear({ alerts, said }: LeaderWord): void {
+    this.ports.ofLeader.hear(said);
+    this.ofCluster.adopt(alerts, this.clock.nowMs());
+  }
+
+  list({ severity, state }: AlertFilter = {}): AlertList {
+    const kept = this.ports.metrics.latest();
+    const alerts = [...this.ofCluster.list(), ...this.own.list()].map(viewAlert)
+      .filter((one) => severity === undefined || one.severity === severity)
+      .filter((one) => state === undefined || one.state === state)
+      .sort((a, b) => rank(a) - rank(b) || a.sinceMs - b.sinceMs);
+    if (kept === undefined) return { alerts, judged: null };
+    const { snapshot: { leader: by }, ageMs, isStale } = kept;
+    return { alerts, judged: { by, ageMs: Math.round(ageMs), isStale } };
+  }
+
+  private lookAtSelf(): void {
+    const sight: OwnSight = { node: this.self, quorum: this.ports.group.status().quorum };
+    const changes = this.own.judge(this.readings((rule) => rule.by === "node" && rule.read(sight)), this.now());
+    for (const change of changes) {
+      this.ports.say(draftOf(change));
+      this.note(change);
+    }
+  }
+
+  /** `read` gives false for a rule that somebody else judges. */
+  private readings(read: (rule: AlertRule) => readonly Reading[] | undefined | false): readonly RuleReadings[] {
+    return ALERT_NAMES.flatMap((name) => {
+      const limits = limitsOf(name, this.config);
+      const readings = limits === undefined ? false : read(alertRule(name));
+      return limits === undefined || readings === false ? [] : [{ name, limits, readings }];
+    });
+  }
+
+  private now(): { readonly nowMs: number; readonly wallMs: number } {
+    return { nowMs: this.clock.nowMs(), wallMs: this.clock.wallMs() };
+  }
+
+  private note({ kind, mark }: AlertChange): void {
+    const { alert, subject, severity, text: reason } = viewAlert(mark);
+    if (kind === "cleared") this.log.info({ event: "alert.cleared", alert, subject });
+    else this.log.warn({ event: "alert.fired", alert, subject, severity, reason });
+  }
+}
+
+function draftOf({ kind, mark }: AlertChange): EventDraft {
+  const { alert, subject, severity, text: reason, action } = viewAlert(mark);
+  return kind === "fired"
+    ? { kind: "alert.fired", fields: { alert, subject, severity, reason, action } }
+    : { kind: "alert.cleared", fields: { alert, subject } };
+}
+
+function rank({ severity, state }: AlertView): number {
+  return (state === "firing" ? 0 : 2) + (severity === "error" ? 0 : 1);
+}

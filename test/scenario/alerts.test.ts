@@ -1,0 +1,163 @@
+// Alerts on simulated nodes: each fault makes its alert fire on every node, and heals; what is well stays silent.
+import { expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
+import { present } from "../../src/base/assert.ts";
+import type { AlertName } from "../../src/alerts/core/alert-rules.ts";
+import { defineContract, defineSlice, method } from "../../src/sdk/index.ts";
+import { openTestCluster } from "../../src/testkit/create-test-cluster.ts";
+import { inlineSlice, type TestCluster } from "../../src/testkit/index.ts";
+import type { ClusterParts, NodeSeams } from "../../src/testkit/node-seams.ts";
+
+const shop = defineContract("shop", {
+  buy: method({ input: z.object({ fails: z.boolean() }), output: z.object({}), effect: "read" }),
+});
+const SHOP = inlineSlice({
+  artifact: "test:shop:1.0.0",
+  create: ({ sleep }) => defineSlice({
+    contract: shop,
+    methods: {
+      buy: async ({ fails }) => {
+        await sleep(5);
+        if (fails) throw new RangeError("not today");
+        return {};
+      },
+    },
+  }),
+});
+
+class Watched {
+  readonly cluster: TestCluster;
+  readonly parts: ClusterParts;
+
+  constructor(cluster: TestCluster, parts: ClusterParts) {
+    this.cluster = cluster;
+    this.parts = parts;
+  }
+
+  static async open(seed: number, seams: NodeSeams = {}): Promise<Watched> {
+    let parts: ClusterParts | undefined;
+    const cluster = await openTestCluster({
+      seed, time: "virtual", slices: [SHOP],
+      blueprint: { name: "all", slices: { shop: { artifact: "test:shop:1.0.0", instances: 3 } } },
+    }, { ...seams, parts: (given) => (parts = given) });
+    onTestFinished(() => cluster.close());
+    return new Watched(cluster, present(parts, "told before any node boots"));
+  }
+
+  get leader(): string {
+    return present(this.cluster.leader(), "one leads");
+  }
+
+  get others(): readonly string[] {
+    return this.cluster.nodes.filter((node) => node !== this.leader);
+  }
+
+  /** `node-missing node/n3`, as a node lists them. */
+  firing(node: string): readonly string[] {
+    const { alerts } = this.parts.alerts(node).list({ state: "firing" });
+    return alerts.map(({ alert, subject }) => `${alert} ${subject}`).sort();
+  }
+
+  /** Lets time pass until exactly these fire on each of these nodes. */
+  async untilFiring(alerts: readonly string[], nodes: readonly string[], limitMs = 180_000): Promise<void> {
+    const wanted = [...alerts].sort().join(", ");
+    await this.cluster.until(() => nodes.every((node) => this.firing(node).join(", ") === wanted), limitMs);
+  }
+
+  /** What a node has been told of alerts, as `id kind alert subject`. */
+  told(node: string): readonly string[] {
+    const { events } = this.parts.events(node).list({ areas: new Set(["alert"]) }, { limit: 1_000 });
+    return events.map(({ id, kind, fields }) => `${id} ${kind} ${fields["alert"]} ${fields["subject"]}`);
+  }
+
+  /** Calls that succeed, or not, for so many seconds. */
+  async load(seconds: number, of: { readonly perSecond: number; readonly fails?: number }): Promise<void> {
+    const { buy } = this.cluster.slice(shop);
+    for (let second = 0; second < seconds; second++) {
+      const calls = Array.from({ length: of.perSecond }, (_, at) => buy({ fails: at < (of.fails ?? 0) }));
+      await this.cluster.advance(1_000);
+      await Promise.allSettled(calls);
+    }
+  }
+}
+
+const said = (lines: readonly string[], kind: string, alert: AlertName): readonly string[] =>
+  lines.filter((line) => line.includes(` ${kind} ${alert} `));
+
+test("nothing fires, nor is about to for long, in a cluster that works", async () => {
+  const watched = await Watched.open(1);
+  await watched.load(100, { perSecond: 5 });
+  for (const node of watched.cluster.nodes) {
+    expect(watched.parts.alerts(node).list().alerts).toEqual([]);
+    expect(watched.told(node)).toEqual([]);
+  }
+});
+
+test("a node that is missing is told on all others, once, over the death of the leader, until it is back", async () => {
+  const watched = await Watched.open(2);
+  const { cluster } = watched;
+  const [missing = "n1", other = "n2"] = watched.others;
+  cluster.kill(missing);
+  const first = watched.leader;
+  await watched.untilFiring([`node-missing node/${missing}`], [first, other]);
+  expect(watched.told(other)).toEqual(watched.told(first));
+  await cluster.start(missing);
+  cluster.kill(first);
+  await cluster.until(() => cluster.leader() !== undefined && cluster.leader() !== first);
+  await watched.untilFiring([`node-missing node/${first}`], watched.cluster.nodes.filter((node) => node !== first));
+  await cluster.start(first);
+  await watched.untilFiring([], watched.cluster.nodes);
+  for (const node of [missing, other]) {
+    const lines = watched.told(node);
+    expect(said(lines, "alert.fired", "node-missing").filter((line) => line.endsWith(`/${first}`))).toHaveLength(1);
+    expect(said(lines, "alert.cleared", "node-missing").filter((line) => line.endsWith(`/${first}`))).toHaveLength(1);
+  }
+});
+
+test("who leads next goes on with what stands: nothing fires again, and nothing is lost (L3)", async () => {
+  const watched = await Watched.open(3, {
+    measured: ({ node }) => (node === "n3" ? { disk: { freeBytes: 5, totalBytes: 100 } } : {}),
+  });
+  const { cluster } = watched;
+  await watched.untilFiring(["disk-full node/n3"], cluster.nodes);
+  const before = watched.told("n3");
+  expect(before).toHaveLength(1);
+  const dead = watched.leader === "n3" ? "n1" : watched.leader;
+  cluster.kill(dead);
+  const rest = cluster.nodes.filter((node) => node !== dead);
+  await watched.untilFiring(["disk-full node/n3", `node-missing node/${dead}`], rest);
+  for (const node of rest) expect(said(watched.told(node), "alert.fired", "disk-full")).toEqual(before);
+});
+
+test("a node that sees no majority says so itself, and the others do not", async () => {
+  const watched = await Watched.open(4);
+  const [lone = "n1"] = watched.others;
+  const rest = watched.cluster.nodes.filter((node) => node !== lone);
+  watched.cluster.partition(rest, [lone]);
+  await watched.cluster.until(() => watched.firing(lone).includes(`no-quorum node/${lone}`), 60_000);
+  for (const node of rest) expect(watched.firing(node)).not.toContain(`no-quorum node/${lone}`);
+  watched.cluster.heal();
+  await watched.untilFiring([], watched.cluster.nodes);
+});
+
+test("calls that fail fire their alert, until they do not any more", async () => {
+  const watched = await Watched.open(5);
+  await watched.load(45, { perSecond: 4, fails: 1 });
+  expect(watched.firing("n2")).toEqual(["calls-fail method/shop.buy"]);
+  await watched.load(110, { perSecond: 4 });
+  expect(watched.firing("n2")).toEqual([]);
+});
+
+test("a slow disk and an event loop that stands still are told of their node", async () => {
+  let isStanding = false;
+  const watched = await Watched.open(6, {
+    measured: ({ node }) => (isStanding && node === "n2" ? { loopDelayMsMax: 3_000 } : {}),
+  });
+  const slow = present(watched.parts.machines.find(({ node }) => node === "n3"), "it is there");
+  slow.disk.slowness = 400;
+  isStanding = true;
+  await watched.untilFiring(["disk-slow node/n3", "event-loop-stalled node/n2"], watched.cluster.nodes);
+  slow.disk.slowness = 1;
+  isStanding = false;
+  await watched.untilFiring([], watched.cluster.nodes);
+});
