@@ -189,7 +189,8 @@ function openError(location: string, error: unknown): AetherError {
     case "LEVEL_CORRUPTION":
       return damaged(location, cause, options);
     default:
-      if (isExhausted(cause)) return exhausted(location, cause, options);
+      if (isOneOf(EXHAUSTED, cause)) return exhausted(location, cause, options);
+      if (isOneOf(FAILING, cause)) return failing(location, cause, options);
       // The folder is there by now: what LevelDB misses is a file that its own records name.
       if (MISSING_FILE.test(textOf(cause))) return damaged(location, cause, options);
       return new AetherError(
@@ -204,9 +205,8 @@ function damaged(location: string, cause: unknown, options: AetherErrorOptions):
   return new AetherError("E_DATA_CORRUPT", `cannot read ${location}: ${textOf(cause)}; ${REPLACE}`, options);
 }
 
-/** The machine, or this process, has no more of what files take. */
-function isExhausted(error: unknown): boolean {
-  return EXHAUSTED.codes.includes(String(codeOf(error))) || EXHAUSTED.text.test(textOf(error));
+function isOneOf({ codes, text }: Reasons, error: unknown): boolean {
+  return codes.includes(String(codeOf(error))) || text.test(textOf(error));
 }
 
 function exhausted(location: string, cause: unknown, options: AetherErrorOptions): AetherError {
@@ -214,21 +214,37 @@ function exhausted(location: string, cause: unknown, options: AetherErrorOptions
   return new AetherError("E_DISK", `cannot use ${location}: ${textOf(cause)}; ${advice}`, options);
 }
 
+/** It may be over in a moment, on all nodes whose disks are one: no reason to give a state up. */
+function failing(location: string, cause: unknown, options: AetherErrorOptions): AetherError {
+  const advice = "check the disk, then start the node again; replace the node when the disk stays so";
+  return new AetherError("E_DISK", `cannot use ${location}: ${textOf(cause)}; ${advice}`, options);
+}
+
 function readError(location: string, error: unknown): AetherError {
   // What is missing there is no fault of the data: a state that is thought damaged is given up for another node's.
   const options = { cause: error, outcome: "none", details: { directory: location } } as const;
-  if (isExhausted(error)) return exhausted(location, error, options);
-  // Apart from that and from reads that come too late, whatever LevelDB cannot read is damaged.
+  if (isOneOf(EXHAUSTED, error)) return exhausted(location, error, options);
+  if (isOneOf(FAILING, error)) return failing(location, error, options);
+  // Apart from those and from reads that come too late, whatever LevelDB cannot read is damaged.
   const code = CLOSED.includes(String(codeOf(error))) ? "E_UNAVAILABLE" : "E_DATA_CORRUPT";
   return new AetherError(code, `cannot read from ${location}: ${textOf(error)}`, options);
 }
 
+/** Node.js gives codes, LevelDB texts. */
+interface Reasons {
+  readonly codes: readonly string[];
+  readonly text: RegExp;
+}
+
 const CLOSED: readonly string[] = ["LEVEL_DATABASE_NOT_OPEN", "LEVEL_ITERATOR_NOT_OPEN"];
 const MISSING_FILE = /^IO error: .*: No such file or directory$/;
-const EXHAUSTED = {
+/** The machine, or this process, has no more of what files take. */
+const EXHAUSTED: Reasons = {
   codes: ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"],
   text: /: (?:No space left on device|Disk quota exceeded|Too many open files.*|Cannot allocate memory)$/,
 };
+/** The disk itself says no. */
+const FAILING: Reasons = { codes: ["EIO"], text: /: Input\/output error$/ };
 const REPLACE = "keep the directory for analysis and look at the disk";
 
 function codeOf(error: unknown): unknown {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -106,4 +106,15 @@ test("a file that cannot be opened because no descriptor is left is E_DISK, not 
   const child = ["-c", `ulimit -n 128; exec "$@"`, "sh", process.execPath, "--import", "tsx", program, directory];
   const { stdout } = await promisify(execFile)("sh", child);
   expect(JSON.parse(stdout)).toMatchObject({ read: "E_DISK", open: "E_DISK" });
+});
+
+test("a disk that fails to read is E_DISK, not damage and no wrong path", async () => {
+  const port = createLevelStorePort(directory);
+  await (await port.open("kv")).close();
+  const current = join(directory, "kv", "CURRENT");
+  await rm(current);
+  // What is at address 0 of a process cannot be read: the system answers as for a bad block.
+  await symlink("/proc/self/mem", current);
+  const message = expect.stringContaining("Input/output error");
+  await expect(port.open("kv")).rejects.toMatchObject({ code: "E_DISK", message });
 });
