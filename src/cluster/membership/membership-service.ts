@@ -349,7 +349,7 @@ export class MembershipService {
   }
 
   private logClock(): void {
-    const offMs = Math.round(this.clock.wallMs() - this.wallMs());
+    const offMs = this.time.offMs(this.clock.wallMs(), this.clock.nowMs());
     if (this.isClockOff === (offMs !== 0)) return;
     this.isClockOff = offMs !== 0;
     if (this.isClockOff) this.log.warn({ event: "node.clock-off", offMs, reason: "most nodes show another time" });

@@ -38,4 +38,9 @@ export class ClusterTime {
     const median = sorted[Math.floor((sorted.length - 1) / 2)] ?? ownWallMs;
     return Math.abs(median - ownWallMs) <= CLOCKS_AGREE_MS ? ownWallMs : Math.floor(median);
   }
+
+  /** By how much the own wall clock is ahead of that; 0 while it counts as right. Both of one and the same look. */
+  offMs(ownWallMs: number, nowMs: number): number {
+    return Math.round(ownWallMs - this.wallMs(ownWallMs, nowMs));
+  }
 }

@@ -34,6 +34,11 @@ describe("the time that most nodes have", () => {
     expect(time.wallMs(WALL_MS + HOUR_MS + 600, 600.7)).toBe(WALL_MS + 600);
   });
 
+  test("tells the own clock as off only where most show another time", () => {
+    expect(withPeers(30, -200).offMs(WALL_MS + 0.7, 0.2)).toBe(0);
+    expect(withPeers(HOUR_MS, HOUR_MS).offMs(WALL_MS, 0)).toBe(-HOUR_MS);
+  });
+
   test("is that of members alone", () => {
     const time = withPeers(HOUR_MS, HOUR_MS);
     time.keep(new Set([parseNodeId("n1")]));
