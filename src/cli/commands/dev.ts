@@ -6,12 +6,13 @@ import { toAetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
 import { runDevDeploy } from "../dev/dev-deploy.ts";
-import { devLine } from "../dev/dev-line.ts";
+import { devLine, type DevLevel } from "../dev/dev-line.ts";
 import { readDevProject } from "../dev/dev-project.ts";
 import { writeDevCluster, type DevNode } from "../dev-cluster.ts";
 import { EXIT } from "../exit.ts";
 import { API_DEFAULT, HttpApi } from "../http-api.ts";
 import { NodeProcess } from "../node-process.ts";
+import type { CommonOptions } from "../options.ts";
 import { UsageError } from "../usage-error.ts";
 
 const DIRECTORY_DEFAULT = "./.aether/dev";
@@ -19,6 +20,13 @@ const NODES_DEFAULT = 3;
 const NODES_MAX = 7;
 const PEER_PORT_DEFAULT = 7101;
 const API_PORT_DEFAULT = 7201;
+const HELP = `
+With --json the lines of the nodes' logs are shown as they are.
+
+Examples:
+  $ aether dev
+  $ aether dev ./shop
+  $ aether dev --nodes 5 --fresh`;
 
 interface DevFlags {
   readonly nodes: number;
@@ -38,14 +46,15 @@ export function addDevCommand(program: Command, io: CliIo): void {
     .option("--fresh", "delete the data of earlier runs first")
     .option("--peer-port <port>", "first of the ports for peers", parsePort, PEER_PORT_DEFAULT)
     .option("--api-port <port>", "first of the ports for clients", parsePort, API_PORT_DEFAULT)
-    .addHelpText("after", "\nExamples:\n  $ aether dev\n  $ aether dev ./shop\n  $ aether dev --nodes 5 --fresh")
-    .action(async (project: string | undefined, flags: DevFlags) => {
+    .addHelpText("after", HELP)
+    .action(async (project: string | undefined, flags: DevFlags, command: Command) => {
       const source = project === undefined ? undefined : await checkProject(io, project);
       const directory = resolve(io.cwd, flags.dir);
       const { nodes: nodeCount, peerPort, apiPort } = flags;
       const cluster = { directory, nodeCount, peerPort, apiPort };
       const nodes = await writeDevCluster(cluster, flags.fresh === true ? "fresh" : "keep");
-      const isClean = await new DevRun(io, nodes, source).run();
+      const lines = command.optsWithGlobals<CommonOptions>().json === true ? "as they are" : "for people";
+      const isClean = await new DevRun(io, nodes, source, lines).run();
       if (!isClean) throw new CommandExit(EXIT.failed);
     });
 }
@@ -56,6 +65,7 @@ class DevRun {
   private readonly nodes: readonly DevNode[];
   /** What is kept deployed. */
   private readonly project: string | undefined;
+  private readonly lines: "as they are" | "for people";
   private readonly stopping = new AbortController();
   private deploying: Promise<void> = Promise.resolve();
   private readonly running = new Map<string, NodeProcess>();
@@ -63,10 +73,11 @@ class DevRun {
   private isStopping = false;
   private hasFailed = false;
 
-  constructor(io: CliIo, nodes: readonly DevNode[], project: string | undefined) {
+  constructor(io: CliIo, nodes: readonly DevNode[], project: string | undefined, lines: "as they are" | "for people") {
     this.io = io;
     this.nodes = nodes;
     this.project = project;
+    this.lines = lines;
   }
 
   /** Resolves when all have ended: true after Ctrl-C, false when they ended by themselves. */
@@ -92,10 +103,14 @@ class DevRun {
   }
 
   private showLine(node: string, line: string): void {
-    // What nodes say of each other while some start or stop is of no interest to who develops slices.
-    const isServing = this.ready.size === this.nodes.length && !this.isStopping;
-    const shown = this.project === undefined ? `${node} | ${line}` : devLine(node, line, isServing ? "warn" : "error");
+    const shown = this.lines === "as they are" ? `${node} | ${line}` : devLine(node, line, this.leastLevel);
     if (shown !== undefined) this.io.print(shown);
+  }
+
+  private get leastLevel(): DevLevel {
+    // While some start or stop, nodes miss each other: nobody needs to read that.
+    if (this.ready.size < this.nodes.length || this.isStopping) return "error";
+    return this.project === undefined ? "info" : "warn";
   }
 
   private onReady(name: string): void {
