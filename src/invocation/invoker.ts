@@ -14,7 +14,7 @@ import type { Span } from "../env/tracing.ts";
 import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
-import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../slices/core/plain-data.ts";
+import { CALL_BYTES_MAX, plainRefusalError, toPlain, type PlainData } from "../slices/core/plain-data.ts";
 import type { CallMeter, CallOutcome } from "../slices/host/call-meter.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/host/running-instances.ts";
@@ -68,9 +68,7 @@ type Begun = { readonly startMs: number } & Pick<Progress, "span">;
 /** Longer ones are hashes of something: send those. */
 const IDEMPOTENCY_KEY_LENGTH_MAX = 256;
 
-type Admission =
-  | { readonly kind: "plain"; readonly value: unknown; readonly bytes: number }
-  | { readonly kind: "refused"; readonly error: ErrorBody };
+type Admission = PlainData | { readonly kind: "refused"; readonly error: ErrorBody };
 
 type Found =
   | { readonly kind: "endpoint"; readonly picked: Picked }

@@ -12,7 +12,13 @@ export type PlainRefusal =
   | { readonly kind: "not-plain"; readonly path: string; readonly found: string }
   | { readonly kind: "too-large"; readonly limit: number; readonly actual: number };
 
-export type PlainResult = { readonly kind: "plain"; readonly value: unknown; readonly bytes: number } | PlainRefusal;
+export interface PlainData {
+  readonly kind: "plain";
+  readonly value: unknown;
+  readonly bytes: number;
+}
+
+export type PlainResult = PlainData | PlainRefusal;
 
 /** Deeper data overflows stacks somewhere on its way. */
 const DEPTH_MAX = 100;

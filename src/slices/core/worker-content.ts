@@ -51,6 +51,7 @@ function readMessage(message: Shape): WorkerMessage | undefined {
   switch (message["kind"]) {
     case "activated":
     case "deactivated":
+    case "pause":
       return { kind: message["kind"] };
     case "alive":
       return readAlive(message);

@@ -55,6 +55,8 @@ export type HostMessage =
   | { readonly kind: "service-answer"; readonly id: number; readonly reply: ServiceReply }
   /** The lease that was taken under this token may have ended. */
   | { readonly kind: "lease-lost"; readonly token: number; readonly error: ErrorBody }
+  /** After a `pause`: more may come. */
+  | { readonly kind: "go-on" }
   /** For the agents of the worker: what is said to them is theirs. */
   | { readonly kind: "agent"; readonly payload: unknown };
 
@@ -79,6 +81,8 @@ export type WorkerMessage =
   | { readonly kind: "outgoing-cancel"; readonly id: number }
   | { readonly kind: "service"; readonly id: number; readonly call: ServiceCall }
   | { readonly kind: "service-cancel"; readonly id: number }
+  /** Much has come before it; nothing does after it before a `go-on`. */
+  | { readonly kind: "pause" }
   /** A process that the slice has started, or its end. Travels alone: it is heard even of a worker at fault. */
   | { readonly kind: "child-process"; readonly pid: number; readonly state: "started" | "ended" }
   /** From the agents of the worker, for who runs them. */

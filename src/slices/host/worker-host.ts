@@ -322,6 +322,8 @@ export class WorkerHost implements GuardedWorker {
         return this.step?.ended.reject(AetherError.fromBody(message.error));
       case "alive":
         return this.judgeMemory(message.memory);
+      case "pause":
+        return this.clock.nextTurn(() => this.post({ kind: "go-on" }));
       case "child-process":
         return this.children.note(message.pid, message.state);
       case "agent":

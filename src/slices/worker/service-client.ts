@@ -21,6 +21,11 @@ export interface ServiceRequest {
   readonly onLate?: (value: unknown) => void;
 }
 
+interface WeighedRequest {
+  readonly message: Extract<WorkerMessage, { readonly kind: "service" }>;
+  readonly bytes: number;
+}
+
 /** Time for a request that says nothing else, as in the rest of the store. */
 const TIMEOUT_MS_DEFAULT = 5_000;
 
@@ -52,13 +57,13 @@ export class ServiceClient {
     const args = toPlain(request.args, CALL_BYTES_MAX);
     if (args.kind !== "plain") throw plainRefusalError(`did not do the ${what}`, args);
     const message = { kind: "service", id: this.nextId++, call: { service, op, args: args.value, timeoutMs } } as const;
-    const reply = await this.send(message, signal, request);
+    const reply = await this.send({ message, bytes: args.bytes }, signal, request);
     if (reply.kind === "error") throw AetherError.fromBody(reply.error);
     return reply.value;
   }
 
   private async send(
-    message: Extract<WorkerMessage, { readonly kind: "service" }>, signal: CancelSignal, request: ServiceRequest,
+    { message, bytes }: WeighedRequest, signal: CancelSignal, request: ServiceRequest,
   ): Promise<ServiceReply> {
     // Here and not only at the node: requests in a loop would flood it.
     if (this.underWay >= this.requestsMax) throw overloaded(request.what, this.requestsMax);
@@ -79,7 +84,7 @@ export class ServiceClient {
         resolve(reply);
       });
       signal.addEventListener("abort", cancel, { once: true });
-      this.outbox.add(message);
+      this.outbox.add(message, bytes);
     });
   }
 }

@@ -3,7 +3,7 @@
 import type { Cancellation, CancelSignal } from "../../base/cancellation.ts";
 import { AetherError } from "../../base/errors.ts";
 import { withClass, type CallFailureClass } from "../core/call-failure.ts";
-import { CALL_BYTES_MAX, plainRefusalError, toPlain } from "../core/plain-data.ts";
+import { CALL_BYTES_MAX, plainRefusalError, toPlain, type PlainData } from "../core/plain-data.ts";
 import { CALL_TEXT_LENGTH_MAX } from "../core/worker-limits.ts";
 import type { WorkerMessage } from "../core/worker-protocol.ts";
 import type { ResolvedUse } from "../host/instance-host.ts";
@@ -92,12 +92,13 @@ export class WorkerOutgoing {
     }
     const { signal: own } = options;
     const signal = own === undefined ? scope.signal : AbortSignal.any([scope.signal.native, own]);
-    const reply = await this.send(outgoingCall(use, method, { input, timeoutMs, request }), signal);
+    const call = outgoingCall(use, method, { input: input.value, timeoutMs, request });
+    const reply = await this.send(call, input.bytes, signal);
     if (reply.kind === "error") throw AetherError.fromBody(reply.error);
     return await parseOutput(name, method, reply.output);
   }
 
-  private async send(call: OutgoingCall, signal: CancelSignal): Promise<CallReply> {
+  private async send(call: OutgoingCall, bytes: number, signal: CancelSignal): Promise<CallReply> {
     if (signal.aborted) throw signal.reason;
     // Here and not only at the node: calls in a loop would flood it.
     if (this.underWay >= this.outgoingCallsMax) throw overloaded(call, this.outgoingCallsMax);
@@ -115,7 +116,7 @@ export class WorkerOutgoing {
         resolve(reply);
       });
       signal.addEventListener("abort", cancel, { once: true });
-      this.outbox.add({ kind: "outgoing", id, call });
+      this.outbox.add({ kind: "outgoing", id, call }, bytes);
     });
   }
 }
@@ -166,7 +167,7 @@ function overloaded(call: OutgoingCall, limit: number): AetherError {
 }
 
 /** Checked here too, so that a wrong call fails at its author, with his stack, and costs no round trip. */
-async function checkInput(name: string, method: MethodModule, input: unknown): Promise<unknown> {
+async function checkInput(name: string, method: MethodModule, input: unknown): Promise<PlainData> {
   const checked = await checkValue(method.input, input);
   if (checked.kind === "invalid") {
     throw new AetherError("E_INVALID", `did not call ${name}: its input is invalid: ${checked.text}`, {
@@ -175,7 +176,7 @@ async function checkInput(name: string, method: MethodModule, input: unknown): P
   }
   // The unparsed input travels: the callee parses it, and may be newer than the contract known here.
   const plain = toPlain(input, CALL_BYTES_MAX);
-  if (plain.kind === "plain") return plain.value;
+  if (plain.kind === "plain") return plain;
   throw AetherError.fromBody(withClass(plainRefusalError(`did not call ${name}`, plain).toBody(), "not-sent"));
 }
 

@@ -79,7 +79,7 @@ export class WorkerRuntime {
   constructor(boot: WorkerBoot, ports: WorkerRuntimePorts, openExtension?: OpenExtension) {
     this.boot = boot;
     this.ports = ports;
-    this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages));
+    this.outbox = new TurnOutbox<WorkerMessage>(ports.clock, (messages) => ports.post(messages), { kind: "pause" });
     this.lines = new LineBudget(boot.limits.logLinesPerSecondMax);
     this.services = new ServiceClient(this.outbox, boot.limits);
     this.leases = new WorkerLeases(this.services);
@@ -129,6 +129,8 @@ export class WorkerRuntime {
         return this.services.receiveAnswer(message.id, message.reply);
       case "lease-lost":
         return this.leases.receiveLost(message.token, message.error);
+      case "go-on":
+        return this.outbox.resume();
       case "agent":
         // A worker of an instance has nobody who would hear it.
         return this.extension?.receive(message.payload);
@@ -272,14 +274,14 @@ export class WorkerRuntime {
   private async runCall(call: HandlerCall): Promise<void> {
     const cancellation = new Cancellation();
     this.running.set(call.id, cancellation);
-    const reply = await this.handle(this.requireLoaded(), call, cancellation);
+    const { reply, bytes } = await this.handle(this.requireLoaded(), call, cancellation);
     // Before the answer: who has it may call again, and find them free.
     if (this.leases.isHolding) await this.leases.end(cancellation);
     this.running.delete(call.id);
-    this.outbox.add({ kind: "reply", id: call.id, reply });
+    this.outbox.add({ kind: "reply", id: call.id, reply }, bytes);
   }
 
-  private async handle(slice: LoadedSlice, call: HandlerCall, signal: Cancellation): Promise<IncomingReply> {
+  private async handle(slice: LoadedSlice, call: HandlerCall, signal: Cancellation): Promise<HandlerEnd> {
     const method = slice.module.contract.methods.get(call.method);
     const handler = slice.module.handlers.get(call.method);
     if (method === undefined || handler === undefined) {
@@ -296,7 +298,7 @@ export class WorkerRuntime {
       const output = await handler(input.data, this.createCallContext(slice, { call, signal, deadlineMs }));
       return await this.replyWith(method, output);
     } catch (thrown) {
-      return { kind: "failed", error: this.handlerError(method, thrown) };
+      return { reply: { kind: "failed", error: this.handlerError(method, thrown) } };
     }
   }
 
@@ -308,13 +310,13 @@ export class WorkerRuntime {
     return Object.assign(this.createContext(slice, scope, call), { remainingMs, idempotencyKey, traceparent });
   }
 
-  private async replyWith(method: MethodModule, output: unknown): Promise<IncomingReply> {
+  private async replyWith(method: MethodModule, output: unknown): Promise<HandlerEnd> {
     const checked = await checkValue(method.output, output);
     if (checked.kind === "invalid") {
       return this.outputRefused(method, { text: checked.text, details: { name: "OutputInvalid", ...checked.details } });
     }
     const plain = toPlain(encodeForWire(method.output, checked.data, output), CALL_BYTES_MAX);
-    if (plain.kind === "plain") return { kind: "ok", output: plain.value };
+    if (plain.kind === "plain") return { reply: { kind: "ok", output: plain.value }, bytes: plain.bytes };
     if (plain.kind === "too-large") {
       const { limit, actual } = plain;
       return this.outputRefused(method, {
@@ -326,9 +328,9 @@ export class WorkerRuntime {
     return this.outputRefused(method, { text, details: { name: "OutputInvalid" } });
   }
 
-  private outputRefused(method: MethodModule, found: OutputFault): IncomingReply {
+  private outputRefused(method: MethodModule, found: OutputFault): HandlerEnd {
     const message = `the handler of ${this.name(method)} answered what its contract does not allow: ${found.text}`;
-    return { kind: "failed", error: handlerFailure(method, message, found.details) };
+    return { reply: { kind: "failed", error: handlerFailure(method, message, found.details) } };
   }
 
   private handlerError(method: MethodModule, thrown: unknown): ErrorBody {
@@ -340,8 +342,9 @@ export class WorkerRuntime {
     return handlerFailure(method, text, { name, message, ...inner });
   }
 
-  private refuse(code: "E_NOT_FOUND" | "E_INVALID" | "E_TIMEOUT", message: string, details = {}): IncomingReply {
-    return { kind: "not-started", error: new AetherError(code, message, { details, outcome: "not-applied" }).toBody() };
+  private refuse(code: "E_NOT_FOUND" | "E_INVALID" | "E_TIMEOUT", message: string, details = {}): HandlerEnd {
+    const error = new AetherError(code, message, { details, outcome: "not-applied" }).toBody();
+    return { reply: { kind: "not-started", error } };
   }
 
   private name(method: MethodModule): string {
@@ -359,6 +362,12 @@ interface RunningCall {
   readonly call: HandlerCall;
   readonly signal: Cancellation;
   readonly deadlineMs: number;
+}
+
+interface HandlerEnd {
+  readonly reply: IncomingReply;
+  /** About how much it is, where that may be much. */
+  readonly bytes?: number;
 }
 
 interface OutputFault {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PIECE_MESSAGES, PIECES_PER_TURN_MAX, TurnOutbox } from "../../../src/slices/turn-outbox.ts";
+import { PAUSE_AFTER_BYTES, PIECE_MESSAGES, PIECES_PER_TURN_MAX, TurnOutbox } from "../../../src/slices/turn-outbox.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 function open() {
@@ -46,4 +46,23 @@ test("what nobody waits for makes no piece, and leaves with the next one or at t
   expect(posted).toEqual([]);
   await clock.settle();
   expect(posted.flat()).toHaveLength(3 * PIECE_MESSAGES);
+});
+
+test("after much in bytes nothing leaves until the other side asks for more, and then as much again", async () => {
+  const clock = new ManualClock();
+  const posted: (readonly (number | "pause")[])[] = [];
+  const outbox = new TurnOutbox<number | "pause">(clock, (messages) => posted.push(messages), "pause");
+  outbox.add(1, PAUSE_AFTER_BYTES / 2);
+  for (let n = 2; n < 2 * PIECE_MESSAGES; n++) outbox.add(n, PAUSE_AFTER_BYTES / 2);
+  outbox.add(99);
+  await clock.settle();
+  expect(posted).toEqual([[1, 2, "pause"]]);
+  outbox.resume();
+  expect(posted[1]).toEqual([3, 4, "pause"]);
+  while (posted.at(-1)?.at(-1) === "pause") outbox.resume();
+  const numbers = Array.from({ length: 2 * PIECE_MESSAGES - 1 }, (_, at) => at + 1);
+  expect(posted.flat().filter((one) => one !== "pause")).toEqual([...numbers, 99]);
+  outbox.add(100);
+  await clock.settle();
+  expect(posted.at(-1)).toEqual([100]);
 });
