@@ -15,6 +15,8 @@ const LOSSY_LINKS: LinkProfile = {
   tailRate: 0.05, tailMsMax: 1_500,
 };
 const SLOWNESS = 200;
+/** Within it nodes have heard of each other's clocks. */
+const HEARD_MS = 1_000;
 
 export class JobNemesis {
   private readonly plan: JobPlan;
@@ -24,22 +26,28 @@ export class JobNemesis {
   private readonly restarts: Promise<void>[] = [];
   /** Nodes whose wall clocks are wrong, and by how much. */
   private readonly wrong = new Map<Machine, number>();
-  private readonly jumps: { readonly atMs: number; readonly byMs: number }[] = [];
-  private readonly wallAtBeginningMs: number;
+  private readonly jumps: { readonly machine: Machine; readonly atMs: number; readonly byMs: number }[] = [];
+  /** How far each wall clock was ahead of the run's time when it began. */
+  private readonly aheadMs: ReadonlyMap<Machine, number>;
   private areFaultsOver = false;
 
   constructor(plan: JobPlan, cluster: TestCluster, parts: ClusterParts) {
     this.plan = plan;
     this.cluster = cluster;
     this.parts = parts;
-    const walls = parts.machines.map(({ hardwareClock }) => hardwareClock.wallMs).sort((a, b) => a - b);
-    this.wallAtBeginningMs = (walls[Math.floor(walls.length / 2)] ?? 0) - cluster.nowMs;
+    this.aheadMs = new Map(parts.machines.map((machine) => [machine, machine.hardwareClock.wallMs - cluster.nowMs]));
   }
 
-  /** What the wall clocks of most nodes showed then. */
+  /** The latest that the wall clocks of most nodes showed then, or shortly before: so old may be what a node knows. */
   wallMsAt(atMs: number): number {
-    const jumped = this.jumps.reduce((sum, jump) => (jump.atMs <= atMs ? sum + jump.byMs : sum), 0);
-    return this.wallAtBeginningMs + atMs + jumped;
+    const changes = this.jumps.map((jump) => jump.atMs).filter((when) => when <= atMs && when > atMs - HEARD_MS);
+    return atMs + Math.max(...[atMs - HEARD_MS, ...changes, atMs].map((when) => this.medianAheadMs(when)));
+  }
+
+  private medianAheadMs(atMs: number): number {
+    const ahead = [...this.aheadMs].map(([machine, beginningMs]) => this.jumps.reduce((sum, jump) =>
+      (jump.machine === machine && jump.atMs <= atMs ? sum + jump.byMs : sum), beginningMs)).sort((a, b) => a - b);
+    return ahead[Math.floor(ahead.length / 2)] ?? 0;
   }
 
   /** The faults that come at a time. */
@@ -66,7 +74,7 @@ export class JobNemesis {
 
   async heal(): Promise<void> {
     this.parts.network.calm();
-    for (const [machine, byMs] of this.wrong) machine.hardwareClock.jumpWall(-byMs);
+    for (const [machine, byMs] of this.wrong) this.jump(machine, -byMs);
     this.wrong.clear();
     for (const node of [...this.down]) {
       this.down.delete(node);
@@ -149,13 +157,17 @@ export class JobNemesis {
   private async setWrong(machine: Machine, byMs: number, forMs: number): Promise<void> {
     if (this.wrong.has(machine)) return;
     this.wrong.set(machine, byMs);
-    machine.hardwareClock.jumpWall(byMs);
+    this.jump(machine, byMs);
     await this.cluster.advance(forMs);
-    if (this.wrong.delete(machine)) machine.hardwareClock.jumpWall(-byMs);
+    if (this.wrong.delete(machine)) this.jump(machine, -byMs);
   }
 
   private jumpAll(byMs: number): void {
-    this.jumps.push({ atMs: this.cluster.nowMs, byMs });
-    for (const { hardwareClock } of this.parts.machines) hardwareClock.jumpWall(byMs);
+    for (const machine of this.parts.machines) this.jump(machine, byMs);
+  }
+
+  private jump(machine: Machine, byMs: number): void {
+    this.jumps.push({ machine, atMs: this.cluster.nowMs, byMs });
+    machine.hardwareClock.jumpWall(byMs);
   }
 }

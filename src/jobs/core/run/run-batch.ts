@@ -76,11 +76,13 @@ export class RunBatch {
     return this.ops.length === 0 && this.changes.length === 0;
   }
 
-  /** Whether what comes next is there and has to be stored apart first. */
+  /** Whether what comes next, or what the code was given later, is there and has to be stored apart first. */
   get isStoring(): boolean {
-    const [next] = this.ops;
-    const blob = next && blobOfOp(next.op);
-    return blob !== undefined && this.facts.isStored?.(blob) === false;
+    const [next, ...later] = this.ops;
+    return [...(next === undefined ? [] : [next]), ...later.filter(({ op }) => isGiven(op))].some(({ op }) => {
+      const blob = blobOfOp(op);
+      return blob !== undefined && this.facts.isStored?.(blob) === false;
+    });
   }
 
   /** Whether the code has ended, and only calls that it left behind keep the job. */
@@ -222,10 +224,10 @@ export class RunBatch {
       if (plan.isFull) break;
       const isWaiting = plan.isWaitingFor(n, op);
       // What the code was given is noted whatever it wanted before, in the order in which it was given: nothing of it
-      // passes another.
+      // passes another. So are its waits, which what it was given may have ended.
       isHeldUp ||= grants === "none" && (op.kind === "want-tool" || (isWaiting && !isGiven(op)));
-      if (isHeldUp && !isGiven(op)) continue;
-      if (isWaiting || (isHeldUp && op.kind === "took")) break;
+      if (isHeldUp && !isGiven(op) && op.kind !== "want-wait") continue;
+      if (isWaiting || (isHeldUp && this.isCancel(op))) break;
       plan.add(n, op);
       added.add(n);
     }
@@ -240,6 +242,11 @@ export class RunBatch {
     }
     const isNothing = changes === 0 && upTo === this.settledUpTo && ahead.length === 0 && !plan.hasFed;
     return isNothing ? undefined : plan.finish(upTo, changes, { ahead });
+  }
+
+  /** What the code wanted before it was told to end may go out; afterwards nothing may. */
+  private isCancel(op: AgentOp): boolean {
+    return op.kind === "took" && this.offers.get(op.offer)?.what.kind === "cancel";
   }
 
   /** The plan is in the store. */

@@ -298,6 +298,24 @@ describe("a call of a tool", () => {
     expect(batch.isSettled).toBe(true);
   });
 
+  test("has its outcome recorded also behind what the code took meanwhile, with the wait that it ended", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    const call = "told#1" as CallName;
+    batch.offered(1, { inbox: 1, what: { kind: "signal", call, signal: "told", payload: 1 } });
+    takeAll(
+      batch, wantTool("later", "once"),
+      { kind: "want-wait", call, wait: { kind: "signal", signal: "told", untilMs: 9 } }, { kind: "took", offer: 1 },
+      outcome("t", { kind: "succeeded", result: 5 }),
+    );
+    const plan = present(batch.plan(1, { grants: "none" }), "what is known goes in");
+    expect([typesOf(plan), plan.folded]).toEqual([["timer.set", "signal.received", "tool.succeeded"], [1]]);
+    batch.settle(plan);
+    expect(batch.underWay).toBe(0);
+    expect(typesOf(settled(batch, 4))).toEqual(["tool.granted"]);
+  });
+
   test("has its outcome recorded behind all that the code was given before it", () => {
     let isStored = false;
     const batch = openBatch([], 1, { isStored: () => isStored });
