@@ -120,6 +120,7 @@ export class LeadershipService {
 
   private look(): void {
     const nowMs = this.clock.nowMs();
+    this.tellChange();
     const rank = [...this.ports.group.membership().voters].sort().indexOf(this.config.self.node);
     this.core.setRank(rank < 0 ? undefined : rank);
     this.core.setReady(this.ports.group.status().isReady, nowMs);
@@ -151,6 +152,8 @@ export class LeadershipService {
     if (!result.succeeded) return;
     const leaderModRevision = action.kind === "take" ? result.revision : action.leaderModRevision;
     const rows = { leader, leaderModRevision, beatModRevision: result.revision, beatCount: count };
+    // Time alone may have taken the leadership meanwhile, and whoever saw that waits to be told that it is back.
+    this.tellChange();
     this.core.acknowledge(rows, sentAtMs, this.clock.nowMs());
     if (action.kind === "take") this.log.info({ event: "leader.taken", epoch: action.epoch });
     this.tellChange();
