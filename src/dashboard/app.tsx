@@ -89,7 +89,7 @@ function Page({ place }: { readonly place: Place }): JSX.Element {
     case "cluster":
       return <ClusterPage />;
     case "slices":
-      return <SlicesPage slice={of} />;
+      return <SlicesPage slice={of} filters={place.filters} />;
     case "jobs":
       return of === undefined ? <JobsPage filters={place.filters} /> : <JobPage job={of} />;
     case "calls":

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { openBrowser, Visit, type Looks } from "../support/browser.ts";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { applySlices, pushSlice } from "./support/call-slices.ts";
 import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const HOSTILE = `</pre><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`;
@@ -190,6 +191,30 @@ test("keys come and go while they are looked at", async () => {
   await page.getByText("data/live").waitFor();
   await ask(`${fleet.api("n3")}/v1/kv/data/live`, { method: "DELETE" });
   await page.getByText("data/live").waitFor({ state: "detached" });
+});
+
+test("many instances are shares of a bar, found by the name of their slice, and heard in one log", async () => {
+  const names = ["many", "few"];
+  for (const name of names) {
+    const methods = { say: { effect: "read", handler: "(text, ctx) => ctx.log.info(text)" } } as const;
+    await pushSlice(fleet, { artifact: `demo:${name}:1.0.0`, methods, rest: "start: (ctx) => ctx.log.info('hello')," });
+  }
+  await applySlices(fleet, {
+    many: { artifact: "demo:many:1.0.0", instances: 20 }, few: { artifact: "demo:few:1.0.0", instances: 3 },
+  }, "counted");
+  const { page, troubles } = await look("n2", "slices");
+  await page.getByText("20 of 20").waitFor();
+  const rowOf = (name: string): Locator => page.getByRole("row").filter({ hasText: `demo:${name}:` });
+  expect(await rowOf("few").locator(".boxes .box").count()).toBe(3);
+  expect(await rowOf("many").locator(".shares .box").count()).toBe(1);
+  await page.keyboard.press("/");
+  await page.keyboard.type("man");
+  await rowOf("few").waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "many" }).click();
+  const log = page.locator(".log");
+  for (const node of fleet.names) await log.getByText(new RegExp(` ${node}/`)).first().waitFor();
+  expect(await log.getByText("hello").count()).toBe(20);
+  expect(troubles).toEqual([]);
 });
 
 /** From here on nodes die, in the order of the tests. */

@@ -6,13 +6,22 @@ import type { BlueprintAnswer, InstanceAnswer, LogAnswer, RolloutAnswer, SliceAn
 import { plural } from "../core/format.ts";
 import { instanceTone, type Tone } from "../core/quorum.ts";
 import { useAnswer } from "../live/use-answer.ts";
-import { hrefOf } from "../route.ts";
+import { hrefOf, replacePlace } from "../route.ts";
 import { useAsking, type Asking } from "../ui/dialog.tsx";
 import { Failure } from "../ui/failure.tsx";
 import { Icon } from "../ui/icons.tsx";
 import { Ago, Badge, Button, Card, clockText, Code, Empty, Loading, PageHead } from "../ui/parts.tsx";
+import { Search } from "../ui/search.tsx";
 
 const EVERY_MS = 2_000;
+/** Between two requests of the page, however many blueprints it shows. */
+const BETWEEN_MS = 200;
+/** A blueprint that does not have the slice of the page may get it. */
+const ELSEWHERE_MS = 30_000;
+/** Beyond it shares are easier to read than boxes to count. */
+const BOXES_MAX = 16;
+/** Rows of instances, the troubled ones first; the others are shown when asked for. */
+const INSTANCE_ROWS = 100;
 const LOG_EVERY_MS = 1_000;
 const LOG_LINES = 300;
 
@@ -20,27 +29,46 @@ interface BlueprintsAnswer {
   readonly blueprints: readonly { readonly name: string; readonly revision?: number; readonly damage?: string }[];
 }
 
-export function SlicesPage({ slice }: { readonly slice: string | undefined }): JSX.Element {
+export function SlicesPage({ slice, filters }: {
+  readonly slice: string | undefined;
+  readonly filters: Readonly<Record<string, string>>;
+}): JSX.Element {
   const { data, failure } = useAnswer<BlueprintsAnswer>("/v1/blueprints", EVERY_MS);
+  const text = filters["text"] ?? "";
   if (slice !== undefined) return <SlicePage slice={slice} blueprints={data?.blueprints.map(({ name }) => name)} />;
   return (
     <div class="page">
       <PageHead title="Slices" note={data === undefined ? " " : plural(data.blueprints.length, "blueprint")} />
+      {data !== undefined && data.blueprints.length > 0 && <div class="filters">
+        <Search value={text} label="Find a slice" onValue={(to) => replacePlace(hrefOf(["slices"], { text: to }))} />
+      </div>}
       {failure !== undefined && <Failure failure={failure} />}
       {data === undefined && failure === undefined && <Card><Loading /></Card>}
       {data?.blueprints.length === 0 && <Card><Empty title="Nothing is to run yet">
         A blueprint says which slices run, and how many of each. Apply one
         with <code>aether blueprint apply</code>.</Empty></Card>}
       {data?.blueprints.map(({ name, damage }) => (damage === undefined
-        ? <Blueprint key={name} name={name} />
+        ? <Blueprint key={name} name={name} text={text} everyMs={pauseFor(data.blueprints.length)} />
         : <Card key={name} title={name}><Empty title="This blueprint cannot be read">{damage}</Empty></Card>))}
     </div>
   );
 }
 
-function Blueprint({ name }: { readonly name: string }): JSX.Element {
+/** Until a blueprint is asked for again. */
+function pauseFor(blueprints: number): number {
+  return Math.max(EVERY_MS, blueprints * BETWEEN_MS);
+}
+
+/** With the slices that have `text` in their name; nothing when it has none of them. */
+function Blueprint({ name, text, everyMs }: {
+  readonly name: string;
+  readonly text: string;
+  readonly everyMs: number;
+}): JSX.Element | null {
   const asking = useAsking();
-  const { data, failure, refresh } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(name)}/status`, EVERY_MS);
+  const { data, failure, refresh } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(name)}/status`, everyMs);
+  const slices = Object.entries(data?.slices ?? {}).filter(([slice]) => slice.includes(text));
+  if (text !== "" && slices.length === 0) return null;
   return (
     <Card title={<>{name} {data !== undefined && <span class="tag">revision {data.revision}</span>}</>}
       aside={data !== undefined && data.revision > 1 &&
@@ -49,7 +77,7 @@ function Blueprint({ name }: { readonly name: string }): JSX.Element {
       {data === undefined && failure === undefined && <Loading rows={3} />}
       {data !== undefined && <div class="table-wrap"><table class="even">
         <thead><tr><th>Slice</th><th>Instances</th><th class="hide-small">Version</th><th>State</th><th /></tr></thead>
-        <tbody>{Object.entries(data.slices).map(([slice, status]) =>
+        <tbody>{slices.map(([slice, status]) =>
           <SliceLine key={slice} slice={slice} status={status} refresh={refresh} />)}</tbody>
       </table></div>}
     </Card>
@@ -104,15 +132,39 @@ function StateNote({ status }: { readonly status: SliceAnswer }): JSX.Element | 
   return notes.length === 0 ? null : <div class="note">{notes.join("; ")}</div>;
 }
 
-/** One for each instance that there is, and an empty one for each that should be. */
-function InstanceBoxes({ status: { want, instances } }: { readonly status: SliceAnswer }): JSX.Element {
+/** One for each instance that there is, and an empty one for each that should be; of many, their shares. */
+function InstanceBoxes({ status }: { readonly status: SliceAnswer }): JSX.Element {
+  const { want, instances } = status;
   const missing = Math.max(0, want - instances.length);
+  if (instances.length + missing > BOXES_MAX) return <InstanceShares status={status} missing={missing} />;
   return (
     <div class="boxes">
       {instances.map((instance) => <span key={idOf(instance)} class={`box ${instanceTone(instance.state)}`}
         title={`${instance.artifact} on ${instance.node}: ${instance.state}`} />)}
       {Array.from({ length: missing }, (_, at) => <span key={at} class="box missing" title="wanted, not there" />)}
     </div>
+  );
+}
+
+function InstanceShares({ status: { instances }, missing }: {
+  readonly status: SliceAnswer;
+  readonly missing: number;
+}): JSX.Element {
+  const counts = new Map<string, { readonly tone: string; count: number }>();
+  for (const { state } of instances) {
+    const share = counts.get(state) ?? { tone: instanceTone(state), count: 0 };
+    share.count += 1;
+    counts.set(state, share);
+  }
+  if (missing > 0) counts.set("not there", { tone: "missing", count: missing });
+  const shares = [...counts];
+  const text = shares.map(([state, { count }]) => `${count} ${state.toLowerCase()}`).join(", ");
+  return (
+    <>
+      <div class="shares" aria-hidden="true">{shares.map(([state, { tone, count }]) =>
+        <span key={state} class={`box ${tone}`} style={{ flexGrow: count }} />)}</div>
+      {shares.length > 1 && <div class="note">{text}</div>}
+    </>
   );
 }
 
@@ -137,8 +189,11 @@ function SlicePage({ slice, blueprints }: {
 
 /** The blueprint may be another slice's: then it has nothing to show. */
 function SliceOf({ blueprint, slice }: { readonly blueprint: string; readonly slice: string }): JSX.Element | null {
-  const { data } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(blueprint)}/status`, EVERY_MS);
+  const [everyMs, setEveryMs] = useState(EVERY_MS);
+  const { data } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(blueprint)}/status`, everyMs);
   const status = data?.slices[slice];
+  const isElsewhere = data !== undefined && status === undefined;
+  useEffect(() => setEveryMs(isElsewhere ? ELSEWHERE_MS : EVERY_MS), [isElsewhere]);
   if (status === undefined) return null;
   const [tone, text] = stateOf(status);
   return (
@@ -151,21 +206,43 @@ function SliceOf({ blueprint, slice }: { readonly blueprint: string; readonly sl
           ? <Empty title="No instance">
               {status.want === 0 ? "Agents need none: a job starts a worker where it runs." : "None is placed yet."}
             </Empty>
-          : <div class="table-wrap"><table>
-              <thead><tr><th>Node</th><th>State</th><th>Version</th><th class="right">Since</th></tr></thead>
-              <tbody>{status.instances.map((instance) => (
-                <tr key={idOf(instance)}>
-                  <td><strong>{instance.node}</strong> <span class="muted">#{instance.instance}</span></td>
-                  <td><Badge tone={instanceTone(instance.state)}>{instance.state.toLowerCase()}</Badge>
-                    {instance.error !== undefined && <div class="note">{instance.error.message}</div>}</td>
-                  <td class="mono muted">{instance.artifact}</td>
-                  <td class="right muted nowrap">{(instance.since ?? 0) > 0 && <Ago atMs={instance.since ?? 0} />}</td>
-                </tr>))}</tbody>
-            </table></div>}
+          : <Instances instances={status.instances} />}
       </Card>
     </>
   );
 }
+
+function Instances({ instances }: { readonly instances: readonly InstanceAnswer[] }): JSX.Element {
+  const [showsAll, showAll] = useState(false);
+  const sorted = [...instances].sort(byNeed);
+  const rows = showsAll ? sorted : sorted.slice(0, INSTANCE_ROWS);
+  return (
+    <>
+      <div class="table-wrap tall" tabIndex={0}><table>
+        <thead><tr><th>Instance</th><th>State</th><th class="hide-small">Version</th><th class="right">Since</th></tr>
+        </thead>
+        <tbody>{rows.map((instance) => (
+          <tr key={idOf(instance)}>
+            <td class="nowrap"><strong>{instance.node}</strong> <span class="muted">#{instance.instance}</span></td>
+            <td><Badge tone={instanceTone(instance.state)}>{instance.state.toLowerCase()}</Badge>
+              {instance.error !== undefined && <div class="note">{instance.error.message}</div>}</td>
+            <td class="mono muted hide-small">{instance.artifact}</td>
+            <td class="right muted nowrap">{(instance.since ?? 0) > 0 && <Ago atMs={instance.since ?? 0} />}</td>
+          </tr>))}</tbody>
+      </table></div>
+      {rows.length < sorted.length && <div class="card-body">
+        <Button onPress={() => showAll(true)}>{`All ${sorted.length} instances`}</Button></div>}
+    </>
+  );
+}
+
+/** Those in trouble first, then those under way, then by node and number. */
+function byNeed(a: InstanceAnswer, b: InstanceAnswer): number {
+  const need = ({ state }: InstanceAnswer): number => NEEDS.indexOf(instanceTone(state));
+  return need(b) - need(a) || (a.node === b.node ? a.instance - b.instance : a.node < b.node ? -1 : 1);
+}
+
+const NEEDS: readonly Tone[] = ["good", "idle", "busy", "warn", "bad"];
 
 function StateNoteBlock({ status }: { readonly status: SliceAnswer }): JSX.Element | null {
   if (status.unplaced === undefined && (status.waitsFor ?? []).length === 0) return null;

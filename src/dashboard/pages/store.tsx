@@ -86,7 +86,9 @@ function KeyPage({ name }: { readonly name: string }): JSX.Element {
       {data !== undefined && !isGone && (
         <div class="split">
           <div class="stack">
-            <Card title="Value"><div class="card-body"><Json value={data.value} /></div></Card>
+            <Card title="Value"
+              aside={<a class="link" href={keyPath(name)} target="_blank" rel="noreferrer">As JSON</a>}>
+              <div class="card-body"><Json value={data.value} /></div></Card>
             <History key={data.modRevision} entry={data} />
           </div>
           <Card title="Facts"><div class="card-body"><Facts rows={[
