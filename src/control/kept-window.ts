@@ -2,24 +2,9 @@
 // that several rules look at is read once.
 import type { Clock } from "../env/clock.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
-import type { MetricName, MetricWindow, Series } from "./core/metric-window.ts";
+import { errorRateOf, HISTORY_NAMES, type MetricName, type MetricWindow, type Series } from "./core/metric-window.ts";
 
 type SeriesSource = Pick<ClusterMetrics, "history">;
-
-/** Where a metric is; of a slice `%` stands for its name. */
-const SERIES: Readonly<Record<Exclude<MetricName, "error_rate">, string>> = {
-  calls_per_second: "slice/%/callsPerSecond",
-  errors_per_second: "slice/%/errorsPerSecond",
-  latency_p50_ms: "slice/%/p50Ms",
-  latency_p95_ms: "slice/%/p95Ms",
-  latency_p99_ms: "slice/%/p99Ms",
-  queued: "slice/%/queued",
-  in_flight: "slice/%/inFlight",
-  event_loop: "slice/%/loopUtilizationMean",
-  heap_bytes: "slice/%/heapUsedBytes",
-  cluster_cpu: "cluster/cpuCores",
-  cluster_event_loop: "cluster/loopUtilization",
-};
 
 export class KeptWindow implements MetricWindow {
   private readonly source: SeriesSource;
@@ -38,7 +23,7 @@ export class KeptWindow implements MetricWindow {
 
   series(metric: MetricName, slice: string): Series | undefined {
     if (metric === "error_rate") return this.errorRate(slice);
-    const name = SERIES[metric].replace("%", () => slice);
+    const name = HISTORY_NAMES[metric].replace("%", () => slice);
     if (!this.read.has(name)) this.read.set(name, this.load(name));
     return this.read.get(name);
   }
@@ -52,9 +37,6 @@ export class KeptWindow implements MetricWindow {
   private errorRate(slice: string): Series | undefined {
     const calls = this.series("calls_per_second", slice);
     const errors = this.series("errors_per_second", slice);
-    if (calls === undefined || errors === undefined) return undefined;
-    // Both come from the same snapshots.
-    const values = calls.values.map((count, at) => (count === 0 ? 0 : (errors.values[at] ?? 0) / count));
-    return { atMs: calls.atMs, values };
+    return calls === undefined || errors === undefined ? undefined : errorRateOf(calls, errors);
   }
 }

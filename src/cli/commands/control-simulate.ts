@@ -6,12 +6,17 @@ import { table } from "../table.ts";
 import { readText } from "../text-input.ts";
 
 const HELP = `
-A recording is JSON, as GET /v1/metrics/history answers, with "slices": {"orders": {"instances": 2}} beside "series"
-where a blueprint says more than one; or CSV with the columns seconds,slice,metric,value. Models are not asked.
+A recording is what \`aether control record\` prints, or CSV with the columns seconds,slice,metric,value. Models are not
+asked: --advice gives what they said, or might say, as CSV with the columns seconds,slice,instances.
 
 Examples:
-  $ aether control simulate rules.yaml load.csv
-  $ aether control simulate rules.yaml history.json --json`;
+  $ aether control record > load.json
+  $ aether control simulate rules.yaml load.json
+  $ aether control simulate rules.yaml load.csv --advice advice.csv --json`;
+
+interface SimulateFlags {
+  readonly advice?: string;
+}
 
 export function addSimulateCommand(control: Command, io: CliIo): void {
   control
@@ -19,13 +24,15 @@ export function addSimulateCommand(control: Command, io: CliIo): void {
     .description("play a recorded load through rules, and print what they decide over time")
     .argument("<rules>", "rules in YAML or JSON")
     .argument("<recording>", "what was measured, in JSON or CSV")
+    .option("--advice <file>", "what models say meanwhile, in CSV")
     .addHelpText("after", HELP)
-    .action(async (rulesFile: string, recordingFile: string, _flags: unknown, command: Command) => {
+    .action(async (rulesFile: string, recordingFile: string, { advice }: SimulateFlags, command: Command) => {
       const session = openSession(command, io);
       const rulesText = await readText(io, rulesFile);
       const recordingText = await readText(io, recordingFile);
+      const adviceText = advice === undefined ? undefined : await readText(io, advice);
       const { playRecording } = await import("../../control/play-recording.ts");
-      session.show(playRecording(rulesText, recordingText), ({ seconds, decisions, slices }) => {
+      session.show(playRecording(rulesText, recordingText, adviceText), ({ seconds, decisions, slices }) => {
         const rows = decisions.map(({ second, decision }) => [
           `${second} s`, decision.slice, decision.source,
           decision.kind === "scale" ? `${decision.from} → ${decision.to}` : decision.kind, decision.reason,

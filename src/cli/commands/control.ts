@@ -6,6 +6,7 @@ import { parseInstances } from "../instances.ts";
 import { apiPath, openSession } from "../options.ts";
 import { table } from "../table.ts";
 import { readText } from "../text-input.ts";
+import { addRecordCommand } from "./control-record.ts";
 import { addSimulateCommand } from "./control-simulate.ts";
 
 const CONTROL = "/v1/control";
@@ -53,6 +54,7 @@ export function addControlCommands(program: Command, io: CliIo): void {
   addResume(control, io);
   addPin(control, io);
   addUnpin(control, io);
+  addRecordCommand(control, io);
   addSimulateCommand(control, io);
 }
 

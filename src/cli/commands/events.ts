@@ -1,8 +1,8 @@
 // Owns: `aether events`: what has happened in the cluster, and what happens from now on.
-import { InvalidArgumentError, Option, type Command } from "commander";
+import { Option, type Command } from "commander";
 import { z } from "zod";
-import { AetherError, toAetherError } from "../../base/errors.ts";
-import { parseDuration } from "../../sdk/duration.ts";
+import { AetherError } from "../../base/errors.ts";
+import { parseAge } from "../age.ts";
 import type { CliIo } from "../cli-io.ts";
 import { followEvents } from "../follow.ts";
 import { followUntilInterrupt } from "../interrupt.ts";
@@ -109,14 +109,6 @@ function show({ io, isJson }: Session, event: ShownEvent): void {
   if (isJson) return io.print(JSON.stringify(event));
   if (missed > 0) io.report(`${missed} left out: they came faster than they were read`);
   io.print(`${new Date(atMs).toISOString()}  ${severity.padEnd(7)}  ${kind.padEnd(20)}  ${printable(text)}`);
-}
-
-function parseAge(text: string): number {
-  try {
-    return parseDuration(text);
-  } catch (error) {
-    throw new InvalidArgumentError(toAetherError(error).message);
-  }
 }
 
 function parse<T>(schema: z.ZodType<T>, text: string): T {

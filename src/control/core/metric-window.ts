@@ -48,6 +48,27 @@ export function isMetricName(name: string): name is MetricName {
   return Object.hasOwn(METRICS, name);
 }
 
+/** What the history of metrics calls them; of a slice `%` stands for its name. The rate of errors is made of two. */
+export const HISTORY_NAMES: Readonly<Record<Exclude<MetricName, "error_rate">, string>> = {
+  calls_per_second: "slice/%/callsPerSecond",
+  errors_per_second: "slice/%/errorsPerSecond",
+  latency_p50_ms: "slice/%/p50Ms",
+  latency_p95_ms: "slice/%/p95Ms",
+  latency_p99_ms: "slice/%/p99Ms",
+  queued: "slice/%/queued",
+  in_flight: "slice/%/inFlight",
+  event_loop: "slice/%/loopUtilizationMean",
+  heap_bytes: "slice/%/heapUsedBytes",
+  cluster_cpu: "cluster/cpuCores",
+  cluster_event_loop: "cluster/loopUtilization",
+};
+
+/** Both are of the same snapshots. */
+export function errorRateOf(calls: Series, errors: Series): Series {
+  const values = calls.values.map((count, at) => (count === 0 ? 0 : (errors.values[at] ?? 0) / count));
+  return { atMs: calls.atMs, values };
+}
+
 /** The recent past as one node knows it. */
 export interface MetricWindow {
   /** Undefined when nothing is known of it. `slice` is "" for a metric of the cluster. */

@@ -5,7 +5,7 @@ import { plainIssues, describeIssue } from "../../base/schema-issues.ts";
 import { MiB, SECOND_MS } from "../../base/units.ts";
 import { INSTANCES_MAX } from "../../sdk/blueprint.ts";
 import { nameSchema } from "../../sdk/name.ts";
-import { isMetricName, METRICS, type MetricName, type Series } from "./metric-window.ts";
+import { errorRateOf, HISTORY_NAMES, isMetricName, METRICS, type Series } from "./metric-window.ts";
 
 /** Of a recording as text. */
 export const RECORDING_BYTES_MAX = 32 * MiB;
@@ -36,18 +36,8 @@ const jsonSchema = z.object({
   series: z.array(z.object({ name: z.string(), points: z.array(pointSchema).max(POINTS_MAX) })),
 });
 
-/** What the API calls a series, and what expressions call it. */
-const OF_HISTORY: Readonly<Record<string, MetricName>> = {
-  callsPerSecond: "calls_per_second",
-  errorsPerSecond: "errors_per_second",
-  p50Ms: "latency_p50_ms",
-  p95Ms: "latency_p95_ms",
-  p99Ms: "latency_p99_ms",
-  queued: "queued",
-  inFlight: "in_flight",
-  loopUtilizationMean: "event_loop",
-  heapUsedBytes: "heap_bytes",
-};
+/** Metrics by their name in the history: `slice/%/queued`. */
+const OF_HISTORY = new Map<string, string>(Object.entries(HISTORY_NAMES).map(([own, name]) => [name, own]));
 
 /** @throws AetherError E_INVALID with the line of a CSV, or the place in a JSON, that is wrong; E_TOO_LARGE */
 export function parseRecording(text: string): Recording {
@@ -107,16 +97,31 @@ function recordingOf(
     const [, slice] = key.split(" ");
     if (slice !== undefined && !all.has(slice)) all.set(slice, { instances: 1, minAvailable: 0 });
   }
+  for (const slice of all.keys()) {
+    const [calls, errors] = [series.get(`calls_per_second ${slice}`), series.get(`errors_per_second ${slice}`)];
+    const name = `error_rate ${slice}`;
+    if (calls !== undefined && errors !== undefined && !series.has(name)) series.set(name, errorRateOf(calls, errors));
+  }
   if (fromMs > untilMs) throw invalid("it has no point of any metric that rules know");
   return { slices: all, series, fromMs, untilMs };
 }
 
+/** Whether rules can ask for this series of the history of metrics. */
+export function isRecorded(name: string): boolean {
+  return historyKeyOf(name) !== undefined;
+}
+
+function historyKeyOf(name: string): string | undefined {
+  const [scope, slice, ...rest] = name.split("/");
+  if (scope !== "slice") return OF_HISTORY.get(name);
+  const metric = OF_HISTORY.get(["slice", "%", ...rest].join("/"));
+  return metric === undefined || slice === undefined ? undefined : `${metric} ${slice}`;
+}
+
 function keyOf(name: string): string | undefined {
-  const [scope, slice = "", number = ""] = name.split("/");
-  const metric = Object.hasOwn(OF_HISTORY, number) ? OF_HISTORY[number] : undefined;
-  if (scope === "slice" && metric !== undefined) return `${metric} ${slice}`;
   const [own = "", of] = name.split(" ");
-  return isMetricName(own) && (METRICS[own].scope === "cluster") === (of === undefined) ? name : undefined;
+  if (isMetricName(own) && (METRICS[own].scope === "cluster") === (of === undefined)) return name;
+  return historyKeyOf(name);
 }
 
 function jsonOf(text: string): unknown {

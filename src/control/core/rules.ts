@@ -24,11 +24,12 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: SECOND_MS, m: MINU
 
 /** A time as people write it here: `30s`, `5min`, `1h`. */
 function durationSchema(leastMs: number, mostMs: number): z.ZodType<number, string> {
-  return z.string({ error: "expected a time such as 30s, 5min or 1h" }).transform((text, found) => {
+  const range = `${shownMs(leastMs)} to ${shownMs(mostMs)}`;
+  const written = z.string({ error: "expected a time such as 30s, 5min or 1h" }).meta({ range });
+  return written.transform((text, found) => {
     const [, amount, unit = ""] = DURATION_TEXT.exec(text) ?? [];
     const ms = Number(amount) * (UNIT_MS[unit] ?? Number.NaN);
     if (ms >= leastMs && ms <= mostMs) return ms;
-    const range = `${shownMs(leastMs)} to ${shownMs(mostMs)}`;
     found.addIssue({ code: "custom", message: `expected a time of ${range}, such as 30s, 5min or 1h` });
     return z.NEVER;
   });
@@ -86,7 +87,7 @@ const URL_TEXT = z.url({ protocol: /^https?$/, error: "expected an http or https
 export const advisorSchema = z.strictObject({
   provider: z.enum(["openai", "anthropic"])
     .describe("openai: whatever speaks its chat completions, also Ollama, LM Studio and vLLM."),
-  model: z.string().min(1).max(200),
+  model: z.string().min(1).max(200).describe("As its provider calls it."),
   url: URL_TEXT.optional().describe("Where it is; the provider's own address without it."),
   secret: nameSchema.optional()
     .describe("Name of the secret with its key, of the nodes' configuration; none for a model without a key."),
@@ -101,13 +102,14 @@ export type Advisor = z.output<typeof advisorSchema>;
 export const ADVISORS_MAX = 3;
 
 export const ruleFileSchema = z.strictObject({
-  version: z.literal(1, { error: "expected version: 1" }).default(1),
+  version: z.literal(1, { error: "expected version: 1" }).default(1).describe("Of the form of this file."),
   bounds: z.record(sliceOrAny, boundsSchema).default({})
     .describe('By slice; "*" for those without bounds of their own.')
     .refine((bounds) => Object.keys(bounds).length <= BOUNDED_SLICES_MAX, {
       error: `at most ${BOUNDED_SLICES_MAX} slices have bounds of their own`,
     }),
-  rules: z.array(ruleSchema).max(RULES_MAX, { error: `a file has at most ${RULES_MAX} rules` }).default([]),
+  rules: z.array(ruleSchema).max(RULES_MAX, { error: `a file has at most ${RULES_MAX} rules` }).default([])
+    .describe("Of several that speak about one slice, the one that wants most instances wins."),
   advisors: z.array(advisorSchema).max(ADVISORS_MAX, { error: `at most ${ADVISORS_MAX} models are asked` }).default([])
     .describe("Models that give advice where no rule says anything: the first that answers."),
 });

@@ -63,3 +63,50 @@ describe("a recorded load", () => {
     expect(errorOf(recording)).toContain(message);
   });
 });
+
+describe("of a running cluster", () => {
+  const startMs = 1_700_000_000_000;
+  const seriesOf = (name: string, valueAt: (second: number) => number) => ({
+    name, points: Array.from({ length: 60 }, (_, second) => [startMs + second * 1_000, valueAt(second)]),
+  });
+  const history = JSON.stringify({
+    series: [
+      seriesOf("slice/orders/callsPerSecond", () => 100),
+      seriesOf("slice/orders/errorsPerSecond", (second) => (second < 30 ? 0 : 50)),
+      seriesOf("cluster/cpuCores", (second) => (second < 30 ? 0.1 : 0.9)),
+    ],
+  });
+
+  test.each(["avg(error_rate) > 0.2", "avg(cluster_cpu) > 0.8"])("rules can ask what they ask there: %s", (when) => {
+    const rules = JSON.stringify({ rules: [{ name: "up", when, do: { add: 1 }, ...SOON }] });
+    const { decisions } = playRecording(rules, history);
+    const first = decisions.find(({ decision }) => decision.kind === "scale");
+    expect(first?.second).toBeGreaterThan(30);
+    expect(first?.second).toBeLessThan(45);
+    // Before that they know too little of it.
+    expect(decisions.filter(({ second, decision }) => second > 5 && decision.kind === "undecided")).toEqual([]);
+  });
+});
+
+describe("with models beside the rules", () => {
+  const QUIET = JSON.stringify({ bounds: { orders: { max: 5, stepUp: 4, every: "5s", reverseAfter: "20s" } } });
+  const changesOf = (advice: string): readonly string[] =>
+    playRecording(QUIET, CSV, advice).decisions.map(({ second, decision }) =>
+      `${second} ${decision.kind === "scale" ? `${decision.from}-${decision.to}` : decision.kind}`);
+
+  test("what they say is followed when they say it, a step at a time", () => {
+    const said = "seconds,slice,instances\n10,orders,3\n60,orders,1\n";
+    expect(changesOf(said).filter((change) => change.includes("-"))).toEqual(["10 1-3", "60 3-2", "65 2-1"]);
+  });
+
+  test("nonsense goes no further than the bounds, and nothing is said of a slice that is not there", () => {
+    expect(changesOf("10,orders,4000\n10,nobody,3")[0]).toBe("10 1-5");
+    expect(changesOf("10,orders,-3").filter((change) => change.includes("-"))).toEqual([]);
+  });
+
+  test("rules go first, and models speak where no rule does", () => {
+    const { decisions } = playRecording(RULES, CSV, "40,orders,5\n");
+    const sources = decisions.flatMap(({ decision }) => (decision.kind === "scale" ? [decision.source] : []));
+    expect(sources.slice(0, 3)).toEqual(["rule up", "rule up", "model"]);
+  });
+});
