@@ -1,6 +1,7 @@
 // Owns: the messages that wait for ONE group of one topic: which may be handled now.
 // Of the messages with one key only the oldest is handled, until it is gone: their order is that of publishing.
 // Does not own: handling them, which node does (message-share.ts), the rows.
+import { assert } from "../../../base/assert.ts";
 import type { KeyText } from "../../../kvstore/core/key.ts";
 
 export interface QueuedMessage {
@@ -22,7 +23,7 @@ interface Lane {
   readonly key: string;
   readonly partition: number;
   /** Oldest first. */
-  messages: QueuedMessage[];
+  readonly messages: QueuedMessage[];
   /** Busy while its oldest message is handled, resting for a while after that has failed. */
   state: "ready" | "busy" | "resting";
 }
@@ -53,13 +54,16 @@ export class TopicQueue {
     this.ready = new Set([...this.lanes.values()].filter((lane) => this.isReady(lane)));
   }
 
-  /** A message that is there already has been tried once more. */
+  /** A message that is there already has been tried once more, and keeps its place. */
   put(message: QueuedMessage): void {
     const known = this.byText.get(message.text);
+    const keepsPlace = known?.key === message.key && known.createRevision === message.createRevision;
+    if (!keepsPlace) this.remove(message.text);
     this.byText.set(message.text, message);
-    this.bytesHeld += message.bytes - (known?.bytes ?? 0);
+    this.bytesHeld += message.bytes - (keepsPlace ? known.bytes : 0);
     const lane = this.lanes.get(message.key) ?? this.addLane(message);
-    lane.messages = [...lane.messages.filter(({ text }) => text !== message.text), message].sort(byAge);
+    if (keepsPlace) lane.messages[indexOf(lane.messages, message.text)] = message;
+    else insert(lane.messages, message);
     this.update(lane);
   }
 
@@ -70,7 +74,7 @@ export class TopicQueue {
     this.bytesHeld -= known.bytes;
     const lane = this.lanes.get(known.key);
     if (lane === undefined) return;
-    lane.messages = lane.messages.filter((message) => message.text !== text);
+    lane.messages.splice(indexOf(lane.messages, text), 1);
     this.update(lane);
   }
 
@@ -108,6 +112,22 @@ export class TopicQueue {
   private isReady(lane: Lane): boolean {
     return lane.state === "ready" && lane.messages.length > 0 && this.owns(lane.partition);
   }
+}
+
+/** Found soon: it is nearly always the oldest that is tried again, or gone. */
+function indexOf(messages: readonly QueuedMessage[], text: KeyText): number {
+  const at = messages.findIndex((message) => message.text === text);
+  assert(at >= 0, "a message that is known is in the lane of its key");
+  return at;
+}
+
+/** Nearly always the youngest: thousands may wait under one key, and each is put here one by one. */
+function insert(messages: QueuedMessage[], message: QueuedMessage): void {
+  let at = messages.length;
+  for (let before = messages[at - 1]; before !== undefined && byAge(message, before) < 0; before = messages[at - 1]) {
+    at -= 1;
+  }
+  messages.splice(at, 0, message);
 }
 
 /** Of one transaction, in the order of their ids. */

@@ -44,6 +44,35 @@ describe("the queue of a group", () => {
     expect(queue.take()).toEqual(again);
   });
 
+  test("takes a row that is another message now for that one, wherever it belongs", () => {
+    const [a1, a2, a3] = [message("a", 1), message("a", 2), message("a", 3)];
+    const queue = queueOf(a1, a2);
+    queue.put({ ...a1, createRevision: 9, modRevision: 9 });
+    queue.put({ ...a2, key: "b", bytes: 30 });
+    queue.put(a3);
+    const taken = new Set([queue.take()?.text, queue.take()?.text, queue.take()?.text]);
+    expect(taken).toEqual(new Set([a3.text, a2.text, undefined]));
+    expect([queue.size, queue.bytes]).toEqual([3, 50]);
+  });
+
+  test("looks at few of the thousands that wait under one key when one comes, is tried again or goes", () => {
+    let looks = 0;
+    const counted = (at: number, attempts = 0): QueuedMessage => {
+      const made = message("a", at, attempts);
+      return Object.defineProperty({ ...made }, "createRevision", { get: () => (looks += 1, made.createRevision) });
+    };
+    const queue = queueOf();
+    for (let at = 1; at <= 5_000; at++) queue.put(counted(at));
+    for (let at = 1; at <= 1_000; at++) {
+      queue.put(counted(at, 1));
+      const taken = queue.take();
+      expect(taken?.attempts).toBe(1);
+      queue.remove(message("a", at).text);
+      queue.settle(message("a", at), "ready");
+    }
+    expect(looks).toBeLessThan(50_000);
+  });
+
   test("gives out only what is its node's share, and counts everything", () => {
     const [a1, b1] = [message("a", 1), message("b", 2)];
     const queue = queueOf(a1, b1);
