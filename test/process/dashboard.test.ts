@@ -193,6 +193,19 @@ test("keys come and go while they are looked at", async () => {
   await page.getByText("data/live").waitFor({ state: "detached" });
 });
 
+test("large values leave room for more than a few keys in the list, and are shown in part", async () => {
+  const value = "x".repeat(500_000);
+  for (let key = 0; key < 6; key++) {
+    await ask(`${fleet.api("n1")}/v1/kv/data/large/${key}`, { method: "PUT", body: value });
+  }
+  const { page, troubles } = await look("n2", "store?prefix=data/large/");
+  await page.getByText("6 keys").waitFor();
+  await page.getByRole("link", { name: "data/large/5" }).click();
+  await page.getByText("the first 20000 of 500002 characters").waitFor();
+  expect(await page.getByRole("link", { name: "As JSON" }).getAttribute("href")).toBe("/v1/kv/data/large/5");
+  expect(troubles).toEqual([]);
+});
+
 test("many instances are shares of a bar, found by the name of their slice, and heard in one log", async () => {
   const names = ["many", "few"];
   for (const name of names) {

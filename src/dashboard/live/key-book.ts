@@ -14,6 +14,8 @@ export interface KeysShown {
 }
 
 const PAGE = 200;
+/** An answer has 1 MiB at most: of large values that is two keys. */
+const REQUESTS_PER_PAGE = 8;
 
 export class KeyBook {
   readonly shown = new Store<KeysShown>({ entries: [], more: false, isLoaded: false, failure: undefined });
@@ -54,13 +56,13 @@ export class KeyBook {
     const entries = new Map<string, EntryAnswer>();
     let after: string | undefined;
     let revision: number | undefined;
-    for (let page = 0; page < this.pages; page++) {
+    for (let request = 0; request < this.pages * REQUESTS_PER_PAGE; request++) {
       const found: EntryPage = await ask(`/v1/kv${query({ prefix: this.prefix, limit: PAGE, after, revision })}`);
       revision ??= found.revision;
       for (const entry of found.entries) entries.set(entry.key, entry);
       after = found.entries.at(-1)?.key;
       this.more = found.more;
-      if (!found.more) break;
+      if (!found.more || entries.size >= this.pages * PAGE) break;
     }
     this.entries = entries;
     this.drawSoon();
