@@ -11,6 +11,7 @@ import type { EventDraft } from "../metrics/events/core/event.ts";
 import type { LeaderEvents } from "../metrics/events/leader-events.ts";
 import { limitsOf, type AlertsConfig } from "./alerts-config.ts";
 import { clusterSight, type SightPorts } from "./cluster-sight.ts";
+import type { AlertNotices, WebhookState } from "./alert-notices.ts";
 import { AlertBook, type AlertChange, type RuleReadings } from "./core/alert-book.ts";
 import { ALERT_NAMES, alertRule, type AlertRule, type AlertSeverity, type Reading } from "./core/alert-rules.ts";
 import { viewAlert, type AlertView } from "./core/alert-view.ts";
@@ -20,6 +21,7 @@ export interface AlertPorts extends SightPorts {
   readonly ofLeader: Pick<LeaderEvents, "say" | "hear" | "newest">;
   /** What this node says by itself. */
   readonly say: (draft: EventDraft) => void;
+  readonly notices: AlertNotices;
 }
 
 export interface AlertFilter {
@@ -32,6 +34,7 @@ export interface AlertList {
   readonly alerts: readonly AlertView[];
   /** Who judged those of the cluster last, and how long ago; null before anybody has. */
   readonly judged: { readonly by: string; readonly ageMs: number; readonly isStale: boolean } | null;
+  readonly webhooks: readonly WebhookState[];
 }
 
 /** What those see who read the alerts. */
@@ -75,17 +78,21 @@ export class AlertService implements Alerts, LeaderWordPort {
   }
 
   speak(epoch: number): LeaderWord {
+    const { ofLeader, notices } = this.ports;
     const sight = clusterSight(this.ports);
     const changes = this.ofCluster.judge(this.readings((rule) => rule.by === "leader" && rule.read(sight)), this.now());
     for (const change of changes) {
-      this.ports.ofLeader.say(draftOf(change), epoch);
+      ofLeader.say(draftOf(change), epoch);
+      notices.add(change);
       this.note(change);
     }
-    return { alerts: this.ofCluster.list(), said: this.ports.ofLeader.newest() };
+    notices.send();
+    return { alerts: this.ofCluster.list(), said: ofLeader.newest(), notices: notices.waiting() };
   }
 
-  hear({ alerts, said }: LeaderWord): void {
+  hear({ alerts, said, notices }: LeaderWord): void {
     this.ports.ofLeader.hear(said);
+    this.ports.notices.adopt(notices);
     this.ofCluster.adopt(alerts, this.clock.nowMs());
   }
 
@@ -95,9 +102,10 @@ export class AlertService implements Alerts, LeaderWordPort {
       .filter((one) => severity === undefined || one.severity === severity)
       .filter((one) => state === undefined || one.state === state)
       .sort((a, b) => rank(a) - rank(b) || a.sinceMs - b.sinceMs);
-    if (kept === undefined) return { alerts, judged: null };
+    const webhooks = this.ports.notices.states();
+    if (kept === undefined) return { alerts, judged: null, webhooks };
     const { snapshot: { leader: by }, ageMs, isStale } = kept;
-    return { alerts, judged: { by, ageMs: Math.round(ageMs), isStale } };
+    return { alerts, judged: { by, ageMs: Math.round(ageMs), isStale }, webhooks };
   }
 
   private lookAtSelf(): void {

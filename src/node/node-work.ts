@@ -1,5 +1,6 @@
 // Owns: how the parts above the store are put together: a node's place in the cluster, its slices, and calls. A real
 // node and a simulated one share it; only what is behind the ports differs.
+import { AlertNotices } from "../alerts/alert-notices.ts";
 import { AlertService, type Alerts } from "../alerts/alert-service.ts";
 import type { AlertsConfig } from "../alerts/alerts-config.ts";
 import { InstanceFailures } from "../alerts/instance-failures.ts";
@@ -187,9 +188,10 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     kv, group, cluster, metrics: metrics.metrics, ofLeader: events.ofLeader, secrets, open: openModel, onFatal,
   });
   const failures = new InstanceFailures(env.clock, events.events);
+  const notices = new AlertNotices(env, { sender: ports.sender, secrets, onFatal }, config.alerts.webhooks);
   const alerts = new AlertService(env, {
     metrics: metrics.metrics, membership: cluster.membership, group, views: cluster.controlViews,
-    slices: () => control.facts(), failures, ofLeader: events.ofLeader, say: (draft) => events.say(draft),
+    slices: () => control.facts(), failures, ofLeader: events.ofLeader, say: (draft) => events.say(draft), notices,
   }, { self: self.node, config: config.alerts });
   const start = (): void => {
     events.start();
@@ -215,6 +217,7 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   };
   const close = async (): Promise<void> => {
     alerts.close();
+    await notices.close();
     failures.close();
     metrics.close();
     await control.close();

@@ -1,5 +1,7 @@
 // Owns: metrics of what a node can be asked for at any time: they are set when somebody reads them, and cost nothing
 // otherwise. Does not own: metrics of what happens, which those count to whom it happens.
+import type { Alerts } from "../alerts/alert-service.ts";
+import { ALERT_NAMES, alertRule } from "../alerts/core/alert-rules.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { GroupDriver } from "../consensus/group-driver.ts";
@@ -17,6 +19,7 @@ export interface StatusSources {
   readonly kv: Pick<KvStore, "observe" | "usage" | "revision">;
   readonly jobs: JobCounts;
   readonly metrics: Pick<ClusterMetrics, "own">;
+  readonly alerts: Alerts;
 }
 
 /** Declares the metrics; what it gives sets them to what is so now. */
@@ -26,12 +29,14 @@ export function declareStatusMetrics(telemetry: Telemetry, sources: StatusSource
   const tellConsensus = declareConsensusCounts(telemetry, sources.group);
   const tellJobs = declareJobCounts(telemetry, sources.jobs);
   const tellWork = declareWorkMetrics(telemetry, sources.metrics);
+  const tellAlerts = declareAlertMetrics(telemetry, sources.alerts);
   return () => {
     tellStore();
     tellGroup();
     tellConsensus();
     tellJobs();
     tellWork();
+    tellAlerts();
   };
 }
 
@@ -199,6 +204,21 @@ function declareWorkMetrics(telemetry: Telemetry, metrics: StatusSources["metric
     oldestRunnable.set((facts.oldestRunnableMs ?? 0) / SECOND_MS);
     oldestUnknown.set((facts.oldestUnknownMs ?? 0) / SECOND_MS);
     stalled.set((facts.applyStalledMs ?? 0) / SECOND_MS);
+  };
+}
+
+/** One value per alert that there is, whatever it is about. */
+function declareAlertMetrics(telemetry: Telemetry, alerts: Alerts): () => void {
+  const firing = telemetry.gauge({
+    name: "aether_alerts_firing",
+    help: "Alerts that fire, by name: those of the cluster on every node alike, and those of this node.",
+    labels: ["alert", "severity"],
+  });
+  return () => {
+    const names = alerts.list({ state: "firing" }).alerts.map(({ alert }) => alert);
+    for (const alert of ALERT_NAMES) {
+      firing.set(names.filter((one) => one === alert).length, { alert, severity: alertRule(alert).severity });
+    }
   };
 }
 

@@ -251,7 +251,8 @@ function apiServices(parts: {
   readonly onFatal: (error: unknown) => void;
 }): ApiServices {
   const { config, env, group, kv, work, backups, stage, onFatal } = parts;
-  const tellStatus = declareStatusMetrics(env.telemetry, { group, kv, jobs: work.jobCounts, metrics: work.metrics });
+  const { jobCounts: jobs, metrics, alerts } = work;
+  const tellStatus = declareStatusMetrics(env.telemetry, { group, kv, jobs, metrics, alerts });
   return {
     kv,
     artifacts: new ArtifactService(work.artifacts, work.cluster.removal),

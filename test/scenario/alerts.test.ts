@@ -6,7 +6,7 @@ import type { AlertName } from "../../src/alerts/core/alert-rules.ts";
 import { defineContract, defineSlice, method } from "../../src/sdk/index.ts";
 import { openTestCluster } from "../../src/testkit/create-test-cluster.ts";
 import { inlineSlice, type TestCluster } from "../../src/testkit/index.ts";
-import type { ClusterParts, NodeSeams } from "../../src/testkit/node-seams.ts";
+import { storeWith, type ClusterParts, type NodeSeams } from "../../src/testkit/node-seams.ts";
 
 const shop = defineContract("shop", {
   buy: method({ input: z.object({ fails: z.boolean() }), output: z.object({}), effect: "read" }),
@@ -114,12 +114,19 @@ test("a node that is missing is told on all others, once, over the death of the 
   }
 });
 
-test("who leads next goes on with what stands: nothing fires again, and nothing is lost (L3)", async () => {
+test("what stands is in no row, and who leads next goes on with it: nothing fires twice (L3, L4)", async () => {
+  const written = new Set<string>();
   const watched = await Watched.open(3, {
+    kv: (kv) => storeWith(kv, (txn, go) => {
+      for (const op of [...txn.then, ...txn.else]) if (op.kind !== "get") written.add(op.key.split("/", 1)[0] ?? "");
+      return go(txn);
+    }),
     measured: ({ node }) => (node === "n3" ? { disk: { freeBytes: 5, totalBytes: 100 } } : {}),
   });
   const { cluster } = watched;
+  written.clear();
   await watched.untilFiring(["disk-full node/n3"], cluster.nodes);
+  expect([...written]).toEqual(["leader"]);
   const before = watched.told("n3");
   expect(before).toHaveLength(1);
   const dead = watched.leader === "n3" ? "n1" : watched.leader;

@@ -19,7 +19,8 @@ export function alertsRoute(alerts: Alerts): Route {
       "node judges itself; errors first",
     query: alertsQuery,
     answer: "{ alerts: [{ id, alert, severity, state, subject, value, sinceMs, text, action }], judged: { by, ageMs, " +
-      "isStale } | null }; stale: nobody judges the cluster now, or this node does not hear it",
+      "isStale } | null, webhooks: [{ name, waiting, told, failed, givenUp, problem? }] }; stale: nobody judges the " +
+      "cluster now, or this node does not hear it",
     handle: (request) => jsonResponse(200, alerts.list(request.query(alertsQuery))),
   };
 }

@@ -1,6 +1,6 @@
 // Owns: `aether alerts`: what is wrong now, since when, and what to do.
 import { Option, type Command } from "commander";
-import { z } from "zod";
+import { alertsSchema, type ShownAlert, type ShownAlerts } from "../alert-view.ts";
 import type { CliIo } from "../cli-io.ts";
 import { openSession } from "../options.ts";
 import { printable } from "../printable.ts";
@@ -21,23 +21,6 @@ interface AlertsFlags {
   readonly pending?: boolean;
   readonly follow?: boolean;
 }
-
-const alertSchema = z.looseObject({
-  alert: z.string(),
-  severity: z.string(),
-  state: z.string(),
-  subject: z.string(),
-  sinceMs: z.number(),
-  text: z.string(),
-  action: z.string(),
-});
-export type ShownAlert = z.output<typeof alertSchema>;
-
-export const alertsSchema = z.object({
-  alerts: z.array(alertSchema),
-  judged: z.object({ by: z.string(), ageMs: z.number(), isStale: z.boolean() }).nullable(),
-});
-type ShownAlerts = z.output<typeof alertsSchema>;
 
 export function addAlertsCommand(program: Command, io: CliIo): void {
   program
@@ -62,7 +45,7 @@ function alertsText({ alerts, judged }: ShownAlerts): string {
   return [...alertLines(alerts), ...judgedLines(judged)].join("\n");
 }
 
-export function alertLines(alerts: readonly ShownAlert[]): readonly string[] {
+function alertLines(alerts: readonly ShownAlert[]): readonly string[] {
   if (alerts.length === 0) return ["no alert fires"];
   const rows = alerts.map(({ severity, state, alert, sinceMs, text }) =>
     [severity.toUpperCase(), alert, state, new Date(sinceMs).toISOString(), printable(text)]);

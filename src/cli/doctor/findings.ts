@@ -1,4 +1,5 @@
 // Owns: what is good and bad of what was seen of a cluster and its machines, and what to do about it. Pure.
+import type { ShownAlert } from "../alert-view.ts";
 import type { MachineFacts } from "../../api/services.ts";
 import { GiB, MiB, SECOND_MS } from "../../base/units.ts";
 import type { ClusterStatus, ClusterStatusNode } from "../cluster-view.ts";
@@ -200,6 +201,13 @@ export function clockFindings(nodes: readonly SeenNode[]): readonly Finding[] {
     const advice = "set it right with NTP: timers, schedules and times in logs go by clocks";
     return { check: "clock", of: id, level: "problem", what, advice };
   });
+}
+
+export function alertFindings(alerts: readonly ShownAlert[]): readonly Finding[] {
+  if (alerts.length === 0) return [{ check: "alerts", level: "ok", what: "none fires" }];
+  return alerts.map(({ alert, subject, severity, text, action }): Finding => ({
+    check: alert, of: subject, level: severity === "error" ? "problem" : "warning", what: text, advice: action,
+  }));
 }
 
 export function unseenFinding({ id, couldNot: why }: UnseenNode): Finding {

@@ -4,9 +4,11 @@ import { z } from "zod";
 import { toAetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { type ClusterStatus, clusterSchema } from "../cluster-view.ts";
+import { alertsSchema } from "../alert-view.ts";
 import { HttpApi } from "../http-api.ts";
 import {
-  clockFindings, clusterFindings, couldNot, type Finding, nodeFindings, type SeenNode, type UnseenNode, unseenFinding,
+  alertFindings, clockFindings, clusterFindings, couldNot, type Finding, nodeFindings,
+  type SeenNode, type UnseenNode, unseenFinding,
 } from "./findings.ts";
 
 /** For one question: a node that hangs is told from one that is busy. */
@@ -55,7 +57,18 @@ export async function lookAtCluster(io: CliIo, api: HttpApi): Promise<readonly F
     ...silent.flatMap((node) => [unseenFinding(node), ...["ready", "disk-time", "disk-space", "descriptors", "clock"]
       .map((check) => couldNot(check, node.id, "it does not answer"))]),
     ...clockFindings(answered),
+    ...await lookAtAlerts(api),
   ];
+}
+
+/** What the cluster says of itself. */
+async function lookAtAlerts(api: HttpApi): Promise<readonly Finding[]> {
+  try {
+    const { alerts } = await api.get(alertsSchema, "/v1/alerts?state=firing", { timeoutMs: TIMEOUT_MS });
+    return alertFindings(alerts);
+  } catch (error) {
+    return [couldNot("alerts", undefined, reasonOf(error))];
+  }
 }
 
 async function lookAtNode(io: CliIo, id: string, address: string | null): Promise<SeenNode | UnseenNode> {

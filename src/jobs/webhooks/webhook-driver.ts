@@ -7,7 +7,6 @@
 import { toAetherError } from "../../base/errors.ts";
 import { doRounds } from "../../base/rounds.ts";
 import { TaskScope } from "../../base/task-scope.ts";
-import { SECOND_MS } from "../../base/units.ts";
 import { RowView, type Row } from "../../cluster/row-view.ts";
 import type { LeadershipService } from "../../cluster/leadership/leadership-service.ts";
 import type { Clock } from "../../env/clock.ts";
@@ -24,7 +23,8 @@ import { refOf } from "../core/ids.ts";
 import { rowKey, untoldKey } from "../core/life/job-keys.ts";
 import type { JobsMetrics } from "../metrics.ts";
 import type { NoticeSender } from "./notice-sender.ts";
-import { signatureOf, type Webhook } from "./webhook.ts";
+import { sendNotice } from "./send-notice.ts";
+import type { Webhook } from "./webhook.ts";
 
 export interface WebhookDriverPorts {
   readonly kv: Kv;
@@ -38,8 +38,6 @@ export interface WebhookDriverPorts {
 
 /** Between looks for rows that have come, or may be tried again. */
 const LOOK_EVERY_MS = 250;
-/** Of one request. */
-export const WEBHOOK_TIMEOUT_MS = 10 * SECOND_MS;
 /** Requests to one webhook at once. */
 export const WEBHOOK_REQUESTS_MAX = 8;
 /** Rows of one webhook that wait: beyond it the oldest are given up. */
@@ -161,22 +159,10 @@ export class WebhookDriver {
   private async send({ place, hook: name, row }: Notice, signal: AbortSignal): Promise<string | undefined> {
     const hook = this.hooks.get(name);
     if (hook === undefined) return "the node that leads has no webhook of this name";
-    const secret = this.ports.secrets[hook.secret];
-    if (secret === undefined) return `the node that leads has no secret "${hook.secret}"`;
-    const body = noticeBody(place, row.value);
-    const headers = {
-      "content-type": "application/json",
-      "idempotency-key": noticeId(place, row.value),
-      "aether-signature": signatureOf(body, secret, this.clock.wallMs()),
+    const notification = {
+      id: noticeId(place, row.value), body: noticeBody(place, row.value), nowMs: this.clock.wallMs(),
     };
-    try {
-      const { status } = await this.ports.sender.send(
-        { url: hook.url, headers, body, timeoutMs: WEBHOOK_TIMEOUT_MS }, signal,
-      );
-      return status >= 200 && status <= 299 ? undefined : `it answered ${status}`;
-    } catch (error) {
-      return error instanceof Error ? `${error.name}: ${error.message}` : "no answer";
-    }
+    return await sendNotice(this.ports, hook, notification, signal);
   }
 
   private async forget({ hook, row }: Notice, signal: AbortSignal): Promise<void> {

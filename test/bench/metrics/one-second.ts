@@ -54,7 +54,7 @@ export function secondOfMetrics({ nodes, methods }: SecondSize): SecondCost {
       const byNode = new Map(reports.map((heard) => [heard.node, heard]));
       const [leader = parseNodeId("n1")] = names;
       const aggregated = aggregate({ leader, epoch: 1, seq: second, nowMs, nodes: names, reports: byNode });
-      return encodeSnapshot(aggregated, { alerts: [], said: [] });
+      return encodeSnapshot(aggregated, { alerts: [], said: [], notices: [] });
     });
     timed(times.keep, () => {
       const parsed = parseSnapshot(readMetrics(snapshot)?.fields ?? []);

@@ -107,7 +107,7 @@ export async function openApi(
       nodeVersion: "20.20.0", sync: { couldNot: "none" }, space: { couldNot: "none" },
       descriptors: { couldNot: "none" },
     }),
-    alerts: { list: () => ({ alerts: [], judged: null }) },
+    alerts: { list: () => ({ alerts: [], judged: null, webhooks: [] }) },
     wallMs: () => 1_000,
     logLevels: new LogLevels("info"),
     sliceRoutes,

@@ -18,7 +18,7 @@ class Teller {
 
   /** As it goes over the network. */
   hear(from: Teller): void {
-    this.events.hear(wordOf(wordToWire({ alerts: [], said: from.events.newest() })).said);
+    this.events.hear(wordOf(wordToWire({ alerts: [], said: from.events.newest(), notices: [] })).said);
   }
 
   get ids(): readonly string[] {

@@ -86,7 +86,7 @@ class MetricsNode {
       },
       collector,
       store: this.store,
-      word: { speak: () => ({ alerts: [], said: [] }), hear: () => undefined },
+      word: { speak: () => ({ alerts: [], said: [], notices: [] }), hear: () => undefined },
     }, { node: id, collect });
   }
 

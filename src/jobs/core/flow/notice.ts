@@ -186,8 +186,13 @@ export function noticeBody(place: NoticePlace, row: NoticeRow): string {
 /** The row after one more failure; undefined when it is given up now. */
 export function noticeAfterFailure(row: NoticeRow, nowMs: number): NoticeRow | undefined {
   const tries = row.tries + 1;
-  const pauseMs = PAUSES_MS[row.tries];
-  return tries >= NOTICE_TRIES_MAX || pauseMs === undefined ? undefined : { ...row, tries, nextMs: nowMs + pauseMs };
+  const pauseMs = pauseAfter(tries);
+  return pauseMs === undefined ? undefined : { ...row, tries, nextMs: nowMs + pauseMs };
+}
+
+/** Before it is tried again that failed so often; undefined: it is given up. */
+export function pauseAfter(tries: number): number | undefined {
+  return tries >= NOTICE_TRIES_MAX ? undefined : PAUSES_MS[tries - 1];
 }
 
 export function untoldAfter(before: UntoldRow | undefined, untold: Untold): UntoldRow {

@@ -1,0 +1,71 @@
+// What each rule reads of what it is shown: faults reach its threshold, a healthy cluster stays below it.
+import { expect, test } from "vitest";
+import { AlertsConfig, limitsOf } from "../../../src/alerts/alerts-config.ts";
+import { ALERT_NAMES, alertRule, type AlertName, type Reading } from "../../../src/alerts/core/alert-rules.ts";
+import { viewAlert } from "../../../src/alerts/core/alert-view.ts";
+import type { ClusterSight, NodeSight } from "../../../src/alerts/core/sight.ts";
+
+const NODE: NodeSight = {
+  node: "n1", isHere: true, slotsBehind: 3, supportedVersion: 2,
+  facts: { applyStalledMs: 200, diskFreeBytes: 60, diskTotalBytes: 100, clockOffMs: 100 },
+};
+const HEALTHY: ClusterSight = {
+  nodes: [NODE, { ...NODE, node: "n2" }],
+  slices: [{ slice: "orders", active: 2, needed: 2, failures: 1 }],
+  methods: [{ slice: "orders", method: "place" }],
+  facts: { storeLiveBytes: 10, storeQuotaBytes: 100, oldestRunnableMs: 500, oldestUnknownMs: 0, jobsWaitingStuck: 0 },
+  over: (series) => (series.endsWith("/callsPerSecond") ? 100 : series.endsWith("/errorsPerSecond") ? 1 : 0),
+};
+const ill = (node: Partial<NodeSight>): ClusterSight => ({ ...HEALTHY, nodes: [{ ...NODE, ...node }, NODE] });
+
+/** Alerts of which something has reached the threshold. */
+function high(sight: ClusterSight): readonly AlertName[] {
+  return ALERT_NAMES.filter((name) => {
+    const rule = alertRule(name);
+    const readings = rule.by === "leader" ? rule.read(sight) ?? [] : [];
+    return readings.some(({ value = 0 }) => value >= rule.threshold);
+  });
+}
+
+test("a healthy cluster reaches no threshold", () => {
+  expect(high(HEALTHY)).toEqual([]);
+});
+
+test.each<readonly [AlertName, ClusterSight]>([
+  ["apply-stalled", ill({ facts: { applyStalledMs: 12_000 } })],
+  ["version-differs", ill({ supportedVersion: 1 })],
+  ["node-behind", ill({ slotsBehind: 9_000 })],
+  ["slice-below-min", { ...HEALTHY, slices: [{ slice: "orders", active: 1, needed: 2, failures: 0 }] }],
+])("%s reaches its threshold, and nothing else does", (name, sight) => {
+  expect(high(sight)).toEqual([name]);
+});
+
+test("what a node does not say is not known, and what nobody knows is no number", () => {
+  const rules = (["apply-stalled", "disk-full", "disk-slow", "node-behind", "version-differs"] as const).map(alertRule);
+  const silent = ill({ facts: undefined, slotsBehind: undefined, supportedVersion: undefined });
+  for (const rule of rules) {
+    const [first]: readonly Reading[] = rule.by === "leader" ? rule.read(silent) ?? [] : [];
+    expect(first).toEqual({ subject: "node/n1", value: undefined });
+  }
+});
+
+test("settings change thresholds and times, switch off, and name only what there is", () => {
+  const config = AlertsConfig.parse({
+    rules: { "disk-slow": { threshold: 500, forMs: 0 }, "clock-off": { enabled: false } },
+  });
+  expect(limitsOf("disk-slow", config)).toMatchObject({ threshold: 500, clearBelow: 250, forMs: 0 });
+  expect(limitsOf("clock-off", config)).toBeUndefined();
+  expect(limitsOf("disk-full", config)?.threshold).toBe(0.9);
+  expect(AlertsConfig.safeParse({ rules: { "disk-slwo": {} } }).success).toBe(false);
+  expect(AlertsConfig.safeParse({ rules: { "disk-slow": { threshold: 0 } } }).success).toBe(false);
+});
+
+test("every alert says in words of whom it is, and what to do", () => {
+  for (const rule of ALERT_NAMES) {
+    const stood = { phase: "firing", heldMs: 0, unknownMs: 0, sinceMs: 5, value: 0.5 } as const;
+    const { text, action, id } = viewAlert({ rule, subject: "node/n1", ...stood });
+    expect(text).not.toMatch(/[{}]/);
+    expect(action).toMatch(/[.?]$/);
+    expect(id).toBe(`${rule}/node/n1/5`);
+  }
+});
