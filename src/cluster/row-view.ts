@@ -3,7 +3,7 @@
 import { toAetherError } from "../base/errors.ts";
 import type { Clock } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
-import { compareKeyText, parseKey, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
+import { compareKeyText, knownKey, type AetherKey, type KeyText } from "../kvstore/core/key.ts";
 import type { KvEntry } from "../kvstore/core/schema.ts";
 import { openKvView, type KvView } from "../kvstore/kv-view.ts";
 import type { Kv } from "../kvstore/kv.ts";
@@ -111,16 +111,17 @@ export class RowView<T> {
   }
 
   private takeRow({ key: text, modRevision, value }: KvEntry): void {
-    let key: AetherKey | undefined;
+    const key = knownKey(text);
+    // Only a later build knows what it is.
+    if (key === undefined) return;
     try {
-      key = parseKey(text);
       const parsed = this.parse(key, value);
       if (parsed !== undefined) this.parsed.set(text, { text, modRevision, value: parsed });
     } catch (error) {
       // One damaged row must not blind this node for all others; a person has to look at it.
       const { code, message } = toAetherError(error);
       this.env.log.error({ event: "cluster.bad-row", key: text, code, reason: message });
-      if (key !== undefined) this.unread.set(text, { key, modRevision });
+      this.unread.set(text, { key, modRevision });
     }
   }
 }

@@ -2,7 +2,7 @@
 // nothing is left that would let a node run it.
 // Does not own: what a held job is (core/life/hold.ts), who applies this (node/plant-state.ts).
 import type { JobRef } from "../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../kvstore/core/key.ts";
 import { leaveOut, type RowFate, type SeedRule } from "../kvstore/state-seed.ts";
 import { readUndamaged } from "../slices/core/damaged-row.ts";
 import { heldRow } from "./core/life/hold.ts";
@@ -18,8 +18,8 @@ export const HELD_JOBS: readonly SeedRule[] = [
   {
     prefix: prefixOf({ kind: "jobs" }),
     fateOf: ({ key: text, value }, read) => {
-      const key = parseKey(text);
-      if (key.kind !== "job") return { kind: "keep" };
+      const key = knownKey(text);
+      if (key?.kind !== "job") return { kind: "keep" };
       const { partition, job } = key;
       return fateOf({ partition, job }, value, read);
     },

@@ -1,7 +1,7 @@
 // Owns: what people see of topics and do about messages that were put aside: list, try anew, drop.
 // Does not own: handing out (topic-delivery.ts), the rows of groups.
 import { AetherError } from "../../base/errors.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import type { KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv, KvCallOptions } from "../../kvstore/kv.ts";
@@ -154,8 +154,8 @@ interface FoundMessage {
 
 /** One that is damaged is left where it is: the nodes have said it in their logs. */
 function readMessage({ key: text, modRevision, value }: KvEntry): readonly FoundMessage[] {
-  const key = parseKey(text);
-  if (key.kind !== "topic-dead") return [];
+  const key = knownKey(text);
+  if (key?.kind !== "topic-dead") return [];
   const row = parseDeadMessageRow(value);
   return row === undefined ? [] : [{ text, modRevision, group: key.group, id: key.id, row }];
 }

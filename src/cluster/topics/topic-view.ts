@@ -2,7 +2,7 @@
 // Does not own: the rows, who handles what while versions change (core/topic-handler.ts), what is done about it.
 import { unreachable } from "../../base/assert.ts";
 import { toAetherError } from "../../base/errors.ts";
-import { parseKey, prefixOf, formatKey, type AetherKey, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, formatKey, type AetherKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
 import { openKvView, type KvView } from "../../kvstore/kv-view.ts";
 import type { Kv } from "../../kvstore/kv.ts";
@@ -103,8 +103,11 @@ export class TopicView {
 
   private take(changed: readonly KeyText[], view: KvView): void {
     for (const text of changed) {
+      const key = knownKey(text);
+      // Only a later build knows what it is.
+      if (key === undefined) continue;
       try {
-        this.takeRow(parseKey(text), text, view.entries.get(text));
+        this.takeRow(key, text, view.entries.get(text));
       } catch (error) {
         // One damaged row must not stop all topics; a person has to look at it.
         const { code, message } = toAetherError(error);

@@ -4,7 +4,7 @@
 import type { JobId } from "../../base/ids.ts";
 import { RowView, type RowViewEnv } from "../../cluster/row-view.ts";
 import type { PermitPlace } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { permitKey } from "../core/life/job-keys.ts";
 import { limitsOf, TakenPlaces, type JobLimit, type PermitLimit, type PermitLimits } from "../core/flow/permits.ts";
@@ -100,8 +100,8 @@ export class PermitView {
 
   private take(changed: readonly KeyText[]): void {
     for (const text of changed) {
-      const key = parseKey(text);
-      if (key.kind === "job-permit") this.look(text, { scope: key.scope, name: key.name, slot: key.slot });
+      const key = knownKey(text);
+      if (key?.kind === "job-permit") this.look(text, { scope: key.scope, name: key.name, slot: key.slot });
     }
     for (const [text, { place, givenAt }] of this.claims) {
       if (givenAt === undefined || givenAt > this.view.revision) continue;

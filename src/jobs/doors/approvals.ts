@@ -8,7 +8,7 @@ import { AetherError } from "../../base/errors.ts";
 import { parseJobId, type Digest, type JobId } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Clock } from "../../env/clock.ts";
-import { prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { approvalKeyOf, approvalOf } from "../inbox/approval-rows.ts";
@@ -50,7 +50,7 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     const prefix = prefixOf({ kind: "job-approvals", ...(job === undefined ? {} : refOf(job)) });
     const from = after === undefined ? {} : { after: keyAfter(after) };
     const { entries, more } = await this.ports.kv.list({ prefix, limit, ...from }, options);
-    const last = entries.at(-1);
+    const last = entries.findLast(({ key }) => knownKey(key) !== undefined);
     const next = last === undefined || !more ? {} : { next: placeOf(last.key) };
     return { approvals: entries.flatMap((entry) => readUndamaged(() => approvalOf(entry)) ?? []), more, ...next };
   }

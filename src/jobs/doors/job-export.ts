@@ -3,7 +3,7 @@
 import type { JobId } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
 import type { Kv, KvListQuery } from "../../kvstore/kv.ts";
 import { SDK_VERSION } from "../../sdk/version.ts";
@@ -56,8 +56,8 @@ export class JobExport {
     if (result?.entry !== undefined) yield { kind: "result", bytes: rowBytes(result.entry.value) };
     for await (const { key: text, value } of this.rows({ prefix: prefixOf({ kind: "job-runs", ...ref }), revision },
       options)) {
-      const key = parseKey(text);
-      if (key.kind !== "job-run") continue;
+      const key = knownKey(text);
+      if (key?.kind !== "job-run") continue;
       yield { kind: "run", run: key.run, bytes: rowBytes(value) };
       yield* this.run({ ...ref, run: key.run }, revision, options);
     }
@@ -70,9 +70,9 @@ export class JobExport {
   private async *payloads(ref: JobRef, revision: number, options: CallOptions): AsyncGenerator<ExportRecord> {
     const query = { prefix: prefixOf({ kind: "job-payloads", ...ref }), revision };
     for await (const { key: text, value } of this.rows(query, options)) {
-      const key = parseKey(text);
+      const key = knownKey(text);
       const row = readUndamaged(() => parsePayloadRow(value));
-      if (key.kind !== "job-payload" || row === undefined) continue;
+      if (key?.kind !== "job-payload" || row === undefined) continue;
       const { digest } = key;
       for (let part = 0; part < chunkCountOf(row); part++) {
         const { entry } = await this.kv.get(chunkKey({ digest }, part), { ...options, consistency: "local" });
@@ -87,20 +87,20 @@ export class JobExport {
     yield* this.events({ prefix: prefixOf({ kind: "job-log", ...ref }), revision }, options);
     for await (const { key: text, value } of this.rows({ prefix: prefixOf({ kind: "job-chunks", ...ref }), revision },
       options)) {
-      const key = parseKey(text);
-      if (key.kind === "job-chunk") yield chunkRecord(key, value);
+      const key = knownKey(text);
+      if (key?.kind === "job-chunk") yield chunkRecord(key, value);
     }
     const tools = { prefix: prefixOf({ kind: "job-tools", ...ref }), revision };
     for await (const { key: text, value } of this.rows(tools, options)) {
-      const key = parseKey(text);
-      if (key.kind === "job-tool") yield { kind: "tool", effect: key.effect, bytes: rowBytes(value) };
+      const key = knownKey(text);
+      if (key?.kind === "job-tool") yield { kind: "tool", effect: key.effect, bytes: rowBytes(value) };
     }
   }
 
   private async *events(query: KvListQuery, options: CallOptions): AsyncGenerator<ExportRecord> {
     for await (const { key: text, value } of this.rows(query, options)) {
-      const key = parseKey(text);
-      if (key.kind !== "job-page") continue;
+      const key = knownKey(text);
+      if (key?.kind !== "job-page") continue;
       const page = readUndamaged(() => parseJobPage(value));
       if (page === undefined) {
         yield { kind: "page", run: key.run, seq: key.seq, bytes: rowBytes(value) };

@@ -6,9 +6,9 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest, JobId } from "../../base/ids.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyPrefix, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
-import type { Kv, KvListQuery, KvPage } from "../../kvstore/kv.ts";
+import type { Kv } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { approvalOf } from "../inbox/approval-rows.ts";
@@ -86,12 +86,15 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     const jobs: JobListed[] = [];
     const artifacts = new PinnedArtifacts(this.ports.kv);
     let revision: number | undefined;
+    let from = query.after && placeOf(query, query.after);
     for (let scanned = 0, after = query.after; ;) {
       const consistency = revision === undefined ? "linearizable" : "local";
-      const page = await this.page(query, after, { ...options, consistency });
+      const page = await this.page(query, from, { ...options, consistency });
       revision ??= page.revision;
       for (const { key, value, createRevision } of page.rows) {
-        after = jobOf(key);
+        const job = jobOf(key);
+        if (job === undefined) continue;
+        after = job;
         const row = readUndamaged(() => parseJobRow(value));
         const isOne = row !== undefined && createRevision <= upTo && matches(row, query) &&
           (query.artifact === undefined || await artifacts.of(row.pin, options) === query.artifact);
@@ -99,6 +102,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
         if (jobs.length === limit) return { jobs, more: true, next: after, revision };
       }
       if (!page.more) return { jobs, more: false, revision };
+      from = page.last;
       scanned += page.rows.length;
       if (scanned >= JOBS_SCANNED_MAX && after !== undefined) return { jobs, more: true, next: after, revision };
     }
@@ -125,8 +129,8 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
         { ...options, consistency: "local" },
       );
       for (const { key: text, value } of page.entries) {
-        const key = parseKey(text);
-        if (key.kind !== "job-page") continue;
+        const key = knownKey(text);
+        if (key?.kind !== "job-page") continue;
         const found = numberedEvents({ run, seq: key.seq, page: parseJobPage(value) });
         events.push(...found.filter(({ seq }) => seq > afterSeq));
         if (events.length > limit) return { events: events.slice(0, limit), more: true };
@@ -183,39 +187,33 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
 
   /** Rows of jobs in the order of their ids: of one agent or parent by its index, else of all. */
   private async page(
-    { agent, parent, order: first }: JobPageQuery,
-    after: JobId | undefined,
+    query: JobPageQuery,
+    after: KeyText | undefined,
     options: CallOptions & { readonly consistency: "linearizable" | "local" },
   ): Promise<RowsPage> {
     const { kv } = this.ports;
-    const order = first === "newest" ? "descending" : "ascending";
-    const from = after === undefined ? undefined : refOf(after);
-    if (parent !== undefined) {
-      const of = refOf(parent);
-      const key = after && formatKey({ kind: "job-child", ...of, child: after });
-      const prefix = prefixOf({ kind: "job-children", ...of });
-      return await this.indexed({ prefix, order, ...afterKey(key) }, options);
-    }
-    if (agent === undefined) {
-      const query = { prefix: prefixOf({ kind: "jobs" }), order, ...afterKey(from && rowKey(from)) } as const;
-      const page = await kv.list(query, options);
-      return { rows: page.entries, more: page.more, revision: page.revision };
-    }
-    const key = from && formatKey({ kind: "job-agent", agent, ...from });
-    return await this.indexed({ prefix: prefixOf({ kind: "job-agents", agent }), order, ...afterKey(key) }, options);
+    const order = query.order === "newest" ? "descending" : "ascending";
+    const page = await kv.list({ prefix: prefixOf(setOf(query)), order, ...(after && { after }) }, options);
+    const last = page.entries.at(-1)?.key;
+    const { more, revision } = page;
+    if (query.parent === undefined && query.agent === undefined) return { rows: page.entries, more, last, revision };
+    const reads = await Promise.all(page.entries.map(async ({ key }) => {
+      const job = jobOf(key);
+      return job && await kv.get(rowKey(refOf(job)), { ...options, consistency: "local" });
+    }));
+    return { rows: reads.flatMap((read) => read?.entry ?? []), more, last, revision };
   }
+}
 
-  /** The rows of jobs that an index names. */
-  private async indexed(
-    query: KvListQuery, options: CallOptions & { readonly consistency: "linearizable" | "local" },
-  ): Promise<RowsPage> {
-    const { kv } = this.ports;
-    const page: KvPage = await kv.list(query, options);
-    const reads = await Promise.all(page.entries.map((entry) =>
-      kv.get(rowKey(refOf(jobOf(entry.key))), { ...options, consistency: "local" })));
-    const rows = reads.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
-    return { rows, more: page.more, revision: page.revision };
-  }
+/** Where jobs of a query are found: in an index, or all of them. */
+function setOf({ agent, parent }: JobFilter): KeyPrefix {
+  if (parent !== undefined) return { kind: "job-children", ...refOf(parent) };
+  return agent === undefined ? { kind: "jobs" } : { kind: "job-agents", agent };
+}
+
+function placeOf({ agent, parent }: JobFilter, job: JobId): KeyText {
+  if (parent !== undefined) return formatKey({ kind: "job-child", ...refOf(parent), child: job });
+  return agent === undefined ? rowKey(refOf(job)) : formatKey({ kind: "job-agent", agent, ...refOf(job) });
 }
 
 /** Which version of its package a pin is of, each read once. */
@@ -240,6 +238,8 @@ class PinnedArtifacts {
 interface RowsPage {
   readonly rows: readonly KvEntry[];
   readonly more: boolean;
+  /** Where the next one begins. */
+  readonly last: KeyText | undefined;
   readonly revision: number;
 }
 
@@ -247,16 +247,11 @@ function pinKey(digest: Digest): KeyText {
   return formatKey({ kind: "job-pin", digest });
 }
 
-function afterKey(after: KeyText | undefined): { readonly after?: KeyText } {
-  return after === undefined ? {} : { after };
-}
-
-/** Of a row of jobs, or of the index of an agent. */
-function jobOf(text: KeyText): JobId {
-  const key = parseKey(text);
-  if (key.kind === "job" || key.kind === "job-agent") return key.job;
-  if (key.kind === "job-child") return key.child;
-  throw new AetherError("E_DATA_CORRUPT", `"${text}" is not the key of a job`);
+/** Of a row of jobs, or of an index of them; undefined for what only a later build knows. */
+function jobOf(text: KeyText): JobId | undefined {
+  const key = knownKey(text);
+  if (key?.kind === "job" || key?.kind === "job-agent") return key.job;
+  return key?.kind === "job-child" ? key.child : undefined;
 }
 
 function matches(row: JobRow, filter: Omit<JobFilter, "parent" | "artifact">): boolean {

@@ -1,7 +1,7 @@
 // Owns: reading the list of approvals that jobs wait for.
 import { AetherError } from "../../base/errors.ts";
 import type { JobKey } from "../../kvstore/core/job-key.ts";
-import { parseKey, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
 import { parseApprovalRow } from "../core/flow/approval-row.ts";
 import type { CallName } from "../core/ids.ts";
@@ -15,7 +15,7 @@ export function approvalOf({ key, value }: KvEntry): ApprovalListed {
 
 /** @throws AetherError E_DATA_CORRUPT */
 export function approvalKeyOf(text: KeyText): Extract<JobKey, { readonly kind: "job-approval" }> {
-  const key = parseKey(text);
-  if (key.kind === "job-approval") return key;
+  const key = knownKey(text);
+  if (key?.kind === "job-approval") return key;
   throw new AetherError("E_DATA_CORRUPT", `"${text}" is not the key of an approval`);
 }

@@ -5,7 +5,7 @@ import { SECOND_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { parseInboxEntry, type InboxEntry } from "../core/flow/inbox-entry.ts";
@@ -51,8 +51,8 @@ export function followInbox(
       const prefix = prefixOf({ kind: "job-inboxes", ...ref });
       const entries = await listRows(kv, prefix, { consistency: "local", signal: stop.signal });
       for (const { key: text, value, modRevision } of entries) {
-        const key = parseKey(text);
-        if (key.kind === "job-inbox") tell(key.n, value, modRevision);
+        const key = knownKey(text);
+        if (key?.kind === "job-inbox") tell(key.n, value, modRevision);
       }
     } catch (error) {
       if (stop.signal.aborted) return;

@@ -12,7 +12,7 @@ import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry, Txn } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { cancelSeen } from "../core/flow/seen.ts";
@@ -116,8 +116,8 @@ export class Outbox {
   }
 
   private async tellEntry({ key, modRevision, value }: KvEntry, signal: AbortSignal): Promise<void> {
-    const parsed = parseKey(key);
-    if (parsed.kind !== "job-outbox") return;
+    const parsed = knownKey(key);
+    if (parsed?.kind !== "job-outbox") return;
     const entry = { key, modRevision, ref: refOf(parsed.job), row: parseOutboxRow(value) };
     await inGroups(entry.row.cancel ?? [], (job) => this.cancel(job, entry.ref, signal));
     if (entry.row.ended === undefined) await this.forget(entry, signal);

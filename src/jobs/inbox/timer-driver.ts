@@ -11,7 +11,7 @@ import type { LeadershipService } from "../../cluster/leadership/leadership-serv
 import { StoreLoop } from "../../cluster/store-loop.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvChangeSet, KvEntry, Txn } from "../../kvstore/core/schema.ts";
 import type { Kv, KvWatch } from "../../kvstore/kv.ts";
 import { dueNow } from "../core/flow/due-timers.ts";
@@ -209,8 +209,8 @@ export class TimerDriver {
 }
 
 function timerOf({ key, modRevision, value }: KvEntry): TimerEntry | undefined {
-  const parsed = parseKey(key);
-  if (parsed.kind !== "job-timer") return undefined;
+  const parsed = knownKey(key);
+  if (parsed?.kind !== "job-timer") return undefined;
   const { partition, job, dueMs } = parsed;
   return { key, modRevision, ref: { partition, job }, dueMs, value };
 }

@@ -18,7 +18,7 @@ import { Wake } from "../../cluster/wake.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Telemetry } from "../../env/telemetry.ts";
 import type { JobRef, PermitPlace } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { ClaimQueue } from "../core/flow/claim-queue.ts";
 import { decideClaim } from "../core/life/decide.ts";
@@ -166,8 +166,8 @@ export class JobClaimer {
   private take(changed: readonly KeyText[]): void {
     const nowMs = this.clock.nowMs();
     for (const text of changed) {
-      const key = parseKey(text);
-      if (key.kind !== "job-queue") continue;
+      const key = knownKey(text);
+      if (key?.kind !== "job-queue") continue;
       const queued = this.queue.get(text)?.value;
       this.held.delete(key.job);
       if (queued === undefined) this.waiting.remove(key.job);

@@ -12,7 +12,7 @@ import { storable } from "../../cluster/core/plain-value.ts";
 import type { MembershipService } from "../../cluster/membership/membership-service.ts";
 import type { Env } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
@@ -152,8 +152,8 @@ export class TakeOver {
   private async rowsOf(node: NodeId, keys: readonly KeyText[], signal: AbortSignal): Promise<readonly OwnedJob[]> {
     const jobs: OwnedJob[] = [];
     for (const text of keys) {
-      const key = parseKey(text);
-      if (key.kind !== "job-owned" || (node === this.self.node && this.ports.holds(key.job))) continue;
+      const key = knownKey(text);
+      if (key?.kind !== "job-owned" || (node === this.self.node && this.ports.holds(key.job))) continue;
       const ref = { partition: key.partition, job: key.job };
       const { entry } = await this.ports.kv.get(rowKey(ref), { signal, consistency: "local" });
       const row = entry === undefined ? undefined : readUndamaged(() => parseJobRow(entry.value));

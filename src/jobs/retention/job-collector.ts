@@ -8,7 +8,7 @@ import { StoreLoop } from "../../cluster/store-loop.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import { parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry, Txn } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
@@ -90,8 +90,8 @@ export class JobCollector {
       const query = { prefix, limit: PAGE, ...(after === undefined ? {} : { after }) };
       const page = await this.ports.kv.list(query, options);
       for (const { key } of page.entries) {
-        const end = parseKey(key);
-        if (end.kind !== stage) continue;
+        const end = knownKey(key);
+        if (end?.kind !== stage) continue;
         if (end.endedMs > untilMs) return;
         const { partition, job, endedMs } = end;
         if (await this.handle(stage, { partition, job }, endedMs, signal) === "stop") return;
@@ -114,6 +114,7 @@ export class JobCollector {
       const payloads = await listRows(this.ports.kv, prefixOf({ kind: "job-payloads", ...ref }), {
         consistency: "local", signal,
       });
+      if (hasLaterRows(payloads)) return "on";
       const txn = forgetTxn(job, spec, payloads.map(({ key }) => key));
       if (await this.write(txn, signal)) this.ports.metrics.collected.add(1, { what: "outcome" });
       return "on";
@@ -132,6 +133,7 @@ export class JobCollector {
         if (kept !== "kept") return kept;
         const prefixes = [prefixOf({ kind: "job-data", ...ref }), prefixOf({ kind: "job-inboxes", ...ref })];
         const data = (await Promise.all(prefixes.map((prefix) => listRows(kv, prefix, options)))).flat();
+        if (hasLaterRows(data)) return "on";
         const keys = data.map(({ key }) => key);
         const txns = collectTxns(job, spec, { keys, output: outputIn(ref, data) }, this.clock.wallMs());
         for (const txn of txns) if (!await this.write(txn, signal)) return "on";
@@ -183,6 +185,11 @@ export class JobCollector {
     const { succeeded } = await this.ports.kv.transact({ ...txn, compare: [fence, ...txn.compare] }, { signal });
     return succeeded;
   }
+}
+
+/** Only a later build knows all that goes with such a job: it takes it away. */
+function hasLaterRows(rows: readonly KvEntry[]): boolean {
+  return rows.some(({ key }) => knownKey(key) === undefined);
 }
 
 /** The output of a job, where it is stored apart: it stays as long as its outcome. */

@@ -12,7 +12,7 @@ import { StoreLoop } from "../../cluster/store-loop.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { parseKey, prefixOf, type AetherKey, type KeyPrefix, type KeyText } from "../../kvstore/core/key.ts";
+import { knownKey, prefixOf, type AetherKey, type KeyPrefix, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import {
@@ -154,7 +154,10 @@ export class PayloadCollector {
     for (let after: KeyText | undefined; ;) {
       const query = { prefix: prefixOf(prefix), limit, ...(after !== undefined && { after }) };
       const page = await this.ports.kv.list(query, { consistency: "local", signal });
-      for (const entry of page.entries) yield { key: parseKey(entry.key), entry };
+      for (const entry of page.entries) {
+        const key = knownKey(entry.key);
+        if (key !== undefined) yield { key, entry };
+      }
       after = page.entries.at(-1)?.key;
       if (!page.more || after === undefined) return;
     }

@@ -11,7 +11,7 @@ import { storable } from "../../cluster/core/plain-value.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Clock } from "../../env/clock.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import { parseArtifactRow, type ArtifactRow } from "../../slices/core/artifact-row.ts";
@@ -308,8 +308,8 @@ function fitting({ artifact, uses, config: schema }: Manifest, own: PinSettings)
 }
 
 function currentOf({ key, value }: KvEntry, byKey: ReadonlyMap<string, KvEntry>): readonly ResolvedBlueprint[] {
-  const parsed = parseKey(key);
-  if (parsed.kind !== "blueprint-current") return [];
+  const parsed = knownKey(key);
+  if (parsed?.kind !== "blueprint-current") return [];
   const { revision } = parseCurrentBlueprint(value);
   const entry = byKey.get(formatKey({ kind: "blueprint", name: parsed.name, revision }));
   return entry === undefined ? [] : [parseResolvedBlueprint(entry.value)];

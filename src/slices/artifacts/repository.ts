@@ -10,7 +10,7 @@ import { HOUR_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf } from "../../kvstore/core/key.ts";
 import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import type { BlobCache } from "./blob-cache.ts";
@@ -168,8 +168,8 @@ export class ArtifactRepository {
   async listAll(options: KvReadOptions = {}): Promise<readonly (ArtifactSummary | DamagedArtifact)[]> {
     const entries = await listRows(this.kv, prefixOf({ kind: "artifacts" }), options);
     return entries.flatMap(({ key, value }): readonly (ArtifactSummary | DamagedArtifact)[] => {
-      const parsed = parseKey(key);
-      if (parsed.kind !== "artifact") return [];
+      const parsed = knownKey(key);
+      if (parsed?.kind !== "artifact") return [];
       const { artifact } = parsed;
       const row = tryRead(() => parseArtifactRow(key, value));
       if (row instanceof AetherError) return [{ artifact, damage: row.message }];

@@ -13,7 +13,7 @@ import type { ArtifactId } from "../../base/ids.ts";
 import { KiB } from "../../base/units.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import { TXN_OPS_MAX } from "../../kvstore/core/limits.ts";
 import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
@@ -141,8 +141,8 @@ export class BlueprintStore {
   async list(options: CallOptions = {}): Promise<readonly (BlueprintRevision | DamagedBlueprint)[]> {
     const found: (BlueprintRevision | DamagedBlueprint)[] = [];
     for (const { key, value } of await listRows(this.kv, prefixOf({ kind: "blueprints" }), options)) {
-      const parsed = parseKey(key);
-      if (parsed.kind !== "blueprint-current") continue;
+      const parsed = knownKey(key);
+      if (parsed?.kind !== "blueprint-current") continue;
       const { name } = parsed;
       const current = readUndamaged(() => parseCurrentBlueprint(value));
       found.push(current === undefined ? { name, damage: CURRENT_DAMAGED } : { name, revision: current.revision });
@@ -270,16 +270,16 @@ export class BlueprintStore {
   ): Promise<readonly { readonly slice: string; readonly row: RolloutRow | undefined }[]> {
     const entries = await listRows(this.kv, prefixOf({ kind: "rollouts", blueprint }), options);
     return entries.flatMap(({ key, value }) => {
-      const place = parseKey(key);
-      return place.kind === "rollout" ? { slice: place.slice, row: readUndamaged(() => parseRolloutRow(value)) } : [];
+      const place = knownKey(key);
+      return place?.kind === "rollout" ? { slice: place.slice, row: readUndamaged(() => parseRolloutRow(value)) } : [];
     });
   }
 
   private async instanceRows(options: KvReadOptions): Promise<readonly StatusRow[]> {
     const entries = await listRows(this.kv, prefixOf({ kind: "slices" }), options);
     return entries.flatMap(({ key, value }): StatusRow[] => {
-      const place = parseKey(key);
-      if (place.kind !== "slice") return [];
+      const place = knownKey(key);
+      if (place?.kind !== "slice") return [];
       const { node, artifact, instance } = place;
       return [{ node, artifact, instance, row: readUndamaged(() => parseInstanceRow(value)) }];
     });
@@ -318,7 +318,7 @@ export class BlueprintStore {
   private async keptRevisions(name: string, options: KvReadOptions): Promise<readonly ResolvedBlueprint[]> {
     const rows = await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options);
     return rows.flatMap(({ key, value }) => {
-      if (parseKey(key).kind !== "blueprint") return [];
+      if (knownKey(key)?.kind !== "blueprint") return [];
       return readUndamaged(() => parseResolvedBlueprint(value)) ?? [];
     });
   }
@@ -340,8 +340,8 @@ export class BlueprintStore {
     // Also where that revision is missing: its number was given.
     let last = current.revision;
     for (const { key } of await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options)) {
-      const parsed = parseKey(key);
-      if (parsed.kind === "blueprint") last = Math.max(last, parsed.revision);
+      const parsed = knownKey(key);
+      if (parsed?.kind === "blueprint") last = Math.max(last, parsed.revision);
     }
     return last + 1;
   }
@@ -400,8 +400,8 @@ export class BlueprintStore {
     const local: KvReadOptions = { ...options, consistency: "local" };
     const old = new Map<number, KeyText>();
     for (const { key } of await listRows(this.kv, prefixOf({ kind: "blueprints", name }), local)) {
-      const parsed = parseKey(key);
-      if (parsed.kind === "blueprint" && parsed.revision <= next - HISTORY_MAX) old.set(parsed.revision, key);
+      const parsed = knownKey(key);
+      if (parsed?.kind === "blueprint" && parsed.revision <= next - HISTORY_MAX) old.set(parsed.revision, key);
     }
     // From here on rows can only stop naming these: an instance is made from the current revision, which is guarded,
     // or from one that the row of a rollout names; and that row requires its revisions to be there when it is written.

@@ -5,7 +5,7 @@
 import { AetherError } from "../../base/errors.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import type { ResolvedBlueprint } from "../core/blueprint.ts";
@@ -81,9 +81,9 @@ async function readTopics(kv: Kv, options: CallOptions): Promise<TopicRows> {
   for (;;) {
     const { entries, more } = await kv.list({ prefix: TOPICS, limit: PAGE_ENTRIES, ...place }, options);
     for (const entry of entries) {
-      const parsed = parseKey(entry.key);
-      if (parsed.kind === "topic") marks.set(parsed.topic, entry.modRevision);
-      if (parsed.kind === "topic-group") groups.set(entry.key, { topic: parsed.topic, row: readRow(entry) });
+      const parsed = knownKey(entry.key);
+      if (parsed?.kind === "topic") marks.set(parsed.topic, entry.modRevision);
+      if (parsed?.kind === "topic-group") groups.set(entry.key, { topic: parsed.topic, row: readRow(entry) });
     }
     const last = entries.at(-1);
     if (!more || last === undefined) return { marks, groups };
@@ -97,8 +97,8 @@ const TOPICS = prefixOf({ kind: "topics" });
 
 /** Where to go on: behind all messages of its sort, if it is one. */
 function behind(key: KeyText): string {
-  const parsed = parseKey(key);
-  if (parsed.kind !== "topic-message" && parsed.kind !== "topic-dead") return key;
+  const parsed = knownKey(key);
+  if (parsed?.kind !== "topic-message" && parsed?.kind !== "topic-dead") return key;
   const set = parsed.kind === "topic-dead" ? "dead" : "waiting";
   // "0" is the character after "/".
   return `${prefixOf({ kind: "topics", topic: parsed.topic })}${set}0`;
