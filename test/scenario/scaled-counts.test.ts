@@ -1,5 +1,7 @@
 // Owns: how the row of a slice's scale works beside its blueprint: with real services on virtual time.
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { present } from "../../src/base/assert.ts";
+import { parseNodeId } from "../../src/base/ids.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
 import type { ScaleRow } from "../../src/slices/core/scale-row.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
@@ -54,6 +56,31 @@ test("another number in the blueprint goes before the scale, and a new version k
   expect(world.active("orders")).toHaveLength(4);
   await world.apply(blueprintOf({ orders: sliceOf("orders", 3, { config: { another: true } }) }, 3));
   await untilActive(3);
+});
+
+const NODES = ["n1", "n2", "n3"];
+
+test.each(NODES)("is kept with a new version, overtaken by another one, while %s is drained", async (drained) => {
+  await scaleTo(4);
+  await untilActive(4);
+  let fewest = Number.POSITIVE_INFINITY;
+  const passing = async (isReached: () => boolean): Promise<void> => {
+    await world.until(() => {
+      fewest = Math.min(fewest, world.active("orders").length);
+      return isReached();
+    }, 60_000);
+  };
+  await world.apply(blueprintOf({ orders: sliceOf("orders", 2, { config: { version: 2 } }) }, 2));
+  await world.settled(world.node(present(NODES.find((name) => name !== drained), "another node"))
+    .services.intents.drain(parseNodeId(drained), { isForced: false }));
+  await passing(() => world.rollout("orders")?.target.revision === 2);
+  await scaleTo(5);
+  await world.apply(blueprintOf({ orders: sliceOf("orders", 2, { config: { version: 3 } }) }, 3));
+  await passing(() => world.rollout("orders")?.target.revision === 3 && world.rollout("orders")?.stage === "done");
+  await passing(() => world.dutyOf("drained").includes(drained));
+  await untilActive(5);
+  expect(fewest).toBeGreaterThanOrEqual(4);
+  expect(world.rows().filter((row) => row.startsWith(`${drained} `))).toEqual([]);
 });
 
 test("a scale of another blueprint's slice, or one that cannot be read, counts as none", async () => {
