@@ -13,7 +13,7 @@ export const ApiConfig = z.object({
     .default("http://127.0.0.1:7201")
     .describe("Address for clients, HTTP and WebSocket on one port. Port 0 takes a free one."),
   apiConnectionsMax: z.int().min(1).max(65_536).default(2_048)
-    .describe("Open client connections; more are closed at once. Each costs memory and a file descriptor."),
+    .describe("Open client connections; more are closed at once. They have at most half of the process's descriptors."),
   apiCloseTimeoutMs: z.int().min(0).max(60_000).default(3_000)
     .describe("Time for requests under way to finish when the node stops."),
   apiKill: z.enum(["refused", "allowed"]).default("refused")

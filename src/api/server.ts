@@ -61,6 +61,9 @@ const HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
 const REQUEST_TIMEOUT_MS = 120 * SECOND_MS;
 const IDLE_TIMEOUT_MS = 30 * SECOND_MS;
 
+/** A flood of connections must not become one of log lines. */
+const DROPS_TOLD_EVERY_MS = 10 * SECOND_MS;
+
 const STOPPING = "this node is stopping";
 
 type Answer = Parameters<typeof getRequestListener>[0];
@@ -88,6 +91,8 @@ export class ApiServer implements AsyncCloseable {
   private readonly sessions = new Set<ClientSession>();
   private readonly closing = new AbortController();
   private isLeaving = false;
+  /** When the log may say again that connections are refused. */
+  private dropsTellableMs = 0;
   private closed: Promise<void> | undefined;
 
   /**
@@ -176,6 +181,7 @@ export class ApiServer implements AsyncCloseable {
       },
     );
     http.maxConnections = this.config.apiConnectionsMax;
+    http.on("drop", () => this.noteDropped());
     http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.upgrade(request, socket, head));
     http.on("clientError", (error: Error, socket: Duplex) => {
       // A connection that was reset is nobody's fault and needs no answer.
@@ -186,6 +192,15 @@ export class ApiServer implements AsyncCloseable {
       this.refuseSocket(socket, new AetherError("E_INVALID", `this is not HTTP: ${error.message}`));
     });
     return http;
+  }
+
+  /** There was no way to say more to it than the end of its connection. */
+  private noteDropped(): void {
+    this.metrics.refused.add(1, { reason: "too-many" });
+    const nowMs = this.env.clock.nowMs();
+    if (nowMs < this.dropsTellableMs) return;
+    this.dropsTellableMs = nowMs + DROPS_TOLD_EVERY_MS;
+    this.log.warn({ event: "api.too_many_connections", connectionsMax: this.config.apiConnectionsMax });
   }
 
   private beginInTurn(begin: () => void): void {
@@ -208,7 +223,7 @@ export class ApiServer implements AsyncCloseable {
       listening.resolve();
     });
     await listening.promise;
-    this.log.info({ event: "api.listening", url: this.url });
+    this.log.info({ event: "api.listening", url: this.url, connectionsMax: this.config.apiConnectionsMax });
   }
 
   private answerStarting(request: Request): Response {

@@ -61,6 +61,17 @@ export class HttpApi {
     return this.read("GET", () => this.fetch(method, path, { signal }), (response) => Promise.resolve(response));
   }
 
+  /** What comes over a stream, to its end. */
+  async *bytes(path: string, signal: AbortSignal, method: "GET" | "POST" = "GET"): AsyncGenerator<Uint8Array> {
+    const { body } = await this.stream(path, signal, method);
+    if (body === null) return;
+    try {
+      yield* body as AsyncIterable<Uint8Array>;
+    } catch (error) {
+      throw this.failureOf("GET", error);
+    }
+  }
+
   private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
     const { timeoutMs = TIMEOUT_MS_DEFAULT, signal } = options;
     const timeout = AbortSignal.timeout(timeoutMs);

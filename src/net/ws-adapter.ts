@@ -13,19 +13,20 @@ import { createNetMetrics } from "./metrics.ts";
 const OPENING_MS = 2 * SECOND_MS;
 /** After a close frame, or an error, the socket gets this long to end in order. */
 const CLOSING_MS = SECOND_MS;
-/** TCP connections of one listener, whatever they send. */
-const SOCKETS_MAX = 1_024;
+/** TCP connections of one listener, whatever they send; fewer where the process has few file descriptors. */
+export const PEER_SOCKETS_MAX = 1_024;
 /** The limit of a close frame's reason is 123 bytes. */
 const CLOSE_REASON_LENGTH_MAX = 120;
 const CLOSE_NORMAL = 1000;
 const CLOSE_TEXT_FRAME = 1003;
 const SEND_OPTIONS = { binary: true, compress: false } as const;
 
-export function createWsNetwork(telemetry: Telemetry): NetworkPort {
+export function createWsNetwork(telemetry: Telemetry, socketsMax = PEER_SOCKETS_MAX): NetworkPort {
   const { refused } = createNetMetrics(telemetry);
   return {
     listen: (url, options, accept) => listen(url, options, {
       refused,
+      socketsMax,
       accept: (socket) => accept(new WsConnection(socket, refused)),
     }),
     dial: (url, options) => new WsConnection(dial(url, options), refused),
@@ -49,12 +50,15 @@ function dial(url: string, { frameBytesMax }: ListenOptions): WebSocket {
 interface AcceptPorts {
   readonly accept: (socket: WebSocket) => void;
   readonly refused: Counter;
+  readonly socketsMax: number;
 }
 
-async function listen(url: string, options: ListenOptions, { accept, refused }: AcceptPorts): Promise<Listener> {
+async function listen(url: string, options: ListenOptions, ports: AcceptPorts): Promise<Listener> {
+  const { accept, refused, socketsMax } = ports;
   const { host, port } = parseListenUrl(url);
   const http = createServer({ headersTimeout: OPENING_MS, requestTimeout: OPENING_MS }, refuseHttp);
-  http.maxConnections = SOCKETS_MAX;
+  http.maxConnections = socketsMax;
+  http.on("drop", () => refused.add(1, { reason: "too-many" }));
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: options.frameBytesMax });
   http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (request.headers.origin === undefined) sockets.handleUpgrade(request, socket, head, accept);

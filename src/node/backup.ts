@@ -11,27 +11,37 @@ export interface WrittenBackup extends BackupManifest {
   readonly bytes: number;
 }
 
-/**
- * Writes what `POST /v1/cluster/backup` answers into an empty or new folder.
- * @throws AetherError E_CONFLICT, E_DATA_CORRUPT
- */
-export async function writeBackup(parts: {
+export interface BackupParts {
   readonly directory: string;
   /** Asks for the stream; called once the folder is there. */
-  open(): Promise<AsyncIterable<Uint8Array>>;
-  onProgress(rows: number, bytes: number): void;
-}): Promise<WrittenBackup> {
-  const writer = await BackupWriter.open(parts.directory);
+  readonly open: () => Promise<AsyncIterable<Uint8Array>>;
+  readonly onProgress: (rows: number, bytes: number) => void;
+}
+
+/**
+ * Writes what `POST /v1/cluster/backup` answers into an empty or new folder.
+ * @throws AetherError E_CONFLICT, E_DATA_CORRUPT, E_DISK
+ */
+export async function writeBackup(parts: BackupParts): Promise<WrittenBackup> {
+  try {
+    const writer = await BackupWriter.open(parts.directory);
+    return await write(writer, parts);
+  } catch (error) {
+    throw asDiskError(error);
+  }
+}
+
+async function write(writer: BackupWriter, { open, onProgress }: BackupParts): Promise<WrittenBackup> {
   try {
     const frames = new BackupFrameReader();
     let isFirst = true;
-    for await (const bytes of await parts.open()) {
+    for await (const bytes of await open()) {
       for (const frame of frames.push(bytes)) {
         // The first one says what follows, which the chunks say too.
         if (!isFirst) await writer.take(frame);
         isFirst = false;
       }
-      parts.onProgress(writer.rows, writer.bytes);
+      onProgress(writer.rows, writer.bytes);
     }
     return { ...(await writer.finish()), bytes: writer.bytes };
   } catch (error) {
@@ -55,4 +65,11 @@ export async function restoreBackup(parts: RestoreParts): Promise<Seed> {
     throw new AetherError("E_DATA_CORRUPT", message);
   };
   return plantState({ chunks: readBackupChunks(directory, manifest), revisionGap: 0, check }, parts);
+}
+
+/** What the system says of a file. */
+function asDiskError(error: unknown): unknown {
+  if (error instanceof AetherError || !(error instanceof Error && "syscall" in error)) return error;
+  const message = `cannot write the backup: ${error.message}; make room or use another folder, and begin again`;
+  return new AetherError("E_DISK", message, { cause: error, outcome: "not-applied" });
 }

@@ -1,6 +1,7 @@
 // Owns: what a process knows of its machine, for who looks for the cause of trouble: the disk of its data, how long a
 // write takes to be safe there, room, file descriptors. Does not own: what is good or bad of it (cli/doctor).
-import { open, readdir, readFile, rm, statfs } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { open, readdir, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { Looked, MachineFacts } from "../api/services.ts";
@@ -65,8 +66,22 @@ async function readSpace(dataDir: string): Promise<{ readonly freeBytes: number;
 
 /** Only Linux says. */
 async function readDescriptors(): Promise<{ readonly open: number; readonly limit: number }> {
-  const [limits, open] = await Promise.all([readFile("/proc/self/limits", "utf8"), readdir("/proc/self/fd")]);
-  const [, soft = ""] = /^Max open files\s+(\d+)/m.exec(limits) ?? [];
+  const open = await readdir("/proc/self/fd");
+  return { open: open.length, limit: readLimit() };
+}
+
+/** How many file descriptors this process may have; undefined where the system does not say. */
+export function descriptorLimit(): number | undefined {
+  try {
+    return readLimit();
+  } catch {
+    // ignored: only Linux says
+    return undefined;
+  }
+}
+
+function readLimit(): number {
+  const [, soft = ""] = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
   // None is as good as very many.
-  return { open: open.length, limit: soft === "" ? Number.MAX_SAFE_INTEGER : Number(soft) };
+  return soft === "" ? Number.MAX_SAFE_INTEGER : Number(soft);
 }

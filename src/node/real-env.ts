@@ -8,15 +8,15 @@ import type { WorkersPort } from "../env/workers.ts";
 import { createOtelTracing } from "../metrics/otel-tracing-adapter.ts";
 import { createProcessMeter } from "../metrics/process-meter-adapter.ts";
 import { createPrometheusMetrics } from "../metrics/prometheus-adapter.ts";
-import { createWsNetwork } from "../net/ws-adapter.ts";
+import { createWsNetwork, PEER_SOCKETS_MAX } from "../net/ws-adapter.ts";
 import { createThreadWorkers } from "../slices/host/thread-adapter.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
 import { takeOverLevelLog } from "../storage/level-log-adapter.ts";
 import { createMemoryStorePort } from "../storage/memory-store.ts";
 import { createOrderedLogPort } from "../storage/ordered-append-log.ts";
 import { createSegmentLogPort } from "../storage/segment-log-adapter.ts";
+import { connectionsMax } from "./connection-limits.ts";
 import { createRealClock } from "./env-clock-adapter.ts";
-
 import { createJsonLog } from "./env-log-adapter.ts";
 import { createRealRandom } from "./env-random-adapter.ts";
 
@@ -42,7 +42,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
     telemetry,
     meter: createProcessMeter(options.dataDir),
     random: createRealRandom(),
-    network: createWsNetwork(telemetry),
+    network: createWsNetwork(telemetry, connectionsMax("peers", PEER_SOCKETS_MAX)),
     ...createDisk(options, clock),
     workers: options.workersPort ?? createThreadWorkers({ agentsEntry: AGENTS_ENTRY }),
   };

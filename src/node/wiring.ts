@@ -33,6 +33,7 @@ import { LocalCopies } from "../slices/artifacts/local-copies.ts";
 import { SliceService } from "../slices/host/slice-service.ts";
 import { type NodeConfig, readSecrets, voterOrder } from "./config.ts";
 import type { SharedSettings } from "../cluster/membership/core/setting-differences.ts";
+import { connectionsMax } from "./connection-limits.ts";
 import { createMachineLook } from "./machine-facts-adapter.ts";
 import { openNodeWork, type NodeWork } from "./node-work.ts";
 import { checkHasCluster, peersOf } from "./peers.ts";
@@ -64,7 +65,8 @@ export async function openNodeParts({ config, env, resources, signal, onFatal }:
   const { telemetry } = env;
   const wal = resources.own(await env.logs.open("journal"));
   // Before anything that takes long: who probes the process must be told that it lives.
-  const api = resources.own(await ApiServer.open(env, config, readDashboard()));
+  const apiConnectionsMax = connectionsMax("clients", config.apiConnectionsMax);
+  const api = resources.own(await ApiServer.open(env, { ...config, apiConnectionsMax }, readDashboard()));
   const generations = resources.own(await KvGenerations.open(env.store, { whenDamaged: "set-aside" }));
   const { cluster } = config;
   const running: { group?: GroupDriver } = {};

@@ -47,7 +47,7 @@ async function backUp(session: Session, folder: string): Promise<void> {
   const written = await untilInterrupt(io, (signal) =>
     writeBackup({
       directory: resolve(io.cwd, folder),
-      open: async () => bytesOf(await api.stream("/v1/cluster/backup", signal, "POST")),
+      open: () => Promise.resolve(api.bytes("/v1/cluster/backup", signal, "POST")),
       onProgress: progressTo(io, "backed up"),
     }),
   );
@@ -68,9 +68,4 @@ async function restore(session: Session, folder: string, { dataDir, cluster }: T
     const next = "restore the other first voters from the same backup, then start all of them";
     return `${dataDir} begins cluster ${cluster} with ${rows} rows of revision ${backupRevision}; ${next}`;
   });
-}
-
-async function* bytesOf(response: Response): AsyncGenerator<Uint8Array> {
-  if (response.body === null) return;
-  for await (const bytes of response.body as AsyncIterable<Uint8Array>) yield bytes;
 }

@@ -2,15 +2,18 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
 import { LEADER_KEY, parseKeyText } from "../../../src/kvstore/core/key.ts";
 import { KvGenerations } from "../../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../../src/kvstore/kv-state.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
+import { HttpApi } from "../../../src/cli/http-api.ts";
+import { createProcessIo } from "../../../src/cli/process-io.ts";
 import { restoreBackup, writeBackup } from "../../../src/node/backup.ts";
 import { createLevelStorePort } from "../../../src/storage/level-adapter.ts";
 import { createLocalKv, type LocalKv, SILENT_LOG } from "../../support/local-kv.ts";
+import { openWebServer } from "../../support/web-server.ts";
 import { BackupSource } from "../../../src/kvstore/backup-source.ts";
 import { backupRoutes } from "../../../src/api/routes/backup.ts";
 
@@ -128,4 +131,24 @@ test("a backup that fails leaves what others have put into its folder meanwhile"
   const writing = writeBackup({ directory: folder, open: async () => disturbed(), ...opened });
   await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT" });
   expect(await readdir(folder)).toEqual(["notes.txt"]);
+});
+
+test("a folder that cannot be made or written to is E_DISK, and nothing was done", async () => {
+  const file = join(directory, "file");
+  await writeFile(file, "");
+  const writing = writeBackup({ directory: join(file, "backup"), open: async () => stream(), ...opened });
+  await expect(writing).rejects.toMatchObject({ code: "E_DISK", outcome: "not-applied" });
+});
+
+test("a node that ends in the middle of a backup is a lost connection", async () => {
+  const node = await openWebServer((_request, response) => {
+    response.writeHead(200).write("x");
+    setImmediate(() => response.destroy());
+  });
+  onTestFinished(() => node.close());
+  const { signal } = new AbortController();
+  const bytes = new HttpApi(createProcessIo(), node.url).bytes("/v1/cluster/backup", signal, "POST");
+  const open = (): Promise<AsyncIterable<Uint8Array>> => Promise.resolve(bytes);
+  const writing = writeBackup({ directory: join(directory, "backup"), open, ...opened });
+  await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT", message: expect.stringContaining("was lost") });
 });
