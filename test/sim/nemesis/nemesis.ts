@@ -308,7 +308,7 @@ export class Nemesis {
     // One voter has nobody who could remember what its disk had promised.
     const isAlone = this.ports.canLose() < 1 && fault.kind !== "rotten-disk";
     if (isAlone || !machine.isUp || !this.ports.isAdmitted(node) || this.damages.has(node)) return;
-    if (this.operator.isReplacing(node)) return;
+    if (this.operator.isReplacing(node) || this.operator.removed.has(node)) return;
     switch (fault.kind) {
       case "rotten-disk":
         this.rot(node, fault.bits, fault.durationMs);
@@ -386,6 +386,8 @@ export class Nemesis {
         return;
       case "remove": {
         const { rejoinAfterMs } = fault;
+        // With a wiped disk it may be a member again by itself, before its disk is wiped once more to rejoin.
+        if (rejoinAfterMs !== undefined && this.damages.has(node)) return;
         operator.remove(node, () => {
           if (rejoinAfterMs !== undefined) this.later(rejoinAfterMs, () => this.startEmpty(node, 0));
         });
