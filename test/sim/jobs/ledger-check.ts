@@ -26,7 +26,8 @@ export function applyCall(where: string, job: JobBook, event: Event, books: JobB
     book.state = "granted";
     if (book.tool === "asked") checkAllowed(where, job, book.call);
   } else if (type === E.succeeded || type === E.toolFailed) {
-    if (from !== "granted" && !(type === E.succeeded && from === "unknown")) refuse("said to have ended");
+    // An answer may come after its time, and so may a failure.
+    if (from !== "granted" && from !== "unknown") refuse("said to have ended");
     book.state = type === E.succeeded ? "succeeded" : "failed";
     if (type === E.toolFailed) book.notDone += 1;
     if (type === E.succeeded) checkReceipt(where, book, effectId, data["result"], books);

@@ -45,8 +45,8 @@ export const NEXT_TOOL: Readonly<Record<ToolState | "none", Readonly<Record<Tool
   },
   failed: { read: GRANT_ONLY, idempotent: GRANT_ONLY, once: GRANT_ONCE },
   unknown: {
-    read: { ...IN_DOUBT, grant: "granted" },
-    idempotent: { ...IN_DOUBT, grant: "granted" },
+    read: { ...IN_DOUBT, throw: "failed", grant: "granted" },
+    idempotent: { ...IN_DOUBT, throw: "failed", grant: "granted" },
     once: { ...IN_DOUBT, doubt: "unknown" },
   },
   succeeded: { read: NOTHING, idempotent: NOTHING, once: NOTHING },
@@ -196,7 +196,8 @@ function answeredLate(row: ToolRow, outcome: ToolOutcome, place: LedgerPlace): L
       return { kind: "changed", row: { ...after, ...externalIdOf(outcome) }, event };
     }
     case "failed":
-      return resolved(row, { kind: "not-done" }, { kind: "late" }, place);
+      // The code has been told by its worker: it has to hear the same when it runs again.
+      return { kind: "changed", row: closed(row, "failed", place, outcome), event: failedEvent(row, outcome) };
     case "unknown":
       return refusal(row, "answered");
     default:

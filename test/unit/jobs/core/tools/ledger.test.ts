@@ -51,6 +51,8 @@ function oracle(state: ToolState | "none", effect: ToolEffect, step: ToolStep): 
     if (step === "throw") return mayRepeat ? "failed" : "unknown";
     return step === "lose" ? "unknown" : "refuse";
   }
+  // What may be made twice has failed whenever it says so.
+  if (step === "throw") return mayRepeat ? "failed" : "refuse";
   if (step === "done") return "succeeded";
   return step === "not-done" || step === "give-up" ? "failed" : "refuse";
 }
@@ -179,10 +181,14 @@ describe("outcomes", () => {
     });
     const useless = { kind: "succeeded", result: "7", problem: "no number" } as const;
     expect(applyOutcome(rowIn("unknown", "once"), useless, PLACE)).toMatchObject({ event: { problem: "no number" } });
-    expect(applyOutcome(rowIn("unknown", "once"), OUTCOMES["throw-not-done"], PLACE)).toMatchObject({
-      row: { state: "failed" },
-      event: { type: "tool.resolved", by: { kind: "late" }, resolution: { kind: "not-done" } },
-    });
+  });
+
+  test("a failure after its time is recorded with its error: the code was told of it, and is told so again", () => {
+    for (const [effect, step] of [["once", "throw-not-done"], ["read", "throw"], ["idempotent", "throw"]] as const) {
+      expect(applyOutcome(rowIn("unknown", effect), OUTCOMES[step], PLACE)).toMatchObject({
+        row: { state: "failed" }, event: { type: "tool.failed", error: ERROR },
+      });
+    }
   });
 });
 
