@@ -197,3 +197,16 @@ export interface ClusterEventAnswer {
   readonly subject: string;
   readonly text: string;
 }
+
+export interface AlertsAnswer {
+  readonly alerts: readonly {
+    readonly id: string;
+    readonly severity: string;
+    readonly subject: string;
+    readonly sinceMs: number;
+    readonly text: string;
+    readonly action: string;
+  }[];
+  /** By whom the cluster was judged last, if by anybody. */
+  readonly judged: { readonly by: string; readonly ageMs: number; readonly isStale: boolean } | null;
+}

@@ -4,9 +4,11 @@ import { useEffect, useErrorBoundary } from "preact/hooks";
 import { unreachable } from "../base/assert.ts";
 import type { ApprovalAnswer } from "./answers.ts";
 import { after } from "./browser-adapter.ts";
+import { plural } from "./core/format.ts";
 import { quorumVerdict } from "./core/quorum.ts";
 import { moveTo, type Connection, type NextNode } from "./live/cluster-feed.ts";
 import { useStore } from "./live/store.ts";
+import { useAlerts } from "./live/use-alerts.ts";
 import { useAnswer } from "./live/use-answer.ts";
 import { ApprovalsPage } from "./pages/approvals.tsx";
 import { CallsPage } from "./pages/calls.tsx";
@@ -112,6 +114,7 @@ function Side({ current }: { readonly current: string }): JSX.Element {
   const approvals = useAnswer<{ readonly approvals: readonly ApprovalAnswer[]; readonly more: boolean }>(
     "/v1/approvals?limit=100", APPROVALS_EVERY_MS,
   );
+  const { alerts = [] } = useAlerts().data ?? {};
   const waiting = approvals.data?.approvals.length ?? 0;
   const verdict = cluster === undefined ? undefined : quorumVerdict(cluster.quorum, cluster.voters.length);
   return (
@@ -129,6 +132,9 @@ function Side({ current }: { readonly current: string }): JSX.Element {
           <a key={name} href={hrefOf([name])} aria-current={current === name ? "page" : undefined}>
             <Icon name={icon} />
             <span>{title}</span>
+            {name === "cluster" && alerts.length > 0 &&
+              <span class={`nav-count ${alerts.some(({ severity }) => severity === "error") ? "bad" : ""}`}
+                aria-label={plural(alerts.length, "alert")}>{alerts.length}</span>}
             {name === "approvals" && waiting > 0 &&
               <span class="nav-count" aria-label={`${waiting} waiting`}>
                 {waiting}{approvals.data?.more === true && "+"}</span>}

@@ -9,12 +9,15 @@ import { applyAgents, resultOf, startJob } from "./support/fleet-jobs.ts";
 
 const HOSTILE = `</pre><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`;
 
+/** A node that dies is told of soon, since a test waits for it. */
+const CONFIG = { apiKill: "allowed", alerts: { rules: { "node-missing": { forMs: 1_000 } } } };
+
 let fleet: NodeFleet;
 let browser: Browser;
 let visit: Visit | undefined;
 
 beforeAll(async () => {
-  [browser, fleet] = await Promise.all([openBrowser(), NodeFleet.create({ config: { apiKill: "allowed" } })]);
+  [browser, fleet] = await Promise.all([openBrowser(), NodeFleet.create({ config: CONFIG })]);
   await fleet.startAll();
   await applyAgents(fleet, "approving");
   await applyAgents(fleet, "agents");
@@ -258,6 +261,22 @@ describe("a node that is killed from its own page", () => {
     await page.getByText("Completed", { exact: true }).waitFor();
     await visit?.picture("job-completed");
     expect(await resultOf(fleet, next, job)).toMatchObject({ kind: "completed" });
+  });
+
+  test("is an alert on the page of the cluster and in the menu of every page, until it is back", async () => {
+    await fleet.kill("n3");
+    const { page, troubles } = await look("n1", "cluster");
+    const alert = page.getByRole("table", { name: "Alerts" }).getByRole("row", { name: /^error n3 is a member/ });
+    await alert.getByText("Look at its machine and its log, and start it").waitFor();
+    await visit?.picture("alert");
+    await visit?.go(fleet.api("n1"), "store");
+    const count = page.getByRole("link", { name: "Cluster 1 alert" });
+    await count.waitFor();
+    await fleet.start("n3");
+    await count.waitFor({ state: "detached" });
+    await visit?.go(fleet.api("n1"), "cluster");
+    await page.getByText("No alert fires.").waitFor();
+    expect(troubles).toEqual([]);
   });
 
   test("has no such button unless it was started with that permission", async () => {

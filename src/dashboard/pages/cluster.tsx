@@ -1,16 +1,17 @@
-// Owns: the page of the cluster: can it lose a node, who leads, how far everybody is.
+// Owns: the page of the cluster: can it lose a node, who leads, what is wrong, how far everybody is.
 import type { JSX } from "preact";
 import { ask, segment } from "../api.ts";
-import type { Cluster, ClusterNode } from "../answers.ts";
-import { countText, plural, shortNumber } from "../core/format.ts";
+import type { AlertsAnswer, Cluster, ClusterNode } from "../answers.ts";
+import { countText, durationText, plural, shortNumber } from "../core/format.ts";
 import { nodeTone, quorumVerdict } from "../core/quorum.ts";
 import type { ClusterSample } from "../live/cluster-feed.ts";
 import { useStore } from "../live/store.ts";
+import { useAlerts } from "../live/use-alerts.ts";
 import { useSession } from "../session.tsx";
 import type { ChartColor } from "../ui/chart.tsx";
 import { type Asking } from "../ui/dialog.tsx";
 import { Icon } from "../ui/icons.tsx";
-import { Ago, Badge, Button, Card, PageHead, Tile } from "../ui/parts.tsx";
+import { Ago, Badge, Button, Card, Lasting, PageHead, Tile } from "../ui/parts.tsx";
 import { SeriesChart, type SeriesLine } from "../ui/series-chart.tsx";
 
 export function ClusterPage(): JSX.Element | null {
@@ -36,6 +37,7 @@ export function ClusterPage(): JSX.Element | null {
         <Tile label="Log" value={countText(cluster.slots.applied)}
           note={behindText(cluster.slots.decided - cluster.slots.applied)} />
       </div>
+      <Alerts />
       <Differences cluster={cluster} />
       <Card title="Nodes"><NodeTable cluster={cluster} /></Card>
       <ClusterCharts cluster={cluster} />
@@ -64,6 +66,39 @@ function rateText(samples: readonly ClusterSample[]): string {
   if (last === undefined || first === undefined || last === first) return "0";
   const rate = Math.max(0, (last.revision - first.revision) / ((last.atMs - first.atMs) / 1_000));
   return rate < 100 ? rate.toFixed(1) : shortNumber(rate);
+}
+
+function Alerts(): JSX.Element | null {
+  const { data } = useAlerts();
+  if (data === undefined) return null;
+  const { alerts, judged } = data;
+  return (
+    <Card title="Alerts" aside={<span class="note">{judgedText(judged)}</span>}>
+      {alerts.length === 0 ? <p class="card-body muted">No alert fires.</p> : <AlertTable alerts={alerts} />}
+    </Card>
+  );
+}
+
+function judgedText(judged: AlertsAnswer["judged"]): string {
+  if (judged === null) return "nobody has judged the cluster yet";
+  return judged.isStale ? `judged ${durationText(judged.ageMs)} ago by ${judged.by}, and by nobody since` : "";
+}
+
+function AlertTable({ alerts }: Pick<AlertsAnswer, "alerts">): JSX.Element {
+  return (
+    <div class="table-wrap">
+      <table aria-label="Alerts">
+        <thead><tr><th>Severity</th><th>What is wrong, and what to do</th><th class="right">For</th></tr></thead>
+        <tbody>{alerts.map(({ id, severity, sinceMs, text, action }) => (
+          <tr key={id}>
+            <td><Badge tone={severity === "error" ? "bad" : "warn"}>{severity}</Badge></td>
+            <td><div><strong>{text}</strong></div><span class="note">{action}</span></td>
+            <td class="right muted nowrap"><Lasting fromMs={sinceMs} /></td>
+          </tr>
+        ))}</tbody>
+      </table>
+    </div>
+  );
 }
 
 function Differences({ cluster: { differences } }: { readonly cluster: Cluster }): JSX.Element | null {
