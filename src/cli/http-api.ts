@@ -6,9 +6,13 @@ import type { CliIo } from "./cli-io.ts";
 import { UsageError } from "./usage-error.ts";
 
 export const API_DEFAULT = "http://127.0.0.1:7201";
+/** Of a body that is JSON already. */
+export const JSON_CONTENT = { "content-type": "application/json" } as const;
 const TIMEOUT_MS_DEFAULT = 20_000;
 
 export interface ApiRequestOptions {
+  /** In place of `body`: is sent as JSON. */
+  readonly json?: unknown;
   readonly body?: string | Buffer<ArrayBuffer>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
@@ -80,11 +84,13 @@ export class HttpApi {
   }
 
   private fetch(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
-    const { body, headers, signal } = options;
+    const { json, signal } = options;
+    const body = json === undefined ? options.body : JSON.stringify(json);
+    const headers = { ...(json === undefined ? {} : JSON_CONTENT), ...options.headers };
     return fetch(`${this.url}${path}`, {
       method,
+      headers,
       ...(body === undefined ? {} : { body }),
-      ...(headers === undefined ? {} : { headers }),
       ...(signal === undefined ? {} : { signal }),
     });
   }

@@ -118,8 +118,7 @@ function addApply(blueprint: Command, io: CliIo): void {
       }
       if (name === undefined) throw new UsageError(`${file} has no name: add "name: …", or use --name`);
       const applied = await session.api.request(appliedSchema, "PUT", apiPath(BLUEPRINTS, name), {
-        body: JSON.stringify(document),
-        headers: { "content-type": "application/json" },
+        json: document,
       });
       if (flags.wait === true) await waitUntilActive(session, name, flags.timeout);
       session.show(applied, ({ revision }) => `blueprint ${name} is at revision ${revision}`);
@@ -138,8 +137,7 @@ function addRollback(blueprint: Command, io: CliIo): void {
     .action(async (name: string, flags: RollbackFlags, command: Command) => {
       const session = openSession(command, io);
       const rolledBack = await session.api.request(rolledBackSchema, "POST", `${apiPath(BLUEPRINTS, name)}/rollback`, {
-        body: JSON.stringify(flags.to === undefined ? {} : { revision: flags.to }),
-        headers: { "content-type": "application/json" },
+        json: { revision: flags.to },
       });
       if (flags.wait === true) await waitUntilActive(session, name, flags.timeout);
       session.show({ name, ...rolledBack }, ({ revision, rolledBackTo }) =>

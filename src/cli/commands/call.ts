@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import type { CliIo } from "../cli-io.ts";
+import { JSON_CONTENT } from "../http-api.ts";
 import { apiPath, openSession } from "../options.ts";
 import { parseJsonArgument, readArgument } from "../text-input.ts";
 
@@ -36,7 +37,7 @@ export function addCallCommand(program: Command, io: CliIo): void {
       const body = input === undefined ? undefined : await readArgument(io, input);
       if (body !== undefined) parseJsonArgument(body, "INPUT");
       const output = await session.api.request(z.unknown(), "POST", apiPath("/v1/call", slice, method), {
-        headers: { "content-type": "application/json", ...headersOf(flags) },
+        headers: { ...JSON_CONTENT, ...headersOf(flags) },
         ...(body === undefined ? {} : { body }),
         timeoutMs: (flags.timeout ?? TIMEOUT_MS_MAX) + GRACE_MS,
       });

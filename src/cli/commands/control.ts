@@ -11,7 +11,6 @@ import { addSimulateCommand } from "./control-simulate.ts";
 
 const CONTROL = "/v1/control";
 const RULES = `${CONTROL}/rules`;
-const JSON_HEADERS = { "content-type": "application/json" };
 
 const appliedSchema = z.object({ rules: z.number() });
 const rulesSchema = z.object({ text: z.string(), by: z.string(), atMs: z.number() });
@@ -116,7 +115,7 @@ function addPause(control: Command, io: CliIo): void {
     .action(async (flags: HoldFlags, command: Command) => {
       const session = openSession(command, io);
       const answer = await session.api.request(z.unknown(), "POST", `${CONTROL}/pause`, {
-        body: JSON.stringify(flags.reason === undefined ? {} : { reason: flags.reason }), headers: JSON_HEADERS,
+        json: { reason: flags.reason },
       });
       session.show(answer, () => "nothing is scaled until: aether control resume");
     });
@@ -144,10 +143,8 @@ function addPin(control: Command, io: CliIo): void {
     .addHelpText("after", "\nExample:\n  $ aether control pin orders 5 --reason sale")
     .action(async (slice: string, instances: number | undefined, flags: HoldFlags, command: Command) => {
       const session = openSession(command, io);
-      const body = { ...(instances !== undefined && { instances }), ...(flags.reason !== undefined && flags) };
-      const answer = await session.api.request(z.unknown(), "PUT", apiPath(`${CONTROL}/pins`, slice), {
-        body: JSON.stringify(body), headers: JSON_HEADERS,
-      });
+      const json = { ...(instances !== undefined && { instances }), ...(flags.reason !== undefined && flags) };
+      const answer = await session.api.request(z.unknown(), "PUT", apiPath(`${CONTROL}/pins`, slice), { json });
       const at = instances === undefined ? "as it is" : `at ${instances} instances`;
       session.show(answer, () => `${slice} stays ${at} until: aether control unpin ${slice}`);
     });

@@ -43,11 +43,10 @@ export function addDrainCommand(node: Command, io: CliIo): void {
 
 async function drain(session: Session, name: string, { wait, timeout, cancel, force }: DrainFlags): Promise<void> {
   const path = apiPath("/v1/nodes", name, "drain");
-  const asked = { body: JSON.stringify({ force: force === true }), headers: { "content-type": "application/json" } };
   const wanted =
     cancel === true
       ? await session.api.request(wantSchema, "DELETE", path)
-      : await session.api.request(wantSchema, "POST", path, asked);
+      : await session.api.request(wantSchema, "POST", path, { json: { force: force === true } });
   if (wait === true) await waitUntil(session, name, { status: wanted.want, timeoutSeconds: timeout });
   session.show(wanted, ({ want }) => {
     return wait === true ? `${name} is ${want}` : `${name} is asked to be ${want}; see \`aether cluster status\``;

@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import type { CliIo } from "../cli-io.ts";
+import { JSON_CONTENT } from "../http-api.ts";
 import { followUntilInterrupt } from "../interrupt.ts";
 import { followChanges } from "../kv-follow.ts";
 import { openSession, type Session } from "../options.ts";
@@ -206,7 +207,7 @@ function readQuery({ local, revision }: ReadFlags): Record<string, string> {
 
 function conditions(flags: ConditionFlags): Record<string, string> {
   return {
-    "content-type": "application/json",
+    ...JSON_CONTENT,
     ...(flags.ifRevision === undefined ? {} : { "if-match": String(flags.ifRevision) }),
     ...(flags.ifAbsent === true ? { "if-none-match": "*" } : {}),
   };

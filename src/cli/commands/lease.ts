@@ -12,7 +12,6 @@ Examples:
 const leaseSchema = z.object({ lease: z.number() });
 const grantedSchema = leaseSchema.extend({ ttlMs: z.number() });
 const shownSchema = grantedSchema.extend({ requests: z.boolean(), keys: z.number(), renewals: z.number() });
-const JSON_BODY = { "content-type": "application/json" };
 
 export function addLeaseCommands(program: Command, io: CliIo): void {
   const lease = program
@@ -39,8 +38,8 @@ function addGrant(lease: Command, io: CliIo): void {
     .addHelpText("after", GRANT_EXAMPLE)
     .action(async (seconds: number, flags: { readonly requests?: boolean }, command: Command) => {
       const session = openSession(command, io);
-      const body = JSON.stringify({ ttlMs: Math.round(seconds * 1_000), requests: flags.requests === true });
-      const granted = await session.api.request(grantedSchema, "POST", "/v1/leases", { body, headers: JSON_BODY });
+      const json = { ttlMs: Math.round(seconds * 1_000), requests: flags.requests === true };
+      const granted = await session.api.request(grantedSchema, "POST", "/v1/leases", { json });
       session.show(granted, ({ lease: number }) => String(number));
     });
 }

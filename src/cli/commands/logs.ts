@@ -6,7 +6,7 @@ import type { CliIo } from "../cli-io.ts";
 import { clusterSchema } from "../cluster-view.ts";
 import { CommandExit } from "../command-exit.ts";
 import { EXIT } from "../exit.ts";
-import { HttpApi } from "../http-api.ts";
+import { HttpApi, JSON_CONTENT } from "../http-api.ts";
 import { openSession, type Session } from "../options.ts";
 import { table } from "../table.ts";
 import { UsageError } from "../usage-error.ts";
@@ -85,8 +85,7 @@ async function ask(io: CliIo, { id, address }: AskedNode, body: string | undefin
     if (address === null) throw new AetherError("E_UNAVAILABLE", "nobody knows where it answers");
     const api = new HttpApi(io, address);
     if (body === undefined) return await api.get(levelsSchema, PATH);
-    const headers = { "content-type": "application/json" };
-    return await api.request(levelsSchema, "PUT", PATH, { body, headers });
+    return await api.request(levelsSchema, "PUT", PATH, { body, headers: JSON_CONTENT });
   } catch (thrown) {
     const { code, message } = toAetherError(thrown);
     return { node: id, error: { code, message } };

@@ -19,11 +19,10 @@ export function addQuotaCommand(cluster: Command, io: CliIo): void {
     .addHelpText("after", "\nExamples:\n  $ aether cluster quota\n  $ aether cluster quota 16GiB")
     .action(async (quotaBytes: number | undefined, _flags: unknown, command: Command) => {
       const session = openSession(command, io);
-      const headers = { "content-type": "application/json" };
       const usage =
         quotaBytes === undefined
           ? await session.api.get(usageSchema, PATH)
-          : await session.api.request(usageSchema, "POST", PATH, { body: JSON.stringify({ quotaBytes }), headers });
+          : await session.api.request(usageSchema, "POST", PATH, { json: { quotaBytes } });
       session.show(usage, (shown) => {
         const percent = ((100 * shown.liveBytes) / shown.quotaBytes).toFixed(1);
         return `${shown.liveBytes} of ${shown.quotaBytes} bytes (${percent}%)`;

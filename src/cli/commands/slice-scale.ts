@@ -41,8 +41,7 @@ export function addScaleCommand(slice: Command, io: CliIo): void {
     .action(async (name: string, instances: number, flags: ScaleFlags, command: Command) => {
       const session = openSession(command, io);
       const scaled = await session.api.request(scaledSchema, "POST", `${apiPath("/v1/slices", name)}/scale`, {
-        body: JSON.stringify({ instances }),
-        headers: { "content-type": "application/json" },
+        json: { instances },
       });
       if (flags.wait === true) await waitUntilActive(session, scaled.blueprint, flags.timeout);
       session.show(scaled, ({ blueprint, revision, minAvailable }) =>

@@ -122,8 +122,7 @@ function withChoice(command: Command): Command {
 }
 
 function bodyOf({ group, id }: Choice): ApiRequestOptions {
-  const headers = { "content-type": "application/json", "x-deadline-ms": String(TIMEOUT_MS) };
-  return { body: JSON.stringify({ group, id }), headers, timeoutMs: TIMEOUT_MS };
+  return { json: { group, id }, headers: { "x-deadline-ms": String(TIMEOUT_MS) }, timeoutMs: TIMEOUT_MS };
 }
 
 function shown(payload: unknown): string {

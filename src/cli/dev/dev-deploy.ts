@@ -6,7 +6,7 @@ import { AetherError, toAetherError } from "../../base/errors.ts";
 import { ERRORS } from "../../base/error-catalog.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { CliIo } from "../cli-io.ts";
-import type { HttpApi } from "../http-api.ts";
+import { type HttpApi, JSON_CONTENT } from "../http-api.ts";
 import { apiPath } from "../options.ts";
 import { readDevProject, type DevBlueprint } from "./dev-project.ts";
 import { SourceWatch } from "./source-watch.ts";
@@ -162,8 +162,7 @@ class DevDeploy {
     const body = JSON.stringify(exact);
     if (this.sent.get(name) === body) return;
     this.sent.delete(name);
-    const headers = { "content-type": "application/json" };
-    await api.request(appliedSchema, "PUT", apiPath("/v1/blueprints", name), { body, headers });
+    await api.request(appliedSchema, "PUT", apiPath("/v1/blueprints", name), { body, headers: JSON_CONTENT });
     const end = await this.waitUntilActive(name);
     if (end === "overtaken") return;
     this.sent.set(name, body);

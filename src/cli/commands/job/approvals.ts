@@ -88,8 +88,7 @@ function addDecision(
       const session = openSession(command, io);
       const told = data === undefined ? {} : { data: parseJsonArgument(await readArgument(io, data), "--data") };
       const decided = await session.api.request(decidedSchema, "POST", apiPath(JOBS, job, "approvals", name), {
-        headers: { "content-type": "application/json", ...(key === undefined ? {} : { "idempotency-key": key }) },
-        body: JSON.stringify({ approved, ...told }),
+        json: { approved, ...told }, ...(key === undefined ? {} : { headers: { "idempotency-key": key } }),
       });
       session.show(decided, ({ approval }) => `${done}: ${approval} of job ${job}`);
     });

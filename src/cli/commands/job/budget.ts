@@ -38,8 +38,7 @@ export function addBudgetCommand(group: Command, io: CliIo): void {
       if (add === undefined) throw new UsageError("say one of --add-usd, --add-tokens and --add-steps");
       const session = openSession(command, io);
       const raised = await session.api.request(raisedSchema, "POST", apiPath(JOBS, job, "budget"), {
-        body: JSON.stringify({ add }),
-        headers: { "content-type": "application/json", "idempotency-key": key },
+        json: { add }, headers: { "idempotency-key": key },
       });
       session.show(raised, () => `job ${job} may spend more`);
     });

@@ -117,8 +117,7 @@ function ask({ api }: Session, flags: BulkFlags, { bulk: { action }, left, after
   const isMove = action["kind"] === "move";
   const limit = Math.min(left, isMove ? MOVES_PER_REQUEST : JOBS_PER_REQUEST);
   return api.request(answerSchema, "POST", `${JOBS}/bulk`, {
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ ...bodyOf(flags), action, dryRun: flags.dryRun, limit, after, upTo }),
+    json: { ...bodyOf(flags), action, dryRun: flags.dryRun, limit, after, upTo },
     timeoutMs: isMove ? MOVES_TIMEOUT_MS : REQUEST_TIMEOUT_MS,
   });
 }

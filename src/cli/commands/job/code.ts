@@ -96,9 +96,7 @@ export function addMoveCommand(group: Command, io: CliIo): void {
 async function ask(
   { api }: Session, { path, timeoutMs }: { readonly path: string; readonly timeoutMs: number }, artifact: string,
 ): Promise<Verdict> {
-  return await api.request(verdictSchema, "POST", path, {
-    headers: { "content-type": "application/json" }, body: JSON.stringify({ artifact }), timeoutMs,
-  });
+  return await api.request(verdictSchema, "POST", path, { json: { artifact }, timeoutMs });
 }
 
 function verdictText(verdict: Verdict): string {

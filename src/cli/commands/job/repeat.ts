@@ -80,8 +80,7 @@ async function repeat(
   session: Session, path: string, { id, current, again, wait }: RepeatFlags, what: object,
 ): Promise<void> {
   const started = await session.api.request(startedSchema, "POST", path, {
-    body: JSON.stringify({ ...what, id, code: codeOf(current), again }),
-    headers: { "content-type": "application/json" },
+    json: { ...what, id, code: codeOf(current), again },
   });
   if (wait !== true) return session.show(started, ({ job, isNew }) => (isNew ? job : `${job} (started before)`));
   session.io.report(`job ${started.job}`);

@@ -70,11 +70,8 @@ export function addStartCommand(group: Command, io: CliIo): void {
       const budget = budgetOf({ usd: flags.budgetUsd, tokens: flags.budgetTokens, steps: flags.budgetSteps });
       const given = input === undefined ? {} : { input: parseJsonArgument(await readArgument(io, input), "INPUT") };
       const started = await session.api.request(startedSchema, "POST", JOBS, {
-        body: JSON.stringify({ agent, ...given, id, attributes, labels, queueClass, priority, maxDuration, budget }),
-        headers: {
-          "content-type": "application/json",
-          ...(key === undefined ? {} : { "idempotency-key": key }),
-        },
+        json: { agent, ...given, id, attributes, labels, queueClass, priority, maxDuration, budget },
+        ...(key === undefined ? {} : { headers: { "idempotency-key": key } }),
       });
       if (flags.wait !== true) {
         return session.show(started, ({ job, isNew }) => isNew ? job : `${job} (started before)`);

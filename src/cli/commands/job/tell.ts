@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../../base/errors.ts";
 import type { CliIo } from "../../cli-io.ts";
+import { JSON_CONTENT } from "../../http-api.ts";
 import { JOBS, jobSchema, type ShownTool } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
@@ -10,7 +11,6 @@ import { UsageError } from "../../usage-error.ts";
 import { BULK_HELP, doToMany, hasFilters, isBulk, withBulkFlags, type BulkFlags } from "./bulk.ts";
 
 const toldSchema = z.object({ job: z.string() });
-const JSON_TYPE = { "content-type": "application/json" };
 
 const SIGNAL_HELP = `
 The job gets it when it waits for a signal of this name, now or later. With filters there is no JOB: all of their jobs
@@ -71,7 +71,7 @@ async function signalOne(
   { name, text, key }: { readonly name: string; readonly text: string | undefined; readonly key: string | undefined },
 ): Promise<void> {
   const told = await session.api.request(toldSchema, "POST", apiPath(JOBS, job, "signals", name), {
-    headers: { ...JSON_TYPE, ...(key === undefined ? {} : { "idempotency-key": key }) },
+    headers: { ...JSON_CONTENT, ...(key === undefined ? {} : { "idempotency-key": key }) },
     ...(text === undefined ? {} : { body: text }),
   });
   session.show(told, () => `signal ${name} is stored for job ${job}`);
@@ -115,9 +115,7 @@ export function addResolveCommand(group: Command, io: CliIo): void {
       if (job === undefined || call === undefined) return await resolveMany(session, flags, resolution);
       const { effectId, call: name } = await findCall(session, job, call);
       const path = `${apiPath(JOBS, job, "tools", effectId)}/resolve`;
-      const told = await session.api.request(toldSchema, "POST", path, {
-        headers: JSON_TYPE, body: JSON.stringify(resolution),
-      });
+      const told = await session.api.request(toldSchema, "POST", path, { json: resolution });
       session.show(told, () => `job ${job} is told that ${name} is ${resolution.kind}`);
     });
 }
