@@ -4,6 +4,7 @@
 // Does not own: which alerts there are (core/alert-rules.ts), what the rules see (cluster-sight.ts).
 import type { NodeId } from "../base/ids.ts";
 import { SECOND_MS } from "../base/units.ts";
+import type { LeadershipService } from "../cluster/leadership/leadership-service.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
 import type { AlertPhase, LeaderWord, LeaderWordPort } from "../metrics/core/leader-word.ts";
@@ -19,6 +20,7 @@ import type { OwnSight } from "./core/sight.ts";
 
 export interface AlertPorts extends SightPorts {
   readonly ofLeader: Pick<LeaderEvents, "say" | "hear" | "newest">;
+  readonly leadership: Pick<LeadershipService, "current">;
   /** What this node says by itself. */
   readonly say: (draft: EventDraft) => void;
   readonly notices: AlertNotices;
@@ -109,7 +111,10 @@ export class AlertService implements Alerts, LeaderWordPort {
   }
 
   private lookAtSelf(): void {
-    const sight: OwnSight = { node: this.self, quorum: this.ports.group.status().quorum };
+    const { group, leadership } = this.ports;
+    const { quorum, isReady } = group.status();
+    const knowsLeader = isReady ? leadership.current() !== undefined : undefined;
+    const sight: OwnSight = { node: this.self, quorum, knowsLeader };
     const changes = this.own.judge(this.readings((rule) => rule.by === "node" && rule.read(sight)), this.now());
     for (const change of changes) {
       this.ports.say(draftOf(change));

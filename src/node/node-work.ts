@@ -191,7 +191,8 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
   const notices = new AlertNotices(env, { sender: ports.sender, secrets, onFatal }, config.alerts.webhooks);
   const alerts = new AlertService(env, {
     metrics: metrics.metrics, membership: cluster.membership, group, views: cluster.controlViews,
-    slices: () => control.facts(), failures, ofLeader: events.ofLeader, say: (draft) => events.say(draft), notices,
+    leadership: cluster.leadership, slices: () => control.facts(), failures, ofLeader: events.ofLeader,
+    say: (draft) => events.say(draft), notices,
   }, { self: self.node, config: config.alerts });
   const start = (): void => {
     events.start();

@@ -147,6 +147,17 @@ test("a node that sees no majority says so itself, and the others do not", async
   await watched.untilFiring([], watched.cluster.nodes);
 });
 
+test("where the disks of a majority stand still nobody leads, and the nodes say so themselves", async () => {
+  const watched = await Watched.open(8);
+  const { cluster, leader, others } = watched;
+  const slow = watched.parts.machines.filter(({ node }) => others.includes(node));
+  for (const { disk } of slow) disk.slowness = 200_000;
+  await cluster.until(() => watched.firing(leader).includes(`no-leader node/${leader}`), 120_000);
+  expect(cluster.leader()).toBeUndefined();
+  for (const { disk } of slow) disk.slowness = 1;
+  await cluster.until(() => cluster.nodes.every((node) => watched.firing(node).length === 0), 3_600_000);
+});
+
 test("calls that fail fire their alert, until they do not any more", async () => {
   const watched = await Watched.open(5);
   await watched.load(45, { perSecond: 4, fails: 1 });

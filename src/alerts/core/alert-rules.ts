@@ -60,6 +60,17 @@ export const ALERT_RULES = {
     action: "Start the voters that are down, or mend the network between them; see recovering.md if disks are lost.",
     read: ({ node, quorum: { need, have } }) => [{ subject: `node/${node}`, value: Math.max(0, need - have) }],
   },
+  "no-leader": {
+    by: "node", severity: "error", unit: "", threshold: 1, clearAt: 1, forMs: 15 * SECOND_MS,
+    clearForMs: 5 * SECOND_MS,
+    measures: "1 while a majority is there and nobody leads",
+    says: "nobody leads, as far as {name} knows: nothing is placed, scaled or judged",
+    action: "Look at the disks of the voters and at what else uses them, then at their logs: writes take too long.",
+    // Without a majority nobody can: that is said by itself.
+    read: ({ node, quorum: { need, have }, knowsLeader }) => [{
+      subject: `node/${node}`, value: have < need ? 0 : knowsLeader === undefined ? undefined : Number(!knowsLeader),
+    }],
+  },
   "node-missing": {
     by: "leader", severity: "error", unit: "", threshold: 1, clearAt: 1,
     forMs: 15 * SECOND_MS, clearForMs: 5 * SECOND_MS,

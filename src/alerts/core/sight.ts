@@ -44,4 +44,6 @@ export interface ClusterSight {
 export interface OwnSight {
   readonly node: string;
   readonly quorum: { readonly need: number; readonly have: number };
+  /** Whether it knows who leads; undefined while it is behind, and others may know. */
+  readonly knowsLeader: boolean | undefined;
 }
