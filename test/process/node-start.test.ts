@@ -141,7 +141,7 @@ describe("where the configuration comes from", () => {
         AETHER_DATA_DIR: dataDir,
         AETHER_DURABILITY: "memory",
         AETHER_CONSENSUS_WINDOW_SLOTS: "32",
-        AETHER_PEER_FRAME_BYTES_MAX: "4194304",
+        AETHER_PEER_FRAME_BYTES_MAX: "6291456",
       },
     });
     await byVariables.ready();
