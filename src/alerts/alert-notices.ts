@@ -10,8 +10,8 @@ import { sendNotice, type NoticeReach } from "../jobs/webhooks/send-notice.ts";
 import type { AlertNotice } from "../metrics/core/leader-word.ts";
 import type { AlertWebhook } from "./alerts-config.ts";
 import type { AlertChange } from "./core/alert-book.ts";
-import { isAlertName } from "./core/alert-rules.ts";
-import { viewAlert } from "./core/alert-view.ts";
+import { alertRule, isAlertName } from "./core/alert-rules.ts";
+import { alertId, viewAlert } from "./core/alert-view.ts";
 
 export interface NoticePorts extends Omit<NoticeReach, "sender"> {
   /** Nobody is told without it. */
@@ -74,7 +74,7 @@ export class AlertNotices {
   }
 
   add({ kind, mark: { rule, subject, sinceMs, value } }: AlertChange): void {
-    const { severity } = viewAlert({ rule, subject, sinceMs, value, phase: "firing", heldMs: 0, unknownMs: 0 });
+    const { severity } = alertRule(rule);
     for (const hook of this.hooks.values()) {
       if (hook.settings.severity === "error" && severity !== "error") continue;
       const { name } = hook.settings;
@@ -183,8 +183,8 @@ class Hook {
 }
 
 /** What its other side knows it by: the same at every attempt, of every leader. */
-function idOf({ kind, rule, subject, sinceMs }: AlertNotice): string {
-  return `${kind}/${rule}/${subject}/${Math.round(sinceMs)}`;
+function idOf(notice: AlertNotice): string {
+  return `${notice.kind}/${alertId(notice)}`;
 }
 
 function bodyOf(notice: AlertNotice): string {

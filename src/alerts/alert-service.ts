@@ -126,8 +126,9 @@ export class AlertService implements Alerts, LeaderWordPort {
   private readings(read: (rule: AlertRule) => readonly Reading[] | undefined | false): readonly RuleReadings[] {
     return ALERT_NAMES.flatMap((name) => {
       const limits = limitsOf(name, this.config);
-      const readings = limits === undefined ? false : read(alertRule(name));
-      return limits === undefined || readings === false ? [] : [{ name, limits, readings }];
+      if (limits === undefined) return [];
+      const readings = read(alertRule(name));
+      return readings === false ? [] : [{ name, limits, readings }];
     });
   }
 

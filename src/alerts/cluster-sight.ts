@@ -4,6 +4,7 @@ import type { MembershipService } from "../cluster/membership/membership-service
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { SliceFacts } from "../control/core/advice.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
+import type { ClusterSnapshot } from "../metrics/core/snapshot.ts";
 import type { ClusterSight, MethodSight, NodeSight, SliceSight } from "./core/sight.ts";
 import type { InstanceFailures } from "./instance-failures.ts";
 
@@ -24,7 +25,7 @@ export function clusterSight(ports: SightPorts): ClusterSight {
   const { metrics, views } = ports;
   const kept = metrics.latest();
   return {
-    nodes: nodesOf(ports),
+    nodes: nodesOf(ports, kept?.snapshot),
     slices: views.isComplete ? slicesOf(ports) : undefined,
     methods: kept?.snapshot.methods.filter(isOfSlice) ?? [],
     facts: kept?.cluster ?? {},
@@ -32,10 +33,12 @@ export function clusterSight(ports: SightPorts): ClusterSight {
   };
 }
 
-function nodesOf({ metrics, membership, group }: SightPorts): readonly NodeSight[] {
+function nodesOf(
+  { membership, group }: SightPorts, snapshot: ClusterSnapshot | undefined,
+): readonly NodeSight[] {
   const { decided } = group.status();
   const { supported } = group.membership();
-  const reports = new Map(metrics.latest()?.snapshot.nodes.map((one) => [one.node, one]));
+  const reports = new Map(snapshot?.nodes.map((one) => [one.node, one]));
   return membership.nodes.map(({ node, status, applied }) => {
     const report = reports.get(node);
     return {

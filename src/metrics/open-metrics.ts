@@ -49,7 +49,7 @@ export function openMetrics(
     facts: [
       factsOfGroup(group, env.clock),
       () => ({ storeLiveBytes: kv.usage().liveBytes, storeQuotaBytes: kv.usage().quotaBytes }),
-      () => ({ clockOffMs: Math.abs(env.clock.wallMs() - membership.wallMs()) }),
+      () => ({ clockOffMs: Math.abs(membership.clockOffMs) }),
       ...facts,
     ],
   }, env.clock.nowMs());

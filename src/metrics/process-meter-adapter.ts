@@ -37,6 +37,11 @@ export function createProcessMeter(dataDir: string): ProcessMeter {
   };
 }
 
+export async function readDiskRoom(dataDir: string): Promise<DiskRoom> {
+  const { bsize, bavail, blocks } = await statfs(dataDir);
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}
+
 /** What the last look found: a disk that does not answer holds up nobody. */
 function createDiskLook(dataDir: string): () => DiskRoom | undefined {
   let found: DiskRoom | undefined;
@@ -44,8 +49,7 @@ function createDiskLook(dataDir: string): () => DiskRoom | undefined {
   let isLooking = false;
   const look = async (): Promise<void> => {
     try {
-      const { bsize, bavail, blocks } = await statfs(dataDir);
-      found = { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+      found = await readDiskRoom(dataDir);
     } catch {
       // ignored: what is not known is told as such
       found = undefined;

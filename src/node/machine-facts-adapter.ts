@@ -1,12 +1,13 @@
 // Owns: what a process knows of its machine, for who looks for the cause of trouble: the disk of its data, how long a
 // write takes to be safe there, room, file descriptors. Does not own: what is good or bad of it (cli/doctor).
 import { readFileSync } from "node:fs";
-import { open, readdir, rm, statfs } from "node:fs/promises";
+import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { Looked, MachineFacts } from "../api/services.ts";
 import { toAetherError } from "../base/errors.ts";
 import { KiB } from "../base/units.ts";
+import { readDiskRoom } from "../metrics/process-meter-adapter.ts";
 
 /** Enough for a median that one slow write does not move; a slow disk is asked for half a second at most. */
 const SYNCS = 15;
@@ -17,7 +18,7 @@ const PROBE_FILE = ".doctor-probe";
 /** Looks now. Never rejects: what cannot be looked at says why. */
 export async function readMachineFacts(dataDir: string): Promise<MachineFacts> {
   const [sync, space, descriptors] = await Promise.all([
-    looked(() => measureSync(dataDir)), looked(() => readSpace(dataDir)), looked(readDescriptors),
+    looked(() => measureSync(dataDir)), looked(() => readDiskRoom(dataDir)), looked(readDescriptors),
   ]);
   return { nodeVersion: process.versions.node, sync, space, descriptors };
 }
@@ -57,11 +58,6 @@ async function measureSync(dataDir: string): Promise<{ readonly medianMs: number
     await file.close();
     await rm(path, { force: true });
   }
-}
-
-async function readSpace(dataDir: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {
-  const { bsize, bavail, blocks } = await statfs(dataDir);
-  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
 }
 
 /** Only Linux says. */

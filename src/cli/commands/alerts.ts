@@ -1,5 +1,6 @@
 // Owns: `aether alerts`: what is wrong now, since when, and what to do.
 import { Option, type Command } from "commander";
+import { SECOND_MS } from "../../base/units.ts";
 import { alertsSchema, type ShownAlert, type ShownAlerts } from "../alert-view.ts";
 import type { CliIo } from "../cli-io.ts";
 import { openSession } from "../options.ts";
@@ -59,5 +60,5 @@ function alertLines(alerts: readonly ShownAlert[]): readonly string[] {
 function judgedLines(judged: ShownAlerts["judged"]): readonly string[] {
   if (judged === null) return ["", "nobody has judged the cluster yet: no node leads, or this one has just started"];
   if (!judged.isStale) return [];
-  return ["", `judged ${Math.round(judged.ageMs / 1000)} s ago by ${judged.by}, and by nobody since`];
+  return ["", `judged ${Math.round(judged.ageMs / SECOND_MS)} s ago by ${judged.by}, and by nobody since`];
 }

@@ -1,7 +1,7 @@
 // Owns: `aether control record`: the load that a node remembers, in the form that `control simulate` plays.
 import type { Command } from "commander";
 import { z } from "zod";
-import { HOUR_MS, MINUTE_MS } from "../../base/units.ts";
+import { HOUR_MS, SECOND_MS } from "../../base/units.ts";
 import { AetherError } from "../../base/errors.ts";
 import type { CliIo } from "../cli-io.ts";
 import { openSession, type Session } from "../options.ts";
@@ -40,7 +40,7 @@ export function addRecordCommand(control: Command, io: CliIo): void {
     .addHelpText("after", HELP)
     .action(async ({ slice, since }: RecordFlags, command: Command) => {
       const session = openSession(command, io);
-      const recorded = await record(session, slice, Math.min(Math.max(since, MINUTE_MS / 60), SINCE_MS_MAX));
+      const recorded = await record(session, slice, Math.min(Math.max(since, SECOND_MS), SINCE_MS_MAX));
       // A file for another command: alike with and without --json.
       session.io.print(JSON.stringify(recorded));
     });

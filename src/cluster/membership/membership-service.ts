@@ -160,6 +160,11 @@ export class MembershipService {
     return this.time.wallMs(this.clock.wallMs(), this.clock.nowMs());
   }
 
+  /** By how much the node's wall clock is ahead of what most nodes show; 0 while it counts as right. */
+  get clockOffMs(): number {
+    return this.time.offMs(this.clock.wallMs(), this.clock.nowMs());
+  }
+
   /** Whether calls may go there: on duty or being drained by its row, not about to stop, and not suspected now. */
   isServing(node: NodeId): boolean {
     const row = this.rowOf(node)?.value;
@@ -349,7 +354,7 @@ export class MembershipService {
   }
 
   private logClock(): void {
-    const offMs = this.time.offMs(this.clock.wallMs(), this.clock.nowMs());
+    const offMs = this.clockOffMs;
     if (this.isClockOff === (offMs !== 0)) return;
     this.isClockOff = offMs !== 0;
     if (this.isClockOff) this.log.warn({ event: "node.clock-off", offMs, reason: "most nodes show another time" });

@@ -3,7 +3,6 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { AetherError } from "../../../base/errors.ts";
 import type { CliIo } from "../../cli-io.ts";
-import { JSON_CONTENT } from "../../http-api.ts";
 import { JOBS, jobSchema, type ShownTool } from "../../job-answers.ts";
 import { apiPath, openSession, type Session } from "../../options.ts";
 import { parseJsonArgument, readArgument } from "../../text-input.ts";
@@ -58,21 +57,19 @@ export function addSignalCommand(group: Command, io: CliIo): void {
       isBulk(job, flags);
       if (name === undefined) throw new UsageError("say which signal is meant");
       if (more.some((text) => text !== undefined)) throw new UsageError("with filters say NAME and PAYLOAD only");
-      const text = given === undefined ? undefined : await readArgument(io, given);
-      const payload = text === undefined ? undefined : parseJsonArgument(text, "PAYLOAD");
+      const payload = given === undefined ? undefined : parseJsonArgument(await readArgument(io, given), "PAYLOAD");
       if (job === undefined) await signalMany(session, flags, { name, payload });
-      else await signalOne(session, job, { name, text, key: flags.key });
+      else await signalOne(session, job, { name, payload, key: flags.key });
     });
 }
 
 async function signalOne(
   session: Session,
   job: string,
-  { name, text, key }: { readonly name: string; readonly text: string | undefined; readonly key: string | undefined },
+  { name, payload, key }: { readonly name: string; readonly payload: unknown; readonly key: string | undefined },
 ): Promise<void> {
   const told = await session.api.request(toldSchema, "POST", apiPath(JOBS, job, "signals", name), {
-    headers: { ...JSON_CONTENT, ...(key === undefined ? {} : { "idempotency-key": key }) },
-    ...(text === undefined ? {} : { body: text }),
+    json: payload, ...(key === undefined ? {} : { headers: { "idempotency-key": key } }),
   });
   session.show(told, () => `signal ${name} is stored for job ${job}`);
 }

@@ -78,9 +78,8 @@ export class RunBatch {
 
   /** Whether what comes next, or what the code was given later, is there and has to be stored apart first. */
   get isStoring(): boolean {
-    const [next, ...later] = this.ops;
-    return [...(next === undefined ? [] : [next]), ...later.filter(({ op }) => isGiven(op))].some(({ op }) => {
-      const blob = blobOfOp(op);
+    return this.ops.some(({ op }, at) => {
+      const blob = at === 0 || isGiven(op) ? blobOfOp(op) : undefined;
       return blob !== undefined && this.facts.isStored?.(blob) === false;
     });
   }
