@@ -176,7 +176,7 @@ export function openJobs(
   const startsPorts = { kv, pins, payloads: apart, queued: () => claimer.queued, here, metrics, tracing };
   const starts = new StartJobs(env, startsPorts, config);
   const repeats = new RepeatJobs(env, {
-    kv, log: store, pins, payloads: apart, checkRoom: () => starts.checkRoom(),
+    kv, log: store, pins, payloads: apart, checkRoom: () => starts.checkRoom(), tracing,
   });
   const views = cluster.blueprintViews;
   const schedules = new TickRunner(

@@ -137,6 +137,8 @@ export interface RepeatJob {
   readonly code?: "same" | "current";
   /** Calls that may have happened, and that are to be made again all the same. */
   readonly again?: readonly string[];
+  /** W3C trace context of who has it done again. */
+  readonly traceparent?: string;
 }
 
 /** `isNew`: false when the job ran that already. */

@@ -249,4 +249,35 @@ describe("jobs", () => {
     expect(named(spans, "step before").attributes).toMatchObject({ "aether.node": owner, "aether.step": "before#1" });
     await fleet.start(owner);
   });
+
+  test("a job that a handler starts is part of its call, one that is done again of the request for that", async () => {
+    await applyAgents(fleet, "families", { instances: 1 });
+    const outside = await openWebServer((_request, response) => response.end("yes"));
+    const { url } = outside;
+    await untilServed(fleet, "families/hire", { url });
+    const call = newParent();
+    const headers = { traceparent: call.traceparent };
+    await ask(`${fleet.api("n2")}/v1/call/families/hire`, { method: "POST", body: { url }, headers });
+    const called = await collector.trace(call.traceId, "job worker", "tool count", "start worker", "families.hire");
+    expect(pathTo(called, "tool count").map((step) => step.replace(/ on .*/, ""))).toEqual([
+      "tool count", "job worker", "start worker", "families.hire", "call families.hire",
+      "POST /v1/call/:slice/:method",
+    ]);
+    const { job } = await startJob(fleet, "n1", { agent: "worker", input: { url, fails: true } });
+    expect(await resultOf(fleet, "n1", job)).toMatchObject({ kind: "failed" });
+    for (const [what, body] of [["retry", {}], ["bulk", { action: { kind: "retry" }, agent: "worker" }]] as const) {
+      const { traceId, traceparent } = newParent();
+      const path = what === "bulk" ? "/v1/jobs/bulk" : `/v1/jobs/${job}/retry`;
+      await ask(`${fleet.api("n3")}${path}`, { method: "POST", body, headers: { traceparent } });
+      const spans = await collector.trace(traceId, "job worker", "retry worker");
+      expect(pathTo(spans, "job worker").map((step) => step.replace(/ on .*/, ""))).toEqual([
+        "job worker", "retry worker", `POST ${path.replace(job, ":job")}`,
+      ]);
+      const { "aether.of": of, "aether.job": made } = named(spans, "retry worker").attributes;
+      if (what === "retry") expect(of).toBe(job);
+      // The next one does this one again.
+      expect(await resultOf(fleet, "n2", String(made))).toMatchObject({ kind: "failed" });
+    }
+    outside.close();
+  });
 });

@@ -10,7 +10,7 @@ import { jsonResponse } from "../json.ts";
 import { JOB_KEY_LENGTH_MAX } from "../limits.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
-import { repeatFields, resolutionSchema } from "./jobs.ts";
+import { repeatFields, resolutionSchema, traceOf } from "./jobs.ts";
 
 const actionSchema: z.ZodType<BulkAction> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cancel") }),
@@ -44,10 +44,11 @@ export function jobBulkRoutes(jobs: Jobs): readonly Route[] {
     summary: "Does the same to all jobs of a filter: a page of them at a time, to each on its own, and nothing to " +
       "those that have it already",
     body: bulkSchema,
+    headers: { traceparent: "W3C trace context, which the spans of jobs that it makes belong to" },
     answer: "{ told, skipped, failed: [{ job, code, message }], jobs, made?: [{ job, of }], more, next?, revision }: " +
       "with more, ask again with after: next and upTo: revision",
     handle: async (request) => {
-      const bulk = parseBulk(await request.readJson());
+      const bulk = { ...parseBulk(await request.readJson()), ...traceOf(request) };
       return jsonResponse(200, await tellMany(jobs, bulk, ANYBODY, { signal: request.signal() }));
     },
   }];

@@ -73,6 +73,7 @@ export const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kin
 
 const raiseSchema = z.strictObject({ add: budgetSchema });
 
+const TRACE_HEADER = { traceparent: "W3C trace context, which the spans of the job belong to" };
 const KEY_HEADER = { "Idempotency-Key": "The same key again, from whoever starts jobs of this agent, is the same job" };
 const SIGNAL_KEY_HEADER = { "Idempotency-Key": "The same key again is the same signal" };
 
@@ -85,7 +86,7 @@ const forkSchema = retrySchema.extend({ at: z.string(), input: z.unknown().optio
 
 export function jobRoutes(jobs: Jobs): readonly Route[] {
   const repeat = async (request: ApiRequest, what: RepeatJob): Promise<Response> => {
-    const started = await jobs.repeat(jobOf(request), what, ANYBODY, callOptions(request));
+    const started = await jobs.repeat(jobOf(request), { ...what, ...traceOf(request) }, ANYBODY, callOptions(request));
     return jsonResponse(started.isNew ? 201 : 200, started);
   };
   return [
@@ -94,13 +95,11 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs",
       summary: "Starts a job of an agent; 201 for a new one, 200 when the key or the id was used for the same before",
       body: startSchema,
-      headers: { ...KEY_HEADER, traceparent: "W3C trace context, which the spans of the job belong to" },
+      headers: { ...KEY_HEADER, ...TRACE_HEADER },
       answer: "{ job, status, isNew }",
       handle: async (request) => {
         const start = parseStart(await request.readJson(JOB_BODY_BYTES_MAX), idempotencyKey(request));
-        const traceparent = request.traceparent();
-        const traced = { ...start, ...(traceparent !== undefined && { traceparent }) };
-        const started = await jobs.start(traced, ANYBODY, callOptions(request));
+        const started = await jobs.start({ ...start, ...traceOf(request) }, ANYBODY, callOptions(request));
         return jsonResponse(started.isNew ? 201 : 200, started);
       },
     },
@@ -195,6 +194,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs/:job/retry",
       summary: "A new job that does one again which failed or was cancelled, from there on; effect ids stay the same",
       body: retrySchema,
+      headers: TRACE_HEADER,
       answer: "201 { job, status, isNew }; 200 when the id was used for this before",
       handle: async (request) => {
         const { id, ...retry } = parseInput(retrySchema, (await request.readOptionalJson()) ?? {}, "the retry");
@@ -206,6 +206,7 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       path: "/v1/jobs/:job/fork",
       summary: "A new job that does one again which has ended, from before a call on; effect ids stay the same",
       body: forkSchema,
+      headers: TRACE_HEADER,
       answer: "201 { job, status, isNew }; 200 when the id was used for this before",
       handle: async (request) => {
         const body = await request.readJson(JOB_BODY_BYTES_MAX);
@@ -324,6 +325,12 @@ function attributePair(text: string): readonly [string, string] {
 
 function jobOf(request: ApiRequest): JobId {
   return parseJobId(request.param("job"));
+}
+
+/** What the spans of jobs that the request makes belong to. */
+export function traceOf(request: ApiRequest): { readonly traceparent?: string } {
+  const traceparent = request.traceparent();
+  return traceparent === undefined ? {} : { traceparent };
 }
 
 function callOptions(request: ApiRequest): { readonly signal: AbortSignal } {

@@ -43,6 +43,8 @@ export interface BulkRequest {
   readonly upTo?: number;
   /** Says to which jobs it would be done, and does nothing. */
   readonly isDryRun: boolean;
+  /** W3C trace context, which jobs that are made belong to. */
+  readonly traceparent?: string;
 }
 
 export interface BulkAnswer {
@@ -74,7 +76,7 @@ const SKIPPED: Outcome = { kind: "skipped" };
 
 export async function tellMany(
   jobs: BulkJobs,
-  { action, filter, limit, after, upTo, isDryRun }: BulkRequest,
+  { action, filter, limit, after, upTo, isDryRun, traceparent }: BulkRequest,
   caller: Caller,
   options: CallOptions = {},
 ): Promise<BulkAnswer> {
@@ -85,7 +87,7 @@ export async function tellMany(
     ...(after !== undefined && { after }),
     ...(upTo !== undefined && { upTo }),
   }, options);
-  const teller = new Teller(jobs, action, { caller, isDryRun, options });
+  const teller = new Teller(jobs, action, { caller, isDryRun, traceparent, options });
   const outcomes = await inGroups(page.jobs, isMove ? MOVED_AT_ONCE : TOLD_AT_ONCE, (job) => teller.tell(job));
   const { more, next } = page;
   return {
@@ -99,7 +101,11 @@ export async function tellMany(
 class Teller {
   private readonly jobs: BulkJobs;
   private readonly action: BulkAction;
-  private readonly how: { readonly caller: Caller; readonly isDryRun: boolean; readonly options: CallOptions };
+  private readonly how: Pick<BulkRequest, "isDryRun"> & {
+    readonly caller: Caller;
+    readonly traceparent: string | undefined;
+    readonly options: CallOptions;
+  };
 
   constructor(jobs: BulkJobs, action: BulkAction, how: Teller["how"]) {
     this.jobs = jobs;
@@ -153,7 +159,7 @@ class Teller {
 
   private async act(job: JobId): Promise<Outcome> {
     const { jobs, action } = this;
-    const { caller, options } = this.how;
+    const { caller, traceparent, options } = this.how;
     switch (action.kind) {
       case "cancel":
         await jobs.cancel(job, caller, options);
@@ -166,7 +172,8 @@ class Teller {
         return TOLD;
       case "retry": {
         const { kind, ...how } = action;
-        return { kind: "told", made: (await jobs.repeat(job, { what: { kind }, ...how }, caller, options)).job };
+        const repeat = { what: { kind }, ...how, ...(traceparent !== undefined && { traceparent }) };
+        return { kind: "told", made: (await jobs.repeat(job, repeat, caller, options)).job };
       }
       case "move": {
         const moved = await jobs.move(job, action.artifact, caller, options);

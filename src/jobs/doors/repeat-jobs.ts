@@ -3,6 +3,8 @@
 import { AetherError, toAetherError } from "../../base/errors.ts";
 import type { Digest, JobId } from "../../base/ids.ts";
 import type { CallOptions, Env } from "../../env/env.ts";
+import type { Tracing } from "../../env/tracing.ts";
+import { traced } from "../../invocation/traced.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { inputRefusal, throwRefusal } from "../core/door-check.ts";
 import { drawJobId, drawUid, refOf, type JobUid } from "../core/ids.ts";
@@ -25,6 +27,8 @@ export interface RepeatJobsPorts {
   readonly payloads: Pick<JobPayloads, "keep">;
   /** @throws AetherError E_QUOTA, E_OVERLOADED */
   readonly checkRoom: () => void;
+  /** Absent where nobody records traces. */
+  readonly tracing?: Tracing;
 }
 
 type RepeatInput = Pick<Repeat, "input" | "inputBlob" | "inputDigest">;
@@ -41,9 +45,19 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
   async repeat(job: JobId, repeat: RepeatJob, _caller: Caller, options: CallOptions = {}): Promise<StartedJob> {
     this.ports.checkRoom();
     const loaded = await this.ports.log.load(refOf(job), options);
+    const { what, traceparent } = repeat;
+    const { agent } = loaded.view.row;
+    const told = ({ job: made, isNew }: StartedJob) => ({ "aether.job": made, "aether.new": isNew });
+    const attributes = { "aether.agent": agent, "aether.of": job };
+    const work = { name: `${what.kind} ${agent}`, kind: "internal", traceparent, attributes, told } as const;
+    return await traced(this.ports.tracing, work, (within) =>
+      this.repeatOnce(loaded, within === undefined ? repeat : { ...repeat, traceparent: within }, options));
+  }
+
+  private async repeatOnce(loaded: LoadedJob, repeat: RepeatJob, options: CallOptions): Promise<StartedJob> {
+    const { ref: { job }, row, spec } = loaded.view;
     const plan = planned(job, loaded, repeat);
-    const { row, spec } = loaded.view;
-    const { what } = repeat;
+    const { what, traceparent } = repeat;
     const atMs = this.env.clock.wallMs();
     const given = what.kind === "fork" && "input" in what ? plainInput({ ...row, input: what.input }) : undefined;
     const pin = await this.pinOf(job, row, repeat, options);
@@ -61,6 +75,7 @@ export class RepeatJobs implements Pick<Jobs, "repeat"> {
       uid: drawUid(this.env.random) as JobUid,
       pin,
       ...input,
+      ...(traceparent !== undefined && this.ports.tracing?.isOn === true && { traceparent }),
       atMs,
     });
     if (decision.kind === "refused") {

@@ -14,6 +14,8 @@ export interface AgentStart {
   readonly attributes?: Readonly<Record<string, string>>;
   readonly priority?: number;
   readonly budget?: Budget;
+  /** W3C trace context of the call whose handler asks. */
+  readonly traceparent?: string;
 }
 
 export interface AgentSignal {
@@ -72,6 +74,7 @@ class AgentsService implements SliceService {
   private readStart(fields: Fields): AgentStart {
     const id = optionalText(fields, "id");
     const priority = optionalNumber(fields, "priority");
+    const traceparent = optionalText(fields, "traceparent");
     return {
       agent: nameOf(fields, "agent"),
       input: fields["input"] ?? null,
@@ -80,6 +83,7 @@ class AgentsService implements SliceService {
       ...(fields["attributes"] !== undefined && { attributes: attributesOf(fields["attributes"]) }),
       ...(priority !== undefined && { priority: checkedPriority(priority) }),
       ...(fields["budget"] !== undefined && { budget: budgetIn(fields["budget"]) }),
+      ...(traceparent !== undefined && { traceparent }),
     };
   }
 

@@ -39,7 +39,7 @@ export class WorkerAgents {
     const callKey = this.keyOf(`start ${name}`);
     const what = `start of a job of ${name}`;
     await check(what, schema, input);
-    const args = { ...options, agent: name, input: input ?? null, callKey };
+    const args = { ...options, agent: name, input: input ?? null, callKey, traceparent: this.scope.traceparent };
     const request = { what, service: "agents", op: "start", args, effect: "write", timeoutMs, signal } as const;
     return await this.client.request(request, this.scope) as StartedJobOfSlice;
   }

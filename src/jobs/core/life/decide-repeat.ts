@@ -43,6 +43,8 @@ export interface Repeat {
   readonly input: unknown;
   readonly inputBlob?: BlobRef;
   readonly inputDigest: Digest;
+  /** Absent where nobody records traces. */
+  readonly traceparent?: string;
   readonly atMs: number;
 }
 
@@ -128,13 +130,14 @@ export function judgeRepeat({ job, uid }: RepeatTransition, { succeeded, results
   return { kind: spec === undefined ? "pin-gone" : "id-taken" };
 }
 
-function startOf({ old, job, uid, pin, input, inputBlob, inputDigest, atMs }: Repeat): StartContext {
+function startOf({ old, job, uid, pin, input, inputBlob, inputDigest, traceparent, atMs }: Repeat): StartContext {
   const { agent, tenant, queueClass, priority, attributes, labels, agentMax, run } = old.row;
   const { effectUid, maxDurationMs } = old.spec;
   const budget = old.head.account?.limit;
   return {
     job, uid, effectUid, agent, tenant, pin, input, inputDigest, queueClass, priority, attributes, run, atMs,
     ...(inputBlob !== undefined && { inputBlob }),
+    ...(traceparent !== undefined && { traceparent }),
     needs: {
       ...(labels !== undefined && { labels }),
       ...(agentMax !== undefined && { agentMax }),
