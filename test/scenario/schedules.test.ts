@@ -116,6 +116,38 @@ test("a call that never starts is made again until it does", async () => {
   expect(new Set(ticks()).size).toBe(ticks().length);
 });
 
+test("a tick that has not started is not sent any more once its schedule is removed", async () => {
+  world.answer = "refuses";
+  await world.lead("n1");
+  await world.pass(MINUTE_MS + 5_000);
+  expect(await world.row()).toMatchObject({ state: "sent" });
+  await world.apply();
+  world.answer = "ok";
+  await world.pass(15 * MINUTE_MS);
+  expect(ticks()).toEqual([]);
+  expect(await world.row()).toBeUndefined();
+});
+
+test("a tick that has not started holds up no other schedule that takes its place", async () => {
+  world.answer = "refuses";
+  await world.lead("n1");
+  await world.pass(MINUTE_MS + 5_000);
+  await world.apply({ name: "tick", cron: "*/2 * * * *", method: "place", timeZone: "UTC" });
+  await world.pass(10_000);
+  expect(await world.row()).toMatchObject({ state: "waiting", cron: "*/2 * * * *" });
+});
+
+test("a tick that has not started is sent further when the blueprint changes elsewhere", async () => {
+  world.answer = "refuses";
+  await world.lead("n1");
+  await world.pass(MINUTE_MS + 5_000);
+  await world.applyVersion("1.0.0");
+  world.answer = "ok";
+  await world.pass(10_000);
+  expect(ticks()).toHaveLength(1);
+  expect(await world.row()).toMatchObject({ state: "done" });
+});
+
 test("a changed schedule makes up for nothing; a removed one leaves nothing", async () => {
   await world.lead("n1");
   await world.pass(2 * MINUTE_MS);

@@ -12,7 +12,6 @@ import type { LeadingVersions } from "../rollouts/leading-versions.ts";
 import type { Tick, TickEnd, TickKind, WantedTicks } from "./tick-runner.ts";
 
 interface WantedCalls extends WantedTicks {
-  readonly blueprint: string;
   readonly plan: ResolvedSchedule;
 }
 
@@ -28,17 +27,18 @@ export function methodTicks({ leading, calls }: MethodTicksPorts): TickKind<Want
     parse: (key, value) => (key.kind === "schedule" ? parseScheduleRow(value) : undefined),
     wanted: () => {
       const found = new Map<KeyText, WantedCalls>();
-      for (const { blueprint, slice, resolved: { schedules = [] } } of leading.all()) {
+      for (const one of leading.all()) {
+        const { slice, resolved: { schedules = [] } } = one;
+        const guards = leading.guards(one);
         for (const plan of schedules) {
           const { name } = plan;
-          found.set(formatKey({ kind: "schedule", slice, name }), { blueprint, slice, label: name, plan });
+          found.set(formatKey({ kind: "schedule", slice, name }), { slice, label: name, plan, guards });
         }
       }
       return found;
     },
     rowOf: ({ plan: { method } }, ticked: TickRow) => ({ ...ticked, method }),
     isOther: ({ plan }, row) => plan.method !== row.method,
-    guards: (wanted) => leading.guards(wanted),
     run: (tick, signal) => callMethod(calls, tick, signal),
   };
 }

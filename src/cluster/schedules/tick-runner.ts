@@ -12,6 +12,7 @@ import { unchanged } from "../../kvstore/core/guards.ts";
 import { prefixOf, type AetherKey, type KeyPrefix, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
+import { isSameData } from "../../slices/core/canonical.ts";
 import type { TickPlan, TickRow } from "../../slices/core/schedule-row.ts";
 import { parseCron, type CronTimes } from "../../slices/blueprints/cron-adapter.ts";
 import type { ClusterViews } from "../cluster-views.ts";
@@ -33,6 +34,8 @@ export interface WantedTicks {
   /** Unique among the schedules of one slice. */
   readonly label: string;
   readonly plan: TickPlan;
+  /** Hold while nobody has changed that it is wanted so. */
+  readonly guards: readonly Compare[];
 }
 
 /** A tick that this leader has begun. */
@@ -65,8 +68,6 @@ export interface TickKind<W extends WantedTicks, R extends TickRow> {
   rowOf(wanted: W, ticked: TickRow, before: R | undefined): R;
   /** Whether the row is of a schedule that runs another thing, so that it begins anew. */
   isOther(wanted: W, row: R): boolean;
-  /** Nobody has changed what is wanted. */
-  guards(wanted: W): readonly Compare[];
   /** Does what the tick is for; once for all that do it for the same tick. @throws when the signal aborts */
   run(tick: Tick<W, R>, signal: AbortSignal): Promise<TickEnd<R>>;
 }
@@ -201,14 +202,17 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
     else this.log.warn({ event: `schedule.${state}`, ...what, code: error.code, reason: error.message });
   }
 
-  /** Undefined when this node does not lead any more: another one goes on. */
+  /**
+   * Undefined when this node does not lead any more, and another one goes on; or when something else is wanted now, and
+   * the next round says whether the tick belongs to it.
+   */
   private async runUntilEnd(
     { key, wanted, row, modRevision }: Begun<W, R>, signal: AbortSignal,
   ): Promise<TickEnd<R> | undefined> {
     const untilMs = this.clock.nowMs() + SEND_MS_MAX;
     for (;;) {
       const fence = this.ports.leadership.fence();
-      if (fence === undefined) return undefined;
+      if (fence === undefined || !this.isStillWanted(key, wanted)) return undefined;
       const guards = [fence, unchanged(key, modRevision)];
       const end = await this.kind.run({ wanted, tickMs: row.tickMs, row, guards }, signal);
       signal.throwIfAborted();
@@ -217,11 +221,16 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
     }
   }
 
+  private isStillWanted(key: KeyText, wanted: W): boolean {
+    const now = this.kind.wanted().get(key);
+    return now !== undefined && isSameData(now, wanted);
+  }
+
   /** The new revision of the row; undefined when something has changed meanwhile. */
   private async write(
     { key, wanted, row, modRevision }: Begun<W, R>, signal: AbortSignal,
   ): Promise<number | undefined> {
-    const guards = [unchanged(key, modRevision), ...this.kind.guards(wanted)];
+    const guards = [unchanged(key, modRevision), ...wanted.guards];
     return await this.transact(guards, { kind: "put", key, value: storable(row) }, signal);
   }
 

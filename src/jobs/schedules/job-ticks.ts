@@ -25,7 +25,6 @@ import type { StartJobs } from "../doors/start-jobs.ts";
 import type { Caller } from "../ports.ts";
 
 interface WantedJobs extends WantedTicks {
-  readonly blueprint: string;
   readonly plan: ResolvedAgentSchedule;
 }
 
@@ -43,13 +42,9 @@ export function jobTicks({ kv, views, starts }: JobTicksPorts): TickKind<WantedJ
   return {
     prefix: { kind: "agent-schedules" },
     parse: (key, value) => (key.kind === "agent-schedule" ? parseAgentScheduleRow(value) : undefined),
-    wanted: () => wantedOf(views.currentBlueprints()),
+    wanted: () => wantedOf(views),
     rowOf: (_wanted, ticked, before) => ({ ...ticked, ...(before?.job !== undefined && { job: before.job }) }),
     isOther: () => false,
-    guards: ({ blueprint: name }) => {
-      const current = formatKey({ kind: "blueprint-current", name });
-      return [unchanged(current, views.blueprints.get(current)?.modRevision ?? 0)];
-    },
     run: async (tick, signal) => {
       try {
         if (tick.wanted.plan.overlap === "skip" && await isAlive(kv, tick.row.job, { signal })) {
@@ -65,14 +60,16 @@ export function jobTicks({ kv, views, starts }: JobTicksPorts): TickKind<WantedJ
   };
 }
 
-function wantedOf(blueprints: ReturnType<ClusterViews["currentBlueprints"]>): ReadonlyMap<KeyText, WantedJobs> {
+function wantedOf(views: JobTicksPorts["views"]): ReadonlyMap<KeyText, WantedJobs> {
   const found = new Map<KeyText, WantedJobs>();
-  for (const { name: blueprint, slices } of blueprints) {
-    for (const [slice, { agentSchedules = [] }] of Object.entries(slices)) {
+  for (const blueprint of views.currentBlueprints()) {
+    const current = formatKey({ kind: "blueprint-current", name: blueprint.name });
+    const guards = [unchanged(current, views.blueprints.get(current)?.modRevision ?? 0)];
+    for (const [slice, { agentSchedules = [] }] of Object.entries(blueprint.slices)) {
       for (const plan of agentSchedules) {
         const { agent, name } = plan;
         const key = formatKey({ kind: "agent-schedule", slice, agent, name });
-        found.set(key, { blueprint, slice, label: `${agent}/${name}`, plan });
+        found.set(key, { slice, label: `${agent}/${name}`, plan, guards });
       }
     }
   }
