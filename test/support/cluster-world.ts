@@ -10,6 +10,7 @@ import type { GroupStatus, MembershipView } from "../../src/consensus/group.ts";
 import { formatKey, type KeyText } from "../../src/kvstore/core/key.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import type { ResolvedBlueprint } from "../../src/slices/core/blueprint.ts";
+import type { InstanceRow } from "../../src/slices/core/instance-row.ts";
 import { storable } from "../../src/cluster/core/plain-value.ts";
 import { createLocalKv, SILENT_LOG, type LocalKv } from "./local-kv.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -190,6 +191,10 @@ export class ClusterWorld {
   rows(): readonly string[] {
     const rows = [...this.observer.slices.rows().values()];
     return rows.map(({ value: { node, index, row } }) => `${node} ${row.slice}/${index} ${row.state}`).sort();
+  }
+
+  instanceRows(): readonly InstanceRow[] {
+    return [...this.observer.slices.rows().values()].map(({ value }) => value.row);
   }
 
   /** The most rows of instances that there ever were at once. */

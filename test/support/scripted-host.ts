@@ -59,7 +59,8 @@ export class ScriptedHost implements InstanceHost {
 
   async unload(key: InstanceKey): Promise<void> {
     this.steps.push(`unload ${key}`);
-    await this.clock.sleep(WORK_MS);
+    // Nothing stops it: it hangs for as long as the script says so.
+    do await this.clock.sleep(WORK_MS); while (this.failures.get(`unload ${key}`) === "hang");
     this.instances.delete(key);
   }
 

@@ -81,6 +81,8 @@ export class ClusterDeploymentManager {
   private readonly loop: StoreLoop;
   private term: Term | undefined;
   private toldUnplaced = "";
+  /** How often blueprints or nodes have changed. A write is guarded by them as they are then: a plan ends with them. */
+  private changes = 0;
 
   constructor(
     env: { readonly clock: Clock; readonly telemetry: Telemetry },
@@ -98,8 +100,9 @@ export class ClusterDeploymentManager {
     const wakeUp = (): void => this.loop.notify();
     ports.leadership.onChange(wakeUp);
     ports.membership.onChange(wakeUp);
-    const { blueprints, rollouts, scales, slices, endpoints } = ports.views;
-    for (const view of [blueprints, rollouts, scales, slices, endpoints]) view.subscribe(wakeUp);
+    const { blueprints, nodes, rollouts, scales, slices, endpoints } = ports.views;
+    for (const view of [blueprints, nodes, rollouts, scales, slices, endpoints]) view.subscribe(wakeUp);
+    for (const view of [blueprints, nodes]) view.subscribe(() => (this.changes += 1));
   }
 
   start(): void {
@@ -129,6 +132,8 @@ export class ClusterDeploymentManager {
     if (!(await this.seesAll(term))) return VIEWS_POLL_MS;
     if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
     this.forgetOldRows(term);
+    const { changes } = this;
+    const isUpToDate = (): boolean => this.holds(term) && this.changes === changes;
     const input = planInputOf(this.ports, this.limits, (key, at) => this.unchangedForMs(term, key, at));
     const { rollouts, commands, unplaced, stalled, againInMs } = plan(input);
     this.tellFrozen(term, input.frozen);
@@ -136,11 +141,11 @@ export class ClusterDeploymentManager {
     this.tellUnplaced(unplaced);
     let refused = 0;
     for (const rollout of rollouts) {
-      if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
+      if (!isUpToDate()) return FULL_ROUND_EVERY_MS;
       await this.writeRollout(term, rollout, signal);
     }
     for (const command of commands) {
-      if (!this.holds(term)) return FULL_ROUND_EVERY_MS;
+      if (!isUpToDate()) return FULL_ROUND_EVERY_MS;
       if (!(await this.tryExecute(term, command, signal))) refused++;
     }
     if (refused === commands.length) await this.sweepEndpoints(term, signal);

@@ -180,7 +180,8 @@ export class InstanceDriver {
 
   private async load(signal: AbortSignal): Promise<void> {
     if (!(await this.begin(signal))) return;
-    const row = present(this.row, "an instance that is being loaded has a row");
+    const { row } = this;
+    if (row === undefined) return;
     this.lost = undefined;
     await this.runWork("loading", this.ports.limits.loadingMs, signal, async (work) =>
       this.ports.host.load(await this.readSpec(row, work), work),
@@ -217,6 +218,8 @@ export class InstanceDriver {
   private async unload(signal: AbortSignal): Promise<void> {
     if (!(await this.begin(signal, this.deleteEndpoints()))) return;
     const failure = await this.endWorker();
+    // Meanwhile the leader may have given up on this node, or may have ordered it anew.
+    if (this.state() !== "UNLOADING") return;
     if (failure !== undefined) return this.writeWorkFailed(failure, signal);
     await this.write(undefined, [{ kind: "delete", key: this.key }], signal);
   }
