@@ -8,7 +8,10 @@ import { ProxyNetwork } from "../chaos/network/proxy-network.ts";
 import { renderReport } from "../chaos/report.ts";
 
 const KINDS: readonly FaultKind[] = ["kill", "pause", "isolate", "one way", "slow", "power cut"];
-const DURATION_MS = 16_000;
+const MINUTE_MS = 60_000;
+const DURATION_MS = 2 * MINUTE_MS;
+/** Beside the faults: starting, healing, and judging what was recorded. */
+const TEST_MS_MAX = 3 * DURATION_MS;
 const PACE = { faultMsMin: 300, faultMsSpan: 1_500, restMs: 1_000 } as const;
 
 test("under kills, pauses, cut links and a power cut every history is linearizable and nothing is lost", async () => {
@@ -22,7 +25,7 @@ test("under kills, pauses, cut links and a power cut every history is linearizab
   expect(result.faults.length).toBeGreaterThan(0);
   const acknowledged = result.history.samples.filter(({ kind, outcome }) => kind === "write" && outcome === "ok");
   expect(acknowledged.length).toBeGreaterThan(0);
-});
+}, TEST_MS_MAX);
 
 test("a cluster that forgets everything in a power cut is found out", async () => {
   const network = await ProxyNetwork.open(NODES, new SeededRandom(1));
