@@ -340,18 +340,40 @@ test("a version that cannot start is rolled back by itself, and apply --wait say
   await expectEachOnce("broken", load);
 });
 
+test("revisions applied right after each other, and at once, end in one version and fail no call", async () => {
+  for (const version of ["1.0.0", "1.1.0", "1.2.0"]) await pushVersion("hasty", version);
+  const slices = (version: string) => ({ hasty: { artifact: `test:hasty:${version}`, instances: 4 } });
+  expect(await apply("hasty", slices("1.0.0"))).toMatchObject({ code: 0 });
+  const load = lookAndMark("hasty");
+  await load.calls.progress(100);
+  await applyUntilBothRun("hasty", slices("1.1.0"));
+  expect(await apply("hasty", slices("1.2.0"))).toMatchObject({ code: 0 });
+  expect((await sliceOf("hasty"))?.instances.map(({ artifact }) => artifact)).toEqual(
+    Array.from({ length: 4 }, () => "test:hasty:1.2.0"),
+  );
+  await load.calls.progress(100);
+  const both = await Promise.all(["1.0.0", "1.1.0"].map((version, index) =>
+    put(`n${index + 1}`, "hasty", slices(version))));
+  expect(both).toEqual([200, 200]);
+  await eventually("one of them has come to run alone", async () => {
+    const found = await sliceOf("hasty");
+    const artifacts = new Set(found?.instances.map(({ artifact }) => artifact));
+    return (found?.rollout?.stage === "done" && found.active === 4 && artifacts.size === 1) || undefined;
+  }, COMMAND_MS_MAX);
+  await load.calls.progress(100);
+  await load.calls.stop();
+  const last = new Set(load.versions.map((seen) => seen.at(-1)));
+  expect(last.size).toBe(1);
+  expect([...last][0]).not.toBe("1.2.0");
+  await expectEachOnce("hasty", load);
+});
+
 test("a leader that is killed half way does not stop a rollout", async () => {
   await pushVersion("headless", "1.0.0");
   await pushVersion("headless", "1.1.0");
   const slices = (version: string) => ({ headless: { artifact: `test:headless:${version}`, instances: 4 } });
   expect(await apply("headless", slices("1.0.0"))).toMatchObject({ code: 0 });
-  const file = join(directory, "headless.yaml");
-  await writeFile(file, stringify({ name: "headless", slices: slices("1.1.0") }));
-  expect(await aether("blueprint", "apply", file)).toMatchObject({ code: 0 });
-  await eventually("both versions run", async () => {
-    const artifacts = new Set((await sliceOf("headless"))?.instances.map(({ artifact }) => artifact));
-    return artifacts.size === 2 || undefined;
-  });
+  await applyUntilBothRun("headless", slices("1.1.0"));
   const leader = await leaderName();
   await fleet.process(leader).stop("SIGKILL");
   await fleet.start(leader);
@@ -360,6 +382,19 @@ test("a leader that is killed half way does not stop a rollout", async () => {
     return (found?.rollout?.stage === "done" && found.active === 4) || undefined;
   }, COMMAND_MS_MAX);
 });
+
+/** Leaves the rollout half way. */
+async function applyUntilBothRun(name: string, slices: Readonly<Record<string, object>>): Promise<void> {
+  expect(await put("n3", name, slices)).toBe(200);
+  await eventually("both versions run", async () => {
+    const artifacts = new Set((await sliceOf(name))?.instances.map(({ artifact }) => artifact));
+    return artifacts.size === 2 || undefined;
+  });
+}
+
+async function put(node: string, name: string, slices: Readonly<Record<string, object>>): Promise<number> {
+  return (await ask(`${fleet.api(node)}/v1/blueprints/${name}`, { method: "PUT", body: { slices } })).status;
+}
 
 async function leaderName(): Promise<string> {
   const schema = z.object({ leader: z.object({ node: z.string() }) });

@@ -110,6 +110,14 @@ describe("a slice of which all instances serve", () => {
       expect(isAllOf(PREVIOUS)).toBe(true);
     });
 
+    test("ends with the new version when what it would go back to cannot be read any more", async () => {
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders")?.targetShare === 10_000, 5_000);
+      await world.write(formatKey({ kind: "blueprint", name: "shop", revision: 1 }), "garbage");
+      await world.until(() => world.rollout("orders")?.stage === "done", 5_000);
+      expect(isAllOf(NEXT)).toBe(true);
+    });
+
     test("waits anew, and no shorter, when the leader is lost while it bakes", async () => {
       await world.apply(shop(2, { artifact: NEXT, rollout }));
       await world.until(() => world.rollout("orders")?.targetShare === 10_000, 5_000);

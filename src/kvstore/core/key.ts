@@ -99,6 +99,7 @@ export type KeyPrefix =
   /** Rules, pause and pins. */
   | { readonly kind: "control" }
   | { readonly kind: "routes" }
+  | { readonly kind: "slice-owners" }
   | { readonly kind: "schedules" }
   | { readonly kind: "agent-schedules" }
   | { readonly kind: "calls" }
@@ -362,6 +363,8 @@ export function prefixOf(prefix: KeyPrefix): string {
       return "control/";
     case "routes":
       return "routes/";
+    case "slice-owners":
+      return "slice-owners/";
     case "schedules":
       return "schedules/";
     case "agent-schedules":

@@ -1,5 +1,5 @@
-// Owns: the rows `blueprints/…`, `slice-owners/…` and (with route-rows.ts) `routes/…`: the desired state, in immutable
-// revisions.
+// Owns: the rows `blueprints/…` and (with owner-rows.ts and route-rows.ts) `slice-owners/…` and `routes/…`: the desired
+// state, in immutable revisions.
 // B1  A revision is written once; `current` points to one that exists.
 // B2  Revision numbers of a name only grow, also over a delete: a row that was made from an old revision never looks
 //     as if it were made from a new one.
@@ -37,6 +37,7 @@ import { specDigestOf } from "../core/spec-digest.ts";
 import { parseArtifactReference, type ArtifactReference } from "../core/version.ts";
 import { listRows } from "../list-rows.ts";
 import { listSchedules, type ScheduleListed } from "./list-schedules.ts";
+import { claimSlices, ownedSlices } from "./owner-rows.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 import type { ArtifactSources, Offer } from "../sources/artifact-sources.ts";
 import { claimTopics, releaseTopics } from "./topic-groups.ts";
@@ -81,7 +82,6 @@ const NAMES_MAX = 120;
 const ATTEMPTS_MAX = 5;
 /** Of one resolved slice: half of what a value may have. */
 const SLICE_BYTES_MAX = 256 * KiB;
-
 
 const CURRENT_DAMAGED = "which revision is current cannot be read: apply the blueprint again, or roll it back";
 
@@ -156,15 +156,17 @@ export class BlueprintStore {
       options.signal?.throwIfAborted();
       const current = await this.readCurrent(name, options);
       const { key, modRevision } = current;
-      // Which slices it has must be known, or their names would never be free again.
       const resolved = readable(name, current);
+      const slices = await ownedSlices(this.kv, name, options);
       const routes = await ownedRoutes(this.kv, name, options);
       const topics = await releaseTopics(this.kv, name, options);
-      const owned = [...Object.keys(resolved.slices).map(ownerKey), ...routes];
+      const rows = [key, ...slices, ...routes];
+      const then = [...rows.map((gone): Op => ({ kind: "delete", key: gone })), ...topics.then];
+      checkOps(name, then.length, "apply it with fewer slices first");
       // The latest revision stays, without `current`: it carries the number on (B2).
       const deleted = await this.kv.transact({
         compare: [unchanged(key, modRevision), ...topics.compare],
-        then: [...[key, ...owned].map((gone): Op => ({ kind: "delete", key: gone })), ...topics.then],
+        then,
         else: [],
       }, options);
       if (deleted.succeeded) return { name, revision: resolved.revision };
@@ -220,7 +222,7 @@ export class BlueprintStore {
 
   /** The name of the blueprint that has a slice; undefined when none has it. */
   async ownerOf(slice: string, options: CallOptions = {}): Promise<string | undefined> {
-    const { entry } = await this.kv.get(ownerKey(slice), options);
+    const { entry } = await this.kv.get(formatKey({ kind: "slice-owner", slice }), options);
     return entry === undefined ? undefined : parseSliceOwner(entry.value).blueprint;
   }
 
@@ -420,22 +422,9 @@ export class BlueprintStore {
   /** False when somebody else was faster: read again. @throws AetherError E_CONFLICT naming the owner of a slice */
   private async write(blueprint: ResolvedBlueprint, current: Current, options: CallOptions): Promise<boolean> {
     const { name, revision } = blueprint;
-    const slices = Object.keys(blueprint.slices);
-    const dropped = Object.keys(current.resolved?.slices ?? {}).filter((slice) => !slices.includes(slice));
-    const guards: Compare[] = [unchanged(current.key, current.modRevision)];
-    const ops: Op[] = [];
-    for (const slice of slices) {
-      const owner = await this.ownerOf(slice, options);
-      if (owner !== undefined && owner !== name) throw takenBy(name, slice, owner);
-      const key = ownerKey(slice);
-      if (owner === undefined) {
-        guards.push({ key, target: "exists", op: "=", value: false });
-        ops.push({ kind: "put", key, value: { blueprint: name } });
-      } else {
-        guards.push({ key, target: "value", op: "=", value: { blueprint: name } });
-      }
-    }
-    for (const slice of dropped) ops.push({ kind: "delete", key: ownerKey(slice) });
+    const owners = await claimSlices(this.kv, blueprint, options);
+    const guards: Compare[] = [unchanged(current.key, current.modRevision), ...owners.compare];
+    const ops: Op[] = [...owners.then];
     for (const artifact of artifactsOf(blueprint.slices)) {
       guards.push({ key: formatKey({ kind: "artifact", artifact }), target: "exists", op: "=", value: true });
     }
@@ -450,7 +439,7 @@ export class BlueprintStore {
     guards.push({ key: revisionKey, target: "exists", op: "=", value: false });
     ops.push({ kind: "put", key: revisionKey, value: blueprint });
     ops.push({ kind: "put", key: current.key, value: { revision } });
-    checkOps(name, ops.length);
+    checkOps(name, ops.length, "apply it in two steps");
     const written = await this.kv.transact({ compare: guards, then: ops, else: [] }, options);
     return written.succeeded;
   }
@@ -460,10 +449,6 @@ function checkName(name: string): void {
   const checked = nameSchema.safeParse(name);
   if (checked.success) return;
   throw new AetherError("E_INVALID", `"${name}" cannot be the name of a blueprint: ${z.prettifyError(checked.error)}`);
-}
-
-function ownerKey(slice: string): KeyText {
-  return formatKey({ kind: "slice-owner", slice });
 }
 
 /** What the blueprint wants. @throws AetherError E_NOT_FOUND when there is none, E_DATA_CORRUPT when nobody can tell */
@@ -521,17 +506,10 @@ function notFound(name: string): AetherError {
   return new AetherError("E_NOT_FOUND", `there is no blueprint "${name}"`, { details: { name } });
 }
 
-function takenBy(name: string, slice: string, owner: string): AetherError {
-  const found = `blueprint "${name}" cannot have the slice "${slice}": it belongs to "${owner}"`;
-  const message = `${found}. Rename it, or remove it there first`;
-  const issues = [{ path: ["slices", slice], message }];
-  return new AetherError("E_CONFLICT", message, { details: { slice, owner, issues } });
-}
-
 /** Slices and routes that go count as well as those that come. */
-function checkOps(name: string, actual: number): void {
+function checkOps(name: string, actual: number, advice: string): void {
   if (actual <= TXN_OPS_MAX) return;
-  const message = `blueprint "${name}" changes ${actual} rows, the limit is ${TXN_OPS_MAX}: apply it in two steps`;
+  const message = `blueprint "${name}" changes ${actual} rows, the limit is ${TXN_OPS_MAX}: ${advice}`;
   throw new AetherError("E_TOO_LARGE", message, { details: { limit: TXN_OPS_MAX, actual } });
 }
 

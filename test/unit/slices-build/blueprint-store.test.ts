@@ -3,8 +3,8 @@ import { present } from "../../../src/base/assert.ts";
 import { parseArtifactId, parseNodeId } from "../../../src/base/ids.ts";
 import { MiB } from "../../../src/base/units.ts";
 import { formatKey, parseKey, prefixOf, type KeyText } from "../../../src/kvstore/core/key.ts";
-import type { Kv, KvReadOptions } from "../../../src/kvstore/kv.ts";
-import type { Op, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
+import type { Kv } from "../../../src/kvstore/kv.ts";
+import type { Op } from "../../../src/kvstore/core/schema.ts";
 import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
 import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
 import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
@@ -15,6 +15,7 @@ import { specDigestOf } from "../../../src/slices/core/spec-digest.ts";
 import { parseTopicGroupRow } from "../../../src/slices/core/topic-row.ts";
 import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { sliceOf } from "../../support/cluster-rows.ts";
+import { heldKv } from "../../support/interleaved-kv.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
 import { sampleArchive, sampleManifest, type Sample } from "./sample-artifacts.ts";
 
@@ -77,21 +78,7 @@ const orders = (changes: object = {}): BlueprintInput =>
 /** A store in which somebody else writes between what a caller read and what it writes. */
 function interrupted(kv: Kv, interrupt: (attempt: number) => Promise<unknown>): Kv {
   let attempt = 0;
-  return {
-    get: (key, options?: KvReadOptions) => kv.get(key, options),
-    list: (query, options) => kv.list(query, options),
-    watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
-    transact: async (txn: Txn, options): Promise<TxnResult> => {
-      await interrupt(++attempt);
-      return kv.transact(txn, options);
-    },
-    get revision() {
-      return kv.revision;
-    },
-    get oldestRevision() {
-      return kv.oldestRevision;
-    },
-  };
+  return heldKv(kv, () => interrupt(++attempt));
 }
 
 describe("applying a blueprint", () => {
@@ -519,6 +506,22 @@ describe("a blueprint that cannot be read", () => {
   });
 });
 
+test("what a damaged revision had besides is free once the blueprint is applied again (B3)", async () => {
+  await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:pricing:1.0.0" });
+  await blueprints.apply("shop", { slices: { ...orders().slices, pricing: { artifact: "demo:pricing@1" } } });
+  await write(revisionKey(1), "garbage");
+  await blueprints.apply("shop", orders());
+  await blueprints.apply("till", { slices: { pricing: { artifact: "demo:pricing@1" } } });
+  expect(await blueprints.ownerOf("pricing")).toBe("till");
+});
+
+test("a slice whose owner cannot be read goes to the blueprint that is applied with it next (B3)", async () => {
+  await push({ artifact: "demo:orders:1.0.0" });
+  await write(formatKey({ kind: "slice-owner", slice: "orders" }), "garbage");
+  await blueprints.apply("shop", orders());
+  expect(await blueprints.ownerOf("orders")).toBe("shop");
+});
+
 test("one blueprint or artifact that cannot be read hides no other, and hinders none", async () => {
   await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:pricing:1.0.0" }, { artifact: "demo:extra:1.0.0" });
   await blueprints.apply("shop", orders());
@@ -704,6 +707,21 @@ describe("topics", () => {
     expect(await mark("sold")).toBe(before);
     await blueprints.apply("store", only("stock"));
     expect(await mark("sold")).toBeGreaterThan(before);
+  });
+
+  test("of more subscriptions than a transaction has room for, say how the blueprint can be deleted", async () => {
+    const slices = Array.from({ length: 10 }, (_, index) => `s${index}`);
+    const topics = Array.from({ length: 16 }, (_, index) => `t${index}`);
+    await push(...slices.map((name) =>
+      ({ artifact: `demo:${name}:1.0.0`, on: Object.fromEntries(topics.map((topic) => [topic, "ping"])) })));
+    await blueprints.apply("shop", only(...slices.slice(0, 5)));
+    await blueprints.apply("shop", only(...slices));
+    await expect(blueprints.delete("shop")).rejects.toMatchObject({
+      code: "E_TOO_LARGE", message: expect.stringContaining("apply it with fewer slices first") as string,
+    });
+    await blueprints.apply("shop", only(...slices.slice(0, 5)));
+    await blueprints.delete("shop");
+    expect(await rows()).toEqual({ groups: [], marks: [] });
   });
 
   test("are read past whatever waits in them, and no more than twelve slices share one", async () => {

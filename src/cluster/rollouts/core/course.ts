@@ -90,7 +90,7 @@ function besides(state: SliceState, row: RolloutRow): Course {
   const { wanted, rows, rollout, isServing } = state;
   const previous = before(state, row.previous);
   // With its revision gone there is nothing to keep, and nothing to go back to.
-  if (previous === undefined) return { kind: "replace", wanted, isUnderWay: true };
+  if (previous === undefined) return shifting(state, row);
   const failed = rows.find((instance) => isFailure(instance, row));
   if (failed !== undefined) return turnBack(row, reasonOf(failed));
   const step = stepOf(wanted, row);
