@@ -55,6 +55,8 @@ function after(where: string, job: JobBook, event: Event): Account | undefined {
     return { limit, reserved: plus(reserved, held, -1), spent: plus(spent, cost) };
   };
   switch (type) {
+    case E.repeated:
+      return { ...account, spent: plus(spent, (data["spent"] ?? NOTHING) as Amount) };
     case E.raised:
       return { ...account, limit: plus(limit, data["add"] as Amount) };
     case E.stepCompleted:

@@ -5,7 +5,7 @@ import { JOB_SEEDS } from "./find-planted-job.ts";
 import { E } from "./job-book.ts";
 import { runJobs } from "./job-run.ts";
 
-/** Kinds of events that every such set of runs has: all but those of restored, released and repeated jobs. */
+/** Kinds of events that every such set of runs has: all but those of restored and released jobs. */
 const EVENTS_MET = Object.entries(E).filter(([name]) => name !== "released").map(([, number]) => number);
 /** Claims beyond one for each job are take-overs and wakes. */
 const CLAIMED = 2;

@@ -4,7 +4,7 @@ import { decode } from "../../../src/base/codec.ts";
 
 export type JobCheck =
   | "chain" | "owner" | "places" | "terminal" | "runs" | "inbox" | "ledger" | "account" | "approval" | "family"
-  | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
+  | "repeats" | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
 
 /** A rule that is broken. */
 export class Found extends Error {
@@ -30,7 +30,7 @@ export const E = {
   granted: 24, succeeded: 25, toolFailed: 26, unknown: 27, resolved: 28,
   timerSet: 32, timerFired: 33, signal: 34, approvalRequested: 40, approvalDecided: 41,
   childStarted: 48, childCompleted: 49, childFailed: 50, childDetached: 51, raised: 56, childSettled: 57,
-  moved: 67, continued: 84, verified: 91,
+  repeated: 66, moved: 67, continued: 84, verified: 91,
 } as const;
 
 export interface Row {
@@ -76,6 +76,8 @@ export interface CallBook {
   /** How often it was found not to have happened. */
   notDone: number;
   byPerson: number;
+  /** What of both another job has done, which this one does again. */
+  readonly before?: Pick<CallBook, "grants" | "notDone">;
 }
 
 export interface ChildBook {
@@ -124,6 +126,19 @@ export interface JobBook {
   account: Account | undefined;
   /** What is reserved for a call. */
   readonly held: Map<string, Amount>;
+  /** The job that it does again, and what it has of it. */
+  of: RepeatedBook | undefined;
+  /** The one that does it again. */
+  repeatedBy: string | undefined;
+}
+
+export interface RepeatedBook {
+  readonly job: string;
+  readonly run: number;
+  /** What its calls had, by their names. */
+  readonly effectIds: ReadonlyMap<string, string>;
+  /** Values that its code had seen in earlier runs. */
+  readonly seenBefore: number;
 }
 
 export function createBook(id: string): JobBook {
@@ -132,6 +147,7 @@ export function createBook(id: string): JobBook {
     events: [], owners: [], inbox: new Map(), lastEntry: 0, calls: new Map(), due: new Map(), fired: new Set(),
     received: [], nowMs: 0,
     children: new Map(), outbox: new Map(), isCancelled: false, account: undefined, held: new Map(),
+    of: undefined, repeatedBy: undefined,
   };
 }
 

@@ -54,6 +54,8 @@ export interface JobBooks {
   /** Signals that were acknowledged, by job. */
   readonly signals: ReadonlyMap<string, readonly string[]>;
   readonly started: readonly string[];
+  /** Calls that were to be made again, by the job that was to do so. */
+  readonly agains: ReadonlyMap<string, readonly string[]>;
   /** From when on a revision was known to be stored, in the order of time. */
   readonly revisions: readonly { readonly atMs: number; readonly revision: number }[];
   /** When it was last proposed that a timer has fired, by job and call. */

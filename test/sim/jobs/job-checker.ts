@@ -13,6 +13,7 @@ import type { JobBooks, StreamTxn } from "./job-books.ts";
 import { applyCall, checkDecided } from "./ledger-check.ts";
 import { checkOutside } from "./outside-check.ts";
 import { RateCheck } from "./rate-check.ts";
+import { applyRepeat, repeatIn } from "./repeat-check.ts";
 import { checkSeen } from "./replay-check.ts";
 import { PLAYER, RUNNING_MAX } from "./player.ts";
 
@@ -83,7 +84,7 @@ function applyTxn(
     jobs.set(id, job);
     const where = `${id} at revision ${revision}`;
     const before = job.row;
-    const added = applyToJob(where, job, parts, books);
+    const added = applyToJob(where, job, parts, { books, old: repeatedIn(jobs, job, parts) });
     if (parts.some(([root]) => root === "jobs")) job.owners.push({ revision, node: job.row?.owner?.node });
     return { where, job, before, added, isNew: before === undefined && job.row !== undefined, parts };
   });
@@ -93,12 +94,24 @@ function applyTxn(
   return changed;
 }
 
-function applyToJob(where: string, job: JobBook, parts: readonly Part[], books: JobBooks): readonly Event[] {
+/** The job that this one, which begins, does again. */
+function repeatedIn(
+  jobs: ReadonlyMap<string, JobBook>, { row }: JobBook, parts: readonly Part[],
+): JobBook | undefined {
+  if (row !== undefined) return undefined;
+  const of = repeatIn(parts.flatMap(([, rest, page]) => (rest.startsWith("log/") ? pageEvents(page) : [])));
+  return jobs.get(of ?? "");
+}
+
+function applyToJob(
+  where: string, job: JobBook, parts: readonly Part[],
+  { books, old }: { readonly books: JobBooks; readonly old: JobBook | undefined },
+): readonly Event[] {
   const before = job.row;
   const value = (root: string, rest: string): unknown =>
     parts.find(([partRoot, partRest]) => partRoot === root && partRest === rest)?.[2];
   const row = value("jobs", "") as Row | undefined;
-  if (row !== undefined) applyRow(where, job, row);
+  if (row !== undefined) applyRow(where, job, row, old);
   const spec = value("job-data", "spec") as Spec | undefined;
   const specBefore = job.spec;
   if (spec !== undefined) {
@@ -107,7 +120,7 @@ function applyToJob(where: string, job: JobBook, parts: readonly Part[], books: 
   }
   const added: Event[] = [];
   for (const [, rest, page] of parts.filter(([, part]) => part.startsWith("log/")).sort(byKey)) {
-    if (added.length > 0) beginRun(where, job, added, value("job-data", runKeyOf(before)));
+    if (added.length > 0 && old === undefined) beginRun(where, job, added, value("job-data", runKeyOf(before)));
     added.push(...applyPage(where, job, rest, page, before));
   }
   checkRun(where, job, { before, specBefore, spec, added });
@@ -116,14 +129,16 @@ function applyToJob(where: string, job: JobBook, parts: readonly Part[], books: 
   const isHead = job.head?.seq === job.seq && job.head.run === job.row?.run && job.link !== undefined &&
     job.head.link.equals(job.link);
   if (!isHead) throw new Found("chain", `${where}: the head is not where the log ends`);
-  applyInbox(where, job, parts, added, row);
+  if (old !== undefined) applyRepeat(where, { job, old, added }, books);
+  const own = old === undefined ? added : [];
+  applyInbox(where, job, parts, own, row);
   for (const [root, rest, outgoing] of parts) if (root === "job-outbox") noteOutgoing(job, rest, outgoing);
-  for (const event of added) applyEvent(where, job, event, books);
+  for (const event of own) applyEvent(where, job, event, books);
   checkAccount(where, job, added);
   const result = parts.find(([, rest]) => rest === "result");
   if (result !== undefined) applyResult(where, job, result[2]);
   if (row !== undefined && hasEnded(row)) checkEnding(where, job, before);
-  return added;
+  return own;
 }
 
 function byKey([, one]: Part, [, other]: Part): number {
@@ -141,10 +156,10 @@ function headOf([, run, seq, link, , , , , account]: readonly unknown[]): Head {
   };
 }
 
-function applyRow(where: string, job: JobBook, row: Row): void {
+function applyRow(where: string, job: JobBook, row: Row, old: JobBook | undefined): void {
   const before = job.row;
   if (hasEnded(before)) throw new Found("terminal", `${where}: ${before?.status} becomes ${row.status}`);
-  const epoch = before?.epoch ?? 0;
+  const epoch = before?.epoch ?? old?.row?.epoch ?? 0;
   const isStuckAtClaim = before?.status === "pending" && row.waiting?.reason === "stuck";
   const isClaim = isStuckAtClaim || (row.status === "running" && before?.status !== "running");
   if (isClaim ? row.epoch !== epoch + 1 : row.epoch !== epoch) {
@@ -180,7 +195,9 @@ function applyPage(
     row?.status === "waiting" || isMove;
   for (const { epoch } of events) {
     if (!isOwned) throw new Found("owner", `${where}: events of a job that nobody owns`);
-    if (epoch !== row?.epoch) throw new Found("owner", `${where}: an event of epoch ${epoch} in ${row?.epoch}`);
+    // One that does another one again begins with its events.
+    const isOf = before === undefined ? epoch <= (row?.epoch ?? 0) : epoch === row?.epoch;
+    if (!isOf) throw new Found("owner", `${where}: an event of epoch ${epoch} in ${row?.epoch ?? 0}`);
   }
   if (hasEnded(before)) throw new Found("terminal", `${where}: events after the end`);
   job.events.push(...events);

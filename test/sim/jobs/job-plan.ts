@@ -21,6 +21,18 @@ export interface PlannedJob {
   readonly maxDurationMs?: number | undefined;
   /** When it is moved to the other version. */
   readonly moveMs?: number | undefined;
+  /** How it is done again once it has ended, and the job that does so when that has. */
+  readonly repeats?: readonly PlannedRepeat[];
+}
+
+export interface PlannedRepeat {
+  /** A fork begins at one of its calls: where in their order, from 0 to 1. */
+  readonly kind: "retry" | "fork";
+  readonly place: number;
+  /** Also if it makes calls again that may have happened. */
+  readonly isAgain: boolean;
+  /** Asked for twice at once, under two ids: it comes about once. */
+  readonly isTwice: boolean;
 }
 
 export interface PlannedSignal {
@@ -79,7 +91,17 @@ function drawJob(random: Random, id: string): PlannedJob {
     budget: random.below(3) === 0 ? drawBudget(random) : undefined,
     maxDurationMs: random.below(12) === 0 ? 2_000 + random.below(2 * SPAN_MS) : undefined,
     moveMs: random.below(4) === 0 ? random.next() * 2 * SPAN_MS : undefined,
+    repeats: drawRepeats(random.fork("repeats")),
   };
+}
+
+/** Of one in five. */
+function drawRepeats(random: Random): readonly PlannedRepeat[] {
+  const count = random.below(5) === 0 ? 1 + random.below(2) : 0;
+  return Array.from({ length: count }, () => ({
+    kind: random.below(2) === 0 ? "retry" : "fork", place: random.next(), isAgain: random.below(3) === 0,
+    isTwice: random.below(2) === 0,
+  }));
 }
 
 /** The programs of one job, in which each call has a label of its own. */

@@ -18,7 +18,8 @@ import { checkJobs, jobsIn, eventsOf, type JobViolation } from "./job-checker.ts
 import { JobNemesis } from "./job-nemesis.ts";
 import { JobObserver } from "./job-observer.ts";
 import { JobPerson, orConflict } from "./job-person.ts";
-import type { JobPlan, PlannedJob } from "./job-plan.ts";
+import { JobRepeats } from "./job-repeats.ts";
+import type { JobPlan, PlannedJob, PlannedSignal } from "./job-plan.ts";
 import type { JobFault } from "./planted-jobs.ts";
 import { createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type ToolName } from "./player.ts";
 
@@ -38,6 +39,8 @@ const END_MS_MAX = 120_000;
 const SKEW_MS = 200;
 /** Faults at moments that did not come until now do not come any more. */
 const FAULTS_END_MS = 7_000;
+/** A job that has ended by then is done again while faults may still come. */
+const SOON_MS = 3_000;
 /** What the jobs run at first, and what some are moved to: the same code under another name. */
 const FIRST = "test:player:1.0.0";
 const OTHER = "test:player:1.1.0";
@@ -61,6 +64,7 @@ class JobsRun {
   private isOver = false;
   private parts: ClusterParts | undefined;
   private cluster: TestCluster | undefined;
+  private repeats: JobRepeats | undefined;
   private nemesis: JobNemesis | undefined;
   private stream: readonly StreamTxn[] = [];
   private found: JobViolation | undefined;
@@ -115,11 +119,16 @@ class JobsRun {
       receiptOf: (effectId) => this.receipts.get(effectId)?.[0],
     });
     const working = person.work(cluster, () => this.isOver);
+    const repeats = new JobRepeats(this.partsOf().jobs(), (id, signals) => this.tell(cluster, id, signals));
+    this.repeats = repeats;
     let late: string | undefined;
     try {
       const clients = this.plan.jobs.map((job) => this.beTheClient(cluster, job));
       await Promise.all([nemesis.run(), ...clients, cluster.advance(FAULTS_END_MS)]);
       await nemesis.end();
+      await this.awaitEnds(cluster);
+      // Of jobs that took longer.
+      for (const job of this.plan.jobs) await repeats.run(job, END_MS_MAX);
       await this.awaitEnds(cluster);
     } catch (error) {
       if (!(error instanceof AetherError)) throw error;
@@ -137,7 +146,6 @@ class JobsRun {
 
   /** Also of jobs that others have started. */
   private async awaitEnds(cluster: TestCluster): Promise<void> {
-    for (const { id } of this.plan.jobs) await cluster.agent(this.agent).job(id).result(END_MS_MAX);
     const ports = this.partsOf().jobs();
     await cluster.until(async () => {
       const { jobs } = await askJobs(ports, "looking at jobs", (doors) => doors.list({ limit: 1_000 }));
@@ -154,7 +162,8 @@ class JobsRun {
     const { answers, decisions, raises } = person;
     return {
       stream, requests, receipts, undone, asked, stepsBegun, signals, started, grantsAnswered, revisions, stepsStored,
-      fired, refills, answers, decisions, raises, wallMsAt: (atMs) => nemesis.wallMsAt(atMs), timersSkewMs: 2 * SKEW_MS,
+      fired, refills, answers, decisions, raises, agains: this.repeats?.agains ?? new Map(),
+      wallMsAt: (atMs) => nemesis.wallMsAt(atMs), timersSkewMs: 2 * SKEW_MS,
     };
   }
 
@@ -198,18 +207,24 @@ class JobsRun {
     const job = cluster.agent(this.agent).job(id);
     this.started.push(id);
     await Promise.all([
-      ...signals.map(async ({ atMs, atWait, isTwice }, index) => {
-        const timely = cluster.advance(atMs);
-        await (atWait ? Promise.race([timely, this.observer.aboutToWait(id)]) : timely);
-        const payload = `${id}/${index}`;
-        this.signals.set(id, [...this.signals.get(id) ?? [], payload]);
-        const send = (): Promise<void> => orConflict(job.signal(told, payload, { idempotencyKey: payload }));
-        await Promise.all(isTwice ? [send(), send()] : [send()]);
-        await timely;
-      }),
+      this.tell(cluster, id, signals),
       ...(cancelMs === undefined ? [] : [cluster.advance(cancelMs).then(() => orConflict(job.cancel()))]),
       ...(moveMs === undefined ? [] : [cluster.advance(moveMs).then(() => this.move(parseJobId(id)))]),
     ]);
+    await this.repeats?.run(planned, SOON_MS);
+  }
+
+  private async tell(cluster: TestCluster, id: string, signals: readonly PlannedSignal[]): Promise<void> {
+    const job = cluster.agent(this.agent).job(id);
+    await Promise.all(signals.map(async ({ atMs, atWait, isTwice }, index) => {
+      const timely = cluster.advance(atMs);
+      await (atWait ? Promise.race([timely, this.observer.aboutToWait(id)]) : timely);
+      const payload = `${id}/${index}`;
+      this.signals.set(id, [...this.signals.get(id) ?? [], payload]);
+      const send = (): Promise<void> => orConflict(job.signal(told, payload, { idempotencyKey: payload }));
+      await Promise.all(isTwice ? [send(), send()] : [send()]);
+      await timely;
+    }));
   }
 
   /** The same code does the same. */

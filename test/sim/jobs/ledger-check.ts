@@ -2,6 +2,9 @@
 import { callIn, E, Found, type CallBook, type Event, type JobBook } from "./job-book.ts";
 import type { JobBooks } from "./job-books.ts";
 
+/** Tools whose calls may be made once. */
+export const ONCE = new Set(["once", "far", "blind", "asked"]);
+
 /** Calls that may be made again when nobody knows what became of one. */
 function mayBeMadeAgain(tool: string): boolean {
   return tool === "look" || tool === "twice" || tool.startsWith("llm.");
@@ -14,6 +17,7 @@ export function applyCall(where: string, job: JobBook, event: Event, books: JobB
   const book = job.calls.get(effectId) ??
     { state: "none", tool: String(data["tool"]), call: String(data["call"]), grants: 0, notDone: 0, byPerson: 0 };
   job.calls.set(effectId, book);
+  checkRepeated(where, job, book, effectId);
   const from = book.state;
   const refuse = (what: string): never => {
     throw new Found("ledger", `${where}: ${book.call} is ${from}, and is ${what}`);
@@ -37,6 +41,13 @@ export function applyCall(where: string, job: JobBook, event: Event, books: JobB
   } else {
     applyResolved(where, book, effectId, data, books);
   }
+}
+
+/** A call is the same one in every job that does it again. */
+function checkRepeated(where: string, { of, row }: JobBook, { call }: CallBook, effectId: string): void {
+  const known = row?.run === of?.run ? of?.effectIds.get(call) : undefined;
+  if (known === undefined || known === effectId) return;
+  throw new Found("repeats", `${where}: ${call} has another effect id than in ${of?.job}`);
 }
 
 function applyResolved(

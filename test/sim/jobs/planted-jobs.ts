@@ -12,6 +12,7 @@ export const JOB_FAULTS = [
   "places-not-compared", "account-not-settled", "cost-not-reserved", "rate-not-taken", "rejected-goes-on",
   "child-told-twice", "child-cancel-forgotten", "child-output-other", "run-not-kept", "move-keeps-pin",
   "look-not-taken", "steps-miscounted", "replay-skips",
+  "repeat-not-compared", "repeat-other-effects",
 ] as const;
 export type JobFault = (typeof JOB_FAULTS)[number];
 
@@ -42,6 +43,8 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "look-not-taken": "a tool that is to look what became of a call is taken to have found all well",
   "steps-miscounted": "the head of a job counts a step too many",
   "replay-skips": "whoever replays a job is not given all of its log",
+  "repeat-not-compared": "who does a job again does not compare that nobody else has",
+  "repeat-other-effects": "a job that does another one again has effect ids of its own",
 };
 
 type Message = Readonly<Record<string, unknown>>;
@@ -84,11 +87,32 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
         (entry["kind"] === "child-completed" ? { ...entry, output: encode("other") } : entry)));
     case "run-not-kept":
       return (txn, go) => go({ ...txn, then: txn.then.filter(({ key }) => !key.includes("/runs/")) });
+    case "repeat-not-compared":
+      return (txn, go) => go(isRepeat(txn) ? without(txn, isOfRepeated) : txn);
+    case "repeat-other-effects":
+      return (txn, go) => go(isRepeat(txn)
+        ? withValue(txn, (key) => key.endsWith("/spec"), (spec) => ({ ...(spec as Message), effectUid: OTHER_UID }))
+        : txn);
     case "move-keeps-pin":
       return (txn, go) => go(withPinOfMove(txn));
     default:
       return (txn, go) => go(txn);
   }
+}
+
+const OTHER_UID = "0123456789abcdef0123456789abcdef";
+
+function isRepeat({ then }: Txn): boolean {
+  return then.some(({ key }) => isRepeatKey(key));
+}
+
+function isRepeatKey(key: string): boolean {
+  return key.endsWith("/repeat");
+}
+
+/** Of the job that is done again, and of what says so. */
+function isOfRepeated({ key, value }: Compare): boolean {
+  return isRepeatKey(key) || (key.startsWith("jobs/") && value !== 0);
 }
 
 /** Places in the head of a job. */

@@ -22,8 +22,9 @@ export function checkSeen(job: JobBook, books: JobBooks): void {
   if (job.result?.kind === "completed") checkStrict(job);
   const { seen } = (job.result?.output ?? {}) as { readonly seen?: Seen };
   if (seen === undefined) return;
+  const ofLog = seen.slice(job.of?.seenBefore);
   const logged = job.events.flatMap((event, at) => givenBy(event, job.events.slice(at + 1)));
-  for (const [at, [label, value]] of seen.entries()) {
+  for (const [at, [label, value]] of ofLog.entries()) {
     const given = logged[at];
     const isCall = given !== undefined && (given.call.includes(`${label}#`) || /(^|[/])told#/.test(given.call));
     if (!isCall || (given.value !== undefined && !isSameData(given.value, value))) {
@@ -31,8 +32,8 @@ export function checkSeen(job: JobBook, books: JobBooks): void {
         `its log says ${given?.call} = ${JSON.stringify(given?.value)}`);
     }
   }
-  if (logged.length !== seen.length) {
-    throw new Found("replay", `${id}: its code saw ${seen.length} values, its log has ${logged.length}`);
+  if (logged.length !== ofLog.length) {
+    throw new Found("replay", `${id}: its code saw ${ofLog.length} values, its log has ${logged.length}`);
   }
 }
 
