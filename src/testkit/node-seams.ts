@@ -4,6 +4,8 @@ import type { Alerts } from "../alerts/alert-service.ts";
 import type { AlertsConfig } from "../alerts/alerts-config.ts";
 import type { ProcessReading } from "../env/process-meter.ts";
 import type { WorkersPort } from "../env/workers.ts";
+import type { JobsConfig } from "../jobs/config.ts";
+import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
 import type { Txn, TxnResult } from "../kvstore/core/schema.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { KvStore } from "../kvstore/kv-store.ts";
@@ -29,6 +31,13 @@ export interface ClusterParts {
 export interface NodeSeams {
   /** Settings of alerts. */
   readonly alerts?: z.input<typeof AlertsConfig>;
+  /** Settings of jobs. */
+  readonly jobs?: z.input<typeof JobsConfig>;
+  /** What webhooks are reached by, and the values of their secrets. */
+  readonly webhooks?: {
+    readonly secrets: Readonly<Record<string, string>>;
+    readonly sender: (process: SimProcess) => NoticeSender;
+  };
   /** What a process measures of itself and its machine. */
   readonly measured?: (process: SimProcess) => Partial<ProcessReading>;
   /** Told before any node boots. */

@@ -117,11 +117,13 @@ function openWork(
   const seen = { kv: seams.kv?.(kv, process) ?? kv, workers: seams.workers?.(workers, process) ?? workers };
   const meter = createSimMeter(() => seams.measured?.(process) ?? {});
   const workEnv = { clock, random, workers: seen.workers, telemetry, meter };
-  return openNodeWork(workEnv, { messaging, group, kv: seen.kv, bundles, onFatal }, {
+  const { webhooks } = seams;
+  const reach = webhooks && { sender: webhooks.sender(process), secrets: webhooks.secrets };
+  return openNodeWork(workEnv, { messaging, group, kv: seen.kv, bundles, onFatal, ...reach }, {
     self: { node, peerAddress: addressOf(node), apiAddress: addressOf(node), labels, capacity: CAPACITY, settings: {} },
     runtime: RuntimeConfig.parse({}),
     invocation: InvocationConfig.parse({}),
-    jobs: JobsConfig.parse({}),
+    jobs: JobsConfig.parse(seams.jobs ?? {}),
     metrics: MetricsConfig.parse({}),
     alerts: AlertsConfig.parse(seams.alerts ?? {}),
   });

@@ -4,7 +4,7 @@ import { decode } from "../../../src/base/codec.ts";
 
 export type JobCheck =
   | "chain" | "owner" | "places" | "terminal" | "runs" | "inbox" | "ledger" | "account" | "approval" | "family"
-  | "repeats" | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
+  | "repeats" | "notices" | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
 
 /** A rule that is broken. */
 export class Found extends Error {
@@ -46,6 +46,7 @@ export interface Row {
 export interface Spec {
   readonly uid: string;
   readonly input: unknown;
+  readonly inputBlob?: unknown;
   readonly inputDigest: string;
   readonly budget?: Amount;
   readonly parent?: { readonly job: string; readonly call: string; readonly isDetached: boolean };
@@ -106,6 +107,10 @@ export interface JobBook {
   result: { readonly kind: string; readonly output?: unknown; readonly error?: { readonly code?: string } } | undefined;
   /** Of all runs. */
   readonly events: Event[];
+  /** Where each of them stands. */
+  readonly numbers: { readonly run: number; readonly seq: number }[];
+  /** Those that were of interest to others when they came, by their places in `events`. */
+  readonly told: Set<number>;
   /** Whose it is from a revision on; undefined: nobody's. */
   readonly owners: { readonly revision: number; readonly node: string | undefined }[];
   readonly inbox: Map<number, Readonly<Record<string, unknown>>>;
@@ -144,7 +149,8 @@ export interface RepeatedBook {
 export function createBook(id: string): JobBook {
   return {
     id, row: undefined, spec: undefined, link: undefined, seq: 0, head: undefined, result: undefined,
-    events: [], owners: [], inbox: new Map(), lastEntry: 0, calls: new Map(), due: new Map(), fired: new Set(),
+    events: [], numbers: [], told: new Set(), owners: [],
+    inbox: new Map(), lastEntry: 0, calls: new Map(), due: new Map(), fired: new Set(),
     received: [], nowMs: 0,
     children: new Map(), outbox: new Map(), isCancelled: false, account: undefined, held: new Map(),
     of: undefined, repeatedBy: undefined,

@@ -29,6 +29,20 @@ export interface Decision {
   isAcknowledged: boolean;
 }
 
+export interface Refill {
+  readonly key: string;
+  readonly tokens: number;
+  readonly atMs: number;
+  /** By a call that had taken more than it used; or that takes. */
+  readonly isGivenBack: boolean;
+}
+
+/** What a webhook was told once. */
+export interface Notice {
+  readonly id: string;
+  readonly body: string;
+}
+
 /** Every time is virtual, in milliseconds, unless it says something else. */
 export interface JobBooks {
   readonly stream: readonly StreamTxn[];
@@ -54,14 +68,16 @@ export interface JobBooks {
   /** Signals that were acknowledged, by job. */
   readonly signals: ReadonlyMap<string, readonly string[]>;
   readonly started: readonly string[];
+  /** What a webhook was told, as often as it was. */
+  readonly notices: readonly Notice[];
   /** Calls that were to be made again, by the job that was to do so. */
   readonly agains: ReadonlyMap<string, readonly string[]>;
   /** From when on a revision was known to be stored, in the order of time. */
   readonly revisions: readonly { readonly atMs: number; readonly revision: number }[];
   /** When it was last proposed that a timer has fired, by job and call. */
   readonly fired: ReadonlyMap<string, number>;
-  /** When tokens were added to a rate, by the key of its row and how many it had then. */
-  readonly refills: readonly { readonly key: string; readonly tokens: number; readonly atMs: number }[];
+  /** When tokens were added to a rate, or it was left with so many, by the key of its row. */
+  readonly refills: readonly Refill[];
   /** What the wall clocks of most nodes showed at a time, give or take `timersSkewMs`. */
   readonly wallMsAt: (atMs: number) => number;
   readonly timersSkewMs: number;

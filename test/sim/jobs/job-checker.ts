@@ -12,6 +12,7 @@ import {
 import type { JobBooks, StreamTxn } from "./job-books.ts";
 import { applyCall, checkDecided } from "./ledger-check.ts";
 import { checkOutside } from "./outside-check.ts";
+import { checkNotices } from "./notice-check.ts";
 import { RateCheck } from "./rate-check.ts";
 import { applyRepeat, repeatIn } from "./repeat-check.ts";
 import { checkSeen } from "./replay-check.ts";
@@ -32,6 +33,7 @@ export function checkJobs(books: JobBooks): JobViolation | undefined {
       rates.add(txn, changed);
     }
     checkOutside(jobs, books);
+    checkNotices(jobs, books);
     for (const job of jobs.values()) checkSeen(job, books);
     for (const id of [...books.started, ...jobs.keys()]) {
       if (!hasEnded(jobs.get(id)?.row)) throw new Found("liveness", `${id} was started and has not ended`);
@@ -134,6 +136,10 @@ function applyToJob(
   applyInbox(where, job, parts, own, row);
   for (const [root, rest, outgoing] of parts) if (root === "job-outbox") noteOutgoing(job, rest, outgoing);
   for (const event of own) applyEvent(where, job, event, books);
+  // What a run had asked that ends with this is nobody's business any more.
+  if (!own.some(({ type }) => type === E.continued)) {
+    for (const event of own) job.told.add(job.events.indexOf(event));
+  }
   checkAccount(where, job, added);
   const result = parts.find(([, rest]) => rest === "result");
   if (result !== undefined) applyResult(where, job, result[2]);
@@ -190,6 +196,7 @@ function applyPage(
   }
   const events = pageEvents(page);
   const { row } = job;
+  const run = Number(rest.split("/")[1]);
   const isMove = events.every(({ type }) => type === E.moved) && before?.status !== "running";
   const isOwned = row?.status === "running" || before?.status === "running" || before === undefined ||
     row?.status === "waiting" || isMove;
@@ -200,6 +207,7 @@ function applyPage(
     if (!isOf) throw new Found("owner", `${where}: an event of epoch ${epoch} in ${row?.epoch ?? 0}`);
   }
   if (hasEnded(before)) throw new Found("terminal", `${where}: events after the end`);
+  job.numbers.push(...events.map((_event, index) => ({ run, seq: first + index })));
   job.events.push(...events);
   return events;
 }
@@ -247,7 +255,9 @@ function checkRun(where: string, job: JobBook, { before, specBefore, spec, added
   const digests = new Set([ended?.data["inputDigest"], begun?.data["inputDigest"], spec?.inputDigest]);
   if (digests.size > 1) refuse("and the new run has another input than was said");
   if (spec?.uid !== specBefore?.uid) refuse("and is another job");
-  if (programsOf(spec) !== programsOf(specBefore) - 1) refuse("and not with what is left of its programs");
+  // What is stored apart is not known here.
+  const isKnown = spec?.inputBlob === undefined && specBefore?.inputBlob === undefined;
+  if (isKnown && programsOf(spec) !== programsOf(specBefore) - 1) refuse("and not with what is left of its programs");
 }
 
 function programsOf(spec: Spec | undefined): number {

@@ -3,6 +3,7 @@
 import { decode } from "../../../src/base/codec.ts";
 import { createDeferred, type Deferred } from "../../../src/base/deferred.ts";
 import { AetherError } from "../../../src/base/errors.ts";
+import { LEADER_KEY, prefixOf } from "../../../src/kvstore/core/key.ts";
 import type { Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 import type { KvStore } from "../../../src/kvstore/kv-store.ts";
 import { storeWith, type ClusterParts, type NodeSeams } from "../../../src/testkit/node-seams.ts";
@@ -64,6 +65,13 @@ export class JobObserver {
     const known = this.waits.get(id) ?? createDeferred<void>();
     this.waits.set(id, known);
     return known.promise;
+  }
+
+  /** Whether webhooks have heard all, as a living node has it. */
+  async isAllTold(): Promise<boolean> {
+    const [, kv] = [...this.stores].findLast(([{ isAlive }]) => isAlive) ?? [];
+    const page = await kv?.list({ prefix: prefixOf({ kind: "job-notices" }), limit: 1 }, { consistency: "local" });
+    return page?.entries.length === 0;
   }
 
   /** All that the store has ever applied of jobs, as one living node has it. */
@@ -132,7 +140,8 @@ export class JobObserver {
     for (const { job, type, call } of eventsIn(txn)) if (type === TIMER_FIRED) this.fired.set(`${job} ${call}`, atMs);
     for (const op of txn.then) {
       if (op.kind !== "put" || !op.key.startsWith("job-rates/")) continue;
-      this.refills.push({ key: op.key, tokens: (op.value as { readonly tokens: number }).tokens, atMs });
+      const { tokens } = op.value as { readonly tokens: number };
+      this.refills.push({ key: op.key, tokens, atMs, isGivenBack: !isLeaders(txn) });
     }
   }
 
@@ -142,6 +151,10 @@ export class JobObserver {
       if (type === STEP_COMPLETED && label !== undefined) this.stepsStored.set(`${job} ${label}`, atMs);
     }
   }
+}
+
+function isLeaders({ compare }: Txn): boolean {
+  return compare.some(({ key }) => key === LEADER_KEY);
 }
 
 interface EventIn {

@@ -7,7 +7,19 @@ export interface JobPlan {
   readonly seed: number;
   readonly jobs: readonly PlannedJob[];
   readonly faults: readonly JobFaultPlan[];
+  /** What is done to all jobs of a group at once. */
+  readonly bulk?: PlannedBulk | undefined;
 }
+
+/** Every other job is of each group. */
+export interface PlannedBulk {
+  readonly kind: "cancel" | "signal";
+  readonly group: Group;
+  readonly atMs: number;
+}
+
+export const GROUPS = ["even", "odd"] as const;
+export type Group = (typeof GROUPS)[number];
 
 export interface PlannedJob {
   readonly id: string;
@@ -21,6 +33,9 @@ export interface PlannedJob {
   readonly maxDurationMs?: number | undefined;
   /** When it is moved to the other version. */
   readonly moveMs?: number | undefined;
+  /** Whether its input and its output are stored apart from its rows. */
+  readonly isLarge?: boolean;
+  readonly group?: Group;
   /** How it is done again once it has ended, and the job that does so when that has. */
   readonly repeats?: readonly PlannedRepeat[];
 }
@@ -73,9 +88,17 @@ const FAMILIES_MAX = 5;
 
 export function drawPlan(seed: number): JobPlan {
   const random = new SeededRandom(seed).fork("job plan");
-  const jobs = Array.from({ length: JOBS }, (_, index) => drawJob(random.fork(`job ${index}`), `p${seed}-${index}`));
+  const jobs = Array.from({ length: JOBS }, (_, index) => ({
+    ...drawJob(random.fork(`job ${index}`), `p${seed}-${index}`), group: GROUPS[index % GROUPS.length] ?? "even",
+  }));
   const faults = Array.from({ length: 1 + random.below(3) }, (_, index) => drawFault(random.fork(`fault ${index}`)));
-  return { seed, jobs, faults };
+  return { seed, jobs, faults, bulk: drawBulk(random.fork("bulk")) };
+}
+
+function drawBulk(random: Random): PlannedBulk | undefined {
+  if (random.below(4) > 0) return undefined;
+  const kind = pick(random, ["cancel", "signal", "signal"] as const);
+  return { kind, group: pick(random, GROUPS), atMs: SPAN_MS * random.next() };
 }
 
 function drawJob(random: Random, id: string): PlannedJob {
@@ -91,6 +114,7 @@ function drawJob(random: Random, id: string): PlannedJob {
     budget: random.below(3) === 0 ? drawBudget(random) : undefined,
     maxDurationMs: random.below(12) === 0 ? 2_000 + random.below(2 * SPAN_MS) : undefined,
     moveMs: random.below(4) === 0 ? random.next() * 2 * SPAN_MS : undefined,
+    isLarge: random.fork("size").below(8) === 0,
     repeats: drawRepeats(random.fork("repeats")),
   };
 }

@@ -5,6 +5,8 @@ import { AetherError } from "../../../src/base/errors.ts";
 import { parseArtifactId, parseJobId, type JobId } from "../../../src/base/ids.ts";
 import { notDone } from "../../../src/sdk/index.ts";
 import { amountOf } from "../../../src/jobs/core/budget/amounts.ts";
+import { tellMany } from "../../../src/jobs/doors/bulk.ts";
+import type { Jobs } from "../../../src/jobs/ports.ts";
 import { JobCheck, type JobVerdict } from "../../../src/jobs/core/explain/job-check.ts";
 import { askJobs, TESTER } from "../../../src/testkit/ask-jobs.ts";
 import { openTestCluster } from "../../../src/testkit/create-test-cluster.ts";
@@ -17,11 +19,12 @@ import type { JobBooks, StreamTxn } from "./job-books.ts";
 import { checkJobs, jobsIn, eventsOf, type JobViolation } from "./job-checker.ts";
 import { JobNemesis } from "./job-nemesis.ts";
 import { JobObserver } from "./job-observer.ts";
+import { JobReceiver } from "./job-receiver.ts";
 import { JobPerson, orConflict } from "./job-person.ts";
 import { JobRepeats } from "./job-repeats.ts";
 import type { JobPlan, PlannedJob, PlannedSignal } from "./job-plan.ts";
 import type { JobFault } from "./planted-jobs.ts";
-import { createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type ToolName } from "./player.ts";
+import { BALLAST, createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type ToolName } from "./player.ts";
 
 export interface JobRunResult {
   readonly violation: JobViolation | undefined;
@@ -39,6 +42,8 @@ const END_MS_MAX = 120_000;
 const SKEW_MS = 200;
 /** Faults at moments that did not come until now do not come any more. */
 const FAULTS_END_MS = 7_000;
+/** What is no fault of whoever tells many jobs something: they were not all told. */
+const LATER = new Set(["E_TIMEOUT", "E_NO_QUORUM", "E_UNAVAILABLE"]);
 /** A job that has ended by then is done again while faults may still come. */
 const SOON_MS = 3_000;
 /** What the jobs run at first, and what some are moved to: the same code under another name. */
@@ -59,6 +64,7 @@ class JobsRun {
   private readonly stepsBegun: JobBooks["stepsBegun"][number][] = [];
   private readonly signals = new Map<string, string[]>();
   private readonly started: string[] = [];
+  private readonly receiver = new JobReceiver();
   private readonly mocks = new Map<ToolName, ToolMock>();
   private counter = 0;
   private isOver = false;
@@ -84,7 +90,7 @@ class JobsRun {
       nodes: NODES, seed: this.plan.seed, time: "virtual", wallSkewMs: SKEW_MS,
       slices: [this.version(FIRST), this.version(OTHER)],
       blueprint: { name: PLAYER, slices: { [PLAYER]: { artifact: FIRST } } },
-    }, this.observer.seams());
+    }, { ...this.observer.seams(), ...this.receiver.seams() });
     this.cluster = cluster;
     try {
       this.playOutside(cluster);
@@ -124,12 +130,13 @@ class JobsRun {
     let late: string | undefined;
     try {
       const clients = this.plan.jobs.map((job) => this.beTheClient(cluster, job));
-      await Promise.all([nemesis.run(), ...clients, cluster.advance(FAULTS_END_MS)]);
+      await Promise.all([nemesis.run(), ...clients, this.tellGroup(cluster), cluster.advance(FAULTS_END_MS)]);
       await nemesis.end();
       await this.awaitEnds(cluster);
       // Of jobs that took longer.
       for (const job of this.plan.jobs) await repeats.run(job, END_MS_MAX);
       await this.awaitEnds(cluster);
+      await cluster.until(() => this.observer.isAllTold(), END_MS_MAX);
     } catch (error) {
       if (!(error instanceof AetherError)) throw error;
       late = `${error.code}: ${error.message}`;
@@ -163,6 +170,7 @@ class JobsRun {
     return {
       stream, requests, receipts, undone, asked, stepsBegun, signals, started, grantsAnswered, revisions, stepsStored,
       fired, refills, answers, decisions, raises, agains: this.repeats?.agains ?? new Map(),
+      notices: this.receiver.notices,
       wallMsAt: (atMs) => nemesis.wallMsAt(atMs), timersSkewMs: 2 * SKEW_MS,
     };
   }
@@ -197,10 +205,13 @@ class JobsRun {
 
   private async beTheClient(cluster: TestCluster, planned: PlannedJob): Promise<void> {
     const { id, programs, startMs, signals, cancelMs, moveMs, budget = {}, maxDurationMs } = planned;
+    const { isLarge, group } = planned;
     await cluster.advance(startMs);
     const limit = amountOf(budget);
     const start = {
-      agent: PLAYER, input: { programs }, id: parseJobId(id), ...(limit !== undefined && { budget: limit }),
+      agent: PLAYER, input: { programs, ...(isLarge === true && { ballast: BALLAST }) }, id: parseJobId(id),
+      ...(group !== undefined && { attributes: { group } }),
+      ...(limit !== undefined && { budget: limit }),
       ...(maxDurationMs !== undefined && { maxDurationMs }),
     };
     await askJobs(this.partsOf().jobs(), `starting ${id}`, (jobs) => jobs.start(start, TESTER));
@@ -225,6 +236,24 @@ class JobsRun {
       await Promise.all(isTwice ? [send(), send()] : [send()]);
       await timely;
     }));
+  }
+
+  /** As often as it takes until somebody answers. */
+  private async tellGroup(cluster: TestCluster): Promise<void> {
+    const { bulk, jobs, seed } = this.plan;
+    if (bulk === undefined) return;
+    const { kind, group, atMs } = bulk;
+    await cluster.advance(atMs);
+    const payload = `all of ${seed}`;
+    for (const { id } of jobs.filter((job) => job.group === group)) {
+      this.signals.set(id, [...this.signals.get(id) ?? [], payload]);
+    }
+    const action = kind === "cancel" ? { kind } : { kind, name: told.name, payload, idempotencyKey: payload };
+    const request = { action, filter: { attributes: { group } }, isDryRun: false };
+    const tell = (jobs: Jobs): ReturnType<typeof tellMany> => tellMany(jobs, request, TESTER);
+    const { failed } = await askJobs(this.partsOf().jobs(), "telling a group", tell);
+    const wrong = failed.find(({ code }) => !LATER.has(code));
+    if (wrong !== undefined) this.found ??= { check: "inbox", message: `${wrong.job}: ${wrong.message}` };
   }
 
   /** The same code does the same. */

@@ -12,7 +12,7 @@ export const JOB_FAULTS = [
   "places-not-compared", "account-not-settled", "cost-not-reserved", "rate-not-taken", "rejected-goes-on",
   "child-told-twice", "child-cancel-forgotten", "child-output-other", "run-not-kept", "move-keeps-pin",
   "look-not-taken", "steps-miscounted", "replay-skips",
-  "repeat-not-compared", "repeat-other-effects",
+  "repeat-not-compared", "repeat-other-effects", "notice-not-written", "notice-not-kept",
 ] as const;
 export type JobFault = (typeof JOB_FAULTS)[number];
 
@@ -45,6 +45,8 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "replay-skips": "whoever replays a job is not given all of its log",
   "repeat-not-compared": "who does a job again does not compare that nobody else has",
   "repeat-other-effects": "a job that does another one again has effect ids of its own",
+  "notice-not-written": "what a webhook is to hear of a job is not written with it",
+  "notice-not-kept": "what a webhook did not take is not told again",
 };
 
 type Message = Readonly<Record<string, unknown>>;
@@ -87,6 +89,12 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
         (entry["kind"] === "child-completed" ? { ...entry, output: encode("other") } : entry)));
     case "run-not-kept":
       return (txn, go) => go({ ...txn, then: txn.then.filter(({ key }) => !key.includes("/runs/")) });
+    case "notice-not-written":
+      return (txn, go) => go({ ...txn, then: txn.then.filter(({ kind, key }) => kind !== "put" || !isNotice(key)) });
+    case "notice-not-kept":
+      return (txn, go) => go({
+        ...txn, then: txn.then.map((op) => (isOwners(txn) || !isNotice(op.key) ? op : { kind: "delete", key: op.key })),
+      });
     case "repeat-not-compared":
       return (txn, go) => go(isRepeat(txn) ? without(txn, isOfRepeated) : txn);
     case "repeat-other-effects":
@@ -98,6 +106,10 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
     default:
       return (txn, go) => go(txn);
   }
+}
+
+function isNotice(key: string): boolean {
+  return key.startsWith("job-notices/");
 }
 
 const OTHER_UID = "0123456789abcdef0123456789abcdef";

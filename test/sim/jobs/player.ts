@@ -54,8 +54,13 @@ export const COST_USD: Readonly<Partial<Record<ToolName, number>>> = { once: 0.3
 export const LOOKS = { perSecond: 4, burst: 2 } as const;
 /** Jobs of the agent that run at once. */
 export const RUNNING_MAX = 3;
+/** Of the model. */
+export const MODEL_TOKENS = { perSecond: 15, burst: 900 } as const;
+/** Of one answer, at least. */
+export const MODEL_TOKENS_USED = 30;
 /** More than what stays in a log. */
 const LARGE_LENGTH = 70_000;
+export const BALLAST = ".".repeat(LARGE_LENGTH);
 const MODEL_TOKENS_MAX = 100;
 
 const toolInput = z.object({ label: z.string(), mode: z.enum(MODES) });
@@ -102,22 +107,28 @@ export interface PlayerHooks {
   sleep(delayMs: number): Promise<void>;
 }
 
-const input = z.object({ programs: z.array(z.custom<Program>()), seen: z.custom<Seen>().default([]) });
+const input = z.object({
+  programs: z.array(z.custom<Program>()),
+  seen: z.custom<Seen>().default([]),
+  /** Comes back in the output. */
+  ballast: z.string().exactOptional(),
+});
 
 export function createPlayer(hooks: PlayerHooks) {
   return defineAgent({
     name: PLAYER,
     input,
-    output: z.object({ seen: z.custom<Seen>() }),
+    output: z.object({ seen: z.custom<Seen>(), ballast: z.string().exactOptional() }),
     tools: TOOLS,
     models: { model: createModel(hooks) },
     signals: [told],
     concurrency: RUNNING_MAX,
-    run: async (job, { programs: [program = [], ...programs], seen: before }) => {
+    run: async (job, { programs: [program = [], ...programs], seen: before, ballast }) => {
+      const kept = ballast === undefined ? {} : { ballast };
       const seen = [...before];
       const note = (label: string, value: unknown): void => void seen.push([label, value]);
       await play(job, program, note, (label) => hooks.onStep(job.id, label));
-      return programs.length === 0 ? { seen } : await job.continueAs({ programs, seen });
+      return programs.length === 0 ? { seen, ...kept } : await job.continueAs({ programs, seen, ...kept });
     },
   });
 }
@@ -126,7 +137,7 @@ export function createPlayer(hooks: PlayerHooks) {
 function createModel({ onModel, sleep }: PlayerHooks): LlmProvider {
   return {
     model: "simulated", maxTokens: MODEL_TOKENS_MAX, price: { inputPerMillion: 1_000, outputPerMillion: 2_000 },
-    limits: { requestsPerMinute: 300 },
+    limits: { requestsPerMinute: 300, tokensPerMinute: MODEL_TOKENS.burst },
     complete: async ({ messages }, context) => {
       const [message] = messages;
       const text = message?.role === "user" ? message.text : "";
