@@ -3,7 +3,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { RESTORED_TICKS } from "../cluster/schedules/restored-ticks.ts";
 import { HELD_JOBS } from "../jobs/held-jobs.ts";
-import { type Seed, StateSeed } from "../kvstore/state-seed.ts";
+import { type Seed, type SeedRule, StateSeed } from "../kvstore/state-seed.ts";
 import { createLevelStorePort } from "../storage/level-adapter.ts";
 
 export interface PlantTarget {
@@ -22,6 +22,9 @@ export interface PlantSource {
   /** Throws when these are not the chunks that were wanted, by the digest over all of them. */
   check(digest: string | undefined): void;
 }
+
+/** What becomes of the rows of what was under way. */
+export const RESTORE_RULES: readonly SeedRule[] = [...HELD_JOBS, ...RESTORED_TICKS];
 
 /** @throws AetherError E_CONFLICT, E_DATA_CORRUPT, E_VERSION, E_DATA_LOCKED, E_DISK */
 export async function plantState(source: PlantSource, target: PlantTarget): Promise<Seed> {
@@ -52,7 +55,7 @@ async function plant(
       onProgress(seed.rows, bytes);
     }
     check(seed.digest);
-    return await seed.finish(revisionGap, [...HELD_JOBS, ...RESTORED_TICKS]);
+    return await seed.finish(revisionGap, RESTORE_RULES);
   } finally {
     await seed.close();
   }

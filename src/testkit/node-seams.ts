@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { Alerts } from "../alerts/alert-service.ts";
 import type { AlertsConfig } from "../alerts/alerts-config.ts";
 import type { ProcessReading } from "../env/process-meter.ts";
+import type { StorePort } from "../env/store.ts";
 import type { WorkersPort } from "../env/workers.ts";
 import type { JobsConfig } from "../jobs/config.ts";
 import type { NoticeSender } from "../jobs/webhooks/notice-sender.ts";
@@ -26,6 +27,8 @@ export interface ClusterParts {
   /** What a node that runs has of the cluster's metrics. */
   metrics(node: string): ClusterMetrics;
   alerts(node: string): Alerts;
+  /** The chunks of a backup, through a node that runs. */
+  backup(node: string): Promise<readonly Uint8Array[]>;
 }
 
 export interface NodeSeams {
@@ -42,6 +45,8 @@ export interface NodeSeams {
   readonly measured?: (process: SimProcess) => Partial<ProcessReading>;
   /** Told before any node boots. */
   readonly parts?: (parts: ClusterParts) => void;
+  /** What is done to the disk of a process before it opens it. */
+  readonly plant?: (disk: StorePort) => Promise<void>;
   /** The store as everything above it sees it. */
   readonly kv?: (kv: KvStore, process: SimProcess) => KvStore;
   readonly workers?: (workers: WorkersPort, process: SimProcess) => WorkersPort;

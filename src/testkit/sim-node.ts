@@ -8,6 +8,7 @@ import { GroupDriver } from "../consensus/group-driver.ts";
 import type { Telemetry } from "../env/telemetry.ts";
 import { InvocationConfig } from "../invocation/invocation-config.ts";
 import { JobsConfig } from "../jobs/config.ts";
+import { BackupSource } from "../kvstore/backup-source.ts";
 import { openHistoryLog } from "../kvstore/history-log.ts";
 import { KvGenerations } from "../kvstore/kv-generations.ts";
 import { KvHistory } from "../kvstore/kv-history.ts";
@@ -35,6 +36,8 @@ export interface SimNode extends NodeWork {
   readonly kv: KvStore;
   /** As after SIGTERM: own instances away, calls answered, state on disk. Then the process may end. */
   drain(): Promise<void>;
+  /** The chunks of a backup of the cluster. */
+  backup(): Promise<readonly Uint8Array[]>;
 }
 
 export interface SimNodePorts {
@@ -64,6 +67,7 @@ interface Foundation {
 /** Opens and starts everything; peers can connect afterwards. Undefined when the process died meanwhile. */
 export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise<SimNode | undefined> {
   const telemetry = createSimTelemetry(env.log);
+  await ports.seams.plant?.(env.store);
   const foundation = await openFoundation(env, telemetry, ports);
   if (foundation === undefined) return undefined;
   const { group, state, kv } = foundation;
@@ -76,7 +80,19 @@ export async function openSimNode(env: ProcessEnv, ports: SimNodePorts): Promise
     await work.drainAndStop();
     await state.checkpoint();
   };
-  return { ...work, process, group, kv, drain };
+  const backups = new BackupSource({ group, state, clock });
+  return { ...work, process, group, kv, drain, backup: () => chunksOf(backups) };
+}
+
+async function chunksOf(backups: BackupSource): Promise<readonly Uint8Array[]> {
+  const reader = await backups.begin();
+  try {
+    const chunks: Uint8Array[] = [];
+    for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) chunks.push(chunk);
+    return chunks;
+  } finally {
+    await reader.close();
+  }
 }
 
 async function openFoundation(

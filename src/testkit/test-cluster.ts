@@ -115,6 +115,7 @@ export class TestCluster implements AsyncDisposable {
       events: (node) => nodeOf(node).events,
       metrics: (node) => nodeOf(node).metrics,
       alerts: (node) => nodeOf(node).alerts,
+      backup: (node) => this.drive(() => nodeOf(node).backup(), `backup through ${node}`),
     });
   }
 

@@ -2,7 +2,7 @@
 // many seeds and seconds. Exit code 1 when one is not found.
 import { findPlanted } from "./find-planted.ts";
 import { findPlantedJob } from "./jobs/find-planted-job.ts";
-import { JOB_FAULT_TEXTS, JOB_FAULTS } from "./jobs/planted-jobs.ts";
+import { JOB_FAULT_TEXTS, JOB_FAULTS, RESTORE_FAULTS } from "./jobs/planted-jobs.ts";
 import { ALL_PLANTED, FAULT_TEXTS } from "./planted.ts";
 
 const MS = 1_000;
@@ -19,7 +19,7 @@ async function main(): Promise<number> {
       `| ${planted}: ${FAULT_TEXTS[planted]} | ${find?.check ?? "nothing"} | ${find?.seed ?? "-"} | ${seconds} |`,
     );
   }
-  for (const planted of JOB_FAULTS) {
+  for (const planted of [...JOB_FAULTS, ...RESTORE_FAULTS]) {
     const startedMs = performance.now();
     const find = await findPlantedJob(planted);
     const seconds = ((performance.now() - startedMs) / MS).toFixed(1);

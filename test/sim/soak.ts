@@ -4,7 +4,7 @@ import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { drawPlan } from "./jobs/job-plan.ts";
+import { drawPlan, drawRestorePlan } from "./jobs/job-plan.ts";
 import { runJobs } from "./jobs/job-run.ts";
 import { replayCommand } from "./replay-command.ts";
 import { runSeed } from "./search.ts";
@@ -17,6 +17,8 @@ const REPORT_EVERY = 50;
 const WORKERS_MAX = 64;
 /** A run of jobs takes longer than others. */
 const JOBS_EVERY = 4;
+/** Of those. */
+const RESTORE_EVERY = 5;
 
 interface Tally {
   seeds: number;
@@ -124,9 +126,10 @@ async function work({ first, stride, untilMs }: Share): Promise<void> {
 
 /** Its replay is another command's. */
 async function runOneOfJobs(seed: number): Promise<void> {
-  const { violation } = await runJobs(drawPlan(seed));
+  const isRestore = Math.floor(seed / JOBS_EVERY) % RESTORE_EVERY === 0;
+  const { violation } = await runJobs(isRestore ? drawRestorePlan(seed) : drawPlan(seed));
   if (violation === undefined) return;
-  const message = `${violation.message} (npm run sim:jobs -- --seed ${seed})`;
+  const message = `${violation.message} (npm run sim:jobs -- ${isRestore ? "--restore " : ""}--seed ${seed})`;
   send({ kind: "violation", seed, check: violation.check, message });
 }
 

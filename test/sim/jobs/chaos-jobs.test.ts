@@ -1,7 +1,7 @@
 // Drawn programs, clients and faults: nothing that jobs promise is broken, and every kind of event is met.
 import { expect, test } from "vitest";
-import { drawPlan } from "./job-plan.ts";
-import { JOB_SEEDS } from "./find-planted-job.ts";
+import { drawPlan, drawRestorePlan } from "./job-plan.ts";
+import { JOB_SEEDS, RESTORE_SEEDS } from "./find-planted-job.ts";
 import { E } from "./job-book.ts";
 import { runJobs } from "./job-run.ts";
 
@@ -21,6 +21,13 @@ test(`seeds 1 to ${JOB_SEEDS}: what jobs promise holds, and each ends`, async ()
   console.log(`${JOB_SEEDS} runs of jobs: events by number ${JSON.stringify([...met].sort(([a], [b]) => a - b))}`);
   expect(EVENTS_MET.filter((type) => !met.has(type)), "kinds of events that no run had").toEqual([]);
   expect((met.get(CLAIMED) ?? 0) / (met.get(CREATED) ?? 1)).toBeGreaterThan(1.3);
+});
+
+test(`seeds 1 to ${RESTORE_SEEDS}, from a backup: no job goes on alone, nothing is done again (JOB13)`, async () => {
+  for (let seed = 1; seed <= RESTORE_SEEDS; seed += 1) {
+    const { violation } = await runJobs(drawRestorePlan(seed));
+    expect(violation, `seed ${seed}: npm run sim:jobs -- --restore --seed ${seed}`).toBeUndefined();
+  }
 });
 
 test("a run repeats from its seed", async () => {

@@ -41,6 +41,7 @@ export interface Refill {
 export interface Notice {
   readonly id: string;
   readonly body: string;
+  readonly isTaken: boolean;
 }
 
 /** Every time is virtual, in milliseconds, unless it says something else. */

@@ -53,6 +53,7 @@ export class JobPerson {
   private async see({ job, row: { waiting } }: JobListed): Promise<void> {
     if (waiting?.reason === "unknown") await this.settleCalls(job);
     if (waiting?.reason === "budget" || waiting?.on.includes("budget") === true) await this.raise(job);
+    if (waiting?.reason === "restored") await this.ask((jobs) => jobs.release(job, ADA));
     if (waiting?.reason === "stuck") await this.letGo(job, waiting.why ?? "");
   }
 

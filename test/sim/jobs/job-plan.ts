@@ -9,6 +9,14 @@ export interface JobPlan {
   readonly faults: readonly JobFaultPlan[];
   /** What is done to all jobs of a group at once. */
   readonly bulk?: PlannedBulk | undefined;
+  /** When its cluster begins anew, on empty disks, from a backup. */
+  readonly restore?: PlannedRestore;
+}
+
+export interface PlannedRestore {
+  readonly backupMs: number;
+  /** How long the old cluster goes on after that. */
+  readonly lostMs: number;
 }
 
 /** Every other job is of each group. */
@@ -99,6 +107,16 @@ function drawBulk(random: Random): PlannedBulk | undefined {
   if (random.below(4) > 0) return undefined;
   const kind = pick(random, ["cancel", "signal", "signal"] as const);
   return { kind, group: pick(random, GROUPS), atMs: SPAN_MS * random.next() };
+}
+
+/** The same jobs as without it; no faults, and nothing is done to them that another plan does. */
+export function drawRestorePlan(seed: number): JobPlan {
+  const { jobs } = drawPlan(seed);
+  const random = new SeededRandom(seed).fork("restore");
+  const only = ({ id, programs, startMs, signals, budget }: PlannedJob): PlannedJob =>
+    ({ id, programs, startMs, signals, budget });
+  const restore = { backupMs: SPAN_MS / 2 + random.next() * SPAN_MS, lostMs: random.next() * SPAN_MS };
+  return { seed, jobs: jobs.map(only), faults: [], restore };
 }
 
 function drawJob(random: Random, id: string): PlannedJob {

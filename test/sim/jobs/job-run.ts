@@ -6,8 +6,11 @@ import { parseArtifactId, parseJobId, type JobId } from "../../../src/base/ids.t
 import { notDone } from "../../../src/sdk/index.ts";
 import { amountOf } from "../../../src/jobs/core/budget/amounts.ts";
 import { tellMany } from "../../../src/jobs/doors/bulk.ts";
-import type { Jobs } from "../../../src/jobs/ports.ts";
+import type { JobListed, Jobs } from "../../../src/jobs/ports.ts";
 import { JobCheck, type JobVerdict } from "../../../src/jobs/core/explain/job-check.ts";
+import type { StorePort } from "../../../src/env/store.ts";
+import { StateSeed } from "../../../src/kvstore/state-seed.ts";
+import { RESTORE_RULES } from "../../../src/node/plant-state.ts";
 import { askJobs, TESTER } from "../../../src/testkit/ask-jobs.ts";
 import { openTestCluster } from "../../../src/testkit/create-test-cluster.ts";
 import { inlineSlice } from "../../../src/testkit/inline-slice.ts";
@@ -19,11 +22,12 @@ import type { JobBooks, StreamTxn } from "./job-books.ts";
 import { checkJobs, jobsIn, eventsOf, type JobViolation } from "./job-checker.ts";
 import { JobNemesis } from "./job-nemesis.ts";
 import { JobObserver } from "./job-observer.ts";
+import { ONCE } from "./ledger-check.ts";
 import { JobReceiver } from "./job-receiver.ts";
 import { JobPerson, orConflict } from "./job-person.ts";
 import { JobRepeats } from "./job-repeats.ts";
-import type { JobPlan, PlannedJob, PlannedSignal } from "./job-plan.ts";
-import type { JobFault } from "./planted-jobs.ts";
+import type { JobPlan, PlannedJob, PlannedRestore, PlannedSignal } from "./job-plan.ts";
+import { rulesWith, type JobFault } from "./planted-jobs.ts";
 import { BALLAST, createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type ToolName } from "./player.ts";
 
 export interface JobRunResult {
@@ -42,6 +46,10 @@ const END_MS_MAX = 120_000;
 const SKEW_MS = 200;
 /** Faults at moments that did not come until now do not come any more. */
 const FAULTS_END_MS = 7_000;
+const ENDED: readonly string[] = ["completed", "failed", "cancelled"];
+/** Nobody lets jobs go on for so long that have come from a backup. */
+const HELD_MS = 5_000;
+const REVISION_GAP = 1_000_000;
 /** What is no fault of whoever tells many jobs something: they were not all told. */
 const LATER = new Set(["E_TIMEOUT", "E_NO_QUORUM", "E_UNAVAILABLE"]);
 /** A job that has ended by then is done again while faults may still come. */
@@ -57,6 +65,7 @@ export async function runJobs(plan: JobPlan, planted?: JobFault): Promise<JobRun
 
 class JobsRun {
   private readonly plan: JobPlan;
+  private readonly fault: JobFault | undefined;
   private readonly observer: JobObserver;
   private readonly receipts = new Map<string, string[]>();
   private readonly undone = new Set<string>();
@@ -72,11 +81,14 @@ class JobsRun {
   private cluster: TestCluster | undefined;
   private repeats: JobRepeats | undefined;
   private nemesis: JobNemesis | undefined;
+  /** What nodes begin with: the chunks of a backup. */
+  private planted: readonly Uint8Array[] | undefined;
   private stream: readonly StreamTxn[] = [];
   private found: JobViolation | undefined;
 
   constructor(plan: JobPlan, planted: JobFault | undefined) {
     this.plan = plan;
+    this.fault = planted;
     this.observer = new JobObserver({
       planted,
       nowMs: () => this.cluster?.nowMs ?? 0,
@@ -90,7 +102,7 @@ class JobsRun {
       nodes: NODES, seed: this.plan.seed, time: "virtual", wallSkewMs: SKEW_MS,
       slices: [this.version(FIRST), this.version(OTHER)],
       blueprint: { name: PLAYER, slices: { [PLAYER]: { artifact: FIRST } } },
-    }, { ...this.observer.seams(), ...this.receiver.seams() });
+    }, { ...this.observer.seams(), ...this.receiver.seams(), plant: (disk) => this.plant(disk) });
     this.cluster = cluster;
     try {
       this.playOutside(cluster);
@@ -105,6 +117,14 @@ class JobsRun {
     }
   }
 
+  private async plant(disk: StorePort): Promise<void> {
+    if (this.planted === undefined) return;
+    const seed = await StateSeed.open(disk, "test");
+    for (const chunk of this.planted) await seed.take(chunk);
+    await seed.finish(REVISION_GAP, rulesWith(this.fault, RESTORE_RULES));
+    await seed.close();
+  }
+
   private version(artifact: string): TestSlice {
     return inlineSlice({
       artifact,
@@ -117,13 +137,79 @@ class JobsRun {
   }
 
   private async playIn(cluster: TestCluster): Promise<JobViolation | undefined> {
-    const nemesis = new JobNemesis(this.plan, cluster, this.partsOf());
-    this.nemesis = nemesis;
-    const person = new JobPerson({
+    const { restore } = this.plan;
+    return restore === undefined ? await this.playOn(cluster) : await this.playRestored(cluster, restore);
+  }
+
+  /** The old cluster has done more than the new one knows of. */
+  private async playRestored(
+    cluster: TestCluster, { backupMs, lostMs }: PlannedRestore,
+  ): Promise<JobViolation | undefined> {
+    const parts = this.partsOf();
+    const [node = ""] = cluster.nodes;
+    let isRestored = false;
+    const asking = this.createPerson();
+    const before = asking.work(cluster, () => isRestored);
+    // What they still say to the old cluster may be lost.
+    const clients = this.plan.jobs.map((job) => this.beTheClient(cluster, job));
+    await cluster.advance(backupMs);
+    this.planted = await parts.backup(node);
+    await cluster.advance(lostMs);
+    await Promise.all(clients);
+    isRestored = true;
+    await before;
+    for (const one of cluster.nodes) cluster.kill(one);
+    for (const machine of parts.machines) machine.restoreDisks(new Map());
+    await Promise.all(cluster.nodes.map((one) => cluster.start(one)));
+    this.planted = undefined;
+    const found = await this.checkHeld(cluster);
+    if (found !== undefined) return found;
+    const after = this.createPerson().work(cluster, () => this.isOver);
+    try {
+      await Promise.all(this.plan.jobs.map(({ id, signals }) => this.tell(cluster, id, signals)));
+      await this.awaitEnds(cluster);
+    } catch (error) {
+      if (!(error instanceof AetherError)) throw error;
+      return { check: "liveness", message: `${error.code}: ${error.message}` };
+    } finally {
+      this.isOver = true;
+      await after;
+    }
+    await cluster.advance(FAR_MS_MAX);
+    return this.findRepeated() ?? await this.lookAgain((await this.listJobs()).map(({ job }) => job));
+  }
+
+  /** Nobody has let them go on. JOB13 */
+  private async checkHeld(cluster: TestCluster): Promise<JobViolation | undefined> {
+    const begun = this.calls;
+    await cluster.advance(HELD_MS);
+    const wrong = (await this.listJobs()).find(({ row: { status, waiting } }) =>
+      !ENDED.includes(status) && waiting?.reason !== "restored");
+    if (wrong !== undefined) return { check: "held", message: `${wrong.job} is ${wrong.row.status} after a restore` };
+    return this.calls === begun ? undefined : { check: "held", message: "something was called after a restore" };
+  }
+
+  private findRepeated(): JobViolation | undefined {
+    for (const [tool, { requests }] of this.mocks) {
+      const done = requests.flatMap(({ state, key = "" }) => (state === "done" && ONCE.has(tool) ? [key] : []));
+      const again = done.find((key, at) => done.indexOf(key) !== at);
+      if (again !== undefined) return { check: "effects", message: `${tool} ${again} happened again after a restore` };
+    }
+    return undefined;
+  }
+
+  private createPerson(): JobPerson {
+    return new JobPerson({
       jobs: this.partsOf().jobs(),
       requests: () => this.mocks.get("blind")?.requests ?? [],
       receiptOf: (effectId) => this.receipts.get(effectId)?.[0],
     });
+  }
+
+  private async playOn(cluster: TestCluster): Promise<JobViolation | undefined> {
+    const nemesis = new JobNemesis(this.plan, cluster, this.partsOf());
+    this.nemesis = nemesis;
+    const person = this.createPerson();
     const working = person.work(cluster, () => this.isOver);
     const repeats = new JobRepeats(this.partsOf().jobs(), (id, signals) => this.tell(cluster, id, signals));
     this.repeats = repeats;
@@ -148,16 +234,17 @@ class JobsRun {
     this.stream = await this.observer.readStream(cluster);
     const found = checkJobs(this.books(person, nemesis)) ?? this.found;
     if (found !== undefined && (found.check !== "liveness" || late === undefined)) return found;
-    return late === undefined ? await this.lookAgain() : { check: "liveness", message: late };
+    return late === undefined ? await this.lookAgain(idsIn(this.stream)) : { check: "liveness", message: late };
   }
 
   /** Also of jobs that others have started. */
   private async awaitEnds(cluster: TestCluster): Promise<void> {
-    const ports = this.partsOf().jobs();
-    await cluster.until(async () => {
-      const { jobs } = await askJobs(ports, "looking at jobs", (doors) => doors.list({ limit: 1_000 }));
-      return jobs.every(({ row: { status } }) => ["completed", "failed", "cancelled"].includes(status));
-    }, END_MS_MAX);
+    await cluster.until(async () => (await this.listJobs()).every(({ row }) => ENDED.includes(row.status)), END_MS_MAX);
+  }
+
+  private async listJobs(): Promise<readonly JobListed[]> {
+    const { jobs } = await askJobs(this.partsOf().jobs(), "looking at jobs", (doors) => doors.list({ limit: 1_000 }));
+    return jobs;
   }
 
   private books(person: JobPerson, nemesis: JobNemesis): JobBooks {
@@ -175,23 +262,32 @@ class JobsRun {
     };
   }
 
-  /** Each job as it is exported is whole, and another node comes to the same, and calls nothing for it. */
-  private async lookAgain(): Promise<JobViolation | undefined> {
-    const { nodes } = this.cluster ?? { nodes: [] };
-    const calls = (): number => this.stepsBegun.length + [...this.asked.values()].reduce((sum, one) => sum + one, 0) +
-      [...this.mocks.values()].reduce((sum, { requests }) => sum + requests.length, 0);
-    for (const { id, lastNode } of jobsIn(this.stream)) {
+  /** Each job as it is exported is whole, and a node comes to the same, and calls nothing for it. */
+  private async lookAgain(ids: readonly string[]): Promise<JobViolation | undefined> {
+    for (const id of ids) {
       const job = parseJobId(id);
-      const ports = this.partsOf().jobs(nodes.find((node) => node !== lastNode));
+      const ports = this.partsOf().jobs(this.otherNode(id));
       const { problems } = await askJobs(ports, "verifying", async (doors) => verdictOf(await doors.export(job)));
       if (problems.length > 0) return { check: "verify", message: `${id}: ${JSON.stringify(problems[0])}` };
-      const before = calls();
+      const before = this.calls;
       const found = await this.replay(job, ports);
       if (found !== undefined) return found;
-      if (calls() === before) continue;
+      if (this.calls === before) continue;
       return { check: "replay", message: `${id} was replayed elsewhere, and something was called` };
     }
     return undefined;
+  }
+
+  /** One that has not had it last. */
+  private otherNode(id: string): string | undefined {
+    const last = jobsIn(this.stream).find((job) => job.id === id)?.lastNode;
+    return this.cluster?.nodes.find((node) => node !== last);
+  }
+
+  /** What its code, and the outside, were asked to do. */
+  private get calls(): number {
+    return this.stepsBegun.length + [...this.asked.values()].reduce((sum, one) => sum + one, 0) +
+      [...this.mocks.values()].reduce((sum, { requests }) => sum + requests.length, 0);
   }
 
   private async replay(job: JobId, ports: ReturnType<ClusterParts["jobs"]>): Promise<JobViolation | undefined> {
@@ -311,6 +407,10 @@ class JobsRun {
     if (this.parts === undefined) throw new AetherError("E_UNAVAILABLE", "the cluster is not open");
     return this.parts;
   }
+}
+
+function idsIn(stream: readonly StreamTxn[]): readonly string[] {
+  return jobsIn(stream).map(({ id }) => id);
 }
 
 async function verdictOf(lines: AsyncIterable<string>): Promise<JobVerdict> {

@@ -13,7 +13,8 @@ interface Told {
 export function checkNotices(jobs: ReadonlyMap<string, JobBook>, { notices }: JobBooks): void {
   const bodies = new Map<string, string>();
   const ids = new Map<string, string>();
-  for (const { id, body } of notices) {
+  const taken = new Set<string>();
+  for (const { id, body, isTaken } of notices) {
     const told = JSON.parse(body) as Told;
     const place = placeOf(told);
     if ((bodies.get(id) ?? body) !== body) throw new Found("notices", `${place}: it is told in other words again`);
@@ -21,10 +22,11 @@ export function checkNotices(jobs: ReadonlyMap<string, JobBook>, { notices }: Jo
     if (told.id !== id) throw new Found("notices", `${place}: it is told under another id than it says`);
     bodies.set(id, body);
     ids.set(place, id);
+    if (isTaken) taken.add(place);
   }
   const wanted = new Set([...jobs.values()].flatMap(placesIn));
-  const untold = [...wanted].find((place) => !ids.has(place));
-  if (untold !== undefined) throw new Found("notices", `${untold}: nobody was told`);
+  const untold = [...wanted].find((place) => !taken.has(place));
+  if (untold !== undefined) throw new Found("notices", `${untold}: nobody has heard of it`);
   const made = [...ids.keys()].find((place) => !wanted.has(place));
   if (made !== undefined) throw new Found("notices", `${made}: it was told, and no log says so`);
 }

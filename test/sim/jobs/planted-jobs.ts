@@ -3,6 +3,7 @@
 import { decode, encode } from "../../../src/base/codec.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import type { WorkersPort, WorkerSpec } from "../../../src/env/workers.ts";
+import type { SeedRule } from "../../../src/kvstore/state-seed.ts";
 import type { Compare, Txn, TxnResult } from "../../../src/kvstore/core/schema.ts";
 
 export const JOB_FAULTS = [
@@ -14,7 +15,9 @@ export const JOB_FAULTS = [
   "look-not-taken", "steps-miscounted", "replay-skips",
   "repeat-not-compared", "repeat-other-effects", "notice-not-written", "notice-not-kept",
 ] as const;
-export type JobFault = (typeof JOB_FAULTS)[number];
+/** Of clusters that begin from a backup. */
+export const RESTORE_FAULTS = ["restored-runs", "restored-forgets"] as const;
+export type JobFault = (typeof JOB_FAULTS)[number] | (typeof RESTORE_FAULTS)[number];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
 export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
@@ -46,6 +49,8 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "repeat-not-compared": "who does a job again does not compare that nobody else has",
   "repeat-other-effects": "a job that does another one again has effect ids of its own",
   "notice-not-written": "what a webhook is to hear of a job is not written with it",
+  "restored-runs": "jobs of a backup go on by themselves",
+  "restored-forgets": "jobs of a backup take what their logs do not say for not done",
   "notice-not-kept": "what a webhook did not take is not told again",
 };
 
@@ -105,6 +110,26 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
       return (txn, go) => go(withPinOfMove(txn));
     default:
       return (txn, go) => go(txn);
+  }
+}
+
+/** What becomes of rows when a cluster begins from a backup. */
+export function rulesWith(fault: JobFault | undefined, rules: readonly SeedRule[]): readonly SeedRule[] {
+  switch (fault) {
+    case "restored-runs":
+      return [];
+    case "restored-forgets":
+      return rules.map(({ prefix, fateOf }) => ({
+        prefix,
+        fateOf: (row, read) => {
+          const fate = fateOf(row, read);
+          if (fate.kind !== "put" || prefix !== "jobs/") return fate;
+          const { restored: _restored, ...value } = fate.value as Message;
+          return { kind: "put", value };
+        },
+      }));
+    default:
+      return rules;
   }
 }
 

@@ -1,22 +1,26 @@
-// Owns: `npm run sim:jobs -- --seed N [--seeds COUNT] [--planted FAULT]`: runs of jobs, one after the other, until one
-// breaks a rule. Exit code 1 for a violation.
+// Owns: `npm run sim:jobs -- --seed N [--seeds COUNT] [--restore] [--planted FAULT]`: runs of jobs, one after the
+// other, until one breaks a rule. Exit code 1 for a violation.
 import { parseArgs } from "node:util";
-import { drawPlan } from "./job-plan.ts";
+import { drawPlan, drawRestorePlan } from "./job-plan.ts";
 import { runJobs } from "./job-run.ts";
-import { JOB_FAULTS } from "./planted-jobs.ts";
+import { JOB_FAULTS, RESTORE_FAULTS } from "./planted-jobs.ts";
+
+const FAULTS = [...JOB_FAULTS, ...RESTORE_FAULTS];
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { seed: { type: "string" }, seeds: { type: "string" }, planted: { type: "string" } },
+    options: {
+      seed: { type: "string" }, seeds: { type: "string" }, planted: { type: "string" }, restore: { type: "boolean" },
+    },
   });
   const [first, count] = [Number(values.seed ?? 1), Number(values.seeds ?? 1)];
-  const planted = JOB_FAULTS.find((fault) => fault === values.planted);
+  const planted = FAULTS.find((fault) => fault === values.planted);
   if (!Number.isSafeInteger(first) || !(count >= 1) || planted !== values.planted) {
-    console.error(`usage: npm run sim:jobs -- --seed N [--seeds COUNT] [--planted ${JOB_FAULTS.join("|")}]`);
+    console.error(`usage: npm run sim:jobs -- --seed N [--seeds COUNT] [--restore] [--planted ${FAULTS.join("|")}]`);
     return 2;
   }
   for (let seed = first; seed < first + count; seed += 1) {
-    const plan = drawPlan(seed);
+    const plan = values.restore === true ? drawRestorePlan(seed) : drawPlan(seed);
     const { violation, moments, virtualMs, traceHash } = await runJobs(plan, planted);
     console.log(`seed ${seed}: ${moments} transactions of owners in ${virtualMs.toFixed(0)} ms, trace ${traceHash}`);
     if (violation === undefined) continue;
