@@ -6,12 +6,13 @@ import { AetherError } from "../../src/base/errors.ts";
 import { MiB } from "../../src/base/units.ts";
 import { storable } from "../../src/cluster/core/plain-value.ts";
 import { formatKey } from "../../src/kvstore/core/key.ts";
-import type { Op } from "../../src/kvstore/core/schema.ts";
+import type { Op, Txn } from "../../src/kvstore/core/schema.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
 import { heldKv } from "../support/interleaved-kv.ts";
 
 const COUNT = 200;
+const NO_ANSWER = new AetherError("E_TIMEOUT", "no answer in time");
 const CURRENT = formatKey({ kind: "blueprint-current", name: "shop" });
 let world: ClusterWorld;
 
@@ -22,14 +23,18 @@ function fleet(revision: number, config: unknown, count = COUNT) {
 /** A world in which the blueprint changes as soon as the leader is about to make its fifth instance. */
 async function openWithChange(change: () => Op): Promise<void> {
   let loads = 0;
-  world = await ClusterWorld.open(["n1", "n2", "n3"], (_name, kv) => heldKv(kv, async ({ then }) => {
-    if (!then.some((op) => op.kind === "put" && isLoad(op.value)) || ++loads !== 5) return;
+  world = await ClusterWorld.open(["n1", "n2", "n3"], (_name, kv) => heldKv(kv, async (txn) => {
+    if (!puts(txn, "LOAD") || ++loads !== 5) return;
     await kv.transact({ compare: [], then: [change()], else: [] });
   }));
 }
 
-function isLoad(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "state" in value && value.state === "LOAD";
+function puts({ then }: Txn, state: string): boolean {
+  return then.some(({ kind, ...op }) => kind === "put" && "value" in op && isIn(op.value, state));
+}
+
+function isIn(row: unknown, state: string): boolean {
+  return typeof row === "object" && row !== null && "state" in row && row.state === state;
 }
 
 afterEach(async () => {
@@ -59,9 +64,9 @@ test("of a revision that is overtaken half way no further instance is begun", as
 test("a leader that dies while it places two hundred instances leaves its successor to place the rest", async () => {
   let loads = 0;
   const stuck = createDeferred<never>();
-  world = await ClusterWorld.open(["n1", "n2", "n3"], (_name, kv) => heldKv(kv, async ({ then }) => {
+  world = await ClusterWorld.open(["n1", "n2", "n3"], (_name, kv) => heldKv(kv, async (txn) => {
     // The first leader waits for good for the answer to its fiftieth command.
-    if (then.some((op) => op.kind === "put" && isLoad(op.value)) && ++loads === 50) await stuck.promise;
+    if (puts(txn, "LOAD") && ++loads === 50) await stuck.promise;
   }));
   await world.apply(fleet(1, {}));
   await world.until(() => loads === 50, 5_000);
@@ -88,4 +93,20 @@ test("a row that goes while its worker does not end is no fault of the node, whi
   await world.clock.advance(150_000);
   host.script("unload", key, undefined);
   await world.until(() => host.hosted().size === 0, 10_000);
+});
+
+test("an instance that its node did not know to serve yet is given up too when the node stops in order", async () => {
+  let isHeld = false;
+  world = await ClusterWorld.open(["n1", "n2", "n3"], (name, kv) => heldKv(kv, async (txn, { signal } = {}) => {
+    if (name !== "n3" || !puts(txn, "ACTIVE")) return;
+    // It is written, and the answer does not come.
+    await kv.transact(txn);
+    isHeld = true;
+    await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(NO_ANSWER)));
+  }));
+  await world.apply(blueprintOf({ orders: sliceOf("orders", 3) }));
+  await world.until(() => isHeld && world.active("orders").length === 3, 2_000);
+  await world.stop("n3");
+  expect(world.row("n3", "orders")).toMatchObject({ state: "FAILED", attempt: 0 });
+  expect(world.endpoints().filter((endpoint) => endpoint.startsWith("n3 "))).toEqual([]);
 });

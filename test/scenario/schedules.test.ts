@@ -1,8 +1,10 @@
 // Schedules under changing leaders: each tick at most once, whenever a leader dies and whatever its clock says.
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { formatKey } from "../../src/kvstore/core/key.ts";
 import { ScheduleWorld } from "../support/schedule-world.ts";
 
 const MINUTE_MS = 60_000;
+const CURRENT = formatKey({ kind: "blueprint-current", name: "shop" });
 const HOUR_MS = 60 * MINUTE_MS;
 let world: ScheduleWorld;
 
@@ -126,6 +128,16 @@ test("a tick that has not started is not sent any more once its schedule is remo
   await world.pass(15 * MINUTE_MS);
   expect(ticks()).toEqual([]);
   expect(await world.row()).toBeUndefined();
+});
+
+test("how a tick has ended is written although the blueprint changed meanwhile, and it runs once", async () => {
+  world.answer = "throws";
+  await world.lead("n1");
+  const current = { kind: "put", key: CURRENT, value: { revision: 1 } } as const;
+  world.meanwhile = () => world.kv.transact({ compare: [], then: [current], else: [] });
+  await world.pass(MINUTE_MS + 5_000);
+  expect(await world.row()).toMatchObject({ state: "failed", error: { code: "E_HANDLER" } });
+  expect(ticks()).toHaveLength(1);
 });
 
 test("a tick that has not started holds up no other schedule that takes its place", async () => {

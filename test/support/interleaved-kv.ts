@@ -1,5 +1,6 @@
 // Owns: a store in which somebody else acts just before the n-th call of whoever uses it: with n = 1, 2, … every order
 // of two jobs is tried.
+import type { CallOptions } from "../../src/env/env.ts";
 import type { Txn } from "../../src/kvstore/core/schema.ts";
 import type { KvGetOptions, Kv } from "../../src/kvstore/kv.ts";
 
@@ -41,12 +42,12 @@ export function interleavedKv(kv: Kv, before: number, act: () => Promise<unknown
 }
 
 /** The same store, in which `before` is awaited before each transaction. */
-export function heldKv(kv: Kv, before: (txn: Txn) => Promise<unknown>): Kv {
+export function heldKv(kv: Kv, before: (txn: Txn, options?: CallOptions) => Promise<unknown>): Kv {
   return {
     get: (key, options?: KvGetOptions) => kv.get(key, options),
     list: (query, options) => kv.list(query, options),
     transact: async (txn, options) => {
-      await before(txn);
+      await before(txn, options);
       return kv.transact(txn, options);
     },
     watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),

@@ -39,6 +39,8 @@ const AGENT_SCHEDULE = formatKey({ kind: "agent-schedule", slice: "shop", agent:
 
 export class ScheduleWorld {
   answer: "ok" | "throws" | "refuses" = "ok";
+  /** What happens while a handler runs. */
+  meanwhile: () => Promise<unknown> = () => Promise.resolve();
   readonly fatal: unknown[] = [];
   private keyed: KeyedWorld;
   private callee: KeyedNode;
@@ -201,6 +203,7 @@ export class ScheduleWorld {
     const { keyed } = this;
     return keyed.start("n9", async (call): Promise<IncomingReply> => {
       const reply = await keyed.answer(call);
+      await this.meanwhile();
       if (this.answer === "ok") return reply;
       return { kind: "failed", error: { code: "E_HANDLER", message: "no", outcome: "unknown" } };
     });

@@ -149,11 +149,11 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
         return;
       case "begin": {
         const row = this.rowOf(wanted, { state: "waiting", tickMs: step.sinceMs }, before);
-        return void await this.write({ key, wanted, row, modRevision }, signal);
+        return void await this.write({ key, row, modRevision }, wanted.guards, signal);
       }
       case "fire": {
         const row = this.rowOf(wanted, { state: "sent", tickMs: step.tickMs }, before);
-        const written = await this.write({ key, wanted, row, modRevision }, signal);
+        const written = await this.write({ key, row, modRevision }, wanted.guards, signal);
         if (written !== undefined) this.send({ key, wanted, row, modRevision: written });
         return;
       }
@@ -196,7 +196,8 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
     };
     const ticked = { state, tickMs, endedMs: this.clock.wallMs(), ...cause };
     const row = this.rowOf(wanted, ticked, { ...begun.row, ...also });
-    await this.write({ ...begun, row }, signal);
+    // What has been done is done, whatever is wanted by now.
+    await this.write({ ...begun, row }, [], signal);
     const what = { slice: wanted.slice, schedule: wanted.label, tick: new Date(tickMs).toISOString() };
     if (error === undefined) this.log.info({ event: `schedule.${state}`, ...what });
     else this.log.warn({ event: `schedule.${state}`, ...what, code: error.code, reason: error.message });
@@ -228,10 +229,10 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
 
   /** The new revision of the row; undefined when something has changed meanwhile. */
   private async write(
-    { key, wanted, row, modRevision }: Begun<W, R>, signal: AbortSignal,
+    { key, row, modRevision }: Omit<Begun<W, R>, "wanted">, guards: readonly Compare[], signal: AbortSignal,
   ): Promise<number | undefined> {
-    const guards = [unchanged(key, modRevision), ...wanted.guards];
-    return await this.transact(guards, { kind: "put", key, value: storable(row) }, signal);
+    const put = { kind: "put", key, value: storable(row) } as const;
+    return await this.transact([unchanged(key, modRevision), ...guards], put, signal);
   }
 
   private async transact(guards: readonly Compare[], op: Op, signal: AbortSignal): Promise<number | undefined> {

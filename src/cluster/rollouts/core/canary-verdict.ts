@@ -19,6 +19,8 @@ export type CanaryVerdict =
 const TIMES_PREVIOUS = 2;
 /** One call that fails may be anybody's. */
 const ERRORS_MIN = 3;
+/** Of so few none went well: a step that has waited long enough for more takes that for an answer. */
+const ALL_FAILED_MIN = 2;
 /** Steps go on without calls after so many times their length. */
 const PATIENCE_STEPS = 3;
 
@@ -26,16 +28,23 @@ export function canaryVerdict(step: CanaryStep, settings: CanarySettings): Canar
   const reason = errorReasonOf(step, settings) ?? latencyReasonOf(step, settings);
   if (reason !== undefined) return { kind: "turn-back", reason };
   const { target, heldForMs } = step;
-  const hasEnough = target.calls >= settings.minCalls || heldForMs >= PATIENCE_STEPS * settings.stepMs;
+  const hasEnough = target.calls >= settings.minCalls || hasWaited(step, settings);
   return { kind: hasEnough && heldForMs >= settings.stepMs ? "advance" : "wait" };
 }
 
-function errorReasonOf({ target, previous }: CanaryStep, settings: CanarySettings): string | undefined {
+/** Whether it is not worth waiting any longer for calls. */
+function hasWaited({ heldForMs }: CanaryStep, { stepMs }: CanarySettings): boolean {
+  return heldForMs >= PATIENCE_STEPS * stepMs;
+}
+
+function errorReasonOf(step: CanaryStep, settings: CanarySettings): string | undefined {
+  const { target, previous } = step;
   const before = previous.calls === 0 ? 0 : previous.errors / previous.calls;
   const limit = Math.max(settings.errorRateMax, TIMES_PREVIOUS * before);
   // Of few calls as many must have failed as would be too many of enough.
   const isTooMany = target.errors >= ERRORS_MIN && target.errors > limit * Math.max(target.calls, settings.minCalls);
-  if (!isTooMany) return undefined;
+  const isAll = target.errors === target.calls && target.calls >= ALL_FAILED_MIN && limit < 1;
+  if (!isTooMany && !(isAll && hasWaited(step, settings))) return undefined;
   const rate = target.errors / target.calls;
   return `errors ${percent(rate)} of ${target.calls} calls, previous ${percent(before)} of ${previous.calls}; ` +
     `limit ${percent(limit)}`;

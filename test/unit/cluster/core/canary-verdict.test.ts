@@ -29,6 +29,14 @@ describe("a canary", () => {
     expect(verdict(NO_CALLS, NO_CALLS, 3 * STEP_MS)).toEqual({ kind: "advance" });
   });
 
+  test("turns back after three steps' time when none of the few calls that came went well", () => {
+    expect(verdict(tallyOf(2, 2), tallyOf(100), 3 * STEP_MS)).toMatchObject({ kind: "turn-back" });
+    expect(verdict(tallyOf(1, 1), tallyOf(100), 3 * STEP_MS)).toEqual({ kind: "advance" });
+    expect(verdict(tallyOf(3, 2), tallyOf(100), 3 * STEP_MS)).toEqual({ kind: "advance" });
+    // Nor did those of the version before.
+    expect(verdict(tallyOf(2, 2), tallyOf(4, 3), 3 * STEP_MS)).toEqual({ kind: "advance" });
+  });
+
   test("turns back at once when too many calls fail, and says how many", () => {
     expect(verdict(tallyOf(412, 29), tallyOf(1_000, 2), 0)).toEqual({
       kind: "turn-back", reason: "errors 7% of 412 calls, previous 0.2% of 1000; limit 1%",
