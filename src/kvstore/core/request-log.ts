@@ -27,6 +27,7 @@ type Page = (Place | undefined)[];
 /** A request that nobody has seen: its session, and the page with its place there. */
 export interface NewRequest {
   readonly kind: "new";
+  readonly content: number;
   readonly session: LeaseRow;
   readonly page: Page;
 }
@@ -47,26 +48,31 @@ export class RequestLog {
     this.leases = leases;
   }
 
-  /** Whether the request is to be applied, or what it is answered instead. */
-  find(request: RequestRef): SeenRequest {
+  /**
+   * Whether the request is to be applied, or what it is answered instead; `content` is of what it asks for. The answer
+   * alone depends on it, never the state: builds that do not compare it stay equal.
+   */
+  find(request: RequestRef, content: number): SeenRequest {
     const session = this.leases.find(request.session);
     if (session === undefined) return seen(unknownSession(request));
     if (!session.requests) return seen(notSession(request));
     const place = placeOf(request);
     const page = this.page(keyOf(request.session, Math.floor(place / PAGE_PLACES)));
     const found = page[place % PAGE_PLACES];
-    if (found === undefined || found.id < request.id) return { kind: "new", session, page };
-    return seen(found.id === request.id ? recall(request, found) : tooOld(request, found.id));
+    if (found === undefined || found.id < request.id) return { kind: "new", content, session, page };
+    if (found.id > request.id) return seen(tooOld(request, found.id));
+    const isSame = found.content === undefined || found.content === content;
+    return seen(isSame ? recall(request, found) : otherContent(request, found.revision));
   }
 
   /** `page` is what `find` gave before the request was applied. */
-  remember(request: RequestRef, { session, page }: NewRequest, result: DoneResult): void {
+  remember(request: RequestRef, { content, session, page }: NewRequest, result: DoneResult): void {
     const { succeeded, revision } = result;
     const place = placeOf(request);
     const { results, readBytes } = rememberResults(result.results);
     const before = page[place % PAGE_PLACES];
     this.rows.note(checksumOf(request, result), readBytes - (before?.readBytes ?? 0));
-    page[place % PAGE_PLACES] = { id: request.id, succeeded, revision, results, readBytes };
+    page[place % PAGE_PLACES] = { id: request.id, succeeded, revision, results, readBytes, content };
     this.markUnsaved(keyOf(request.session, Math.floor(place / PAGE_PLACES)), page);
     if (place < session.reach) return;
     // Read again: the request itself may have attached keys to its session.
@@ -169,6 +175,13 @@ function readForgotten({ session, id }: RequestRef, revision: number): RefusedCo
     `request ${id} of session ${session} was applied before, at revision ${revision}, ` +
     "and what it read then is not kept: read it again";
   return { kind: "refused", code: "E_CONFLICT", reason, outcome: "unknown", details: { session, id, revision } };
+}
+
+function otherContent({ session, id }: RequestRef, revision: number): RefusedCommand {
+  const reason =
+    `request ${id} of session ${session} was another write, applied at revision ${revision}, and this one was not: ` +
+    "each write takes a number of its own";
+  return { kind: "refused", code: "E_CONFLICT", reason, outcome: "not-applied", details: { session, id, revision } };
 }
 
 function tooOld({ session, id }: RequestRef, latest: number): RefusedCommand {

@@ -22,6 +22,8 @@ export interface Place {
   /** Undefined when that was too much to keep. */
   readonly results: readonly StoredOpResult[] | undefined;
   readonly readBytes: number;
+  /** Of what was asked (request-content.ts). Undefined when a build wrote it that kept none. */
+  readonly content: number | undefined;
 }
 
 // How one operation is remembered: these, or [key, row or null] for a get.
@@ -48,17 +50,18 @@ export function decodePage(row: Uint8Array): (Place | undefined)[] {
   return parseRow(row).map((fields) => (Array.isArray(fields) ? placeFrom(fields) : undefined));
 }
 
-function fieldsOf({ id, succeeded, revision, results }: Place): readonly unknown[] {
-  if (succeeded && results?.length === 1 && results[0]?.kind === "put") return [id, revision];
-  return results === undefined ? [id, revision, succeeded] : [id, revision, succeeded, results.map(opFields)];
+/** The fifth field is passed over by builds that keep no content. Theirs have two, three or four. */
+function fieldsOf({ id, succeeded, revision, results, content }: Place): readonly unknown[] {
+  return [id, revision, succeeded, results === undefined ? null : results.map(opFields), content ?? null];
 }
 
 function placeFrom(fields: readonly unknown[]): Place {
-  const [id, revision, succeeded, kept] = fields;
-  const request = { id: numberOf(id), revision: numberOf(revision) };
+  const [id, revision, succeeded, kept, sum] = fields;
+  const content = typeof sum === "number" ? sum : undefined;
+  const request = { id: numberOf(id), revision: numberOf(revision), content };
   if (fields.length === 2) return { ...request, succeeded: true, results: ONE_PUT, readBytes: 0 };
   if (!Array.isArray(kept)) return { ...request, succeeded: succeeded === true, results: undefined, readBytes: 0 };
-  const results = kept.map(opFrom);
+  const results = kept.length === 1 && kept[0] === PUT ? ONE_PUT : kept.map(opFrom);
   return { ...request, succeeded: succeeded === true, results, readBytes: bytesRead(results) };
 }
 

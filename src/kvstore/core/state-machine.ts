@@ -10,6 +10,7 @@ import type { KeyText } from "./key.ts";
 import { LEASE_KEYS_MAX, LEASES_MAX, LeaseTable } from "./lease-table.ts";
 import { QUOTA_BYTES_DEFAULT } from "./limits.ts";
 import { refuseGrowth } from "./quota.ts";
+import { contentOf } from "./request-content.ts";
 import { RequestLog } from "./request-log.ts";
 import { ONE_PUT, PUT_DONE } from "./request-page.ts";
 import type { CompareOp, LeaseId, RequestRef } from "./schema.ts";
@@ -160,7 +161,7 @@ export class KvStateMachine {
   }
 
   private applyOnce(txn: TxnCommand, request: RequestRef): CommandResult {
-    const found = this.requests.find(request);
+    const found = this.requests.find(request, contentOf(txn));
     if (found.kind === "seen") return found.result;
     const result = this.applyTxn(txn);
     // What was refused has changed nothing: it may be tried again under the same number.

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { encode } from "../../../../src/base/codec.ts";
 import { encodeExpire, encodeGrant, encodeRevoke } from "../../../../src/kvstore/core/command.ts";
 import { parseKeyText } from "../../../../src/kvstore/core/key.ts";
-import { SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-page.ts";
+import { decodePage, encodePage, ONE_PUT, SESSION_WINDOW_MAX } from "../../../../src/kvstore/core/request-page.ts";
 import type { Compare, Op } from "../../../../src/kvstore/core/schema.ts";
 import type { CommandResult } from "../../../../src/kvstore/core/state-machine.ts";
 import { toKvEntry } from "../../../../src/kvstore/core/stored-entry.ts";
@@ -26,19 +27,21 @@ describe("a request that is repeated", () => {
   test("changes nothing and answers what it answered first", () => {
     const isNew: Compare = { key: a, target: "exists", op: "=", value: false };
     const remove: Op = { kind: "delete", key: a };
-    const first = send(1, [put("first"), remove, remove, put("again")], [isNew]);
+    const ops = [put("first"), remove, remove, put("again")];
+    const first = send(1, ops, [isNew]);
     state.run([put("other")]);
     const { stateHash } = state.machine;
-    expect(send(1, [put("first")], [isNew])).toEqual({ ...first, changes: [] });
+    expect(send(1, ops, [isNew])).toEqual({ ...first, changes: [] });
     expect(state.value(a)).toBe("other");
     expect(state.machine.stateHash).toBe(stateHash);
   });
 
   test("answers what it read then, when that was little", () => {
     state.run([put("small")]);
-    send(1, [{ kind: "get", key: a }, { kind: "get", key: parseKeyText("data/none") }]);
+    const reads: readonly Op[] = [{ kind: "get", key: a }, { kind: "get", key: parseKeyText("data/none") }];
+    send(1, reads);
     state.run([put("later")]);
-    const again = send(1, []);
+    const again = send(1, reads);
     if (again.kind !== "done") expect.fail(again.kind);
     const [found, none] = again.results;
     expect(found?.kind === "get" && toKvEntry(a, found.entry!).value).toBe("small");
@@ -47,9 +50,10 @@ describe("a request that is repeated", () => {
 
   test("says that it was applied, and at which revision, when it had read much", () => {
     state.run([put("x".repeat(2_000))]);
-    send(1, [{ kind: "get", key: a }, { kind: "put", key: parseKeyText("data/b"), value: 1 }]);
+    const ops: readonly Op[] = [{ kind: "get", key: a }, { kind: "put", key: parseKeyText("data/b"), value: 1 }];
+    send(1, ops);
     const refusal = { kind: "refused", code: "E_CONFLICT", outcome: "unknown", details: { revision: 2 } };
-    expect(send(1)).toMatchObject(refusal);
+    expect(send(1, ops)).toMatchObject(refusal);
     expect(state.value(a)).not.toBe(1);
   });
 
@@ -58,6 +62,40 @@ describe("a request that is repeated", () => {
     expect(send(1, [withLease])).toMatchObject({ kind: "refused", code: "E_NOT_FOUND" });
     state.apply(encodeGrant(10_000, false));
     expect(send(1, [withLease])).toMatchObject({ kind: "done", revision: 1 });
+  });
+});
+
+describe("another write under a number that was used", () => {
+  const b = parseKeyText("data/b");
+  const isNew: Compare = { key: a, target: "exists", op: "=", value: false };
+  const isFirst: Compare = { key: a, target: "value", op: "=", value: 1 };
+
+  test.each<{ readonly what: string; readonly then: readonly Op[]; readonly compare?: readonly Compare[] }>([
+    { what: "value", then: [put(2)] },
+    { what: "key", then: [{ kind: "put", key: b, value: 1 }] },
+    { what: "lease", then: [{ kind: "put", key: a, value: 1, lease: session }] },
+    { what: "kind", then: [{ kind: "delete", key: a }] },
+    { what: "number of operations", then: [put(1), put(1)] },
+    { what: "compare", then: [put(1)], compare: [isNew] },
+    { what: "compare of a value", then: [put(1)], compare: [isFirst] },
+  ])("is refused, not applied, and changes nothing (another $what)", ({ then, compare }) => {
+    send(1, [put(1)]);
+    const { stateHash } = state.machine;
+    const refusal = { kind: "refused", code: "E_CONFLICT", outcome: "not-applied", details: { id: 1, revision: 1 } };
+    expect(send(1, then, compare)).toMatchObject(refusal);
+    expect(state.machine.stateHash).toBe(stateHash);
+    expect(send(1, [put(1)])).toMatchObject({ kind: "done", revision: 1 });
+  });
+
+  test("is told from a repetition by a page that was written and read again", () => {
+    const place = { id: 1, succeeded: true, revision: 7, results: ONE_PUT, readBytes: 0, content: 4_294_967_295 };
+    expect(decodePage(encodePage([place, undefined]))).toEqual([place, undefined]);
+  });
+
+  test("is taken for a repetition where an earlier build has kept no content", () => {
+    const pages = encode([[1, 7], [2, 8, true], [3, 9, false, [1]], null]);
+    expect(decodePage(pages).map((place) => place?.content)).toEqual([undefined, undefined, undefined, undefined]);
+    expect(decodePage(pages)[0]).toMatchObject({ id: 1, succeeded: true, results: ONE_PUT });
   });
 });
 
