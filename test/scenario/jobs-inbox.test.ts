@@ -13,7 +13,8 @@ import { createRealClock } from "../../src/node/env-clock-adapter.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import type { ManifestAgent } from "../../src/slices/core/manifest.ts";
 import { atEveryCall, interleavedKv } from "../support/interleaved-kv.ts";
-import { endedJob, inboxOf, jobWith, rowOf, runningJob, waitingJob } from "../support/job-rows.ts";
+import { jobStore } from "../support/job-log.ts";
+import { endedJob, endJob, inboxOf, jobWith, rowOf, runningJob, waitingJob } from "../support/job-rows.ts";
 import { payloadsIn } from "../support/kept-payloads.ts";
 import { createLocalKv, type LocalKv } from "../support/local-kv.ts";
 
@@ -130,6 +131,23 @@ describe("signals", () => {
     await runningJob(local.kv, JOB);
     await Promise.all(Array.from({ length: INBOX_UNREAD_MAX }, (_, at) => drive.signal(JOB, signal("go", at), ANN)));
     await expect(drive.signal(JOB, signal("go", 1), ANN)).rejects.toMatchObject({ code: "E_OVERLOADED" });
+    expect(await inboxOf(local.kv, JOB)).toHaveLength(INBOX_UNREAD_MAX);
+  });
+
+  test("of a key that was told are told also when the job has ended since, or reads nothing more", async () => {
+    const drive = openDrive();
+    const ended = parseJobId("job-2");
+    await runningJob(local.kv, ended);
+    await drive.signal(ended, signal("go", 1, "k"), ANN);
+    await endJob(local.kv, (await jobStore(createRealClock(), local.kv).load(refOf(ended))).view);
+    await drive.signal(ended, signal("go", 1, "k"), ANN);
+    await expect(drive.signal(ended, signal("go", 2, "k"), ANN)).rejects.toMatchObject({
+      code: "E_CONFLICT", message: expect.stringContaining("key") as string,
+    });
+    await runningJob(local.kv, JOB);
+    await Promise.all(Array.from({ length: INBOX_UNREAD_MAX }, (_, at) =>
+      drive.signal(JOB, signal("go", at, `k${at}`), ANN)));
+    await drive.signal(JOB, signal("go", 7, "k7"), ANN);
     expect(await inboxOf(local.kv, JOB)).toHaveLength(INBOX_UNREAD_MAX);
   });
 

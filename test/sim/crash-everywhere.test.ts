@@ -2,7 +2,10 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { defineAgent, defineSignal, defineTool, scripted } from "../../src/sdk/index.ts";
-import { crashEverywhere, type CrashReport, type TestCluster } from "../../src/testkit/index.ts";
+import {
+  crashEverywhere, inlineSlice, type AnyAgent, type CrashEverywhereOptions, type CrashReport, type TestCluster,
+  type TestJob,
+} from "../../src/testkit/index.ts";
 
 const nobody = (): never => {
   throw new Error("the test plays the other side");
@@ -61,6 +64,85 @@ test("what a model has said decides, wherever its nodes die", async () => {
   });
   expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
   expect(report.points).toBeGreaterThanOrEqual(5);
+});
+
+const dear = defineTool({
+  name: "dear", input: order, output: z.object({ refund: z.string() }), effect: "once", cost: { usd: 0.4 },
+  timeoutMs: 2_000, settleMs: 2_000, execute: nobody, reconcile: nobody,
+});
+const part = defineAgent({
+  name: "part", input: order, output: z.object({ refund: z.string() }), tools: { dear },
+  run: async (job, { order }) => {
+    await job.step("look", () => 1);
+    return await job.tools.dear({ order: `${order}-part` });
+  },
+});
+
+/** Two runs, a decision, a child that spends of its budget, and a call that its budget does not suffice for. */
+function bookkeeper(onRun: () => void) {
+  return defineAgent({
+    name: "bookkeeper", input: order.extend({ run: z.int().default(1) }),
+    output: z.object({ refunds: z.array(z.string()) }),
+    tools: { dear, mail }, budget: { usd: 1 },
+    run: async (job, { order, run }) => {
+      if (run === 1) {
+        const { approved } = await job.approve("go on", { summary: `May ${order} be refunded?` });
+        if (!approved) return { refunds: [] };
+        await job.tools.mail({ to: "ada" });
+        return await job.continueAs({ order, run: 2 });
+      }
+      onRun();
+      const own = await job.tools.dear({ order });
+      const { refund } = await job.child(part, { order }, { budget: { usd: 0.5 } });
+      const last = await job.tools.dear({ order: `${order}-last` });
+      return { refunds: [own.refund, refund, last.refund] };
+    },
+  });
+}
+
+function playDear(cluster: TestCluster): void {
+  cluster.mockTool(dear, ({ order }) => ({ refund: `re-${order}` }));
+  cluster.mockTool(mail, () => ({}), { honoursEffectIds: true });
+}
+
+/** Somebody says yes, and lets it spend more once it needs that. */
+async function attend({ cluster, job }: { readonly cluster: TestCluster; readonly job: TestJob }): Promise<void> {
+  await job.approve("go on", { limitMs: 60_000 });
+  await cluster.until(async () => (await job.status()).waiting?.reason === "budget", 60_000);
+  await job.raiseBudget({ usd: 1 });
+}
+
+function slicesOf(agents: readonly AnyAgent[]): Pick<CrashEverywhereOptions<AnyAgent>, "slices" | "blueprint"> {
+  const named = agents.map((agent) => [agent, `test:${agent.name}:1.0.0`] as const);
+  const slices = Object.fromEntries(named.map(([{ name }, artifact]) => [name, { artifact }]));
+  return {
+    slices: named.map(([agent, artifact]) => inlineSlice({ artifact, create: () => agent })),
+    blueprint: { name: "agents", slices },
+  };
+}
+
+test("runs, decisions, children and budgets: each effect comes about once, wherever its nodes die", async () => {
+  const report = await crashEverywhere(bookkeeper(() => undefined), {
+    input: { order: "o-1" }, outside: playDear, script: attend, victims: ["owner"],
+    ...slicesOf([bookkeeper(() => undefined), part]),
+  });
+  expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
+  expect(report.points).toBeGreaterThanOrEqual(15);
+});
+
+test("what a later run does beside its steps is found", async () => {
+  let sent: string[] = [];
+  const wrong = bookkeeper(() => sent.push("letter"));
+  const report = await crashEverywhere(wrong, {
+    input: { order: "o-1" }, nodes: 1, script: attend, victims: ["owner"], ...slicesOf([wrong, part]),
+    outside: (cluster) => {
+      playDear(cluster);
+      sent = [];
+      return () => sent;
+    },
+  });
+  expect(effectsOf(report)).toEqual(["letter"]);
+  expect(report).toMatchObject({ lost: [], otherEnds: [] });
 });
 
 test("a tool that is called idempotent and is not is found", async () => {

@@ -47,7 +47,12 @@ export async function jobWith(kv: Kv, id: string, batch: Omit<AppendBatch, "atMs
 }
 
 export async function endedJob(kv: Kv, id: string): Promise<JobView> {
-  return await commit(kv, decideFinish(await runningJob(kv, id), EMPTY, { result: { kind: "completed", output: 1 } }));
+  return await endJob(kv, await runningJob(kv, id));
+}
+
+/** Its owner ends it. */
+export async function endJob(kv: Kv, view: JobView): Promise<JobView> {
+  return await commit(kv, decideFinish(view, EMPTY, { result: { kind: "completed", output: 1 } }));
 }
 
 /** One that waits for a timer of the call `/nap#1`. */

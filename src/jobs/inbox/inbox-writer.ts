@@ -8,10 +8,11 @@ import { present } from "../../base/assert.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
-import type { OpResult } from "../../kvstore/core/schema.ts";
+import type { Op, OpResult } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { INBOX_UNREAD_MAX } from "../core/flow/inbox-entry.ts";
 import { decideInbox, type Arrival, type InboxView } from "../core/life/decide-inbox.ts";
+import { seenKey } from "../core/life/job-keys.ts";
 import { inboxViewOf, readInboxView } from "./inbox-view.ts";
 import { unknownJob } from "../job-store.ts";
 
@@ -29,6 +30,9 @@ const ENTRIES_PER_TXN_MAX = 12;
 /** The row of a job changes with its phases only: who loses as often as this has met something else. */
 const TRIES_MAX = 20;
 const STORED: Put = { kind: "stored" };
+
+/** Before what an arrival is known by the job's row, its count and its head are read. */
+const SEEN_AT = 3;
 
 interface Waiting {
   readonly arrival: Arrival;
@@ -98,7 +102,11 @@ export class InboxWriter {
       const fits = guess === undefined ? left : left.slice(0, Math.max(1, roomOf(guess)));
       const decision = guess === undefined ? undefined : decideInbox(guess, fits.map(arrivalOf), this.clock.wallMs());
       if (decision === undefined || decision.kind === "refused") {
-        if (!isGuess) throw refusalOf(ref, decision);
+        if (!isGuess) {
+          left = await this.settleTold(ref, left, signal);
+          if (left.length === 0) return;
+          throw refusalOf(ref, decision);
+        }
         guess = await readInboxView(kv, ref, { consistency: "linearizable", signal });
         isGuess = false;
         continue;
@@ -110,13 +118,24 @@ export class InboxWriter {
         if (left.length === 0) return;
         guess = await readInboxView(kv, ref, { consistency: "linearizable", signal });
       } else {
-        left = settleSeen(left, fits, results);
+        left = settleSeen(left, fits, results.slice(SEEN_AT));
         if (left.length === 0) return;
         guess = inboxViewOf(ref, results);
       }
       isGuess = false;
     }
     throw new AetherError("E_OVERLOADED", `job ${ref.job} changes too fast to be told something; try again`);
+  }
+
+  /** What came before the job ended, or its inbox was full, came: whoever lost the answer and asks again hears so. */
+  private async settleTold(ref: JobRef, left: readonly Waiting[], signal: AbortSignal): Promise<readonly Waiting[]> {
+    // A cancel asks for an end that there is.
+    const keyed = left.filter(({ arrival }) => arrival.seen !== undefined && arrival.entry.kind !== "cancel");
+    const reads = keyed.flatMap(({ arrival: { seen } }): readonly Op[] =>
+      (seen === undefined ? [] : [{ kind: "get", key: seenKey(ref, seen.digest) }]));
+    if (reads.length === 0) return left;
+    const { results } = await this.ports.kv.transact({ compare: [], then: reads, else: [] }, { signal });
+    return settleSeen(left, keyed, results);
   }
 }
 
@@ -134,15 +153,14 @@ function takeBatch(queue: Waiting[]): readonly Waiting[] {
   return batch;
 }
 
-/** Answers those of `tried` whose key was used before, and gives the others. */
+/** Answers those of `tried` whose key was used before, as their `results` say, and gives the others. */
 function settleSeen(
   left: readonly Waiting[], tried: readonly Waiting[], results: readonly OpResult[],
 ): readonly Waiting[] {
   const keyed = tried.filter(({ arrival }) => arrival.seen !== undefined);
-  // The first three are the job's row, its count and its head.
   const known = new Set<Waiting>();
   for (const [at, waiting] of keyed.entries()) {
-    const result = results[3 + at];
+    const result = results[at];
     if (result?.kind !== "get" || result.entry === undefined) continue;
     known.add(waiting);
     waiting.done.resolve({ kind: "seen", value: result.entry.value });
