@@ -15,6 +15,8 @@ export function logsWith(fault: HarnessFault | undefined, { store, clock, logs }
       return createSimLogPort({ ...ports, wrap: withoutSync });
     case "last-record-believed":
       return createSimLogPort({ ...ports, wrap: believingLast });
+    case "name-not-synced":
+      return createSimLogPort({ ...ports, wrap: namingInMemory });
     case "base-not-stored":
       return createSimLogPort({ ...ports, stores: forgettingBases(store) });
     default:
@@ -38,6 +40,24 @@ function believingLast(files: LogFiles): LogFiles {
     if (isThere) files.defer(() => done());
     else file.write(bytes, at, done);
   });
+}
+
+/** As if a folder were never synced: the new name of a file goes with the process, and a start finds the old one. */
+function namingInMemory(files: LogFiles): LogFiles {
+  const onDisk = new Map<string, string>();
+  const find = (name: string): string => onDisk.get(name) ?? name;
+  return {
+    pathOf: (name) => files.pathOf(name),
+    list: () => files.list(),
+    read: (name) => files.read(find(name)),
+    open: (name, mode) => files.open(find(name), mode),
+    rename: (from, to) => {
+      onDisk.set(to, from);
+      return Promise.resolve();
+    },
+    remove: (name) => files.remove(find(name)),
+    defer: (fire) => files.defer(fire),
+  };
 }
 
 type Write = (file: LogFile, ...args: Parameters<LogFile["write"]>) => void;

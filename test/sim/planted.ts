@@ -22,6 +22,7 @@ export type HarnessFault =
   | "office-taken-blindly"
   /** The files of the journal, see planted-disk.ts. */
   | "record-not-synced"
+  | "name-not-synced"
   | "base-not-stored"
   | "last-record-believed";
 
@@ -37,6 +38,7 @@ export const ALL_PLANTED: readonly HarnessFault[] = [
   "office-unfenced",
   "office-taken-blindly",
   "record-not-synced",
+  "name-not-synced",
   "base-not-stored",
   "last-record-believed",
 ];
@@ -73,6 +75,7 @@ export const FAULT_TEXTS: Readonly<Record<HarnessFault, string>> = {
   "office-unfenced": "the same, of the nodes' leader",
   "office-taken-blindly": "a node takes the leadership without comparing whose it is",
   "record-not-synced": "a record of the journal is said to be on disk when it was handed over",
+  "name-not-synced": "a new file of the journal is written while only memory has its name",
   "base-not-stored": "a cut of the journal removes files, and its base is not on disk",
   "last-record-believed": "a start does not write the last record again, which may never have reached the disk",
 };
