@@ -353,7 +353,7 @@ function apiRoutes(services: ApiServices, clock: Clock, closing: AbortSignal): r
     ...jobRoutes(services.jobs),
     jobStreamRoute({ jobs: services.jobs, clock }, closing),
     ...approvalRoutes(services.jobs),
-    ...metricsRoutes({ metrics: services.metrics, clock }, closing),
+    ...metricsRoutes({ metrics: services.metrics, alerts: services.alerts, clock }, closing),
     alertsRoute(services.alerts),
     ...controlRoutes(services.control),
   ];

@@ -57,6 +57,7 @@ test("a killed node and a lost quorum fire, on every way out, and are over when 
   const shown = await say(fleet, "alerts");
   expect(shown).toContain("n3 is a member of the cluster and is not heard");
   expect(shown).toContain("What to do:");
+  expect(await say(fleet, "top")).toContain("\nERROR node/n3: n3 is a member of the cluster and is not heard");
   expect(await say(fleet, "doctor")).toMatch(/PROBLEM +node-missing +node\/n3/);
   const metrics = await (await fetch(`${fleet.api("n1")}/metrics`)).text();
   expect(metrics).toMatch(/aether_alerts_firing\{alert="node-missing",severity="error"\} 1/);

@@ -58,6 +58,20 @@ test("one node tells over HTTP what was said on all of them, and goes without on
   await untilServed(fleet, "talk/say", "ready");
 });
 
+test("a node that hangs keeps back no line of the others, and is named, over HTTP and by the command", async () => {
+  fleet.process("n2").signal("SIGSTOP");
+  try {
+    const shown = await fleet.command("n1", "slice", "logs", "talk", "--json");
+    expect(shown.complaints.some((line) => line.startsWith("n2 does not say what runs there"))).toBe(true);
+    expect(new Set(linesOf(shown).map(({ node }) => node))).toEqual(new Set(["n1", "n3"]));
+    const { body } = await ask(`${fleet.api("n1")}/v1/slices/talk/log?nodes=all`);
+    expect(body).toMatchObject({ silent: ["n2"] });
+  } finally {
+    fleet.process("n2").signal("SIGCONT");
+  }
+  await untilServed(fleet, "talk/say", "ready");
+});
+
 test("lines are followed over the death of a node and its return", async () => {
   const follower = fleet.run(["slice", "logs", "talk", "--follow", "--json", "--api", fleet.api("n1")]);
   await say("n1", "before");

@@ -1,6 +1,8 @@
-// Owns: /v1/metrics: what the cluster says of itself, as JSON: now, every second, and of the last two hours.
+// Owns: /v1/metrics: what the cluster says of itself, as JSON: now, every second, and of the last two hours; with what
+// fires now, so that who follows asks for nothing else.
 // Does not own: what is measured (metrics), the Prometheus text of one node (health.ts).
 import { z } from "zod";
+import type { Alerts } from "../../alerts/alert-service.ts";
 import { jsonText } from "../../base/json-text.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock, Timer } from "../../env/clock.ts";
@@ -27,20 +29,23 @@ const SIGN_OF_LIFE_MS = 5 * SECOND_MS;
 
 export interface MetricsRoutePorts {
   readonly metrics: ClusterMetrics;
+  readonly alerts: Alerts;
   readonly clock: Pick<Clock, "setTimer">;
 }
 
-export function metricsRoutes({ metrics, clock }: MetricsRoutePorts, closing: AbortSignal): readonly Route[] {
-  const texts = new SnapshotTexts(metrics);
+export function metricsRoutes(ports: MetricsRoutePorts, closing: AbortSignal): readonly Route[] {
+  const { metrics } = ports;
+  const texts = new SnapshotTexts(ports);
   return [
     {
       method: "GET",
       path: "/v1/metrics",
       summary: "The cluster's newest second as this node has it: facts of the cluster and of each node, slices, " +
-        "instances, methods; null before the first one. A node that does not report is stale, and in no sum",
+        "instances, methods; null before the first one. A node that does not report is stale, and in no sum. With " +
+        "the alerts that fire",
       answer: "{ snapshot: { leader, epoch, seq, ageMs, isStale, cluster, nodes, slices, instances, methods, left } " +
-        "| null }",
-      handle: () => jsonResponse(200, { snapshot: snapshotJson(metrics) }),
+        "| null, alerts: [{ id, alert, severity, state, subject, value, sinceMs, text, action }] }",
+      handle: () => jsonResponse(200, newestJson(ports)),
     },
     {
       method: "GET",
@@ -48,7 +53,7 @@ export function metricsRoutes({ metrics, clock }: MetricsRoutePorts, closing: Ab
       summary: "The same as server-sent events, one per second, and every 5 s one that is stale while none comes; a " +
         "reader that is slow misses some",
       answer: "text/event-stream: snapshot as above; error",
-      handle: () => new SnapshotStream({ metrics, clock, texts }, closing).open(),
+      handle: () => new SnapshotStream({ ...ports, texts }, closing).open(),
     },
     {
       method: "GET",
@@ -68,6 +73,10 @@ export function metricsRoutes({ metrics, clock }: MetricsRoutePorts, closing: Ab
       },
     },
   ];
+}
+
+function newestJson({ metrics, alerts }: Pick<MetricsRoutePorts, "metrics" | "alerts">): object {
+  return { snapshot: snapshotJson(metrics), alerts: alerts.list({ state: "firing" }).alerts };
 }
 
 /** Undefined numbers become null: a reader sees that there is such a number, and that it is not known. */
@@ -101,23 +110,21 @@ function known(numbers: object): object {
   return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, (value as unknown) ?? null]));
 }
 
-/** The newest snapshot as text, made once for all its readers. */
+/** The newest snapshot as text, made once for all its readers; one that is stale anew: its age and the alerts go on. */
 class SnapshotTexts {
-  private readonly metrics: ClusterMetrics;
+  private readonly ports: Pick<MetricsRoutePorts, "metrics" | "alerts">;
   private of: ClusterSnapshot | undefined;
-  private isStale = false;
   private text = "";
 
-  constructor(metrics: ClusterMetrics) {
-    this.metrics = metrics;
+  constructor(ports: Pick<MetricsRoutePorts, "metrics" | "alerts">) {
+    this.ports = ports;
   }
 
   newest(): string {
-    const kept = this.metrics.latest();
-    if (this.text === "" || kept?.snapshot !== this.of || kept?.isStale !== this.isStale) {
+    const kept = this.ports.metrics.latest();
+    if (kept === undefined || kept.isStale || kept.snapshot !== this.of) {
       this.of = kept?.snapshot;
-      this.isStale = kept?.isStale === true;
-      this.text = jsonText({ snapshot: snapshotJson(this.metrics) });
+      this.text = jsonText(newestJson(this.ports));
     }
     return this.text;
   }

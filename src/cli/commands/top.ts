@@ -7,9 +7,10 @@ import { showLive } from "../top/live.ts";
 import { ORDERS, type Order, screenLines, topSchema } from "../top/screen.ts";
 
 const HELP = `
-Any node tells of the whole cluster, and when it is lost the next one goes on. Keys: c, e, p and n put slices and
-methods in the order of their calls, errors, p99 or names; / takes what their names have to contain, until Enter, and
-Escape shows all again; q and Ctrl-C end it. Without a terminal, with --once and with --json it prints one second.
+Any node tells of the whole cluster, and when it is lost the next one goes on. The third line is the worst alert that
+fires, and how many more do. Keys: c, e, p and n put slices and methods in the order of their calls, errors, p99 or
+names; / takes what their names have to contain, until Enter, and Escape shows all again; q and Ctrl-C end it. Without a
+terminal, with --once and with --json it prints one second.
 
 Examples:
   $ aether top
@@ -25,7 +26,7 @@ interface TopFlags {
 export function addTopCommand(program: Command, io: CliIo): void {
   program
     .command("top")
-    .description("what nodes, slices, methods and jobs do right now: rates, durations, lag")
+    .description("what nodes, slices, methods and jobs do right now: rates, durations, lag, and what fires")
     .option("--once", "print one second, and end")
     .addOption(new Option("--sort <order>", "of slices and methods").choices(ORDERS).default("calls"))
     .option("--filter <text>", "slices and methods with this in their name alone", "")
@@ -35,11 +36,11 @@ export function addTopCommand(program: Command, io: CliIo): void {
       const { terminal } = io;
       const shown = { order: sort, filter };
       if (terminal !== undefined && once !== true && !session.isJson) return await showLive(session, terminal, shown);
-      const { snapshot } = await session.api.get(topSchema, "/v1/metrics");
+      const { snapshot, alerts } = await session.api.get(topSchema, "/v1/metrics");
       if (snapshot === null) {
         const message = "this node has no snapshot of the cluster yet: nobody leads, or it has just started; ask again";
         throw new AetherError("E_UNAVAILABLE", message, { outcome: "none" });
       }
-      session.show(snapshot, (data) => screenLines(data, shown).join("\n"));
+      session.show({ ...snapshot, alerts }, () => screenLines({ snapshot, alerts }, shown).join("\n"));
     });
 }

@@ -8,7 +8,9 @@ import { followEvents } from "../follow.ts";
 import { untilInterrupt } from "../interrupt.ts";
 import type { Session } from "../options.ts";
 import { printable } from "../printable.ts";
-import { type Order, screenLines, type Shown, topSchema, type TopSnapshot } from "./screen.ts";
+import {
+  alertLines, type Order, screenLines, type Shown, type TopAlerts, topSchema, type TopSnapshot,
+} from "./screen.ts";
 
 const OTHER_SCREEN = "\u001b[?1049h\u001b[?25l";
 const OWN_SCREEN = "\u001b[?25h\u001b[?1049l";
@@ -66,6 +68,7 @@ class LiveView {
   private readonly terminal: Terminal;
   private shown: Shown;
   private snapshot: TopSnapshot | undefined;
+  private alerts: TopAlerts;
   private trouble = "no snapshot yet";
 
   constructor(terminal: Terminal, shown: Shown) {
@@ -88,15 +91,19 @@ class LiveView {
 
   /** @throws AetherError E_VERSION when the node is of a build that says it otherwise */
   take(data: string): void {
-    const { snapshot } = parseSnapshot(data);
+    const { snapshot, alerts } = parseSnapshot(data);
     this.snapshot = snapshot ?? this.snapshot;
+    this.alerts = alerts;
     this.tell(snapshot === null ? "no snapshot yet: nobody leads, or the node has just started" : "");
   }
 
   draw(): void {
     const { columns, rows } = this.terminal.size();
     const room = { columns, rows: Math.max(0, rows - 1) };
-    const lines = this.snapshot === undefined ? [] : screenLines(this.snapshot, this.shown, room);
+    const { snapshot, alerts } = this;
+    const lines = snapshot === undefined
+      ? alertLines(alerts).slice(0, room.rows).map((line) => line.slice(0, columns))
+      : screenLines({ snapshot, alerts }, this.shown, room);
     const all = [...lines, ...Array<string>(room.rows - lines.length).fill(""), this.foot().slice(0, columns)];
     this.terminal.write(HOME + all.map((line) => line + REST_OF_LINE).join("\r\n") + REST_OF_SCREEN);
   }

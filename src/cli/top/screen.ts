@@ -8,8 +8,12 @@ const number = z.number().nullish();
 const factsSchema = z.record(z.string(), number);
 const callsSchema = { callsPerSecond: number, errorsPerSecond: number, p50Ms: number, p99Ms: number };
 
-/** Of the answer of `GET /v1/metrics`, what is shown here; null before the first second. */
+const alertSchema = z.object({ severity: z.string(), subject: z.string(), text: z.string() });
+
+/** Of the answer of `GET /v1/metrics`, what is shown here; the snapshot is null before the first second. */
 export const topSchema = z.object({
+  /** Errors first. A node of an earlier build does not say them here. */
+  alerts: z.array(alertSchema).exactOptional(),
   snapshot: z.object({
     leader: z.string(),
     ageMs: z.number(),
@@ -21,6 +25,7 @@ export const topSchema = z.object({
   }).nullable(),
 });
 export type TopSnapshot = NonNullable<z.output<typeof topSchema>["snapshot"]>;
+export type TopAlerts = z.output<typeof topSchema>["alerts"];
 type Value = number | null | undefined;
 type Calls = Readonly<Partial<Record<"callsPerSecond" | "errorsPerSecond" | "p50Ms" | "p99Ms", Value>>>;
 
@@ -41,13 +46,18 @@ export interface Shown {
 }
 
 /** All lines where no size is given; else those that fit, with methods left out first. */
-export function screenLines(snapshot: TopSnapshot, { order, filter }: Shown, size?: Size): readonly string[] {
+export function screenLines(
+  { snapshot, alerts }: { readonly snapshot: TopSnapshot; readonly alerts: TopAlerts },
+  { order, filter }: Shown,
+  size?: Size,
+): readonly string[] {
   const isFound = (name: string): boolean => name.includes(filter);
   const slices = snapshot.slices.filter(({ slice }) => isFound(slice));
   const methods = snapshot.methods.filter(({ slice, method, direction }) =>
     direction === "handled" && isFound(`${slice}.${method}`));
   const lines = [
     ...headLines(snapshot),
+    ...alertLines(alerts),
     "",
     ...nodeLines(snapshot),
     "",
@@ -56,6 +66,15 @@ export function screenLines(snapshot: TopSnapshot, { order, filter }: Shown, siz
     ...methodLines(inOrder(methods, order, ({ slice, method }) => `${slice}.${method}`)),
   ].map(printable);
   return size === undefined ? lines : lines.slice(0, size.rows).map((line) => line.slice(0, size.columns));
+}
+
+/** One line however many fire: the screen is for numbers, and `aether alerts` says all of them and what to do. */
+export function alertLines(alerts: TopAlerts): readonly string[] {
+  const first = alerts?.[0];
+  if (alerts === undefined) return [];
+  if (first === undefined) return ["no alert fires"];
+  const more = alerts.length === 1 ? "" : ` (and ${alerts.length - 1} more: aether alerts)`;
+  return [printable(`${first.severity.toUpperCase()} ${first.subject}: ${first.text}${more}`)];
 }
 
 function headLines({ leader, ageMs, isStale, cluster, nodes }: TopSnapshot): readonly string[] {

@@ -4,6 +4,7 @@ import { AetherError, type ErrorBody } from "../../../src/base/errors.ts";
 import { parseArtifactId, parseNodeId, type ArtifactId } from "../../../src/base/ids.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import { LogLevels } from "../../../src/base/log-levels.ts";
+import type { AlertView } from "../../../src/alerts/core/alert-view.ts";
 import { ApiConfig } from "../../../src/api/config.ts";
 import { ApiServer } from "../../../src/api/server.ts";
 import type { StaticFiles } from "../../../src/api/static-files.ts";
@@ -18,6 +19,7 @@ import type { MembershipChange } from "../../../src/consensus/group.ts";
 import { ControlService } from "../../../src/control/control-service.ts";
 import { ControlView } from "../../../src/control/control-view.ts";
 import { sliceFactsOf } from "../../../src/control/slice-facts.ts";
+import type { Clock } from "../../../src/env/clock.ts";
 import { MetricsStore } from "../../../src/metrics/metrics-store.ts";
 import { EventHub } from "../../../src/metrics/events/event-hub.ts";
 import { createRealClock } from "../../../src/node/env-clock-adapter.ts";
@@ -37,6 +39,8 @@ export interface ApiFixture {
   readonly jobs: ScriptedJobs;
   readonly events: EventHub;
   readonly broken: Error[];
+  /** What fires. */
+  readonly alerts: AlertView[];
   readonly health: { isReady: boolean };
   /** What is kept of the cluster's metrics: nothing until a test puts it there. */
   readonly metrics: MetricsStore;
@@ -63,17 +67,20 @@ export interface ApiFixture {
 export interface ApiOptions extends Partial<Omit<ApiConfig, "api">> {
   readonly files?: StaticFiles;
   readonly killSelf?: KillSelf;
+  /** By which the metrics that are kept grow old. */
+  readonly metricsClock?: Pick<Clock, "nowMs" | "wallMs">;
 }
 
 export async function openApi(
-  node = "n1", shared?: LocalKv, { files, killSelf, ...options }: ApiOptions = {},
+  node = "n1", shared?: LocalKv, { files, killSelf, metricsClock, ...options }: ApiOptions = {},
 ): Promise<ApiFixture> {
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
   const clock = createRealClock();
   const fixture: Pick<
     ApiFixture,
-    "calls" | "jobs" | "events" | "broken" | "health" | "others" | "script" | "changes" | "drains" | "changeScript"
+    "calls" | "jobs" | "events" | "broken" | "alerts" | "health" | "others" | "script" | "changes" | "drains" |
+    "changeScript"
   > = {
     changes: [],
     drains: [],
@@ -82,11 +89,12 @@ export async function openApi(
     jobs: scriptedJobs(),
     events: new EventHub({ node: parseNodeId(node), incarnation: 1 }),
     broken: [],
+    alerts: [],
     health: { isReady: true },
     others: [],
     script: (call) => Promise.resolve({ kind: "ok", output: { echo: call.input }, attempts: 1 }),
   };
-  const metrics = new MetricsStore(clock);
+  const metrics = new MetricsStore(metricsClock ?? clock);
   let url = "http://127.0.0.1:1";
   let views = 0;
   const nodes = new Map<string, ClusterNodeView>();
@@ -107,7 +115,7 @@ export async function openApi(
       nodeVersion: "20.20.0", sync: { couldNot: "none" }, space: { couldNot: "none" },
       descriptors: { couldNot: "none" },
     }),
-    alerts: { list: () => ({ alerts: [], judged: null, webhooks: [] }) },
+    alerts: { list: () => ({ alerts: fixture.alerts, judged: null, webhooks: [] }) },
     wallMs: () => 1_000,
     logLevels: new LogLevels("info"),
     sliceRoutes,

@@ -1,5 +1,6 @@
 // Owns: /v1/metrics as clients see it, over a real server and what a node keeps.
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { AlertView } from "../../../src/alerts/core/alert-view.ts";
 import { parseNodeId } from "../../../src/base/ids.ts";
 import { Histogram } from "../../../src/base/histogram.ts";
 import type { ClusterSnapshot } from "../../../src/metrics/core/snapshot.ts";
@@ -44,7 +45,7 @@ async function json(path: string): Promise<unknown> {
 }
 
 test("before the first second there is no snapshot, and no series", async () => {
-  expect(await json("/v1/metrics")).toEqual({ snapshot: null });
+  expect(await json("/v1/metrics")).toEqual({ snapshot: null, alerts: [] });
   expect(await json("/v1/metrics/history")).toEqual({ names: [] });
 });
 
@@ -86,6 +87,38 @@ test.each(["sinceMs=1", "sinceMs=99999999", "sinceMs=soon", "since=1", `series=$
     expect(await response.json()).toMatchObject({ error: { code: "E_INVALID" } });
   },
 );
+
+test("what fires stands beside the snapshot, also while nobody leads", async () => {
+  const ofNode: AlertView = {
+    id: "no-leader/node/n1/5", alert: "no-leader", severity: "error", state: "firing", subject: "node/n1",
+    value: 1, sinceMs: 5, text: "nobody leads", action: "look at the nodes",
+  };
+  api.alerts.push(ofNode);
+  expect(await json("/v1/metrics")).toEqual({ snapshot: null, alerts: [ofNode] });
+  expect(await firstOfStream()).toEqual({ snapshot: null, alerts: [ofNode] });
+  api.alerts.pop();
+  expect(await firstOfStream()).toEqual({ snapshot: null, alerts: [] });
+});
+
+test("a snapshot that nothing follows is told with the age that it has by then", async () => {
+  let nowMs = 0;
+  await api.close();
+  api = await openApi("n1", undefined, { metricsClock: { nowMs: () => nowMs, wallMs: () => nowMs } });
+  api.metrics.keep(snapshotOf(1));
+  for (nowMs of [0, 10_000, 60_000]) {
+    expect(await firstOfStream()).toMatchObject({ snapshot: { seq: 1, ageMs: nowMs, isStale: nowMs > 0 } });
+  }
+});
+
+async function firstOfStream(): Promise<unknown> {
+  const leaving = new AbortController();
+  const response = await fetch(`${api.url}/v1/metrics/stream`, { signal: leaving.signal });
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("\n\n")) text += (await reader?.read())?.value ?? "";
+  leaving.abort();
+  return JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? "null");
+}
 
 test("a stream begins with the newest snapshot and has each one that follows", async () => {
   api.metrics.keep(snapshotOf(1));
