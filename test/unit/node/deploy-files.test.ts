@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { z } from "zod";
-import { SECOND_MS } from "../../../src/base/units.ts";
+import { alertRule } from "../../../src/alerts/core/alert-rules.ts";
+import { MINUTE_MS, SECOND_MS } from "../../../src/base/units.ts";
 import { loadNodeConfig, NodeConfigSchema, type NodeConfig } from "../../../src/node/config.ts";
 import { startNode } from "../../../src/node/node.ts";
 import { createRealEnv } from "../../../src/node/real-env.ts";
@@ -214,6 +215,26 @@ describe("what is watched", () => {
     const { groups } = file.parse(parse(await read("deploy/prometheus/alerts.yml")));
     const alerts = groups.flatMap(({ rules }) => rules.map(({ alert }) => alert));
     expect(new Set(alerts).size).toBe(alerts.length);
+  });
+
+  test("what Prometheus and the cluster itself both judge has one threshold, and fires here no sooner", async () => {
+    const rule = z.object({ alert: z.string(), expr: z.string(), for: z.string() });
+    const { groups: [{ rules }] } = z.object({ groups: z.tuple([z.object({ rules: z.array(rule) })]) })
+      .parse(parse(await read("deploy/prometheus/alerts.yml")));
+    const both = {
+      AetherNoQuorum: { name: "no-quorum", threshold: "< aether_quorum_needed" },
+      AetherNodeDown: { name: "node-missing", threshold: "== 0" },
+      AetherStoreNearlyFull: { name: "store-full", threshold: `> ${alertRule("store-full").threshold} *` },
+      AetherDiskSlow: { name: "disk-slow", threshold: `> ${alertRule("disk-slow").threshold / SECOND_MS}` },
+      AetherBehind: { name: "node-behind", threshold: `> ${alertRule("node-behind").threshold}` },
+      AetherCallsFail: { name: "calls-fail", threshold: `> ${alertRule("calls-fail").threshold} *` },
+    } as const;
+    for (const [alert, { name, threshold }] of Object.entries(both)) {
+      const { expr = "", for: time = "" } = rules.find((one) => one.alert === alert) ?? {};
+      expect(`${expr} `, alert).toContain(`${threshold} `);
+      const forMs = Number.parseInt(time, 10) * (time.endsWith("m") ? MINUTE_MS : SECOND_MS);
+      expect(forMs, alert).toBeGreaterThanOrEqual(alertRule(name).forMs);
+    }
   });
 
   test("the dashboard's panels do not overlap, and ask the source that is provisioned", async () => {
