@@ -12,6 +12,7 @@ export type {
 export type {
   JobBulk, JobBulkAction, JobBulkAnswer, JobFilter, JobPage, JobPlace, JobsClient,
 } from "./client/jobs-client.ts";
+export type { ClientEvent, EventOptions, EventQuery } from "./client/events-client.ts";
 export type { ClientWatch, ClientWatchHandlers, ClientWatchOptions } from "./client/client-watch.ts";
 export type { ClientLease } from "./client/lease-client.ts";
 export type { SliceAnswer, SliceCall } from "./client/slice-client.ts";

@@ -1,5 +1,5 @@
 // Owns: the limits of the API's two doors, HTTP and the binary client protocol.
-import { HOUR_MS, KiB, MiB, SECOND_MS } from "../base/units.ts";
+import { HOUR_MS, KiB, MiB, MINUTE_MS, SECOND_MS } from "../base/units.ts";
 
 /** One HTTP body. A transaction is 1 MiB at most, and JSON is longer than what is stored. */
 export const BODY_BYTES_MAX = 1 * MiB;
@@ -49,6 +49,8 @@ export const KV_TIMEOUT_MS = 5 * SECOND_MS;
 export const CALL_TIMEOUT_MS = 15 * SECOND_MS;
 /** Longest deadline a caller may ask for. */
 export const TIMEOUT_MS_MAX = HOUR_MS;
+/** What one question for the next events may wait for one. */
+export const EVENTS_WAIT_MS_MAX = MINUTE_MS;
 
 /** Characters of an idempotency key of a job or a signal. */
 export const JOB_KEY_LENGTH_MAX = 256;

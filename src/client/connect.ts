@@ -7,6 +7,7 @@ import { createAgentClient, createJobHandle, type AgentClient, type JobHandle } 
 import { createClientKv, type ClientKv } from "./client-kv.ts";
 import { createClientClock } from "./clock-adapter.ts";
 import { createClientRandom } from "./random-adapter.ts";
+import { followEvents, type ClientEvent, type EventOptions, type EventQuery } from "./events-client.ts";
 import { createJobsClient, type JobsClient } from "./jobs-client.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { sessionUrl } from "./session-url.ts";
@@ -37,6 +38,14 @@ export interface Client {
   job(id: string): JobHandle;
   /** Many jobs, by what holds for them. */
   readonly jobs: JobsClient;
+  /**
+   * What happens in the cluster, one event after the other, over lost connections and nodes: each that a node holds, in
+   * order and once. Where something may be missing, the event behind it says so (`gaps`).
+   * @throws AetherError E_INVALID for a query that is none; the reason of `signal`
+   * @example
+   * for await (const event of client.events({ severity: "warning" })) console.log(event.text);
+   */
+  events(query?: EventQuery, options?: EventOptions): AsyncIterable<ClientEvent>;
   /** The name of the node that is asked now; undefined while there is no connection. */
   readonly node: string | undefined;
   /** Rejects what is under way and closes the connection. Idempotent. */
@@ -74,6 +83,7 @@ export function connect(options: ConnectOptions): Client {
     agent: (agent) => createAgentClient({ requests, clock, tracing }, agent),
     job: (id) => createJobHandle({ requests, clock }, id),
     jobs: createJobsClient(requests),
+    events: (query, options) => followEvents({ requests, clock }, query, options),
     get node() {
       return requests.node;
     },

@@ -1,5 +1,7 @@
 // Real nodes: what happens is told, over kill -9 of the node that tells it.
 import { expect, onTestFinished, test } from "vitest";
+import { HOUR_MS } from "../../src/base/units.ts";
+import { connect, type Client } from "../../src/client/connect.ts";
 import { AetherProcess, ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 import { sampleArchive } from "../unit/slices-build/sample-artifacts.ts";
 
@@ -25,6 +27,24 @@ function isOfStore({ id }: Told): boolean {
   return /^\d/.test(id);
 }
 
+/** All that the client is told of the last hour and from now on, until it leaves. */
+function followBy(client: Client): { readonly told: readonly Told[]; leave(): Promise<unknown> } {
+  const told: Told[] = [];
+  const leaving = new AbortController();
+  const follow = async (): Promise<void> => {
+    const since = new Date(Date.now() - HOUR_MS);
+    for await (const event of client.events({ since }, { signal: leaving.signal })) told.push(event);
+  };
+  const ended = follow().catch((reason: unknown) => reason);
+  return {
+    told,
+    leave: () => {
+      leaving.abort("enough");
+      return ended;
+    },
+  };
+}
+
 test("a follower sees a slice crash and its own node die, with nothing missing and nothing twice", async () => {
   const fleet = await NodeFleet.open();
   await fleet.startAll();
@@ -34,6 +54,9 @@ test("a follower sees a slice crash and its own node die, with nothing missing a
   await ask(`${fleet.api("n2")}/v1/artifacts/demo:echo:1.0.0`, { method: "PUT", raw });
   const follower = new AetherProcess(["events", "--follow", "--since", "1h", "--json", "--api", fleet.api("n1")]);
   onTestFinished(async () => void await follower.stop("SIGKILL"));
+  const client = connect({ nodes: [fleet.api("n1")] });
+  onTestFinished(() => client.close());
+  const program = followBy(client);
   const seen = (): readonly Told[] => follower.stdout.map((line) => JSON.parse(line) as Told);
   const see = async (kind: string, subject: string): Promise<Told> => {
     return await eventually(`${kind} of ${subject}`, () => Promise.resolve(
@@ -62,6 +85,12 @@ test("a follower sees a slice crash and its own node die, with nothing missing a
   const from = held.findIndex(({ id }) => id === ids[0]);
   const to = held.findIndex(({ id }) => id === ids.at(-1));
   expect(ids).toEqual(held.slice(from, to + 1).map(({ id }) => id));
+  // A program that asks for one event after the other is told the same.
+  await eventually("the program to be told as much", () => {
+    return Promise.resolve(program.told.some(({ id }) => id === ids.at(-1)) || undefined);
+  });
+  expect(program.told.filter(isOfStore).map(({ id }) => id).slice(0, ids.length)).toEqual(ids);
+  expect(await program.leave()).toBe("enough");
   // The node that came back has read the same.
   const last = ids.at(-1);
   await eventually("n1 to have read it too", async () => {

@@ -1,4 +1,5 @@
-// Owns: /v1/events: what has happened in the cluster, as a list of what the node holds or as server-sent events.
+// Owns: /v1/events: what has happened in the cluster, as a list of what the node holds, as server-sent events, or a
+// page at a time.
 // Does not own: which events there are, and how long they are held (metrics/events).
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
@@ -12,7 +13,9 @@ import {
 import type { ClusterEvents, EventFollower, EventFollowing } from "../../metrics/events/event-hub.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { EventStream } from "../event-stream.ts";
+import { nextEvents } from "../next-events.ts";
 import { jsonResponse } from "../json.ts";
+import { EVENTS_WAIT_MS_MAX } from "../limits.ts";
 import type { Route } from "../route.ts";
 
 export interface EventsRoutePorts {
@@ -28,7 +31,8 @@ const NAMES_CHARS_MAX = 1_000;
 const names = z.string().max(NAMES_CHARS_MAX);
 
 const eventsQuery = z.strictObject({
-  follow: z.enum(["true", "false"]).default("true").describe("`false`: a list of what is held, and no stream"),
+  follow: z.enum(["true", "false", "poll"]).default("true")
+    .describe("`false`: a list of what is held, and no stream. `poll`: as a stream, but one page of it at a time"),
   kind: names.exactOptional().describe("Only events of these kinds, with commas"),
   area: names.exactOptional().describe(`Only events of these areas, with commas: ${EVENT_AREAS.join(", ")}`),
   severity: z.enum(SEVERITIES).exactOptional().describe("Only events as severe as this, or more"),
@@ -37,7 +41,9 @@ const eventsQuery = z.strictObject({
     .describe("Only events from this time on, milliseconds since 1970; a stream begins with those that are held"),
   after: names.exactOptional().describe("What came after this place: `cursor` of a list, or an `id` of a stream"),
   limit: z.coerce.number().int().min(1).max(EVENTS_LISTED_MAX).default(EVENTS_LISTED_DEFAULT)
-    .describe("How many a list gives, the newest"),
+    .describe("How many a list gives, the newest; and a poll, the oldest"),
+  waitMs: z.coerce.number().int().min(0).max(EVENTS_WAIT_MS_MAX).default(0)
+    .describe("Of a poll: how long it may wait for the first event"),
 });
 
 export function eventsRoute(ports: EventsRoutePorts, closing: AbortSignal): Route {
@@ -45,16 +51,20 @@ export function eventsRoute(ports: EventsRoutePorts, closing: AbortSignal): Rout
     method: "GET",
     path: "/v1/events",
     summary: "What has happened in the cluster: a stream of what comes from now on, or (follow=false) a list of what " +
-      "this node holds",
+      "this node holds, or (follow=poll) the next events after a place",
     query: eventsQuery,
     headers: { "Last-Event-ID": "Goes on after this `id` of a stream, on any node" },
     answer: "text/event-stream: event { id, kind, area, severity, atMs, subject, text, fields, missed? }; " +
       "gap { areas } (there may have been events that are not held any more); alive (every 10 s); error. " +
-      "With follow=false: { events, gaps, cursor }",
-    handle: (request) => {
-      const { follow, limit } = request.query(eventsQuery);
+      "With follow=false: { events, gaps, cursor }, with follow=poll the same and the cursor of each event",
+    handle: async (request) => {
+      const { follow, limit, waitMs } = request.query(eventsQuery);
       const filter = filterOf(request);
       const after = placeOf(request);
+      if (follow === "poll") {
+        const gone = AbortSignal.any([request.signal(), closing]);
+        return jsonResponse(200, await nextEvents(ports, { filter, ...after, limit, waitMs }, gone));
+      }
       if (follow === "true") return new EventsStream(ports, closing).open(filter, after);
       return jsonResponse(200, ports.events.list(filter, { ...after, limit }));
     },

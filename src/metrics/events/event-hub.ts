@@ -20,6 +20,8 @@ export interface EventFollower {
 }
 
 export interface EventFollowing {
+  /** Where to go on: behind what was handed over, and what nobody wanted before the next. */
+  readonly cursor: string;
   /** To be called when the follower was full and is not any more. */
   resume(): void;
   close(): void;
@@ -100,6 +102,9 @@ export class EventHub implements ClusterEvents {
     this.followings.add(following);
     following.resume();
     return {
+      get cursor() {
+        return formatCursor(following.cursor);
+      },
       resume: () => following.resume(),
       close: () => void this.followings.delete(following),
     };
@@ -111,7 +116,7 @@ class Following {
   private readonly log: EventLog;
   readonly filter: EventFilter;
   readonly follower: EventFollower;
-  private cursor: Cursor;
+  cursor: Cursor;
   /** Not all that is held was handed over: what comes waits until this was. */
   private state: "behind" | "resuming" | "current" = "behind";
   private missed = 0;

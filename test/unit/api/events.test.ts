@@ -33,6 +33,18 @@ async function list(query: string): Promise<{ readonly status: number; readonly 
   return { status: response.status, body: await response.json() };
 }
 
+interface Page {
+  readonly events: readonly { readonly id: string; readonly cursor: string }[];
+  readonly gaps: readonly string[];
+  readonly cursor: string;
+}
+
+async function poll(query: string): Promise<Page> {
+  const response = await fetch(`${api.url}/v1/events?follow=poll${query}`);
+  expect(response.status).toBe(200);
+  return await response.json() as Page;
+}
+
 test("a list has what is held, the newest of it, and where to go on", async () => {
   happen(1);
   happen(2, { kind: "leader.changed", fields: { node: "n1", epoch: 2 } });
@@ -129,9 +141,44 @@ test("a reader that takes little at a time costs few looks at what is held", asy
   await events.return(undefined);
 });
 
+test("a poll gives the next events, the oldest first, each with where to go on", async () => {
+  happen(1);
+  happen(2, { kind: "leader.changed", fields: { node: "n1", epoch: 2 } });
+  happen(3);
+  const first = await poll("&kind=node.gone&sinceMs=0&limit=1");
+  expect(first).toMatchObject({ events: [{ id: "1.0", cursor: "1.0" }], gaps: [], cursor: "2.0" });
+  const second = await poll(`&kind=node.gone&limit=10&after=${encodeURIComponent(first.cursor)}`);
+  expect(second.events.map(({ id }) => id)).toEqual(["3.0"]);
+  expect(await poll(`&after=${encodeURIComponent(second.cursor)}`)).toEqual({ ...second, events: [] });
+});
+
+test("a poll that finds nothing waits for the next event that is wanted", async () => {
+  const { cursor } = await poll("");
+  const followed = vi.spyOn(api.events, "follow");
+  const waiting = poll(`&waitMs=60000&kind=node.gone&after=${encodeURIComponent(cursor)}`);
+  await vi.waitFor(() => expect(followed).toHaveBeenCalled());
+  happen(1, { kind: "leader.changed", fields: { node: "n1", epoch: 2 } });
+  happen(2);
+  expect((await waiting).events.map(({ id }) => id)).toEqual(["2.0"]);
+});
+
+test("a poll that waits is answered when its node stops, and says where to go on", async () => {
+  const { cursor } = await poll("");
+  const followed = vi.spyOn(api.events, "follow");
+  const waiting = poll(`&waitMs=60000&after=${encodeURIComponent(cursor)}`);
+  await vi.waitFor(() => expect(followed).toHaveBeenCalled());
+  await api.close();
+  expect(await waiting).toEqual({ events: [], gaps: [], cursor });
+});
+
+test("a poll from a place that is no more held says what may be missing, and does not wait", async () => {
+  api.events.beginAfter(500);
+  expect(await poll("&waitMs=60000&after=7.0")).toMatchObject({ events: [], gaps: expect.arrayContaining(["job"]) });
+});
+
 test.each([
   "&kind=node.gon", "&kind=", "&area=nodes", "&severity=fatal", "&sinceMs=-1", "&limit=0", "&limit=1001", "&after=x",
-  "&what=1",
+  "&what=1", "&waitMs=60001",
 ])("%s is refused", async (query) => {
   expect(await list(query)).toMatchObject({ status: 400, body: { error: { code: "E_INVALID" } } });
 });
