@@ -7,6 +7,7 @@ import { SECOND_MS } from "../base/units.ts";
 import type { LeadershipService } from "../cluster/leadership/leadership-service.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Log, Telemetry } from "../env/telemetry.ts";
+import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
 import type { AlertPhase, LeaderWord, LeaderWordPort } from "../metrics/core/leader-word.ts";
 import type { EventDraft } from "../metrics/events/core/event.ts";
 import type { LeaderEvents } from "../metrics/events/leader-events.ts";
@@ -19,6 +20,7 @@ import { viewAlert, type AlertView } from "./core/alert-view.ts";
 import type { OwnSight } from "./core/sight.ts";
 
 export interface AlertPorts extends SightPorts {
+  readonly metrics: SightPorts["metrics"] & Pick<ClusterMetrics, "own">;
   readonly ofLeader: Pick<LeaderEvents, "say" | "hear" | "newest">;
   readonly leadership: Pick<LeadershipService, "current">;
   /** What this node says by itself. */
@@ -111,10 +113,10 @@ export class AlertService implements Alerts, LeaderWordPort {
   }
 
   private lookAtSelf(): void {
-    const { group, leadership } = this.ports;
+    const { group, leadership, metrics } = this.ports;
     const { quorum, isReady } = group.status();
     const knowsLeader = isReady ? leadership.current() !== undefined : undefined;
-    const sight: OwnSight = { node: this.self, quorum, knowsLeader };
+    const sight: OwnSight = { node: this.self, quorum, knowsLeader, facts: metrics.own()?.facts };
     const changes = this.own.judge(this.readings((rule) => rule.by === "node" && rule.read(sight)), this.now());
     for (const change of changes) {
       this.ports.say(draftOf(change));

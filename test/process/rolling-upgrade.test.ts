@@ -9,10 +9,19 @@ import { makeNextBuild } from "./support/next-build.ts";
 import { WriteLoad } from "./support/write-load.ts";
 
 const NEXT = CLUSTER_VERSION_MAX + 1;
+/** An upgrade may take hours before somebody is told of it. */
+const CONFIG = { alerts: { rules: { "version-differs": { forMs: 0 } } } };
 
 async function versionSeenBy(fleet: NodeFleet, name: string): Promise<unknown> {
   const { body } = await ask(`${fleet.api(name)}/v1/cluster`);
   return (body as { readonly version: unknown }).version;
+}
+
+/** The nodes of which it is told that they are of an older build than others. */
+async function oldBuildsSeenBy(fleet: NodeFleet, name: string): Promise<readonly string[]> {
+  const { body } = await ask(`${fleet.api(name)}/v1/alerts?state=firing`);
+  const { alerts } = body as { readonly alerts: readonly { readonly alert: string; readonly subject: string }[] };
+  return alerts.filter(({ alert }) => alert === "version-differs").map(({ subject }) => subject);
 }
 
 async function upgrade(fleet: NodeFleet, name: string, cli: string): Promise<void> {
@@ -30,7 +39,7 @@ async function expectSeenByAll(fleet: NodeFleet): Promise<void> {
 }
 
 test("the version rises when the last node has the next build, and then an old build is refused", async () => {
-  const fleet = await NodeFleet.open();
+  const fleet = await NodeFleet.open({ config: CONFIG });
   const next = { cli: await makeNextBuild(join(fleet.directory, "next-build")) };
   await fleet.startAll();
   const load = new WriteLoad(fleet);
@@ -44,7 +53,9 @@ test("the version rises when the last node has the next build, and then an old b
   const { stdout } = await fleet.command("n1", "cluster", "status");
   expect(stdout.join("\n")).toMatch(new RegExp(`at version ${CLUSTER_VERSION_MAX},`));
   expect(stdout.join("\n")).toMatch(new RegExp(`n1 .* up to ${NEXT} [^]*n3 .* up to ${CLUSTER_VERSION_MAX} `));
+  await eventually("n3 to be told of", async () => (await oldBuildsSeenBy(fleet, "n1"))[0] === "node/n3" || undefined);
   await upgrade(fleet, "n3", next.cli);
+  await eventually("nobody to be told of", async () => (await oldBuildsSeenBy(fleet, "n1")).length === 0 || undefined);
   for (const name of fleet.names) {
     await eventually(`${name} is at version ${NEXT}`, async () => {
       return (await versionSeenBy(fleet, name)) === NEXT || undefined;

@@ -2,6 +2,9 @@
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { present } from "../../src/base/assert.ts";
+import { parseNodeId } from "../../src/base/ids.ts";
+import { parseKeyText } from "../../src/kvstore/core/key.ts";
+import type { KvStore } from "../../src/kvstore/kv-store.ts";
 import type { AlertName } from "../../src/alerts/core/alert-rules.ts";
 import { defineContract, defineSlice, method } from "../../src/sdk/index.ts";
 import { openTestCluster } from "../../src/testkit/create-test-cluster.ts";
@@ -156,6 +159,31 @@ test("where the disks of a majority stand still nobody leads, and the nodes say 
   expect(cluster.leader()).toBeUndefined();
   for (const { disk } of slow) disk.slowness = 1;
   await cluster.until(() => cluster.nodes.every((node) => watched.firing(node).length === 0), 3_600_000);
+});
+
+test("a node that hears nothing of consensus says that it applies nothing, and the others that it is silent", async () => {
+  const stores = new Map<string, KvStore>();
+  const watched = await Watched.open(9, {
+    kv: (kv, { node }) => {
+      stores.set(node, kv);
+      return kv;
+    },
+  });
+  const { cluster, parts, leader, others: [stuck = "n3"] } = watched;
+  parts.network.deafen(parseNodeId(stuck), "consensus");
+  const put = { kind: "put", key: parseKeyText("data/a"), value: 1 } as const;
+  const store = present(stores.get(stuck), "it runs");
+  let isStored = false;
+  const putting = store.transact({ compare: [], then: [put], else: [] }, { timeoutMs: 120_000 })
+    .then(() => (isStored = true));
+  const isTold = (): boolean =>
+    watched.firing(stuck).includes(`apply-stalled node/${stuck}`) &&
+    watched.firing(leader).join() === `node-silent node/${stuck}`;
+  await cluster.until(isTold, 60_000);
+  parts.network.calm();
+  await cluster.until(() => isStored);
+  await putting;
+  await watched.untilFiring([], cluster.nodes);
 });
 
 test("calls that fail fire their alert, until they do not any more", async () => {

@@ -71,6 +71,15 @@ export const ALERT_RULES = {
       subject: `node/${node}`, value: have < need ? 0 : knowsLeader === undefined ? undefined : Number(!knowsLeader),
     }],
   },
+  // By itself: who applies nothing does not learn who leads, and reports to nobody.
+  "apply-stalled": {
+    by: "node", severity: "error", unit: "ms", threshold: 10 * SECOND_MS, clearAt: 0.1, forMs: 0,
+    clearForMs: 2 * SECOND_MS,
+    measures: "how long the node has applied nothing although there was something to apply",
+    says: "{name} has applied nothing for {value}, although there is something to apply",
+    action: "Look at its log and its disk; a restart of the node is safe.",
+    read: ({ node, facts }) => [{ subject: `node/${node}`, value: facts?.applyStalledMs }],
+  },
   "node-missing": {
     by: "leader", severity: "error", unit: "", threshold: 1, clearAt: 1,
     forMs: 15 * SECOND_MS, clearForMs: 5 * SECOND_MS,
@@ -79,6 +88,15 @@ export const ALERT_RULES = {
     action: "Look at its machine and its log, and start it; `aether node remove` if it does not come back.",
     read: ({ nodes }) => nodes.map((node) => ({ subject: `node/${node.node}`, value: node.isHere ? 0 : 1 })),
   },
+  "node-silent": {
+    by: "leader", severity: "warning", unit: "", threshold: 1, clearAt: 1, forMs: 30 * SECOND_MS,
+    clearForMs: 5 * SECOND_MS,
+    measures: "1 for a node that is heard and reports nothing of itself",
+    says: "{name} is heard, and reports nothing of itself: it may not know who leads",
+    action: "Ask that node: `aether alerts --api`, `aether doctor`; look at its log, and whether it may collect metrics.",
+    read: ({ nodes }) => nodes.map(({ node, isHere, facts }) =>
+      ({ subject: `node/${node}`, value: Number(isHere && facts === undefined) })),
+  },
   "node-behind": {
     by: "leader", severity: "warning", unit: "", threshold: 5_000, clearAt: 0.2, forMs: MINUTE_MS,
     clearForMs: 5 * SECOND_MS,
@@ -86,14 +104,6 @@ export const ALERT_RULES = {
     says: "{name} is {value} slots behind, and its local reads with it",
     action: "Look at its disk, processor and network: `aether doctor`, `aether top`.",
     read: ({ nodes }) => nodes.map(({ node, slotsBehind }) => ({ subject: `node/${node}`, value: slotsBehind })),
-  },
-  "apply-stalled": {
-    by: "leader", severity: "error", unit: "ms", threshold: 10 * SECOND_MS, clearAt: 0.1, forMs: 0,
-    clearForMs: 2 * SECOND_MS,
-    measures: "how long the node has applied nothing although there was something to apply",
-    says: "{name} has applied nothing for {value}, although there is something to apply",
-    action: "Look at its log and its disk; a restart of the node is safe.",
-    read: ofNodes(({ facts }) => facts?.applyStalledMs),
   },
   "disk-slow": {
     by: "leader", severity: "warning", unit: "ms", threshold: 200, clearAt: 0.5, forMs: 30 * SECOND_MS,

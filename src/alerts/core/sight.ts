@@ -46,4 +46,6 @@ export interface OwnSight {
   readonly quorum: { readonly need: number; readonly have: number };
   /** Whether it knows who leads; undefined while it is behind, and others may know. */
   readonly knowsLeader: boolean | undefined;
+  /** What it measured last; undefined before the first second. */
+  readonly facts: Facts | undefined;
 }

@@ -63,6 +63,8 @@ export class SimNetwork {
   private readonly connections = new Map<string, Connection>();
   private readonly blocked = new Set<string>();
   private readonly slowness = new Map<string, number>();
+  /** Channels that some nodes hear nothing on, as `node/channel`. */
+  private readonly unheard = new Set<string>();
   private readonly lastArrivalMs = new Map<string, number>();
 
   constructor(world: World) {
@@ -106,6 +108,11 @@ export class SimNetwork {
     for (const node of nodes) for (const other of nodes) if (node < other) this.startConnecting(node, other);
   }
 
+  /** What is sent to a node on one of its channels is lost; all else arrives. */
+  deafen(node: NodeId, channel: ChannelName): void {
+    this.unheard.add(`${node}/${channel}`);
+  }
+
   /** Multiplies the delays of one direction of a link. */
   slow(source: NodeId, target: NodeId, factor: number): void {
     this.slowness.set(linkOf(source, target), factor);
@@ -113,6 +120,7 @@ export class SimNetwork {
 
   calm(): void {
     this.profile = CALM_LINKS;
+    this.unheard.clear();
     this.slowness.clear();
     this.unblockAll();
   }
@@ -136,7 +144,7 @@ export class SimNetwork {
     const connection = this.connectionOf(from, to);
     const isLost =
       !connection.isUp || this.blocked.has(linkOf(from, to)) || this.random.next() < this.profile.lossRate;
-    if (isLost) return;
+    if (isLost || this.unheard.has(`${to}/${channel}`)) return;
     this.deliverLater({ connection, from, to, channel, payload });
     if (this.profile.duplicateRate > 0 && this.random.next() < this.profile.duplicateRate) {
       this.deliverLater({ connection, from, to, channel, payload });

@@ -3,11 +3,11 @@ import { expect, test } from "vitest";
 import { AlertsConfig, limitsOf } from "../../../src/alerts/alerts-config.ts";
 import { ALERT_NAMES, alertRule, type AlertName, type Reading } from "../../../src/alerts/core/alert-rules.ts";
 import { viewAlert } from "../../../src/alerts/core/alert-view.ts";
-import type { ClusterSight, NodeSight } from "../../../src/alerts/core/sight.ts";
+import type { ClusterSight, NodeSight, OwnSight } from "../../../src/alerts/core/sight.ts";
 
 const NODE: NodeSight = {
   node: "n1", isHere: true, slotsBehind: 3, supportedVersion: 2,
-  facts: { applyStalledMs: 200, diskFreeBytes: 60, diskTotalBytes: 100, clockOffMs: 100 },
+  facts: { diskFreeBytes: 60, diskTotalBytes: 100, clockOffMs: 100 },
 };
 const HEALTHY: ClusterSight = {
   nodes: [NODE, { ...NODE, node: "n2" }],
@@ -32,7 +32,7 @@ test("a healthy cluster reaches no threshold", () => {
 });
 
 test.each<readonly [AlertName, ClusterSight]>([
-  ["apply-stalled", ill({ facts: { applyStalledMs: 12_000 } })],
+  ["node-silent", ill({ facts: undefined })],
   ["version-differs", ill({ supportedVersion: 1 })],
   ["node-behind", ill({ slotsBehind: 9_000 })],
   ["slice-below-min", { ...HEALTHY, slices: [{ slice: "orders", active: 1, needed: 2, failures: 0 }] }],
@@ -40,8 +40,26 @@ test.each<readonly [AlertName, ClusterSight]>([
   expect(high(sight)).toEqual([name]);
 });
 
+const OWN: OwnSight = {
+  node: "n1", quorum: { need: 2, have: 3 }, knowsLeader: true, facts: { applyStalledMs: 200 },
+};
+
+test.each<readonly [readonly AlertName[], Partial<OwnSight>]>([
+  [[], {}],
+  [[], { facts: undefined }],
+  [["apply-stalled"], { facts: { applyStalledMs: 12_000 } }],
+  [["no-leader"], { knowsLeader: false }],
+  [["no-quorum"], { quorum: { need: 2, have: 1 }, knowsLeader: false }],
+])("a node finds %j of itself", (names, sight) => {
+  expect(ALERT_NAMES.filter((name) => {
+    const rule = alertRule(name);
+    const readings = rule.by === "node" ? rule.read({ ...OWN, ...sight }) ?? [] : [];
+    return readings.some(({ value = 0 }) => value >= rule.threshold);
+  })).toEqual(names);
+});
+
 test("what a node does not say is not known, and what nobody knows is no number", () => {
-  const rules = (["apply-stalled", "disk-full", "disk-slow", "node-behind", "version-differs"] as const).map(alertRule);
+  const rules = (["disk-full", "disk-slow", "node-behind", "version-differs"] as const).map(alertRule);
   const silent = ill({ facts: undefined, slotsBehind: undefined, supportedVersion: undefined });
   for (const rule of rules) {
     const [first]: readonly Reading[] = rule.by === "leader" ? rule.read(silent) ?? [] : [];
