@@ -161,7 +161,7 @@ test("where the disks of a majority stand still nobody leads, and the nodes say 
   await cluster.until(() => cluster.nodes.every((node) => watched.firing(node).length === 0), 3_600_000);
 });
 
-test("a node that hears nothing of consensus says that it applies nothing, and the others that it is silent", async () => {
+test("a node that hears nothing of consensus says that it is stuck, and the others that it is silent", async () => {
   const stores = new Map<string, KvStore>();
   const watched = await Watched.open(9, {
     kv: (kv, { node }) => {

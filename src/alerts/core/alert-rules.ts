@@ -93,7 +93,7 @@ export const ALERT_RULES = {
     clearForMs: 5 * SECOND_MS,
     measures: "1 for a node that is heard and reports nothing of itself",
     says: "{name} is heard, and reports nothing of itself: it may not know who leads",
-    action: "Ask that node: `aether alerts --api`, `aether doctor`; look at its log, and whether it may collect metrics.",
+    action: "Ask that node: `aether alerts`, `aether doctor`; look at its log, and whether it may collect metrics.",
     read: ({ nodes }) => nodes.map(({ node, isHere, facts }) =>
       ({ subject: `node/${node}`, value: Number(isHere && facts === undefined) })),
   },

@@ -80,7 +80,10 @@ describe("leases", () => {
     const first = await send("PUT", "/v1/kv/data/a", 1, headers);
     expect(first).toMatchObject({ status: 200, body: { revision: 1 } });
     await send("DELETE", "/v1/kv/data/a");
-    expect(await send("PUT", "/v1/kv/data/a", 2, headers)).toMatchObject({ status: 200, body: first.body });
+    expect(await send("PUT", "/v1/kv/data/a", 1, headers)).toMatchObject({ status: 200, body: first.body });
+    const other = await send("PUT", "/v1/kv/data/a", 2, headers);
+    expectRefusal(other, 409, "E_CONFLICT");
+    expect(other.body.error.outcome).toBe("not-applied");
     expectRefusal(await send("GET", "/v1/kv/data/a"), 404, "E_NOT_FOUND");
     expectRefusal(await send("PUT", "/v1/kv/data/a", 1, { "Aether-Session": String(lease) }), 400, "E_INVALID");
     const unknown = await send("PUT", "/v1/kv/data/a", 1, { ...headers, "Aether-Session": "9" });

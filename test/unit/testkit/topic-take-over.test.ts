@@ -98,8 +98,8 @@ function say(cluster: TestCluster, who: string, n: number, via: string): Promise
   return cluster.slice(mouth, { via }).say({ who, n });
 }
 
-/** A second of silence, two of a majority's suspicion, and what it takes to tell and to try again. */
-const AGAIN_WITHIN_MS = 3_500;
+/** A second of silence, two of a majority's suspicion, and what it takes to look, to tell and to try again. */
+const AGAIN_WITHIN_MS = 4_000;
 
 test.each([
   ["write", "with the node that has handed it out"], ["idempotent", "with the node that has handed it out"],
