@@ -3,17 +3,19 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { AppendLog, LogPort } from "../../src/env/append-log.ts";
 import { createLevelStorePort } from "../../src/storage/level-adapter.ts";
 import { createOrderedLogPort } from "../../src/storage/ordered-append-log.ts";
 import { createSegmentLogPort } from "../../src/storage/segment-log-adapter.ts";
+import { readOptions } from "../support/read-options.ts";
 
-const { values: flags } = parseArgs({
-  options: {
-    directory: { type: "string", default: tmpdir() },
-    seconds: { type: "string", default: "10" },
-  },
+const USAGE = `usage: npm run bench:log -- [options]
+  --directory DIR   where the records go, which says which disk it is (${tmpdir()})
+  --seconds N       for each size of records (10)`;
+
+const flags = readOptions(USAGE, {
+  directory: { type: "string", default: tmpdir() },
+  seconds: { type: "string", default: "10" },
 });
 
 const SIZES = [256, 4_096, 65_536];

@@ -3,11 +3,11 @@
 // Prints medians of several runs; asserts nothing. The load generator shares the machine with the nodes.
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { createProcessIo } from "../../dist/cli/process-io.js";
 import { runCli } from "../../dist/cli/program.js";
 import { table } from "../../dist/cli/table.js";
 import { type Client, connect } from "../../dist/client/connect.js";
+import { readOptions } from "../support/read-options.ts";
 import { AetherCluster } from "./aether-cluster.ts";
 import { type LoopResult, medianRun, runClosedLoop } from "./closed-loop.ts";
 
@@ -16,13 +16,17 @@ const VALUE = "x".repeat(256);
 const SLICES = fileURLToPath(new URL("./slices/", import.meta.url));
 const ECHO_PAYLOAD = "y".repeat(256);
 
-const { values: flags } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "3" },
-    clients: { type: "string", default: "1,16,64,256" },
-    only: { type: "string" },
-  },
+const USAGE = `usage: npm run bench -- [options]
+  --runs N         of each measurement; the median counts (3)
+  --seconds N      of each run (3)
+  --clients A,B    requests under way at once (1,16,64,256)
+  --only NAME      put, get, call or cross`;
+
+const flags = readOptions(USAGE, {
+  runs: { type: "string", default: "3" },
+  seconds: { type: "string", default: "3" },
+  clients: { type: "string", default: "1,16,64,256" },
+  only: { type: "string" },
 });
 const runs = Number(flags.runs);
 const timing = { warmUpMs: 1_000, measureMs: Number(flags.seconds) * 1_000 };

@@ -4,11 +4,11 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { present } from "../../src/base/assert.ts";
 import { decodeMessages } from "../../src/consensus/core/message-codec.ts";
 import { batchKeyOf, choiceKeyOf, type Message } from "../../src/consensus/core/message.ts";
 import { formatTraceLine, type TraceLine } from "../../src/testkit/sim/trace.ts";
+import { readOptions } from "../support/read-options.ts";
 import type { PlanOverrides } from "./plan/plan-arbitrary.ts";
 import { parsePlan, type RunPlan } from "./plan/run-plan.ts";
 import { ALL_PLANTED } from "./planted.ts";
@@ -68,37 +68,30 @@ async function runSeeds({ seed, count, overrides, options }: Arguments): Promise
 }
 
 function readArguments(): Arguments | string {
-  let values: Readonly<Record<string, string | boolean | undefined>>;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        seed: { type: "string" },
-        seeds: { type: "string" },
-        nodes: { type: "string" },
-        workload: { type: "string" },
-        planted: { type: "string" },
-        trace: { type: "boolean" },
-        shrink: { type: "string" },
-        replay: { type: "string" },
-      },
-    }));
-  } catch (error) {
-    return error instanceof Error ? error.message : "cannot read the arguments";
-  }
-  const seed = Number(values["seed"] ?? 1);
-  const count = Number(values["seeds"] ?? 1);
-  const nodeCount = values["nodes"] === undefined ? undefined : Number(values["nodes"]);
-  const workload = WORKLOADS.find((name) => name === values["workload"]);
-  const planted = ALL_PLANTED.find((name) => name === values["planted"]);
-  const shrinkRuns = Number(values["shrink"] ?? SHRINK_RUNS_MAX);
-  const replay = values["replay"] === undefined ? undefined : readPlan(String(values["replay"]));
+  const values = readOptions(USAGE, {
+    seed: { type: "string" },
+    seeds: { type: "string" },
+    nodes: { type: "string" },
+    workload: { type: "string" },
+    planted: { type: "string" },
+    trace: { type: "boolean" },
+    shrink: { type: "string" },
+    replay: { type: "string" },
+  });
+  const seed = Number(values.seed ?? 1);
+  const count = Number(values.seeds ?? 1);
+  const nodeCount = values.nodes === undefined ? undefined : Number(values.nodes);
+  const workload = WORKLOADS.find((name) => name === values.workload);
+  const planted = ALL_PLANTED.find((name) => name === values.planted);
+  const shrinkRuns = Number(values.shrink ?? SHRINK_RUNS_MAX);
+  const replay = values.replay === undefined ? undefined : readPlan(values.replay);
   if (!Number.isSafeInteger(seed) || seed < 0) return "--seed must be a whole number";
   if (!Number.isSafeInteger(count) || count < 1) return "--seeds must be a whole number of at least 1";
   if (nodeCount !== undefined && !(nodeCount >= 1 && nodeCount <= 7)) return "--nodes must be 1 to 7";
-  if (values["workload"] !== undefined && workload === undefined) return "--workload has no such name";
-  if (values["planted"] !== undefined && planted === undefined) return "--planted has no such fault";
+  if (values.workload !== undefined && workload === undefined) return "--workload has no such name";
+  if (values.planted !== undefined && planted === undefined) return "--planted has no such fault";
   if (!Number.isSafeInteger(shrinkRuns) || shrinkRuns < 0) return "--shrink must be a whole number";
-  if (values["replay"] !== undefined && replay === undefined) return "--replay is no plan that this build reads";
+  if (values.replay !== undefined && replay === undefined) return "--replay is no plan that this build reads";
   return {
     seed,
     count,
@@ -107,7 +100,7 @@ function readArguments(): Arguments | string {
       ...(workload === undefined ? {} : { workload }),
       ...(planted === undefined ? {} : { planted }),
     },
-    options: values["trace"] === true ? { onTraceLine: printLine } : {},
+    options: values.trace === true ? { onTraceLine: printLine } : {},
     shrinkRuns,
     replay,
   };

@@ -3,7 +3,7 @@
 import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { readOptions } from "../support/read-options.ts";
 import { drawPlan, drawRestorePlan } from "./jobs/job-plan.ts";
 import { runJobs } from "./jobs/job-run.ts";
 import { replayCommand } from "./replay-command.ts";
@@ -19,6 +19,11 @@ const WORKERS_MAX = 64;
 const JOBS_EVERY = 4;
 /** Of those. */
 const RESTORE_EVERY = 5;
+
+const USAGE = `usage: npm run soak -- [options]
+  --minutes N      how long (10)
+  --seed FIRST     the first seed (${FIRST_SEED}); go on later at this plus how many were run
+  --workers N      processes, 1 to ${WORKERS_MAX} (as many as there are processors)`;
 
 interface Tally {
   seeds: number;
@@ -41,14 +46,12 @@ interface Share {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: "string" },
-      seed: { type: "string" },
-      workers: { type: "string" },
-      /** For the workers themselves. */
-      share: { type: "string" },
-    },
+  const values = readOptions(USAGE, {
+    minutes: { type: "string" },
+    seed: { type: "string" },
+    workers: { type: "string" },
+    /** For the workers themselves. */
+    share: { type: "string" },
   });
   if (values.share !== undefined) {
     await work(JSON.parse(values.share) as Share);
@@ -59,7 +62,7 @@ async function main(): Promise<number> {
   const seed = Number(values.seed ?? FIRST_SEED);
   const isUsable = minutes > 0 && Number.isSafeInteger(seed) && workers >= 1 && workers <= WORKERS_MAX;
   if (!isUsable) {
-    console.error("usage: npm run soak -- --minutes N [--seed FIRST] [--workers 1..64]");
+    console.error(USAGE);
     return 2;
   }
   return supervise({ minutes, workers, seed });
