@@ -265,6 +265,9 @@ function programsOf(spec: Spec | undefined): number {
   return programs.length;
 }
 
+/** How the row of a job begins to say why it holds still. */
+const HELD = "it was asked to hold still";
+
 /** JOB9, and that nothing of it is lost or comes twice. */
 function applyInbox(
   where: string, job: JobBook, parts: readonly Part[], added: readonly Event[], row: Row | undefined,
@@ -293,6 +296,8 @@ function applyInbox(
   for (const [n, entry] of waiting === undefined ? [] : job.inbox) {
     // Of one that nobody can run, a cancel waits for what people say of its calls.
     if (entry["kind"] === "cancel" && waiting?.reason === "stuck" && hasDoubts(job)) continue;
+    // One that holds still waits for its move alone: then it is pending again, and reads what there is.
+    if (entry["kind"] === "resolve" && waiting?.why?.startsWith(HELD) === true) continue;
     if (wakes(entry, waiting?.on ?? [])) {
       throw new Found("inbox", `${where}: it waits for what entry ${n} of its inbox says: ${String(entry["kind"])}`);
     }
