@@ -17,7 +17,7 @@ export function interleavedKv(kv: Kv, before: number, act: () => Promise<unknown
   }
   return {
     calls: () => calls,
-    kv: {
+    kv: overlaid(kv, {
       get: async (key, options?: KvGetOptions) => {
         await step();
         return kv.get(key, options);
@@ -30,27 +30,27 @@ export function interleavedKv(kv: Kv, before: number, act: () => Promise<unknown
         await step();
         return kv.transact(txn, options);
       },
-      watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
-      get revision() {
-        return kv.revision;
-      },
-      get oldestRevision() {
-        return kv.oldestRevision;
-      },
-    },
+    }),
   };
 }
 
 /** The same store, in which `before` is awaited before each transaction. */
 export function heldKv(kv: Kv, before: (txn: Txn, options?: CallOptions) => Promise<unknown>): Kv {
-  return {
-    get: (key, options?: KvGetOptions) => kv.get(key, options),
-    list: (query, options) => kv.list(query, options),
+  return overlaid(kv, {
     transact: async (txn, options) => {
       await before(txn, options);
       return kv.transact(txn, options);
     },
+  });
+}
+
+function overlaid(kv: Kv, over: Partial<Pick<Kv, "get" | "list" | "transact">>): Kv {
+  return {
+    get: (key, options?: KvGetOptions) => kv.get(key, options),
+    list: (query, options) => kv.list(query, options),
+    transact: (txn, options) => kv.transact(txn, options),
     watch: (prefix, handlers, options) => kv.watch(prefix, handlers, options),
+    ...over,
     get revision() {
       return kv.revision;
     },
