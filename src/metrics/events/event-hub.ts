@@ -3,7 +3,7 @@
 //     counted.
 // Does not own: reading them from the store (store-events.ts), what this node sees itself (own-events.ts).
 import type { NodeId } from "../../base/ids.ts";
-import { advanced, type Cursor, formatCursor, isAfter, parseCursor } from "./core/cursor.ts";
+import { advanced, type Cursor, formatCursor, isAfter, joined, parseCursor } from "./core/cursor.ts";
 import type { ClusterEvent, EventDraft, EventPlace } from "./core/event.ts";
 import { isWanted, type EventFilter } from "./core/event-filter.ts";
 import type { EventArea } from "./core/event-kinds.ts";
@@ -20,7 +20,7 @@ export interface EventFollower {
 }
 
 export interface EventFollowing {
-  /** Where to go on: behind what was handed over, and what nobody wanted before the next. */
+  /** Where to go on: behind what was handed over, and behind all that is held where nothing more waits. */
   readonly cursor: string;
   /** To be called when the follower was full and is not any more. */
   resume(): void;
@@ -103,7 +103,7 @@ export class EventHub implements ClusterEvents {
     following.resume();
     return {
       get cursor() {
-        return formatCursor(following.cursor);
+        return formatCursor(following.place);
       },
       resume: () => following.resume(),
       close: () => void this.followings.delete(following),
@@ -116,7 +116,7 @@ class Following {
   private readonly log: EventLog;
   readonly filter: EventFilter;
   readonly follower: EventFollower;
-  cursor: Cursor;
+  private cursor: Cursor;
   /** Not all that is held was handed over: what comes waits until this was. */
   private state: "behind" | "resuming" | "current" = "behind";
   private missed = 0;
@@ -126,6 +126,11 @@ class Following {
     this.filter = wanted.filter;
     this.follower = wanted.follower;
     this.cursor = from;
+  }
+
+  /** What was missed before it is not missed again by who goes on from there. */
+  get place(): Cursor {
+    return this.state === "current" ? joined(this.cursor, this.log.cursor) : this.cursor;
   }
 
   /** `one` was added, and pushed `gone` out. */

@@ -171,9 +171,22 @@ test("a poll that waits is answered when its node stops, and says where to go on
   expect(await waiting).toEqual({ events: [], gaps: [], cursor });
 });
 
-test("a poll from a place that is no more held says what may be missing, and does not wait", async () => {
+test("a poll from a place that is no more held says what may be missing, once, and does not wait", async () => {
   api.events.beginAfter(500);
-  expect(await poll("&waitMs=60000&after=7.0")).toMatchObject({ events: [], gaps: expect.arrayContaining(["job"]) });
+  const first = await poll("&waitMs=60000&after=7.0~n2.1.3");
+  expect(first).toMatchObject({ events: [], gaps: expect.arrayContaining(["job"]) });
+  // Whoever asks on from there would be answered at once for ever.
+  expect(await poll(`&after=${encodeURIComponent(first.cursor)}`)).toEqual({ ...first, gaps: [] });
+  expect(first.cursor).toContain("~n2.1.3");
+});
+
+test("what a poll has looked at and nobody wanted is behind it, also when much of it is pushed out", async () => {
+  const { cursor } = await poll("&kind=node.gone");
+  const failed = { kind: "job.failed", fields: { job: "j", agent: "a" } } as const;
+  for (let revision = 1; revision <= 1_500; revision++) happen(revision, failed);
+  const next = await poll(`&kind=node.gone&after=${encodeURIComponent(cursor)}`);
+  expect(next.gaps).toEqual(["job"]);
+  expect(await poll(`&kind=node.gone&after=${encodeURIComponent(next.cursor)}`)).toEqual({ ...next, gaps: [] });
 });
 
 test.each([

@@ -65,6 +65,16 @@ export function advancedTo(cursor: Cursor, revision: number): Cursor {
   return compareStore(store, cursor.store) > 0 ? { ...cursor, store } : cursor;
 }
 
+/** The cursor of who has seen what both have. */
+export function joined(cursor: Cursor, { store, nodes, leader }: Cursor): Cursor {
+  const places: readonly EventPlace[] = [
+    { kind: "store", ...store },
+    ...[...nodes].map(([node, seen]) => ({ kind: "node", node, ...seen }) as const),
+    ...(leader === undefined ? [] : [{ kind: "leader", ...leader } as const]),
+  ];
+  return places.reduce(advanced, cursor);
+}
+
 export function formatCursor({ store, nodes, leader }: Cursor): string {
   const seen = [...nodes].map(([node, { incarnation, seq }]) => `~${node}.${incarnation}.${seq}`);
   if (leader !== undefined) seen.push(`~@${leader.epoch}.${leader.seq}`);
