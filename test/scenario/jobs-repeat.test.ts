@@ -140,7 +140,9 @@ describe("a retry", () => {
   function plan(...events: readonly JobEvent[]): readonly [readonly string[], readonly string[]] {
     const verdict = planRetry(logOf(created, ...events));
     const found = present(verdict.kind === "plan" ? verdict.plan : undefined, "it can be retried");
-    return [found.kept.map(({ event }) => `${event.type} ${"call" in event ? event.call : ""}`), found.again];
+    const named = (events: readonly OldEvent[]): readonly string[] =>
+      events.map(({ event }) => `${event.type} ${"call" in event ? event.call : ""}`);
+    return [[...named(found.kept), "then", ...named(found.ends)], found.again];
   }
 
   test("does the step again that failed, and keeps what was done beside it", () => {
@@ -151,7 +153,7 @@ describe("a retry", () => {
       call("tool.succeeded", "pay"), { type: "step.completed", call: "tidy" as CallName, value: 1 }, failed,
     ] as const;
     expect(plan(...steps)).toEqual([
-      ["step.completed a", "step.failed b", "tool.granted pay", "tool.succeeded pay"], [],
+      ["step.completed a", "step.failed b", "tool.granted pay", "then", "tool.succeeded pay"], [],
     ]);
   });
 
@@ -159,7 +161,7 @@ describe("a retry", () => {
     const tool = call("tool.failed", "pay", { error: ERROR });
     const before = [call("tool.granted", "pay", once), call("tool.granted", "ship", once)];
     expect(plan(...before, call("tool.succeeded", "ship"), tool, failed)).toEqual([
-      ["tool.granted ship", "tool.succeeded ship"], [],
+      ["tool.granted ship", "tool.succeeded ship", "then"], [],
     ]);
     const after = [call("tool.granted", "refund", once), call("tool.succeeded", "refund")];
     expect(plan(...before, tool, ...after, failed)[1]).toEqual(["refund"]);
@@ -172,21 +174,21 @@ describe("a retry", () => {
     const given = call("tool.resolved", "pay", { resolution: { kind: "given-up", reason: "closed" } });
     const before = [call("tool.granted", "pay", once), call("tool.unknown", "pay")];
     const end: JobEvent = { type: "job.failed", error: { name: "AetherError", message: "given up" } };
-    expect(plan(...before, given, end)).toEqual([["tool.granted pay", "tool.unknown pay"], []]);
+    expect(plan(...before, given, end)).toEqual([["tool.granted pay", "tool.unknown pay", "then"], []]);
   });
 
   test("goes on where the time of a job was over", () => {
     const step: JobEvent = { type: "step.completed", call: "a" as CallName, value: 1 };
     const tidy: JobEvent = { type: "step.completed", call: "tidy" as CallName, value: 1 };
     const late: JobEvent = { type: "job.cancel-requested", principal: "aether", reason: "deadline" };
-    expect(plan(step, late, tidy, failed)).toEqual([["step.completed a"], []]);
+    expect(plan(step, late, tidy, failed)).toEqual([["step.completed a", "then"], []]);
   });
 
   test("goes on where a job was cancelled, and hears of children whose end the old job has heard of", () => {
     const child = { type: "child.started", call: "kid", job: "k", isDetached: false } as unknown as JobEvent;
     const cancel: JobEvent = { type: "job.cancel-requested", principal: "ann" };
     const ended = { type: "child.failed", call: "kid" as CallName, error: ERROR } as const;
-    const kept = ["child.started kid", "child.failed kid"];
+    const kept = ["child.started kid", "then", "child.failed kid"];
     expect(plan(child, cancel, ended, { type: "job.cancelled" })).toEqual([kept, []]);
     expect(planRetry(logOf(created, child, cancel, { type: "job.cancelled" }))).toMatchObject({ kind: "refused" });
     expect(planFork(logOf(created, cancel, child, ended, failed), "kid")).toMatchObject({ plan: { again: ["kid"] } });

@@ -3,7 +3,8 @@
 //
 // Code is given one value per turn of the event loop, in a fresh run as in replay, and what it is given is numbered
 // when it gets it. So all that code does on hearing it (promises that settle, races, counters) is done before the
-// next one, and the order in which it saw values is the order of its log.
+// next one, and the order in which it saw values is the order of its log. Only a time that code asks for while it hears
+// of ends from the job that its own does again stands behind all of these.
 import { unreachable } from "../../base/assert.ts";
 import { createDeferred, type Deferred } from "../../base/deferred.ts";
 import { AetherError } from "../../base/errors.ts";

@@ -101,7 +101,8 @@ function repeatedIn(
   jobs: ReadonlyMap<string, JobBook>, { row }: JobBook, parts: readonly Part[],
 ): JobBook | undefined {
   if (row !== undefined) return undefined;
-  const of = repeatIn(parts.flatMap(([, rest, page]) => (rest.startsWith("log/") ? pageEvents(page) : [])));
+  const pages = parts.filter(([, rest]) => rest.startsWith("log/")).sort(byKey);
+  const of = repeatIn(pages.flatMap(([, , page]) => pageEvents(page)));
   return jobs.get(of ?? "");
 }
 

@@ -13,9 +13,10 @@ interface Repeat {
   readonly added: readonly Event[];
 }
 
-/** The job that one which begins with these does again. */
-export function repeatIn([created, repeated]: readonly Event[]): string | undefined {
-  return created?.type === E.created && repeated?.type === E.repeated ? String(repeated.data["of"]) : undefined;
+/** The job that one which begins with these does again; what it has of that one may have begun so itself. */
+export function repeatIn(events: readonly Event[]): string | undefined {
+  const repeated = events.findLast(({ type }) => type === E.repeated);
+  return events[0]?.type === E.created && repeated !== undefined ? String(repeated.data["of"]) : undefined;
 }
 
 export function applyRepeat(where: string, { job, old, added }: Repeat, books: JobBooks): void {
@@ -28,7 +29,8 @@ export function applyRepeat(where: string, { job, old, added }: Repeat, books: J
   const ofRun = old.events.slice(old.events.findLastIndex(({ type }) => type === E.created));
   const { seen = [] } = (job.spec?.input ?? {}) as { readonly seen?: Seen };
   job.of = { job: old.id, run: old.row?.run ?? 0, effectIds: effectIdsIn(ofRun), seenBefore: seen.length };
-  const kept = added.slice(2);
+  const begins = added.findLastIndex(({ type }) => type === E.repeated);
+  const kept = added.filter(({ type }, index) => type !== E.created && index !== begins);
   let at = 0;
   for (const event of kept) {
     const isIt = (one: Event, index: number): boolean =>

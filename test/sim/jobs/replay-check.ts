@@ -24,6 +24,20 @@ export function checkSeen(job: JobBook, books: JobBooks): void {
   if (seen === undefined) return;
   const ofLog = seen.slice(job.of?.seenBefore);
   const logged = job.events.flatMap((event, at) => givenBy(event, job.events.slice(at + 1)));
+  const compare = (part: string, saw: Seen, has: readonly Given[]): void => compareSeen(`${id}${part}`, saw, has);
+  if (job.of === undefined) return compare("", ofLog, logged);
+  // Of ends that it has from the job that it does again, its log has the times behind them that its code saw between.
+  compare(", of times", ofLog.filter(isTime), logged.filter(({ call }) => TIME.test(call)));
+  compare(", of calls", ofLog.filter((one) => !isTime(one)), logged.filter(({ call }) => !TIME.test(call)));
+}
+
+const TIME = /(^|[/])now#/;
+
+function isTime([label]: Seen[number]): boolean {
+  return label === "now";
+}
+
+function compareSeen(id: string, ofLog: Seen, logged: readonly Given[]): void {
   for (const [at, [label, value]] of ofLog.entries()) {
     const given = logged[at];
     const isCall = given !== undefined && (given.call.includes(`${label}#`) || /(^|[/])told#/.test(given.call));

@@ -24,7 +24,7 @@ import { decideStart, type StartContext } from "./decide-start.ts";
 import { refuse, type Refused } from "./decide.ts";
 import { headKey, queueKey, rowKey, toolKey } from "./job-keys.ts";
 import { queueRowOf } from "./hand-back.ts";
-import type { RepeatPlan } from "./repeat.ts";
+import type { OldEvent, RepeatPlan } from "./repeat.ts";
 
 /** Of the old log: one transaction has 1 MiB at most. */
 export const REPEATED_BYTES_MAX = 768 * KiB;
@@ -48,6 +48,8 @@ export interface Repeat {
   readonly atMs: number;
 }
 
+type LogEvent = Pick<OldEvent, "event" | "epoch" | "bytes">;
+
 export interface RepeatTransition {
   readonly kind: "transition";
   readonly txn: Txn;
@@ -68,14 +70,15 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
   const { epoch } = old.row;
   const { spent, account } = accountOf(repeat, start.next.head.account);
   const from: JobEvent = { type: "job.repeated", of: old.ref.job, kind, ...(spent !== undefined && { spent }) };
-  const log = [encodeEvent(from, { atMs, epoch }), ...plan.kept.map(({ bytes }) => bytes)];
+  const begin: LogEvent = { event: from, epoch, bytes: encodeEvent(from, { atMs, epoch }) };
+  const log = [...plan.kept, begin, ...plan.ends];
   const { head, pages } = pagesOf(ref, start.next.head, log);
   if (head.bytes > REPEATED_BYTES_MAX) {
     return refuse("E_TOO_LARGE", `what it keeps of the log has ${head.bytes} bytes`, {
       limit: REPEATED_BYTES_MAX, actual: head.bytes,
     });
   }
-  const { rows, open } = ledgerOf(repeat, start.next.head.seq + 1);
+  const { rows, open } = ledgerOf(log, repeat.oldTools, start.next.head.seq);
   const next: JobHead = {
     ...head, openEffects: open, steps: plan.kept.filter(({ event }) => isStep(event)).length,
     ...(account !== undefined && { account }),
@@ -83,7 +86,7 @@ export function decideRepeat(repeat: Repeat): RepeatTransition | Refused {
   const row = {
     ...start.next.row, epoch, ...(old.row.restored !== undefined && { restored: { seq: next.seq, inbox: 0 } }),
   };
-  const named = naming(ref, plan.kept.flatMap(({ event }) => blobOf(event) ?? []), atMs);
+  const named = naming(ref, log.flatMap(({ event }) => blobOf(event) ?? []), atMs);
   const replaced = new Set<KeyText>([headKey(ref), rowKey(ref), queueKey(ref)]);
   const said: RepeatRow = { job };
   const then: readonly Op[] = [
@@ -149,7 +152,7 @@ function startOf({ old, job, uid, pin, input, inputBlob, inputDigest, traceparen
 
 /**
  * Both jobs have one budget: what the old one has spent the new one has too, what of it is not in the log that it keeps
- * as `spent` of its first event.
+ * as `spent` of the event by which it begins.
  */
 function accountOf(
   { old, plan }: Repeat, opened: Account | undefined,
@@ -157,14 +160,14 @@ function accountOf(
   const { account: before } = old.head;
   if (before === undefined || opened === undefined) return {};
   const fold = new AccountFold(opened);
-  for (const { event } of plan.kept) fold.add(event);
+  for (const { event } of [...plan.kept, ...plan.ends]) fold.add(event);
   const { account = opened } = fold;
   const spent = minus(plus(before.spent, before.reserved), plus(account.spent, account.reserved));
   return { spent, account: { ...account, spent: plus(account.spent, spent) } };
 }
 
 function pagesOf(
-  ref: JobRef, after: JobHead, log: readonly Uint8Array[],
+  ref: JobRef, after: JobHead, log: readonly LogEvent[],
 ): { readonly head: JobHead; readonly pages: readonly Op[] } {
   const pages: Op[] = [];
   let head = after;
@@ -179,7 +182,7 @@ function pagesOf(
     events = [];
   };
   let pageBytes = 0;
-  for (const bytes of log) {
+  for (const { bytes } of log) {
     if (events.length === PAGE_EVENTS_MAX || pageBytes + bytes.byteLength > PAGE_BYTES_MAX) {
       close();
       pageBytes = 0;
@@ -194,12 +197,12 @@ function pagesOf(
   return { head, pages };
 }
 
-/** The ledger as the log that is kept tells it; `before` events stand in front of it. */
+/** The ledger as the log tells it; `before` events stand in front of it. */
 function ledgerOf(
-  { plan, oldTools }: Repeat, before: number,
+  log: readonly LogEvent[], oldTools: readonly ToolRow[], before: number,
 ): { readonly rows: readonly ToolRow[]; readonly open: number } {
   const fold = new LedgerFold();
-  plan.kept.forEach(({ event, epoch }, index) => fold.add(event, { seq: before + index + 1, epoch }));
+  log.forEach(({ event, epoch }, index) => fold.add(event, { seq: before + index + 1, epoch }));
   return { rows: oldTools.flatMap((row) => fold.rowAs(row) ?? []), open: fold.open };
 }
 

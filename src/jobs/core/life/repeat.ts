@@ -14,7 +14,10 @@ export interface OldEvent extends StoredEvent {
 
 /** What of the old log the new one has. */
 export interface RepeatPlan {
+  /** As it was, up to where the new job begins. */
   readonly kept: readonly OldEvent[];
+  /** What calls that were under way there came to later. The code hears of it without what was in between. */
+  readonly ends: readonly OldEvent[];
   /** Calls that may have happened and that the new job would make again. */
   readonly again: readonly CallName[];
 }
@@ -96,7 +99,7 @@ function planOf(log: readonly OldEvent[], { at, without }: Cut): RepeatVerdict {
     return refusal(`it did not hear of the end of ${unended.join(", ")}, a job that it had started`);
   }
   const again = [...madeAfter(after, begun)];
-  return { kind: "plan", plan: { kept: [...before, ...ends], again } };
+  return { kind: "plan", plan: { kept: before, ends, again } };
 }
 
 function refusal(reason: string): RepeatVerdict {

@@ -76,12 +76,15 @@ export type JobEvent =
   /** Its owner's node is being stopped: any other may go on. */
   | { readonly type: "job.released" }
   | { readonly type: "job.cancel-requested"; readonly principal: string; readonly reason?: CancelReason }
-  /** It does another job again: what follows, up to its first claim, it has from that one. */
+  /**
+   * It does another job again from here on. What stands before it is as that one has it. First of what follows is what
+   * calls that were under way came to there.
+   */
   | {
     readonly type: "job.repeated";
     readonly of: JobId;
     readonly kind: "retry" | "fork";
-    /** Of a job with a budget: what the other one has spent beside what follows. */
+    /** Of a job with a budget: what the other one has spent beside what of its log is here. */
     readonly spent?: Amount;
   }
   /** It was held since its cluster began from a backup, and a person has let it go on. */

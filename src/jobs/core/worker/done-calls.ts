@@ -14,7 +14,7 @@ export interface DoneCall {
 
 /** What a log ends with when nobody has to be taken over from. */
 const ORDERLY: ReadonlySet<JobEventType | undefined> = new Set<JobEventType | undefined>([
-  undefined, "job.created", "job.waiting", "job.released", "job.repeated", "job.continued",
+  undefined, "job.created", "job.waiting", "job.released", "job.continued",
 ]);
 
 /**

@@ -78,6 +78,8 @@ export class ReplayMatch {
   private readonly values = new Map<CallName, unknown>();
   private readonly dueTimes = new Map<CallName, number>();
   private readonly made = new Set<CallName>();
+  /** Number of the event by which the job begins to do another one again. */
+  private readonly repeatedAt: number;
   private given = 0;
 
   /** The whole log of a run of its job: its first event has the number 1. */
@@ -85,6 +87,8 @@ export class ReplayMatch {
     for (const [index, event] of events.entries()) this.note(index + 1, event);
     this.deliveries = events.flatMap((event, index) =>
       deliveryOf(event).map((delivery) => ({ seq: index + 1, delivery })));
+    const repeated = events.findIndex(({ type }) => type === "job.repeated");
+    this.repeatedAt = repeated === -1 ? Infinity : repeated + 1;
     const last = events.at(-1);
     this.hasEnded = last !== undefined && endOf(last) !== undefined;
   }
@@ -109,13 +113,16 @@ export class ReplayMatch {
     return { kind: "diverged", error: divergence(call, expected, found, at) };
   }
 
-  /** The value that code got at once; undefined when the log has none and all that it has is given. */
+  /**
+   * The value that code got at once. `same` when it is to get a new one: all that the log has is given, or what is left
+   * of it the code hears of earlier than in the job that this one does again, where it asked for it after all of that.
+   */
   value(call: CallName): { readonly kind: "recorded"; readonly value: unknown } | Found {
     const found = this.call({ call, kind: "value" });
     if (found.kind === "diverged") return found;
     if (this.values.has(call)) return { kind: "recorded", value: this.values.get(call) };
     const next = this.deliveries[this.given];
-    if (next === undefined) return SAME;
+    if (next === undefined || next.seq > this.repeatedAt) return SAME;
     return { kind: "diverged", error: divergence(call, "nothing of that name there", "asked for it", next) };
   }
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import type { JobId } from "../../../../src/base/ids.ts";
 import { MiB } from "../../../../src/base/units.ts";
 import type { CallName } from "../../../../src/jobs/core/ids.ts";
 import type { JobEvent } from "../../../../src/jobs/core/log/event.ts";
@@ -832,6 +833,32 @@ describe("code that does not do what its log says", () => {
     expect(host.diverged).toMatchObject({ details: { call: "pay#1" } });
     expect(host.told).toEqual([]);
   });
+});
+
+test("a job done again hears of ends at once, and asks for times that the other one asked for later", async () => {
+  const seen: (readonly [string, number])[] = [];
+  const run = async (job: Job): Promise<void> => {
+    const branch = (name: string) => async (own: JobScope): Promise<void> => {
+      await own.step(name, () => 0);
+      seen.push([name, own.now()]);
+    };
+    await job.all({ a: branch("load"), b: branch("look") });
+    await job.step("last", () => 0);
+  };
+  const repeated: JobEvent = { type: "job.repeated", of: "old-1" as JobId, kind: "fork" };
+  const log = [repeated, stepDone("a#1/load#1", 0), stepDone("b#1/look#1", 0)];
+  const host = hostOf(run, log);
+  await host.goOn();
+  expect(host.end).toEqual({ kind: "completed" });
+  const first = seen.splice(0);
+  expect(first.map(([name]) => name)).toEqual(["load", "look"]);
+  // Whoever takes it over gives the code the same times.
+  const after = new AgentHost({ agent: agentOf(run), log: host.log, isReplayOnly: true });
+  await after.clock.advance(1_000);
+  expect([after.diverged, seen]).toEqual([undefined, first]);
+  const unmarked = hostOf(run, log.slice(1));
+  await unmarked.goOn();
+  expect(unmarked.diverged).toMatchObject({ code: "E_NONDETERMINISM" });
 });
 
 describe("continueAs", () => {
