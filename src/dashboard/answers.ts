@@ -124,6 +124,11 @@ export interface ApprovalAnswer {
   readonly untilMs?: number;
 }
 
+export interface ApprovalsAnswer {
+  readonly approvals: readonly ApprovalAnswer[];
+  readonly more: boolean;
+}
+
 export interface JobDetail extends JobAnswer {
   readonly pending?: string;
   readonly artifact?: string;

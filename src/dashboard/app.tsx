@@ -2,14 +2,12 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useErrorBoundary } from "preact/hooks";
 import { unreachable } from "../base/assert.ts";
-import type { ApprovalAnswer } from "./answers.ts";
 import { after } from "./browser-adapter.ts";
 import { plural } from "./core/format.ts";
 import { quorumVerdict } from "./core/quorum.ts";
 import { moveTo, type Connection, type NextNode } from "./live/cluster-feed.ts";
 import { useStore } from "./live/store.ts";
-import { useAlerts } from "./live/use-alerts.ts";
-import { useAnswer } from "./live/use-answer.ts";
+import { useFeed } from "./live/use-answer.ts";
 import { ApprovalsPage } from "./pages/approvals.tsx";
 import { CallsPage } from "./pages/calls.tsx";
 import { ClusterPage } from "./pages/cluster.tsx";
@@ -41,7 +39,7 @@ const PAGES: readonly PageLink[] = [
   { name: "events", title: "Events", icon: "events" },
 ];
 
-const APPROVALS_EVERY_MS = 3_000;
+const COUNTS_EVERY_MS = 3_000;
 const LOGO = document.querySelector<HTMLLinkElement>('link[rel="icon"]')?.href ?? "";
 
 export function App({ session }: { readonly session: Session }): JSX.Element {
@@ -108,14 +106,12 @@ function Page({ place }: { readonly place: Place }): JSX.Element {
 }
 
 function Side({ current }: { readonly current: string }): JSX.Element {
-  const { feed } = useSession();
-  const cluster = useStore(feed.cluster);
-  const connection = useStore(feed.connection);
-  const approvals = useAnswer<{ readonly approvals: readonly ApprovalAnswer[]; readonly more: boolean }>(
-    "/v1/approvals?limit=100", APPROVALS_EVERY_MS,
-  );
-  const { alerts = [] } = useAlerts().data ?? {};
-  const waiting = approvals.data?.approvals.length ?? 0;
+  const session = useSession();
+  const cluster = useStore(session.feed.cluster);
+  const connection = useStore(session.feed.connection);
+  const { alerts = [] } = useFeed(session.alerts, COUNTS_EVERY_MS).data ?? {};
+  const { approvals = [], more = false } = useFeed(session.approvals, COUNTS_EVERY_MS).data ?? {};
+  const waiting = approvals.length;
   const verdict = cluster === undefined ? undefined : quorumVerdict(cluster.quorum, cluster.voters.length);
   return (
     <div class="side">
@@ -137,7 +133,7 @@ function Side({ current }: { readonly current: string }): JSX.Element {
                 aria-label={plural(alerts.length, "alert")}>{alerts.length}</span>}
             {name === "approvals" && waiting > 0 &&
               <span class="nav-count" aria-label={`${waiting} waiting`}>
-                {waiting}{approvals.data?.more === true && "+"}</span>}
+                {waiting}{more && "+"}</span>}
           </a>
         ))}
       </nav>

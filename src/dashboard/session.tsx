@@ -1,6 +1,8 @@
 // Owns: what all pages share: the cluster and what is known of it, the place, what is being asked.
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import type { AlertsAnswer, ApprovalsAnswer } from "./answers.ts";
+import { AnswerFeed } from "./live/answer-feed.ts";
 import { ClusterFeed } from "./live/cluster-feed.ts";
 import { EventBook } from "./live/event-book.ts";
 import { JobBook } from "./live/job-book.ts";
@@ -13,6 +15,8 @@ import { Asking } from "./ui/dialog.tsx";
 export interface Session {
   readonly feed: ClusterFeed;
   readonly metrics: MetricsFeed;
+  readonly alerts: AnswerFeed<AlertsAnswer>;
+  readonly approvals: AnswerFeed<ApprovalsAnswer>;
   readonly jobs: JobBook;
   readonly events: EventBook;
   readonly places: Store<Place>;
@@ -24,6 +28,8 @@ export function openSession(): Session {
   return {
     feed: new ClusterFeed(),
     metrics: new MetricsFeed(),
+    alerts: new AnswerFeed("/v1/alerts?state=firing"),
+    approvals: new AnswerFeed("/v1/approvals?limit=100"),
     jobs: new JobBook(),
     events: new EventBook(),
     places: openPlaces(),

@@ -1,5 +1,5 @@
 // Slow. The dashboard in a real browser, on a cluster of real nodes: what people see and do there.
-import type { Browser, Locator, Page } from "playwright-core";
+import type { Browser, Locator, Page, Route } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { openBrowser, Visit, type Looks } from "../support/browser.ts";
@@ -117,6 +117,23 @@ describe("every page", () => {
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
     expect((await ask(`${fleet.api("n1")}/v1/jobs/look-1`)).body).toMatchObject({ status: "waiting" });
+  });
+
+  test("asks for the alerts once, for the menu and for the page of the cluster", async () => {
+    visit = await Visit.begin(browser);
+    const { page } = visit;
+    const held: Route[] = [];
+    await page.route("**/v1/alerts*", (route) => void held.push(route));
+    const charts = page.waitForResponse("**/v1/metrics/history*");
+    await visit.go(fleet.api("n1"), "cluster");
+    // By then the menu and the page have been drawn, and everything on them was asked for.
+    await charts;
+    expect(held).toHaveLength(1);
+    const judged = { by: "n1", ageMs: 0, isStale: false };
+    const one = { id: "x", severity: "error", subject: "n9", sinceMs: Date.now(), text: "told once", action: "look" };
+    await held[0]?.fulfill({ json: { alerts: [one], judged } });
+    await page.getByRole("table", { name: "Alerts" }).getByText("told once").waitFor();
+    await page.getByRole("link", { name: "Cluster 1 alert" }).waitFor();
   });
 
   test("keeps the theme that was chosen, on every node", async () => {

@@ -28,10 +28,11 @@ export class Store<T> {
 /** The value now; the component is drawn again when it has changed. */
 export function useStore<T>(store: Store<T>): T {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
+  const value = store.get();
   useEffect(() => {
     // It may have changed between drawing and here.
-    redraw(undefined);
+    if (!Object.is(store.get(), value)) redraw(undefined);
     return store.listen(() => redraw(undefined));
   }, [store]);
-  return store.get();
+  return value;
 }

@@ -3,22 +3,17 @@ import type { JSX } from "preact";
 import { ask, segment } from "../api.ts";
 import type { ApprovalAnswer } from "../answers.ts";
 import { plural } from "../core/format.ts";
-import { useAnswer } from "../live/use-answer.ts";
+import { useFeed } from "../live/use-answer.ts";
 import { hrefOf } from "../route.ts";
+import { useSession } from "../session.tsx";
 import { jsonOf, useAsking, type Asking } from "../ui/dialog.tsx";
 import { Failure } from "../ui/failure.tsx";
 import { Ago, Button, Card, dateText, Code, Empty, Json, Loading, PageHead } from "../ui/parts.tsx";
 
 const EVERY_MS = 1_500;
-const LIST = "/v1/approvals?limit=100";
-
-interface ApprovalsAnswer {
-  readonly approvals: readonly ApprovalAnswer[];
-  readonly more: boolean;
-}
 
 export function ApprovalsPage(): JSX.Element {
-  const { data, failure, refresh } = useAnswer<ApprovalsAnswer>(LIST, EVERY_MS);
+  const { data, failure, refresh } = useFeed(useSession().approvals, EVERY_MS);
   const count = data?.approvals.length ?? 0;
   const note = data?.more === true ? `the first ${count}` : `${plural(count, "decision")} to make`;
   return (

@@ -6,7 +6,7 @@ import { countText, durationText, plural, shortNumber } from "../core/format.ts"
 import { nodeTone, quorumVerdict } from "../core/quorum.ts";
 import type { ClusterSample } from "../live/cluster-feed.ts";
 import { useStore } from "../live/store.ts";
-import { useAlerts } from "../live/use-alerts.ts";
+import { useFeed } from "../live/use-answer.ts";
 import { useSession } from "../session.tsx";
 import type { ChartColor } from "../ui/chart.tsx";
 import { type Asking } from "../ui/dialog.tsx";
@@ -68,8 +68,10 @@ function rateText(samples: readonly ClusterSample[]): string {
   return rate < 100 ? rate.toFixed(1) : shortNumber(rate);
 }
 
+const ALERTS_EVERY_MS = 2_000;
+
 function Alerts(): JSX.Element | null {
-  const { data } = useAlerts();
+  const { data } = useFeed(useSession().alerts, ALERTS_EVERY_MS);
   if (data === undefined) return null;
   const { alerts, judged } = data;
   return (
