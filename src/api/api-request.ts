@@ -12,9 +12,10 @@ import type { ReceivingPlace } from "./receiving-room.ts";
 export interface HttpBindings {
   readonly incoming: NodeJS.ReadableStream & {
     readonly url?: string | undefined;
+    readonly readableEnded: boolean;
     readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   };
-  readonly outgoing: NodeJS.EventEmitter & { readonly destroyed: boolean };
+  readonly outgoing: NodeJS.EventEmitter & { readonly destroyed: boolean; readonly writableFinished: boolean };
 }
 
 export type HttpContext = Context<{ Bindings: HttpBindings }>;
@@ -94,7 +95,9 @@ export class ApiRequest {
     const { outgoing } = this.context.env;
     const gone = new AbortController();
     if (outgoing.destroyed) gone.abort();
-    outgoing.once("close", () => gone.abort());
+    outgoing.once("close", () => {
+      if (!outgoing.writableFinished) gone.abort();
+    });
     return gone.signal;
   }
 
@@ -134,7 +137,9 @@ export class ApiRequest {
       });
       incoming.once("end", resolve);
       incoming.once("error", (error) => reject(bodyCut(error)));
-      incoming.once("close", () => reject(bodyCut(undefined)));
+      incoming.once("close", () => {
+        if (!incoming.readableEnded) reject(bodyCut(undefined));
+      });
     });
     return body.take();
   }

@@ -45,7 +45,7 @@ export class SessionRequests {
     const bytes = Buffer.from(body ?? "", "utf8");
     const headers = headersOf(sent);
     const request = new Request(new URL(path, LOCAL), { method, headers });
-    const outgoing = Object.assign(new EventEmitter(), { destroyed: false });
+    const outgoing = Object.assign(new EventEmitter(), { destroyed: false, writableFinished: false });
     const onAbort = (): void => {
       outgoing.destroyed = true;
       outgoing.emit("close");

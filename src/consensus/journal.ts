@@ -94,7 +94,7 @@ export class Journal {
   /** Queues one record of entries from `toStored`. `done` comes once it is fsynced, with its number. */
   append(write: JournalWrite, done: (number: number, failure?: Error) => void): void {
     const number = this.log.last + 1;
-    const { bytes, checksum } = encodeRecord({ ...write, number }, this.checksum);
+    const { bytes, checksum } = encodeRecord({ number, ...write }, this.checksum);
     this.checksum = checksum;
     this.head = { proposeBelow: write.proposeBelow, promises: write.promises };
     this.index.grow(bytes.byteLength);

@@ -129,7 +129,7 @@ export class Invoker implements OutgoingCalls {
       // A write that is sent without any time left would be in doubt for nothing.
       if (this.remainingMs(progress) <= 0) return fail(progress, progress.lastError ?? deadlinePassed(progress.call));
       const result = await this.attempt(progress, endpoint);
-      if (result.kind === "ok") return { ...result, attempts: progress.attempts };
+      if (result.kind === "ok") return { attempts: progress.attempts, ...result };
       progress.isInDoubt ||= result.kind === "no-answer" && endpoint.effect !== "read";
       progress.lastError = attemptError(result, endpoint);
       noteFailedAttempt(progress, endpoint, result);
@@ -163,7 +163,7 @@ export class Invoker implements OutgoingCalls {
     const { endpoint, startMs } = ticket;
     const nowMs = this.env.clock.nowMs();
     const usualMs = this.loads.usualMsOf(endpoint);
-    const verdict = judgeAttempt(result, { ...caller, waitedMs: nowMs - startMs, usualMs });
+    const verdict = judgeAttempt(result, { waitedMs: nowMs - startMs, usualMs, ...caller });
     this.count(endpoint, result, { ms: nowMs - startMs, hasCallerLeft: caller.hasCallerLeft });
     const change = this.loads.end(ticket, verdict, nowMs);
     if (change === undefined) return;

@@ -540,7 +540,7 @@ export class Agreement {
       const batch = pool.get(batchKeyOf(id));
       if (batch !== undefined && (isDropped || log.mayRun(id))) {
         const { isFirstOfStart, verdict } = log.run(id, batch.commands, slot);
-        ran.push({ ...batch, verdict });
+        ran.push({ verdict, ...batch });
         if (isFirstOfStart) pool.removeOlder(id.origin, id.incarnation);
         if (verdict !== undefined) this.noteChange(verdict);
       }

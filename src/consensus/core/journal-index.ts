@@ -108,7 +108,7 @@ export class JournalIndex {
     this.locate(entry.batches, record);
     const locations = this.takeLocations(entry.outcome);
     this.markDecided(entry.slot, record, locations);
-    return { ...entry, locations };
+    return { locations, ...entry };
   }
 
   /**

@@ -1,6 +1,6 @@
 // Owns: telling the owner of a job each entry of its inbox once: those that are there, then those that come.
 // Does not own: what an entry means (core/run/run-waits.ts).
-import { toAetherError } from "../../base/errors.ts";
+import { AetherError, toAetherError } from "../../base/errors.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log } from "../../env/telemetry.ts";
@@ -21,6 +21,9 @@ export interface InboxFeedPorts {
 
 /** After a read that failed: the job does not wait for anything before it knows its inbox. */
 const READ_AGAIN_MS = SECOND_MS;
+
+/** Made once: a signal that is aborted without a reason makes one for each job, with its stack. */
+const NOBODY_LISTENS = new AetherError("E_FENCED", "the job goes on elsewhere, or has ended");
 
 /** Returns what ends it. */
 export function followInbox(
@@ -63,7 +66,7 @@ export function followInbox(
   const unlisten = watch.listen(ref.job, { onEntry: tell, onGap: () => void read() });
   void read();
   return () => {
-    stop.abort();
+    stop.abort(NOBODY_LISTENS);
     unlisten();
   };
 }

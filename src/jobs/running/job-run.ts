@@ -173,12 +173,12 @@ export class JobRun {
     this.approvals = facts.approvals;
     this.turns = new CallTurns(ports, { ref: view.ref, epoch: view.row.epoch }, this.stop.signal);
     this.payloads = new RunPayloads({
-      ...ports.payloads,
       run: () => this.run,
       say: (message) => this.say(message),
       onStored: () => this.pump(),
       onFault: (reason) => this.fail("jobs.worker-at-fault", reason),
       signal: this.stop.signal,
+      ...ports.payloads,
     });
     this.batch = new RunBatch({
       epoch: view.row.epoch,
@@ -395,9 +395,9 @@ export class JobRun {
   private plan(): Plan | undefined {
     const { seq, account } = this.view.head;
     const limits = { account, ...(this.opsMax && { opsMax: this.opsMax }) };
-    const plan = this.batch.plan(seq, { ...limits, grants: this.isLeaving ? "none" : "any" });
+    const plan = this.batch.plan(seq, { grants: this.isLeaving ? "none" : "any", ...limits });
     const isShort = plan !== undefined && plan.granted.length > 0 && !hasRoomForWork(this.ports.payloads.usage());
-    return isShort ? this.batch.plan(seq, { ...limits, grants: "none" }) ?? plan : plan;
+    return isShort ? this.batch.plan(seq, { grants: "none", ...limits }) ?? plan : plan;
   }
 
   private decide(plan: Plan): Decision {

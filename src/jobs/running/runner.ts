@@ -86,7 +86,7 @@ export class JobRunner {
     const { job } = loaded.view.ref;
     const onEnd = (run: JobRun, how: RunEnd): void => this.end(run, how);
     const onEmit = (item: unknown): void => ports.onEmit(job, item);
-    const run = new JobRun(this.env, { ...ports, cluster, onEmit, onEnd }, loaded);
+    const run = new JobRun(this.env, { cluster, ...ports, onEmit, onEnd }, loaded);
     this.claims.delete(job);
     this.runs.set(job, run);
     this.tellOwning();

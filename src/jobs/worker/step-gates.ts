@@ -123,5 +123,5 @@ export class StepGates {
 function withDuration(ready: Ready, tookMs: number): Ready {
   const { op } = ready;
   const isStep = op?.kind === "step-completed" || op?.kind === "step-failed";
-  return isStep ? { ...ready, op: { ...op, tookMs } } : ready;
+  return isStep ? { ...ready, op: { tookMs, ...op } } : ready;
 }

@@ -312,7 +312,9 @@ export function jobKeyOf(text: string, segments: readonly string[]): JobKey | un
     case "job-data/5":
     case "job-data/6": {
       const key = dataKeyOf(text, segments.slice(3));
-      return key === undefined ? undefined : { ...refOf(text, a, b), ...key };
+      if (key === undefined) return undefined;
+      const { partition, job } = refOf(text, a, b);
+      return { partition, job, ...key };
     }
     default:
       return undefined;

@@ -68,13 +68,13 @@ type WireCompare = readonly [target: number, op: number, key: string, value: unk
 type WireOp = readonly [kind: number, key: string, value?: Uint8Array, lease?: LeaseId];
 
 /**
- * Checks the counts and keys of a transaction, before consensus. Sizes are checked by `encodeTxn`, which knows them.
+ * Checks the counts of a transaction and what it may not do, before consensus. Sizes are checked by `encodeTxn`, which
+ * knows them; keys were parsed by whoever made them a `KeyText`.
  * @throws AetherError E_TOO_LARGE {limit, actual}, E_INVALID
  */
 export function checkTxn(txn: Txn): void {
   checkLimit("compares of a transaction", TXN_OPS_MAX, txn.compare.length);
   checkLimit("operations of a transaction", TXN_OPS_MAX, txn.then.length + txn.else.length);
-  for (const { key } of txn.compare) parseKeyText(key);
   for (const op of txn.then) checkOp(op);
   for (const op of txn.else) checkOp(op);
 }
@@ -184,7 +184,6 @@ export function malformed(reason: string): MalformedCommand {
 }
 
 function checkOp(op: Op): void {
-  parseKeyText(op.key);
   if (op.kind === "put" && op.lease !== undefined) {
     checkNumber("lease", op.lease);
     if (op.key === LEADER_KEY) throw new AetherError("E_INVALID", `the key "${LEADER_KEY}" cannot have a lease`);

@@ -59,8 +59,10 @@ function canonical(value: unknown, path: Path): unknown {
 }
 
 function canonicalArray(items: readonly unknown[], path: Path): unknown[] {
-  // `Array.from` visits holes too, which `map` would skip and the codec would write as undefined.
-  return Array.from(items, (item, index) => canonicalAt(index, item, path));
+  // Visits holes too, which `map` would skip and the codec would write as undefined.
+  const all: unknown[] = [];
+  for (let index = 0; index < items.length; index++) all.push(canonicalAt(index, items[index], path));
+  return all;
 }
 
 function canonicalObject(source: object, path: Path): Record<string, unknown> {

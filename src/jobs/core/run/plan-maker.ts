@@ -167,9 +167,9 @@ export class PlanMaker {
     const { events, refused, account, starved, stepsOpen } = this.draft;
     if (how.end !== undefined) this.cancelChildren();
     return {
-      ...this.calls.parts,
-      events, folded, upTo, ahead: [], changes, refused, taken, account, starved, stepsAllowed, stepsOpen, childStarts,
-      childCancels: [...this.childCancels],
+      // Not in front: fields behind a first `...` are added one by one, which took more than all else of a plan.
+      events, folded, ...this.calls.parts, upTo, ahead: [], changes, refused, taken, account, starved, stepsAllowed,
+      stepsOpen, childStarts, childCancels: [...this.childCancels],
       ...how,
     };
   }
