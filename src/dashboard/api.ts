@@ -64,7 +64,7 @@ export async function askText(path: string, options: Ask = {}): Promise<Response
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     if (response.ok) return response;
-    throw await refusal(response);
+    throw await refusal(response, method);
   } catch (error) {
     throw error instanceof AnswerError ? error : noAnswer(method, limit.signal.aborted);
   } finally {
@@ -72,11 +72,12 @@ export async function askText(path: string, options: Ask = {}): Promise<Response
   }
 }
 
-async function refusal(response: Response): Promise<AnswerError> {
+async function refusal(response: Response, method: string): Promise<AnswerError> {
   const { status } = response;
   try {
     const { error } = await response.json() as { readonly error: ConstructorParameters<typeof AnswerError>[0] };
-    return new AnswerError(error, status);
+    // That a question has changed nothing goes without saying.
+    return new AnswerError(method === "GET" ? { ...error, outcome: undefined } : error, status);
   } catch {
     // ignored: whoever answered is no node, and its status is all there is to say
     const message = `the answer was ${status}, and no error of a node`;

@@ -19,9 +19,10 @@ import { StorePage } from "./pages/store.tsx";
 import { hrefOf, type Place } from "./route.ts";
 import { SessionProvider, useSession, type Session } from "./session.tsx";
 import { ThemeProvider, THEMES, type ThemeChoice } from "./theme.ts";
+import { useTick } from "./ui/clock.ts";
 import { AskingProvider, Dialogs } from "./ui/dialog.tsx";
 import { Icon, type IconName } from "./ui/icons.tsx";
-import { Button, Dot, Empty, useTick } from "./ui/parts.tsx";
+import { Button, Dot, Empty } from "./ui/parts.tsx";
 
 interface PageLink {
   readonly name: string;
@@ -39,6 +40,8 @@ const PAGES: readonly PageLink[] = [
   { name: "events", title: "Events", icon: "events" },
 ];
 
+/** Beyond it the exact number says nothing more. */
+const COUNT_MAX = 99;
 const COUNTS_EVERY_MS = 3_000;
 const LOGO = document.querySelector<HTMLLinkElement>('link[rel="icon"]')?.href ?? "";
 
@@ -130,7 +133,8 @@ function Side({ current }: { readonly current: string }): JSX.Element {
             <span>{title}</span>
             {name === "cluster" && alerts.length > 0 &&
               <span class={`nav-count ${alerts.some(({ severity }) => severity === "error") ? "bad" : ""}`}
-                aria-label={plural(alerts.length, "alert")}>{alerts.length}</span>}
+                aria-label={plural(alerts.length, "alert")}>
+                {alerts.length > COUNT_MAX ? `${COUNT_MAX}+` : alerts.length}</span>}
             {name === "approvals" && waiting > 0 &&
               <span class="nav-count" aria-label={`${waiting} waiting`}>
                 {waiting}{more && "+"}</span>}

@@ -221,13 +221,24 @@ function readLife(type: string, data: JobEventAnswer["data"]): Reading {
   }
 }
 
-/** Where a line stands on the whole, in percent. */
-export function barOf(
-  moment: Moment, fromMs: number, toMs: number,
-): { readonly left: number; readonly width: number } {
-  const all = Math.max(1, toMs - fromMs);
+/** A scale grows by so much at once: all bars move with it. */
+const SCALE_STEP = 1.05;
+
+/** Where the scale of the bars ends: behind `toMs`, and so that it stays there for a while. */
+export function scaleEnd(fromMs: number, toMs: number): number {
+  const steps = Math.ceil(Math.log(Math.max(1, toMs - fromMs)) / Math.log(SCALE_STEP));
+  return fromMs + SCALE_STEP ** steps;
+}
+
+/** Where a line stands on a scale, in percent. What goes on reaches until now. */
+export function barOf(moment: Moment, { fromMs, nowMs, endMs }: {
+  readonly fromMs: number;
+  readonly nowMs: number;
+  readonly endMs: number;
+}): { readonly left: number; readonly width: number } {
+  const all = Math.max(1, endMs - fromMs);
   const left = Math.max(0, Math.min(100, ((moment.fromMs - fromMs) / all) * 100));
-  const width = Math.max(0, Math.min(100 - left, (((moment.toMs ?? toMs) - moment.fromMs) / all) * 100));
+  const width = Math.max(0, Math.min(100 - left, (((moment.toMs ?? nowMs) - moment.fromMs) / all) * 100));
   return { left, width };
 }
 

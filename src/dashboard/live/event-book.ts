@@ -1,6 +1,6 @@
 // Owns: what has happened in the cluster, in the page: what the node holds and what comes, newest first.
 import type { ClusterEventAnswer } from "../answers.ts";
-import { beforeNextFrame, type Stop } from "../browser-adapter.ts";
+import { after, type Stop } from "../browser-adapter.ts";
 import { follow } from "./event-source.ts";
 import { Store } from "./store.ts";
 
@@ -11,6 +11,7 @@ export interface EventsShown {
 }
 
 const EVENTS_MAX = 2_000;
+const DRAW_MS = 100;
 
 export class EventBook {
   readonly shown = new Store<EventsShown>({ events: [], isLoaded: false });
@@ -33,10 +34,11 @@ export class EventBook {
     this.drawSoon();
   }
 
+  /** A few times a second, however many come: all are put in order each time. */
   private drawSoon(): void {
     if (this.isDrawing) return;
     this.isDrawing = true;
-    beforeNextFrame(() => {
+    after(DRAW_MS, () => {
       this.isDrawing = false;
       const events = [...this.events.values()].sort(newestFirst).slice(0, EVENTS_MAX);
       if (this.events.size > EVENTS_MAX) this.events = new Map(events.map((event) => [event.id, event]));

@@ -2,14 +2,16 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import type { MethodAnswer, SnapshotAnswer } from "../answers.ts";
-import { shortNumber } from "../core/format.ts";
+import { plural, shortNumber } from "../core/format.ts";
 import { heatColumn } from "../core/heat.ts";
 import { useStore } from "../live/store.ts";
 import { hrefOf } from "../route.ts";
 import { useSession } from "../session.tsx";
 import { HeatMap } from "../ui/heat-map.tsx";
+import { Icon } from "../ui/icons.tsx";
 import { Card, Empty, Loading, PageHead, Tile } from "../ui/parts.tsx";
 import { SeriesChart } from "../ui/series-chart.tsx";
+import { VirtualList } from "../ui/virtual-list.tsx";
 
 const SECONDS_SHOWN = 120;
 
@@ -29,8 +31,10 @@ export function CallsPage({ slice, method }: {
   const series = isOne ? `method/${slice}/${method}/handled` : "cluster/calls";
   return (
     <div class="page">
+      {isOne && <a class="back" href={hrefOf(["calls"])}><Icon name="back" size={15} />Calls</a>}
       <PageHead title={isOne ? `${slice}.${method}` : "Calls"}
-        note={isOne ? <a href={hrefOf(["calls"])}>All calls</a> : "between slices and from outside, over all nodes"} />
+        note={isOne ? "as its instances handled them, over all nodes"
+          : "between slices and from outside, over all nodes"} />
       {snapshot === undefined
         ? <Card><Loading /></Card>
         : <Tiles snapshot={snapshot} one={oneOf(snapshot, slice, method)} />}
@@ -104,26 +108,45 @@ function msText(ms: number | null | undefined): string {
   return ms === null || ms === undefined ? "—" : `${shortNumber(ms)} ms`;
 }
 
+const METHOD_ROW_PX = 40;
+const METHOD_ROWS_SEEN = 12;
+
 function Methods({ snapshot }: { readonly snapshot: SnapshotAnswer }): JSX.Element {
   const methods = [...chosen(snapshot)].sort((a, b) => b.callsPerSecond - a.callsPerSecond);
+  if (methods.length === 0) {
+    return <Card title="Methods">
+      <Empty title="No calls yet">Call a method with <code>aether call SLICE METHOD</code>.</Empty></Card>;
+  }
+  const height = `${Math.min(methods.length, METHOD_ROWS_SEEN) * METHOD_ROW_PX}px`;
   return (
-    <Card title="Methods">
-      {methods.length === 0
-        ? <Empty title="No calls yet">Call a method with <code>aether call SLICE METHOD</code>.</Empty>
-        : <div class="table-wrap"><table>
-            <thead><tr><th>Method</th><th class="right">Calls a second</th><th class="right">Errors</th>
-              <th class="right hide-small">p50</th><th class="right">p99</th></tr></thead>
-            <tbody>{methods.map((one) => (
-              <tr key={`${one.slice}.${one.method}`}>
-                <td><a class="link" href={hrefOf(["calls", one.slice, one.method])}>{one.slice}.{one.method}</a></td>
-                <td class="right">{shortNumber(one.callsPerSecond)}</td>
-                <td class={`right ${one.errorsPerSecond > 0 ? "bad-text" : "muted"}`}>
-                  {shortNumber(one.errorsPerSecond)}</td>
-                <td class="right hide-small">{msText(one.p50Ms)}</td>
-                <td class="right">{msText(one.p99Ms)}</td>
-              </tr>
-            ))}</tbody>
-          </table></div>}
+    <Card title="Methods" aside={<span class="note">{plural(methods.length, "method")}, the busiest first</span>}>
+      <div class="row method-row list-head" aria-hidden="true">
+        <span>Method</span><span class="right">Calls a second</span><span class="right hide-small">Errors</span>
+        <span class="right hide-small">p50</span><span class="right">p99</span></div>
+      <div class="list-place" style={{ height }}>
+        <VirtualList items={methods} rowPx={METHOD_ROW_PX} label="Methods" keyOf={nameOf}
+          hrefOf={({ slice, method }) => hrefOf(["calls", slice, method])}>
+          {(one) => <MethodLine one={one} />}
+        </VirtualList>
+      </div>
     </Card>
+  );
+}
+
+function nameOf({ slice, method }: MethodAnswer): string {
+  return `${slice}.${method}`;
+}
+
+function MethodLine({ one }: { readonly one: MethodAnswer }): JSX.Element {
+  const { callsPerSecond, errorsPerSecond, p50Ms, p99Ms } = one;
+  return (
+    <div class="row method-row">
+      <span class="cut link" title={nameOf(one)}>{nameOf(one)}</span>
+      <span class="right">{shortNumber(callsPerSecond)}</span>
+      <span class={`right hide-small ${errorsPerSecond > 0 ? "bad-text" : "muted"}`}>
+        {shortNumber(errorsPerSecond)}</span>
+      <span class="right hide-small">{msText(p50Ms)}</span>
+      <span class="right">{msText(p99Ms)}</span>
+    </div>
   );
 }

@@ -1,5 +1,6 @@
 // Owns: the page of the cluster: can it lose a node, who leads, what is wrong, how far everybody is.
 import type { JSX } from "preact";
+import { useState } from "preact/hooks";
 import { ask, segment } from "../api.ts";
 import type { AlertsAnswer, Cluster, ClusterNode } from "../answers.ts";
 import { countText, durationText, plural, shortNumber } from "../core/format.ts";
@@ -11,7 +12,7 @@ import { useSession } from "../session.tsx";
 import type { ChartColor } from "../ui/chart.tsx";
 import { type Asking } from "../ui/dialog.tsx";
 import { Icon } from "../ui/icons.tsx";
-import { Ago, Badge, Button, Card, Lasting, PageHead, Tile } from "../ui/parts.tsx";
+import { Ago, Badge, Button, Card, Code, Lasting, PageHead, Tile } from "../ui/parts.tsx";
 import { SeriesChart, type SeriesLine } from "../ui/series-chart.tsx";
 
 export function ClusterPage(): JSX.Element | null {
@@ -70,13 +71,17 @@ function rateText(samples: readonly ClusterSample[]): string {
 
 const ALERTS_EVERY_MS = 2_000;
 
-function Alerts(): JSX.Element | null {
+type Alert = AlertsAnswer["alerts"][number];
+
+function Alerts(): JSX.Element {
   const { data } = useFeed(useSession().alerts, ALERTS_EVERY_MS);
-  if (data === undefined) return null;
-  const { alerts, judged } = data;
+  // Its place is kept before the first answer: the nodes below do not move when it comes.
+  const { alerts, judged } = data ?? { alerts: undefined, judged: null };
   return (
-    <Card title="Alerts" aside={<span class="note">{judgedText(judged)}</span>}>
-      {alerts.length === 0 ? <p class="card-body muted">No alert fires.</p> : <AlertTable alerts={alerts} />}
+    <Card title="Alerts" aside={data !== undefined && <span class="note">{judgedText(judged)}</span>}>
+      {alerts === undefined && <p class="card-body">&nbsp;</p>}
+      {alerts?.length === 0 && <p class="card-body muted">No alert fires.</p>}
+      {alerts !== undefined && alerts.length > 0 && <AlertTable alerts={[...alerts].sort(newestFirst)} />}
     </Card>
   );
 }
@@ -86,21 +91,39 @@ function judgedText(judged: AlertsAnswer["judged"]): string {
   return judged.isStale ? `judged ${durationText(judged.ageMs)} ago by ${judged.by}, and by nobody since` : "";
 }
 
+/** Errors first; of them what has just begun, which says more than what has been known for an hour. */
+function newestFirst(a: Alert, b: Alert): number {
+  const rank = ({ severity }: Alert): number => (severity === "error" ? 0 : 1);
+  return rank(a) - rank(b) || b.sinceMs - a.sinceMs;
+}
+
+/** The others are shown when asked for: one cause has many effects, and the nodes are below. */
+const ALERT_ROWS = 5;
+
 function AlertTable({ alerts }: Pick<AlertsAnswer, "alerts">): JSX.Element {
+  const [showsAll, showAll] = useState(false);
+  const rows = showsAll ? alerts : alerts.slice(0, ALERT_ROWS);
   return (
     <div class="table-wrap">
-      <table aria-label="Alerts">
+      <table aria-label="Alerts" class="alerts">
         <thead><tr><th>Severity</th><th>What is wrong, and what to do</th><th class="right">For</th></tr></thead>
-        <tbody>{alerts.map(({ id, severity, sinceMs, text, action }) => (
+        <tbody>{rows.map(({ id, severity, sinceMs, text, action }) => (
           <tr key={id}>
             <td><Badge tone={severity === "error" ? "bad" : "warn"}>{severity}</Badge></td>
-            <td><div><strong>{text}</strong></div><span class="note">{action}</span></td>
+            <td><div><strong>{text}</strong></div><span class="note"><WithCode text={action} /></span></td>
             <td class="right muted nowrap"><Lasting fromMs={sinceMs} /></td>
           </tr>
         ))}</tbody>
       </table>
+      {rows.length < alerts.length && <div class="card-body">
+        <Button onPress={() => showAll(true)}>{`All ${alerts.length} alerts`}</Button></div>}
     </div>
   );
+}
+
+/** What stands between backticks is typed as it is. */
+function WithCode({ text }: { readonly text: string }): JSX.Element {
+  return <>{text.split("`").map((part, at) => (at % 2 === 1 ? <Code key={at}>{part}</Code> : part))}</>;
 }
 
 function Differences({ cluster: { differences } }: { readonly cluster: Cluster }): JSX.Element | null {
@@ -118,19 +141,25 @@ function Differences({ cluster: { differences } }: { readonly cluster: Cluster }
 }
 
 function NodeTable({ cluster }: { readonly cluster: Cluster }): JSX.Element {
+  const hasLabels = cluster.nodes.some(({ labels }) => Object.keys(labels).length > 0);
   return (
     <div class="table-wrap">
       <table>
         <thead><tr>
           <th>Node</th><th>State</th><th class="right">Instances</th><th class="right">Behind</th>
-          <th class="hide-small">Seen</th><th class="hide-small">Labels</th><th /></tr></thead>
-        <tbody>{cluster.nodes.map((node) => <NodeLine key={node.id} node={node} cluster={cluster} />)}</tbody>
+          <th class="hide-small">Seen</th>{hasLabels && <th class="hide-small">Labels</th>}<th /></tr></thead>
+        <tbody>{cluster.nodes.map((node) =>
+          <NodeLine key={node.id} node={node} cluster={cluster} hasLabels={hasLabels} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function NodeLine({ node, cluster }: { readonly node: ClusterNode; readonly cluster: Cluster }): JSX.Element {
+function NodeLine({ node, cluster, hasLabels }: {
+  readonly node: ClusterNode;
+  readonly cluster: Cluster;
+  readonly hasLabels: boolean;
+}): JSX.Element {
   const { asking } = useSession();
   const isSelf = node.id === cluster.node;
   const isDraining = node.status === "draining" || node.status === "drained";
@@ -147,8 +176,8 @@ function NodeLine({ node, cluster }: { readonly node: ClusterNode; readonly clus
       <td class="right">{node.instances}</td>
       <td class="right">{lagText(node)}</td>
       <td class="muted hide-small nowrap"><LastSeen node={node} isSelf={isSelf} /></td>
-      <td class="hide-small">{Object.entries(node.labels).map(([name, value]) =>
-        <span class="tag" key={name}>{name}={value}</span>)}</td>
+      {hasLabels && <td class="hide-small">{Object.entries(node.labels).map(([name, value]) =>
+        <span class="tag" key={name}>{name}={value}</span>)}</td>}
       <td class="right">
         {node.status !== "gone" && (isDraining
           ? <Button kind="quiet" onPress={() => askUndrain(asking, node.id)}>Back on duty</Button>

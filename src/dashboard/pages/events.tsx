@@ -55,7 +55,7 @@ export function EventsPage({ filters }: { readonly filters: Readonly<Record<stri
 function EventLine({ event }: { readonly event: ClusterEventAnswer }): JSX.Element {
   const { atMs, severity, kind, subject, text } = event;
   return (
-    <div class="row event-row" title={clockText(atMs)}>
+    <div class="row event-row" title={`${clockText(atMs)} ${kind} ${subject}: ${text}`}>
       <span class="mono muted">{clockText(atMs).slice(11, 19)}</span>
       <span class="kind cut"><Badge tone={TONES[severity] ?? "idle"}>{kind}</Badge></span>
       <span class="text cut">{text} <span class="muted mono">{subject}</span></span>

@@ -1,11 +1,10 @@
 // Owns: the page of one job: what has happened in it, what it waits for, and what can be done about it.
 import type { JSX } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { askText } from "../api.ts";
 import type { Amounts, JobDetail, ToolAnswer } from "../answers.ts";
 import { saveText } from "../browser-adapter.ts";
 import { plural, preview, shortId } from "../core/format.ts";
-import { barOf, lengthText, timelineOf, type Moment } from "../core/timeline.ts";
 import { JobLog, type JobShown } from "../live/job-log.ts";
 import { useStore } from "../live/store.ts";
 import { hrefOf } from "../route.ts";
@@ -13,10 +12,11 @@ import { useAsking } from "../ui/dialog.tsx";
 import { Failure } from "../ui/failure.tsx";
 import { Icon } from "../ui/icons.tsx";
 import {
-  Ago, Badge, Button, Card, clockText, Code, dateText, Dot, Empty, Facts, Json, Lasting, Loading, PageHead, useTick,
+  Ago, Badge, Button, Card, Code, dateText, Empty, Facts, Json, Lasting, Loading, PageHead,
 } from "../ui/parts.tsx";
 import { ApprovalAsk } from "./approvals.tsx";
 import { askCancel, askRaise, askRelease, askResolve, askRetry, askSignal } from "./job-actions.ts";
+import { Timeline } from "./job-timeline.tsx";
 import { isOver, JobBadge, jobPath } from "./jobs.tsx";
 
 export function JobPage({ job }: { readonly job: string }): JSX.Element {
@@ -24,6 +24,7 @@ export function JobPage({ job }: { readonly job: string }): JSX.Element {
   useEffect(() => log.watch(), [log]);
   const shown = useStore(log.shown);
   const { detail, failure } = shown;
+  const isNowhere = failure?.code === "E_NOT_FOUND";
   return (
     <div class="page">
       <a class="back" href={hrefOf(["jobs"])}><Icon name="back" size={15} />Jobs</a>
@@ -32,7 +33,9 @@ export function JobPage({ job }: { readonly job: string }): JSX.Element {
         : <PageHead title={<>{detail.agent} <JobBadge job={detail} /></>} note={<Code>{job}</Code>}>
             <Actions detail={detail} refresh={() => log.refresh()} />
           </PageHead>}
-      {failure !== undefined && <Failure failure={failure} />}
+      {isNowhere && <Card><Empty title="There is no such job">It never was, or it ended so long ago that nothing is
+        kept of it.</Empty></Card>}
+      {failure !== undefined && !isNowhere && <Failure failure={failure} />}
       {detail === undefined && failure === undefined && <Card><Loading rows={6} /></Card>}
       {detail !== undefined && <JobBody detail={detail} shown={shown} refresh={() => log.refresh()} />}
     </div>
@@ -87,7 +90,8 @@ function JobBody({ detail, shown, refresh }: {
         )}
         {unknown.length > 0 && <UnknownTools detail={detail} tools={unknown} refresh={refresh} />}
         <Result detail={detail} />
-        <Timeline shown={shown} detail={detail} />
+        <Timeline shown={shown} isCollected={detail.collectedMs !== undefined}
+          endMs={isOver(detail) ? detail.sinceMs : undefined} />
       </div>
       <div class="stack">
         <JobFacts detail={detail} />
@@ -156,71 +160,6 @@ function Result({ detail: { result } }: { readonly detail: JobDetail }): JSX.Ele
         <p>{message}</p>
       </div>
     </div></Card>
-  );
-}
-
-function Timeline({ shown, detail }: { readonly shown: JobShown; readonly detail: JobDetail }): JSX.Element {
-  const moments = useMemo(() => timelineOf(shown.events), [shown.events]);
-  return (
-    <Card title="Timeline" aside={<span class="note">{plural(shown.events.length, "event")}</span>}>
-      {detail.collectedMs !== undefined &&
-        <Empty title="Its log was taken away">Only the outcome is kept of jobs that ended long ago.</Empty>}
-      <Moments moments={moments} isOver={isOver(detail)} endMs={detail.sinceMs} />
-      {shown.more && <p class="note card-body">
-        Only the first {shown.events.length} events: <code>aether job trace</code> has all.</p>}
-    </Card>
-  );
-}
-
-function Moments({ moments, isOver: ended, endMs }: {
-  readonly moments: readonly Moment[];
-  readonly isOver: boolean;
-  readonly endMs: number;
-}): JSX.Element {
-  return ended ? <MomentList moments={moments} nowMs={endMs} /> : <MomentsNow moments={moments} />;
-}
-
-function MomentsNow({ moments }: { readonly moments: readonly Moment[] }): JSX.Element {
-  return <MomentList moments={moments} nowMs={useTick()} />;
-}
-
-function MomentList({ moments, nowMs }: {
-  readonly moments: readonly Moment[];
-  readonly nowMs: number;
-}): JSX.Element {
-  const [opened, setOpened] = useState<number | undefined>(undefined);
-  const fromMs = moments[0]?.fromMs ?? nowMs;
-  const toMs = Math.max(nowMs, ...moments.map((moment) => moment.toMs ?? 0));
-  return (
-    <div class="timeline">
-      {moments.map((moment) => {
-        const isOpen = opened === moment.seq;
-        const { left, width } = barOf(moment, fromMs, toMs);
-        return (
-          <div key={moment.seq}>
-            <button type="button" class="moment" aria-expanded={isOpen}
-              onClick={() => setOpened(isOpen ? undefined : moment.seq)}>
-              <Dot tone={moment.tone} />
-              <span class="moment-title">
-                <strong>{moment.title}</strong><span class="moment-note">{moment.note}</span>
-              </span>
-              <span class="bar" aria-hidden="true">
-                <div class={moment.tone} style={{ left: `min(${left}%, calc(100% - 3px))`, width: `${width}%` }} />
-              </span>
-              <span class="right muted nowrap">{lengthText(moment, toMs)}</span>
-            </button>
-            {isOpen && <div class="moment-more">
-              {moment.events.map((event) => (
-                <div key={event.seq}>
-                  <p class="note">{event.seq}. {event.type} at {clockText(event.atMs)}, epoch {event.epoch}</p>
-                  <Json value={event.data} />
-                </div>
-              ))}
-            </div>}
-          </div>
-        );
-      })}
-    </div>
   );
 }
 

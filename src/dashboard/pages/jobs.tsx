@@ -70,16 +70,18 @@ function NoJobs({ isEmpty }: { readonly isEmpty: boolean }): JSX.Element {
 }
 
 export function JobLine({ job }: { readonly job: JobAnswer }): JSX.Element {
-  const attributes = Object.entries(job.attributes);
+  const attributes = Object.entries(job.attributes).map(([name, value]) => `${name}=${value}`);
   return (
     <div class="row job-row">
       <span class="status"><JobBadge job={job} /></span>
-      <span class="name cut"><strong>{job.agent}</strong> <span class="mono muted">{job.job}</span></span>
-      <span class="wide cut muted">
+      <span class="name cut" title={`${job.agent} ${job.job}`}>
+        <strong>{job.agent}</strong> <span class="mono muted">{job.job}</span></span>
+      <span class="wide cut muted" title={attributes.join(", ")}>
         {attributes.length === 0 ? job.owner !== undefined && `on ${job.owner}`
-          : attributes.map(([name, value]) => <span class="tag" key={name}>{name}={value}</span>)}
+          : attributes.map((text) => <span class="tag" key={text}>{text}</span>)}
       </span>
-      <span class="note-cell wide right muted">{isOver(job) ? durationText(job.sinceMs - job.createdMs) : ""}</span>
+      <span class="note-cell wide right muted" title="from start to end">
+        {isOver(job) ? durationText(job.sinceMs - job.createdMs) : ""}</span>
       <span class="age right muted"><Ago atMs={job.createdMs} /></span>
     </div>
   );

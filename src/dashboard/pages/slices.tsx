@@ -75,8 +75,9 @@ function Blueprint({ name, text, everyMs }: {
         <Button kind="quiet" onPress={() => askRollback(asking, name, refresh)}>Roll back</Button>}>
       {failure !== undefined && <Failure failure={failure} />}
       {data === undefined && failure === undefined && <Loading rows={3} />}
-      {data !== undefined && <div class="table-wrap"><table class="even">
-        <thead><tr><th>Slice</th><th>Instances</th><th class="hide-small">Version</th><th>State</th><th /></tr></thead>
+      {data !== undefined && <div class="table-wrap"><table class="slice-lines">
+        <thead><tr><th class="name">Slice</th><th>Instances</th><th class="hide-small">Version</th><th>State</th><th />
+        </tr></thead>
         <tbody>{slices.map(([slice, status]) =>
           <SliceLine key={slice} slice={slice} status={status} refresh={refresh} />)}</tbody>
       </table></div>}
@@ -93,10 +94,12 @@ function SliceLine({ slice, status, refresh }: {
   const [tone, text] = stateOf(status);
   return (
     <tr>
-      <td><a href={hrefOf(["slices", slice])} class="link"><strong>{slice}</strong></a></td>
-      <td><div class="nowrap">{status.active} of {status.want}</div><InstanceBoxes status={status} /></td>
+      <td class="name"><a href={hrefOf(["slices", slice])} class="link"><strong>{slice}</strong></a>
+        <StateNote status={status} /></td>
+      <td>{status.want === 0 && status.instances.length === 0 ? <span class="muted">none wanted</span> : <>
+        <div class="nowrap">{status.active} of {status.want}</div><InstanceBoxes status={status} /></>}</td>
       <td class="mono muted hide-small">{status.artifact}</td>
-      <td><Badge tone={tone}>{text}</Badge><StateNote status={status} /></td>
+      <td><Badge tone={tone}>{text}</Badge></td>
       <td class="right">
         <Button kind="quiet" onPress={() => askScale(asking, slice, status, refresh)}>Scale</Button></td>
     </tr>
@@ -277,6 +280,9 @@ function SliceLog({ slice }: { readonly slice: string }): JSX.Element {
     if (isFollowing && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
   }, [data, isFollowing]);
   const silent = data?.silent.join(", ");
+  if (failure?.code === "E_NOT_FOUND") {
+    return <Card><Empty title="There is no such slice now">No blueprint has one of this name.</Empty></Card>;
+  }
   return (
     <Card title="Log" aside={<span class="note">{isFollowing ? "what its instances say on all nodes"
       : <Button kind="quiet" onPress={() => setFollowing(true)}>To the newest</Button>}</span>}>
@@ -291,9 +297,21 @@ function SliceLog({ slice }: { readonly slice: string }): JSX.Element {
             <div key={`${at}-${index}`}>
               <span class="at">{clockText(at).slice(11)} {node}/{instance.split("/").at(-1)}</span>{" "}
               <span class={level}>{level}</span> {text}
-              {fields !== undefined && <span class="at"> {JSON.stringify(fields)}</span>}</div>)}
+              {fields !== undefined && <LogFields said={fields} />}</div>)}
         </div></div>}
     </Card>
+  );
+}
+
+/** What was said beside the text; a stack on lines of its own, as it was made. */
+function LogFields({ said }: { readonly said: NonNullable<LogAnswer["lines"][number]["fields"]> }): JSX.Element {
+  const { fields, ...ofNode } = said;
+  const { stack, ...rest }: Readonly<Record<string, unknown>> = { ...ofNode, ...(fields ?? {}) };
+  return (
+    <span class="at">
+      {Object.keys(rest).length > 0 && ` ${JSON.stringify(rest)}`}
+      {stack !== undefined && `\n${typeof stack === "string" ? stack : JSON.stringify(stack)}`}
+    </span>
   );
 }
 

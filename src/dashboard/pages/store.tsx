@@ -18,6 +18,8 @@ const ROW_PX = 44;
 const PREFIXES = ["data/", "blueprints/", "slices/", "endpoints/", "jobs/", "nodes/", "leader", "artifacts/", "routes/",
   "schedules/", "topics/"];
 const EVERY_MS = 2_000;
+/** Of a value, for who rests on its row. */
+const TITLE_CHARACTERS = 1_000;
 
 export function StorePage({ filters, selected }: {
   readonly filters: Readonly<Record<string, string>>;
@@ -61,7 +63,7 @@ function KeyLine({ entry: { key, value, version } }: { readonly entry: EntryAnsw
   return (
     <div class="row key-row">
       <span class="mono cut" title={key}>{key}</span>
-      <span class="value mono muted cut">{preview(value)}</span>
+      <span class="value mono muted cut" title={preview(value, TITLE_CHARACTERS)}>{preview(value)}</span>
       <span class="right muted hide-small">{version === 1 ? "" : `version ${version}`}</span>
     </div>
   );

@@ -16,11 +16,13 @@ export type ChartColor = "accent" | "good" | "warn" | "bad" | "doubt" | "muted";
 /** `columns`: seconds first, then the values of each line, `null` where nothing is known. */
 export type Columns = readonly (readonly (number | null)[])[];
 
-export function Chart({ lines, columns, heightPx = 150, unit = "" }: {
+export function Chart({ lines, columns, heightPx = 150, unit = "", onPoint }: {
   readonly lines: readonly Line[];
   readonly columns: Columns;
   readonly heightPx?: number;
   readonly unit?: string;
+  /** The column that the pointer is at; must stay the same function. */
+  readonly onPoint: (column: number | undefined) => void;
 }): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
@@ -30,7 +32,8 @@ export function Chart({ lines, columns, heightPx = 150, unit = "" }: {
     const element = box.current;
     if (element === null) return undefined;
     const size = { width: element.clientWidth, height: heightPx };
-    const made = new uPlot({ ...size, ...chartOptions(element, lines, unit) }, dataOf(columns), element);
+    const hooks = { setCursor: [({ cursor }: uPlot) => onPoint(cursor.idx ?? undefined)] };
+    const made = new uPlot({ ...size, ...chartOptions(element, lines, unit), hooks }, dataOf(columns), element);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: heightPx }));
     observer.observe(element);

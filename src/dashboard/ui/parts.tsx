@@ -1,9 +1,8 @@
 // Owns: the small parts that every page is made of.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useReducer } from "preact/hooks";
-import { after, nowMs } from "../browser-adapter.ts";
 import { agoText, durationText } from "../core/format.ts";
 import type { Tone } from "../core/quorum.ts";
+import { useTime } from "./clock.ts";
 
 export function Dot({ tone }: { readonly tone: Tone }): JSX.Element {
   return <span class={`dot ${tone}`} aria-hidden="true" />;
@@ -119,18 +118,9 @@ export function Json({ value }: { readonly value: unknown }): JSX.Element {
 
 const JSON_CHARACTERS_MAX = 20_000;
 
-const TICK_MS = 1_000;
-
-/** Redraws the component once a second, for what counts time. */
-export function useTick(): number {
-  const [count, tick] = useReducer((before: number) => before + 1, 0);
-  useEffect(() => after(TICK_MS, () => tick(undefined)), [count]);
-  return nowMs();
-}
-
 export function Ago({ atMs }: { readonly atMs: number }): JSX.Element {
-  const now = useTick();
-  return <time title={clockText(atMs)}>{agoText(now - atMs)}</time>;
+  const text = useTime((nowMs) => agoText(nowMs - atMs));
+  return <time title={clockText(atMs)}>{text}</time>;
 }
 
 export function Lasting({ fromMs, toMs }: { readonly fromMs: number; readonly toMs?: number }): JSX.Element {
@@ -138,8 +128,11 @@ export function Lasting({ fromMs, toMs }: { readonly fromMs: number; readonly to
 }
 
 function LastingNow({ fromMs }: { readonly fromMs: number }): JSX.Element {
-  return <span>{durationText(Math.max(0, Math.floor((useTick() - fromMs) / TICK_MS) * TICK_MS))}</span>;
+  const text = useTime((nowMs) => durationText(Math.max(0, Math.floor((nowMs - fromMs) / SECOND_MS) * SECOND_MS)));
+  return <span>{text}</span>;
 }
+
+const SECOND_MS = 1_000;
 
 /** `2026-01-31 12:00:00`, in the reader's own time. */
 export function dateText(atMs: number): string {

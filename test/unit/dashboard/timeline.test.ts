@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { JobEventAnswer } from "../../../src/dashboard/answers.ts";
-import { barOf, timelineOf } from "../../../src/dashboard/core/timeline.ts";
+import { barOf, scaleEnd, timelineOf } from "../../../src/dashboard/core/timeline.ts";
 
 type Found = readonly [atMs: number, type: string, data?: object];
 
@@ -69,9 +69,18 @@ describe("the timeline of a job", () => {
     expect(() => timelineOf(events([1, "tool.succeeded"], [2, "approval.decided"], [3, ""]))).not.toThrow();
   });
 
+  test("has a scale that ends behind what there is, and stays while a job goes on for a twentieth longer", () => {
+    for (const lengthMs of [0, 1, 999, 61_234, 90_000_000]) {
+      const end = scaleEnd(5_000, 5_000 + lengthMs);
+      expect(end).toBeGreaterThanOrEqual(5_000 + lengthMs);
+      expect(end - 5_000).toBeLessThanOrEqual(Math.max(1, lengthMs) * 1.051);
+      expect(scaleEnd(5_000, end - 0.001)).toBeCloseTo(end, 3);
+    }
+  });
+
   test("draws each line within the whole", () => {
     const [line] = timelineOf(events([50, "tool.granted", CALL], [75, "tool.succeeded", CALL]));
-    expect(line && barOf(line, 0, 100)).toEqual({ left: 50, width: 25 });
-    expect(line && barOf(line, 60, 60)).toEqual({ left: 0, width: 100 });
+    expect(line && barOf(line, { fromMs: 0, nowMs: 90, endMs: 100 })).toEqual({ left: 50, width: 25 });
+    expect(line && barOf(line, { fromMs: 60, nowMs: 60, endMs: 60 })).toEqual({ left: 0, width: 100 });
   });
 });
