@@ -8,7 +8,7 @@ import type { SnapshotReader } from "../consensus/state-machine.ts";
 import type { Env, CallOptions } from "../env/env.ts";
 import type { EncodedTransactions } from "./encoded-transactions.ts";
 import type { ClusterEvents } from "../metrics/events/event-hub.ts";
-import type { Kv, KvCallOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
+import type { Kv, KvCallOptions, KvReadOptions, Leases, StoreQuota } from "../kvstore/kv.ts";
 import type { Jobs } from "../jobs/ports.ts";
 import type { ControlService } from "../control/control-service.ts";
 import type { ClusterMetrics } from "../metrics/cluster-metrics.ts";
@@ -42,7 +42,7 @@ export interface BlueprintService {
   apply(name: string, document: unknown): Promise<{ readonly name: string; readonly revision: number }>;
   /** @throws AetherError E_NOT_FOUND, or answers undefined, when there is none. */
   get(name: string): Promise<unknown>;
-  list(): Promise<readonly unknown[]>;
+  list(options?: KvReadOptions): Promise<readonly unknown[]>;
   delete(name: string): Promise<unknown>;
   /**
    * Makes the slices of an earlier revision current again; without `to` the newest that differs from the current one.
@@ -52,7 +52,7 @@ export interface BlueprintService {
     name: string,
     to?: number,
   ): Promise<{ readonly name: string; readonly revision: number; readonly rolledBackTo: number }>;
-  status(name: string): Promise<unknown>;
+  status(name: string, options?: KvReadOptions): Promise<unknown>;
   /** What runs by itself, of all blueprints. */
   schedules(): Promise<readonly unknown[]>;
 }

@@ -98,6 +98,9 @@ export function segment(text: string): string {
   return encodeURIComponent(text);
 }
 
+/** As the node has it: no look asks the others, and what it knows is shown without a quorum too. */
+export const AS_HERE = { consistency: "local" } as const;
+
 export function query(parameters: Readonly<Record<string, string | number | undefined>>): string {
   const pairs = Object.entries(parameters).flatMap(([name, value]): [string, string][] =>
     (value === undefined || value === "" ? [] : [[name, String(value)]]));

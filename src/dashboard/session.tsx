@@ -1,6 +1,7 @@
 // Owns: what all pages share: the cluster and what is known of it, the place, what is being asked.
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import { AS_HERE, query } from "./api.ts";
 import type { AlertsAnswer, ApprovalsAnswer } from "./answers.ts";
 import { AnswerFeed } from "./live/answer-feed.ts";
 import { ClusterFeed } from "./live/cluster-feed.ts";
@@ -29,7 +30,7 @@ export function openSession(): Session {
     feed: new ClusterFeed(),
     metrics: new MetricsFeed(),
     alerts: new AnswerFeed("/v1/alerts?state=firing"),
-    approvals: new AnswerFeed("/v1/approvals?limit=100"),
+    approvals: new AnswerFeed(`/v1/approvals${query({ limit: 100, ...AS_HERE })}`),
     jobs: new JobBook(),
     events: new EventBook(),
     places: openPlaces(),

@@ -4,6 +4,7 @@ import type { ArtifactId, Digest, JobId } from "../base/ids.ts";
 import type { ErrorCode } from "../base/error-catalog.ts";
 import type { AetherError, ErrorDetails } from "../base/errors.ts";
 import type { JobRef } from "../kvstore/core/job-key.ts";
+import type { KvReadOptions } from "../kvstore/kv.ts";
 import type { Txn } from "../kvstore/core/schema.ts";
 import type { ApprovalRow } from "./core/flow/approval-row.ts";
 import type { Amount } from "./core/budget/account.ts";
@@ -296,10 +297,10 @@ export interface Jobs {
    *   takes too long
    */
   move(job: JobId, artifact: ArtifactId, caller: Caller, options?: CallOptions): Promise<MovedJob>;
-  show(job: JobId, options?: CallOptions): Promise<JobShown>;
-  list(query: JobPageQuery, options?: CallOptions): Promise<JobPage>;
+  show(job: JobId, options?: KvReadOptions): Promise<JobShown>;
+  list(query: JobPageQuery, options?: KvReadOptions): Promise<JobPage>;
   /** In order. @throws AetherError E_NOT_FOUND for a run that it has not come to */
-  events(job: JobId, query: EventsQuery, options?: CallOptions): Promise<{
+  events(job: JobId, query: EventsQuery, options?: KvReadOptions): Promise<{
     readonly events: readonly NumberedEvent[];
     readonly more: boolean;
   }>;
@@ -336,7 +337,7 @@ export interface Jobs {
   /** Says what became of a call that nobody knows about. @throws AetherError E_CONFLICT unless it is unknown */
   resolve(job: JobId, effect: EffectId, resolution: Resolution, caller: Caller, options?: CallOptions): Promise<void>;
   /** What waits for a decision, in the order of jobs. */
-  approvals(query: ApprovalPageQuery, options?: CallOptions): Promise<{
+  approvals(query: ApprovalPageQuery, options?: KvReadOptions): Promise<{
     readonly approvals: readonly ApprovalListed[];
     readonly more: boolean;
     readonly next?: string;

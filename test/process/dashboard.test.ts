@@ -306,11 +306,20 @@ describe("a node that is killed from its own page", () => {
     expect(await page.getByRole("button", { name: "Kill this node" }).count()).toBe(0);
   });
 
-  test("leaves a page that says so when no quorum is left", async () => {
+  test("leaves a page that says so when no quorum is left, and shows what its node knows", async () => {
     await fleet.kill("n2", "n3");
     const { page } = await look("n1", "cluster");
     await page.getByText("No quorum.").waitFor();
     await visit?.picture("no-quorum");
+    const places = [
+      ["slices", /of 20/], ["slices/many", /of 20/], ["jobs", "look-1"], ["jobs/look-1", "Timeline"],
+      ["approvals", "Refund 1200 cents for good?"], ["store", "data/look"], ["store/key/data%2Flook", "Before"],
+    ] as const;
+    for (const [place, expected] of places) {
+      await visit?.go(fleet.api("n1"), place);
+      await page.getByText(expected).first().waitFor();
+      expect(await page.locator(".failure").count()).toBe(0);
+    }
     await visit?.go(fleet.api("n1"), "jobs");
     await page.getByRole("button", { name: "Start a job" }).click();
     await field(page, "Agent").fill("counting");

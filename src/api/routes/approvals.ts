@@ -7,6 +7,7 @@ import { CALL_NAME_LENGTH_MAX } from "../../jobs/core/worker/call-names.ts";
 import { JOBS_PAGE_MAX } from "../../jobs/limits.ts";
 import type { Jobs } from "../../jobs/ports.ts";
 import { ANYBODY } from "../caller.ts";
+import { consistencySchema } from "../consistency.ts";
 import { idempotencyKey } from "../idempotency-key.ts";
 import { approvalJson } from "../job-json.ts";
 import { jsonResponse } from "../json.ts";
@@ -19,6 +20,7 @@ const listQuery = z.strictObject({
   job: z.string().exactOptional().describe("Only those of this job"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
   after: z.string().exactOptional().describe("Where to go on: `next` of the answer before"),
+  consistency: consistencySchema,
 });
 // Who decides is said by credentials, never by the body.
 const decisionSchema = z.strictObject({
@@ -39,9 +41,10 @@ export function approvalRoutes(jobs: Pick<Jobs, "approvals" | "decide">): readon
       answer: "{ approvals: [{ job, approval, agent, name, summary, data, shown, tool?, requestedMs, untilMs? }], " +
         "more, next? }",
       handle: async (request) => {
-        const { job, ...query } = request.query(listQuery);
+        const { job, consistency, ...query } = request.query(listQuery);
         const ofJob = job === undefined ? {} : { job: parseJobId(job) };
-        const { approvals, ...rest } = await jobs.approvals({ ...query, ...ofJob }, { signal: request.signal() });
+        const options = { signal: request.signal(), consistency };
+        const { approvals, ...rest } = await jobs.approvals({ ...query, ...ofJob }, options);
         return jsonResponse(200, { approvals: approvals.map(approvalJson), ...rest });
       },
     },

@@ -1,6 +1,7 @@
 // Owns: /v1/blueprints: desired state in, desired and actual state out.
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
+import { readQuery } from "../consistency.ts";
 import { jsonResponse } from "../json.ts";
 import { parseInput } from "../parse-input.ts";
 import type { Route } from "../route.ts";
@@ -15,8 +16,9 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       method: "GET",
       path: "/v1/blueprints",
       summary: "All blueprints",
+      query: readQuery,
       answer: "{ blueprints }",
-      handle: async () => jsonResponse(200, { blueprints: await blueprints.list() }),
+      handle: async (request) => jsonResponse(200, { blueprints: await blueprints.list(request.query(readQuery)) }),
     },
     {
       method: "GET",
@@ -32,10 +34,11 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       method: "GET",
       path: "/v1/blueprints/:name/status",
       summary: "Wanted and actual instances of a blueprint's slices",
+      query: readQuery,
       answer: "{ name, revision, slices: { [slice]: { artifact, want, active, instances, unplaced?, rollout? } } }",
       handle: async (request) => {
         const name = request.param("name");
-        return jsonResponse(200, found(name, await blueprints.status(name)));
+        return jsonResponse(200, found(name, await blueprints.status(name, request.query(readQuery))));
       },
     },
     {

@@ -10,6 +10,7 @@ import {
   RESULT_WAIT_MS_MAX,
 } from "../../jobs/limits.ts";
 import type { JobPageQuery, Jobs, RepeatJob, StartJob } from "../../jobs/ports.ts";
+import type { Consistency } from "../../kvstore/kv.ts";
 import { amountOf } from "../../jobs/core/budget/amounts.ts";
 import { labelsSchema } from "../../sdk/blueprint.ts";
 import { budgetSchema } from "../../sdk/budget.ts";
@@ -17,6 +18,7 @@ import { parseDuration, type Duration } from "../../sdk/duration.ts";
 import { nameSchema } from "../../sdk/name.ts";
 import type { ApiRequest } from "../api-request.ts";
 import { ANYBODY } from "../caller.ts";
+import { consistencySchema, readQuery } from "../consistency.ts";
 import { idempotencyKey } from "../idempotency-key.ts";
 import { jobFilterFields, jobFilterOf, jobPageFields, jobPlaceOf } from "../job-filter.ts";
 import { eventJson, listedJson, shownJson } from "../job-json.ts";
@@ -58,11 +60,13 @@ const listQuery = z.strictObject({
   order: z.enum(["newest", "oldest"]).default("newest").describe("Which come first"),
   attribute: z.string().exactOptional().describe("NAME=VALUE; several of them all have to hold"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(LIST_DEFAULT),
+  consistency: consistencySchema,
 });
 const eventsQuery = z.strictObject({
   after: z.coerce.number().int().min(0).default(0).describe("Only events after this number"),
   limit: z.coerce.number().int().min(1).max(JOBS_PAGE_MAX).default(EVENTS_DEFAULT),
   run: z.coerce.number().int().min(1).exactOptional().describe("Of this run; default: the latest one"),
+  consistency: consistencySchema,
 });
 const resultQuery = z.strictObject({ waitMs: z.coerce.number().int().min(0).max(RESULT_WAIT_MS_MAX).default(0) });
 export const resolutionSchema: z.ZodType<Resolution> = z.discriminatedUnion("kind", [
@@ -111,7 +115,8 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       answer: "{ jobs: [{ job, agent, tenant, status, waiting?, owner?, epoch, run, queueClass, priority, " +
         "attributes, createdMs, sinceMs, parent? }], more, next?, revision }",
       handle: async (request) => {
-        const { jobs: found, ...rest } = await jobs.list(parseListQuery(request), callOptions(request));
+        const { query, consistency } = parseListQuery(request);
+        const { jobs: found, ...rest } = await jobs.list(query, { ...callOptions(request), consistency });
         return jsonResponse(200, { jobs: found.map(listedJson), ...rest });
       },
     },
@@ -123,8 +128,12 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       answer: "as in the list, and { pending?, labels?, maxDurationMs?, deadlineMs?, budget?, pin, artifact?, uid, " +
         "input, inputBlob?, inputDigest, events, logBytes, isLogHalfFull, link, steps, tools, " +
         "parentCall?, isDetached?, children: [{ job, agent, status }], approvals?, result?, untold? }",
+      query: readQuery,
       expectsMisses: true,
-      handle: async (request) => jsonResponse(200, shownJson(await jobs.show(jobOf(request), callOptions(request)))),
+      handle: async (request) => {
+        const options = { ...callOptions(request), ...request.query(readQuery) };
+        return jsonResponse(200, shownJson(await jobs.show(jobOf(request), options)));
+      },
     },
     {
       method: "GET",
@@ -133,8 +142,9 @@ export function jobRoutes(jobs: Jobs): readonly Route[] {
       query: eventsQuery,
       answer: "{ events: [{ run, seq, type, atMs, epoch, data, link }], more }",
       handle: async (request) => {
-        const { after: afterSeq, ...query } = request.query(eventsQuery);
-        const found = await jobs.events(jobOf(request), { afterSeq, ...query }, callOptions(request));
+        const { after: afterSeq, consistency, ...query } = request.query(eventsQuery);
+        const options = { ...callOptions(request), consistency };
+        const found = await jobs.events(jobOf(request), { afterSeq, ...query }, options);
         return jsonResponse(200, { events: found.events.map(eventJson), more: found.more });
       },
     },
@@ -304,17 +314,20 @@ function longestOf(maxDuration: Duration): number {
   throw new AetherError("E_INVALID", "the job would have no time: let maxDuration be longer, or leave it out");
 }
 
-function parseListQuery(request: ApiRequest): JobPageQuery {
-  const { after, upTo, limit, order, attribute: _first, ...sent } = request.query(listQuery);
+function parseListQuery(
+  request: ApiRequest,
+): { readonly query: JobPageQuery; readonly consistency: Consistency } {
+  const { after, upTo, limit, order, consistency, attribute: _first, ...sent } = request.query(listQuery);
   const pairs = request.queryPairs().filter(([name]) => name === "attribute").map(([, pair]) => attributePair(pair));
   const wanted = parseInput(attributes, Object.fromEntries(pairs), "the attributes to look for");
-  return {
+  const query = {
     ...jobFilterOf(sent),
     ...jobPlaceOf({ ...(after !== undefined && { after }), ...(upTo !== undefined && { upTo }) }),
     limit,
     order,
     ...(pairs.length === 0 ? {} : { attributes: wanted }),
   };
+  return { query, consistency };
 }
 
 function attributePair(text: string): readonly [string, string] {

@@ -6,6 +6,7 @@ import { parseKeyText, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, Op, Txn, TxnResult } from "../../kvstore/core/schema.ts";
 import type { KvWriteOptions } from "../../kvstore/kv.ts";
 import type { ApiRequest } from "../api-request.ts";
+import { consistencySchema } from "../consistency.ts";
 import { checkWritableOps, parsePrefix, parseWritableKey } from "../core/kv-keys.ts";
 import { entryJson, jsonResponse } from "../json.ts";
 import { KV_TIMEOUT_MS } from "../limits.ts";
@@ -16,7 +17,6 @@ import { parseTxnJson, txnResultJson, txnSchema } from "./txn-json.ts";
 const KEY_PATH = "/v1/kv/";
 const PAGE_ENTRIES_MAX = 1_000;
 
-const consistencySchema = z.enum(["linearizable", "local"]).default("linearizable");
 const revisionSchema = z.coerce.number().int().min(0).exactOptional();
 const getQuery = z.strictObject({ consistency: consistencySchema, revision: revisionSchema });
 const listQuery = z.strictObject({

@@ -1,6 +1,6 @@
 // Owns: the jobs of the cluster in the page: read once, then kept current by a watch of their rows, newest first.
 // Does not own: what of them is shown.
-import { ask, query } from "../api.ts";
+import { AnswerError, ask, AS_HERE, query } from "../api.ts";
 import type { JobAnswer } from "../answers.ts";
 import { after, type Stop } from "../browser-adapter.ts";
 import { follow } from "./event-source.ts";
@@ -11,6 +11,7 @@ export interface JobsShown {
   readonly jobs: readonly JobAnswer[];
   readonly isComplete: boolean;
   readonly isLoaded: boolean;
+  readonly failure: AnswerError | undefined;
 }
 
 interface JobPageAnswer {
@@ -30,7 +31,7 @@ const PREFIX = "jobs/";
 const DRAW_MS = 200;
 
 export class JobBook {
-  readonly shown = new Store<JobsShown>({ jobs: [], isComplete: true, isLoaded: false });
+  readonly shown = new Store<JobsShown>({ jobs: [], isComplete: true, isLoaded: false, failure: undefined });
   private jobs = new Map<string, JobAnswer>();
   private isComplete = true;
   private isDrawing = false;
@@ -38,7 +39,14 @@ export class JobBook {
   /** For as long as the jobs are looked at. */
   watch(): Stop {
     return follow({
-      open: async () => `/v1/kv/watch${query({ prefix: PREFIX, from: await this.load() + 1 })}`,
+      open: async () => {
+        try {
+          return `/v1/kv/watch${query({ prefix: PREFIX, from: await this.load() + 1 })}`;
+        } catch (failure) {
+          if (failure instanceof AnswerError) this.shown.set({ ...this.shown.get(), failure });
+          throw failure;
+        }
+      },
       events: {
         put: (entry) => this.put(entry as { readonly key: string; readonly value: JobRowValue }),
         delete: (entry) => this.remove(entry as { readonly key: string }),
@@ -52,7 +60,7 @@ export class JobBook {
     let revision: number | undefined;
     let last: string | undefined;
     for (;;) {
-      const page: JobPageAnswer = await ask(`/v1/jobs${query({ limit: PAGE, after: last })}`);
+      const page: JobPageAnswer = await ask(`/v1/jobs${query({ limit: PAGE, after: last, ...AS_HERE })}`);
       revision ??= page.revision;
       for (const job of page.jobs) jobs.set(job.job, job);
       last = page.next;
@@ -82,7 +90,7 @@ export class JobBook {
     after(DRAW_MS, () => {
       this.isDrawing = false;
       const jobs = [...this.jobs.values()].sort(newestFirst);
-      this.shown.set({ jobs, isComplete: this.isComplete, isLoaded: true });
+      this.shown.set({ jobs, isComplete: this.isComplete, isLoaded: true, failure: undefined });
     });
   }
 }

@@ -1,6 +1,6 @@
 // Owns: one job and its log in the page: asked for again when its stream says that something has changed, and only for
 // what is new.
-import { ask, AnswerError, query } from "../api.ts";
+import { ask, AnswerError, AS_HERE, query } from "../api.ts";
 import type { JobDetail, JobEventAnswer } from "../answers.ts";
 import { after, isVisible, type Stop } from "../browser-adapter.ts";
 import { follow } from "./event-source.ts";
@@ -81,7 +81,7 @@ export class JobLog {
   private async read(): Promise<void> {
     const { signal } = this.closing;
     try {
-      const detail = await ask<JobDetail>(this.path, { signal });
+      const detail = await ask<JobDetail>(`${this.path}${query(AS_HERE)}`, { signal });
       const before = this.shown.get();
       const isSameRun = before.detail?.run === detail.run;
       let events = isSameRun ? before.events : [];
@@ -89,7 +89,7 @@ export class JobLog {
       while (more && events.length < EVENTS_MAX && (events.at(-1)?.seq ?? 0) < detail.events) {
         const last = events.at(-1)?.seq ?? 0;
         const page: { readonly events: readonly JobEventAnswer[]; readonly more: boolean } =
-          await ask(`${this.path}/events${query({ after: last, limit: EVENTS_PAGE })}`, { signal });
+          await ask(`${this.path}/events${query({ after: last, limit: EVENTS_PAGE, ...AS_HERE })}`, { signal });
         events = [...events, ...page.events];
         more = page.more;
       }

@@ -1,5 +1,5 @@
 // Owns: the keys under a prefix in the page: a page at a time, kept current by a watch.
-import { AnswerError, ask, query } from "../api.ts";
+import { AnswerError, ask, AS_HERE, query } from "../api.ts";
 import type { EntryAnswer, EntryPage } from "../answers.ts";
 import { beforeNextFrame, type Stop } from "../browser-adapter.ts";
 import { follow } from "./event-source.ts";
@@ -57,7 +57,8 @@ export class KeyBook {
     let after: string | undefined;
     let revision: number | undefined;
     for (let request = 0; request < this.pages * REQUESTS_PER_PAGE; request++) {
-      const found: EntryPage = await ask(`/v1/kv${query({ prefix: this.prefix, limit: PAGE, after, revision })}`);
+      const page = query({ prefix: this.prefix, limit: PAGE, after, revision, ...AS_HERE });
+      const found: EntryPage = await ask(`/v1/kv${page}`);
       revision ??= found.revision;
       for (const entry of found.entries) entries.set(entry.key, entry);
       after = found.entries.at(-1)?.key;

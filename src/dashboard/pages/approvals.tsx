@@ -20,13 +20,13 @@ export function ApprovalsPage(): JSX.Element {
     <div class="page">
       <PageHead title="Approvals" note={data === undefined ? " " : note} />
       {failure !== undefined && <Failure failure={failure} />}
-      <Card>
-        {data === undefined && failure === undefined && <Loading />}
+      {(data !== undefined || failure === undefined) && <Card>
+        {data === undefined && <Loading />}
         {data !== undefined && count === 0 &&
           <Empty title="Nothing waits for a decision">Jobs ask here before they do what a person has to allow.</Empty>}
         {data?.approvals.map((approval) =>
           <ApprovalAsk key={`${approval.job}/${approval.approval}`} approval={approval} onDone={refresh} />)}
-      </Card>
+      </Card>}
     </div>
   );
 }

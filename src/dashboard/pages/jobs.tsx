@@ -10,6 +10,7 @@ import { useAnswer } from "../live/use-answer.ts";
 import { hrefOf, open, replacePlace } from "../route.ts";
 import { useSession } from "../session.tsx";
 import { jsonOf, type Asking } from "../ui/dialog.tsx";
+import { Failure } from "../ui/failure.tsx";
 import { Ago, Badge, Button, Card, Dot, Empty, Loading, PageHead } from "../ui/parts.tsx";
 import { Search } from "../ui/search.tsx";
 import { VirtualList } from "../ui/virtual-list.tsx";
@@ -20,7 +21,7 @@ const ROW_PX = 52;
 export function JobsPage({ filters }: { readonly filters: Readonly<Record<string, string>> }): JSX.Element {
   const { jobs: book, asking } = useSession();
   useEffect(() => book.watch(), [book]);
-  const { jobs, isComplete, isLoaded } = useStore(book.shown);
+  const { jobs, isComplete, isLoaded, failure } = useStore(book.shown);
   const { status = "", text = "" } = filters;
   const counts = useMemo(() => countsOf(jobs), [jobs]);
   const found = useMemo(() => {
@@ -48,7 +49,8 @@ export function JobsPage({ filters }: { readonly filters: Readonly<Record<string
             <Dot tone={jobTone(name)} />{name} <b>{countText(counts.get(name) ?? 0)}</b></button>
         ))}
       </div>
-      <Card class="fills-card">
+      {failure !== undefined && <Failure failure={failure} />}
+      {(isLoaded || failure === undefined) && <Card class="fills-card">
         {!isLoaded && <Loading rows={8} />}
         {isLoaded && found.length === 0 && <NoJobs isEmpty={jobs.length === 0} />}
         {found.length > 0 && (
@@ -57,7 +59,7 @@ export function JobsPage({ filters }: { readonly filters: Readonly<Record<string
             {(job) => <JobLine job={job} />}
           </VirtualList>
         )}
-      </Card>
+      </Card>}
     </div>
   );
 }

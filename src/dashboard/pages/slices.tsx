@@ -1,7 +1,7 @@
 // Owns: the page of what should run and what does: blueprints, their slices, instances, rollouts, logs.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ask, query, segment } from "../api.ts";
+import { type AnswerError, ask, AS_HERE, query, segment } from "../api.ts";
 import type { BlueprintAnswer, InstanceAnswer, LogAnswer, RolloutAnswer, SliceAnswer } from "../answers.ts";
 import { plural } from "../core/format.ts";
 import { instanceTone, type Tone } from "../core/quorum.ts";
@@ -33,9 +33,11 @@ export function SlicesPage({ slice, filters }: {
   readonly slice: string | undefined;
   readonly filters: Readonly<Record<string, string>>;
 }): JSX.Element {
-  const { data, failure } = useAnswer<BlueprintsAnswer>("/v1/blueprints", EVERY_MS);
+  const { data, failure } = useAnswer<BlueprintsAnswer>(`/v1/blueprints${query(AS_HERE)}`, EVERY_MS);
   const text = filters["text"] ?? "";
-  if (slice !== undefined) return <SlicePage slice={slice} blueprints={data?.blueprints.map(({ name }) => name)} />;
+  if (slice !== undefined) {
+    return <SlicePage slice={slice} blueprints={data?.blueprints.map(({ name }) => name)} failure={failure} />;
+  }
   return (
     <div class="page">
       <PageHead title="Slices" note={data === undefined ? " " : plural(data.blueprints.length, "blueprint")} />
@@ -54,6 +56,10 @@ export function SlicesPage({ slice, filters }: {
   );
 }
 
+function statusPath(blueprint: string): string {
+  return `/v1/blueprints/${segment(blueprint)}/status${query(AS_HERE)}`;
+}
+
 /** Until a blueprint is asked for again. */
 function pauseFor(blueprints: number): number {
   return Math.max(EVERY_MS, blueprints * BETWEEN_MS);
@@ -66,7 +72,7 @@ function Blueprint({ name, text, everyMs }: {
   readonly everyMs: number;
 }): JSX.Element | null {
   const asking = useAsking();
-  const { data, failure, refresh } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(name)}/status`, everyMs);
+  const { data, failure, refresh } = useAnswer<BlueprintAnswer>(statusPath(name), everyMs);
   const slices = Object.entries(data?.slices ?? {}).filter(([slice]) => slice.includes(text));
   if (text !== "" && slices.length === 0) return null;
   return (
@@ -175,15 +181,17 @@ function idOf({ artifact, node, instance }: InstanceAnswer): string {
   return `${artifact}/${node}/${instance}`;
 }
 
-function SlicePage({ slice, blueprints }: {
+function SlicePage({ slice, blueprints, failure }: {
   readonly slice: string;
   readonly blueprints: readonly string[] | undefined;
+  readonly failure: AnswerError | undefined;
 }): JSX.Element {
   return (
     <div class="page">
       <a class="back" href={hrefOf(["slices"])}><Icon name="back" size={15} />Slices</a>
       <PageHead title={slice} />
-      {blueprints === undefined && <Card><Loading /></Card>}
+      {failure !== undefined && <Failure failure={failure} />}
+      {blueprints === undefined && failure === undefined && <Card><Loading /></Card>}
       {blueprints?.map((name) => <SliceOf key={name} blueprint={name} slice={slice} />)}
       <SliceLog slice={slice} />
     </div>
@@ -193,7 +201,7 @@ function SlicePage({ slice, blueprints }: {
 /** The blueprint may be another slice's: then it has nothing to show. */
 function SliceOf({ blueprint, slice }: { readonly blueprint: string; readonly slice: string }): JSX.Element | null {
   const [everyMs, setEveryMs] = useState(EVERY_MS);
-  const { data } = useAnswer<BlueprintAnswer>(`/v1/blueprints/${segment(blueprint)}/status`, everyMs);
+  const { data } = useAnswer<BlueprintAnswer>(statusPath(blueprint), everyMs);
   const status = data?.slices[slice];
   const isElsewhere = data !== undefined && status === undefined;
   useEffect(() => setEveryMs(isElsewhere ? ELSEWHERE_MS : EVERY_MS), [isElsewhere]);

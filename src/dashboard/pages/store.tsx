@@ -1,7 +1,7 @@
 // Owns: the page of the store: keys under a prefix, and what one of them was before.
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { AnswerError, ask, query } from "../api.ts";
+import { AnswerError, ask, AS_HERE, query } from "../api.ts";
 import type { EntryAnswer } from "../answers.ts";
 import { plural, preview } from "../core/format.ts";
 import { KeyBook } from "../live/key-book.ts";
@@ -33,19 +33,20 @@ function KeysPage({ prefix }: { readonly prefix: string }): JSX.Element {
   const book = useMemo(() => new KeyBook(prefix), [prefix]);
   useEffect(() => book.watch(), [book]);
   const { entries, more, isLoaded, failure } = useStore(book.shown);
+  const note = `${plural(entries.length, "key")}${more ? ", and more" : ""}`;
   const go = (to: string): void => replacePlace(hrefOf(["store"], { prefix: to }));
   return (
     <div class="page fills">
-      <PageHead title="Store" note={isLoaded ? `${plural(entries.length, "key")}${more ? ", and more" : ""}` : " "} />
+      <PageHead title="Store" note={isLoaded && failure === undefined ? note : " "} />
       <div class="filters"><Search value={prefix} label="Keys that begin with" onValue={go} /></div>
       <div class="filters chips">{PREFIXES.map((name) => (
         <button key={name} type="button" class="chip" aria-pressed={prefix === name} onClick={() => go(name)}>
           {name}</button>
       ))}</div>
       {failure !== undefined && <Failure failure={failure} />}
-      <Card class="fills-card">
+      {(failure === undefined || entries.length > 0) && <Card class="fills-card">
         {!isLoaded && <Loading rows={8} />}
-        {isLoaded && failure === undefined && entries.length === 0 && <Empty title="No key begins like that">
+        {isLoaded && entries.length === 0 && <Empty title="No key begins like that">
           Keys of your own begin with data/: <code>aether kv put data/greeting '"hello"'</code></Empty>}
         {entries.length > 0 && (
           <VirtualList items={entries} rowPx={ROW_PX} label="Keys" keyOf={({ key }) => key}
@@ -54,7 +55,7 @@ function KeysPage({ prefix }: { readonly prefix: string }): JSX.Element {
           </VirtualList>
         )}
         {more && <div class="card-body"><Button onPress={() => void book.loadMore()}>More keys</Button></div>}
-      </Card>
+      </Card>}
     </div>
   );
 }
@@ -75,7 +76,7 @@ function keyPath(key: string): string {
 }
 
 function KeyPage({ name }: { readonly name: string }): JSX.Element {
-  const { data, failure } = useAnswer<EntryAnswer & { readonly revision: number }>(keyPath(name), EVERY_MS);
+  const { data, failure } = useAnswer<EntryAnswer>(`${keyPath(name)}${query(AS_HERE)}`, EVERY_MS);
   const isGone = failure?.code === "E_NOT_FOUND";
   const parent = name.slice(0, name.lastIndexOf("/") + 1);
   return (
@@ -148,7 +149,7 @@ async function readPast(entry: EntryAnswer, known: readonly EntryAnswer[]): Prom
     const { key, modRevision, version } = entries.at(-1) ?? entry;
     if (version === 1) return { entries, end: "created" };
     try {
-      entries.push(await ask<EntryAnswer>(`${keyPath(key)}${query({ revision: modRevision - 1 })}`));
+      entries.push(await ask<EntryAnswer>(`${keyPath(key)}${query({ revision: modRevision - 1, ...AS_HERE })}`));
     } catch (failure) {
       if (!(failure instanceof AnswerError)) throw failure;
       return failure.code === "E_COMPACTED" ? { entries, end: "forgotten" } : { entries, end: "more", failure };

@@ -9,7 +9,7 @@ import { parseJobId, type Digest, type JobId } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Clock } from "../../env/clock.ts";
 import { knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
-import type { Kv } from "../../kvstore/kv.ts";
+import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { approvalKeyOf, approvalOf } from "../inbox/approval-rows.ts";
 import {
@@ -42,7 +42,7 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     this.ports = ports;
   }
 
-  async approvals({ job, limit = JOBS_PAGE_MAX, after }: ApprovalPageQuery, options: CallOptions = {}): Promise<{
+  async approvals({ job, limit = JOBS_PAGE_MAX, after }: ApprovalPageQuery, options: KvReadOptions = {}): Promise<{
     readonly approvals: readonly ApprovalListed[];
     readonly more: boolean;
     readonly next?: string;

@@ -8,7 +8,7 @@ import type { CallOptions, Env } from "../../env/env.ts";
 import type { JobRef } from "../../kvstore/core/job-key.ts";
 import { formatKey, knownKey, prefixOf, type KeyPrefix, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry } from "../../kvstore/core/schema.ts";
-import type { Kv } from "../../kvstore/kv.ts";
+import type { Kv, KvReadOptions } from "../../kvstore/kv.ts";
 import { readUndamaged } from "../../slices/core/damaged-row.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { approvalOf } from "../inbox/approval-rows.ts";
@@ -48,7 +48,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
   }
 
   /** All of it as of one revision. */
-  async show(job: JobId, options: CallOptions = {}): Promise<JobShown> {
+  async show(job: JobId, options: KvReadOptions = {}): Promise<JobShown> {
     const { kv } = this.ports;
     const ref = refOf(job);
     const { entry, revision } = await this.read(ref, options);
@@ -80,7 +80,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     };
   }
 
-  async list(query: JobPageQuery, options: CallOptions = {}): Promise<JobPage> {
+  async list(query: JobPageQuery, options: KvReadOptions = {}): Promise<JobPage> {
     const limit = checkLimit(query.limit ?? JOBS_PAGE_DEFAULT);
     const { upTo = Number.MAX_SAFE_INTEGER } = query;
     const jobs: JobListed[] = [];
@@ -88,7 +88,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
     let revision: number | undefined;
     let from = query.after && placeOf(query, query.after);
     for (let scanned = 0, after = query.after; ;) {
-      const consistency = revision === undefined ? "linearizable" : "local";
+      const consistency = revision === undefined ? options.consistency ?? "linearizable" : "local";
       const page = await this.page(query, from, { ...options, consistency });
       revision ??= page.revision;
       for (const { key, value, createRevision } of page.rows) {
@@ -111,7 +111,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
   async events(
     job: JobId,
     { afterSeq = 0, limit = JOBS_PAGE_MAX, run: wanted }: EventsQuery,
-    options: CallOptions = {},
+    options: KvReadOptions = {},
   ): Promise<{ readonly events: readonly NumberedEvent[]; readonly more: boolean }> {
     checkLimit(limit);
     const ref = refOf(job);
@@ -178,7 +178,7 @@ export class JobsService implements Pick<Jobs, "show" | "list" | "events" | "res
 
   private async read(
     ref: JobRef,
-    options: CallOptions,
+    options: KvReadOptions,
   ): Promise<{ readonly entry: KvEntry; readonly revision: number }> {
     const { entry, revision } = await this.ports.kv.get(rowKey(ref), options);
     if (entry === undefined) throw unknownJob(ref.job);

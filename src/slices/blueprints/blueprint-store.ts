@@ -133,12 +133,12 @@ export class BlueprintStore {
   }
 
   /** The blueprint as it is now, every range resolved. @throws AetherError E_NOT_FOUND */
-  async get(name: string, options: CallOptions = {}): Promise<ResolvedBlueprint> {
+  async get(name: string, options: KvReadOptions = {}): Promise<ResolvedBlueprint> {
     return readable(name, await this.readCurrent(name, options));
   }
 
   /** All blueprints, by name. One that is damaged does not hide the others. */
-  async list(options: CallOptions = {}): Promise<readonly (BlueprintRevision | DamagedBlueprint)[]> {
+  async list(options: KvReadOptions = {}): Promise<readonly (BlueprintRevision | DamagedBlueprint)[]> {
     const found: (BlueprintRevision | DamagedBlueprint)[] = [];
     for (const { key, value } of await listRows(this.kv, prefixOf({ kind: "blueprints" }), options)) {
       const parsed = knownKey(key);
@@ -227,7 +227,7 @@ export class BlueprintStore {
   }
 
   /** Desired and actual state. @throws AetherError E_NOT_FOUND */
-  async status(name: string, options: CallOptions = {}): Promise<BlueprintStatus> {
+  async status(name: string, options: KvReadOptions = {}): Promise<BlueprintStatus> {
     const blueprint = await this.get(name, options);
     const rollouts = await this.rolloutsOfWish(blueprint, options);
     const rows = await this.instanceRows(options);
@@ -251,7 +251,7 @@ export class BlueprintStore {
   /** The rollouts of what a blueprint wants now, by slice; those of what it wanted before say nothing about it. */
   private async rolloutsOfWish(
     blueprint: ResolvedBlueprint,
-    options: CallOptions,
+    options: KvReadOptions,
   ): Promise<ReadonlyMap<string, RolloutRow>> {
     const { name, revision, slices } = blueprint;
     const found = await this.rolloutRows(name, options);
@@ -292,7 +292,7 @@ export class BlueprintStore {
     return new Map(rows.map(({ key, value }) => [key, readUndamaged(() => parseScaleRow(value))]));
   }
 
-  private async readCurrent(name: string, options: CallOptions): Promise<Current> {
+  private async readCurrent(name: string, options: KvReadOptions): Promise<Current> {
     const key = formatKey({ kind: "blueprint-current", name });
     const { entry } = await this.kv.get(key, options);
     const modRevision = entry?.modRevision ?? 0;
@@ -309,7 +309,7 @@ export class BlueprintStore {
   }
 
   /** Immutable (B1) and written together with `current`, which this node has applied: read here. */
-  private async readRevision(name: string, revision: number, options: CallOptions): Promise<ResolvedBlueprint> {
+  private async readRevision(name: string, revision: number, options: KvReadOptions): Promise<ResolvedBlueprint> {
     const key = formatKey({ kind: "blueprint", name, revision });
     const { entry } = await this.kv.get(key, { ...options, consistency: "local" });
     if (entry !== undefined) return parseResolvedBlueprint(entry.value);
