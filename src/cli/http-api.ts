@@ -1,14 +1,17 @@
-// Owns: talking to a node's HTTP API: paths, errors with their codes, deadlines.
+// Owns: talking to a node's HTTP API: addresses, paths, errors with their codes, deadlines.
 import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { ERRORS, type ErrorCode } from "../base/error-catalog.ts";
 import type { CliIo } from "./cli-io.ts";
+import { firstReady } from "./first-ready.ts";
 import { UsageError } from "./usage-error.ts";
 
 export const API_DEFAULT = "http://127.0.0.1:7201";
 /** Of a body that is JSON already. */
 export const JSON_CONTENT = { "content-type": "application/json" } as const;
 const TIMEOUT_MS_DEFAULT = 20_000;
+/** More than a cluster has voters; each that hangs costs two seconds. */
+const ADDRESSES_MAX = 32;
 
 export interface ApiRequestOptions {
   /** In place of `body`: is sent as JSON. */
@@ -28,21 +31,26 @@ const errorSchema = z.object({
   }),
 });
 
+const ELSEWHERE = "; other nodes may: name several with --api URL,URL";
+
 /** Errors that say: no connection was made, nothing was sent. */
 const NOT_SENT: readonly unknown[] = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 
 export class HttpApi {
-  readonly url: string;
   private readonly io: CliIo;
+  /** One, unless it is still to be found which of them is ready. */
+  private urls: readonly string[];
+  private choosing: Promise<string> | undefined;
 
   /** `option` is `--api`, if it was given. @throws UsageError for an address that is none. */
   constructor(io: CliIo, option: string | undefined) {
     this.io = io;
-    const url = option ?? io.env["AETHER_API"] ?? API_DEFAULT;
-    if (!URL.canParse(url) || !/^https?:/.test(url)) {
-      throw new UsageError(`"${url}" is not the address of an API: use one like ${API_DEFAULT}`);
-    }
-    this.url = url.replace(/\/+$/, "");
+    this.urls = parseAddresses(option ?? io.env["AETHER_API"] ?? API_DEFAULT);
+  }
+
+  /** Of the node that is asked. */
+  get url(): string {
+    return this.urls[0] ?? API_DEFAULT;
   }
 
   get<T>(schema: z.ZodType<T>, path: string, options: ApiRequestOptions = {}): Promise<T> {
@@ -62,7 +70,11 @@ export class HttpApi {
 
   /** The open response of a stream. The caller's signal ends it. */
   stream(path: string, signal: AbortSignal, method: "GET" | "POST" = "GET"): Promise<Response> {
-    return this.read("GET", () => this.fetch(method, path, { signal }), (response) => Promise.resolve(response));
+    const send = async (): Promise<Response> => {
+      await this.choose(signal);
+      return this.fetch(method, path, { signal });
+    };
+    return this.read("GET", send, (response) => Promise.resolve(response));
   }
 
   /** What comes over a stream, to its end. */
@@ -78,6 +90,8 @@ export class HttpApi {
 
   private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
     const { timeoutMs = TIMEOUT_MS_DEFAULT, signal } = options;
+    // Before the time of the request begins: it is that of the node that is asked.
+    await this.choose(signal);
     const timeout = AbortSignal.timeout(timeoutMs);
     const ends = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
     return this.fetch(method, path, { ...options, signal: ends });
@@ -93,6 +107,13 @@ export class HttpApi {
       ...(body === undefined ? {} : { body }),
       ...(signal === undefined ? {} : { signal }),
     });
+  }
+
+  /** Once for all requests. */
+  private async choose(signal: AbortSignal | undefined): Promise<void> {
+    if (this.urls.length === 1) return;
+    this.choosing ??= firstReady(this.io, this.urls, signal);
+    this.urls = [await this.choosing];
   }
 
   private async read<T>(
@@ -113,7 +134,7 @@ export class HttpApi {
     if (error instanceof AetherError || !(error instanceof Error) || error.name === "AbortError") return error;
     const outcome = method === "GET" ? "none" : "unknown";
     if (error.name === "TimeoutError") {
-      return new AetherError("E_TIMEOUT", `${this.url} did not answer in time`, { outcome, cause: error });
+      return new AetherError("E_TIMEOUT", `${this.url} did not answer in time${ELSEWHERE}`, { outcome, cause: error });
     }
     const { cause } = error;
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
@@ -126,6 +147,16 @@ export class HttpApi {
     }
     return new AetherError("E_TIMEOUT", `the connection to ${this.url} was lost: ${found}`, { outcome, cause: error });
   }
+}
+
+function parseAddresses(text: string): readonly string[] {
+  const urls = text.split(",").map((part) => part.trim());
+  for (const url of urls) {
+    if (URL.canParse(url) && /^https?:/.test(url)) continue;
+    throw new UsageError(`"${url}" is not the address of an API: use one like ${API_DEFAULT}, or several with commas`);
+  }
+  if (urls.length > ADDRESSES_MAX) throw new UsageError(`at most ${ADDRESSES_MAX} addresses of an API can be given`);
+  return urls.map((url) => url.replace(/\/+$/, ""));
 }
 
 function refusalOf(status: number, text: string): AetherError {

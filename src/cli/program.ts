@@ -46,7 +46,7 @@ export function createProgram(io: CliIo): Command {
   const program = new Command("aether")
     .description("A peer-to-peer clustered runtime for Node.js with consensus built in.")
     .version(SDK_VERSION)
-    .option("--api <url>", "address of a node's API (env AETHER_API)")
+    .option("--api <url>", "address of a node's API, or several with commas: the first that is ready (env AETHER_API)")
     .option("--json", "print JSON for scripts instead of text for people")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({

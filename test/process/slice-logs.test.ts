@@ -72,6 +72,27 @@ test("a node that hangs keeps back no line of the others, and is named, over HTT
   await untilServed(fleet, "talk/say", "ready");
 });
 
+test("commands that name several nodes go on with the next one when the first hangs, and say so", async () => {
+  fleet.process("n1").signal("SIGSTOP");
+  try {
+    const api = fleet.names.map((name) => fleet.api(name)).join(",");
+    const silent = `${fleet.api("n1")} does not answer`;
+    const shown = fleet.run(["slice", "logs", "talk", "--json", "--api", api]);
+    expect(await shown.waitForEnd(), shown.transcript()).toEqual({ code: 0, signal: null });
+    expect(linesOf(shown).map(({ node }) => node)).toContain("n3");
+    expect(shown.complaints[0]).toBe(silent);
+    const written = fleet.run(["kv", "put", "data/beside", "1"], { variables: { AETHER_API: api } });
+    expect(await written.waitForEnd(), written.transcript()).toEqual({ code: 0, signal: null });
+    expect(written.complaints).toEqual([silent]);
+    const alone = fleet.run(["slice", "logs", "talk", "--api", fleet.api("n1")]);
+    expect((await alone.waitForEnd()).code).toBe(1);
+    expect(alone.complaints.join()).toMatch(/^E_TIMEOUT: .*name several with --api URL,URL$/);
+  } finally {
+    fleet.process("n1").signal("SIGCONT");
+  }
+  await untilServed(fleet, "talk/say", "ready");
+});
+
 test("lines are followed over the death of a node and its return", async () => {
   const follower = fleet.run(["slice", "logs", "talk", "--follow", "--json", "--api", fleet.api("n1")]);
   await say("n1", "before");
