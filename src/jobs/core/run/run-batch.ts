@@ -206,6 +206,7 @@ export class RunBatch {
 
   /** As much as goes into one append after `seq`; undefined when there is nothing, or the end has to wait. */
   plan(seq: number, { opsMax = PLAN_EVENTS_MAX, grants = "any", account }: PlanLimits = {}): Plan | undefined {
+    if (this.wantsNothing) return undefined;
     const { starved, stepsOpen, tools, open, timers, offers, wants, rated, children, childAnswers, cancel } = this;
     const plan = new PlanMaker(this.facts, {
       seq, account, starved, stepsOpen, tools, open, timers, offers, wants, rated, children, childAnswers, cancel,
@@ -241,6 +242,12 @@ export class RunBatch {
     }
     const isNothing = changes === 0 && upTo === this.settledUpTo && ahead.length === 0 && !plan.hasFed;
     return isNothing ? undefined : plan.finish(upTo, changes, { ahead });
+  }
+
+  /** As it is after every append, until the code says more. */
+  private get wantsNothing(): boolean {
+    return this.isSettled && this.last === this.settledUpTo && this.starved.size === 0 &&
+      this.wantedEnd === undefined && this.wantedNext === undefined;
   }
 
   /** What the code wanted before it was told to end may go out; afterwards nothing may. */
