@@ -1,6 +1,6 @@
 // Owns: the frame around the pages: where one can go, how the cluster is, what has gone wrong.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useErrorBoundary } from "preact/hooks";
+import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { unreachable } from "../base/assert.ts";
 import { after } from "./browser-adapter.ts";
 import { plural } from "./core/format.ts";
@@ -21,6 +21,7 @@ import { SessionProvider, useSession, type Session } from "./session.tsx";
 import { ThemeProvider, THEMES, type ThemeChoice } from "./theme.ts";
 import { useTick } from "./ui/clock.ts";
 import { AskingProvider, Dialogs } from "./ui/dialog.tsx";
+import { useKeptFocus } from "./ui/kept-focus.ts";
 import { Icon, type IconName } from "./ui/icons.tsx";
 import { Button, Dot, Empty } from "./ui/parts.tsx";
 
@@ -78,12 +79,18 @@ function Frame(): JSX.Element {
         document.querySelector<HTMLElement>("main")?.focus();
       }}>Skip to the page</a>
       <Side current={name} />
-      <main class="main" tabIndex={-1}>
+      <Main>
         <Banners connection={connection} />
         <Boundary key={place.parts.join("/")}><Page place={place} /></Boundary>
-      </main>
+      </Main>
     </div>
   );
+}
+
+function Main({ children }: { readonly children: ComponentChildren }): JSX.Element {
+  const main = useRef<HTMLElement>(null);
+  useKeptFocus(main);
+  return <main ref={main} class="main" tabIndex={-1}>{children}</main>;
 }
 
 function Page({ place }: { readonly place: Place }): JSX.Element {

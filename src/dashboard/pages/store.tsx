@@ -137,7 +137,7 @@ function History({ entry }: { readonly entry: EntryAnswer }): JSX.Element | null
       {past.end === "forgotten" && <p class="note card-body">What was before is not held any more: a node keeps the last
         100,000 revisions, or 256 MiB of changes.</p>}
       {past.end === "more" && <div class="card-body">
-        <Button onPress={() => void read()} isDisabled={isReading}>
+        <Button onPress={() => void (isReading || read())}>
           {isReading ? "Reading…" : "Earlier versions"}</Button></div>}
     </Card>
   );

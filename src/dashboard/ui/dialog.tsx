@@ -88,8 +88,13 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
   const key = useMemo(newKey, []);
   const [values, setValues] = useState<Values>(() => Object.fromEntries(fields.map((f) => [f.name, f.value ?? ""])));
   const [stage, setStage] = useState<Stage>({ kind: "asking" });
-  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    const opener = document.activeElement;
+    dialog.current?.showModal();
+    return () => giveBack(opener);
+  }, []);
   const run = async (): Promise<void> => {
+    if (stage.kind === "running") return;
     setStage({ kind: "running" });
     try {
       asking.tell(await question.run(values, key));
@@ -117,13 +122,19 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
         {isUnknown && <p class="note">{AGAIN[question.again]}</p>}
         <footer>
           <Button onPress={() => asking.close()} kind="quiet">Close</Button>
-          <button type="submit" class={`button ${kind}`} disabled={stage.kind === "running" || isMissing}>
+          <button type="submit" class={`button ${kind}`} disabled={isMissing} aria-busy={stage.kind === "running"}>
             {stage.kind === "running" ? "Sending…" : isUnknown ? "Send again" : action}
           </button>
         </footer>
       </form>
     </dialog>
   );
+}
+
+/** The keyboard, to who had it before: what was asked for may have taken that out of the page. */
+function giveBack(opener: Element | null): void {
+  const to = opener?.isConnected === true && opener !== document.body ? opener : document.querySelector("main");
+  if (to instanceof HTMLElement) to.focus({ preventScroll: true });
 }
 
 function failureOf(error: unknown): AnswerError {

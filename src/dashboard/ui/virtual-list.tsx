@@ -4,6 +4,13 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 const OVERSCAN = 6;
 
+/** The row that has the keyboard, or gets it next. */
+interface At {
+  readonly index: number;
+  /** Rows come and go above it: it stays the same row. Undefined before one had it. */
+  readonly key: string | undefined;
+}
+
 /**
  * Up and down go along the rows, Enter opens one. `rowPx` is the height of each: lists of ten thousand need no
  * measuring.
@@ -18,7 +25,7 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
 }): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 600 });
-  const [at, setAt] = useState(0);
+  const [at, setAt] = useState<At>({ index: 0, key: undefined });
   const wantsFocus = useRef(false);
   useLayoutEffect(() => {
     const element = box.current;
@@ -27,9 +34,16 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
     observer.observe(element);
     return () => observer.disconnect();
   }, []);
-  const current = Math.min(at, Math.max(0, items.length - 1));
+  const current = placeOf(at, items, keyOf);
   const first = Math.max(0, Math.floor(view.top / rowPx) - OVERSCAN);
   const last = Math.min(items.length, Math.ceil((view.top + view.height) / rowPx) + OVERSCAN);
+  // The row with the keyboard is always there, wherever the list has gone.
+  const indexes = [...new Set([current, ...Array.from({ length: Math.max(0, last - first) }, (_, row) => first + row)])]
+    .filter((index) => index < items.length).sort((a, b) => a - b);
+  const take = (index: number): void => {
+    const item = items[index];
+    setAt({ index, key: item === undefined ? undefined : keyOf(item) });
+  };
   useEffect(() => {
     if (!wantsFocus.current) return;
     wantsFocus.current = false;
@@ -47,7 +61,7 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
       setView({ top: element.scrollTop, height: element.clientHeight });
     }
     wantsFocus.current = true;
-    setAt(target);
+    take(target);
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     const to = { ArrowDown: current + 1, ArrowUp: current - 1, Home: 0, End: items.length - 1 }[event.key];
@@ -59,13 +73,13 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
     <div ref={box} class="list" role="list" aria-label={label} onKeyDown={onKeyDown}
       onScroll={(event) => setView({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}>
       <div class="list-all" style={{ height: `${items.length * rowPx}px` }}>
-        {items.slice(first, last).map((item, offset) => {
-          const index = first + offset;
-          return (
+        {indexes.map((index) => {
+          const item = items[index];
+          return item !== undefined && (
             <div role="listitem" class="list-row" key={keyOf(item)}
               style={{ top: `${index * rowPx}px`, height: `${rowPx}px` }}>
               <a href={hrefOf(item)} tabIndex={index === current ? 0 : -1} data-current={index === current}
-                onFocus={() => setAt(index)}>
+                onFocus={() => take(index)}>
                 {children(item)}
               </a>
             </div>
@@ -74,4 +88,11 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
       </div>
     </div>
   );
+}
+
+function placeOf<T>({ index, key }: At, items: readonly T[], keyOf: (item: T) => string): number {
+  const here = items[index];
+  const isHere = key === undefined || (here !== undefined && keyOf(here) === key);
+  const found = isHere ? -1 : items.findIndex((item) => keyOf(item) === key);
+  return found >= 0 ? found : Math.max(0, Math.min(index, items.length - 1));
 }
