@@ -14,7 +14,9 @@ import type { Span } from "../env/tracing.ts";
 import { formatKey } from "../kvstore/core/key.ts";
 import { TIMEOUT_MS_DEFAULT } from "../sdk/call-timeouts.ts";
 import { classOf, withClass } from "../slices/core/call-failure.ts";
-import { CALL_BYTES_MAX, plainRefusalError, toPlain, type PlainData } from "../slices/core/plain-data.ts";
+import {
+  CALL_BYTES_MAX, plainRefusalError, toPlain, type PlainData, type PlainResult,
+} from "../slices/core/plain-data.ts";
 import type { CallMeter, CallOutcome } from "../slices/host/call-meter.ts";
 import type { CallReply, OutgoingCall, OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import type { RunningInstances } from "../slices/host/running-instances.ts";
@@ -194,7 +196,7 @@ export class Invoker implements OutgoingCalls {
     this.metrics.breakersOpen.set(this.loads.brokenCount);
   }
 
-  private async send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
+  private send(progress: Progress, endpoint: Endpoint, timeoutMs: number): Promise<AttemptResult> {
     const { call, input, signal } = progress;
     const { method, idempotencyKey, lostWhen } = call;
     const request = {
@@ -207,12 +209,9 @@ export class Invoker implements OutgoingCalls {
       idempotencyKey,
       lostWhen,
     };
-    if (endpoint.node === this.ports.self) return attemptResultOf(await this.ports.local.invoke(request, signal));
-    const plain = toPlain(input, CALL_BYTES_MAX);
-    if (plain.kind !== "plain") {
-      return { kind: "not-started", error: plainRefusalError(`did not call ${call.slice}.${method}`, plain).toBody() };
-    }
-    return await this.ports.remote.call(endpoint.node, { ...request, input: plain.value }, signal);
+    return endpoint.node === this.ports.self
+      ? this.ports.local.invoke(request, signal).then(attemptResultOf)
+      : this.ports.remote.call(endpoint.node, request, signal);
   }
 
   private decide(progress: Progress, picked: Picked, failure: AttemptFailure): RetryDecision {
@@ -326,7 +325,7 @@ export class Invoker implements OutgoingCalls {
     const refusedKey = refuseKey(call);
     if (refusedKey !== undefined) return refused(refusedKey);
     if (this.underWay >= this.config.callsInFlightMax) return overloaded(name, `${this.underWay} calls`);
-    const input = toPlain(call.input, CALL_BYTES_MAX);
+    const input = plainInput(call);
     if (input.kind !== "plain") {
       return refused(withClass(plainRefusalError(`did not call ${name}`, input).toBody(), "not-sent"));
     }
@@ -378,6 +377,10 @@ function createProgress(
     isInDoubt: false,
     lastError: undefined,
   };
+}
+
+function plainInput({ input, inputBytes }: OutgoingCall): PlainResult {
+  return inputBytes === undefined ? toPlain(input, CALL_BYTES_MAX) : { kind: "plain", value: input, bytes: inputBytes };
 }
 
 function refused(error: ErrorBody): Admission {

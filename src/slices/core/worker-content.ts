@@ -167,7 +167,8 @@ function readOutgoing({ id, call }: Shape): WorkerMessage | undefined {
   const texts = readTexts(call);
   if (input.kind !== "plain" || texts === undefined) return undefined;
   const { idempotencyKey, traceparent, artifact, range } = texts;
-  const read = { slice, method, input: input.value, timeoutMs, artifact, range, idempotencyKey, traceparent };
+  const { value, bytes: inputBytes } = input;
+  const read = { slice, method, input: value, inputBytes, timeoutMs, artifact, range, idempotencyKey, traceparent };
   return { kind: "outgoing", id, call: read };
 }
 

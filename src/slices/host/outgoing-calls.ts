@@ -7,6 +7,8 @@ export interface OutgoingCall {
   readonly slice: string;
   readonly method: string;
   readonly input: unknown;
+  /** Of `input`, from who has made it plain data of bounded size already; without, it is copied and checked again. */
+  readonly inputBytes?: number | undefined;
   /** What is left of the caller's deadline, in milliseconds; the method's own when the caller has none. */
   readonly timeoutMs?: number | undefined;
   readonly idempotencyKey?: string | undefined;

@@ -148,14 +148,13 @@ export class SliceStore implements InstanceHost, HostedInstances {
     this.lostListeners.push(listener);
   }
 
-  async invoke(
+  invoke(
     call: IncomingCall, signal?: CancelSignal, onEnd?: (end: IncomingReply) => void,
   ): Promise<IncomingReply> {
     const host = this.instances.get(call.instance)?.host;
-    if (host === undefined) {
-      return notStarted(new AetherError("E_UNAVAILABLE", `${call.instance} does not run on this node`));
-    }
-    return await host.calls.invoke(call, signal, onEnd);
+    if (host !== undefined) return host.calls.invoke(call, signal, onEnd);
+    const error = new AetherError("E_UNAVAILABLE", `${call.instance} does not run on this node`);
+    return Promise.resolve(notStarted(error));
   }
 
   methodOf(instance: InstanceKey, method: string): HostedMethod | undefined {

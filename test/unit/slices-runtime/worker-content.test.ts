@@ -45,8 +45,15 @@ describe("messages of a worker", () => {
   ];
 
   test("every kind is understood", () => {
-    expect(readWorkerTurn(messages)).toEqual({ kind: "messages", messages, refused: 0 });
+    expect(readWorkerTurn(messages)).toEqual({ kind: "messages", messages: messages.map(measured), refused: 0 });
   });
+
+  /** As it is read: with the size of what it carries. */
+  function measured(message: WorkerMessage): WorkerMessage {
+    if (message.kind !== "outgoing") return message;
+    const inputBytes = Array.isArray(message.call.input) ? 14 : 9;
+    return { ...message, call: { ...message.call, inputBytes } };
+  }
 
   test("so are those of calls as rows, which say the same", () => {
     const call = { slice: "a", method: "b", input: [1], timeoutMs: 5, artifact: "g:a:1.0.0", range: "^1.0.0" };
@@ -54,7 +61,8 @@ describe("messages of a worker", () => {
     const all: readonly WorkerMessage[] = [...messages, { kind: "outgoing", id: 2, call: full }];
     const packed = packWorkerTurn(all);
     expect(packed.filter(Array.isArray)).toHaveLength(4);
-    expect(readWorkerTurn(structuredClone(packed))).toEqual({ kind: "messages", messages: all, refused: 0 });
+    const found = { kind: "messages", messages: all.map(measured), refused: 0 };
+    expect(readWorkerTurn(structuredClone(packed))).toEqual(found);
   });
 
   test("a method with a policy that nobody can keep to is why its slice is not loaded", () => {
