@@ -250,6 +250,22 @@ test("many instances are shares of a bar, found by the name of their slice, and 
   expect(troubles).toEqual([]);
 });
 
+test("a method that was called stands in the list of methods, also when it is called no more", async () => {
+  const { page } = await look("n3", "calls");
+  const method = page.getByRole("list", { name: "Methods" }).getByRole("link", { name: /^many\.say/ });
+  await eventually("it is in the list", async () => {
+    await ask(`${fleet.api("n1")}/v1/call/many/say`, { method: "POST", body: "x" });
+    return await method.count() > 0 || undefined;
+  });
+  await method.getByText("—").first().waitFor();
+  await visit?.picture("methods");
+  const card = await page.locator("section", { has: method }).boundingBox();
+  const row = await method.boundingBox();
+  expect((row?.y ?? 0) + (row?.height ?? 0)).toBeLessThanOrEqual((card?.y ?? 0) + (card?.height ?? 0));
+  await method.click();
+  await page.getByRole("heading", { name: "many.say" }).waitFor();
+});
+
 /** From here on nodes die, in the order of the tests. */
 describe("a node that is killed from its own page", () => {
   const ownerSchema = z.object({ owner: z.string() });

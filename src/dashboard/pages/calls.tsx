@@ -57,7 +57,7 @@ export function CallsPage({ slice, method }: {
         aside={<span class="note">the last {SECONDS_SHOWN} s, from when this page was opened</span>}>
         <div class="card-body"><HeatMap columns={heat} seconds={SECONDS_SHOWN} /></div>
       </Card>
-      {snapshot !== undefined && !isOne && <Methods snapshot={snapshot} />}
+      {snapshot !== undefined && !isOne && <Methods />}
     </div>
   );
 }
@@ -111,8 +111,10 @@ function msText(ms: number | null | undefined): string {
 const METHOD_ROW_PX = 40;
 const METHOD_ROWS_SEEN = 12;
 
-function Methods({ snapshot }: { readonly snapshot: SnapshotAnswer }): JSX.Element {
-  const methods = [...chosen(snapshot)].sort((a, b) => b.callsPerSecond - a.callsPerSecond);
+function Methods(): JSX.Element {
+  const handled = useStore(useSession().metrics.handled);
+  const methods = [...handled].sort((a, b) =>
+    b.callsPerSecond - a.callsPerSecond || (nameOf(a) < nameOf(b) ? -1 : 1));
   if (methods.length === 0) {
     return <Card title="Methods">
       <Empty title="No calls yet">Call a method with <code>aether call SLICE METHOD</code>.</Empty></Card>;

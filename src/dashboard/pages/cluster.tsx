@@ -144,7 +144,7 @@ function NodeTable({ cluster }: { readonly cluster: Cluster }): JSX.Element {
   const hasLabels = cluster.nodes.some(({ labels }) => Object.keys(labels).length > 0);
   return (
     <div class="table-wrap">
-      <table>
+      <table class="nodes">
         <thead><tr>
           <th>Node</th><th>State</th><th class="right">Instances</th><th class="right">Behind</th>
           <th class="hide-small">Seen</th>{hasLabels && <th class="hide-small">Labels</th>}<th /></tr></thead>
@@ -173,8 +173,8 @@ function NodeLine({ node, cluster, hasLabels }: {
       </td>
       <td><Badge tone={nodeTone(node.status)}>{node.status}</Badge>{" "}
         <span class="muted hide-small">{node.isLost ? "disk lost" : node.role}</span></td>
-      <td class="right">{node.instances}</td>
-      <td class="right">{lagText(node)}</td>
+      <td class="right" data-unit="instances">{node.instances}</td>
+      <td class="right" data-unit="slots behind">{lagText(node)}</td>
       <td class="muted hide-small nowrap"><LastSeen node={node} isSelf={isSelf} /></td>
       {hasLabels && <td class="hide-small">{Object.entries(node.labels).map(([name, value]) =>
         <span class="tag" key={name}>{name}={value}</span>)}</td>}
