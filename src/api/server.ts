@@ -60,6 +60,8 @@ const HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
 /** Enough for the largest artifact over a slow line. */
 const REQUEST_TIMEOUT_MS = 120 * SECOND_MS;
 const IDLE_TIMEOUT_MS = 30 * SECOND_MS;
+/** So much later than said a connection is closed at most. */
+const TIMEOUTS_CHECKED_MS = 2 * SECOND_MS;
 
 /** A flood of connections must not become one of log lines. */
 const DROPS_TOLD_EVERY_MS = 10 * SECOND_MS;
@@ -169,6 +171,7 @@ export class ApiServer implements AsyncCloseable {
     const http = createServer(
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
+        connectionsCheckingInterval: TIMEOUTS_CHECKED_MS,
         requestTimeout: REQUEST_TIMEOUT_MS,
         keepAliveTimeout: IDLE_TIMEOUT_MS,
         noDelay: true,
@@ -184,8 +187,10 @@ export class ApiServer implements AsyncCloseable {
     http.on("drop", () => this.noteDropped());
     http.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.upgrade(request, socket, head));
     http.on("clientError", (error: Error, socket: Duplex) => {
-      // A connection that was reset is nobody's fault and needs no answer.
-      if (!socket.writable || ("code" in error && error.code === "ECONNRESET")) {
+      // A connection that was reset is nobody's fault and needs no answer. Browsers open some ahead of need: where
+      // nothing was asked, whatever is said is taken for the answer to what is asked just then.
+      const isUnused = "bytesRead" in socket && socket.bytesRead === 0;
+      if (!socket.writable || isUnused || ("code" in error && error.code === "ECONNRESET")) {
         socket.destroy();
         return;
       }

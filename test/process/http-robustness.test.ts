@@ -157,6 +157,14 @@ describe("what is not even a request", () => {
     await expectServing();
   });
 
+  test("a connection on which nothing is asked is closed without a word: it would answer a request", async () => {
+    const socket = openTcp(api);
+    const said: Buffer[] = [];
+    socket.on("data", (piece: Buffer) => said.push(piece));
+    await new Promise((resolve) => socket.once("close", resolve));
+    expect(Buffer.concat(said).toString()).toBe("");
+  });
+
   test("garbage on the peer port, as TCP and as WebSocket frames, does no harm", async () => {
     const peer = fleet.peer("n1");
     for (let round = 0; round < 20; round++) await sendRaw(peer, randomBytes(4_096));
