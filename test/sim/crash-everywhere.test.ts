@@ -79,26 +79,23 @@ const part = defineAgent({
 });
 
 /** Two runs, a decision, a child that spends of its budget, and a call that its budget does not suffice for. */
-function bookkeeper(onRun: () => void) {
-  return defineAgent({
-    name: "bookkeeper", input: order.extend({ run: z.int().default(1) }),
-    output: z.object({ refunds: z.array(z.string()) }),
-    tools: { dear, mail }, budget: { usd: 1 },
-    run: async (job, { order, run }) => {
-      if (run === 1) {
-        const { approved } = await job.approve("go on", { summary: `May ${order} be refunded?` });
-        if (!approved) return { refunds: [] };
-        await job.tools.mail({ to: "ada" });
-        return await job.continueAs({ order, run: 2 });
-      }
-      onRun();
-      const own = await job.tools.dear({ order });
-      const { refund } = await job.child(part, { order }, { budget: { usd: 0.5 } });
-      const last = await job.tools.dear({ order: `${order}-last` });
-      return { refunds: [own.refund, refund, last.refund] };
-    },
-  });
-}
+const bookkeeper = defineAgent({
+  name: "bookkeeper", input: order.extend({ run: z.int().default(1) }),
+  output: z.object({ refunds: z.array(z.string()) }),
+  tools: { dear, mail }, budget: { usd: 1 },
+  run: async (job, { order, run }) => {
+    if (run === 1) {
+      const { approved } = await job.approve("go on", { summary: `May ${order} be refunded?` });
+      if (!approved) return { refunds: [] };
+      await job.tools.mail({ to: "ada" });
+      return await job.continueAs({ order, run: 2 });
+    }
+    const own = await job.tools.dear({ order });
+    const { refund } = await job.child(part, { order }, { budget: { usd: 0.5 } });
+    const last = await job.tools.dear({ order: `${order}-last` });
+    return { refunds: [own.refund, refund, last.refund] };
+  },
+});
 
 function playDear(cluster: TestCluster): void {
   cluster.mockTool(dear, ({ order }) => ({ refund: `re-${order}` }));
@@ -122,9 +119,8 @@ function slicesOf(agents: readonly AnyAgent[]): Pick<CrashEverywhereOptions<AnyA
 }
 
 test("runs, decisions, children and budgets: each effect comes about once, wherever its nodes die", async () => {
-  const report = await crashEverywhere(bookkeeper(() => undefined), {
-    input: { order: "o-1" }, outside: playDear, script: attend, victims: ["owner"],
-    ...slicesOf([bookkeeper(() => undefined), part]),
+  const report = await crashEverywhere(bookkeeper, {
+    input: { order: "o-1" }, outside: playDear, script: attend, ...slicesOf([bookkeeper, part]),
   });
   expect(report, report.message).toMatchObject({ repeated: [], lost: [], otherEnds: [] });
   expect(report.points).toBeGreaterThanOrEqual(15);
@@ -132,11 +128,18 @@ test("runs, decisions, children and budgets: each effect comes about once, where
 
 test("what a later run does beside its steps is found", async () => {
   let sent: string[] = [];
-  const wrong = bookkeeper(() => sent.push("letter"));
+  const wrong = defineAgent({
+    name: "wrong-run", input: z.object({ run: z.int() }), output: z.object({}),
+    run: async (job, { run }) => {
+      if (run === 1) return await job.continueAs({ run: 2 });
+      sent.push("letter");
+      await job.step("note", () => 1);
+      return {};
+    },
+  });
   const report = await crashEverywhere(wrong, {
-    input: { order: "o-1" }, nodes: 1, script: attend, victims: ["owner"], ...slicesOf([wrong, part]),
-    outside: (cluster) => {
-      playDear(cluster);
+    input: { run: 1 }, nodes: 1, victims: ["owner"],
+    outside: () => {
       sent = [];
       return () => sent;
     },
