@@ -10,8 +10,12 @@ export function useKeptFocus(within: RefObject<HTMLElement | null>): void {
     const root = within.current;
     if (root === null) return undefined;
     let last: Node | null = null;
+    let heir: HTMLElement | undefined;
     const onFocus = ({ target }: FocusEvent): void => {
-      last = target instanceof Node ? target : null;
+      const next = heir;
+      heir = undefined;
+      if (target === root && next?.isConnected === true) next.focus({ preventScroll: true });
+      else last = target instanceof Node ? target : null;
     };
     // Who points at something else does not want it back.
     const onPointer = (): void => {
@@ -19,12 +23,14 @@ export function useKeptFocus(within: RefObject<HTMLElement | null>): void {
     };
     const observer = new MutationObserver((changes) => {
       const had = last;
-      if (had === null || document.activeElement !== document.body) return;
+      if (had === null) return;
       const change = changes.find(({ removedNodes }) => [...removedNodes].some((node) => node.contains(had)));
       if (change === undefined) return;
       // Taken out and put back, it has only moved.
       const next = had instanceof HTMLElement && had.isConnected ? had : neighbourOf(change, root);
-      next.focus({ preventScroll: true });
+      if (document.activeElement === document.body) next.focus({ preventScroll: true });
+      // A dialog has it now, and gives it to the page when what had opened it is gone.
+      else if (!had.isConnected) heir = next;
     });
     root.addEventListener("focusin", onFocus);
     addEventListener("pointerdown", onPointer, true);

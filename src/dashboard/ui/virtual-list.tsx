@@ -1,6 +1,6 @@
 // Owns: long lists: only the rows that are seen are in the page, and one of them has the keyboard.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 const OVERSCAN = 6;
 
@@ -44,7 +44,8 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
     const item = items[index];
     setAt({ index, key: item === undefined ? undefined : keyOf(item) });
   };
-  useEffect(() => {
+  // With the drawing itself: one that comes later would take the wish of a key pressed meanwhile, for the row before.
+  useLayoutEffect(() => {
     if (!wantsFocus.current) return;
     wantsFocus.current = false;
     box.current?.querySelector<HTMLElement>('[data-current="true"]')?.focus({ preventScroll: true });
