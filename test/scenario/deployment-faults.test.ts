@@ -274,6 +274,17 @@ describe("a blueprint that cannot be read", () => {
     await world.apply(SHOP);
     await world.until(isWhole, 3_000);
   });
+
+  test.each(damages)("ends when it is deleted, and nothing else does: %s", async (_what, damage) => {
+    await world.apply(blueprintOf({ other: sliceOf("other", 1) }, 1, "extra"));
+    await world.until(() => world.active("other").length === 1, 3_000);
+    const others = world.rows().filter((row) => row.includes(" other/"));
+    await damage();
+    await world.remove("shop");
+    await world.until(() => world.rows().length === others.length, 5_000);
+    expect(world.rows()).toEqual(others);
+    expectRowsAndWorkersAgree();
+  });
 });
 
 describe("a row of an instance that cannot be read", () => {

@@ -67,8 +67,8 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
     {
       method: "DELETE",
       path: "/v1/blueprints/:name",
-      summary: "Deletes a blueprint; its instances are stopped",
-      answer: "{ name, deleted }",
+      summary: "Deletes a blueprint, also one that cannot be read; its instances are stopped",
+      answer: "{ name, revision }",
       handle: async (request) => {
         const name = request.param("name");
         return jsonResponse(200, (await blueprints.delete(name)) ?? { name, deleted: true });

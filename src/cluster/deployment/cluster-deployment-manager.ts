@@ -409,7 +409,7 @@ export class ClusterDeploymentManager {
   }
 
   private tellFrozen(term: Term, frozen: ReadonlySet<string>): void {
-    const reason = "its current revision cannot be read: its instances stay as they are until it is applied again";
+    const reason = "it cannot be read: its instances stay as they are until it is applied again or deleted";
     for (const blueprint of frozen) {
       this.tellOnce(term, `frozen ${blueprint}`, () =>
         this.log.error({ event: "blueprint.unreadable", blueprint, reason }),

@@ -83,7 +83,8 @@ const ATTEMPTS_MAX = 5;
 /** Of one resolved slice: half of what a value may have. */
 const SLICE_BYTES_MAX = 256 * KiB;
 
-const CURRENT_DAMAGED = "which revision is current cannot be read: apply the blueprint again, or roll it back";
+const CURRENT_DAMAGED =
+  "which revision is current cannot be read: apply the blueprint again, roll it back or delete it";
 
 /** What is there now, as read before a guarded write. */
 interface Current {
@@ -150,26 +151,31 @@ export class BlueprintStore {
     return found;
   }
 
-  /** Wants nothing of this blueprint any more; its instances stop and its slice names are free. @throws E_NOT_FOUND */
+  /**
+   * Wants nothing of this blueprint any more; its instances stop and its slice names are free. What it wanted need not
+   * be readable: what it has is read from the rows of its slices, routes and topics. @throws E_NOT_FOUND
+   */
   async delete(name: string, options: CallOptions = {}): Promise<BlueprintRevision> {
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       options.signal?.throwIfAborted();
       const current = await this.readCurrent(name, options);
       const { key, modRevision } = current;
-      const resolved = readable(name, current);
+      if (modRevision === 0) throw notFound(name);
+      const revision = await this.lastRevision(name, current, options);
       const slices = await ownedSlices(this.kv, name, options);
       const routes = await ownedRoutes(this.kv, name, options);
       const topics = await releaseTopics(this.kv, name, options);
       const rows = [key, ...slices, ...routes];
       const then = [...rows.map((gone): Op => ({ kind: "delete", key: gone })), ...topics.then];
       checkOps(name, then.length, "apply it with fewer slices first");
-      // The latest revision stays, without `current`: it carries the number on (B2).
+      // The latest revision stays, without `current`: it carries the number on (B2). Where it is missing, the rows of
+      // its instances do, until they are gone.
       const deleted = await this.kv.transact({
         compare: [unchanged(key, modRevision), ...topics.compare],
         then,
         else: [],
       }, options);
-      if (deleted.succeeded) return { name, revision: resolved.revision };
+      if (deleted.succeeded) return { name, revision };
     }
     throw overtaken(name);
   }
@@ -338,14 +344,21 @@ export class BlueprintStore {
   }
 
   private async nextRevision(name: string, current: Current, options: CallOptions): Promise<number> {
-    if (current.resolved !== undefined) return current.revision + 1;
-    // Also where that revision is missing: its number was given.
-    let last = current.revision;
+    return (await this.lastRevision(name, current, options)) + 1;
+  }
+
+  /** The highest number that was given, as far as any row still knows it; 0 when none does. */
+  private async lastRevision(name: string, current: Current, options: CallOptions): Promise<number> {
+    if (current.resolved !== undefined) return current.revision;
+    // Revisions may be missing: their numbers were given all the same.
+    const given = [current.revision];
     for (const { key } of await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options)) {
       const parsed = knownKey(key);
-      if (parsed?.kind === "blueprint") last = Math.max(last, parsed.revision);
+      if (parsed?.kind === "blueprint") given.push(parsed.revision);
     }
-    return last + 1;
+    for (const { row } of await this.instanceRows(options)) if (row?.blueprint === name) given.push(row.revision);
+    for (const { row } of await this.rolloutRows(name, options)) if (row !== undefined) given.push(row.target.revision);
+    return Math.max(...given);
   }
 
   private async resolve(name: string, document: BlueprintDocument, options: CallOptions): Promise<ResolvedBlueprint> {
@@ -456,7 +469,7 @@ function readable(name: string, { resolved, damage }: Current): ResolvedBlueprin
   if (resolved !== undefined) return resolved;
   if (damage === undefined) throw notFound(name);
   const message = `what blueprint "${name}" wants cannot be read, so its instances stay as they are: apply it again, ` +
-    "or roll it back";
+    "roll it back or delete it";
   throw new AetherError("E_DATA_CORRUPT", message, { outcome: "none", cause: damage });
 }
 

@@ -493,7 +493,7 @@ describe("a blueprint that cannot be read", () => {
     await blueprints.apply("shop", orders());
     await blueprints.apply("shop", orders({ instances: 2 }));
     await damage();
-    const answers = [blueprints.get("shop"), blueprints.status("shop"), blueprints.delete("shop")];
+    const answers = [blueprints.get("shop"), blueprints.status("shop")];
     for (const answer of await Promise.allSettled(answers)) {
       expect(answer).toMatchObject({ status: "rejected", reason: { code: "E_DATA_CORRUPT", outcome: undefined } });
     }
@@ -503,6 +503,21 @@ describe("a blueprint that cannot be read", () => {
     await damage();
     expect((await blueprints.apply("shop", orders({ instances: 4 }))).revision).toBeGreaterThan(healed.revision);
     expect((await blueprints.get("shop")).slices["orders"]?.instances).toBe(4);
+  });
+
+  test.each(damages)("can be deleted, which frees its slices and no others: %s (B2, B3)", async (_what, damage) => {
+    await push({ artifact: "demo:orders:1.0.0" }, { artifact: "demo:pricing:1.0.0" });
+    await blueprints.apply("till", { slices: { pricing: { artifact: "demo:pricing@1" } } });
+    await blueprints.apply("shop", orders());
+    await blueprints.apply("shop", orders({ instances: 2 }));
+    await writeInstance("n1", "demo:orders:1.0.0", 0, instanceRow("ACTIVE", { revision: 2 }));
+    await damage();
+    expect(await blueprints.delete("shop")).toEqual({ name: "shop", revision: 2 });
+    expect(await blueprints.list()).toEqual([{ name: "till", revision: 1 }]);
+    expect([await blueprints.ownerOf("orders"), await blueprints.ownerOf("pricing")]).toEqual([undefined, "till"]);
+    await expect(blueprints.delete("shop")).rejects.toMatchObject({ code: "E_NOT_FOUND" });
+    // Its instance still goes: it must not look as if it were one of the new revision.
+    expect(await blueprints.apply("shop", orders())).toEqual({ name: "shop", revision: 3 });
   });
 });
 
