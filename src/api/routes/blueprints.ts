@@ -69,10 +69,7 @@ export function blueprintRoutes(services: ApiServices): readonly Route[] {
       path: "/v1/blueprints/:name",
       summary: "Deletes a blueprint, also one that cannot be read; its instances are stopped",
       answer: "{ name, revision }",
-      handle: async (request) => {
-        const name = request.param("name");
-        return jsonResponse(200, (await blueprints.delete(name)) ?? { name, deleted: true });
-      },
+      handle: async (request) => jsonResponse(200, await blueprints.delete(request.param("name"))),
     },
   ];
 }

@@ -315,8 +315,9 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
     ]),
     list: () => Promise.resolve([...stored].map(([name, { revision }]) => ({ name, revision }))),
     delete: (name) => {
+      const found = stored.get(name);
       if (!stored.delete(name)) return Promise.reject(new AetherError("E_NOT_FOUND", `no blueprint ${name}`));
-      return Promise.resolve(undefined);
+      return Promise.resolve({ name, revision: found?.revision });
     },
     rollback: (name, to) => {
       const found = stored.get(name);

@@ -411,7 +411,7 @@ describe("artifacts, blueprints and the cluster", () => {
     expectRefusal(await send("POST", "/v1/blueprints/shop/rollback", { revision: 0 }), 400, "E_INVALID");
     expectRefusal(await send("POST", "/v1/blueprints/shop/rollback", { to: 1 }), 400, "E_INVALID");
     expectRefusal(await send("POST", "/v1/blueprints/none/rollback"), 404, "E_NOT_FOUND");
-    expect((await send("DELETE", "/v1/blueprints/shop")).body).toEqual({ name: "shop", deleted: true });
+    expect((await send("DELETE", "/v1/blueprints/shop")).body).toEqual({ name: "shop", revision: 3 });
     expectRefusal(await send("GET", "/v1/blueprints/shop"), 404, "E_NOT_FOUND");
     expectRefusal(await send("GET", "/v1/blueprints/shop/status"), 404, "E_NOT_FOUND");
   });
