@@ -56,7 +56,7 @@ export const ALERT_RULES = {
   "no-quorum": {
     by: "node", severity: "error", unit: "", threshold: 1, clearAt: 1, forMs: 5 * SECOND_MS, clearForMs: 5 * SECOND_MS,
     measures: "voters that the node misses for a majority",
-    says: "{name} misses {value} voters for a majority: it takes no writes",
+    says: "{name} takes no writes: voters that it misses for a majority: {value}",
     action: "Start the voters that are down, or mend the network between them; see recovering.md if disks are lost.",
     read: ({ node, quorum: { need, have } }) => [{ subject: `node/${node}`, value: Math.max(0, need - have) }],
   },
@@ -157,7 +157,7 @@ export const ALERT_RULES = {
     by: "leader", severity: "error", unit: "", threshold: 1, clearAt: 1, forMs: 30 * SECOND_MS,
     clearForMs: 5 * SECOND_MS,
     measures: "instances of the slice that would have to serve (`minAvailable`, at least one) and do not",
-    says: "{name} misses {value} instances that would have to serve",
+    says: "instances of {name} that would have to serve and do not: {value}",
     action: "`aether blueprint status` says which instance does not come up, and why.",
     read: ({ slices }) => slices?.map(({ slice, active, needed }) =>
       ({ subject: `slice/${slice}`, value: Math.max(0, needed - active) })),
@@ -211,7 +211,7 @@ export const ALERT_RULES = {
     by: "leader", severity: "warning", unit: "", threshold: 1, clearAt: 1, forMs: 30 * SECOND_MS,
     clearForMs: 5 * SECOND_MS,
     measures: "jobs whose code cannot go on",
-    says: "{value} jobs are stuck: their code cannot go on",
+    says: "jobs that are stuck, because their code cannot go on: {value}",
     action: "`aether job list --waiting stuck`, and `aether job show` says why.",
     read: ({ facts }) => ofCluster(facts.jobsWaitingStuck),
   },

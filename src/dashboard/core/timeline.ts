@@ -38,6 +38,7 @@ export function timelineOf(events: readonly JobEventAnswer[]): readonly Moment[]
   for (const event of events) {
     const reading = readEvent(event);
     closeWaiting(moments, places, event);
+    closeTimer(moments, places, event);
     const place = reading.line === undefined ? undefined : places.get(reading.line);
     const open = place === undefined ? undefined : moments[place];
     if (place !== undefined && open !== undefined) {
@@ -63,6 +64,21 @@ function closeWaiting(moments: Moment[], places: Map<string, number>, event: Job
   const open = moments[place];
   places.delete(WAITING);
   if (open !== undefined) moments[place] = { ...open, toMs: event.atMs };
+}
+
+/** What comes of a wait that has a limit. */
+const ENDS_OF_WAITS: ReadonlySet<string> = new Set([
+  "signal.received", "approval.decided", "child.completed", "child.failed", "step.failed",
+]);
+
+/** What was waited for has come before its time was over. */
+function closeTimer(moments: Moment[], places: Map<string, number>, { type, atMs, data }: JobEventAnswer): void {
+  const call = text(data["call"]);
+  const place = ENDS_OF_WAITS.has(type) ? places.get(call) : undefined;
+  const open = place === undefined ? undefined : moments[place];
+  if (place === undefined || open?.kind !== "timer") return;
+  places.delete(call);
+  moments[place] = { ...open, note: "not needed any more", toMs: atMs };
 }
 
 function begun(event: JobEventAnswer, reading: Reading, fromMs: number): Moment {

@@ -52,6 +52,21 @@ describe("the timeline of a job", () => {
       .toEqual([["Step a#1", "", "good", 1, 1], ["Step b#1", "stored apart", "good", 1, 2]]);
   });
 
+  test("ends the timer of a wait whose signal, decision or child has come in time", () => {
+    const decided = { call: "b#1", approved: true, principal: "ann" };
+    expect(linesOf(
+      [1, "timer.set", { call: "a#1", dueMs: 90 }], [2, "signal.received", { call: "a#1", signal: "go", payload: 1 }],
+      [3, "approval.requested", { call: "b#1", summary: "pay" }], [3, "timer.set", { call: "b#1", dueMs: 90 }],
+      [4, "approval.decided", decided], [5, "timer.set", { call: "c#1", dueMs: 90 }],
+    )).toEqual([
+      ["Timer a#1", "not needed any more", "idle", 1, 2],
+      ["Signal go", "1", "good", 2, 2],
+      ["Approval b#1", "given by ann", "good", 3, 4],
+      ["Timer b#1", "not needed any more", "idle", 3, 4],
+      ["Timer c#1", "sleeps", "idle", 5, undefined],
+    ]);
+  });
+
   test("ends a wait when the job is claimed again", () => {
     expect(linesOf([1, "job.waiting", { reason: "signal", on: [] }], [6, "job.claimed", { node: "n2" }])).toEqual([
       ["Waits: signal", "", "warn", 1, 6],
