@@ -1,6 +1,6 @@
 // Owns: real nodes as child processes on loopback, for tests: configuration files, free ports, temporary directories,
 // lines, signals, ends. Whatever a test does, no process and no file of its fleet outlives it.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -117,11 +117,21 @@ export class AetherProcess {
     });
   }
 
+  /** A port that was free a moment before is another's only by a fault of the tests: who has it is half the answer. */
+  private portHolders(): string {
+    if (!this.stderr.some((line) => line.includes("E_PORT_IN_USE"))) return "";
+    try {
+      return `\nlistening now:\n${execFileSync("ss", ["-Htlnp"], { encoding: "utf8" })}`;
+    } catch (error) {
+      return `\nwho listens is not known: ${String(error)}`;
+    }
+  }
+
   private awaitEnd(): Promise<ProcessEnd> {
     return new Promise((resolve) => {
       const onEnd = (end: ProcessEnd): void => {
         this.end = end;
-        this.readySeen.reject(new Error(`ended before it was ready: ${this.transcript()}`));
+        this.readySeen.reject(new Error(`ended before it was ready: ${this.transcript()}${this.portHolders()}`));
         resolve(end);
       };
       this.child.once("error", () => onEnd({ code: null, signal: null }));

@@ -90,8 +90,13 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
   const [stage, setStage] = useState<Stage>({ kind: "asking" });
   useEffect(() => {
     const opener = document.activeElement;
-    dialog.current?.showModal();
-    return () => giveBack(opener);
+    const shown = dialog.current;
+    shown?.showModal();
+    return () => {
+      // While it is open nothing beside it can have the keyboard.
+      shown?.close();
+      giveBack(opener);
+    };
   }, []);
   const run = async (): Promise<void> => {
     if (stage.kind === "running") return;
