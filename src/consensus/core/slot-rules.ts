@@ -18,23 +18,32 @@ export interface SlotRulesParts {
 }
 
 export function slotRules(parts: SlotRulesParts): (slot: number) => SlotRules {
-  const { admission, choices, planted, self } = parts;
+  const { admission, choices, self } = parts;
   const toss = (slot: number, phase: number): 0 | 1 => {
     const fair = coin(admission.secret, slot, phase);
     return choices?.coin(slot, phase, fair) ?? fair;
   };
+  let made: { readonly list: VoterList; readonly rules: SlotRules } | undefined;
   return (slot) => {
     const list = countedList(parts, slot);
-    return {
-      voterCount: list.voters.length,
-      self: list.indexOf(self.uid),
-      get quorum() {
-        if (planted === "quorum-of-connected") return quorumOf(parts.aliveCount(list));
-        return planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
-      },
-      coin: toss,
-      planted,
-    };
+    // Slots of the same voters have the same rules.
+    if (made?.list !== list) made = { list, rules: rulesOf(parts, list, list.indexOf(self.uid), toss) };
+    return made.rules;
+  };
+}
+
+function rulesOf(
+  { planted, aliveCount }: SlotRulesParts, list: VoterList, self: number, coinOf: SlotRules["coin"],
+): SlotRules {
+  return {
+    voterCount: list.voters.length,
+    self,
+    get quorum() {
+      if (planted === "quorum-of-connected") return quorumOf(aliveCount(list));
+      return planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
+    },
+    coin: coinOf,
+    planted,
   };
 }
 
@@ -42,12 +51,11 @@ export function slotRules(parts: SlotRulesParts): (slot: number) => SlotRules {
 function countedList({ log, planted, self }: SlotRulesParts, slot: number): VoterList {
   const { membership } = log;
   const ruling = membership.rulingAt(slot);
-  const [oldest] = membership.listsFrom(0);
   switch (planted) {
     case "membership-at-once":
       return membership.rulingAt(Number.MAX_SAFE_INTEGER);
     case "removed-voter-votes":
-      return ruling.has(self.uid) ? ruling : (oldest ?? ruling);
+      return ruling.has(self.uid) ? ruling : (membership.listsFrom(0)[0] ?? ruling);
     default:
       return ruling;
   }
