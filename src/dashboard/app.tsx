@@ -209,7 +209,7 @@ function LostBanner({ next }: { readonly next: NextNode | undefined }): JSX.Elem
   const { feed, asking } = useSession();
   const now = useTick();
   const connection = useStore(feed.connection);
-  const isAsking = useStore(asking.question) !== undefined;
+  const isAsking = useStore(asking.asked) !== undefined;
   const node = feed.cluster.get()?.node ?? "this node";
   const go = (): void => next && moveTo(next, location.hash);
   // Whoever is in the middle of something reads first what became of it.

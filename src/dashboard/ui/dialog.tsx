@@ -1,7 +1,7 @@
 // Owns: asking before something is done: what will happen, the fields it needs, what became of it.
 // Sent again after an unknown outcome, it has the same idempotency key, where there is one for it.
 import { createContext, type ComponentChildren, type JSX } from "preact";
-import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useContext, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { AnswerError } from "../api.ts";
 import { newKey } from "../browser-adapter.ts";
 import { Store, useStore } from "../live/store.ts";
@@ -38,16 +38,25 @@ export function jsonOf(text: string | undefined): unknown {
   return text === undefined || text.trim() === "" ? null : JSON.parse(text);
 }
 
+/** A question each time that it is asked. */
+interface Asked {
+  readonly number: number;
+  readonly question: Question;
+}
+
 export class Asking {
-  readonly question = new Store<Question | undefined>(undefined);
+  readonly asked = new Store<Asked | undefined>(undefined);
   readonly notices = new Store<readonly string[]>([]);
+  private count = 0;
 
   ask(question: Question): void {
-    this.question.set(question);
+    this.count += 1;
+    this.asked.set({ number: this.count, question });
   }
 
-  close(): void {
-    this.question.set(undefined);
+  /** A dialog says late that it was closed: the next question may have been asked by then. */
+  close(number: number): void {
+    if (this.asked.get()?.number === number) this.asked.set(undefined);
   }
 
   tell(notice: string): void {
@@ -67,8 +76,8 @@ export function useAsking(): Asking {
 }
 
 export function Dialogs({ asking }: { readonly asking: Asking }): JSX.Element | null {
-  const question = useStore(asking.question);
-  return question === undefined ? null : <QuestionDialog key={question.title} question={question} asking={asking} />;
+  const asked = useStore(asking.asked);
+  return asked === undefined ? null : <QuestionDialog key={asked.number} asked={asked} asking={asking} />;
 }
 
 const AGAIN = {
@@ -82,13 +91,15 @@ type Stage =
   | { readonly kind: "running" }
   | { readonly kind: "failed"; readonly failure: AnswerError };
 
-function QuestionDialog({ question, asking }: { readonly question: Question; readonly asking: Asking }): JSX.Element {
+function QuestionDialog({ asked, asking }: { readonly asked: Asked; readonly asking: Asking }): JSX.Element {
+  const { number, question } = asked;
   const { title, text, fields = [], action, kind = "main" } = question;
   const dialog = useRef<HTMLDialogElement>(null);
   const key = useMemo(newKey, []);
   const [values, setValues] = useState<Values>(() => Object.fromEntries(fields.map((f) => [f.name, f.value ?? ""])));
   const [stage, setStage] = useState<Stage>({ kind: "asking" });
-  useEffect(() => {
+  // Not an effect of its own time: the keyboard would be nowhere between the end of the dialog and that of the effect.
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     const shown = dialog.current;
     shown?.showModal();
@@ -103,7 +114,7 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
     setStage({ kind: "running" });
     try {
       asking.tell(await question.run(values, key));
-      asking.close();
+      asking.close(number);
     } catch (error) {
       setStage({ kind: "failed", failure: failureOf(error) });
     }
@@ -112,7 +123,7 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
     isOptional !== true && of !== "json" && (values[name] ?? "") === "");
   const isUnknown = stage.kind === "failed" && stage.failure.outcome === "unknown";
   return (
-    <dialog ref={dialog} class="dialog" onClose={() => asking.close()} aria-labelledby="dialog-title">
+    <dialog ref={dialog} class="dialog" onClose={() => asking.close(number)} aria-labelledby="dialog-title">
       <form onSubmit={(event) => {
         event.preventDefault();
         void run();
@@ -126,7 +137,7 @@ function QuestionDialog({ question, asking }: { readonly question: Question; rea
         {stage.kind === "failed" && <Failure failure={stage.failure} />}
         {isUnknown && <p class="note">{AGAIN[question.again]}</p>}
         <footer>
-          <Button onPress={() => asking.close()} kind="quiet">Close</Button>
+          <Button onPress={() => asking.close(number)} kind="quiet">Close</Button>
           <button type="submit" class={`button ${kind}`} disabled={isMissing} aria-busy={stage.kind === "running"}>
             {stage.kind === "running" ? "Sending…" : isUnknown ? "Send again" : action}
           </button>
