@@ -68,22 +68,27 @@ async function count(via: string): Promise<z.output<typeof countedSchema>> {
 }
 
 test("the holder's node is killed: another has the lease under a higher token, the old one is refused", async () => {
-  const before = await eventually("somebody has the lease", () => holder("n1"));
-  const via = fleet.names.find((name) => name !== before.value.node) ?? "";
+  const first = await eventually("somebody has the lease", () => holder("n1"));
+  const via = fleet.names.find((name) => name !== first.value.node) ?? "";
   const counted = await count(via);
-  expect(counted).toMatchObject({ count: 1, token: before.modRevision });
+  expect(counted.count).toBe(1);
+  // On a busy machine a lease of a second may have gone to the other instance meanwhile.
+  const before = await eventually("somebody has the lease", () => holder(via));
+  expect(counted.token).toBeLessThanOrEqual(before.modRevision);
 
+  const alive = fleet.names.find((name) => name !== before.value.node) ?? "";
   await fleet.kill(before.value.node);
   const after = await eventually("another has the lease", async () => {
-    const row = await holder(via);
-    return row === undefined || row.modRevision === before.modRevision ? undefined : row;
+    const row = await holder(alive);
+    return row === undefined || row.value.node === before.value.node ? undefined : row;
   });
-  expect(after.value.node).not.toBe(before.value.node);
   expect(after.modRevision).toBeGreaterThan(before.modRevision);
-  expect(await count(via)).toMatchObject({ count: 2, token: after.modRevision });
+  const next = await count(alive);
+  expect(next.count).toBe(2);
+  expect(next.token).toBeGreaterThanOrEqual(after.modRevision);
 
   // What a holder that is late would send.
-  const late = await ask(`${fleet.api(via)}/v1/kv/txn`, {
+  const late = await ask(`${fleet.api(alive)}/v1/kv/txn`, {
     method: "POST",
     body: {
       compare: [{ key: LEASE, target: "modRevision", op: "=", value: before.modRevision }],
@@ -91,7 +96,7 @@ test("the holder's node is killed: another has the lease under a higher token, t
     },
   });
   expect(late).toMatchObject({ status: 200, body: { succeeded: false } });
-  expect(await count(via)).toMatchObject({ count: 3 });
+  expect(await count(alive)).toMatchObject({ count: 3 });
 });
 
 test("what a slice has put outlives all its instances, and the node that comes back", async () => {
