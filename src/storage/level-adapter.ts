@@ -6,6 +6,8 @@ import { Level } from "level";
 import { AetherError, type AetherErrorOptions } from "../base/errors.ts";
 import type { KeyRange, OrderedStore, StoreBatch, StoreEntry, StoreOp, StorePort } from "../env/store.ts";
 import { makeDirectory, syncDirectory } from "./directory-adapter.ts";
+import { failingDisk } from "./failing-disk.ts";
+import { markClosed, markOpen } from "./readable-files-adapter.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 type Database = Level<Uint8Array, Uint8Array>;
@@ -68,6 +70,7 @@ async function removeStore(directory: string, name: string): Promise<void> {
 async function openDatabase(location: string): Promise<Database> {
   await makeDirectory(location);
   refuseRemains(location, await readdir(location));
+  await markOpen(location);
   const database: Database = new Level(location, { keyEncoding: "view", valueEncoding: "view" });
   await database.open();
   return database;
@@ -132,6 +135,7 @@ class LevelStore implements OrderedStore {
   async close(): Promise<void> {
     await this.queue.close();
     await this.database.close();
+    await markClosed(this.location);
   }
 
   private async writeSynced(ops: readonly StoreOp[]): Promise<void> {
@@ -190,7 +194,7 @@ function openError(location: string, error: unknown): AetherError {
       return damaged(location, cause, options);
     default:
       if (isOneOf(EXHAUSTED, cause)) return exhausted(location, cause, options);
-      if (isOneOf(FAILING, cause)) return failing(location, cause, options);
+      if (isOneOf(FAILING, cause)) return failingDisk(location, cause, options);
       // The folder is there by now: what LevelDB misses is a file that its own records name.
       if (MISSING_FILE.test(textOf(cause))) return damaged(location, cause, options);
       return new AetherError(
@@ -214,17 +218,11 @@ function exhausted(location: string, cause: unknown, options: AetherErrorOptions
   return new AetherError("E_DISK", `cannot use ${location}: ${textOf(cause)}; ${advice}`, options);
 }
 
-/** It may be over in a moment, on all nodes whose disks are one: no reason to give a state up. */
-function failing(location: string, cause: unknown, options: AetherErrorOptions): AetherError {
-  const advice = "check the disk, then start the node again; replace the node when the disk stays so";
-  return new AetherError("E_DISK", `cannot use ${location}: ${textOf(cause)}; ${advice}`, options);
-}
-
 function readError(location: string, error: unknown): AetherError {
   // What is missing there is no fault of the data: a state that is thought damaged is given up for another node's.
   const options = { cause: error, outcome: "none", details: { directory: location } } as const;
   if (isOneOf(EXHAUSTED, error)) return exhausted(location, error, options);
-  if (isOneOf(FAILING, error)) return failing(location, error, options);
+  if (isOneOf(FAILING, error)) return failingDisk(location, error, options);
   // Apart from those and from reads that come too late, whatever LevelDB cannot read is damaged.
   const code = CLOSED.includes(String(codeOf(error))) ? "E_UNAVAILABLE" : "E_DATA_CORRUPT";
   return new AetherError(code, `cannot read from ${location}: ${textOf(error)}`, options);

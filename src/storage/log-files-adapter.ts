@@ -4,6 +4,7 @@ import { readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AetherError } from "../base/errors.ts";
 import { syncDirectory } from "./directory-adapter.ts";
+import { failingDisk } from "./failing-disk.ts";
 import type { LogFile, LogFiles } from "./log-files.ts";
 
 // Each write returns when it is on the disk: one trip to the thread pool instead of one to write and one to sync.
@@ -19,7 +20,13 @@ export function createLogFiles(directory: string): LogFiles {
       await syncDirectory(directory);
       return readdir(directory);
     },
-    read: (name) => readFile(pathOf(name)),
+    read: async (name) => {
+      try {
+        return await readFile(pathOf(name));
+      } catch (error) {
+        throw failingDisk(pathOf(name), error);
+      }
+    },
     open: (name, mode) => openFile(pathOf(name), mode === "new" ? FLAGS_NEW : FLAGS),
     rename: async (from, to) => {
       await rename(pathOf(from), pathOf(to));
@@ -59,10 +66,14 @@ class RealFile implements LogFile {
 
   readSync(bytes: Buffer, at: number): number {
     let done = 0;
-    while (done < bytes.byteLength) {
-      const count = readFd(this.fd, bytes, done, bytes.byteLength - done, at + done);
-      if (count === 0) break;
-      done += count;
+    try {
+      while (done < bytes.byteLength) {
+        const count = readFd(this.fd, bytes, done, bytes.byteLength - done, at + done);
+        if (count === 0) break;
+        done += count;
+      }
+    } catch (error) {
+      throw failingDisk(this.path, error);
     }
     return done;
   }

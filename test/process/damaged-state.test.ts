@@ -1,5 +1,5 @@
 // A node whose stored state cannot be read: with others it takes theirs and says so; alone it says what to do.
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
 import { describe, expect, test } from "vitest";
@@ -57,6 +57,25 @@ describe("the stored state of one node of three", () => {
     });
     expect(await node.waitForEnd()).toEqual({ code: 1, signal: null });
     expect(node.complaints).toEqual([expect.stringMatching(/^aether: E_DATA_CORRUPT: .*its next start takes the state/)]);
+    await fleet.launch("n3");
+    await expectRepair(fleet, "n3");
+    expect(fleet.process("n3").logged("consensus.state_set_aside")).toHaveLength(1);
+    await expectEqual(fleet);
+  });
+
+  test("is replaced at the next start when the blocks of its tables go while the node runs", async () => {
+    const fleet = await openCluster();
+    await fleet.process("n3").stop("SIGTERM");
+    const store = join(fleet.dataDir("n3"), "kv");
+    // Opening it moves what is in its log into a table.
+    await edit(store, async () => undefined);
+    const node = await fleet.launch("n3");
+    await node.ready();
+    for (const file of await readdir(store)) if (file.endsWith(".ldb")) await truncate(join(store, file));
+    // ignored: the node is gone before it answers
+    await ask(`${fleet.api("n3")}/v1/kv/${DAMAGED}?consistency=local`).catch(() => undefined);
+    // LevelDB maps tables into memory: no code of ours is asked.
+    expect(await node.waitForEnd()).toEqual({ code: null, signal: "SIGBUS" });
     await fleet.launch("n3");
     await expectRepair(fleet, "n3");
     expect(fleet.process("n3").logged("consensus.state_set_aside")).toHaveLength(1);

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -117,4 +117,34 @@ test("a disk that fails to read is E_DISK, not damage and no wrong path", async 
   await symlink("/proc/self/mem", current);
   const message = expect.stringContaining("Input/output error");
   await expect(port.open("kv")).rejects.toMatchObject({ code: "E_DISK", message });
+});
+
+test("a table that the disk does not give ends the process; the next starts name it until it is given", async () => {
+  const port = createLevelStorePort(directory);
+  const program = fileURLToPath(new URL("../../support/without-table.ts", import.meta.url));
+  const child = promisify(execFile)(process.execPath, ["--import", "tsx", program, directory]);
+  await expect(child, "it touched what is not there").rejects.toMatchObject({ signal: "SIGBUS" });
+  const kv = join(directory, "kv");
+  const [table = ""] = (await readdir(kv)).filter((file) => file.endsWith(".ldb"));
+  await rename(join(kv, table), join(directory, table));
+  // What is at address 0 of a process cannot be read: the system answers as for a bad block.
+  await symlink("/proc/self/mem", join(kv, table));
+  for (let start = 0; start < 2; start++) {
+    await expect(port.open("kv")).rejects.toMatchObject({
+      code: "E_DISK",
+      message: expect.stringMatching(new RegExp(`${table}: EIO.*; check the disk, then start the node`)),
+    });
+  }
+  await rename(join(directory, table), join(kv, table));
+  const store = await port.open("kv");
+  await store.close();
+});
+
+test("tables are read ahead of use after an end in no order only", async () => {
+  const port = createLevelStorePort(directory);
+  const kv = join(directory, "kv");
+  await (await port.open("kv")).close();
+  // LevelDB does not know this table, so only whoever reads them all misses it.
+  await symlink("/proc/self/mem", join(kv, "999999.ldb"));
+  await expect(port.open("kv").then((store) => store.close())).resolves.toBeUndefined();
 });

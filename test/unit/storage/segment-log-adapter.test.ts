@@ -1,7 +1,7 @@
 // Files of a log as accidents leave them: what was never acknowledged is dropped, everything else that is missing or
 // changed is refused.
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -10,6 +10,7 @@ import type { AppendLog } from "../../../src/env/append-log.ts";
 import { createLevelStorePort } from "../../../src/storage/level-adapter.ts";
 import { takeOverLevelLog } from "../../../src/storage/level-log-adapter.ts";
 import { OrderedAppendLog } from "../../../src/storage/ordered-append-log.ts";
+import { createLogFiles } from "../../../src/storage/log-files-adapter.ts";
 import { openSegmentLog } from "../../../src/storage/segment-log-adapter.ts";
 
 const run = promisify(execFile);
@@ -245,4 +246,16 @@ describe("the journal of a version that kept it in LevelDB", () => {
     expect(await takeOver()).toEqual(["1=a", "2=b", "3=c"]);
     expect(await stores().list()).toEqual(["journal"]);
   });
+});
+
+test("a disk that fails to read is E_DISK with the file and what to do, at a start and later", async () => {
+  await write();
+  await rm(join(directory, FIRST));
+  // What is at address 0 of a process cannot be read: the system answers as for a bad block.
+  await symlink("/proc/self/mem", join(directory, FIRST));
+  const message = expect.stringMatching(/0000000001\.seg: EIO.*; check the disk, then start the node again/);
+  await expect(openSegmentLog(directory)).rejects.toMatchObject({ code: "E_DISK", message });
+  const file = await createLogFiles(directory).open(FIRST, "existing");
+  expect(() => file.readSync(Buffer.alloc(SECTOR), 0)).toThrow(expect.objectContaining({ code: "E_DISK", message }));
+  await file.close();
 });
