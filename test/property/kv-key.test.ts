@@ -1,6 +1,7 @@
 // Owns: the promise that every key has exactly one text, for every kind and any name.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { parsePrefix } from "../../src/api/core/kv-keys.ts";
 import { parseArtifactId, parseDigest, parseJobId, parseNodeId } from "../../src/base/ids.ts";
 import {
   compareKeyText,
@@ -103,6 +104,12 @@ test.each(Object.entries(kinds))("a %s key survives format and parse", (_kind, a
       expect(utf8Bytes(text)).toBe(Buffer.byteLength(text));
     }),
   );
+});
+
+test.each(Object.entries(kinds))("a %s key can be listed with its like", (_kind, arbitrary) => {
+  const [key] = fc.sample<AetherKey>(arbitrary, 1);
+  const [prefix = ""] = /^[^/]+\/?/.exec(key === undefined ? "" : formatKey(key)) ?? [];
+  expect(parsePrefix(prefix)).toBe(prefix);
 });
 
 test("any text is refused or is the one text of its key", () => {
