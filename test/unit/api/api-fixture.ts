@@ -67,12 +67,16 @@ export interface ApiFixture {
 export interface ApiOptions extends Partial<Omit<ApiConfig, "api">> {
   readonly files?: StaticFiles;
   readonly killSelf?: KillSelf;
+  /** Scripted ones when absent. */
+  readonly blueprints?: ApiServices["blueprints"];
   /** By which the metrics that are kept grow old. */
   readonly metricsClock?: Pick<Clock, "nowMs" | "wallMs">;
 }
 
 export async function openApi(
-  node = "n1", shared?: LocalKv, { files, killSelf, metricsClock, ...options }: ApiOptions = {},
+  node = "n1",
+  shared?: LocalKv,
+  { files, killSelf, metricsClock, blueprints = scriptedBlueprints(), ...options }: ApiOptions = {},
 ): Promise<ApiFixture> {
   const local = shared ?? (await createLocalKv());
   const log: LogLine[] = [];
@@ -122,7 +126,7 @@ export async function openApi(
     topics,
     kv: local.kv,
     artifacts: scriptedArtifacts(),
-    blueprints: scriptedBlueprints(),
+    blueprints,
     slices: scriptedSlices(),
     jobs: fixture.jobs,
     events: fixture.events,
