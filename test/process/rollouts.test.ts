@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
+import { CallLedger } from "./support/call-ledger.ts";
 import { pushSlice, untilServed } from "./support/call-slices.ts";
 import { SteadyCalls } from "./support/steady-calls.ts";
 
@@ -18,7 +19,9 @@ const statusSchema = z.object({
   slices: z.record(z.string(), z.object({
     active: z.number(),
     instances: z.array(z.object({ artifact: z.string(), state: z.string() })),
-    rollout: z.object({ stage: z.string(), reason: z.string().optional() }).optional(),
+    rollout: z.object({
+      stage: z.string(), reason: z.string().optional(), targetPercent: z.number().optional(),
+    }).optional(),
   })),
 });
 
@@ -89,8 +92,10 @@ async function apply(name: string, slices: Readonly<Record<string, object>>): Re
   return aether("blueprint", "apply", file, "--wait", "--timeout", "110");
 }
 
-async function sliceOf(name: string): Promise<z.output<typeof statusSchema>["slices"][string] | undefined> {
-  const { slices } = statusSchema.parse((await ask(`${fleet.api("n3")}/v1/blueprints/${name}/status`)).body);
+type SliceFound = z.output<typeof statusSchema>["slices"][string];
+
+async function sliceOf(name: string, node = "n3"): Promise<SliceFound | undefined> {
+  const { slices } = statusSchema.parse((await ask(`${fleet.api(node)}/v1/blueprints/${name}/status`)).body);
   return slices[name];
 }
 
@@ -368,19 +373,97 @@ test("revisions applied right after each other, and at once, end in one version 
   await expectEachOnce("hasty", load);
 });
 
-test("a leader that is killed half way does not stop a rollout", async () => {
+/** Right before and right after the leader gives all calls to the new version. */
+const aroundSwitch: Readonly<Record<string, (found: SliceFound, target: string) => boolean>> = {
+  "all of the new version serve": ({ instances, rollout }, target) =>
+    rollout?.stage === "shifting" && instances.filter((one) =>
+      one.artifact === target && one.state === "ACTIVE").length === 2,
+  "the calls have gone over": ({ rollout }) => rollout?.stage === "shifting" && rollout.targetPercent === 100,
+};
+
+test("a leader killed at the switch of a blue-green update fails no read and no write untruthfully", async () => {
   await pushVersion("headless", "1.0.0");
   await pushVersion("headless", "1.1.0");
-  const slices = (version: string) => ({ headless: { artifact: `test:headless:${version}`, instances: 4 } });
+  const rollout = { strategy: "blue-green", bakeMs: 1_000 };
+  const slices = (version: string) => ({ headless: { artifact: `test:headless:${version}`, instances: 2, rollout } });
   expect(await apply("headless", slices("1.0.0"))).toMatchObject({ code: 0 });
-  await applyUntilBothRun("headless", slices("1.1.0"));
-  const leader = await leaderName();
-  await fleet.process(leader).stop("SIGKILL");
-  await fleet.start(leader);
-  await eventually("the rollout has ended", async () => {
-    const found = await sliceOf("headless");
-    return (found?.rollout?.stage === "done" && found.active === 4) || undefined;
-  }, COMMAND_MS_MAX);
+  const ledger = new CallLedger(fleet, ["headless"], journalOf("headless"));
+  onTestFinished(() => ledger.stop());
+  let version = "1.0.0";
+  for (const [moment, hasCome] of Object.entries(aroundSwitch)) {
+    version = version === "1.0.0" ? "1.1.0" : "1.0.0";
+    const artifact = `test:headless:${version}`;
+    const leader = await leaderName();
+    const survivor = fleet.names.find((name) => name !== leader) ?? "";
+    expect(await put(survivor, "headless", slices(version))).toBe(200);
+    await eventually(moment, async () => {
+      const found = await sliceOf("headless", survivor);
+      return (found !== undefined && hasCome(found, artifact)) || undefined;
+    });
+    await fleet.kill(leader);
+    await ledger.progress(50);
+    await fleet.start(leader);
+    await eventually("the rollout has ended", async () => {
+      const found = await sliceOf("headless");
+      expect(found).toMatchObject({ active: 2, rollout: { stage: "done" } });
+      expect(found?.instances.map((one) => one.artifact)).toEqual([artifact, artifact]);
+      return true;
+    }, COMMAND_MS_MAX);
+    expect(await versionsThatAnswer("headless")).toEqual(new Set([version]));
+  }
+  await ledger.stop();
+  process.stdout.write(`headless: ${ledger.summary}\n`);
+  expect(ledger.failedLooks).toEqual([]);
+  expect(ledger.refusedMarks).toEqual([]);
+  await ledger.expectTruth();
+});
+
+/** Asked of each node, more than once. */
+async function versionsThatAnswer(name: string): Promise<ReadonlySet<string>> {
+  const answers = await Promise.all([...fleet.names, ...fleet.names, ...fleet.names].map((node) =>
+    ask(`${fleet.api(node)}/v1/call/${name}/look`, { method: "POST", body: {} })));
+  return new Set(answers.map(({ body }) => versionSchema.parse(body).version));
+}
+
+const keysSchema = z.object({ entries: z.array(z.object({ key: z.string() })) });
+
+/** Keys of rows of these kinds in which the name stands. */
+async function rowsOf(name: string, ...prefixes: readonly string[]): Promise<readonly string[]> {
+  const pages = await Promise.all(prefixes.map((prefix) => ask(`${fleet.api("n3")}/v1/kv?prefix=${prefix}`)));
+  return pages.flatMap(({ body }) => keysSchema.parse(body).entries.map(({ key }) => key))
+    .filter((key) => key.includes(name));
+}
+
+test("a blueprint that is applied and deleted at once is there with all that it has, or gone with it", async () => {
+  await pushSlice(fleet, {
+    artifact: "test:fought:1.0.0",
+    methods: { look: { effect: "read", handler: "async () => ({})" } },
+    routes: { "GET /fought": "look" },
+  });
+  const path = "/v1/blueprints/fought";
+  const seen = new Set<string>();
+  /** Whether it is there afterwards. */
+  const race = async (count: number): Promise<boolean> => {
+    const body = { slices: { fought: { artifact: "test:fought:1.0.0", instances: 1 + (count % 2) } } };
+    const both = await Promise.all([
+      ask(`${fleet.api("n1")}${path}`, { method: "PUT", body }), ask(`${fleet.api("n2")}${path}`, { method: "DELETE" }),
+    ]);
+    const isThere = (await ask(`${fleet.api("n3")}${path}`)).status === 200;
+    expect(await rowsOf("fought", "slice-owners/", "routes/")).toHaveLength(isThere ? 2 : 0);
+    seen.add(`${both.map(({ status }) => status).join(" ")} ${isThere ? "there" : "gone"}`);
+    return isThere;
+  };
+  let races = 0;
+  while (races < 20) await race(races++);
+  for (const wanted of [true, false]) {
+    while ((await race(races++)) !== wanted);
+    await eventually(wanted ? "it serves" : "nothing of it is left", async () => {
+      const rows = await rowsOf("fought", "slices/", "endpoints/", "rollouts/");
+      const { status } = await ask(`${fleet.api("n3")}/fought`);
+      return (wanted ? status === 200 : status === 404 && rows.length === 0) || undefined;
+    });
+  }
+  process.stdout.write(`fought: ${races} races, ${[...seen].sort().join(", ")}\n`);
 });
 
 /** Leaves the rollout half way. */
