@@ -172,14 +172,18 @@ export class KvState implements ReplicatedStateMachine {
     }
   }
 
-  /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT */
+  /** All leases, as of the moment of this call. @throws AetherError E_DATA_CORRUPT, E_DISK */
   async leases(): Promise<readonly LeaseInfo[]> {
     const changed = this.entries.changed(LEASE_ROWS, new Map(), Number.POSITIVE_INFINITY);
     const disk = this.options.generations.current.store.entries(diskRangeOf(LEASE_ROWS));
     const leases: LeaseInfo[] = [];
-    for await (const [key, entry] of mergeRows(changed, disk, 1)) {
-      const lease = leaseOfRow(key);
-      if (lease !== undefined) leases.push(toLeaseInfo(lease, parseLeaseRow(entry.value)));
+    try {
+      for await (const [key, entry] of mergeRows(changed, disk, 1)) {
+        const lease = leaseOfRow(key);
+        if (lease !== undefined) leases.push(toLeaseInfo(lease, parseLeaseRow(entry.value)));
+      }
+    } catch (error) {
+      throw this.readFailure(error);
     }
     return leases;
   }

@@ -4,7 +4,7 @@
 //
 // What a voter agrees to stays true: the lease as it was renewed then can only end or be renewed again, and the command
 // names the renewal. So answers never grow old, and who asks, how often, or twice at once is a matter of speed only.
-import { toAetherError } from "../base/errors.ts";
+import { type AetherError, toAetherError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { MINUTE_MS, SECOND_MS } from "../base/units.ts";
 import type { Group, GroupMembership, ProposeOutcome } from "../consensus/group.ts";
@@ -29,6 +29,8 @@ const LOOK_EVERY_MS = SECOND_MS / 2;
 const RANK_PATIENCE_MS = 2 * SECOND_MS;
 /** Rows that one command may remove: more would hold up the node. */
 const ROWS_PER_COMMAND_MAX = 4_096;
+/** Leases that could not be read are read again, as when no descriptor was left. Until then this node ends none. */
+const READ_AGAIN_MS = 10 * SECOND_MS;
 /** A proposal without an answer is forgotten after this: then it is made again, which does no harm. */
 const PROPOSAL_PATIENCE_MS = MINUTE_MS;
 
@@ -53,6 +55,7 @@ export class LeaseKeeper {
   private pending: LeaseResult[] | undefined;
   private loads = 0;
   private timer: Timer | undefined;
+  private readAgain: Timer | undefined;
   private isClosed = false;
 
   /** Attaches to the channel "leases"; nothing is asked or proposed before `start`. */
@@ -75,17 +78,25 @@ export class LeaseKeeper {
   close(): void {
     this.isClosed = true;
     this.timer?.cancel();
+    this.readAgain?.cancel();
     for (const stop of this.stops) stop();
   }
 
   private load(): void {
     const load = ++this.loads;
+    this.readAgain?.cancel();
     this.pending = [];
     this.ports.state.leases().then(
       (leases) => this.loaded(load, leases),
-      // The state that cannot be read has failed and stops the node by itself.
-      (error: unknown) => this.telemetry.log.error({ event: "kv.leases-unread", reason: toAetherError(error).message }),
+      (error: unknown) => this.unread(load, toAetherError(error)),
     );
+  }
+
+  /** A state that is damaged stops the node by itself. */
+  private unread(load: number, { code, message }: AetherError): void {
+    if (load !== this.loads || this.isClosed) return;
+    this.telemetry.log.error({ event: "kv.leases-unread", code, reason: message });
+    this.readAgain = this.clock.setTimer(READ_AGAIN_MS, () => this.load());
   }
 
   private loaded(load: number, leases: readonly (SeenLease & { readonly ttlMs: number })[]): void {

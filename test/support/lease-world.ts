@@ -1,9 +1,11 @@
 // Owns: real states and lease keepers of several nodes, each with a clock of its own, over one log that all of them
 // apply in order. A node that is paused applies, hears and does nothing until it goes on; a dead one never does.
 import { encode } from "../../src/base/codec.ts";
+import { AetherError } from "../../src/base/errors.ts";
 import { parseNodeId, type NodeId } from "../../src/base/ids.ts";
 import type { MembershipView, ProposeOutcome } from "../../src/consensus/group.ts";
 import type { Clock } from "../../src/env/clock.ts";
+import type { StorePort } from "../../src/env/store.ts";
 import { encodeGrant, encodeRenew } from "../../src/kvstore/core/command.ts";
 import type { LeaseId } from "../../src/kvstore/core/schema.ts";
 import { KvGenerations } from "../../src/kvstore/kv-generations.ts";
@@ -24,6 +26,7 @@ interface WorldNode {
   readonly id: NodeId;
   readonly state: KvState;
   readonly skew: { rate: number; offsetMs: number };
+  readonly disk: { isFailing: boolean };
   keeper: LeaseKeeper;
   applied: number;
   isPaused: boolean;
@@ -101,6 +104,15 @@ export class LeaseWorld {
     await this.clock.settle();
   }
 
+  /** What is on its disk cannot be listed until it is mended. */
+  failDisk(name: string): void {
+    this.node(name).disk.isFailing = true;
+  }
+
+  mendDisk(name: string): void {
+    this.node(name).disk.isFailing = false;
+  }
+
   cut(name: string): void {
     this.hub.cut(this.node(name).id);
   }
@@ -118,7 +130,8 @@ export class LeaseWorld {
   }
 
   private async add(id: NodeId): Promise<void> {
-    const generations = KvGenerations.open(createMemoryStorePort(this.clock));
+    const disk = { isFailing: false };
+    const generations = KvGenerations.open(failingWhen(disk, createMemoryStorePort(this.clock)));
     await this.clock.settle();
     const onFatal = (error: Error): void => {
       throw error;
@@ -130,7 +143,7 @@ export class LeaseWorld {
       if (result.kind !== "ended") return;
       for (const lease of result.leases) this.endedAtMs.set(lease, this.endedAtMs.get(lease) ?? this.clock.nowMs());
     });
-    const partial = { id, state, skew: { rate: 1, offsetMs: 0 }, applied: 0, isPaused: false, isHeld: false };
+    const partial = { id, state, skew: { rate: 1, offsetMs: 0 }, disk, applied: 0, isPaused: false, isHeld: false };
     const node: WorldNode = { ...partial, keeper: this.openKeeper(partial) };
     node.keeper.start();
     this.nodes.push(node);
@@ -201,4 +214,25 @@ export class LeaseWorld {
     if (found === undefined) throw new RangeError(`there is no node ${name}`);
     return found;
   }
+}
+
+function failingWhen(disk: { readonly isFailing: boolean }, stores: StorePort): StorePort {
+  return {
+    list: () => stores.list(),
+    destroy: (name) => stores.destroy(name),
+    open: async (name) => {
+      const store = await stores.open(name);
+      return {
+        getSync: (key) => store.getSync(key),
+        write: (ops, done) => store.write(ops, done),
+        begin: () => store.begin(),
+        entries: (range) => (disk.isFailing ? noEntries() : store.entries(range)),
+        close: () => store.close(),
+      };
+    },
+  };
+}
+
+async function* noEntries(): AsyncGenerator<never> {
+  throw new AetherError("E_DISK", "no descriptor is left");
 }

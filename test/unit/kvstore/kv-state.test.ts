@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { AetherError } from "../../../src/base/errors.ts";
 import type { OrderedStore, StoreBatch, StoreOp, StorePort } from "../../../src/env/store.ts";
+import { encodeGrant } from "../../../src/kvstore/core/command.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import type { Op } from "../../../src/kvstore/core/schema.ts";
+import { leaseRow } from "../../../src/kvstore/core/system-rows.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../../src/kvstore/kv-generations.ts";
 import type { KvListQuery } from "../../../src/kvstore/kv.ts";
@@ -387,8 +389,8 @@ describe("a list", () => {
 });
 
 describe("a damaged disk", () => {
-  async function damageRow(name: string, index: number): Promise<void> {
-    const key = Buffer.from(`data/${name}`);
+  async function damageRow(text: string, index: number): Promise<void> {
+    const key = Buffer.from(text);
     const row = Buffer.from(disk.getSync(key) ?? []);
     row.writeUInt8(row.readUInt8(index) ^ 1, index);
     disk.write([{ kind: "put", key, value: row }], () => undefined);
@@ -405,12 +407,23 @@ describe("a damaged disk", () => {
       if (state.loadedMark === undefined) {
         applySlot([put("a", "value")]);
         await reopen();
-        await damageRow("a", 30);
+        await damageRow("data/a", 30);
         state = await openState();
       }
       await use();
       expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT" }]);
     }
+  });
+
+  test("is fatal when all leases are read", async () => {
+    const grant = joinCommands([encodeGrant(10_000, false)]);
+    expect(state.applyBatch(grant)).toMatchObject([{ kind: "granted", lease: 1 }]);
+    applySlot([put("a", 1)]);
+    await reopen();
+    await damageRow(leaseRow(1), 6);
+    state = await openState();
+    await expect(state.leases()).rejects.toMatchObject({ code: "E_DATA_CORRUPT" });
+    expect(fatal.splice(0)).toMatchObject([{ code: "E_DATA_CORRUPT" }]);
   });
 
   test("is refused at start when the checkpoint record is damaged or missing", async () => {

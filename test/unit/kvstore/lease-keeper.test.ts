@@ -57,6 +57,14 @@ describe("a lease that nobody renews", () => {
     expect(world.endedAtMs.has(lease)).toBe(true);
   });
 
+  test("ends too when a majority could not read its disk for a moment when it started", async () => {
+    for (const name of ["n1", "n2"]) world.failDisk(name);
+    for (const name of ["n1", "n2"]) await world.restart(name);
+    await world.clock.advance(TTL_MS / 2);
+    for (const name of ["n1", "n2"]) world.mendDisk(name);
+    expect(await lifeMs()).toBeLessThan(3 * TTL_MS + SLACK_MS);
+  });
+
   test("does not end without a quorum, and ends once there is one", async () => {
     world.pause("n2");
     world.pause("n3");
