@@ -146,3 +146,16 @@ test("a rollout that is called off half way ends where it began, within the same
     expect(["done", undefined]).toContain(rolloutOf(end)?.stage);
   }), { numRuns: 100 });
 });
+
+test("a canary whose calls nobody counts waits, with all calls where they were, until somebody does", () => {
+  const [one] = fc.sample(cases, 1);
+  const run = runOf({ ...present(one, "a case"), instances: 2, nodeCount: 2, strategy: "canary" });
+  const uncounted = (input: PlanInput): PlanInput =>
+    ({ ...input, rollouts: input.rollouts.map((rollout) => ({ ...rollout, tally: undefined, unchangedForMs: 1e9 })) });
+  let input = run.start;
+  for (let round = 0; round < 50; round++) input = work(execute(input, plan(uncounted(input))));
+  expect(rolloutOf(input)).toMatchObject({ stage: "shifting", step: 0, targetShare: 0 });
+  expect(activeOf(input, digestIn(run, 1))).toBe(2);
+  input = execute(input, plan(input));
+  expect(rolloutOf(input)).toMatchObject({ stage: "shifting", step: 0, targetShare: 500 });
+});

@@ -290,6 +290,29 @@ const CANARY: RolloutSettings = {
   strategy: "canary", steps: [50, 100], stepMs: 1_000, minCalls: 1, errorRateMax: 0, p99MsMax: 500,
 };
 
+test("each of many canaries at once is judged by the calls of all nodes", async () => {
+  world = await ClusterWorld.open();
+  // More than what one node tells the others in one message.
+  const names = Array.from({ length: 20 }, (_, at) => `orders-${String(at).padStart(2, "0")}`);
+  const many = (revision: number, change: Partial<ResolvedSlice> = {}): ResolvedBlueprint =>
+    blueprintOf(Object.fromEntries(names.map((name) => [name, sliceOf(name, 1, change)])), revision);
+  await world.apply(many(1));
+  await world.until(() => names.every((name) => world.active(name).length === 1), 10_000);
+  await world.apply(many(2, { config: { currency: "EUR" }, rollout: { ...CANARY, minCalls: 20 } }));
+  await world.until(() => names.every((name) => (world.rollout(name)?.targetShare ?? 0) > 0), 20_000);
+  // The leader hears of failed calls alone, and of as many as no node has by itself.
+  for (const [node, { services }] of world.nodes) {
+    if (node === world.leader()) continue;
+    for (const name of names) {
+      const specDigest = world.rollout(name)?.target.specDigest;
+      const failed = { slice: name, specDigest, outcome: "failed", ms: 5 } as const;
+      for (let call = 0; call < 10; call++) services.tallies.note(failed);
+    }
+  }
+  await world.until(() => names.every((name) => world.rollout(name)?.stage === "rolled-back"), 30_000);
+  for (const name of names) expect(world.rollout(name)?.reason).toMatch(/^errors 100% of 20 calls/);
+});
+
 /** Each way as short as it may be, and the most instances that it may have at once. */
 const WAYS: readonly { readonly rollout: RolloutSettings; readonly most: number }[] = [
   { rollout: { strategy: "rolling", surge: 1, unavailable: 0 }, most: INSTANCES + 1 },

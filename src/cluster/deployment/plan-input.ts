@@ -55,8 +55,7 @@ function rolloutsOf(
   const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) => {
     if (key.kind !== "rollout") return [];
     const { blueprint, slice } = key;
-    const tally = tallies.sumOf(slice, modRevision);
-    return { blueprint, slice, row: undefined, modRevision, unchangedForMs: 0, tally };
+    return { blueprint, slice, row: undefined, modRevision, unchangedForMs: 0, tally: undefined };
   });
   return [...read, ...damaged];
 }

@@ -40,7 +40,7 @@ export interface MembershipPorts {
   readonly messaging: PeerMessaging;
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership" | "onMembership">;
   readonly views: Pick<ClusterViews, "nodes" | "intents" | "slices" | "instancesOn">;
-  readonly tallies: Pick<CallTallies, "current" | "hear">;
+  readonly tallies: Pick<CallTallies, "tell" | "hear">;
   /** Jobs that this node has: it is not drained before they have left it. */
   readonly jobsHere?: () => number;
   readonly onFatal: (error: unknown) => void;
@@ -343,7 +343,7 @@ export class MembershipService {
       const suspects = [...this.detector.suspects].sort();
       const { applied, catchUp } = this.ports.group.status();
       const payload = encodeGossip({
-        incarnation: this.config.incarnation, suspects, applied, catchUp, tallies: this.ports.tallies.current(),
+        incarnation: this.config.incarnation, suspects, applied, catchUp, tallies: this.ports.tallies.tell(),
         wallMs: this.clock.wallMs(),
       });
       this.logClock();

@@ -82,6 +82,11 @@ export function isUnderWay({ stage }: Pick<RolloutRow, "stage">): boolean {
   return stage === "shifting" || stage === "finishing" || stage === "rolling-back";
 }
 
+/** Whether how its calls go decides what becomes of it. */
+export function isJudged({ strategy, stage, isReturn }: RolloutRow): boolean {
+  return strategy === "canary" && stage === "shifting" && isReturn !== true;
+}
+
 /** Whether the previous version is what is to run, or comes to be. */
 export function isTurnedBack({ stage }: Pick<RolloutRow, "stage">): boolean {
   return stage === "rolling-back" || stage === "rolled-back";

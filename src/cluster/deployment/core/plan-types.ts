@@ -43,8 +43,8 @@ export interface PlanRollout {
   readonly modRevision: number;
   /** How long the leader has seen the row as it is, by its own monotonic clock. */
   readonly unchangedForMs: number;
-  /** How calls went while the row was as it is. */
-  readonly tally: Pick<RolloutTally, "target" | "previous">;
+  /** How calls went while the row was as it is; undefined while nobody counts them. */
+  readonly tally: Pick<RolloutTally, "target" | "previous"> | undefined;
 }
 
 export interface PlanInput {

@@ -8,7 +8,7 @@ import type { Digest } from "../../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../../slices/core/blueprint.ts";
 import { instanceKeyOf } from "../../../slices/core/instance-spec.ts";
 import {
-  ALL_CALLS, isOfWish, isUnderWay, NEXT_STAGE, type RolloutEvent, type RolloutRow, type RolloutVersion,
+  ALL_CALLS, isJudged, isOfWish, isUnderWay, NEXT_STAGE, type RolloutEvent, type RolloutRow, type RolloutVersion,
 } from "../../../slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../slices/core/spec-digest.ts";
 import { ROLLOUT_DEFAULT } from "../../../sdk/rollout.ts";
@@ -96,6 +96,8 @@ function besides(state: SliceState, row: RolloutRow): Course {
   const step = stepOf(wanted, row);
   const count = Math.ceil((wanted.resolved.instances * step.share) / ALL_CALLS);
   const target = { ...wanted, resolved: { ...wanted.resolved, instances: count } };
+  // Nobody counts its calls yet: it goes on when another canary has ended, which changes a row.
+  if (isJudged(row) && rollout?.tally === undefined) return { kind: "beside", target, previous };
   if (row.targetShare !== step.share) {
     const serving = rows.filter((one) => isServing(one) && one.row.specDigest === wanted.specDigest).length;
     if (serving < count) return { kind: "beside", target, previous };
@@ -113,7 +115,7 @@ type StepVerdict =
   | { readonly kind: "wait"; readonly againInMs: number };
 
 function verdictOf({ resolved }: Wanted, rollout: PlanRollout | undefined): StepVerdict {
-  const { unchangedForMs: heldForMs, tally } = rollout ?? { unchangedForMs: 0, tally: NO_TALLY };
+  const { unchangedForMs: heldForMs = 0, tally = NO_TALLY } = rollout ?? {};
   const settings = resolved.rollout;
   if (settings?.strategy === "canary") {
     const verdict = canaryVerdict({ ...tally, heldForMs }, settings);

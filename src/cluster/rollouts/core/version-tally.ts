@@ -18,8 +18,10 @@ export interface RolloutTally {
   readonly previous: VersionTally;
 }
 
-/** Rollouts whose calls a node counts at once; the rest of them see its calls as none. */
-export const TALLIES_MAX = 16;
+/** Canaries whose calls are counted at once; the others wait for their first calls until one of these ends. */
+export const CANARIES_MAX = 128;
+/** Tallies in one message, of which earlier builds read no more. */
+export const TALLIES_TOLD_MAX = 16;
 /** Bucket `i` ends at 2 ** (i / 2) ms; the last one, from 33 s on, has no end. */
 const BUCKETS_MAX = 32;
 
@@ -62,9 +64,9 @@ export function encodeTallies(tallies: readonly RolloutTally[]): readonly unknow
   return tallies.map(({ slice, rollout, target, previous }) => [slice, rollout, wireOf(target), wireOf(previous)]);
 }
 
-/** Takes what is well-formed of a message of a peer, and no more than there can be. */
+/** Takes what is well-formed of a message of a peer, and no more than one tells. */
 export function parseTallies(wire: unknown): readonly RolloutTally[] {
-  return Array.isArray(wire) ? wire.slice(0, TALLIES_MAX).flatMap((one) => parseTally(one) ?? []) : [];
+  return Array.isArray(wire) ? wire.slice(0, TALLIES_TOLD_MAX).flatMap((one) => parseTally(one) ?? []) : [];
 }
 
 function parseTally(wire: unknown): RolloutTally | undefined {
