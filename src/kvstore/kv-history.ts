@@ -428,9 +428,12 @@ export class KvHistory {
   }
 
   private readRow(row: HistoryRow): readonly RevisionChanges[] | undefined {
+    const { disk } = this;
     const items = this.decoded.get(row.record) ?? this.decodeRow(row);
     const count = row.last - row.first + 1;
     if (items !== undefined) return items.length > count ? items.slice(0, count) : items;
+    // The disk failed, which was told, and all that it has is given up: that is no damage.
+    if (disk !== this.disk) return undefined;
     this.log?.error({ event: "kv.history-damaged", first: row.first, last: row.last });
     this.index.dropBefore(row.last + 1);
     // What it names may be gone: what comes from here on names only what is there.

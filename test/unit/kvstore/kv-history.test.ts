@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { AetherError } from "../../../src/base/errors.ts";
 import type { OrderedStore } from "../../../src/env/store.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
@@ -89,4 +90,30 @@ test("a log that says that it begins or ends where nothing is, is opened all the
   disk.last = 2 ** 45;
   const again = KvHistory.open({ state, disk, log: SILENT_LOG, cluster: "c", sizes: SIZES });
   expect(again.oldest).toBe(state.revision + 1);
+});
+
+test("a disk that does not give the past is told as that, once, and not as damage; what follows is held", async () => {
+  const { clock, port, state } = await openState();
+  const told: unknown[] = [];
+  const log = { ...SILENT_LOG, error: (fields: { readonly event: string }) => told.push(fields.event) };
+  const disk = await OrderedAppendLog.open(await port.open("past"));
+  const history = KvHistory.open({ state, disk, log, cluster: "c", sizes: SIZES });
+  const put = (): void => {
+    const then = [{ kind: "put" as const, key: KEY, value: "x".repeat(100) }];
+    state.applyBatch(joinCommands([encodeTxn({ compare: [], then, else: [] })]));
+  };
+  for (let count = 0; count < 40; count++) {
+    put();
+    await clock.settle();
+  }
+  const { oldest } = history;
+  disk.readSync = () => {
+    throw new AetherError("E_DISK", "the disk does not give it");
+  };
+  expect(() => history.read(oldest)).toThrow(expect.objectContaining({ code: "E_COMPACTED" }));
+  expect(told).toEqual(["kv.history-abandoned"]);
+  put();
+  expect(history.read(history.revision)).toMatchObject([{ revision: 41 }]);
+  expect(() => history.read(oldest)).toThrow(expect.objectContaining({ code: "E_COMPACTED" }));
+  expect(told).toHaveLength(1);
 });
