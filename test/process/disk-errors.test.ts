@@ -33,6 +33,10 @@ test.for(PLACES)("a node that cannot write its $folder ends; the others go on", 
   await eventually("it has stopped", () => writeUntilEnded(fleet), LIMIT_MS);
   expect(await node.waitForEnd()).toEqual({ code: 1, signal: null });
   expect(node.complaints, node.transcript()).toEqual([expect.stringMatching(place.said)]);
+  // The connections that it ended itself say nothing about the others.
+  const failedAt = node.stderr.findIndex((line) => line.includes(`"node.failed"`));
+  expect(failedAt).toBeGreaterThan(-1);
+  expect(node.stderr.slice(failedAt).filter((line) => line.includes(`"node.suspected"`))).toEqual([]);
   expect(await ask(`${fleet.api("n1")}/v1/kv/data/after`, { method: "PUT", body: 1 })).toMatchObject({ status: 200 });
 
   await fleet.start("n2");

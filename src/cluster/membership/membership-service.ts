@@ -299,6 +299,8 @@ export class MembershipService {
   }
 
   private step(event: DetectorEvent): void {
+    // The connections of a node that ends say nothing about the others.
+    if (this.scope.signal.aborted) return;
     const before = this.detector.suspects;
     if (!this.detector.step(event, this.clock.nowMs())) return;
     this.logSuspicions(before);
