@@ -6,8 +6,11 @@ import { AetherError } from "../../src/base/errors.ts";
 import { parseArtifactId, parseNodeId } from "../../src/base/ids.ts";
 import { formatKey, prefixOf } from "../../src/kvstore/core/key.ts";
 import { VALUE_BYTES_MAX } from "../../src/kvstore/core/limits.ts";
+import { parseInstanceRow } from "../../src/slices/core/instance-row.ts";
 import { blueprintOf, sliceOf } from "../support/cluster-rows.ts";
 import { ClusterWorld } from "../support/cluster-world.ts";
+import { heldKv } from "../support/interleaved-kv.ts";
+import { writeLaterKey } from "../support/later-key.ts";
 
 const SLICES = ["inventory", "orders", "pricing"];
 const SHOP = blueprintOf(Object.fromEntries(SLICES.map((name) => [name, sliceOf(name, 2)])));
@@ -115,6 +118,16 @@ test("a node that restarts before it is gone gets its instances back at once and
   expect(await world.until(isWhole, 3_000)).toBeLessThan(1_500);
   expect(world.rows()).toEqual(before);
   expect(world.node("n2").host.steps.length).toBeGreaterThan(0);
+  expectRowsAndWorkersAgree();
+});
+
+test("a node restarts beside rows of kinds that only a later build knows", async () => {
+  const place = { node: parseNodeId("n2"), artifact: parseArtifactId("demo:orders:1.0.0"), instance: 7 };
+  writeLaterKey(world.local, { kind: "slice", ...place });
+  writeLaterKey(world.local, { kind: "endpoint", slice: "orders", method: "show", ...place });
+  await world.kill("n2");
+  world.start("n2");
+  await world.until(() => world.dutyOf("on-duty").length === 3 && isWhole(), 8_000);
   expectRowsAndWorkersAgree();
 });
 
@@ -234,6 +247,21 @@ test("an instance that the store cannot hold hinders neither the others nor the 
   await world.clock.advance(20_000);
   expect(world.rows().some((row) => row.includes(" huge/"))).toBe(false);
   expect(world.leader()).toBe("n1");
+});
+
+test("an instance that the store cannot hold fails once the store can say so, and its node goes on", async () => {
+  await world.close();
+  let refusals = 3;
+  world = await ClusterWorld.open(undefined, (_name, kv) => heldKv(kv, async ({ then }) => {
+    const [op] = then;
+    if (op?.kind !== "put" || !op.key.includes(":huge:")) return;
+    const { state } = parseInstanceRow(op.value);
+    if (state === "LOADED") throw new AetherError("E_TOO_LARGE", "the row is too large");
+    if (state === "FAILED" && refusals-- > 0) throw new AetherError("E_NO_QUORUM", "nobody is there");
+  }));
+  await world.apply(blueprintOf({ huge: sliceOf("huge", 1) }, 1, "big"));
+  await world.until(() => world.rows().some((row) => row.endsWith(" huge/0 FAILED")), 10_000);
+  expect(refusals).toBeLessThan(0);
 });
 
 test("a config as large as a value may be is in the blueprint, and not in the rows of its instances", async () => {

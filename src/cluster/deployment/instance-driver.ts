@@ -126,9 +126,7 @@ export class InstanceDriver {
         if (action !== "rest") this.ports.outage.noteSuccess();
       } catch (error) {
         signal.throwIfAborted();
-        if (await this.failForGood(error, signal)) continue;
-        await this.ports.clock.sleep(this.ports.outage.noteFailure(error), signal);
-        await this.readAgain(signal);
+        await this.recover(error, signal);
       }
     }
   }
@@ -139,12 +137,20 @@ export class InstanceDriver {
     await this.writeFailed("lost", new AetherError("E_UNAVAILABLE", reason), { signal, attempt: 0 });
   }
 
-  /** What the store will never take is the fault of this instance, and not of its node. True when its row says so. */
-  private async failForGood(thrown: unknown, signal: AbortSignal): Promise<boolean> {
-    if (!(thrown instanceof AetherError) || !isFatal(thrown) || this.row === undefined) return false;
-    if (nextState(this.row.state, "fail") === "refuse") return false;
-    await this.writeWorkFailed(thrown, signal);
-    return true;
+  /** Has the row say what went wrong, or waits until the store is there again. */
+  private async recover(thrown: unknown, signal: AbortSignal): Promise<void> {
+    let obstacle = thrown;
+    // What the store will never take is the fault of this instance, and not of its node.
+    if (thrown instanceof AetherError && isFatal(thrown) && nextState(this.state(), "fail") !== "refuse") {
+      try {
+        return await this.writeWorkFailed(thrown, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        obstacle = error;
+      }
+    }
+    await this.ports.clock.sleep(this.ports.outage.noteFailure(obstacle), signal);
+    await this.readAgain(signal);
   }
 
   private state(): InstanceState {

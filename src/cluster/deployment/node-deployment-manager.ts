@@ -7,20 +7,20 @@
 // the node is back or gone. After a crash, what may have caused it waits as after any failure.
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError, toAetherError } from "../../base/errors.ts";
-import type { ArtifactId, NodeId } from "../../base/ids.ts";
+import { parseArtifactId, type ArtifactId, type NodeId } from "../../base/ids.ts";
 import { SECOND_MS } from "../../base/units.ts";
-import { parseArtifactId } from "../../base/ids.ts";
 import { TaskScope } from "../../base/task-scope.ts";
 import type { Clock } from "../../env/clock.ts";
 import type { Log, Telemetry } from "../../env/telemetry.ts";
 import type { Group } from "../../consensus/group.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
 import type { KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import { parseInstanceRow, type InstanceRow } from "../../slices/core/instance-row.ts";
 import { instanceKeyOf } from "../../slices/core/instance-spec.ts";
 import { nextState } from "../../slices/core/lifecycle.ts";
+import { listRows } from "../../slices/list-rows.ts";
 import type { InstanceHost } from "../../slices/host/instance-host.ts";
 import type { InstanceKey } from "../../slices/host/running-instances.ts";
 import type { ClusterViews } from "../cluster-views.ts";
@@ -130,13 +130,15 @@ export class NodeDeploymentManager {
   }
 
   private async failEarlierLife(signal: AbortSignal): Promise<void> {
-    const endpoints = await this.listAll(prefixOf({ kind: "endpoints" }), signal);
-    const orphans = new Set(endpoints.map(({ key }) => key).filter((key) => this.isOwnEndpoint(key)));
-    for (const entry of await this.listAll(prefixOf({ kind: "slices", node: this.config.node }), signal)) {
-      const mine = [...orphans].filter((key) => isEndpointOf(key, entry.key));
-      if (await this.failRow(entry, mine, signal)) for (const key of mine) orphans.delete(key);
+    const { node } = this.config;
+    const endpoints = await listRows(this.ports.kv, prefixOf({ kind: "endpoints" }), { signal });
+    const orphans = byInstance(endpoints.map(({ key }) => key), node);
+    for (const entry of await listRows(this.ports.kv, prefixOf({ kind: "slices", node }), { signal })) {
+      // A row of a kind that only a later build knows: that build sees to it.
+      if (knownKey(entry.key) === undefined) continue;
+      if (await this.failRow(entry, orphans.get(entry.key) ?? [], signal)) orphans.delete(entry.key);
     }
-    await this.deleteOrphans([...orphans], signal);
+    await this.deleteOrphans([...orphans.values()].flat(), signal);
   }
 
   /** True when the endpoints are gone with the row. A row that changes under our hands is left to its driver. */
@@ -171,21 +173,6 @@ export class NodeDeploymentManager {
       const then = keys.slice(from, from + ENDPOINTS_PER_TXN).map(deletion);
       await this.ports.kv.transact({ compare: [], then, else: [] }, { signal });
     }
-  }
-
-  private async listAll(prefix: string, signal: AbortSignal): Promise<readonly KvEntry[]> {
-    const entries: KvEntry[] = [];
-    for (;;) {
-      const after = entries.at(-1)?.key;
-      const page = await this.ports.kv.list(after === undefined ? { prefix } : { prefix, after }, { signal });
-      entries.push(...page.entries);
-      if (!page.more) return entries;
-    }
-  }
-
-  private isOwnEndpoint(text: KeyText): boolean {
-    const key = parseKey(text);
-    return key.kind === "endpoint" && key.node === this.config.node;
   }
 
   /** Both directions: every row of this node has a driver that knows it, and so has every worker without a row. */
@@ -290,10 +277,16 @@ function deletion(key: KeyText): Op {
   return { kind: "delete", key };
 }
 
-function isEndpointOf(endpoint: KeyText, slice: KeyText): boolean {
-  const key = parseKey(endpoint);
-  if (key.kind !== "endpoint") return false;
-  return formatKey({ kind: "slice", node: key.node, artifact: key.artifact, instance: key.instance }) === slice;
+/** The endpoints of a node, by the rows of their instances. */
+function byInstance(endpoints: readonly KeyText[], node: NodeId): Map<KeyText, KeyText[]> {
+  const found = new Map<KeyText, KeyText[]>();
+  for (const text of endpoints) {
+    const key = knownKey(text);
+    if (key?.kind !== "endpoint" || key.node !== node) continue;
+    const row = formatKey({ kind: "slice", node, artifact: key.artifact, instance: key.instance });
+    found.set(row, [...(found.get(row) ?? []), text]);
+  }
+  return found;
 }
 
 interface InstanceParts {
