@@ -8,6 +8,7 @@ import { SECOND_MS } from "../base/units.ts";
 import type { Clock, Timer } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
 import type { SnapshotMessage } from "./core/snapshot-message.ts";
+import { CREDIT_CHUNKS } from "./snapshot-sender.ts";
 import type { ConsensusMark, InstalledSnapshot, ReplicatedStateMachine, SnapshotWriter } from "./state-machine.ts";
 
 /** Nothing came for this long: the other node is asked to go on. */
@@ -154,6 +155,8 @@ export class SnapshotReceiver {
   private takeChunk(fetching: Fetch, { index, isLast, bytes }: Extract<SnapshotMessage, { kind: "chunk" }>): void {
     // Sent twice, or one before it was lost: what is missing is asked for soon.
     if (index !== fetching.next || fetching.lastIndex !== undefined) return;
+    // Who sends beyond its credit would fill this node's memory while its disk is slow.
+    if (index >= fetching.written + CREDIT_CHUNKS) return;
     fetching.next += 1;
     if (isLast) fetching.lastIndex = index;
     const written = fetching.writer.write(bytes).then(

@@ -454,3 +454,27 @@ test("what a node's own state machine refuses ends the transfer with its reason"
   expect(target.failed).toHaveLength(1);
   expect(source.exchange.sender.transferCount).toBe(0);
 });
+
+test("what is sent beyond the credit is not taken, so that a slow disk does not fill the memory", async () => {
+  let taken = 0;
+  const slow: SnapshotWriter = {
+    write: () => {
+      taken += 1;
+      return new Promise(() => undefined);
+    },
+    finish: () => expect.fail("never"),
+    install: () => expect.fail("never"),
+    abort: () => Promise.resolve(),
+  };
+  target.state.beginInstall = () => slow;
+  const stranger = hub.join(parseNodeId("d"));
+  target.exchange.receiver.fetch(parseNodeId("d"));
+  await clock.advance(10);
+  const transfer = flights.at(-1)?.message.transfer ?? "";
+  for (let index = 0; index < 5 * CREDIT_CHUNKS; index++) {
+    const chunk = { kind: "chunk", transfer, index, isLast: false, bytes: Uint8Array.of(1) } as const;
+    stranger.channel("bulk").send(target.name, encodeSnapshotMessage(chunk));
+  }
+  await clock.advance(10);
+  expect(taken).toBe(CREDIT_CHUNKS);
+});
