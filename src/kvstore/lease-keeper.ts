@@ -198,7 +198,8 @@ export class LeaseKeeper {
       if (!isQuorum(voters, candidate.agreed) || !isQuorum(pending?.voters ?? voters, candidate.agreed)) continue;
       candidate.proposedAtMs = nowMs;
       const weight = this.ports.state.leaseWeight(lease);
-      if (leases.length > 0 && rows + weight > ROWS_PER_COMMAND_MAX) {
+      const isFull = leases.length === LEASES_PER_COMMAND_MAX || rows + weight > ROWS_PER_COMMAND_MAX;
+      if (leases.length > 0 && isFull) {
         this.propose(leases);
         leases = [];
         rows = 0;

@@ -38,6 +38,8 @@ export class LeaseWorld {
   readonly clock = new ManualClock();
   /** When a lease ended for the first time on any node, by true time. */
   readonly endedAtMs = new Map<LeaseId, number>();
+  /** The nodes have too much to do to propose anything. */
+  isOverloaded = false;
   private readonly hub = new MemoryHub(this.clock);
   private readonly nodes: WorldNode[] = [];
   private readonly log: Proposal[] = [];
@@ -152,6 +154,10 @@ export class LeaseWorld {
   private openKeeper(node: Pick<WorldNode, "id" | "state" | "skew">): LeaseKeeper {
     const group = {
       propose: (command: Uint8Array, done: (outcome: ProposeOutcome) => void): void => {
+        if (this.isOverloaded) {
+          this.clock.defer(() => done({ kind: "refused", code: "E_OVERLOADED", reason: "too much to do" }));
+          return;
+        }
         // What a paused node had begun is decided when it goes on.
         this.log.push({ command, done });
         this.clock.defer(() => this.applyAll());

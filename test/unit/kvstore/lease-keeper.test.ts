@@ -146,3 +146,17 @@ test("many leases end together, in commands of a bounded size", async () => {
   await world.clock.advance(TTL_MS + SLACK_MS);
   expect(leases.filter((each) => world.has(each))).toEqual([]);
 });
+
+test("leases that wait for an overloaded node end together, in commands of a bounded size", async () => {
+  const leases = [lease];
+  // Those that end first come last: asked for later, the others are asked for beside them.
+  for (const ttlMs of [TTL_MS, TTL_MS / 2]) {
+    for (let count = 0; count < 1_000; count++) leases.push(await world.grant(ttlMs));
+  }
+  world.isOverloaded = true;
+  await world.clock.advance(TTL_MS + SLACK_MS);
+  expect(leases.every((each) => world.has(each))).toBe(true);
+  world.isOverloaded = false;
+  await world.clock.advance(SLACK_MS);
+  expect(leases.filter((each) => world.has(each))).toEqual([]);
+});
