@@ -13,7 +13,7 @@ import { AetherError } from "../../base/errors.ts";
 import { type ArtifactId, type Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { unchanged } from "../../kvstore/core/guards.ts";
-import { formatKey, parseKey, prefixOf, type KeyText } from "../../kvstore/core/key.ts";
+import { formatKey, knownKey, prefixOf, type AetherKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, KvEntry, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
 import {
@@ -204,7 +204,7 @@ export class ArtifactRemoval {
     const revisions = new Map<KeyText, ResolvedBlueprint>();
     const currents = new Map<string, number>();
     for (const { key, value, modRevision } of await listRows(this.kv, prefixOf({ kind: "blueprints" }), options)) {
-      const parsed = parseKey(key);
+      const parsed = understood(key);
       if (parsed.kind === "blueprint") revisions.set(key, trustStored(key, () => parseResolvedBlueprint(value)));
       if (parsed.kind !== "blueprint-current") continue;
       const { name } = parsed;
@@ -227,7 +227,7 @@ export class ArtifactRemoval {
       const last = digests.at(-1);
       const after = last === undefined ? {} : { after: chunkKey(last, CHUNKS_MAX) };
       const { entries: [first] } = await this.kv.list({ prefix, limit: 1, ...after }, LOCAL);
-      const key = first === undefined ? undefined : parseKey(first.key);
+      const key = first === undefined ? undefined : understood(first.key);
       if (key?.kind !== "blob") return digests;
       digests.push(key.digest);
       await this.pause();
@@ -273,7 +273,7 @@ function needsOfRevision({ name, revision, slices }: ResolvedBlueprint): readonl
 }
 
 function needOfInstance({ key }: KvEntry): readonly Need[] {
-  const parsed = parseKey(key);
+  const parsed = understood(key);
   if (parsed.kind !== "slice") return [];
   const { artifact, instance, node } = parsed;
   return [{ artifact, by: `instance ${instanceKeyOf(artifact, instance)} on ${node}` }];
@@ -319,6 +319,15 @@ function without(digests: readonly Digest[], known: ReadonlySet<Digest>): readon
 function stillNeeded({ artifact, neededBy }: StoredArtifact): AetherError {
   const message = `${artifact} is needed by ${neededBy.join("; ")}: apply blueprints without it, or delete them, first`;
   return new AetherError("E_CONFLICT", message, { details: { artifact, neededBy } });
+}
+
+/** @throws AetherError E_UNAVAILABLE for a key that only a later build knows: nobody here can tell what it needs */
+function understood(text: KeyText): AetherKey {
+  const key = knownKey(text);
+  if (key !== undefined) return key;
+  const message = `what needs which artifact is not known here: ${text} was written by a later build of Aether; ` +
+    "ask a node of that build, or try again when all nodes have it";
+  throw new AetherError("E_UNAVAILABLE", message);
 }
 
 function changing(name: string): AetherError {

@@ -11,6 +11,7 @@ import { listRows } from "../../../src/slices/list-rows.ts";
 import { ArtifactRepository } from "../../../src/slices/artifacts/repository.ts";
 import { atEveryCall, interleavedKv } from "../../support/interleaved-kv.ts";
 import { createLocalKv, type LocalKv } from "../../support/local-kv.ts";
+import { writeLaterKey } from "../../support/later-key.ts";
 import { sampleArchive } from "./sample-artifacts.ts";
 
 const v1 = parseArtifactId("demo:orders:1.0.0");
@@ -100,6 +101,18 @@ describe("an artifact is needed (R4)", () => {
     expect(listed.map((one) => [one.artifact, "neededBy" in one])).toEqual(
       [v1, v2, pricing].map((artifact) => [artifact, false]),
     );
+  });
+
+  test.each([
+    { kind: "slice", node: parseNodeId("n1"), artifact: v1, instance: 0 },
+    { kind: "blueprint-current", name: "shop" },
+  ] as const)("beside a $kind of a later build nothing is removed, and the answer says why", async (like) => {
+    await push(v2, pricing);
+    writeLaterKey(local, like);
+    await expect(removalOn(local.kv).remove(v2)).rejects.toMatchObject({
+      code: "E_UNAVAILABLE", message: expect.stringContaining("was written by a later build"),
+    });
+    expect((await repositoryOn(local.kv).fetch(v2)).manifest.artifact).toBe(v2);
   });
 });
 
