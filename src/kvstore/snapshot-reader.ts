@@ -38,10 +38,15 @@ export class KvSnapshotReader implements SnapshotReader {
     // The record of the checkpoint lies before all rows, so it comes from the same view as they do.
     const first = await rows.next();
     if (first.done === true) return undefined;
-    const reader = new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), options);
-    if (reader.appliedSlots > 0) return reader;
-    // A state that was restored and has no log yet means nothing to another node.
-    await reader.close();
+    try {
+      const reader = new KvSnapshotReader(rows, Uint8Array.from(first.value[1]), options);
+      // A state that was restored and has no log yet means nothing to another node.
+      if (reader.appliedSlots > 0) return reader;
+    } catch (error) {
+      await rows.return?.();
+      throw error;
+    }
+    await rows.return?.();
     return undefined;
   }
 

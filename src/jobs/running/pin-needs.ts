@@ -6,9 +6,9 @@ import type { Digest } from "../../base/ids.ts";
 import { HOUR_MS } from "../../base/units.ts";
 import type { CallOptions } from "../../env/env.ts";
 import type { Clock } from "../../env/clock.ts";
-import { parseKey, prefixOf } from "../../kvstore/core/key.ts";
+import { prefixOf } from "../../kvstore/core/key.ts";
 import type { Kv } from "../../kvstore/kv.ts";
-import type { PinnedArtifact, PinnedArtifacts } from "../../slices/artifacts/artifact-removal.ts";
+import { understood, type PinnedArtifact, type PinnedArtifacts } from "../../slices/artifacts/artifact-removal.ts";
 import { listRows } from "../../slices/list-rows.ts";
 import { hasEnded } from "../core/life/job-life.ts";
 import { parseJobRow, parsePinRow } from "../core/rows.ts";
@@ -25,14 +25,14 @@ export class PinNeeds implements PinnedArtifacts {
     this.kv = kv;
   }
 
-  /** @throws AetherError E_DATA_CORRUPT when it is not known what a job runs */
+  /** @throws AetherError E_DATA_CORRUPT, E_UNAVAILABLE when it is not known what a job runs */
   async survey(options: CallOptions): Promise<readonly PinnedArtifact[]> {
     // Pins first: a job that is started after this has renewed its pin, or its pin is new.
     const pins = await listRows(this.kv, prefixOf({ kind: "job-pins" }), options);
     if (pins.length === 0) return [];
     const live = await this.countLive(options);
     return pins.flatMap(({ key, value, modRevision }): readonly PinnedArtifact[] => {
-      const parsed = parseKey(key);
+      const parsed = understood(key);
       if (parsed.kind !== "job-pin") return [];
       const { artifact, renewedMs } = parsePinRow(value);
       const jobs = live.get(parsed.digest) ?? 0;
@@ -48,7 +48,8 @@ export class PinNeeds implements PinnedArtifacts {
     for (;;) {
       const query = { prefix: prefixOf({ kind: "jobs" }), ...(after === undefined ? {} : { after }) };
       const page = await this.kv.list(query, options);
-      for (const { value } of page.entries) {
+      for (const { key, value } of page.entries) {
+        if (understood(key).kind !== "job") continue;
         const { pin, status } = parseJobRow(value);
         if (!hasEnded(status)) counts.set(pin, (counts.get(pin) ?? 0) + 1);
       }

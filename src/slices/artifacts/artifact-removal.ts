@@ -322,7 +322,7 @@ function stillNeeded({ artifact, neededBy }: StoredArtifact): AetherError {
 }
 
 /** @throws AetherError E_UNAVAILABLE for a key that only a later build knows: nobody here can tell what it needs */
-function understood(text: KeyText): AetherKey {
+export function understood(text: KeyText): AetherKey {
   const key = knownKey(text);
   if (key !== undefined) return key;
   const message = `what needs which artifact is not known here: ${text} was written by a later build of Aether; ` +

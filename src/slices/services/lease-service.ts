@@ -190,6 +190,8 @@ class LeaseService implements SliceService {
       const watch = kv.watch(key, { onChanges: stop, onEnd: stop }, { fromRevision });
       const timer = clock.setTimer(limitMs, stop);
       signal.addEventListener("abort", stop, { once: true });
+      // It does not say so again.
+      if (signal.aborted) stop();
     });
   }
 
