@@ -39,8 +39,8 @@ export class JobObserver {
   private readonly ports: ObserverPorts;
   private readonly stores = new Map<SimProcess, KvStore>();
   private readonly waits = new Map<string, Deferred<void>>();
-  private grants = 0;
-  private families = 0;
+  /** Of the cluster that runs now. */
+  private counted: Record<(typeof MOMENTS)[number], number> = { all: 0, grants: 0, families: 0 };
 
   constructor(ports: ObserverPorts) {
     this.ports = ports;
@@ -105,16 +105,23 @@ export class JobObserver {
     return stream;
   }
 
+  /** Another cluster begins: its faults come at moments of its own. */
+  countAnew(): void {
+    this.counted = { all: 0, grants: 0, families: 0 };
+  }
+
   /** Where an owner writes for a job is a moment at which something may happen. */
   private async pass(process: SimProcess, txn: Txn, go: (txn: Txn) => Promise<TxnResult>): Promise<TxnResult> {
     const isOwners = txn.then.some(({ key }) => key.endsWith("/head"));
     const isOfFamily = txn.then.some(({ key }) => key.startsWith("job-children/") || key.startsWith("job-outbox/"));
     if (!isOwners && !isOfFamily) return await go(txn);
     for (const id of waitingIn(txn)) this.waits.get(id)?.resolve();
+    if (isOwners) this.moments += 1;
+    const { counted } = this;
     const numbers = {
-      all: isOwners ? (this.moments += 1) : 0,
-      grants: grantsIn(txn).length > 0 ? (this.grants += 1) : 0,
-      families: isOfFamily ? (this.families += 1) : 0,
+      all: isOwners ? (counted.all += 1) : 0,
+      grants: grantsIn(txn).length > 0 ? (counted.grants += 1) : 0,
+      families: isOfFamily ? (counted.families += 1) : 0,
     };
     this.ports.strike(process, "before", numbers);
     if (!process.isAlive) return await never();

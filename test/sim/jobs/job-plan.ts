@@ -109,14 +109,16 @@ function drawBulk(random: Random): PlannedBulk | undefined {
   return { kind, group: pick(random, GROUPS), atMs: SPAN_MS * random.next() };
 }
 
-/** The same jobs as without it; no faults, and nothing is done to them that another plan does. */
+/** The same jobs as without it, nothing done to them that another plan does, and faults of the new cluster. */
 export function drawRestorePlan(seed: number): JobPlan {
   const { jobs } = drawPlan(seed);
   const random = new SeededRandom(seed).fork("restore");
   const only = ({ id, programs, startMs, signals, budget }: PlannedJob): PlannedJob =>
     ({ id, programs, startMs, signals, budget });
   const restore = { backupMs: SPAN_MS / 2 + random.next() * SPAN_MS, lostMs: random.next() * SPAN_MS };
-  return { seed, jobs: jobs.map(only), faults: [], restore };
+  const count = random.fork("faults").below(3);
+  const faults = Array.from({ length: count }, (_, index) => drawFault(random.fork(`fault ${index}`)));
+  return { seed, jobs: jobs.map(only), faults, restore };
 }
 
 function drawJob(random: Random, id: string): PlannedJob {

@@ -162,11 +162,17 @@ class JobsRun {
     for (const machine of parts.machines) machine.restoreDisks(new Map());
     await Promise.all(cluster.nodes.map((one) => cluster.start(one)));
     this.planted = undefined;
+    this.observer.countAnew();
+    const nemesis = new JobNemesis(this.plan, cluster, this.partsOf());
+    this.nemesis = nemesis;
+    const striking = nemesis.run();
     const found = await this.checkHeld(cluster);
     if (found !== undefined) return found;
     const after = this.createPerson().work(cluster, () => this.isOver);
     try {
-      await Promise.all(this.plan.jobs.map(({ id, signals }) => this.tell(cluster, id, signals)));
+      const telling = this.plan.jobs.map(({ id, signals }) => this.tell(cluster, id, signals));
+      await Promise.all([striking, ...telling, cluster.advance(FAULTS_END_MS)]);
+      await nemesis.end();
       await this.awaitEnds(cluster);
     } catch (error) {
       if (!(error instanceof AetherError)) throw error;
@@ -175,6 +181,7 @@ class JobsRun {
       this.isOver = true;
       await after;
     }
+    await nemesis.heal();
     await cluster.advance(FAR_MS_MAX);
     return this.findRepeated() ?? await this.lookAgain((await this.listJobs()).map(({ job }) => job));
   }

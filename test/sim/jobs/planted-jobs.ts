@@ -16,7 +16,7 @@ export const JOB_FAULTS = [
   "repeat-not-compared", "repeat-other-effects", "notice-not-written", "notice-not-kept",
 ] as const;
 /** Of clusters that begin from a backup. */
-export const RESTORE_FAULTS = ["restored-runs", "restored-forgets"] as const;
+export const RESTORE_FAULTS = ["restored-runs", "restored-forgets", "restored-taken-over"] as const;
 export type JobFault = (typeof JOB_FAULTS)[number] | (typeof RESTORE_FAULTS)[number];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -51,6 +51,7 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "notice-not-written": "what a webhook is to hear of a job is not written with it",
   "restored-runs": "jobs of a backup go on by themselves",
   "restored-forgets": "jobs of a backup take what their logs do not say for not done",
+  "restored-taken-over": "jobs of a backup forget that they are of one once their first owner has let them go",
   "notice-not-kept": "what a webhook did not take is not told again",
 };
 
@@ -108,6 +109,9 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
         : txn);
     case "move-keeps-pin":
       return (txn, go) => go(withPinOfMove(txn));
+    case "restored-taken-over":
+      return (txn, go) => go(withPut(txn, "jobs/", ({ restored, ...row }) =>
+        (restored === undefined || row["status"] === "running" ? row : { ...row, restored })));
     default:
       return (txn, go) => go(txn);
   }
