@@ -1,23 +1,30 @@
 // Owns: noticing at a start that a table of LevelDB cannot be read. LevelDB maps its tables into memory: a block that
-// the disk does not give, or that is gone, ends the process by SIGBUS wherever it is touched, without a word, and each
-// start would end the same way. So a database says while it is open that it is, and after an end that left this behind
-// its tables are read with calls that answer.
+// the disk does not give, or that is gone, ends the process by SIGBUS wherever it is touched, without a word, and a
+// start that touches it again would end the same way. So a database says while it is open that it is, and since when.
+// A start that finds this, from a start shortly before it, reads all tables with calls that answer.
 // Does not own: damage that can be read (level-adapter.ts).
-import { type FileHandle, open as openFile, readdir, rm, writeFile } from "node:fs/promises";
+import { type FileHandle, open as openFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { MiB } from "../base/units.ts";
+import { MiB, MINUTE_MS, SECOND_MS } from "../base/units.ts";
 import { failingDisk } from "./failing-disk.ts";
 
 /** LevelDB leaves files alone whose names mean nothing to it. */
 const OPEN_MARK = "IN-USE";
 const TABLE = /^\d+\.(?:ldb|sst)$/;
 const PIECE_BYTES = 1 * MiB;
+/** Who ended longer after its start than this did not end for what is touched at a start: large tables are not read. */
+const SOON_MS = 10 * MINUTE_MS;
 
-/** @throws AetherError E_DISK when the last end was no close, and a table of this database cannot be read */
+/** @throws AetherError E_DISK when a start a short time ago ended in no order, and a table cannot be read */
 export async function markOpen(location: string): Promise<void> {
+  const mark = join(location, OPEN_MARK);
   const files = await readdir(location);
+  const beforeMs = files.includes(OPEN_MARK) ? (await stat(mark)).mtimeMs : undefined;
+  const nowMs = Date.now();
   // Not synced: a power cut may forget it, and then the next end by SIGBUS does not.
-  if (!files.includes(OPEN_MARK)) return writeFile(join(location, OPEN_MARK), "");
+  await writeFile(mark, "");
+  await utimes(mark, nowMs / SECOND_MS, nowMs / SECOND_MS);
+  if (beforeMs === undefined || Math.abs(nowMs - beforeMs) > SOON_MS) return;
   const piece = Buffer.allocUnsafe(PIECE_BYTES);
   for (const file of files) if (TABLE.test(file)) await readThrough(join(location, file), piece);
 }
