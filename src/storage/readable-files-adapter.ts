@@ -23,6 +23,7 @@ export async function markOpen(location: string): Promise<void> {
   const nowMs = Date.now();
   // Not synced: a power cut may forget it, and then the next end by SIGBUS does not.
   await writeFile(mark, "");
+  // Nothing is written into it: its time need not have changed by that.
   await utimes(mark, nowMs / SECOND_MS, nowMs / SECOND_MS);
   if (beforeMs === undefined || Math.abs(nowMs - beforeMs) > SOON_MS) return;
   const piece = Buffer.allocUnsafe(PIECE_BYTES);

@@ -18,7 +18,7 @@ export interface SlotRulesParts {
 }
 
 export function slotRules(parts: SlotRulesParts): (slot: number) => SlotRules {
-  const { admission, choices, self } = parts;
+  const { admission, choices } = parts;
   const toss = (slot: number, phase: number): 0 | 1 => {
     const fair = coin(admission.secret, slot, phase);
     return choices?.coin(slot, phase, fair) ?? fair;
@@ -27,22 +27,22 @@ export function slotRules(parts: SlotRulesParts): (slot: number) => SlotRules {
   return (slot) => {
     const list = countedList(parts, slot);
     // Slots of the same voters have the same rules.
-    if (made?.list !== list) made = { list, rules: rulesOf(parts, list, list.indexOf(self.uid), toss) };
+    if (made?.list !== list) made = { list, rules: rulesOf(parts, list, toss) };
     return made.rules;
   };
 }
 
 function rulesOf(
-  { planted, aliveCount }: SlotRulesParts, list: VoterList, self: number, coinOf: SlotRules["coin"],
+  { planted, aliveCount, self }: SlotRulesParts, list: VoterList, toss: SlotRules["coin"],
 ): SlotRules {
   return {
     voterCount: list.voters.length,
-    self,
+    self: list.indexOf(self.uid),
     get quorum() {
       if (planted === "quorum-of-connected") return quorumOf(aliveCount(list));
       return planted === "quorum-minus-one" ? Math.max(1, list.quorum - 1) : list.quorum;
     },
-    coin: coinOf,
+    coin: toss,
     planted,
   };
 }
