@@ -37,7 +37,9 @@ const smallValue = fc.integer({ min: 0, max: 9 });
 const anyValue = fc.oneof(smallValue, fc.constantFrom("x".repeat(300_000), "y".repeat(150_000)));
 // Numbers that share a place of the window.
 const id = fc.constantFrom(1, 2, 3, 1_025, 1_026, 2_049);
-const request = fc.record({ session: fc.integer({ min: 1, max: 2 }), id });
+// Mostly of sessions that there are, so that one number is used again.
+const session = fc.oneof({ weight: 3, arbitrary: fc.constantFrom(1, 2) }, { weight: 1, arbitrary: lease });
+const request = fc.record({ session, id });
 const command = commandOf(smallValue);
 
 function commandOf(value: fc.Arbitrary<unknown>): fc.Arbitrary<Command> {
