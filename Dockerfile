@@ -18,7 +18,7 @@ COPY --from=build /src/package.json ./
 COPY --from=build /src/node_modules node_modules
 COPY --from=build /src/dist dist
 COPY deploy/probe.mjs ./
-RUN ln -s /app/dist/cli/main.js /usr/local/bin/aether && chmod +x dist/cli/main.js \
+RUN ln -s /app/dist/bundle/cli.js /usr/local/bin/aether \
     && mkdir /data && chown node:node /data
 USER node
 VOLUME /data

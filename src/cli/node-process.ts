@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../base/package-files-adapter.ts";
 
 export interface NodeProcessHandlers {
   onLine(line: string): void;
@@ -22,8 +22,7 @@ export class NodeProcess {
 
   constructor(name: string, configFile: string, handlers: NodeProcessHandlers) {
     this.name = name;
-    const main = fileURLToPath(new URL("./main.js", import.meta.url));
-    this.child = spawn(process.execPath, [main, "node", "start", "--config", configFile], {
+    this.child = spawn(process.execPath, [PROGRAM, "node", "start", "--config", configFile], {
       // A group of its own: Ctrl-C in the terminal reaches us alone, and we end the nodes in order.
       detached: true,
       // The channel carries nothing: a node ends when it breaks, so that none outlives whoever started it.

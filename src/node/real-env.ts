@@ -31,9 +31,6 @@ export interface RealEnvOptions {
   readonly workersPort?: WorkersPort;
 }
 
-/** What the workers of agents begin with, in a build. */
-const AGENTS_ENTRY = new URL("../jobs/worker/agent-main.js", import.meta.url);
-
 export function createRealEnv(options: RealEnvOptions): Env {
   const clock = createRealClock();
   const telemetry = createTelemetry(options);
@@ -44,7 +41,7 @@ export function createRealEnv(options: RealEnvOptions): Env {
     random: createRealRandom(),
     network: createWsNetwork(telemetry, connectionsMax("peers", PEER_SOCKETS_MAX)),
     ...createDisk(options, clock),
-    workers: options.workersPort ?? createThreadWorkers({ agentsEntry: AGENTS_ENTRY }),
+    workers: options.workersPort ?? createThreadWorkers(),
   };
 }
 

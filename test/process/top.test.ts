@@ -1,11 +1,10 @@
 // Slow. `aether top` beside real nodes: once, as JSON, and live in a real terminal, which it leaves as it found it.
 import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { PROGRAM } from "../../src/base/package-files-adapter.ts";
 import { eventually, type NodeFleet } from "../support/node-fleet.ts";
 import { applySlices, callOver, createLabelledFleet, pushSlice, untilServed } from "./support/call-slices.ts";
 
-const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 let fleet: NodeFleet;
 
@@ -54,7 +53,8 @@ function keepCalling(): void {
 }
 
 test("live, it follows size and keys, goes on elsewhere without its node, and gives the terminal back", async () => {
-  const command = `stty cols 70 rows 12; ${process.execPath} ${CLI} top --api ${fleet.api("n3")}; echo "ended $?"; ` +
+  const top = `${process.execPath} ${PROGRAM} top --api ${fleet.api("n3")}`;
+  const command = `stty cols 70 rows 12; ${top}; echo "ended $?"; ` +
     "stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo)'";
   const terminal = spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
   onTestFinished(() => void terminal.kill("SIGKILL"));

@@ -29,7 +29,7 @@ function findBrowser(): string {
   throw new Error(`none of ${NAMES.join(", ")} is on this machine: install one, as with "apt-get install chromium"`);
 }
 
-/** `npm run build` has made it, unless only the types were built. */
+/** `npm run build` has made it, unless only the compiler ran. */
 function buildDashboardOnce(): void {
   if (existsSync(join(ROOT, "dist/dashboard/index.html"))) return;
   execFileSync(process.execPath, [join(ROOT, "esbuild.config.js")], { cwd: ROOT });

@@ -5,13 +5,12 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { createDeferred } from "../../src/base/deferred.ts";
+import { PROGRAM } from "../../src/base/package-files-adapter.ts";
 import { findTestPorts } from "./test-ports.ts";
 
-const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const READY_LINE = /^aether node \S+ ready api=/;
 const POLL_MS = 20;
 /** Generous: the machine may be busy with other things. Nothing here waits that long when all is well. */
@@ -26,7 +25,7 @@ export interface ProcessEnd {
 }
 
 export interface LaunchOptions {
-  /** Another build: the path of its `cli/main.js`. */
+  /** Another build: the path of its `cli.js`. */
   readonly cli?: string;
   /** Added to the environment, which has no AETHER_ variable of its own. */
   readonly variables?: Readonly<Record<string, string>>;
@@ -48,7 +47,7 @@ export class AetherProcess {
   private end: ProcessEnd | undefined;
 
   constructor(args: readonly string[], options: LaunchOptions = {}) {
-    const { variables = {}, cli = CLI, directory = tmpdir(), launcher = [], nodeOptions = [] } = options;
+    const { variables = {}, cli = PROGRAM, directory = tmpdir(), launcher = [], nodeOptions = [] } = options;
     const [program, ...rest] = [...launcher, process.execPath, ...nodeOptions, cli, ...args];
     this.child = spawn(program ?? process.execPath, rest, {
       cwd: directory,

@@ -38,7 +38,7 @@ describe("a file is named after the one thing it owns", () => {
 });
 
 describe("there are no barrels", () => {
-  const manifest = { "package.json": '{ "exports": { "./slice": { "default": "./dist/sdk/index.js" } } }' };
+  const manifest = { "package.json": '{ "exports": { "./slice": { "types": "./dist/sdk/index.d.ts" } } }' };
 
   test("in this project", () => {
     expect(describeFindings(findBarrels(readProject()))).toEqual([]);

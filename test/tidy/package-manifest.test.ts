@@ -41,6 +41,13 @@ describe("files that package.json names exist", () => {
     expect(placesOf(findMissingEntries(files))).toEqual(["package.json:3", "package.json:4"]);
   });
 
+  test("follows a bundle to the module that it is made of", () => {
+    const config = 'entryPoints: { "cli": "dist/cli/main.js", "worker": "dist/worker.js" }';
+    const bundled = '{\n"bin": "dist/bundle/cli.js",\n"default": "./dist/bundle/other.js"\n}';
+    const files = plant({ "package.json": bundled, "esbuild.config.js": config, "src/cli/main.ts": "" });
+    expect(placesOf(findMissingEntries(files))).toEqual(["package.json:3"]);
+  });
+
   test("accepts what is there", () => {
     const files = plant({ "package.json": manifest, "src/cli/main.ts": "", "src/index.ts": "", "test/sim/run.ts": "" });
     expect(findMissingEntries(files)).toEqual([]);

@@ -1,14 +1,15 @@
 // Owns: the payment service of the agents' demo: the one of the example, as a process of its own that nobody kills.
 import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { createDeferred } from "../../base/deferred.ts";
 import { AetherError } from "../../base/errors.ts";
+import { EXAMPLES } from "../../base/package-files-adapter.ts";
 import type { CliIo } from "../cli-io.ts";
 import { HttpApi } from "../http-api.ts";
 
-const SCRIPT = fileURLToPath(new URL("../../../docs/examples/03-refund-agent/payments.mjs", import.meta.url));
+const SCRIPT = join(EXAMPLES, "03-refund-agent/payments.mjs");
 
 /** The longest time that a refund takes: long enough to die in. */
 const HOLD_MS = 800;

@@ -1,7 +1,7 @@
 // Owns: the story of the agents' demo: jobs that pay customers through a payment service which often does not answer,
 // while nodes are killed one after the other, and books that are compared at the end. Everything is real.
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { EXAMPLES } from "../../base/package-files-adapter.ts";
 import { SeededRandom } from "../../base/random.ts";
 import { SECOND_MS } from "../../base/units.ts";
 import type { CliIo } from "../cli-io.ts";
@@ -18,7 +18,7 @@ import { NODE_COUNT } from "./demo-options.ts";
 import { seconds } from "./demo-report.ts";
 import { findFreePorts } from "./free-ports.ts";
 
-const EXAMPLE = fileURLToPath(new URL("../../../docs/examples/03-refund-agent/", import.meta.url));
+const EXAMPLE = join(EXAMPLES, "03-refund-agent");
 const SAY_EVERY_MS = 5 * SECOND_MS;
 /** Jobs are started until nodes were killed for this part of the time, so that there are always some. */
 const STARTING_SHARE = 0.9;

@@ -1,9 +1,9 @@
 // Owns: the story of the demo: a cluster forms, slices run and call each other, a node is killed in the middle of
 // writes and calls, and nobody notices. Everything is real: processes, sockets, fsync, worker threads, SIGKILL.
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { AetherError } from "../../base/errors.ts";
+import { EXAMPLES } from "../../base/package-files-adapter.ts";
 import { SeededRandom } from "../../base/random.ts";
 import { type Client, connect } from "../../client/connect.ts";
 import type { CliIo } from "../cli-io.ts";
@@ -14,7 +14,7 @@ import { type DemoOptions, NODE_COUNT, REPLACEMENT_MS_MAX, type VictimChoice } f
 import { type DemoFindings, seconds } from "./demo-report.ts";
 import { findFreePorts } from "./free-ports.ts";
 
-const SHOP = fileURLToPath(new URL("../../../docs/examples/01-shop/", import.meta.url));
+const SHOP = join(EXAMPLES, "01-shop");
 const SLICES = ["inventory", "pricing", "orders"] as const;
 const POLL_MS = 50;
 const ACTIVE_MS_MAX = 20_000;

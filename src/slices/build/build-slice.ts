@@ -41,7 +41,7 @@ export async function buildSlice({ directory, signal }: BuildRequest): Promise<B
 
 /** What reads the contract of a built slice, as a module; the same for every slice. */
 export function bundleInspector(): Promise<Uint8Array> {
-  return bundleOwnModule("inspect-main-adapter");
+  return bundleOwnModule("slices/build/inspect-main-adapter");
 }
 
 /** What the manifest of a package with this bundle says. @throws AetherError E_INVALID */

@@ -1,11 +1,11 @@
 // Owns: making one self-contained ES module out of a slice's sources, with esbuild.
 // The result does not depend on where the sources are: no paths, no times, no tsconfig of some parent directory.
-import { dirname, extname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, join, resolve } from "node:path";
 import {
   build, context, type BuildFailure, type BuildOptions, type BuildResult, type Message, type Plugin,
 } from "esbuild";
 import { AetherError } from "../../base/errors.ts";
+import { MODULE_EXTENSION, MODULES } from "../../base/package-files-adapter.ts";
 
 /** Where a mistake is. */
 export interface BuildPlace {
@@ -35,9 +35,10 @@ export async function bundleSlice(entry: string): Promise<Uint8Array> {
   return contentOf(dirname(entry), () => build(sliceOptions(entry)));
 }
 
-/** Bundles a module of this package, which may be source or compiled. */
+/** Bundles a module of this package. */
 export async function bundleOwnModule(name: string): Promise<Uint8Array> {
-  return contentOf(HERE, () => build({ ...SHARED_OPTIONS, entryPoints: [join(HERE, `${name}${EXTENSION}`)] }));
+  const entry = join(MODULES, `${name}${MODULE_EXTENSION}`);
+  return contentOf(MODULES, () => build({ ...SHARED_OPTIONS, entryPoints: [entry] }));
 }
 
 /** Bundles the module at `entry` as often as it is asked to. */
@@ -69,13 +70,10 @@ function sliceOptions(entry: string): BuildOptions {
   };
 }
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-/** `.ts` when this package runs from its sources, `.js` when compiled: its other modules are likewise. */
-const EXTENSION = extname(fileURLToPath(import.meta.url));
-const SDK = join(HERE, "..", "..", "sdk");
+const SDK = join(MODULES, "sdk");
 const SDK_ENTRIES: Readonly<Record<string, string>> = {
-  "aether/slice": join(SDK, `index${EXTENSION}`),
-  "aether/mcp": join(SDK, "mcp", `index${EXTENSION}`),
+  "aether/slice": join(SDK, `index${MODULE_EXTENSION}`),
+  "aether/mcp": join(SDK, "mcp", `index${MODULE_EXTENSION}`),
 };
 
 const SHARED_OPTIONS = {
@@ -137,7 +135,7 @@ function ownPackages(directory: string): Plugin {
       });
       esbuild.onResolve({ filter: /^zod($|\/)/ }, async ({ path, kind, pluginData }) => {
         if (pluginData === OWN) return undefined;
-        return esbuild.resolve(path, { resolveDir: HERE, kind, pluginData: OWN });
+        return esbuild.resolve(path, { resolveDir: MODULES, kind, pluginData: OWN });
       });
     },
   };

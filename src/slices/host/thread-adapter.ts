@@ -2,7 +2,7 @@
 // output by lines. Does not own: what is said to a worker (worker-host.ts), or inside it (worker-main.ts).
 import type { Readable } from "node:stream";
 import { Worker } from "node:worker_threads";
-import { present } from "../../base/assert.ts";
+import { AGENT_WORKER, SLICE_WORKER } from "../../base/package-files-adapter.ts";
 import { createProcessMemory } from "../../base/process-memory-adapter.ts";
 import { KiB, MiB } from "../../base/units.ts";
 import type { WorkerExit, WorkerHandle, WorkerHandlers, WorkersPort, WorkerSpec } from "../../env/workers.ts";
@@ -10,22 +10,13 @@ import { describeThrown } from "../core/thrown-text.ts";
 import { threadsNowMs } from "../threads-clock-adapter.ts";
 import { signalChild } from "./child-process-adapter.ts";
 
-/** The compiled entries of workers; a thread cannot load TypeScript. */
-export interface ThreadWorkersOptions {
-  /** Of an instance of a slice. Default: that of this build. */
-  readonly entry?: URL;
-  /** Of agents, which are not of this area. */
-  readonly agentsEntry?: URL;
-}
-
+const ENTRIES = { slice: SLICE_WORKER, agents: AGENT_WORKER };
 /** A longer line is cut into pieces of this length. */
 const LINE_LENGTH_MAX = 8 * KiB;
 /** Of one piece of output; a worker of ours sends less, the rest of a longer one is not read. */
 const PIECE_LENGTH_MAX = 1 * MiB;
 
-export function createThreadWorkers(options: ThreadWorkersOptions = {}): WorkersPort {
-  const slice = options.entry ?? new URL("../worker/worker-main.js", import.meta.url);
-  const entries = { slice, agents: options.agentsEntry };
+export function createThreadWorkers(): WorkersPort {
   const readMemory = createProcessMemory();
   return {
     memoryBytes: () => {
@@ -34,10 +25,7 @@ export function createThreadWorkers(options: ThreadWorkersOptions = {}): Workers
     },
     threadsNowMs,
     signalChild,
-    spawn: (spec, handlers) => {
-      const entry = present(entries[spec.role], "who runs agents says what their workers begin with");
-      return spawnThread(entry, spec, handlers);
-    },
+    spawn: (spec, handlers) => spawnThread(ENTRIES[spec.role], spec, handlers),
   };
 }
 

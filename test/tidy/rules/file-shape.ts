@@ -49,9 +49,9 @@ function objectionToBarrel(file: TextFile): string | undefined {
   return isOnlyReExports ? "only re-exports: import things from the files that own them" : undefined;
 }
 
-/** `./dist/sdk/index.js` in package.json is `src/sdk/index.ts` here. */
+/** `./dist/sdk/index.d.ts` in package.json is `src/sdk/index.ts` here. */
 function packageEntries(files: readonly TextFile[]): ReadonlySet<string> {
   const manifest = files.find((file) => file.path === "package.json")?.text ?? "{}";
-  const paths = manifest.matchAll(/"\.\/dist\/([^"]+)\.js"/g);
+  const paths = manifest.matchAll(/"\.\/dist\/([^"]+)\.d\.ts"/g);
   return new Set([...paths].map(([, path]) => `src/${path}.ts`));
 }

@@ -3,6 +3,8 @@ import { z } from "zod";
 import { type Finding, isSource, lineAt, type TextFile } from "../project.ts";
 
 const MANIFEST_PATH = "package.json";
+const BUNDLES_PATH = "esbuild.config.js";
+const BUNDLE = /"([\w-]+)": "(dist\/[\w./-]+\.js)"/g;
 const Manifest = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
 const SCRIPT_FILE = /(?<=["\s./])(?:src|test|docs|dist)\/[\w./-]+\.(?:d\.ts|ts|js|mjs)/g;
 
@@ -40,13 +42,20 @@ function eachDependency(
 /** Entries, commands and scripts lead to files of the project; for a built file its source must be there. */
 export function findMissingEntries(files: readonly TextFile[]): readonly Finding[] {
   const known = new Set(files.map((file) => file.path));
+  const bundles = bundledModules(files);
   return manifestsIn(files).flatMap((manifest) =>
     [...manifest.text.matchAll(SCRIPT_FILE)].flatMap((match) => {
-      const path = match[0].replace(/^dist\/(.*?)(\.d\.ts|\.js)$/, "src/$1.ts");
+      const path = (bundles.get(match[0]) ?? match[0]).replace(/^dist\/(.*?)(\.d\.ts|\.js)$/, "src/$1.ts");
       if (known.has(path)) return [];
       return [{ path: manifest.path, line: lineAt(manifest.text, match.index), message: `${path} does not exist` }];
     }),
   );
+}
+
+/** By the path of each bundle, that of the compiled module which it begins with: `"cli": "dist/cli/main.js"`. */
+function bundledModules(files: readonly TextFile[]): ReadonlyMap<string, string> {
+  const config = files.find((file) => file.path === BUNDLES_PATH)?.text ?? "";
+  return new Map([...config.matchAll(BUNDLE)].map(([, name, module]) => [`dist/bundle/${name}.js`, module ?? ""]));
 }
 
 function manifestsIn(files: readonly TextFile[]): readonly TextFile[] {

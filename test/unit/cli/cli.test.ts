@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { AetherError } from "../../../src/base/errors.ts";
+import { PROGRAM } from "../../../src/base/package-files-adapter.ts";
 import { parseKeyText } from "../../../src/kvstore/core/key.ts";
 import { createLocalKv } from "../../support/local-kv.ts";
 import { eventually } from "../../support/node-fleet.ts";
 import { failWith, openApi, type ApiFixture } from "../api/api-fixture.ts";
 
-const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
 
 interface Ended {
   readonly exitCode: number | null;
@@ -50,7 +50,7 @@ interface RunOptions {
 /** Runs `aether …` and waits for its end. */
 function aether(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...args], {
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd: directory,
       env: { PATH: process.env["PATH"], AETHER_API: options.api ?? api.url },
     });

@@ -3,10 +3,10 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
 import { parseJobId } from "../../../src/base/ids.ts";
+import { PROGRAM } from "../../../src/base/package-files-adapter.ts";
 import type { CallName } from "../../../src/jobs/core/ids.ts";
 import type { ToolRow } from "../../../src/jobs/core/tools/tool-row.ts";
 import { traceOf } from "../../../src/cli/job-trace.ts";
@@ -14,7 +14,6 @@ import { endedJob, linesOf } from "../../support/exported-job.ts";
 import { askedBy, ownedBy } from "../../support/scripted-jobs.ts";
 import { openApi, type ApiFixture } from "../api/api-fixture.ts";
 
-const MAIN = fileURLToPath(new URL("../../../dist/cli/main.js", import.meta.url));
 const JOB = parseJobId("claim-17");
 const EFFECT = sha256("effect");
 
@@ -39,7 +38,7 @@ function job(args: readonly string[], onErr: (err: string, interrupt: () => void
 Promise<Ended> {
   return new Promise((resolve, reject) => {
     const env = { PATH: process.env["PATH"], AETHER_API: api.url };
-    const child = spawn(process.execPath, [MAIN, "job", ...args], { env });
+    const child = spawn(process.execPath, [PROGRAM, "job", ...args], { env });
     let out = "";
     let err = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));

@@ -23,7 +23,6 @@ import { NO_TRACING } from "../../../src/testkit/sim/sim-telemetry.ts";
 
 export const NEVER = new AbortController().signal;
 
-const WORKER_ENTRY = new URL("../../../dist/slices/worker/worker-main.js", import.meta.url);
 const ZOD = new URL("../../../node_modules/zod/index.js", import.meta.url).href;
 
 export interface Fixture extends AsyncDisposable {
@@ -70,7 +69,7 @@ export async function openFixture(options: FixtureOptions = {}): Promise<Fixture
   const clock = createRealClock();
   const sources = new Map<string, string>();
   const { telemetry, lines } = createRecordingTelemetry();
-  const { workers, live } = countWorkers(createThreadWorkers({ entry: WORKER_ENTRY }));
+  const { workers, live } = countWorkers(createThreadWorkers());
   const store = new SliceStore(
     { clock, workers, telemetry },
     {

@@ -15,7 +15,6 @@ import { decodeArchive } from "../../../../src/slices/core/archive.ts";
 import type { WorkerBoot, WorkerMessage } from "../../../../src/slices/core/worker-protocol.ts";
 import { createThreadWorkers } from "../../../../src/slices/host/thread-adapter.ts";
 
-const ENTRY = new URL("../../../../dist/jobs/worker/agent-main.js", import.meta.url);
 const AGENT = `
 import { z } from "zod";
 import { defineAgent, defineTool } from "aether/slice";
@@ -49,7 +48,7 @@ test("an agent of a built package runs in a thread of its own, and acts only whi
     instance: "claims", slice: "claims", bundle: pathToFileURL(file).href, config: undefined, uses: {},
     limits: { logLinesPerSecondMax: 100, outgoingCallsMax: 100 }, fence: fence.shared,
   };
-  const workers = createThreadWorkers({ agentsEntry: ENTRY });
+  const workers = createThreadWorkers();
   const worker = workers.spawn({
     name: "claims", role: "agents", data: boot, variables: {},
     limits: { heapBytesMax: 64 * MiB, youngHeapBytesMax: 8 * MiB, stackBytesMax: 4 * MiB },
