@@ -1,7 +1,6 @@
 // Owns: arguments that carry data: JSON in the argument, `@FILE`, or `-` for stdin.
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { parse as parseYaml } from "yaml";
 import type { CliIo } from "./cli-io.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -38,8 +37,9 @@ export function parseJsonArgument(text: string, what: string): unknown {
 /** JSON is YAML too. @throws UsageError naming the file and the place. */
 export async function readYaml(io: CliIo, file: string): Promise<unknown> {
   const text = await readText(io, file);
+  const { parse } = await import("yaml");
   try {
-    return parseYaml(text);
+    return parse(text);
   } catch (error) {
     throw new UsageError(`${file} is not YAML: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -4,7 +4,6 @@ import { InvalidArgumentError, type Command } from "commander";
 import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
 import { AGENT_DEMO, type AgentDemoOptions } from "../demo/agent-options.ts";
-import { AgentDemoRun } from "../demo/agent-run.ts";
 import { judgeAgents } from "../demo/agent-verdict.ts";
 import { reportText, seconds } from "../demo/demo-report.ts";
 import { EXIT } from "../exit.ts";
@@ -47,6 +46,7 @@ export function addAgentDemoCommand(demo: Command, io: CliIo): void {
 
 /** `json`, when given, receives the findings as one line; the story goes to `io`. */
 async function runAgentDemo(io: CliIo, options: AgentDemoOptions, json: CliIo | undefined): Promise<void> {
+  const { AgentDemoRun } = await import("../demo/agent-run.ts");
   const run = new AgentDemoRun(io, options);
   const release = io.onInterrupt(() => void run.stop().finally(() => io.exitNow(EXIT.failed)));
   try {

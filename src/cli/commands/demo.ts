@@ -6,7 +6,7 @@ import type { CliIo } from "../cli-io.ts";
 import { CommandExit } from "../command-exit.ts";
 import { NODE_COUNT, type VictimChoice } from "../demo/demo-options.ts";
 import { judge, reportText } from "../demo/demo-report.ts";
-import { DemoRun } from "../demo/demo-run.ts";
+import type { DemoRun } from "../demo/demo-run.ts";
 import { EXIT } from "../exit.ts";
 import { addAgentDemoCommand } from "./demo-agent.ts";
 
@@ -37,6 +37,7 @@ export function addDemoCommand(program: Command, io: CliIo): void {
 async function runDemo(io: CliIo, flags: DemoFlags, json: CliIo | undefined): Promise<void> {
   const { seed, victim } = flags;
   const keep = flags.keep === true;
+  const { DemoRun } = await import("../demo/demo-run.ts");
   const run = new DemoRun(io, { seed, victim, directory: resolve(io.cwd, flags.dir) });
   const release = io.onInterrupt(() => void run.stopCluster().finally(() => io.exitNow(EXIT.failed)));
   try {
