@@ -44,6 +44,11 @@ export interface AlertList {
 /** What those see who read the alerts. */
 export interface Alerts {
   list(filter?: AlertFilter): AlertList;
+  /**
+   * Called when something of this node itself fires or is over; what the leader judges comes with its snapshot of
+   * metrics. Must not throw. Gives what ends it.
+   */
+  onOwnChange(listener: () => void): () => void;
 }
 
 const LOOK_EVERY_MS = SECOND_MS;
@@ -56,6 +61,7 @@ export class AlertService implements Alerts, LeaderWordPort {
   private readonly config: AlertsConfig;
   private readonly ofCluster = new AlertBook();
   private readonly own = new AlertBook();
+  private readonly listeners = new Set<() => void>();
   private timer: Timer | undefined;
 
   constructor(
@@ -112,6 +118,11 @@ export class AlertService implements Alerts, LeaderWordPort {
     return { alerts, judged: { by, ageMs: Math.round(ageMs), isStale }, webhooks };
   }
 
+  onOwnChange(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
   private lookAtSelf(): void {
     const { group, leadership, metrics } = this.ports;
     const { quorum, isReady } = group.status();
@@ -122,6 +133,7 @@ export class AlertService implements Alerts, LeaderWordPort {
       this.ports.say(draftOf(change));
       this.note(change);
     }
+    if (changes.length > 0) for (const listener of this.listeners) listener();
   }
 
   /** `read` gives false for a rule that somebody else judges. */

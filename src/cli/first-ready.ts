@@ -1,5 +1,5 @@
-// Owns: which of several addresses a command talks to: the first whose node is ready, before anything is sent to it.
-// Does not own: what becomes of a request that was sent: it is never sent to another node.
+// Owns: which of several addresses a command talks to: the first whose node is ready; and whether it still answers.
+// Does not own: what becomes of a request that was sent (http-api.ts).
 import { SECOND_MS } from "../base/units.ts";
 import type { CliIo } from "./cli-io.ts";
 
@@ -16,6 +16,15 @@ export async function firstReady(io: CliIo, urls: readonly string[], signal: Abo
     if (state === "unready") answering ??= url;
   }
   return answering ?? urls[0] ?? "";
+}
+
+/**
+ * Until the node leaves a question without an answer: its process stands still, or there is no way to it any more. One
+ * that says it is not ready has answered.
+ */
+export async function untilSilent(io: CliIo, url: string, signal: AbortSignal): Promise<void> {
+  do await io.sleep(ANSWER_MS_MAX, signal);
+  while (await stateOf(url, signal) !== "silent");
 }
 
 async function stateOf(url: string, signal: AbortSignal | undefined): Promise<"ready" | "unready" | "silent"> {

@@ -2,14 +2,17 @@
 import { z } from "zod";
 import { AetherError } from "../base/errors.ts";
 import { ERRORS, type ErrorCode } from "../base/error-catalog.ts";
+import { SECOND_MS } from "../base/units.ts";
 import type { CliIo } from "./cli-io.ts";
-import { firstReady } from "./first-ready.ts";
+import { firstReady, untilSilent } from "./first-ready.ts";
 import { UsageError } from "./usage-error.ts";
 
 export const API_DEFAULT = "http://127.0.0.1:7201";
 /** Of a body that is JSON already. */
 export const JSON_CONTENT = { "content-type": "application/json" } as const;
 const TIMEOUT_MS_DEFAULT = 20_000;
+/** Of a node that is to send much: it has broken off, however busy it may be. */
+const SILENCE_MS_MAX = 60 * SECOND_MS;
 /** More than a cluster has voters; each that hangs costs two seconds. */
 const ADDRESSES_MAX = 32;
 
@@ -20,6 +23,12 @@ export interface ApiRequestOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export interface BytesOptions {
+  readonly signal: AbortSignal;
+  /** Between two pieces. */
+  readonly silenceMsMax?: number;
 }
 
 const errorSchema = z.object({
@@ -38,9 +47,9 @@ const NOT_SENT: readonly unknown[] = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", 
 
 export class HttpApi {
   private readonly io: CliIo;
-  /** One, unless it is still to be found which of them is ready. */
+  /** Those that were named and not given up; which of them is ready is still to be found, or the first one is asked. */
   private urls: readonly string[];
-  private choosing: Promise<string> | undefined;
+  private choosing: Promise<void> | undefined;
 
   /** `option` is `--api`, if it was given. @throws UsageError for an address that is none. */
   constructor(io: CliIo, option: string | undefined) {
@@ -59,8 +68,8 @@ export class HttpApi {
 
   /** Sends one request and parses its answer. @throws AetherError as the node says, or E_UNAVAILABLE, E_TIMEOUT. */
   async request<T>(schema: z.ZodType<T>, method: string, path: string, options: ApiRequestOptions = {}): Promise<T> {
-    const send = (): Promise<Response> => this.send(method, path, options);
-    const answer: unknown = await this.read(method, send, (response) => response.json());
+    const { timeoutMs = TIMEOUT_MS_DEFAULT } = options;
+    const answer: unknown = await this.exchange({ method, path, options, timeoutMs }, (response) => response.json());
     const parsed = schema.safeParse(answer);
     if (parsed.success) return parsed.data;
     throw new AetherError("E_VERSION", `${this.url}${path} gave an answer this version does not know; update aether`, {
@@ -69,65 +78,105 @@ export class HttpApi {
   }
 
   /** The open response of a stream. The caller's signal ends it. */
-  stream(path: string, signal: AbortSignal, method: "GET" | "POST" = "GET"): Promise<Response> {
-    const send = async (): Promise<Response> => {
-      await this.choose(signal);
-      return this.fetch(method, path, { signal });
-    };
-    return this.read("GET", send, (response) => Promise.resolve(response));
+  stream(path: string, signal: AbortSignal): Promise<Response> {
+    return this.exchange({ method: "GET", path, options: { signal } }, headOf);
   }
 
-  /** What comes over a stream, to its end. */
-  async *bytes(path: string, signal: AbortSignal, method: "GET" | "POST" = "GET"): AsyncGenerator<Uint8Array> {
-    const { body } = await this.stream(path, signal, method);
-    if (body === null) return;
+  /** What a node has to send, to its end. @throws AetherError as the node says, E_TIMEOUT when it says no more */
+  async *bytes(path: string, { signal, silenceMsMax = SILENCE_MS_MAX }: BytesOptions): AsyncGenerator<Uint8Array> {
+    const silence = new AbortController();
+    const within = async <T>(wanted: () => Promise<T>): Promise<T> => {
+      const timer = setTimeout(() => silence.abort(), silenceMsMax);
+      try {
+        return await wanted();
+      } catch (error) {
+        if (!silence.signal.aborted) throw this.failureOf("GET", error);
+        const message = `${this.url} has sent nothing for ${silenceMsMax / SECOND_MS} s`;
+        throw new AetherError("E_TIMEOUT", message, { outcome: "none", cause: error });
+      } finally {
+        clearTimeout(timer);
+      }
+    };
+    const options = { signal: AbortSignal.any([signal, silence.signal]) };
+    const { body } = await within(() => this.exchange({ method: "POST", path, options }, headOf));
+    const bytes: ReadableStream<Uint8Array> = body ?? new ReadableStream();
+    const reader = bytes.getReader();
     try {
-      yield* body as AsyncIterable<Uint8Array>;
-    } catch (error) {
-      throw this.failureOf("GET", error);
+      for (;;) {
+        const { done, value } = await within(() => reader.read());
+        if (done) return;
+        yield value;
+      }
+    } finally {
+      // ignored: the caller knows why it stops.
+      await reader.cancel().catch(() => undefined);
     }
   }
 
-  private async send(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
-    const { timeoutMs = TIMEOUT_MS_DEFAULT, signal } = options;
-    // Before the time of the request begins: it is that of the node that is asked.
-    await this.choose(signal);
-    const timeout = AbortSignal.timeout(timeoutMs);
-    const ends = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
-    return this.fetch(method, path, { ...options, signal: ends });
+  /** With the first node that is ready; with the next one when that falls silent and nothing is done twice by it. */
+  private async exchange<T>(exchange: Exchange, take: (response: Response) => Promise<T>): Promise<T> {
+    const { method, options: { signal } } = exchange;
+    for (;;) {
+      // Before the time of the request begins: it is that of the node that is asked.
+      await this.choose(signal);
+      const { url } = this;
+      const silence = new AbortController();
+      const over = new AbortController();
+      if (this.urls.length > 1 && mayRepeat(exchange)) {
+        untilSilent(this.io, url, over.signal).then(() => silence.abort(), () => undefined);
+      }
+      try {
+        return await this.attempt(exchange, silence.signal, take);
+      } catch (error) {
+        if (!this.mayMove(exchange, error, silence.signal)) throw this.failureOf(method, error);
+        this.giveUp(url);
+      } finally {
+        over.abort();
+      }
+    }
   }
 
-  private fetch(method: string, path: string, options: ApiRequestOptions): Promise<Response> {
-    const { json, signal } = options;
+  private async attempt<T>(
+    { method, path, options, timeoutMs }: Exchange, silence: AbortSignal, take: (response: Response) => Promise<T>,
+  ): Promise<T> {
+    const ends = [silence, options.signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)];
+    const { json } = options;
     const body = json === undefined ? options.body : JSON.stringify(json);
-    const headers = { ...(json === undefined ? {} : JSON_CONTENT), ...options.headers };
-    return fetch(`${this.url}${path}`, {
+    const response = await fetch(`${this.url}${path}`, {
       method,
-      headers,
+      headers: { ...(json === undefined ? {} : JSON_CONTENT), ...options.headers },
       ...(body === undefined ? {} : { body }),
-      ...(signal === undefined ? {} : { signal }),
+      signal: AbortSignal.any(ends.filter((end) => end !== undefined)),
     });
+    if (response.ok) return await take(response);
+    throw refusalOf(response.status, await response.text());
   }
 
-  /** Once for all requests. */
+  /** Once for all requests, until that node is given up. */
   private async choose(signal: AbortSignal | undefined): Promise<void> {
     if (this.urls.length === 1) return;
-    this.choosing ??= firstReady(this.io, this.urls, signal);
-    this.urls = [await this.choosing];
+    this.choosing ??= this.chooseNow(signal);
+    await this.choosing;
   }
 
-  private async read<T>(
-    method: string,
-    send: () => Promise<Response>,
-    take: (response: Response) => Promise<T>,
-  ): Promise<T> {
-    try {
-      const response = await send();
-      if (response.ok) return await take(response);
-      throw refusalOf(response.status, await response.text());
-    } catch (error) {
-      throw this.failureOf(method, error);
-    }
+  private async chooseNow(signal: AbortSignal | undefined): Promise<void> {
+    const chosen = await firstReady(this.io, this.urls, signal);
+    this.urls = [chosen, ...this.urls.filter((url) => url !== chosen)];
+  }
+
+  /** Whether another node is to be asked instead: there is one, and what this one was sent is none of its business. */
+  private mayMove(exchange: Exchange, error: unknown, silence: AbortSignal): boolean {
+    if (this.urls.length === 1 || exchange.options.signal?.aborted === true) return false;
+    if (wasNotSent(error)) return true;
+    return mayRepeat(exchange) && (silence.aborted || isLostConnection(error));
+  }
+
+  /** Of several requests that it had, the first one says so. */
+  private giveUp(url: string): void {
+    if (this.url !== url) return;
+    this.io.report(`${url} does not answer any more: going on elsewhere`);
+    this.urls = this.urls.slice(1);
+    this.choosing = undefined;
   }
 
   private failureOf(method: string, error: unknown): unknown {
@@ -137,16 +186,45 @@ export class HttpApi {
       return new AetherError("E_TIMEOUT", `${this.url} did not answer in time${ELSEWHERE}`, { outcome, cause: error });
     }
     const { cause } = error;
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    const found = cause instanceof Error ? cause.message : error.message;
-    // Some ports are closed to every HTTP client, which says so without a code.
-    if (NOT_SENT.includes(code) || found === "bad port") {
+    if (wasNotSent(error)) {
       return new AetherError("E_UNAVAILABLE", `no node answers at ${this.url}; start one, or name another with --api`, {
         cause: error,
       });
     }
+    const found = cause instanceof Error ? cause.message : error.message;
     return new AetherError("E_TIMEOUT", `the connection to ${this.url} was lost: ${found}`, { outcome, cause: error });
   }
+}
+
+/** What is sent to a node, and to the next one if that may be. */
+interface Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly options: ApiRequestOptions;
+  /** None: of a stream. */
+  readonly timeoutMs?: number;
+}
+
+function headOf(response: Response): Promise<Response> {
+  return Promise.resolve(response);
+}
+
+/** A question, or what a node knows again by its key. */
+function mayRepeat({ method, options: { headers = {} } }: Exchange): boolean {
+  return method === "GET" || Object.keys(headers).some((name) => name.toLowerCase() === "idempotency-key");
+}
+
+/** What `fetch` throws when it has no connection, or loses it. */
+function isLostConnection(error: unknown): error is TypeError {
+  return error instanceof TypeError;
+}
+
+function wasNotSent(error: unknown): boolean {
+  if (!isLostConnection(error)) return false;
+  const { cause } = error;
+  // Some ports are closed to every HTTP client, which says so without a code.
+  const found = cause instanceof Error ? cause.message : error.message;
+  return found === "bad port" || (cause instanceof Error && "code" in cause && NOT_SENT.includes(cause.code));
 }
 
 function parseAddresses(text: string): readonly string[] {

@@ -14,8 +14,7 @@ export async function* fileBytes(file: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** @throws AetherError as the node says */
-export async function* nodeBytes({ api }: Session, job: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const { body } = await api.stream(`${apiPath(JOBS, job)}/export`, signal, "POST");
-  if (body !== null) yield* body as AsyncIterable<Uint8Array>;
+/** @throws AetherError as the node says, E_TIMEOUT */
+export function nodeBytes({ api }: Session, job: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  return api.bytes(`${apiPath(JOBS, job)}/export`, { signal });
 }

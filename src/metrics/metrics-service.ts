@@ -106,6 +106,7 @@ export class MetricsService {
     // Before its word: what stands is judged by this snapshot as well.
     this.ports.store.keep(snapshot);
     const payload = encodeSnapshot(snapshot, this.ports.word.speak(epoch));
+    this.ports.store.tell();
     for (const peer of this.ports.messaging.connected) this.channel.send(peer, payload);
   }
 
@@ -135,6 +136,7 @@ export class MetricsService {
     if (this.ports.leadership.current()?.node !== from || snapshot.leader !== from) return;
     this.ports.store.keep(snapshot);
     if (word !== undefined) this.ports.word.hear(word);
+    this.ports.store.tell();
   }
 
   private isMember(node: NodeId): boolean {

@@ -30,10 +30,14 @@ export class MetricsStore implements ClusterMetrics {
     for (const stall of before) if (!hasKind(this.standing, stall)) this.tellStall(stall, "ended");
   }
 
+  /** Nobody is told yet: what its leader says with it is to be known first. */
   keep(snapshot: ClusterSnapshot): void {
     const atMs = this.clock.nowMs();
     this.kept = { snapshot, atMs };
     this.window.put(seriesOf(snapshot), atMs);
+  }
+
+  tell(): void {
     for (const listener of this.listeners) listener();
   }
 

@@ -51,7 +51,7 @@ export function metricsRoutes(ports: MetricsRoutePorts, closing: AbortSignal): r
       method: "GET",
       path: "/v1/metrics/stream",
       summary: "The same as server-sent events, one per second, and every 5 s one that is stale while none comes; a " +
-        "reader that is slow misses some",
+        "reader that is slow misses some. What fires on this node itself, or is over, is told at once",
       answer: "text/event-stream: snapshot as above; error",
       handle: () => new SnapshotStream({ ...ports, texts }, closing).open(),
     },
@@ -118,6 +118,7 @@ class SnapshotTexts {
 
   constructor(ports: Pick<MetricsRoutePorts, "metrics" | "alerts">) {
     this.ports = ports;
+    ports.alerts.onOwnChange(() => (this.of = undefined));
   }
 
   newest(): string {
@@ -137,7 +138,7 @@ interface StreamPorts extends MetricsRoutePorts {
 class SnapshotStream {
   private readonly ports: StreamPorts;
   private readonly stream: EventStream;
-  private stop: (() => void) | undefined;
+  private stops: readonly (() => void)[] = [];
   private signOfLife: Timer | undefined;
 
   constructor(ports: StreamPorts, closing: AbortSignal) {
@@ -147,7 +148,8 @@ class SnapshotStream {
   }
 
   open(): Response {
-    this.stop = this.ports.metrics.onSnapshot(() => this.send());
+    const { metrics, alerts } = this.ports;
+    this.stops = [metrics.onSnapshot(() => this.send()), alerts.onOwnChange(() => this.send())];
     this.send();
     return this.stream.open();
   }
@@ -160,6 +162,6 @@ class SnapshotStream {
 
   private release(): void {
     this.signOfLife?.cancel();
-    this.stop?.();
+    for (const stop of this.stops) stop();
   }
 }

@@ -47,7 +47,7 @@ async function backUp(session: Session, folder: string): Promise<void> {
   const written = await untilInterrupt(io, (signal) =>
     writeBackup({
       directory: resolve(io.cwd, folder),
-      open: () => Promise.resolve(api.bytes("/v1/cluster/backup", signal, "POST")),
+      open: () => Promise.resolve(api.bytes("/v1/cluster/backup", { signal })),
       onProgress: progressTo(io, "backed up"),
     }),
   );

@@ -50,6 +50,11 @@ function twoParts(ms: number, [large, largeName]: Unit, [small, smallName]: Unit
   return rest === 0 ? first : `${first} ${rest} ${smallName}`;
 }
 
+/** How long something has gone on, in whole seconds: it is drawn again each second, and not more often. */
+export function lastingText(ms: number): string {
+  return ms < SECOND_MS ? "under 1 s" : durationText(Math.floor(ms / SECOND_MS) * SECOND_MS);
+}
+
 /** How long ago, in one unit: it changes seldom. Clocks of nodes differ, so there is no time to come. */
 export function agoText(ms: number): string {
   if (ms < SECOND_MS) return "now";

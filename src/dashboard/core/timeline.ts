@@ -37,8 +37,13 @@ export function timelineOf(events: readonly JobEventAnswer[]): readonly Moment[]
   let before: number | undefined;
   for (const event of events) {
     const reading = readEvent(event);
-    closeWaiting(moments, places, event);
-    closeTimer(moments, places, event);
+    for (const { line, note } of endedBy(event)) {
+      const place = places.get(line);
+      const open = place === undefined ? undefined : moments[place];
+      if (place === undefined || open === undefined) continue;
+      places.delete(line);
+      moments[place] = { ...open, note: note ?? open.note, toMs: event.atMs };
+    }
     const place = reading.line === undefined ? undefined : places.get(reading.line);
     const open = place === undefined ? undefined : moments[place];
     if (place !== undefined && open !== undefined) {
@@ -57,28 +62,19 @@ export function timelineOf(events: readonly JobEventAnswer[]): readonly Moment[]
 
 const WAITING = "job waits";
 
-/** A job that is claimed, or has ended, waits no more. */
-function closeWaiting(moments: Moment[], places: Map<string, number>, event: JobEventAnswer): void {
-  const place = places.get(WAITING);
-  if (place === undefined || event.type === "job.waiting") return;
-  const open = moments[place];
-  places.delete(WAITING);
-  if (open !== undefined) moments[place] = { ...open, toMs: event.atMs };
-}
-
-/** What comes of a wait that has a limit. */
+/** What comes of a wait that has a limit: its timer is not needed any more. */
 const ENDS_OF_WAITS: ReadonlySet<string> = new Set([
   "signal.received", "approval.decided", "child.completed", "child.failed", "step.failed",
 ]);
 
-/** What was waited for has come before its time was over. */
-function closeTimer(moments: Moment[], places: Map<string, number>, { type, atMs, data }: JobEventAnswer): void {
-  const call = text(data["call"]);
-  const place = ENDS_OF_WAITS.has(type) ? places.get(call) : undefined;
-  const open = place === undefined ? undefined : moments[place];
-  if (place === undefined || open?.kind !== "timer") return;
-  places.delete(call);
-  moments[place] = { ...open, note: "not needed any more", toMs: atMs };
+/** Lines that an event ends without being a part of them. */
+function endedBy({ type, data }: JobEventAnswer): readonly { readonly line: string; readonly note?: string }[] {
+  return [
+    // A job that is claimed, or has ended, waits no more.
+    ...(type === "job.waiting" ? [] : [{ line: WAITING }]),
+    // Of what is named after a call alone there are only timers.
+    ...(ENDS_OF_WAITS.has(type) ? [{ line: text(data["call"]), note: "not needed any more" }] : []),
+  ];
 }
 
 function begun(event: JobEventAnswer, reading: Reading, fromMs: number): Moment {

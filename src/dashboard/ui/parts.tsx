@@ -1,6 +1,6 @@
 // Owns: the small parts that every page is made of.
 import type { ComponentChildren, JSX } from "preact";
-import { agoText, durationText } from "../core/format.ts";
+import { agoText, durationText, lastingText } from "../core/format.ts";
 import type { Tone } from "../core/quorum.ts";
 import { useTime } from "./clock.ts";
 
@@ -128,11 +128,8 @@ export function Lasting({ fromMs, toMs }: { readonly fromMs: number; readonly to
 }
 
 function LastingNow({ fromMs }: { readonly fromMs: number }): JSX.Element {
-  const text = useTime((nowMs) => durationText(Math.max(0, Math.floor((nowMs - fromMs) / SECOND_MS) * SECOND_MS)));
-  return <span>{text}</span>;
+  return <span>{useTime((nowMs) => lastingText(nowMs - fromMs))}</span>;
 }
-
-const SECOND_MS = 1_000;
 
 /** `2026-01-31 12:00:00`, in the reader's own time. */
 export function dateText(atMs: number): string {

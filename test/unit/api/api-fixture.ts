@@ -41,6 +41,8 @@ export interface ApiFixture {
   readonly broken: Error[];
   /** What fires. */
   readonly alerts: AlertView[];
+  /** Says that they have changed, those of this node itself. */
+  tellAlerts(): void;
   readonly health: { isReady: boolean };
   /** What is kept of the cluster's metrics: nothing until a test puts it there. */
   readonly metrics: MetricsStore;
@@ -101,6 +103,7 @@ export async function openApi(
   const metrics = new MetricsStore(metricsClock ?? clock);
   let url = "http://127.0.0.1:1";
   let views = 0;
+  const alertListeners = new Set<() => void>();
   const nodes = new Map<string, ClusterNodeView>();
   const viewEnv = { clock, log: createTestTelemetry(log).log };
   const clusterViews = new ClusterViews(viewEnv, local.kv);
@@ -119,7 +122,13 @@ export async function openApi(
       nodeVersion: "20.20.0", sync: { couldNot: "none" }, space: { couldNot: "none" },
       descriptors: { couldNot: "none" },
     }),
-    alerts: { list: () => ({ alerts: fixture.alerts, judged: null, webhooks: [] }) },
+    alerts: {
+      list: () => ({ alerts: fixture.alerts, judged: null, webhooks: [] }),
+      onOwnChange: (listener) => {
+        alertListeners.add(listener);
+        return () => alertListeners.delete(listener);
+      },
+    },
     wallMs: () => 1_000,
     logLevels: new LogLevels("info"),
     sliceRoutes,
@@ -183,6 +192,9 @@ export async function openApi(
   return Object.assign(fixture, {
     metrics,
     views: () => views,
+    tellAlerts: () => {
+      for (const listener of alertListeners) listener();
+    },
     addNode: (view: Pick<ClusterNodeView, "id"> & Partial<ClusterNodeView>) => nodes.set(view.id, scriptedNode(view)),
     url: server.url,
     name: node,

@@ -18,6 +18,11 @@ afterEach(async () => {
   await api.close();
 });
 
+const OF_NODE: AlertView = {
+  id: "no-leader/node/n1/5", alert: "no-leader", severity: "error", state: "firing", subject: "node/n1",
+  value: 1, sinceMs: 5, text: "nobody leads", action: "look at the nodes",
+};
+
 function snapshotOf(seq: number): ClusterSnapshot {
   const durations = new Histogram();
   for (let call = 0; call < 100; call++) durations.add(call < 99 ? 10 : 1_000);
@@ -89,13 +94,9 @@ test.each(["sinceMs=1", "sinceMs=99999999", "sinceMs=soon", "since=1", `series=$
 );
 
 test("what fires stands beside the snapshot, also while nobody leads", async () => {
-  const ofNode: AlertView = {
-    id: "no-leader/node/n1/5", alert: "no-leader", severity: "error", state: "firing", subject: "node/n1",
-    value: 1, sinceMs: 5, text: "nobody leads", action: "look at the nodes",
-  };
-  api.alerts.push(ofNode);
-  expect(await json("/v1/metrics")).toEqual({ snapshot: null, alerts: [ofNode] });
-  expect(await firstOfStream()).toEqual({ snapshot: null, alerts: [ofNode] });
+  api.alerts.push(OF_NODE);
+  expect(await json("/v1/metrics")).toEqual({ snapshot: null, alerts: [OF_NODE] });
+  expect(await firstOfStream()).toEqual({ snapshot: null, alerts: [OF_NODE] });
   api.alerts.pop();
   expect(await firstOfStream()).toEqual({ snapshot: null, alerts: [] });
 });
@@ -120,7 +121,7 @@ async function firstOfStream(): Promise<unknown> {
   return JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? "null");
 }
 
-test("a stream begins with the newest snapshot and has each one that follows", async () => {
+test("a stream begins with the newest snapshot has each one that follows, and what fires here at once", async () => {
   api.metrics.keep(snapshotOf(1));
   const leaving = new AbortController();
   const response = await fetch(`${api.url}/v1/metrics/stream`, { signal: leaving.signal });
@@ -132,7 +133,11 @@ test("a stream begins with the newest snapshot and has each one that follows", a
   };
   await until('"seq":1,');
   api.metrics.keep(snapshotOf(2));
+  api.metrics.tell();
   await until('"seq":2,');
-  expect(text.match(/event: snapshot\n/g)).toHaveLength(2);
+  api.alerts.push(OF_NODE);
+  api.tellAlerts();
+  await until('"alert":"no-leader"');
+  expect(text.match(/event: snapshot\n/g)).toHaveLength(3);
   leaving.abort();
 });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { agoText, bytesText, countText, durationText, shortNumber } from "../../../src/dashboard/core/format.ts";
+import {
+  agoText, bytesText, countText, durationText, lastingText, shortNumber,
+} from "../../../src/dashboard/core/format.ts";
 import { jobTone, quorumVerdict } from "../../../src/dashboard/core/quorum.ts";
 
 describe("numbers and times", () => {
@@ -9,6 +11,7 @@ describe("numbers and times", () => {
     [bytesText(1_536), "1.5 KiB"], [bytesText(3 * 1_024 ** 3), "3 GiB"],
     [durationText(340), "340 ms"], [durationText(4_260), "4.2 s"], [durationText(200_000), "3 min 20 s"],
     [durationText(3_600_000), "1 h"], [durationText(277_200_000), "3 d 5 h"], [durationText(-5), "0 ms"],
+    [lastingText(-5), "under 1 s"], [lastingText(999), "under 1 s"], [lastingText(4_260), "4 s"],
     [agoText(400), "now"], [agoText(-400), "now"], [agoText(61_000), "1 min ago"],
   ])("are written as %s", (text, expected) => {
     expect(text).toBe(expected);

@@ -53,6 +53,8 @@ class MetricsNode {
   readonly messaging: MemoryMessaging;
   refused = 0;
   cpuMs = 0;
+  /** What the leader said beside its numbers: so often. */
+  words = 0;
 
   constructor(fleet: Fleet, id: NodeId, collect: "on" | "off" = "on") {
     const { clock, leading } = fleet;
@@ -86,7 +88,13 @@ class MetricsNode {
       },
       collector,
       store: this.store,
-      word: { speak: () => ({ alerts: [], said: [], notices: [] }), hear: () => undefined },
+      word: {
+        speak: () => {
+          this.words += 1;
+          return { alerts: [], said: [], notices: [] };
+        },
+        hear: () => void (this.words += 1),
+      },
     }, { node: id, collect });
   }
 
@@ -106,6 +114,18 @@ describe("metrics on their way", () => {
       );
       expect(latest.cluster).toMatchObject({ rssBytes: 300, loopDelayMsMax: 1 });
     }
+  });
+
+  test("who is told of a snapshot finds what its leader says with it, on the leader and elsewhere", async () => {
+    const fleet = await Fleet.open(["n1", "n2"]);
+    const seen = ["n1", "n2"].map((name) => {
+      const node = fleet.node(name);
+      const found: boolean[] = [];
+      node.store.onSnapshot(() => found.push(node.words > (node.latest.snapshot.seq)));
+      return found;
+    });
+    await fleet.pass(3);
+    for (const found of seen) expect(found).toEqual([true, true, true]);
   });
 
   test("calls of all nodes are rates and durations of the cluster", async () => {

@@ -1,4 +1,5 @@
 // Backups in files: what is cut short or damaged leaves nothing behind and never counts.
+import type { ServerResponse } from "node:http";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -140,15 +141,18 @@ test("a folder that cannot be made or written to is E_DISK, and nothing was done
   await expect(writing).rejects.toMatchObject({ code: "E_DISK", outcome: "not-applied" });
 });
 
-test("a node that ends in the middle of a backup is a lost connection", async () => {
+test.each([
+  ["ends", (response: ServerResponse) => void setImmediate(() => response.destroy()), "was lost"],
+  ["stands still", () => undefined, "has sent nothing for 0.1 s"],
+] as const)("a node that %s in the middle of a backup is a lost connection", async (_what, then, message) => {
   const node = await openWebServer((_request, response) => {
     response.writeHead(200).write("x");
-    setImmediate(() => response.destroy());
+    then(response);
   });
   onTestFinished(() => node.close());
   const { signal } = new AbortController();
-  const bytes = new HttpApi(createProcessIo(), node.url).bytes("/v1/cluster/backup", signal, "POST");
+  const bytes = new HttpApi(createProcessIo(), node.url).bytes("/v1/cluster/backup", { signal, silenceMsMax: 100 });
   const open = (): Promise<AsyncIterable<Uint8Array>> => Promise.resolve(bytes);
   const writing = writeBackup({ directory: join(directory, "backup"), open, ...opened });
-  await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT", message: expect.stringContaining("was lost") });
+  await expect(writing).rejects.toMatchObject({ code: "E_TIMEOUT", message: expect.stringContaining(message) });
 });
