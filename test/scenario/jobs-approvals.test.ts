@@ -134,6 +134,26 @@ describe("a decision", () => {
       const isAnns = entry?.kind === "decision" && entry.principal === "ann";
       // Who was told that it counts is who is in the inbox.
       expect(ends[0].status).toBe(isAnns ? "fulfilled" : "rejected");
+      if (ends[0].status === "rejected") {
+        expect(ends[0].reason).toMatchObject({ code: "E_CONFLICT", details: { by: "bob", how: "rejected" } });
+      }
+      return { calls: kv.calls() };
+    });
+    expect(moments).toBeGreaterThan(4);
+  });
+
+  test("of one key is told as taken, at whatever moment it is sent a second time", async () => {
+    let n = 0;
+    const moments = await atEveryCall(async (before) => {
+      const job = parseJobId(`again-${++n}`);
+      await askingJob(job, requested(CALL));
+      const [first, second] = [openApprovals(), openApprovals()];
+      const keyed = { ...YES, idempotencyKey: "k" };
+      const kv = interleavedKv(local.kv, before, async () => void await second.decide(job, keyed, ANN));
+      const taken = { job, call: CALL, approved: true };
+      expect(await openApprovals(kv.kv).decide(job, keyed, ANN)).toEqual(taken);
+      expect(await first.decide(job, keyed, ANN)).toEqual(taken);
+      expect(await inboxOf(local.kv, job)).toHaveLength(1);
       return { calls: kv.calls() };
     });
     expect(moments).toBeGreaterThan(4);

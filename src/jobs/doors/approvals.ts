@@ -63,7 +63,9 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     const key = idempotencyKey === undefined ? {} : { key: sha256(idempotencyKey) };
     const before = await this.findMark(job, approval, options);
     if (before !== undefined && isSame(before, key.key)) return decidedOf(job, before);
-    const { call, row } = await this.find(job, decision, before, options);
+    const open = await this.find(job, decision, options);
+    if (open === undefined) return this.judgeLate(job, approval, key.key, options);
+    const { call, row } = open;
     const ref = refOf(job);
     const how = approved ? "approved" : "rejected";
     const mark: ApprovalMark = { call, atMs: this.clock.wallMs(), how, principal, ...key };
@@ -81,16 +83,15 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     throw lateError(job, first);
   }
 
-  /** The approval that waits for a decision. @throws AetherError E_NOT_FOUND, E_CONFLICT, E_INVALID */
+  /** The approval that waits for a decision, if one does. @throws AetherError E_CONFLICT, E_INVALID */
   private async find(
-    job: JobId, { approval, shown }: DecideApproval, before: ApprovalMark | undefined, options: CallOptions,
-  ): Promise<ApprovalListed> {
+    job: JobId, { approval, shown }: DecideApproval, options: CallOptions,
+  ): Promise<ApprovalListed | undefined> {
     const { approvals: open } = await this.approvals({ job }, options);
     const exact = open.filter(({ call }) => call === approval || call === `${approval}${OF_TOOL}`);
     const found = exact.length > 0 ? exact : open.filter(({ row }) => row.name === approval);
     const [first, ...others] = found;
-    if (first === undefined) throw before === undefined ? await this.noneError(job, approval, open, options) :
-      lateError(job, before);
+    if (first === undefined) return undefined;
     if (others.length > 0) {
       const calls = found.map(({ call }) => call).join(", ");
       throw new AetherError("E_INVALID", `job ${job} waits for ${found.length} approvals "${approval}": say which, ` +
@@ -99,6 +100,16 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     if (shown === undefined || shown === first.row.shown) return first;
     throw new AetherError("E_CONFLICT", `the approval "${first.call}" of job ${job} shows something else than what ` +
       "was decided about: look at it again", { details: { shown: first.row.shown } });
+  }
+
+  /** What somebody hears who found no approval: only now, because it may have ended since it was looked for. */
+  private async judgeLate(
+    job: JobId, approval: string, key: Digest | undefined, options: CallOptions,
+  ): Promise<ApprovalDecided> {
+    const mark = await this.findMark(job, approval, options);
+    if (mark === undefined) throw await this.noneError(job, approval, options);
+    if (isSame(mark, key)) return decidedOf(job, mark);
+    throw lateError(job, mark);
   }
 
   /** How it ended, or the latest one of that name did. */
@@ -111,15 +122,14 @@ export class Approvals implements Pick<Jobs, "approvals" | "decide"> {
     return entry === undefined ? undefined : parseApprovalMark(entry.value);
   }
 
-  private async noneError(
-    job: JobId, approval: string, open: readonly ApprovalListed[], options: CallOptions,
-  ): Promise<AetherError> {
+  private async noneError(job: JobId, approval: string, options: CallOptions): Promise<AetherError> {
     const { entry } = await this.ports.kv.get(rowKey(refOf(job)), options);
     if (entry === undefined) return unknownJob(job);
     const { status } = parseJobRow(entry.value);
     if (hasEnded(status)) {
       return new AetherError("E_CONFLICT", `job ${job} is ${status}: it waits for no approval "${approval}"`);
     }
+    const { approvals: open } = await this.approvals({ job }, options);
     const calls = open.map(({ call }) => call).join(", ");
     const advice = calls === "" ? "it waits for none" : `it waits for ${calls}`;
     return new AetherError("E_NOT_FOUND", `job ${job} waits for no approval "${approval}"; ${advice}`);
