@@ -9,12 +9,12 @@ import type { PeerMessaging } from "../net/peer-messaging.ts";
 import type { Group, GroupMembership } from "../consensus/group.ts";
 import type { Kv } from "../kvstore/kv.ts";
 import { ArtifactRemoval, type PinnedArtifacts } from "../slices/artifacts/artifact-removal.ts";
+import type { Outlook } from "../slices/core/blueprint-status.ts";
 import type { InstanceHost } from "../slices/host/instance-host.ts";
 import type { OutgoingCalls } from "../slices/host/outgoing-calls.ts";
 import { ArtifactCollector, ArtifactsConfig } from "./leadership/artifact-collector.ts";
-import { ClusterDeploymentManager } from "./deployment/cluster-deployment-manager.ts";
+import { ClusterDeploymentManager, type LateRolloutSaid } from "./deployment/cluster-deployment-manager.ts";
 import { ClusterViews } from "./cluster-views.ts";
-import type { Unplaced } from "./deployment/core/plan-types.ts";
 import { plan } from "./deployment/core/reconcile.ts";
 import { EndpointRegistry } from "./endpoints/endpoint-registry.ts";
 import { INSTANCE_TIME_LIMITS, type InstanceTimeLimits } from "./deployment/instance-driver.ts";
@@ -43,6 +43,7 @@ export interface ClusterServicesPorts {
   readonly pins?: PinnedArtifacts;
   /** Jobs that this node has. */
   readonly jobsHere?: () => number;
+  readonly onLateRollout?: LateRolloutSaid;
   /** A broken invariant of ours: the node flushes and stops. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -99,6 +100,7 @@ export class ClusterServices {
       leadership: this.leadership,
       membership: this.membership,
       tallies,
+      onLateRollout: ports.onLateRollout ?? (() => {}),
       onFatal,
     }, config);
     this.removal = new ArtifactRemoval({
@@ -148,12 +150,13 @@ export class ClusterServices {
     return this.views.instancesOn(node);
   }
 
-  /** Instances that no node may have now, as this node sees it: every node can make the leader's plan. */
-  unplaced(): readonly Unplaced[] {
+  /** What cannot come about now, as this node sees it: every node can make the leader's plan. */
+  outlook(): Outlook {
     const { views, membership, tallies } = this;
-    if (!views.isComplete) return [];
+    if (!views.isComplete) return { unplaced: [], waiting: [] };
     const limits = this.config.limits ?? INSTANCE_TIME_LIMITS;
-    return plan(planInputOf({ views, membership, tallies }, limits, () => 0)).unplaced;
+    const nowMs = membership.wallMs();
+    return plan(planInputOf({ views, membership, tallies }, limits, (_key, _revision, sinceMs) => nowMs - sinceMs));
   }
 
   /** For an orderly end: own endpoints away, calls in flight answered (bounded), workers ended. Then `close`. */

@@ -48,6 +48,7 @@ export interface RolloutAnswer {
   readonly targetPercent?: number;
   readonly since: number;
   readonly reason?: string;
+  readonly waitsFor?: { readonly message: string; readonly isLate: boolean };
 }
 
 export interface SliceAnswer {

@@ -9,6 +9,7 @@ import { AetherError } from "../base/errors.ts";
 import { SECOND_MS } from "../base/units.ts";
 import { createClusterClock } from "../cluster/membership/cluster-clock.ts";
 import { ClusterServices, type ClusterServicesConfig, type ClusterServicesPorts } from "../cluster/cluster-services.ts";
+import type { LateRolloutSaid } from "../cluster/deployment/cluster-deployment-manager.ts";
 import { methodTicks } from "../cluster/schedules/method-ticks.ts";
 import { TickRunner } from "../cluster/schedules/tick-runner.ts";
 import type { ControlService } from "../control/control-service.ts";
@@ -128,15 +129,17 @@ export function openNodeWork(env: NodeWorkEnv, ports: NodeWorkPorts, config: Nod
     kv,
     artifacts,
     sources: new ArtifactSources({ artifacts, log: env.telemetry.log }, sources),
-    unplaced: () => cluster.unplaced(),
+    outlook: () => cluster.outlook(),
   });
   // Calls begin only after `start`: by then the invoker is there.
   const calls: OutgoingCalls = { call: (call, signal) => invoker.call(call, signal) };
   const pins = new PinNeeds(env, kv);
   const jobsHere = (): number => jobs.held();
-  const cluster = new ClusterServices(env, { kv, messaging, group, calls, pins, jobsHere, onFatal }, {
-    ...self, ...group.origin,
-  });
+  const onLateRollout: LateRolloutSaid = (fields, epoch) =>
+    events.ofLeader.say({ kind: "rollout.late", fields }, epoch);
+  const cluster = new ClusterServices(
+    env, { kv, messaging, group, calls, pins, jobsHere, onLateRollout, onFatal }, { ...self, ...group.origin },
+  );
   const services = {
     kv: openKvService({ kv, clock: env.clock, publisher: cluster.topics.publisher }),
     lease: openLeaseService({ kv, clock: env.clock, node: self.node }),

@@ -171,6 +171,41 @@ describe("a slice of which all instances serve", () => {
       expect(world.mostRows).toBeLessThanOrEqual(2 * INSTANCES);
     });
 
+    test("says on every node what it waits for, and once as an event when that takes too long", async () => {
+      const waits = () => [...world.nodes.values()].map(({ services }) => services.outlook().waiting[0]?.wait);
+      const each = (wait: object) => [wait, wait, wait].map((one) => expect.objectContaining(one) as unknown);
+      await world.apply(shop(2, { artifact: NEXT, rollout }));
+      await world.until(() => world.rollout("orders") !== undefined, 5_000);
+      expect(waits()).toEqual(each({
+        what: "instances", isLate: false,
+        message: "0 of 1 instances of the new version serve, which it needs for 10% of the calls",
+      }));
+      await world.until(() => world.rollout("orders")?.targetShare === 1_000, 5_000);
+      await world.clock.advance(9_000);
+      const message = "0 of 20 calls of the new version so far; without more the step ends 30 s after it began";
+      expect(waits()).toEqual(each({ what: "calls", isLate: false, message }));
+      expect(world.late).toEqual([]);
+      await world.clock.advance(5_000);
+      expect(waits()).toEqual(each({ what: "calls", isLate: true, message }));
+      expect(world.late).toEqual([`orders: ${message}`]);
+      for (let tenths = 0; tenths < 50 && world.rollout("orders")?.step === 0; tenths++) {
+        callAround(0);
+        await world.clock.advance(100);
+      }
+      await world.until(() => world.rollout("orders")?.targetShare === 5_000, 5_000);
+      for (let calls = 0; calls < 4; calls++) callAround(0);
+      await world.clock.advance(3_000);
+      expect(waits()).toEqual(each({
+        what: "time", isLate: false, message: "the step lasts 10 s, of which 3 are over",
+      }));
+      // The time is over for who reads the row; a leader that has just begun counts it anew.
+      await world.kill("n1");
+      await world.until(() => world.leader() === "n2", 10_000);
+      await world.until(() => waits()[1]?.what === "leader", 8_000);
+      await sharesUntil("done", 0);
+      expect([waits(), world.late.length]).toEqual([[undefined, undefined], 1]);
+    });
+
     test("takes all calls back as soon as too many of them fail, and says how many", async () => {
       await world.apply(shop(2, { artifact: NEXT, rollout }));
       await world.until(() => world.rollout("orders")?.targetShare === 1_000, 5_000);

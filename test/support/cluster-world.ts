@@ -40,6 +40,8 @@ type KvOf = (name: string, kv: Kv) => Kv;
 export class ClusterWorld {
   readonly clock: ManualClock;
   readonly local: LocalKv;
+  /** What leaders said of rollouts that do not get on. */
+  readonly late: string[] = [];
   readonly fatal: unknown[] = [];
   readonly nodes = new Map<string, FakeNode>();
   /** What these nodes say that they have applied; the others say the truth. */
@@ -94,6 +96,7 @@ export class ClusterWorld {
           onMembership: (listener) => this.memberListeners.push(listener),
         },
         calls: { call: () => Promise.reject(new RangeError("nobody is called in this world")) },
+        onLateRollout: ({ slice, message }) => this.late.push(`${slice}: ${message}`),
         onFatal: (error) => this.fatal.push(error),
       },
       {

@@ -30,6 +30,7 @@ const rolloutSchema = z.object({
   to: z.object({ artifact: z.string(), revision: z.number() }),
   targetPercent: z.number().optional(),
   reason: z.string().optional(),
+  waitsFor: z.object({ message: z.string() }).optional(),
 });
 const scheduleSchema = z.object({
   cron: z.string(),
@@ -264,12 +265,13 @@ function missingText(slice: string, { active, want, unplaced, waitsFor, rollout 
 }
 
 function rolloutText(rollout: z.output<typeof rolloutSchema>): string {
-  const { strategy, stage, from, to, targetPercent, reason } = rollout;
+  const { strategy, stage, from, to, targetPercent, reason, waitsFor } = rollout;
   const share = targetPercent === undefined || stage !== "shifting" ? "" : ` with ${targetPercent}% of the calls`;
   const versions = from.artifact === to.artifact
     ? `${to.artifact} of revision ${to.revision}, before of revision ${from.revision}`
     : `from ${from.artifact} to ${to.artifact}`;
-  return `${strategy}, ${stage}${share}: ${versions}${reason === undefined ? "" : `; ${reason}`}`;
+  const wait = waitsFor === undefined ? undefined : `waits: ${waitsFor.message}`;
+  return [`${strategy}, ${stage}${share}: ${versions}`, reason, wait].filter((part) => part !== undefined).join("; ");
 }
 
 function errorText(instance: Instance): string {

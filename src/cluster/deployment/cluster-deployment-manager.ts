@@ -12,6 +12,7 @@ import { unchanged } from "../../kvstore/core/guards.ts";
 import { formatKey, LEADER_KEY, parseKey, type KeyText } from "../../kvstore/core/key.ts";
 import type { Compare, Op } from "../../kvstore/core/schema.ts";
 import type { Kv } from "../../kvstore/kv.ts";
+import type { WaitingRollout } from "../../slices/core/blueprint-status.ts";
 import type { InstanceRow } from "../../slices/core/instance-row.ts";
 import { instanceKeyOf } from "../../slices/core/instance-spec.ts";
 import { nextState } from "../../slices/core/lifecycle.ts";
@@ -38,8 +39,14 @@ export interface ClusterDeploymentPorts {
   readonly leadership: Pick<LeadershipService, "isLeader" | "fence" | "current" | "onChange">;
   readonly tallies: Pick<CallTallies, "sumOf">;
   readonly membership: Pick<MembershipService, "nodes" | "goneCandidates" | "rowOf" | "onChange" | "isMember">;
+  /** A rollout waits for longer than it should, or has to wait for another one. */
+  readonly onLateRollout: LateRolloutSaid;
   readonly onFatal: (error: unknown) => void;
 }
+
+export type LateRolloutSaid = (
+  late: { readonly blueprint: string; readonly slice: string; readonly message: string }, epoch: number,
+) => void;
 
 export interface ClusterDeploymentConfig {
   /** What nodes keep to; an instance that stays longer in such a state is stuck. */
@@ -69,6 +76,8 @@ interface Term {
   /** What was said in the log already, and is said once. */
   readonly told: Set<string>;
   readonly unchangedSince: Map<KeyText, { readonly modRevision: number; readonly atMs: number }>;
+  /** Rollouts that were late in the last look, and what for: told already. */
+  late: ReadonlySet<string>;
 }
 
 type FoundNode = NonNullable<ReturnType<MembershipService["rowOf"]>>;
@@ -135,10 +144,11 @@ export class ClusterDeploymentManager {
     const { changes } = this;
     const isUpToDate = (): boolean => this.holds(term) && this.changes === changes;
     const input = planInputOf(this.ports, this.limits, (key, at) => this.unchangedForMs(term, key, at));
-    const { rollouts, commands, unplaced, stalled, againInMs } = plan(input);
+    const { rollouts, commands, unplaced, waiting, stalled, againInMs } = plan(input);
     this.tellFrozen(term, input.frozen);
     this.tellStalled(term, stalled);
     this.tellUnplaced(unplaced);
+    this.tellLate(term, waiting);
     let refused = 0;
     for (const rollout of rollouts) {
       if (!isUpToDate()) return FULL_ROUND_EVERY_MS;
@@ -165,7 +175,9 @@ export class ClusterDeploymentManager {
     if (this.term?.epoch === epoch && !this.term.isInDoubt) return this.term;
     const { revision } = await this.ports.kv.get(LEADER_KEY, { signal });
     if (this.leadingEpoch() !== epoch) return undefined;
-    const known = this.term?.epoch === epoch ? this.term : { told: new Set<string>(), unchangedSince: new Map() };
+    const known = this.term?.epoch === epoch
+      ? this.term
+      : { told: new Set<string>(), unchangedSince: new Map(), late: new Set<string>() };
     this.term = { ...known, epoch, isInDoubt: false, seenRevision: revision };
     return this.term;
   }
@@ -406,6 +418,19 @@ export class ClusterDeploymentManager {
     for (const { blueprint, slice, count, reason } of unplaced) {
       this.log.warn({ event: "instance.no-node", blueprint, slice, count, reason: UNPLACED_TEXT[reason] });
     }
+  }
+
+  private tellLate(term: Term, waiting: readonly WaitingRollout[]): void {
+    const late = new Set<string>();
+    for (const { blueprint, slice, wait: { what, message, isLate } } of waiting) {
+      if (!isLate) continue;
+      const name = `${blueprint}/${slice} ${what}`;
+      late.add(name);
+      if (term.late.has(name)) continue;
+      this.log.warn({ event: "rollout.late", blueprint, slice, reason: message });
+      this.ports.onLateRollout({ blueprint, slice, message }, term.epoch);
+    }
+    term.late = late;
   }
 
   private tellFrozen(term: Term, frozen: ReadonlySet<string>): void {

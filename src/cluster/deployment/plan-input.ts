@@ -17,18 +17,20 @@ export interface PlanInputPorts {
   readonly tallies: Pick<CallTallies, "sumOf">;
 }
 
-/** `unchangedForMs` answers how long a row has been seen as it is. */
+/** How long a row has been seen as it is, which says itself that it came at `sinceMs`. */
+type UnchangedForMs = (key: KeyText, modRevision: number, sinceMs: number) => number;
+
 export function planInputOf(
   ports: PlanInputPorts,
   limits: InstanceTimeLimits,
-  unchangedForMs: (key: KeyText, modRevision: number) => number,
+  unchangedForMs: UnchangedForMs,
 ): PlanInput {
   const { views, membership } = ports;
   const instances = [...views.slices.rows().values()].map(({ text, modRevision, value }) => ({
     ...value,
     heapBytesMax: views.revisionOf(value.row.blueprint, value.row.revision)?.slices[value.row.slice]?.heapBytesMax ?? 0,
     modRevision,
-    unchangedForMs: unchangedForMs(text, modRevision),
+    unchangedForMs: unchangedForMs(text, modRevision, value.row.sinceMs),
   }));
   return {
     blueprints: views.scaledBlueprints(),
@@ -44,12 +46,12 @@ export function planInputOf(
 
 function rolloutsOf(
   { views: { rollouts }, tallies }: PlanInputPorts,
-  unchangedForMs: (key: KeyText, modRevision: number) => number,
+  unchangedForMs: UnchangedForMs,
 ): readonly PlanRollout[] {
   const read = rollouts.rowsInKeyOrder().map(({ text, modRevision, value }) => ({
     ...value,
     modRevision,
-    unchangedForMs: unchangedForMs(text, modRevision),
+    unchangedForMs: unchangedForMs(text, modRevision, value.row.sinceMs),
     tally: tallies.sumOf(value.slice, modRevision),
   }));
   const damaged = [...rollouts.damaged.values()].flatMap(({ key, modRevision }) => {

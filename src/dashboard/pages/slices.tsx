@@ -137,6 +137,7 @@ function StateNote({ status }: { readonly status: SliceAnswer }): JSX.Element | 
     waitsFor === undefined || waitsFor.length === 0 ? undefined : `loaded after ${waitsFor.join(", ")}`,
     broken?.error?.message,
     rollout?.reason === undefined ? undefined : `rolled back: ${rollout.reason}`,
+    rollout?.waitsFor?.isLate === true ? `waits: ${rollout.waitsFor.message}` : undefined,
   ].filter((note) => note !== undefined);
   return notes.length === 0 ? null : <div class="note">{notes.join("; ")}</div>;
 }
@@ -263,7 +264,7 @@ function StateNoteBlock({ status }: { readonly status: SliceAnswer }): JSX.Eleme
 const STAGE_TONES: Readonly<Record<string, Tone>> = { done: "good", "rolled-back": "bad", "rolling-back": "warn" };
 
 function Rollout({ rollout }: { readonly rollout: RolloutAnswer }): JSX.Element {
-  const { strategy, stage, from, to, targetPercent, since, reason } = rollout;
+  const { strategy, stage, from, to, targetPercent, since, reason, waitsFor } = rollout;
   return (
     <Card title={<>Rollout <Badge tone={STAGE_TONES[stage] ?? "busy"}>{stage}</Badge></>}
       aside={<span class="note">{strategy}, <Ago atMs={since} /></span>}>
@@ -272,6 +273,7 @@ function Rollout({ rollout }: { readonly rollout: RolloutAnswer }): JSX.Element 
         {targetPercent !== undefined && <>
           <div class="meter"><div style={{ width: `${targetPercent}%` }} /></div>
           <p class="note">{targetPercent}% of the calls go to the new version</p></>}
+        {waitsFor !== undefined && <p class={waitsFor.isLate ? "bad-text" : "note"}>waits: {waitsFor.message}</p>}
         {reason !== undefined && <p class="bad-text">{reason}</p>}
       </div>
     </Card>

@@ -23,7 +23,7 @@ import {
   artifactsOf, parseCurrentBlueprint, parseResolvedBlueprint, parseSliceOwner, type ResolvedBlueprint,
 } from "../core/blueprint.ts";
 import {
-  blueprintStatusOf, type BlueprintStatus, type StatusRow, type UnplacedInstances,
+  blueprintStatusOf, type BlueprintStatus, type Outlook, type StatusRow,
 } from "../core/blueprint-status.ts";
 import { isSameData } from "../core/canonical.ts";
 import { isDamage, readUndamaged } from "../core/damaged-row.ts";
@@ -50,7 +50,7 @@ export interface BlueprintStorePorts {
   /** Places outside of the cluster; absent where none are known. */
   readonly sources?: Pick<ArtifactSources, "offersFor" | "bring">;
   /** Instances that no node may have now, as this node sees it; absent where nothing places instances. */
-  unplaced?(): readonly UnplacedInstances[];
+  outlook?(): Outlook;
 }
 
 type Slices = ResolvedBlueprint["slices"];
@@ -237,14 +237,14 @@ export class BlueprintStore {
     const blueprint = await this.get(name, options);
     const rollouts = await this.rolloutsOfWish(blueprint, options);
     const rows = await this.instanceRows(options);
-    const unplaced = this.ports.unplaced?.() ?? [];
+    const outlook = this.ports.outlook?.() ?? { unplaced: [], waiting: [] };
     const schedules = new Map((await listRows(this.kv, prefixOf({ kind: "schedules" }), options)).map((entry) =>
       [entry.key, readUndamaged(() => parseScheduleRow(entry.value))]));
     const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
       schedules.get(formatKey({ kind: "schedule", slice, name }));
     const scales = await this.scaleRows(options);
     const scaled = withScales(blueprint, (slice) => scales.get(formatKey({ kind: "scale", slice })));
-    return blueprintStatusOf(scaled, rows, { unplaced, rollouts, scheduleRow });
+    return blueprintStatusOf(scaled, rows, { outlook, rollouts, scheduleRow });
   }
 
   /** What runs by itself now. A blueprint that is damaged does not hide the schedules of the others. */

@@ -3,7 +3,7 @@
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
-import { ALL_CALLS, type RolloutRow, type RolloutVersion } from "./rollout-row.ts";
+import { isUnderWay, percentOf, type RolloutRow, type RolloutVersion } from "./rollout-row.ts";
 import type { ResolvedSchedule, ScheduleRow, TickRow } from "./schedule-row.ts";
 import { specDigestOf } from "./spec-digest.ts";
 
@@ -67,6 +67,32 @@ export interface RolloutStatus {
   readonly since: number;
   /** Why it was rolled back. */
   readonly reason?: string;
+  /** Why it does not go on now; absent when it is over, and in a stage that waits for its instances alone. */
+  readonly waitsFor?: RolloutWait;
+}
+
+/** What a rollout goes on with, as this node sees it. */
+export interface RolloutWait {
+  /**
+   * `turn`: the end of another canary. `instances`: those of the new version that serve. `calls`: of the new version.
+   * `time`: the end of the step. `leader`: that it looks.
+   */
+  readonly what: "turn" | "instances" | "calls" | "time" | "leader";
+  readonly message: string;
+  /** It should have gone on by now. */
+  readonly isLate: boolean;
+}
+
+export interface WaitingRollout {
+  readonly blueprint: string;
+  readonly slice: string;
+  readonly wait: RolloutWait;
+}
+
+/** What does not come about now, and why. */
+export interface Outlook {
+  readonly unplaced: readonly UnplacedInstances[];
+  readonly waiting: readonly WaitingRollout[];
 }
 
 /** The artifact, and the revision of the blueprint that asked for it. */
@@ -89,7 +115,7 @@ export interface StatusRow {
 
 /** What besides the rows of its instances says how a blueprint stands. */
 export interface StatusFacts {
-  readonly unplaced: readonly UnplacedInstances[];
+  readonly outlook: Outlook;
   /** By slice: the rollouts that are about what the blueprint wants now. */
   readonly rollouts: ReadonlyMap<string, RolloutRow>;
   /** Of a schedule of a slice; undefined when there is none, or it cannot be read. */
@@ -99,14 +125,17 @@ export interface StatusFacts {
 export function blueprintStatusOf(
   blueprint: ResolvedBlueprint,
   rows: readonly StatusRow[],
-  { unplaced, rollouts, scheduleRow }: StatusFacts,
+  { outlook, rollouts, scheduleRow }: StatusFacts,
 ): BlueprintStatus {
   const slices = new Map<string, SliceStatus>();
   for (const [slice, { artifact, instances, schedules = [] }] of Object.entries(blueprint.slices)) {
-    const missing = unplaced.find((one) => one.blueprint === blueprint.name && one.slice === slice);
+    const isOfSlice = (one: WaitingRollout | UnplacedInstances): boolean =>
+      one.blueprint === blueprint.name && one.slice === slice;
+    const missing = outlook.unplaced.find(isOfSlice);
     const more = missing === undefined ? {} : { unplaced: { count: missing.count, reason: missing.reason } };
     const rollout = rollouts.get(slice);
-    const course = rollout === undefined ? {} : { rollout: rolloutStatusOf(rollout) };
+    const wait = outlook.waiting.find(isOfSlice)?.wait;
+    const course = rollout === undefined ? {} : { rollout: rolloutStatusOf(rollout, wait) };
     const statuses = schedules.map((one) => [one.name, scheduleStatusOf(one, scheduleRow(slice, one.name))] as const);
     const times = statuses.length === 0 ? {} : { schedules: Object.fromEntries(statuses) };
     slices.set(slice, { artifact, want: instances, active: 0, instances: [], ...more, ...course, ...times });
@@ -148,12 +177,14 @@ export function lastTickOf(row: TickRow | undefined): { readonly last?: LastTick
   return { last: { state, tick, ...ended, ...(error === undefined ? {} : { error }) } };
 }
 
-function rolloutStatusOf(row: RolloutRow): RolloutStatus {
+function rolloutStatusOf(row: RolloutRow, wait: RolloutWait | undefined): RolloutStatus {
   const { strategy, stage, target, previous, targetShare, sinceMs, reason } = row;
   const versionOf = ({ artifact, revision }: RolloutVersion): RolloutVersionStatus => ({ artifact, revision });
   const why = reason === undefined ? {} : { reason };
-  const share = targetShare === undefined ? {} : { targetPercent: (targetShare * 100) / ALL_CALLS };
-  return { strategy, stage, from: versionOf(previous), to: versionOf(target), ...share, since: sinceMs, ...why };
+  const share = targetShare === undefined ? {} : { targetPercent: percentOf(targetShare) };
+  const waits = wait === undefined || !isUnderWay(row) ? {} : { waitsFor: wait };
+  const versions = { from: versionOf(previous), to: versionOf(target) };
+  return { strategy, stage, ...versions, ...share, since: sinceMs, ...why, ...waits };
 }
 
 /** The slice of the blueprint that a row belongs to; of a damaged row only its artifact is known. */

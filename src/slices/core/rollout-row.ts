@@ -54,6 +54,10 @@ export interface RolloutRow {
 /** What shares of calls are parts of. */
 export const ALL_CALLS = 10_000;
 
+export function percentOf(share: number): number {
+  return (share * 100) / ALL_CALLS;
+}
+
 const versionSchema = z.object({
   artifact: artifactIdSchema,
   specDigest: digestSchema,

@@ -304,6 +304,13 @@ function scriptedSlices(): ApiServices["slices"] {
   };
 }
 
+/** A rollout that waits. */
+const COMING = {
+  strategy: "canary", stage: "shifting", since: 1, targetPercent: 5,
+  from: { artifact: "demo:orders:0.9.0", revision: 1 }, to: { artifact: "demo:orders:1.0.0", revision: 2 },
+  waitsFor: { what: "calls", message: "12 of 50 calls", isLate: false },
+};
+
 function scriptedBlueprints(): ApiServices["blueprints"] {
   const stored = new Map<string, { document: unknown; revision: number }>();
   const status = (name: string): unknown => {
@@ -311,7 +318,7 @@ function scriptedBlueprints(): ApiServices["blueprints"] {
     if (found === undefined) return undefined;
     const instance = { node: "n1", instance: 0, artifact: "demo:orders:1.0.0", state: "ACTIVE", since: 1 };
     const orders = name === "late"
-      ? { artifact: "demo:orders:1.0.0", want: 1, active: 0, instances: [], waitsFor: ["stock"] }
+      ? { artifact: "demo:orders:1.0.0", want: 1, active: 0, instances: [], waitsFor: ["stock"], rollout: COMING }
       : { artifact: "demo:orders:1.0.0", want: 1, active: 1, instances: [instance] };
     return { name, revision: found.revision, slices: { orders } };
   };

@@ -369,6 +369,7 @@ test("a blueprint is validated, applied, waited for, shown and deleted", async (
   expect(await aether(["blueprint", "apply", "late.yaml"])).toMatchObject({ exitCode: 0 });
   const late = await aether(["blueprint", "status", "late"]);
   expect(late.out).toContain("orders 0 of 1 (waits for stock to serve)");
+  expect(late.out).toContain("from demo:orders:0.9.0 to demo:orders:1.0.0; waits: 12 of 50 calls)");
   const rolledBack = await aether(["blueprint", "rollback", "shop", "--to", "1", "--wait"]);
   expect(rolledBack).toMatchObject({ exitCode: 0, out: expect.stringContaining("2, which is revision 1 again") });
   expect(rolledBack.err).toContain("demo:orders:1.0.0/0 on n1: ACTIVE");

@@ -7,7 +7,7 @@ import type { Kv } from "../../../src/kvstore/kv.ts";
 import type { Op } from "../../../src/kvstore/core/schema.ts";
 import type { BlueprintInput } from "../../../src/sdk/blueprint.ts";
 import { BlueprintStore } from "../../../src/slices/blueprints/blueprint-store.ts";
-import type { UnplacedInstances } from "../../../src/slices/core/blueprint-status.ts";
+import type { Outlook } from "../../../src/slices/core/blueprint-status.ts";
 import type { InstanceRow, InstanceRowState } from "../../../src/slices/core/instance-row.ts";
 import { parseRouteRow, resolveRoutes } from "../../../src/slices/core/route-row.ts";
 import type { RolloutStage } from "../../../src/slices/core/rollout-row.ts";
@@ -28,10 +28,10 @@ beforeEach(async () => {
 });
 afterEach(() => local.close());
 
-let unplaced: readonly UnplacedInstances[] = [];
+let outlook: Outlook = { unplaced: [], waiting: [] };
 
 function storeOn(kv: Kv): BlueprintStore {
-  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv, clock }), unplaced: () => unplaced });
+  return new BlueprintStore({ kv, artifacts: new ArtifactRepository({ kv, clock }), outlook: () => outlook });
 }
 
 async function write(key: KeyText, value: unknown): Promise<void> {
@@ -561,6 +561,12 @@ describe("the status of a blueprint", () => {
     await write(key, rolloutRow("rolled-back", { target: 2, previous: 1 }));
     expect(await rolloutOf()).toBeUndefined();
     await blueprints.apply("shop", next);
+    const wait = { what: "turn", message: "its turn", isLate: true } as const;
+    outlook = { unplaced: [], waiting: [{ blueprint: "shop", slice: "orders", wait }] };
+    await write(key, rolloutRow("shifting", { target: 2, previous: 1 }));
+    expect(await rolloutOf()).toMatchObject({ waitsFor: wait });
+    // What is over waits for nothing.
+    await write(key, rolloutRow("rolled-back", { target: 2, previous: 1 }));
     expect(await rolloutOf()).toEqual({
       strategy: "rolling", stage: "rolled-back", reason: "start threw", since: 1_700_000_000_000,
       from: { artifact: "demo:orders:1.0.0", revision: 1 }, to: { artifact: "demo:orders:1.0.0", revision: 2 },
@@ -660,12 +666,15 @@ describe("the status of a blueprint", () => {
   test("says what no node may have, and why", async () => {
     await push({ artifact: "demo:orders:1.0.0" });
     await blueprints.apply("shop", orders({ instances: 3 }));
-    unplaced = [
-      { blueprint: "shop", slice: "orders", count: 2, reason: "capacity" },
-      { blueprint: "other", slice: "orders", count: 9, reason: "labels" },
-    ];
+    outlook = {
+      waiting: [],
+      unplaced: [
+        { blueprint: "shop", slice: "orders", count: 2, reason: "capacity" },
+        { blueprint: "other", slice: "orders", count: 9, reason: "labels" },
+      ],
+    };
     const { slices } = await blueprints.status("shop");
-    unplaced = [];
+    outlook = { unplaced: [], waiting: [] };
     expect(slices["orders"]?.unplaced).toEqual({ count: 2, reason: "capacity" });
     expect((await blueprints.status("shop")).slices["orders"]?.unplaced).toBeUndefined();
   });

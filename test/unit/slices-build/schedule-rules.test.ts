@@ -79,7 +79,7 @@ test("the status of a blueprint says how the last tick ended", () => {
   const error = { code: "E_HANDLER", message: "no" };
   const row = parseScheduleRow({ ...NIGHTLY, state: "failed", tickMs: 1_000, endedMs: 1_200, error });
   const { slices } = blueprintStatusOf(shop, [], {
-    unplaced: [],
+    outlook: { unplaced: [], waiting: [] },
     rollouts: new Map(),
     scheduleRow: (_slice, name) => (name === "nightly" ? row : parseScheduleRow({ ...row, state: "waiting" })),
   });

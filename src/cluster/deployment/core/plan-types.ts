@@ -1,6 +1,7 @@
 // Owns: what the leader plans from, and what a plan is. Does not own: making one (reconcile.ts).
 import type { ArtifactId, Digest, NodeId } from "../../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../../slices/core/blueprint.ts";
+import type { WaitingRollout } from "../../../slices/core/blueprint-status.ts";
 import type { InstanceFailure, InstanceRow } from "../../../slices/core/instance-row.ts";
 import type { RolloutRow } from "../../../slices/core/rollout-row.ts";
 import type { RolloutTally } from "../../rollouts/core/version-tally.ts";
@@ -110,6 +111,8 @@ export interface Plan {
   readonly rollouts: readonly RolloutCommand[];
   readonly commands: readonly PlanCommand[];
   readonly unplaced: readonly Unplaced[];
+  /** Rollouts that have to wait. */
+  readonly waiting: readonly WaitingRollout[];
   /** Instances whose nodes are on duty and have not moved them for too long; a person may want to know. */
   readonly stalled: readonly PlanInstance[];
   /** When a back-off ends and planning again gives more; undefined when only a change can. */

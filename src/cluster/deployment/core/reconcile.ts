@@ -11,6 +11,7 @@
 import { unreachable } from "../../../base/assert.ts";
 import type { NodeId } from "../../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../../slices/core/blueprint.ts";
+import type { RolloutWait, WaitingRollout } from "../../../slices/core/blueprint-status.ts";
 import { isTransitional, nextState } from "../../../slices/core/lifecycle.ts";
 import { surgeMax, unavailableMax } from "../../../sdk/rollout.ts";
 import { chooseKept } from "./choose-kept.ts";
@@ -52,6 +53,7 @@ class Planning {
   private readonly rollouts: RolloutCommand[] = [];
   private readonly commands: PlanCommand[] = [];
   private readonly unplaced: Unplaced[] = [];
+  private readonly waiting: WaitingRollout[] = [];
   private readonly stalled: readonly PlanInstance[];
   /** Slices of which an instance serves. */
   private readonly serving: ReadonlySet<string>;
@@ -107,15 +109,18 @@ class Planning {
   }
 
   private follow(course: Course, rows: readonly PlanInstance[], rollout: Omit<RolloutCommand, "row">): void {
+    const { blueprint, slice } = rollout;
     switch (course.kind) {
       case "write":
         this.rollouts.push({ ...rollout, row: course.row });
+        this.waiting.push({ blueprint, slice, wait: LEADER_WAIT });
         return;
       case "replace":
         this.replace(course.wanted, rows, limitsOf(course, rows));
         return;
       case "beside": {
-        const { target, previous, againInMs = Number.POSITIVE_INFINITY } = course;
+        const { target, previous, wait, againInMs = Number.POSITIVE_INFINITY } = course;
+        this.waiting.push({ blueprint, slice, wait });
         const [coming, others] = split(rows, (instance) => isCurrent(target, instance));
         const room = roomOf(previous, rows);
         const before = this.commands.length;
@@ -164,8 +169,8 @@ class Planning {
   }
 
   result(): Plan {
-    const { rollouts, commands, unplaced, stalled, againInMs } = this;
-    return { rollouts, commands, unplaced, stalled, againInMs };
+    const { rollouts, commands, unplaced, waiting, stalled, againInMs } = this;
+    return { rollouts, commands, unplaced, waiting, stalled, againInMs };
   }
 
   private addToBoard({ node, artifact, index, row, heapBytesMax }: PlanInstance): void {
@@ -357,6 +362,13 @@ class Planning {
     this.commands.push({ kind, instance });
   }
 }
+
+/** Of what only has to be written: whoever does not lead can do no more than see it. */
+const LEADER_WAIT: RolloutWait = {
+  what: "leader",
+  message: "the next look of the leader; one that has just begun counts the time of a step anew",
+  isLate: false,
+};
 
 /** States of an instance that does not serve yet, and is to. */
 const IS_COMING = {

@@ -1,6 +1,8 @@
 // Owns: whether a canary goes on, waits or turns back, from how the calls of both versions went in the same step.
 // The version before is the measure: what is slow or fails there as well is not the new version's doing.
+import { SECOND_MS } from "../../../base/units.ts";
 import type { CanarySettings } from "../../../sdk/rollout.ts";
+import type { RolloutWait } from "../../../slices/core/blueprint-status.ts";
 import { latencyP99Of, type VersionTally } from "./version-tally.ts";
 
 export interface CanaryStep {
@@ -11,7 +13,7 @@ export interface CanaryStep {
 }
 
 export type CanaryVerdict =
-  | { readonly kind: "wait" }
+  | { readonly kind: "wait"; readonly wait: RolloutWait }
   | { readonly kind: "advance" }
   | { readonly kind: "turn-back"; readonly reason: string };
 
@@ -28,8 +30,21 @@ export function canaryVerdict(step: CanaryStep, settings: CanarySettings): Canar
   const reason = errorReasonOf(step, settings) ?? latencyReasonOf(step, settings);
   if (reason !== undefined) return { kind: "turn-back", reason };
   const { target, heldForMs } = step;
-  const hasEnough = target.calls >= settings.minCalls || hasWaited(step, settings);
-  return { kind: hasEnough && heldForMs >= settings.stepMs ? "advance" : "wait" };
+  const { minCalls, stepMs } = settings;
+  const isOver = heldForMs >= stepMs;
+  if (target.calls < minCalls && !hasWaited(step, settings)) {
+    const message = `${target.calls} of ${minCalls} calls of the new version so far; ` +
+      `without more the step ends ${PATIENCE_STEPS * stepMs / SECOND_MS} s after it began`;
+    return { kind: "wait", wait: { what: "calls", message, isLate: isOver } };
+  }
+  return isOver ? { kind: "advance" } : { kind: "wait", wait: timeWait("the step", heldForMs, stepMs) };
+}
+
+/** For what lasts so long whatever comes. */
+export function timeWait(what: string, heldForMs: number, lastsMs: number): RolloutWait {
+  const over = Math.floor(Math.max(0, heldForMs) / SECOND_MS);
+  const message = `${what} lasts ${lastsMs / SECOND_MS} s, of which ${over} are over`;
+  return { what: "time", message, isLate: false };
 }
 
 /** Whether it is not worth waiting any longer for calls. */

@@ -4,17 +4,20 @@
 // The row comes first: no instance of a new version is made before a row says what served until then, so whoever leads
 // next knows where to go back to.
 import { assert, unreachable } from "../../../base/assert.ts";
+import { SECOND_MS } from "../../../base/units.ts";
 import type { Digest } from "../../../base/ids.ts";
 import type { ResolvedBlueprint } from "../../../slices/core/blueprint.ts";
+import type { RolloutWait } from "../../../slices/core/blueprint-status.ts";
 import { instanceKeyOf } from "../../../slices/core/instance-spec.ts";
 import {
-  ALL_CALLS, isJudged, isOfWish, isUnderWay, NEXT_STAGE, type RolloutEvent, type RolloutRow, type RolloutVersion,
+  ALL_CALLS, isJudged, isOfWish, isUnderWay, NEXT_STAGE, percentOf, type RolloutEvent, type RolloutRow,
+  type RolloutVersion,
 } from "../../../slices/core/rollout-row.ts";
 import { specDigestOf } from "../../../slices/core/spec-digest.ts";
 import { ROLLOUT_DEFAULT } from "../../../sdk/rollout.ts";
 import type { PlanInstance, PlanRollout } from "../../deployment/core/plan-types.ts";
-import { canaryVerdict, type CanaryVerdict } from "./canary-verdict.ts";
-import { NO_CALLS } from "./version-tally.ts";
+import { canaryVerdict, timeWait, type CanaryVerdict } from "./canary-verdict.ts";
+import { CANARIES_MAX, NO_CALLS } from "./version-tally.ts";
 import type { Wanted } from "./wanted.ts";
 
 /** A row to be written; when is for whoever writes it. */
@@ -24,7 +27,10 @@ export type Course =
   | { readonly kind: "write"; readonly row: NextRollout }
   | { readonly kind: "replace"; readonly wanted: Wanted; readonly isUnderWay: boolean }
   /** Both versions stay, as many of each as is said, until `againInMs` have passed or something changes. */
-  | { readonly kind: "beside"; readonly target: Wanted; readonly previous: Wanted; readonly againInMs?: number };
+  | {
+    readonly kind: "beside"; readonly target: Wanted; readonly previous: Wanted;
+    readonly wait: RolloutWait; readonly againInMs?: number;
+  };
 
 /** A slice with all that the course depends on. */
 export interface SliceState {
@@ -37,6 +43,8 @@ export interface SliceState {
   readonly revisionOf: (name: string, revision: number) => ResolvedBlueprint | undefined;
 }
 
+/** Instances that come up take less; only what takes longer is worth telling. */
+const COMING_UP_MS_MAX = 30 * SECOND_MS;
 /** How often a canary is looked at while it has calls. */
 const LOOK_EVERY_MS = 500;
 const NO_TALLY = { target: NO_CALLS, previous: NO_CALLS };
@@ -97,22 +105,33 @@ function besides(state: SliceState, row: RolloutRow): Course {
   const count = Math.ceil((wanted.resolved.instances * step.share) / ALL_CALLS);
   const target = { ...wanted, resolved: { ...wanted.resolved, instances: count } };
   // Nobody counts its calls yet: it goes on when another canary has ended, which changes a row.
-  if (isJudged(row) && rollout?.tally === undefined) return { kind: "beside", target, previous };
+  if (isJudged(row) && rollout?.tally === undefined) return { kind: "beside", target, previous, wait: TURN_WAIT };
   if (row.targetShare !== step.share) {
     const serving = rows.filter((one) => isServing(one) && one.row.specDigest === wanted.specDigest).length;
-    if (serving < count) return { kind: "beside", target, previous };
+    if (serving < count) {
+      const message = `${serving} of ${count} instances of the new version serve, which it needs for ` +
+        `${percentOf(step.share)}% of the calls`;
+      const isLate = (rollout?.unchangedForMs ?? 0) > COMING_UP_MS_MAX;
+      return { kind: "beside", target, previous, wait: { what: "instances", message, isLate } };
+    }
     const { sinceMs: _, ...rest } = row;
     return { kind: "write", row: { ...rest, targetShare: step.share } };
   }
   const verdict = verdictOf(wanted, rollout);
   if (verdict.kind === "turn-back") return turnBack(row, verdict.reason);
-  if (verdict.kind === "wait") return { kind: "beside", target, previous, againInMs: verdict.againInMs };
+  if (verdict.kind === "wait") return { kind: "beside", target, previous, ...verdict.waiting };
   return { kind: "write", row: step.share === ALL_CALLS ? moved(row, "settle") : atStep(row, (row.step ?? 0) + 1) };
 }
 
 type StepVerdict =
   | Exclude<CanaryVerdict, { kind: "wait" }>
-  | { readonly kind: "wait"; readonly againInMs: number };
+  | { readonly kind: "wait"; readonly waiting: { readonly wait: RolloutWait; readonly againInMs: number } };
+
+const TURN_WAIT: RolloutWait = {
+  what: "turn",
+  message: `the ${CANARIES_MAX} canaries that are judged at once were there before: it begins when one of them ends`,
+  isLate: true,
+};
 
 function verdictOf({ resolved }: Wanted, rollout: PlanRollout | undefined): StepVerdict {
   const { unchangedForMs: heldForMs = 0, tally = NO_TALLY } = rollout ?? {};
@@ -120,10 +139,14 @@ function verdictOf({ resolved }: Wanted, rollout: PlanRollout | undefined): Step
   if (settings?.strategy === "canary") {
     const verdict = canaryVerdict({ ...tally, heldForMs }, settings);
     // Counts come all the time and wake nobody.
-    return verdict.kind === "wait" ? { kind: "wait", againInMs: LOOK_EVERY_MS } : verdict;
+    if (verdict.kind !== "wait") return verdict;
+    return { kind: "wait", waiting: { wait: verdict.wait, againInMs: LOOK_EVERY_MS } };
   }
-  const againInMs = (settings?.strategy === "blue-green" ? settings.bakeMs : 0) - heldForMs;
-  return againInMs > 0 ? { kind: "wait", againInMs } : { kind: "advance" };
+  const bakeMs = settings?.strategy === "blue-green" ? settings.bakeMs : 0;
+  const againInMs = bakeMs - heldForMs;
+  if (againInMs <= 0) return { kind: "advance" };
+  const wait = timeWait("the way back by one write", heldForMs, bakeMs);
+  return { kind: "wait", waiting: { wait, againInMs } };
 }
 
 function atStep(row: RolloutRow, step: number): NextRollout {

@@ -227,6 +227,13 @@ export const EVENT_KINDS = {
     says: "{slice}: {percent} % of the calls go to {to}",
     fields: { ...turned, percent: number("its share of the calls") },
   },
+  "rollout.late": {
+    area: "rollout", source: "leader", severity: "warning", about: "slice",
+    doc: "The new version waits for more of the calls for longer than it should: for calls, for its instances, or "
+      + "because too many canaries were there before. Told once for each.",
+    says: "{slice} has not got further: {message}",
+    fields: { slice, blueprint, message: text("what it waits for") },
+  },
   "rollout.settled": {
     area: "rollout", source: "store", severity: "info", about: "slice",
     doc: "The new version has all calls and keeps them; what is left of the other one ends.",

@@ -1,7 +1,7 @@
 // Owns: what the rows of rollouts say has happened.
 import { unreachable } from "../../../base/assert.ts";
 import { prefixOf } from "../../../kvstore/core/key.ts";
-import { ALL_CALLS, parseRolloutRow, type RolloutRow } from "../../../slices/core/rollout-row.ts";
+import { parseRolloutRow, percentOf, type RolloutRow } from "../../../slices/core/rollout-row.ts";
 import type { EventDraft } from "./event.ts";
 import type { EventFields } from "./event-kinds.ts";
 import { eventRule } from "./event-rule.ts";
@@ -55,5 +55,5 @@ function stageEvents(before: RolloutRow | undefined, after: RolloutRow, fields: 
 function shareEvents(before: RolloutRow | undefined, after: RolloutRow, fields: Turned): readonly EventDraft[] {
   const { targetShare, sinceMs: atMs } = after;
   if (targetShare === undefined || targetShare === (before?.targetShare ?? 0)) return [];
-  return [{ kind: "rollout.share", fields: { ...fields, percent: (100 * targetShare) / ALL_CALLS }, atMs }];
+  return [{ kind: "rollout.share", fields: { ...fields, percent: percentOf(targetShare) }, atMs }];
 }

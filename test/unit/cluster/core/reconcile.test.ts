@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { present } from "../../../../src/base/assert.ts";
 import { parseArtifactId } from "../../../../src/base/ids.ts";
 import { GiB, MiB } from "../../../../src/base/units.ts";
 import { instanceSpecOf, type ResolvedBlueprint, type ResolvedSlice } from "../../../../src/slices/core/blueprint.ts";
 import type { Plan, PlanCommand, PlanInput, PlanInstance } from "../../../../src/cluster/deployment/core/plan-types.ts";
 import { plan } from "../../../../src/cluster/deployment/core/reconcile.ts";
-import type { InstanceShare } from "../../../../src/sdk/rollout.ts";
+import { rolloutSchema, type InstanceShare } from "../../../../src/sdk/rollout.ts";
 import { blueprintOf, inputOf, instanceOf, nodeOf, sliceOf } from "../../../support/cluster-rows.ts";
 
 const NODES = [nodeOf("n1"), nodeOf("n2"), nodeOf("n3")];
@@ -438,6 +439,23 @@ describe("the memory of nodes", () => {
     const instances = [instanceOf(before, "orders", { node: "n1", index: 0 })];
     expect(texts({ blueprints: labelled, nodes: [small("n1", 1)], instances })).toEqual([]);
   });
+});
+
+test("a canary whose calls nobody counts yet waits for the end of another one, and says so", () => {
+  const rollout = rolloutSchema.parse({ strategy: "canary" });
+  const before = blueprintOf({ orders: sliceOf("orders", 2, { rollout }) });
+  const after = blueprintOf({ orders: sliceOf("orders", 2, { rollout, config: { currency: "EUR" } }) }, 2);
+  const instances = [0, 1].map((index) => instanceOf(before, "orders", { node: `n${index + 1}`, index }));
+  const revisionOf = (_name: string, revision: number) => [before, after][revision - 1];
+  const begun = present(made({ blueprints: [after], instances, revisionOf }).rollouts[0], "a rollout begins");
+  const row = { ...present(begun.row, "it has a row"), sinceMs: 0 };
+  const rollouts = [{ blueprint: "shop", slice: "orders", row, modRevision: 9, unchangedForMs: 0, tally: undefined }];
+  expect(made({ blueprints: [after], instances, revisionOf, rollouts }).waiting).toEqual([{
+    blueprint: "shop", slice: "orders", wait: {
+      what: "turn", isLate: true,
+      message: "the 128 canaries that are judged at once were there before: it begins when one of them ends",
+    },
+  }]);
 });
 
 describe("an instance that its node does not move", () => {
