@@ -4,7 +4,7 @@ import { decode } from "../../../src/base/codec.ts";
 
 export type JobCheck =
   | "chain" | "owner" | "places" | "terminal" | "runs" | "inbox" | "ledger" | "account" | "approval" | "family"
-  | "held"
+  | "held" | "backup"
   | "repeats" | "notices" | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
 
 /** A rule that is broken. */

@@ -9,6 +9,7 @@ import type { KvStore } from "../../../src/kvstore/kv-store.ts";
 import { storeWith, type ClusterParts, type NodeSeams } from "../../../src/testkit/node-seams.ts";
 import type { SimProcess } from "../../../src/testkit/sim/sim-process.ts";
 import type { TestCluster } from "../../../src/testkit/test-cluster.ts";
+import { isBefore } from "./job-backup.ts";
 import type { JobBooks, StreamTxn } from "./job-books.ts";
 import type { MOMENTS } from "./job-plan.ts";
 import { isLedgerKey, tamperWith, tamperWithWorkers, type JobFault } from "./planted-jobs.ts";
@@ -24,6 +25,12 @@ export interface ObserverPorts {
   strike(process: SimProcess, when: "before" | "after", numbers: MomentNumbers): void;
 }
 
+/** Where the log of a job ends. */
+export interface LogEnd {
+  readonly run: number;
+  readonly seq: number;
+}
+
 const STREAM_MS_MAX = 20_000;
 const STEP_COMPLETED = 16;
 const TIMER_FIRED = 33;
@@ -32,6 +39,8 @@ export class JobObserver {
   readonly grantsAnswered: JobBooks["grantsAnswered"][number][] = [];
   readonly revisions: JobBooks["revisions"][number][] = [];
   readonly stepsStored = new Map<string, number>();
+  /** Where the log of each job ends at least: whoever wrote it knows that it is stored. */
+  readonly ends = new Map<string, LogEnd>();
   readonly fired = new Map<string, number>();
   readonly refills: JobBooks["refills"][number][] = [];
   /** Transactions that owners made for jobs. */
@@ -138,7 +147,10 @@ export class JobObserver {
     const atMs = this.ports.nowMs();
     this.revisions.push({ atMs, revision: result.revision });
     for (const effectId of grantsIn(txn)) this.grantsAnswered.push({ node, effectId, atMs });
-    if (result.succeeded) this.noteSteps(txn, atMs);
+    if (result.succeeded) {
+      this.noteSteps(txn, atMs);
+      this.noteEnds(txn);
+    }
     return result;
   }
 
@@ -149,6 +161,16 @@ export class JobObserver {
       if (op.kind !== "put" || !op.key.startsWith("job-rates/")) continue;
       const { tokens } = op.value as { readonly tokens: number };
       this.refills.push({ key: op.key, tokens, atMs, isGivenBack: !isLeaders(txn) });
+    }
+  }
+
+  private noteEnds({ then }: Txn): void {
+    for (const op of then) {
+      const [, , job = "", part] = op.key.split("/");
+      if (op.kind !== "put" || part !== "head") continue;
+      const [, run, seq] = op.value as readonly [number, number, number];
+      const known = this.ends.get(job);
+      if (known === undefined || isBefore(known, { run, seq })) this.ends.set(job, { run, seq });
     }
   }
 

@@ -17,6 +17,8 @@ export interface PlannedRestore {
   readonly backupMs: number;
   /** How long the old cluster goes on after that. */
   readonly lostMs: number;
+  /** Of the old cluster, until its end. */
+  readonly faults: readonly JobFaultPlan[];
 }
 
 /** Every other job is of each group. */
@@ -88,6 +90,8 @@ export type Fault = (typeof FAULTS)[number];
 const JOBS = 4;
 /** Clients begin within it. */
 const SPAN_MS = 4_000;
+/** About as long as it takes to give a backup. */
+const BACKUP_MS = 20;
 const DEPTH_MAX = 2;
 const ACTS_MAX = 4;
 const MOMENT_MAX = 60;
@@ -109,16 +113,26 @@ function drawBulk(random: Random): PlannedBulk | undefined {
   return { kind, group: pick(random, GROUPS), atMs: SPAN_MS * random.next() };
 }
 
-/** The same jobs as without it, nothing done to them that another plan does, and faults of the new cluster. */
+/** The same jobs as without it, nothing done to them that another plan does, and faults of both clusters. */
 export function drawRestorePlan(seed: number): JobPlan {
   const { jobs } = drawPlan(seed);
   const random = new SeededRandom(seed).fork("restore");
   const only = ({ id, programs, startMs, signals, budget }: PlannedJob): PlannedJob =>
     ({ id, programs, startMs, signals, budget });
-  const restore = { backupMs: SPAN_MS / 2 + random.next() * SPAN_MS, lostMs: random.next() * SPAN_MS };
+  const [backupMs, lostMs] = [SPAN_MS / 2 + random.next() * SPAN_MS, random.next() * SPAN_MS];
+  const restore = { backupMs, lostMs, faults: drawOldFaults(random.fork("old faults"), backupMs) };
   const count = random.fork("faults").below(3);
   const faults = Array.from({ length: count }, (_, index) => drawFault(random.fork(`fault ${index}`)));
   return { seed, jobs: jobs.map(only), faults, restore };
+}
+
+/** In every other plan one of them comes while the backup is taken, most often to the node that is asked for it. */
+function drawOldFaults(random: Random, backupMs: number): readonly JobFaultPlan[] {
+  const faults = Array.from({ length: random.below(2) }, (_, index) => drawFault(random.fork(`fault ${index}`)));
+  if (random.below(2) === 0) return faults;
+  const fault = pick(random, ["crash", "crash", "crash all", "pause", "cut off", "deaf"] as const);
+  const [atMs, forMs] = [backupMs + random.next() * BACKUP_MS, 200 + random.next() * SPAN_MS];
+  return [...faults, { at: "time", atMs, fault, forMs, node: Math.max(0, random.below(4) - 1) }];
 }
 
 function drawJob(random: Random, id: string): PlannedJob {

@@ -16,7 +16,7 @@ export const JOB_FAULTS = [
   "repeat-not-compared", "repeat-other-effects", "notice-not-written", "notice-not-kept",
 ] as const;
 /** Of clusters that begin from a backup. */
-export const RESTORE_FAULTS = ["restored-runs", "restored-forgets", "restored-taken-over"] as const;
+export const RESTORE_FAULTS = ["restored-runs", "restored-forgets", "restored-taken-over", "backup-behind"] as const;
 export type JobFault = (typeof JOB_FAULTS)[number] | (typeof RESTORE_FAULTS)[number];
 
 /** What each does, for the table of docs/RELIABILITY.md. */
@@ -52,6 +52,7 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "restored-runs": "jobs of a backup go on by themselves",
   "restored-forgets": "jobs of a backup take what their logs do not say for not done",
   "restored-taken-over": "jobs of a backup forget that they are of one once their first owner has let them go",
+  "backup-behind": "a backup is of a moment before it was asked for",
   "notice-not-kept": "what a webhook did not take is not told again",
 };
 
