@@ -54,6 +54,8 @@ export interface AgreementParts {
   readonly windowSlots: number;
   /** H as the disk said at start. */
   readonly proposeBelow: number;
+  /** Of slots before this one the disk no longer says whether this node voted. */
+  readonly logStart: number;
   readonly planted: PlantedFault | undefined;
 }
 
@@ -75,7 +77,8 @@ export class Agreement {
     this.lone = new LoneWriter(parts.view.selfUid);
     this.durableProposeBelow = parts.proposeBelow;
     this.nextProposeBelow = parts.proposeBelow;
-    this.votedBelow = parts.slots.applied;
+    // A state that is not believed is none: the own votes that were cut off the log still count for reads.
+    this.votedBelow = Math.max(parts.slots.applied, parts.logStart);
   }
 
   /** H, for the next durable write. */

@@ -101,11 +101,11 @@ export class Replica {
 
   constructor(config: ReplicaConfig, recovered: RecoveredState, random: Random) {
     const { firstVoters, windowSlots, pipelineSlots, planted } = config;
-    const { self, log, proposeBelow } = recovered;
+    const { self, log, logStart, proposeBelow } = recovered;
     this.config = config;
     this.self = self;
     this.log = log;
-    this.logStart = recovered.logStart;
+    this.logStart = logStart;
     this.synced = recovered.applied;
     const { membership } = log;
     const progress = { applied: () => this.slots.applied, synced: () => this.synced };
@@ -131,7 +131,7 @@ export class Replica {
     const view = { self: self.node, selfUid: self.uid, ...reach, log, slots, peers, admission, pace };
     this.view = view;
     const shared = { turn, slots, pool, pace, view };
-    this.agreement = new Agreement({ ...shared, admission, log, windowSlots, proposeBelow, planted });
+    this.agreement = new Agreement({ ...shared, admission, log, windowSlots, proposeBelow, logStart, planted });
     const { agreement } = this;
     this.proposer = new Proposer({ ...shared, agreement, random, pipelineSlots });
     this.repairs = new Repairs({ turn, pool, view, agreement, planted });
