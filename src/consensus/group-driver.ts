@@ -9,6 +9,7 @@ import type { NodeId, NodeUid } from "../base/ids.ts";
 import { SECOND_MS } from "../base/units.ts";
 import type { Timer } from "../env/clock.ts";
 import type { Log } from "../env/telemetry.ts";
+import { RepeatFilter } from "../net/core/repeat-filter.ts";
 import type { Channel } from "../net/peer-messaging.ts";
 import { Batcher, type ProposeCallback } from "./batcher.ts";
 import type { Alarm, Apply, Effects, JournalEntry, ReplicaEvent } from "./core/effects.ts";
@@ -51,6 +52,8 @@ const BATCH_HELD_MS_MAX = 3;
 const DISPUTED = "the voters disagree about the state: whether this is kept will be known when they agree";
 /** The same complaint of the same peer is logged once in this time. */
 const ALARM_MS = 30_000;
+/** A few of each peer; nodes that are not members may come under any name. */
+const ALARM_TOPICS_MAX = 256;
 
 export class GroupDriver implements Group, GroupMembership {
   readonly replica: Replica;
@@ -67,7 +70,7 @@ export class GroupDriver implements Group, GroupMembership {
   private readonly snapshots: SnapshotCatchUp;
   private readonly membershipListeners: ((view: MembershipView) => void)[] = [];
   private hasNewMembers = false;
-  private readonly alarmedMs = new Map<string, number>();
+  private readonly said = new RepeatFilter(ALARM_MS, ALARM_TOPICS_MAX);
   /** Why this node ends as soon as that is on disk. */
   private ending: { readonly error: AetherError; readonly ticket: number } | undefined;
   private sequence = 0;
@@ -599,10 +602,7 @@ export class GroupDriver implements Group, GroupMembership {
   }
 
   private warnOnce(topic: string, fields: Parameters<Log["warn"]>[0]): void {
-    const nowMs = this.ports.clock.nowMs();
-    if (nowMs - (this.alarmedMs.get(topic) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return;
-    this.alarmedMs.set(topic, nowMs);
-    this.ports.log.warn(fields);
+    if (this.said.shouldSay(topic, this.ports.clock.nowMs())) this.ports.log.warn(fields);
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,7 +27,8 @@ export class MembershipChanges {
   private readonly deciding = new Map<BatchKey, Sent>();
   /** Decided changes of the voter list that do not rule, or are not on enough disks, yet. */
   private settling: { readonly rulesFrom: number; readonly done: ChangeCallback }[] = [];
-  private readonly askedMs = new Map<string, number>();
+  /** What is left to the convener, while it is asked for. */
+  private readonly left = new Map<string, { readonly sinceMs: number; readonly lastMs: number }>();
 
   constructor(propose: (batch: Uint8Array) => BatchKey, sight: () => ClusterSight) {
     this.propose = propose;
@@ -55,10 +56,8 @@ export class MembershipChanges {
   /** A node asked for this by what it said; the cluster wants it proposed once. */
   ask(change: DecidedChange, isConvener: boolean, nowMs: number): void {
     const key = changeKeyOf(change);
-    const sinceMs = this.askedMs.get(key) ?? nowMs;
-    this.askedMs.set(key, sinceMs);
-    if (!isConvener && nowMs - sinceMs < LEAVE_TO_CONVENER_MS) return;
-    this.askedMs.delete(key);
+    if (!isConvener && !this.isLeftTooLong(key, nowMs)) return;
+    this.left.delete(key);
     const isUnderWay = [...this.deciding.values()].some((sent) => sent.key === key);
     if (!isUnderWay && this.count < CHANGES_MAX) this.send(change, { wanted: undefined, done: () => undefined });
   }
@@ -96,6 +95,17 @@ export class MembershipChanges {
 
   private send(change: DecidedChange, rest: Omit<Sent, "key">): void {
     this.deciding.set(this.propose(encodeChange(change)), { key: changeKeyOf(change), ...rest });
+  }
+
+  /** Whether this was asked for again and again, and the convener did nothing. */
+  private isLeftTooLong(key: string, nowMs: number): boolean {
+    for (const [other, { lastMs }] of this.left) {
+      // Asked for once a second at least as long as somebody wants it.
+      if (nowMs - lastMs >= LEAVE_TO_CONVENER_MS) this.left.delete(other);
+    }
+    const sinceMs = this.left.get(key)?.sinceMs ?? nowMs;
+    this.left.set(key, { sinceMs, lastMs: nowMs });
+    return nowMs - sinceMs >= LEAVE_TO_CONVENER_MS;
   }
 
   /** Of two who ask for the same at once, the second is refused what the first has done. */

@@ -56,7 +56,10 @@ export class CheckpointRun {
     this.build();
   }
 
-  /** Nothing comes of it any more, unless it is being written already. */
+  /**
+   * Nothing comes of it any more, unless it is being written already. The rows handed over stay in memory until the
+   * store is closed: whoever cancels does that next, because another state takes its place.
+   */
   cancel(): void {
     this.isOver = true;
   }
