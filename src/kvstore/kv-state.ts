@@ -488,10 +488,9 @@ export class KvState implements ReplicatedStateMachine {
     this.isAside = false;
     this.seed = checkpoint.seedDigest;
     this.reset(checkpoint);
-    for (const listener of this.resetListeners) listener(this.revision);
   }
 
-  /** Nothing of what was applied here counts any more. */
+  /** Nothing of what was applied here counts any more, nor does the past that led there. */
   private reset(start: Pick<Checkpoint, "revision" | "stateHash" | "machine">): void {
     this.writing?.run.cancel();
     this.endCheckpoint();
@@ -501,6 +500,7 @@ export class KvState implements ReplicatedStateMachine {
     this.isDirty = false;
     this.entries = new LayeredEntries(this.options.generations.current.store);
     this.machine = new KvStateMachine(this.entries, start);
+    for (const listener of this.resetListeners) listener(this.revision);
   }
 
   /** Consensus goes on until the node has stopped, this state does not: a quorum's answer says nothing about it. */

@@ -6,8 +6,9 @@ import type { Op } from "../../../src/kvstore/core/schema.ts";
 import { encodeTxn } from "../../../src/kvstore/core/txn.ts";
 import { KvGenerations } from "../../../src/kvstore/kv-generations.ts";
 import { KvState } from "../../../src/kvstore/kv-state.ts";
+import { KvStore } from "../../../src/kvstore/kv-store.ts";
 import { CrashStores } from "../../support/crash-stores.ts";
-import { joinCommands, SILENT_LOG } from "../../support/local-kv.ts";
+import { joinCommands, LocalGroup, SILENT_LOG } from "../../support/local-kv.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 const put = (name: string, value: unknown): Op => ({ kind: "put", key: parseKeyText(`data/${name}`), value });
@@ -302,5 +303,17 @@ describe("a state that is not believed", () => {
     await generations.close();
     expect(stores.names).toHaveLength(1);
     expect((await open(stores.restarted())).state.revision).toBe(1_501);
+  });
+
+  test("has no past once it was set aside: nobody is told that a key was absent at a revision of it", async () => {
+    const { state } = await openTarget();
+    const kv = new KvStore({ group: new LocalGroup(state, clock), state, clock });
+    apply(state, 1, [put("kept", 1)]);
+    const { revision } = state;
+    await state.setAside();
+    const reading = kv.get(parseKeyText("data/kept"), { revision, timeoutMs: 10 });
+    const refused = expect(reading).rejects.toMatchObject({ code: "E_UNAVAILABLE" });
+    await clock.advance(10);
+    await refused;
   });
 });
