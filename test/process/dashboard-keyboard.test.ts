@@ -4,7 +4,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { openBrowser, Visit } from "../support/browser.ts";
-import { ask, NodeFleet } from "../support/node-fleet.ts";
+import { ask, eventually, NodeFleet } from "../support/node-fleet.ts";
 import { applySlices, pushSlice, untilServed } from "./support/call-slices.ts";
 import { applyAgents, startJob } from "./support/fleet-jobs.ts";
 
@@ -45,7 +45,8 @@ beforeAll(async () => {
   await fleet.startAll();
   await applyAgents(fleet, "approving");
   await applyAgents(fleet, "agents");
-  await pushSlice(fleet, { artifact: "demo:talk:1.0.0", methods: { say: { effect: "read", handler: "() => 1" } } });
+  const method = { effect: "read", handler: "() => 1" } as const;
+  await pushSlice(fleet, { artifact: "demo:talk:1.0.0", methods: { say: method, tell: method } });
   await applySlices(fleet, { talk: { artifact: "demo:talk:1.0.0", instances: 2 } });
   await untilServed(fleet, "talk/say");
   await startJob(fleet, "n1", { agent: "approving", input: { cents: 1_200, pays: true }, id: "asks-1" });
@@ -116,6 +117,30 @@ describe("what has the keyboard keeps it", () => {
     await ask(`${fleet.api("n1")}/v1/kv/data/row/4`, { method: "DELETE" });
     await page.getByRole("link", { name: "data/row/4" }).waitFor({ state: "detached" });
     await at("data/row/6");
+  });
+
+  test("as a method, which moves among the others with how often it is called", async () => {
+    const call = (method: string): Promise<unknown> =>
+      ask(`${fleet.api("n2")}/v1/call/talk/${method}`, { method: "POST", body: null });
+    const page = await look("calls");
+    const row = page.getByRole("list", { name: "Methods" }).getByRole("link");
+    const isFirst = async (method: string): Promise<true | undefined> =>
+      (await row.first().textContent())?.startsWith(`talk.${method}`) || undefined;
+    const untilFirst = (method: string): Promise<true> => eventually(`${method} is the first`, async () => {
+      await Promise.all([call(method), call(method), call(method)]);
+      return await isFirst(method);
+    });
+    await Promise.all([call("say"), call("tell")]);
+    await untilFirst("tell");
+    await row.filter({ hasText: "talk.tell" }).focus();
+    for (const first of ["say", "tell"]) {
+      await untilFirst(first);
+      expect((await focused(page))?.name).toMatch(/^A talk\.tell/);
+    }
+    // Nobody calls any more: they stand by their names.
+    await eventually("say is the first", () => isFirst("say"));
+    await page.keyboard.press("ArrowUp");
+    await page.locator(":focus", { hasText: "talk.say" }).waitFor();
   });
 
   test("as a button that opened a question, after it was closed", async () => {
