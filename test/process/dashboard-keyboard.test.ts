@@ -119,6 +119,22 @@ describe("what has the keyboard keeps it", () => {
     await at("data/row/6");
   });
 
+  test("and what is looked at in a list stays where it is, while rows come and go above it", async () => {
+    const keys = Array.from({ length: 80 }, (_, at) => `data/long/${String(at).padStart(2, "0")}`);
+    const then = keys.map((key) => ({ op: "put", key, value: 1 }));
+    await ask(`${fleet.api("n1")}/v1/kv/txn`, { method: "POST", body: { compare: [], then, else: [] } });
+    const page = await look("store?prefix=data/long/");
+    await page.getByText("80 keys").waitFor();
+    await page.getByRole("list", { name: "Keys" }).evaluate((list) => list.scrollTo(0, 1_500));
+    const seen = page.getByRole("link", { name: keys[40] ?? "" });
+    const before = await seen.boundingBox();
+    for (const [method, count] of [["PUT", 81], ["DELETE", 80]] as const) {
+      await ask(`${fleet.api("n1")}/v1/kv/data/long/!first`, { method, body: 1 });
+      await page.getByText(`${count} keys`).waitFor();
+      expect(await seen.boundingBox()).toEqual(before);
+    }
+  });
+
   test("as a method, which moves among the others with how often it is called", async () => {
     const call = (method: string): Promise<unknown> =>
       ask(`${fleet.api("n2")}/v1/call/talk/${method}`, { method: "POST", body: null });

@@ -89,7 +89,7 @@ function joined(open: Moment, event: JobEventAnswer, { note, tone, part }: Readi
   return part === "closes" ? { ...told, toMs: event.atMs } : told;
 }
 
-function readEvent({ type, data }: JobEventAnswer): Reading {
+function readEvent({ type, data, atMs }: JobEventAnswer): Reading {
   const [noun = "", verb = ""] = type.split(".");
   const call = text(data["call"]);
   const line = call === "" ? undefined : call;
@@ -109,7 +109,7 @@ function readEvent({ type, data }: JobEventAnswer): Reading {
       return readTool(verb, data, call);
     case "timer":
       return verb === "set"
-        ? { kind: "timer", title: `Timer ${call}`, note: "sleeps", tone: "idle", part: "opens", line }
+        ? { kind: "timer", title: `Timer ${call}`, note: forText(data, atMs), tone: "idle", part: "opens", line }
         : { kind: "timer", title: `Timer ${call}`, note: "its time was over", tone: "good", part: "closes", line };
     case "signal":
       return {
@@ -128,6 +128,11 @@ function readEvent({ type, data }: JobEventAnswer): Reading {
     default:
       return readLife(type, data);
   }
+}
+
+/** Also a wait with a limit has a timer. */
+function forText({ dueMs }: JobEventAnswer["data"], atMs: number): string {
+  return typeof dueMs === "number" ? `for ${durationText(dueMs - atMs)}` : "";
 }
 
 function readTool(verb: string, data: JobEventAnswer["data"], call: string): Reading {

@@ -126,7 +126,7 @@ function Methods(): JSX.Element {
         <span>Method</span><span class="right">Calls a second</span><span class="right hide-small">Errors</span>
         <span class="right hide-small">p50</span><span class="right">p99</span></div>
       <div class="list-place" style={{ height }}>
-        <VirtualList items={methods} rowPx={METHOD_ROW_PX} label="Methods" keyOf={nameOf}
+        <VirtualList items={methods} rowPx={METHOD_ROW_PX} order="changes" label="Methods" keyOf={nameOf}
           hrefOf={({ slice, method }) => hrefOf(["calls", slice, method])}>
           {(one) => <MethodLine one={one} />}
         </VirtualList>

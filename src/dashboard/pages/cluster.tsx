@@ -174,7 +174,7 @@ function NodeLine({ node, cluster, hasLabels }: {
       <td><Badge tone={nodeTone(node.status)}>{node.status}</Badge>{" "}
         <span class="muted hide-small">{node.isLost ? "disk lost" : node.role}</span></td>
       <td class="right" data-unit="instances">{node.instances}</td>
-      <td class="right" data-unit="slots behind">{lagText(node)}</td>
+      <td class="right" data-unit={node.slotsBehind === 1 ? "slot behind" : "slots behind"}>{lagText(node)}</td>
       <td class="muted hide-small nowrap"><LastSeen node={node} isSelf={isSelf} /></td>
       {hasLabels && <td class="hide-small">{Object.entries(node.labels).map(([name, value]) =>
         <span class="tag" key={name}>{name}={value}</span>)}</td>}

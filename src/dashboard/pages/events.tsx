@@ -26,7 +26,7 @@ export function EventsPage({ filters }: { readonly filters: Readonly<Record<stri
   return (
     <div class="page fills">
       <PageHead title="Events"
-        note={isLoaded ? `${plural(events.length, "event")}, the latest that this node holds` : " "} />
+        note={isLoaded ? `${plural(events.length, "event")}, the latest that this node has told` : " "} />
       <div class="filters">
         <Search value={text} label="Find by text, subject or kind" onValue={(to) => go({ text: to })} />
       </div>
@@ -43,7 +43,8 @@ export function EventsPage({ filters }: { readonly filters: Readonly<Record<stri
           title={events.length === 0 ? "Nothing has happened lately" : "No event is like that"}>
           Members that come and go, leaders, deployments, rollouts and jobs are told here as they happen.</Empty>}
         {found.length > 0 && (
-          <VirtualList items={found} rowPx={ROW_PX} label="Events" keyOf={({ id }) => id} hrefOf={hrefOfEvent}>
+          <VirtualList items={found} rowPx={ROW_PX} order="kept" label="Events" keyOf={({ id }) => id}
+            hrefOf={hrefOfEvent}>
             {(event) => <EventLine event={event} />}
           </VirtualList>
         )}

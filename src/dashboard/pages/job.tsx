@@ -4,7 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { askText } from "../api.ts";
 import type { Amounts, JobDetail, ToolAnswer } from "../answers.ts";
 import { saveText } from "../browser-adapter.ts";
-import { plural, preview, shortId } from "../core/format.ts";
+import { durationText, plural, preview, shortId } from "../core/format.ts";
 import { JobLog, type JobShown } from "../live/job-log.ts";
 import { useStore } from "../live/store.ts";
 import { hrefOf } from "../route.ts";
@@ -12,7 +12,7 @@ import { useAsking } from "../ui/dialog.tsx";
 import { Failure } from "../ui/failure.tsx";
 import { Icon } from "../ui/icons.tsx";
 import {
-  Ago, Badge, Button, Card, Code, dateText, Empty, Facts, Json, Lasting, Loading, PageHead,
+  Ago, Badge, Button, Card, Code, dateText, Empty, Facts, Json, Loading, PageHead,
 } from "../ui/parts.tsx";
 import { ApprovalAsk } from "./approvals.tsx";
 import { askCancel, askRaise, askRelease, askResolve, askRetry, askSignal } from "./job-actions.ts";
@@ -116,8 +116,7 @@ function JobFacts({ detail }: { readonly detail: JobDetail }): JSX.Element {
       <div class="card-body">
         <Facts rows={[
           ["Started", <span key="at">{dateText(detail.createdMs)}, <Ago atMs={detail.createdMs} /></span>],
-          [isOver(detail) ? "Took" : "Since",
-            <Lasting key="took" fromMs={detail.createdMs} {...(isOver(detail) && { toMs: detail.sinceMs })} />],
+          ["Took", isOver(detail) ? durationText(detail.sinceMs - detail.createdMs) : undefined],
           ["Runs on", detail.owner],
           ["Waits for", waiting && waitingText(waiting)],
           ["Pending", detail.pending],

@@ -54,7 +54,7 @@ export function JobsPage({ filters }: { readonly filters: Readonly<Record<string
         {!isLoaded && <Loading rows={8} />}
         {isLoaded && found.length === 0 && <NoJobs isEmpty={jobs.length === 0} />}
         {found.length > 0 && (
-          <VirtualList items={found} rowPx={ROW_PX} label="Jobs" keyOf={({ job }) => job}
+          <VirtualList items={found} rowPx={ROW_PX} order="kept" label="Jobs" keyOf={({ job }) => job}
             hrefOf={({ job }) => hrefOf(["jobs", job])}>
             {(job) => <JobLine job={job} />}
           </VirtualList>

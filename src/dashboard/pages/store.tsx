@@ -49,7 +49,7 @@ function KeysPage({ prefix }: { readonly prefix: string }): JSX.Element {
         {isLoaded && entries.length === 0 && <Empty title="No key begins like that">
           Keys of your own begin with data/: <code>aether kv put data/greeting '"hello"'</code></Empty>}
         {entries.length > 0 && (
-          <VirtualList items={entries} rowPx={ROW_PX} label="Keys" keyOf={({ key }) => key}
+          <VirtualList items={entries} rowPx={ROW_PX} order="kept" label="Keys" keyOf={({ key }) => key}
             hrefOf={({ key }) => hrefOf(["store", "key", key])}>
             {(entry) => <KeyLine entry={entry} />}
           </VirtualList>

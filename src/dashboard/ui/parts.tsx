@@ -1,6 +1,6 @@
 // Owns: the small parts that every page is made of.
 import type { ComponentChildren, JSX } from "preact";
-import { agoText, durationText, lastingText } from "../core/format.ts";
+import { agoText, lastingText } from "../core/format.ts";
 import type { Tone } from "../core/quorum.ts";
 import { useTime } from "./clock.ts";
 
@@ -123,11 +123,7 @@ export function Ago({ atMs }: { readonly atMs: number }): JSX.Element {
   return <time title={clockText(atMs)}>{text}</time>;
 }
 
-export function Lasting({ fromMs, toMs }: { readonly fromMs: number; readonly toMs?: number }): JSX.Element {
-  return toMs === undefined ? <LastingNow fromMs={fromMs} /> : <span>{durationText(toMs - fromMs)}</span>;
-}
-
-function LastingNow({ fromMs }: { readonly fromMs: number }): JSX.Element {
+export function Lasting({ fromMs }: { readonly fromMs: number }): JSX.Element {
   return <span>{useTime((nowMs) => lastingText(nowMs - fromMs))}</span>;
 }
 

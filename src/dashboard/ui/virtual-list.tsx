@@ -1,5 +1,5 @@
 // Owns: long lists: only the rows that are seen are in the page, and one of them has the keyboard.
-import type { ComponentChildren, JSX } from "preact";
+import type { ComponentChildren, JSX, RefObject } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 const OVERSCAN = 6;
@@ -13,18 +13,20 @@ interface At {
 
 /**
  * Up and down go along the rows, Enter opens one. `rowPx` is the height of each: lists of ten thousand need no
- * measuring.
+ * measuring. Rows that keep their order among each other stay where they are looked at, whatever comes above them; of
+ * those that change it the places stay.
  */
-export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }: {
+export function VirtualList<T>({ items, rowPx, order, keyOf, hrefOf, label, children }: {
   readonly items: readonly T[];
   readonly rowPx: number;
+  readonly order: "kept" | "changes";
   readonly keyOf: (item: T) => string;
   readonly hrefOf: (item: T) => string;
   readonly label: string;
   readonly children: (item: T) => ComponentChildren;
 }): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState({ top: 0, height: 600 });
+  const [view, setView] = useState<View>({ top: 0, height: 600 });
   const [at, setAt] = useState<At>({ index: 0, key: undefined });
   const wantsFocus = useRef(false);
   useLayoutEffect(() => {
@@ -34,6 +36,7 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
     observer.observe(element);
     return () => observer.disconnect();
   }, []);
+  useHeldPlace({ box, items, rowPx, keyOf, isHeld: order === "kept" }, view, setView);
   const current = placeOf(at, items, keyOf);
   const first = Math.max(0, Math.floor(view.top / rowPx) - OVERSCAN);
   const last = Math.min(items.length, Math.ceil((view.top + view.height) / rowPx) + OVERSCAN);
@@ -89,6 +92,37 @@ export function VirtualList<T>({ items, rowPx, keyOf, hrefOf, label, children }:
       </div>
     </div>
   );
+}
+
+interface View {
+  readonly top: number;
+  readonly height: number;
+}
+
+/** What is looked at stays where it is while rows come and go above it. At the top it is what comes. */
+function useHeldPlace<T>({ box, items, rowPx, keyOf, isHeld }: {
+  readonly box: RefObject<HTMLElement | null>;
+  readonly items: readonly T[];
+  readonly rowPx: number;
+  readonly keyOf: (item: T) => string;
+  readonly isHeld: boolean;
+}, view: View, show: (view: View) => void): void {
+  const first = useRef<At | undefined>(undefined);
+  useLayoutEffect(() => {
+    const element = box.current;
+    const before = first.current;
+    if (element === null || element.scrollTop === 0 || before === undefined) return;
+    const index = placeOf(before, items, keyOf);
+    const item = items[index];
+    if (index === before.index || item === undefined || keyOf(item) !== before.key) return;
+    element.scrollTop += (index - before.index) * rowPx;
+    show({ top: element.scrollTop, height: element.clientHeight });
+  }, [items]);
+  useLayoutEffect(() => {
+    const index = Math.floor(view.top / rowPx);
+    const item = items[index];
+    first.current = isHeld && item !== undefined ? { index, key: keyOf(item) } : undefined;
+  });
 }
 
 function placeOf<T>({ index, key }: At, items: readonly T[], keyOf: (item: T) => string): number {

@@ -63,7 +63,7 @@ describe("the timeline of a job", () => {
       ["Signal go", "1", "good", 2, 2],
       ["Approval b#1", "given by ann", "good", 3, 4],
       ["Timer b#1", "not needed any more", "idle", 3, 4],
-      ["Timer c#1", "sleeps", "idle", 5, undefined],
+      ["Timer c#1", "for 85 ms", "idle", 5, undefined],
     ]);
   });
 

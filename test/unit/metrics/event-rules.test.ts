@@ -134,26 +134,26 @@ describe("rows of nodes", () => {
 
 describe("rows of blueprints and instances", () => {
   test.each<[string, readonly (readonly Written[])[], readonly string[]]>([
-    ["a new blueprint", [blueprint(1, 2)], ["blueprint/shop blueprint.applied: shop has revision 1: 1 slices"]],
+    ["a new blueprint", [blueprint(1, 2)], ["blueprint/shop blueprint.applied: shop has revision 1; slices: 1"]],
     ["more instances", [blueprint(1, 2), blueprint(2, 3)], [
-      "blueprint/shop blueprint.applied: shop has revision 2: 1 slices",
-      "slice/orders slice.scaled: orders is to have 3 instances instead of 2",
+      "blueprint/shop blueprint.applied: shop has revision 2; slices: 1",
+      "slice/orders slice.scaled: instances of orders: 3 instead of 2",
     ]],
     ["what was wanted before", [blueprint(1, 2), blueprint(2, 3), blueprint(3, 2)], [
       "blueprint/shop blueprint.went-back: shop has revision 3: the slices of revision 1",
-      "slice/orders slice.scaled: orders is to have 2 instances instead of 3",
+      "slice/orders slice.scaled: instances of orders: 2 instead of 3",
     ]],
     ["the same as now", [blueprint(1, 2), blueprint(2, 2)], [
-      "blueprint/shop blueprint.applied: shop has revision 2: 1 slices",
+      "blueprint/shop blueprint.applied: shop has revision 2; slices: 1",
     ]],
     ["a blueprint that goes", [blueprint(1, 2), [
       [{ kind: "blueprint", name: "shop", revision: 1 }, GONE], [{ kind: "blueprint-current", name: "shop" }, GONE],
     ]], ["blueprint/shop blueprint.deleted: shop is deleted"]],
     ["a count that grows by load", [[[scale, scaleRow(3, 2)]]], [
-      "slice/orders slice.scaled-by-load: orders is to have 3 instances instead of 2 (rule busy): 81 of 50",
+      "slice/orders slice.scaled-by-load: instances of orders: 3 instead of 2 (rule busy): 81 of 50",
     ]],
     ["a count that shrinks again", [[[scale, scaleRow(3, 2)]], [[scale, scaleRow(2, 2)]]], [
-      "slice/orders slice.scaled-by-load: orders is to have 2 instances instead of 3 (rule busy): 81 of 50",
+      "slice/orders slice.scaled-by-load: instances of orders: 2 instead of 3 (rule busy): 81 of 50",
     ]],
     ["a count that is written once more", [[[scale, scaleRow(3, 2)]], [[scale, scaleRow(3, 2)]]], []],
     ["a count that goes with its blueprint", [[[scale, scaleRow(3, 2)]], [[scale, GONE]]], []],

@@ -156,7 +156,7 @@ export const EVENT_KINDS = {
   "blueprint.applied": {
     area: "deployment", source: "store", severity: "info", about: "blueprint",
     doc: "A blueprint has a new revision.",
-    says: "{blueprint} has revision {revision}: {slices} slices",
+    says: "{blueprint} has revision {revision}; slices: {slices}",
     fields: { blueprint, revision: number("the new one"), slices: number("how many it has") },
   },
   "blueprint.went-back": {
@@ -174,13 +174,13 @@ export const EVENT_KINDS = {
   "slice.scaled": {
     area: "deployment", source: "store", severity: "info", about: "slice",
     doc: "A blueprint wants a slice with another number of instances.",
-    says: "{slice} is to have {to} instances instead of {from}",
+    says: "instances of {slice}: {to} instead of {from}",
     fields: { slice, blueprint, from: number("instances before"), to: number("instances now") },
   },
   "slice.scaled-by-load": {
     area: "deployment", source: "store", severity: "info", about: "slice",
     doc: "A slice gets another number of instances while its blueprint stays as it is.",
-    says: "{slice} is to have {to} instances instead of {from} ({source}): {reason}",
+    says: "instances of {slice}: {to} instead of {from} ({source}): {reason}",
     fields: {
       slice, blueprint, from: number("instances before"), to: number("instances now"),
       source: text("who wanted it: a rule, a model, a person"), reason: text("why"),
