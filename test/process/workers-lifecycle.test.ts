@@ -93,6 +93,15 @@ describe("loading and activating an instance", () => {
     expect(fixture.liveWorkers()).toBe(0);
   });
 
+  test("a start that fails by what it did with ctx is its own failure, whatever code that had", async () => {
+    await using fixture = await openFixture();
+    const spec = fixture.publish(runBundle("async () => 1", "", "start: (ctx) => ctx.kv.get('a', { timeoutMs: 'x' })"));
+    await fixture.store.load(spec, NEVER);
+    await expect(fixture.store.activate(spec.key, NEVER)).rejects.toMatchObject({
+      code: "E_HANDLER", details: { step: "start", name: "AetherError", code: "E_INVALID" },
+    });
+  });
+
   test("a start that never ends is stopped by the hook's own limit", async () => {
     await using fixture = await openFixture({ config: { hookMsMax: 50 } });
     const spec = fixture.publish(runBundle("async () => 1", "", "start: () => new Promise(() => {})"));

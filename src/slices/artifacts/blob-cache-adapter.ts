@@ -14,18 +14,15 @@ export function createDirectoryBlobCache(directory: string): BlobCache & CopiedF
   let writes = 0;
 
   async function read(digest: Digest): Promise<Uint8Array | undefined> {
-    const path = join(directory, digest);
     let bytes: Uint8Array;
     try {
-      bytes = await readFile(path);
+      bytes = await readFile(join(directory, digest));
     } catch {
       // ignored: not here, or not readable, is the same for a cache: the bytes are fetched again.
       return undefined;
     }
-    if (await sha256InTurns(bytes, setImmediate) === digest) return bytes;
-    // Damaged: better fetched again than refused for ever.
-    await rm(path, { force: true });
-    return undefined;
+    // Damaged: what is fetched again takes its place.
+    return await sha256InTurns(bytes, setImmediate) === digest ? bytes : undefined;
   }
 
   async function write(digest: Digest, bytes: Uint8Array): Promise<void> {

@@ -5,7 +5,7 @@ import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import type { CallOptions } from "../../env/env.ts";
 import { decodeArchive, encodeArchive } from "../core/archive.ts";
-import { MANIFEST_FORMAT, type Manifest, type ManifestUse } from "../core/manifest.ts";
+import { MANIFEST_FORMAT, parseManifest, type Manifest, type ManifestUse } from "../core/manifest.ts";
 import { checkNewManifest } from "../core/manifest-rules.ts";
 import { checkSchedules } from "../blueprints/schedule-rules.ts";
 import { bundleOwnModule, bundleSlice } from "./bundle-adapter.ts";
@@ -51,9 +51,12 @@ export async function readManifest(
   signal?: AbortSignal,
 ): Promise<Manifest> {
   const described = await inspectBundle(input, signal);
-  if (described.kind === "described") return manifestOf(slicePackage, described.description, input.bundle);
-  const where = join(slicePackage.directory, slicePackage.main);
-  throw new AetherError("E_INVALID", `${where} is not a slice: ${described.reason}`);
+  if (described.kind === "refused") {
+    const where = join(slicePackage.directory, slicePackage.main);
+    throw new AetherError("E_INVALID", `${where} is not a slice: ${described.reason}`);
+  }
+  // Parsed: the code of the slice shares the worker that describes it.
+  return parseManifest(manifestOf(slicePackage, described.description, input.bundle));
 }
 
 /** The archive of a slice. @throws AetherError E_INVALID, E_VERSION, E_TOO_LARGE */

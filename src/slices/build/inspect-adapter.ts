@@ -68,12 +68,14 @@ async function runInspector(
   }
 }
 
+const usesSchema = z.object({ uses: z.record(z.string(), z.string()) });
+
 const describedSchema: z.ZodType<Described> = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("refused"), reason: z.string() }),
-  // What is inside is checked where the manifest is parsed.
+  // What else is inside is checked where the manifest that is made of it is parsed.
   z.object({
     kind: z.literal("described"),
-    description: z.custom<SliceDescription>((value) => typeof value === "object"),
+    description: z.custom<SliceDescription>((value) => usesSchema.safeParse(value).success),
   }),
 ]);
 

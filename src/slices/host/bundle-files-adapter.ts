@@ -35,13 +35,13 @@ async function putFile(directory: string, digest: Digest, bundle: Uint8Array): P
   return pathToFileURL(path).href;
 }
 
-/** False for an absent file and for one that a crash or a disk has damaged: both are written again. */
+/** False for an absent file and for one that a crash or a disk has damaged: it is written again. */
 async function isIntact(path: string, digest: Digest): Promise<boolean> {
   try {
     return await sha256InTurns(await readFile(path), setImmediate) === digest;
-  } catch (error) {
-    if (isAbsent(error)) return false;
-    throw unusable(path, error);
+  } catch {
+    // ignored: whatever is there that cannot be read, a whole file takes its place; if that fails, it says so.
+    return false;
   }
 }
 
@@ -58,10 +58,6 @@ async function writeWhole(directory: string, path: string, bundle: Uint8Array): 
     await unlink(draft).catch(() => undefined);
     throw unusable(path, error);
   }
-}
-
-function isAbsent(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
 function unusable(path: string, cause: unknown): AetherError {

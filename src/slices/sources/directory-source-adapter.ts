@@ -1,6 +1,8 @@
 // Owns: a directory of archives as a source.
-import { readdir, readFile, stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { AetherError } from "../../base/errors.ts";
 import type { ArtifactId, Digest } from "../../base/ids.ts";
 import { ARCHIVE_BYTES_MAX } from "../core/archive.ts";
 import { archiveNameOf, artifactOfArchiveName, manifestNameOf } from "../../sdk/archive-name.ts";
@@ -17,9 +19,12 @@ export function createDirectorySource(directory: string): ArtifactSource {
   async function read(file: string, bytesMax: number, signal?: AbortSignal): Promise<Uint8Array> {
     const path = join(directory, file);
     return readable(path, async () => {
-      const { size } = await stat(path);
-      checkBytes(size, bytesMax);
-      return readFile(path, { signal });
+      await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const found = await file.stat();
+      // A pipe or a device may have no end.
+      if (!found.isFile()) throw new AetherError("E_INVALID", "it is no file");
+      checkBytes(found.size, bytesMax);
+      return await file.readFile({ signal });
     }, signal);
   }
 

@@ -65,11 +65,17 @@ async function readBody(response: Response, bytesMax: number): Promise<Uint8Arra
   return Buffer.concat(chunks);
 }
 
+/** What a header can carry. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
 async function readToken(file: string): Promise<string> {
   const handle = await open(file);
   try {
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(TOKEN_FILE_BYTES_MAX), 0, TOKEN_FILE_BYTES_MAX, 0);
-    return buffer.toString("utf8", 0, bytesRead).trim();
+    const token = buffer.toString("utf8", 0, bytesRead).trim();
+    // Before `fetch` sees it, whose error would tell it to whoever applies the blueprint.
+    if (TOKEN.test(token)) return token;
+    throw new AetherError("E_INVALID", `${file} has no usable token: one line of letters, digits and signs`);
   } finally {
     await handle.close();
   }

@@ -9,7 +9,7 @@ import type { LeaseOptions, SliceLease, StateCallOptions } from "../../sdk/slice
 import { LineBudget } from "../core/line-budget.ts";
 import type { MemoryReport } from "../core/memory-rule.ts";
 import { CALL_BYTES_MAX, toPlain } from "../core/plain-data.ts";
-import { describeThrown, stackOf } from "../core/thrown-text.ts";
+import { describeThrown, stackOf, type ThrownText } from "../core/thrown-text.ts";
 import type { HandlerCall, HostMessage, WorkerBoot, WorkerMessage } from "../core/worker-protocol.ts";
 import type { IncomingReply } from "../host/running-instances.ts";
 import { checkValue, encodeForWire } from "../schema-check.ts";
@@ -183,14 +183,13 @@ export class WorkerRuntime {
   }
 
   private stepError(step: string, thrown: unknown): ErrorBody {
-    // What this file found wrong says so itself; everything else was thrown by the slice.
-    if (thrown instanceof AetherError && thrown.code === "E_INVALID") return thrown.toBody();
-    const { name, message } = describeThrown(thrown);
+    // What this file found wrong says so itself; everything else was thrown by the slice, whose hooks may have it from
+    // a call to another one: that is no reason never to try again.
+    if (step === "import" && thrown instanceof AetherError && thrown.code === "E_INVALID") return thrown.toBody();
     this.log.error(`${step} threw`, { stack: stackOf(thrown) });
-    return new AetherError("E_HANDLER", `${step} of ${this.boot.instance} threw ${name}: ${message}`, {
-      details: { step, name, message },
-      outcome: "not-applied",
-    }).toBody();
+    const details = thrownDetails(thrown);
+    const text = `${step} of ${this.boot.instance} threw ${details.name}: ${details.message}`;
+    return new AetherError("E_HANDLER", text, { details: { step, ...details }, outcome: "not-applied" }).toBody();
   }
 
   private requireName(module: SliceModule): void {
@@ -334,12 +333,10 @@ export class WorkerRuntime {
   }
 
   private handlerError(method: MethodModule, thrown: unknown): ErrorBody {
-    const { name, message } = describeThrown(thrown);
     this.log.warn(`the handler of ${this.name(method)} threw`, { stack: stackOf(thrown) });
-    // A failed call inside the handler keeps its code, so that a caller can tell "pricing is away" from a bug.
-    const inner = thrown instanceof AetherError ? { code: thrown.code } : {};
-    const text = `the handler of ${this.name(method)} threw ${name}: ${message}`;
-    return handlerFailure(method, text, { name, message, ...inner });
+    const details = thrownDetails(thrown);
+    const text = `the handler of ${this.name(method)} threw ${details.name}: ${details.message}`;
+    return handlerFailure(method, text, details);
   }
 
   private refuse(code: "E_NOT_FOUND" | "E_INVALID" | "E_TIMEOUT", message: string, details = {}): HandlerEnd {
@@ -373,6 +370,11 @@ interface HandlerEnd {
 interface OutputFault {
   readonly text: string;
   readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** A failed call inside keeps its code, so that a caller can tell "pricing is away" from a bug. */
+function thrownDetails(thrown: unknown): ThrownText & Readonly<Record<string, unknown>> {
+  return { ...describeThrown(thrown), ...(thrown instanceof AetherError && { code: thrown.code }) };
 }
 
 function handlerFailure(method: MethodModule, message: string, details: Readonly<Record<string, unknown>>): ErrorBody {

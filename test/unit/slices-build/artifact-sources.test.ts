@@ -1,9 +1,10 @@
 // Real directories and a real web server; the cluster's side is the real repository on a local store.
 import { mkdtempSync, rmSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { sha256 } from "../../../src/base/digest.ts";
 import { parseArtifactId, type Digest } from "../../../src/base/ids.ts";
@@ -153,6 +154,16 @@ test("of a blueprint that is refused nothing is brought", async () => {
 });
 
 describe("a source that offers something else than it says", () => {
+  test("what has no end, or is no file, is not read from a directory", async () => {
+    const directory = await offer("built", { artifact: "test:tea:1.1.0" });
+    const file = join(directory, "test.tea-1.1.0.slice");
+    await rm(file);
+    await symlink("/dev/zero", file);
+    await expect(storeWith({ directory }).apply("shop", wanting("test:tea@^1.0.0"))).rejects.toMatchObject({
+      code: "E_UNAVAILABLE", message: expect.stringMatching(/tea-1\.1\.0\.slice cannot be read: it is no file/) as unknown,
+    });
+  });
+
   test.each([
     ["an archive with another bundle", "test.tea-1.1.0.slice",
       sampleArchive({ artifact: "test:tea:1.1.0", bundle: new TextEncoder().encode("export default 1;") }),
@@ -196,6 +207,19 @@ describe("a source that offers something else than it says", () => {
       code: "E_UNAVAILABLE", message: expect.stringMatching(text) as unknown,
     });
   });
+
+  test.each([["two lines", "secret\nsecond"], ["another script", "secret\u4e2d"]])(
+    "a token of %s, which no header can carry, is an error that does not tell it", async (_what, token) => {
+      const tokenFile = join(root, "token");
+      await writeFile(tokenFile, token);
+      const url = await serve((_request, response) => response.end());
+      const applied = storeWith({ url, tokenFile }).apply("shop", wanting("test:tea@^1.0.0"));
+      const refusal = await applied.catch((error: unknown) => error);
+      expect(refusal).toMatchObject({
+        code: "E_UNAVAILABLE", message: expect.stringContaining(`${tokenFile} has no usable token`) as unknown,
+      });
+      expect(inspect(refusal, { depth: null })).not.toContain("secret");
+    });
 
   test("a caller who gives up is answered at once", async () => {
     const giveUp = new AbortController();

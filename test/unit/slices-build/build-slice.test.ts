@@ -145,6 +145,12 @@ describe("building a slice", () => {
   });
 });
 
+/** A slice that describes itself, while it is imported. */
+function descriptionOf(description: string): string {
+  return `import { parentPort } from "node:worker_threads";
+    parentPort.postMessage({ kind: "described", description: ${description} }); export default 1;`;
+}
+
 describe("a slice that cannot be built", () => {
   test.each([
     ["no default export", "export const a = 1;", /slice\.ts is not a slice: it has no default export/],
@@ -161,6 +167,9 @@ describe("a slice that cannot be built", () => {
       'import { parentPort } from "node:worker_threads"; parentPort.postMessage("hi"); export default 1;',
       /messages of its own/,
     ],
+    ["a description of its own that is nothing", descriptionOf("null"), /messages of its own/],
+    ["a description of its own without uses", descriptionOf("{}"), /messages of its own/],
+    ["garbage for its methods", descriptionOf('{ uses: { prices: "prices" }, methods: 7 }'), /this is not a manifest/],
   ])("with %s is refused with the reason", async (_what, text, reason) => {
     const directory = await withSlice(text);
     const refusal = { code: "E_INVALID", message: expect.stringMatching(reason) as unknown };

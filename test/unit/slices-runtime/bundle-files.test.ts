@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -26,6 +26,12 @@ test("a damaged file is written again before anybody imports it", async () => {
   const url = new URL(await createBundleFiles(directory).put(BUNDLE, DIGEST));
   await writeFile(url, "export default 2;");
   await createBundleFiles(directory).put(BUNDLE, DIGEST);
+  expect(await readFile(url)).toEqual(Buffer.from(BUNDLE));
+});
+
+test("a file that cannot even be read is written again", async () => {
+  await symlink(`${DIGEST}.mjs`, join(directory, `${DIGEST}.mjs`));
+  const url = new URL(await createBundleFiles(directory).put(BUNDLE, DIGEST));
   expect(await readFile(url)).toEqual(Buffer.from(BUNDLE));
 });
 
