@@ -27,7 +27,7 @@ const GROUPS: readonly Group[] = [
   },
   { name: "sim", order: 1, include: ["test/sim/**/*.test.ts"], timeoutMs: 15 * MINUTE_MS, workers: 2 },
   // Each has up to three nodes at work, most of the time waiting for a disk or a clock.
-  { name: "process", order: 2, include: ["test/process/**/*.test.ts"], timeoutMs: 3 * MINUTE_MS, workers: 2 },
+  { name: "process", order: 2, include: ["test/process/**/*.test.ts"], timeoutMs: 3 * MINUTE_MS, workers: 3 },
 ];
 
 export default defineConfig({
