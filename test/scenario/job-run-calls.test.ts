@@ -9,6 +9,7 @@ import type { ToolEffect } from "../../src/jobs/core/log/event.ts";
 import type { AgentOp } from "../../src/jobs/core/worker/messages.ts";
 import type { InboxEntry } from "../../src/jobs/core/flow/inbox-entry.ts";
 import { InboxWriter } from "../../src/jobs/inbox/inbox-writer.ts";
+import { PayloadRoom } from "../../src/jobs/payloads/payload-room.ts";
 import type { InboxArrival } from "../../src/jobs/running/job-run.ts";
 import type { Kv } from "../../src/kvstore/kv.ts";
 import { JOB, jobStore, putPin, REF, runningJob } from "../support/job-log.ts";
@@ -180,6 +181,19 @@ describe("what the worker has told before it ended", () => {
     expect(await run.ended.promise).toBe("ended");
     expect((await whenDone(rowOf(local.kv, JOB))).status).toBe("completed");
   });
+});
+
+test("a worker hears what of its results is stored, also behind a call that the store has no room for", async () => {
+  const payloads = {
+    store: { put: () => Promise.resolve(), part: () => Promise.reject(new RangeError("there is none")) },
+    room: new PayloadRoom(),
+    usage: () => ({ liveBytes: 2, quotaBytes: 1 }),
+  };
+  await begin({ payloads });
+  run.op(wants("/pay#1", "once"));
+  run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
+  await clock.settle();
+  expect(run.heardOf("committed")[0]).toMatchObject({ upTo: 0, ahead: [2] });
 });
 
 describe("a node that is being stopped", () => {

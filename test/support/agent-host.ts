@@ -135,6 +135,11 @@ export class AgentHost {
     for (const message of granted) this.send(message);
   }
 
+  /** Says that these are stored, though one before them is not. */
+  commitAhead(ahead: readonly number[]): void {
+    this.send({ kind: "committed", run: RUN, upTo: this.saidCommitted, ahead, fence: FENCE });
+  }
+
   /** What is committed is said once more, as after the fence was down. */
   beginAgain(): void {
     this.send({ kind: "committed", run: RUN, upTo: this.saidCommitted, fence: FENCE });

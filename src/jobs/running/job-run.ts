@@ -485,7 +485,9 @@ export class JobRun {
     if (plan.next !== undefined) return this.drop("continued");
     const fence = this.ports.ownership.fence.number;
     // What begins now would not be noted any more.
-    if (!this.isLeaving) this.say({ kind: "committed", run: this.run, upTo: plan.upTo, fence });
+    const { upTo, ahead } = plan;
+    const beyond = ahead.length === 0 ? {} : { ahead };
+    if (!this.isLeaving) this.say({ kind: "committed", run: this.run, upTo, ...beyond, fence });
     for (const granted of plan.granted) this.tellGranted(granted);
     for (const n of plan.stepsAllowed) this.say({ kind: "step-allowed", run: this.run, n });
     for (const rated of plan.rated) void this.awaitTurn(rated);

@@ -32,6 +32,7 @@ import { checkNow, errorFor, jobErrorOf, payloadOf } from "./payload.ts";
 import { StepGates } from "./step-gates.ts";
 import { mismatch, TakeOverChecks, type VerifiedCall } from "./take-over-checks.ts";
 import { dispatch, type RunningTool } from "./tool-runner.ts";
+import { UnstoredResults } from "./unstored-results.ts";
 import { wantedOp, type AskedOfNode } from "./wanted-op.ts";
 
 export interface AgentRunPorts {
@@ -75,6 +76,7 @@ export class AgentRun {
   private readonly withoutRoom: PendingCall[] = [];
   private readonly payloads: LargePayloads;
   private readonly steps: StepGates;
+  private readonly unstored = new UnstoredResults();
   private readonly wanted = new Map<number, CallName>();
   private readonly tools = new Map<CallName, RunningTool>();
   /** Number of the last operation. */
@@ -152,8 +154,7 @@ export class AgentRun {
     if (this.isOver) return;
     switch (message.kind) {
       case "committed":
-        this.payloads.commit(message.upTo);
-        return this.steps.commit(message.upTo, message.fence);
+        return this.commit(message);
       case "granted":
         return this.dispatch(message);
       case "refused":
@@ -314,7 +315,7 @@ export class AgentRun {
   private turn(): void {
     if (this.isOver) return;
     this.wantHeldBack();
-    if (!this.giveNext()) return this.payloads.isWaiting ? undefined : this.rest();
+    if (!this.giveNext()) return this.isWaitingToGive ? undefined : this.rest();
     this.stall?.cancel();
     this.stall = undefined;
     this.wake();
@@ -326,12 +327,29 @@ export class AgentRun {
     if (ahead !== undefined) return this.giveRecorded(ahead);
     if (!this.isMatched) return false;
     for (;;) {
-      const [ready] = this.ready;
+      const ready = this.ready.find((one) => !this.isHeldBack(one));
       if (ready === undefined) return false;
       if (this.isWanted(ready)) return this.giveReady(ready);
-      this.ready.shift();
+      this.leaveOut(ready);
       this.payloads.forget(ready);
     }
+  }
+
+  /** There is more for the code, which the node has to make room for or to hand over first. */
+  private get isWaitingToGive(): boolean {
+    return this.payloads.isWaiting || (this.isMatched && this.ready.length > 0);
+  }
+
+  /**
+   * What a step answered waits until the node has stored enough of what it was told, or its memory would fill. What
+   * became of a call that went out does not wait, and nothing does that another node would have to do again.
+   */
+  private isHeldBack(ready: Ready): boolean {
+    return this.unstored.isFull && this.leaving === "not" && ready.op.kind === "step-completed" && this.isWanted(ready);
+  }
+
+  private leaveOut(ready: Ready): void {
+    this.ready.splice(this.ready.indexOf(ready), 1);
   }
 
   private giveInput(wanted: Deferred<unknown>): boolean {
@@ -358,7 +376,7 @@ export class AgentRun {
     const { bytes = 0 } = ready;
     const room = isLarge(bytes) ? this.payloads.roomFor(ready, bytes) : undefined;
     if (room?.kind === "waits") return false;
-    this.ready.shift();
+    this.leaveOut(ready);
     if (room?.kind === "refused") {
       this.payloads.forget(ready);
       const failed = withoutRoom(ready, room.error);
@@ -510,6 +528,10 @@ export class AgentRun {
     this.isIdleSaid = false;
     const op = owner === undefined ? whole : this.heldApart(whole, owner);
     this.steps.told(this.last, bytes);
+    // What is stored apart has room of its own.
+    if (owner === undefined && (op.kind === "step-completed" || op.kind === "outcome")) {
+      this.unstored.add(this.last, bytes);
+    }
     this.ports.post({ kind: "op", run: this.run, n: this.last, op });
     return this.last;
   }
@@ -647,6 +669,14 @@ export class AgentRun {
   }
 
   // What the node says.
+
+  private commit({ upTo, ahead = [], fence }: Extract<ToAgent, { readonly kind: "committed" }>): void {
+    const wasFull = this.unstored.isFull;
+    this.unstored.store(upTo, ahead);
+    this.payloads.commit(upTo);
+    this.steps.commit(upTo, fence);
+    if (wasFull) this.wake();
+  }
 
   private dispatch({ n, effectId, fence, secrets = {} }: Extract<ToAgent, { readonly kind: "granted" }>): void {
     const call = this.wanted.get(n);

@@ -220,8 +220,8 @@ export class RunBatch {
     }
     const added = new Set<number>();
     let isHeldUp = false;
-    for (const { n, op } of this.ops.slice(0, opsMax)) {
-      if (plan.isFull) break;
+    for (const { n, op } of this.ops) {
+      if (plan.isFull || added.size >= opsMax) break;
       const isWaiting = plan.isWaitingFor(n, op);
       // What the code was given is noted whatever it wanted before, in the order in which it was given: nothing of it
       // passes another. So are its waits, which what it was given may have ended.

@@ -69,7 +69,14 @@ export type OfferedEntry =
 export type ToAgent =
   | { readonly kind: "start"; readonly run: RunNumber; readonly start: RunStart }
   /** All operations up to `upTo` are decided and durable. Steps begin under this fence from now on. */
-  | { readonly kind: "committed"; readonly run: RunNumber; readonly upTo: number; readonly fence: number }
+  | {
+    readonly kind: "committed";
+    readonly run: RunNumber;
+    readonly upTo: number;
+    /** Operations beyond that are durable too: they did not wait for one before them that does. */
+    readonly ahead?: readonly number[];
+    readonly fence: number;
+  }
   /** The grant of operation `n`, a `want-tool`, is committed: dispatch it now, after a look at the fence. */
   | {
     readonly kind: "granted";

@@ -298,6 +298,16 @@ describe("a call of a tool", () => {
     expect(batch.isSettled).toBe(true);
   });
 
+  test("has its outcome recorded however many have to wait before it", () => {
+    const batch = openBatch();
+    takeAll(batch, wantTool("t", "once"));
+    settled(batch);
+    const later = Array.from({ length: 2 * PLAN_EVENTS_MAX }, (_, at) => wantTool(`later${at}`, "once"));
+    takeAll(batch, ...later, outcome("t", { kind: "succeeded", result: 5 }));
+    const plan = present(batch.plan(1, { grants: "none" }), "what is known goes in");
+    expect([typesOf(plan), plan.upTo]).toEqual([["tool.succeeded"], 1]);
+  });
+
   test("has its outcome recorded also behind what the code took meanwhile, with the wait that it ended", () => {
     const batch = openBatch();
     takeAll(batch, wantTool("t", "once"));
