@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { parseNodeId } from "../../src/base/ids.ts";
 import { HandCluster } from "./consensus-cluster.ts";
 
 test("a linearizable read on a node that missed the acknowledged write waits until it has it", async () => {
@@ -94,4 +95,23 @@ test("a node that sees no majority refuses reads and writes at once", async () =
   cluster.read("a", "r");
   expect(cluster.outcomes.get("x")).toMatchObject({ kind: "refused", code: "E_NO_QUORUM" });
   expect(cluster.reads.get("r")).toMatchObject({ kind: "refused", code: "E_NO_QUORUM" });
+});
+
+test("a read that finds a new list of voters on its way asks again, for the quorums of that list count", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  const isNews = (kind: string): boolean => ["batch", "proposal", "ballot", "decision", "log"].includes(kind);
+  cluster.lose = ({ to, message }) => to === "b" && isNews(message.kind);
+  cluster.driver("a").changeMembership({ kind: "remove", node: parseNodeId("c") }, () => undefined);
+  cluster.pass(20);
+  expect(cluster.applied("a")).toBeGreaterThan(0);
+  cluster.read("b", "r");
+  cluster.settle();
+  // Its round was answered by the voters that it knows.
+  expect(cluster.driver("b").replica.hasOpenRead).toBe(false);
+  cluster.heal();
+  cluster.lose = ({ to, message }) => to === "b" && message.kind === "read-index-reply";
+  cluster.passUntil(() => cluster.applied("b") === cluster.applied("a"));
+  expect(cluster.reads.get("r")).toBeUndefined();
+  cluster.heal();
+  cluster.passUntil(() => cluster.reads.get("r")?.kind === "ready");
 });
