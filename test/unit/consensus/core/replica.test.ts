@@ -22,6 +22,11 @@ test("a voter whose state was set aside still counts for reads the votes that we
   expect(replies).toEqual([{ kind: "read-index-reply", nonce: 7, voted: 1_000 }]);
 });
 
+test("a voter whose state was set aside takes none that ends before its log: it may have voted there (C1)", () => {
+  const replica = accepted({ applied: 0, needsState: true, logStart: 1_000 });
+  expect([999, 1_000].map((applied) => replica.wantsState(applied))).toEqual([false, true]);
+});
+
 /** Voter a after a start that b has accepted. */
 function accepted(found: Pick<RecoveredState, "applied" | "needsState" | "logStart">): Replica {
   const membership = Membership.unformed([A, B, C], WINDOW_SLOTS);
