@@ -50,3 +50,12 @@ test("a node far behind votes for nothing beyond its window and is no convener m
   cluster.passUntil(() => cluster.applied("a") >= 31);
   expect(cluster.expectAgreement()).toHaveLength(31);
 });
+
+test("a convener that never votes moves H with what it applies, and goes on without patience", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"], { windowSlots: 8 });
+  for (let count = 0; count < 40; count++) {
+    cluster.put("a", `x${count}`);
+    cluster.passUntil(() => cluster.isAcknowledged(`x${count}`));
+  }
+  expect(["a", "b", "c"].map((name) => cluster.driver(name).patienceFirings)).toEqual([0, 0, 0]);
+});
