@@ -177,6 +177,26 @@ describe("calls out of an instance", () => {
   const uses = { prices: { slice: "pricing", artifact: parseArtifactId("demo:pricing:1.2.0") } };
   const caller = (handler: string): string => runBundle(handler, "", `uses: { prices: ${pricing} }`);
 
+  test("methods may be taken out of ctx.uses, and each call has the deadline of its own handler", async () => {
+    const times: number[] = [];
+    const answer: CallReply = { kind: "ok", output: { cents: 5 }, attempts: 1 };
+    await using fixture = await openFixture({
+      calls: { call: ({ timeoutMs = 0 }) => (times.push(timeoutMs), Promise.resolve(answer)) },
+    });
+    const handler = `async (_, ctx) => {
+      const { prices: { quote, constructor: other }, stock } = ctx.uses;
+      return [await quote({ sku: 'a' }), await other({ sku: 'b' }), stock === undefined];
+    }`;
+    const both = pricing.replace("quote:", "constructor: { input: z.any(), output: z.any() }, quote:");
+    const spec = await fixture.run(runBundle(handler, "", `uses: { prices: ${both} }`), { uses });
+    const said = [{ cents: 5 }, { cents: 5 }, true];
+    const [long, short] = await Promise.all([9_000, 1_000].map((timeoutMs) =>
+      invoke(fixture, spec.key, 1, { timeoutMs })));
+    expect([long, short]).toEqual([{ kind: "ok", output: said }, { kind: "ok", output: said }]);
+    const [first = 0, second = 0] = times;
+    expect([first > 1_000 && first <= 9_000, second <= 1_000]).toEqual([true, true]);
+  });
+
   test("a client call carries slice, artifact and remaining time, and answers the parsed output", async () => {
     const calls: OutgoingCall[] = [];
     const answer: CallReply = { kind: "ok", output: { cents: 5, extra: 1 }, attempts: 1 };

@@ -41,7 +41,7 @@ const NOT_SENT = { class: "not-sent" } as const satisfies { readonly class: Call
 
 export class WorkerOutgoing {
   private readonly outbox: TurnOutbox<WorkerMessage>;
-  private readonly callees: ReadonlyMap<string, Callee>;
+  private readonly bindClients: BoundTo<Clients>;
   private readonly waiting = new Map<number, (reply: CallReply) => void>();
   private readonly outgoingCallsMax: number;
   /** Not answered by the node yet; it answers those too that were cancelled. */
@@ -54,15 +54,13 @@ export class WorkerOutgoing {
     limits: { readonly outgoingCallsMax: number },
   ) {
     this.outbox = outbox;
-    this.callees = callees;
+    this.bindClients = bindAll([...callees].map(([alias, callee]) => [alias, this.bindClient(callee)]));
     this.outgoingCallsMax = limits.outgoingCallsMax;
   }
 
   /** The clients of one handler or hook, bound to its deadline, signal and trace. */
   createClients(scope: CallerScope): Clients {
-    const clients: Record<string, Readonly<Record<string, ClientMethod>>> = {};
-    for (const [alias, callee] of this.callees) clients[alias] = this.createClient(callee, scope);
-    return clients;
+    return this.bindClients(scope);
   }
 
   receiveAnswer(id: number, reply: CallReply): void {
@@ -70,12 +68,11 @@ export class WorkerOutgoing {
     this.waiting.get(id)?.(reply);
   }
 
-  private createClient(callee: Callee, scope: CallerScope): Readonly<Record<string, ClientMethod>> {
-    const client: Record<string, ClientMethod> = {};
-    for (const [name, method] of callee.contract.methods) {
-      client[name] = (input, options = {}) => this.call(callee.use, method, { input, options, scope });
-    }
-    return client;
+  private bindClient({ contract, use }: Callee): BoundTo<Readonly<Record<string, ClientMethod>>> {
+    const bound = [...contract.methods].map(([name, method]): Member<ClientMethod> => [
+      name, (scope) => (input, options = {}) => this.call(use, method, { input, options, scope }),
+    ]);
+    return bindAll(bound);
   }
 
   private async call(use: ResolvedUse, method: MethodModule, request: ClientRequest): Promise<unknown> {
@@ -119,6 +116,29 @@ export class WorkerOutgoing {
       this.outbox.add({ kind: "outgoing", id, call }, bytes);
     });
   }
+}
+
+type BoundTo<T> = (scope: CallerScope) => T;
+type Member<T> = readonly [name: string, bound: BoundTo<T>];
+
+const SCOPE = Symbol("scope");
+
+/** Objects of which each member is made when it is asked for: a handler calls few of all methods that it could. */
+function bindAll<T>(members: readonly Member<T>[]): BoundTo<Readonly<Record<string, T>>> {
+  class Bound {
+    readonly [SCOPE]: CallerScope;
+
+    constructor(scope: CallerScope) {
+      this[SCOPE] = scope;
+    }
+  }
+  for (const [name, bound] of members) {
+    const get = function (this: Bound): T {
+      return bound(this[SCOPE]);
+    };
+    Object.defineProperty(Bound.prototype, name, { get, enumerable: true });
+  }
+  return (scope) => new Bound(scope) as unknown as Readonly<Record<string, T>>;
 }
 
 interface ClientRequest {
