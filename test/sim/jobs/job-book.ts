@@ -4,8 +4,8 @@ import { decode } from "../../../src/base/codec.ts";
 
 export type JobCheck =
   | "chain" | "owner" | "places" | "terminal" | "runs" | "inbox" | "ledger" | "account" | "approval" | "family"
-  | "held" | "backup"
-  | "repeats" | "notices" | "timers" | "rates" | "dispatch" | "effects" | "looks" | "replay" | "verify" | "liveness";
+  | "held" | "backup" | "repeats" | "notices" | "timers" | "rates" | "schedules" | "dispatch" | "effects"
+  | "looks" | "replay" | "verify" | "liveness";
 
 /** A rule that is broken. */
 export class Found extends Error {
@@ -41,6 +41,7 @@ export interface Row {
   readonly epoch: number;
   readonly run: number;
   readonly owner?: { readonly node: string };
+  readonly attributes?: Readonly<Record<string, string>>;
   readonly waiting?: { readonly reason: string; readonly on: readonly string[]; readonly why?: string };
 }
 

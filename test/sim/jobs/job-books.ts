@@ -1,5 +1,6 @@
 // Owns: what a run of jobs noted while it went: of the world outside, of clients and people, of transactions. The
 // checker compares it with what the store has.
+import type { PlannedSchedule } from "./job-plan.ts";
 
 export interface StreamChange {
   readonly key: string;
@@ -69,6 +70,8 @@ export interface JobBooks {
   /** Signals that were acknowledged, by job. */
   readonly signals: ReadonlyMap<string, readonly string[]>;
   readonly started: readonly string[];
+  /** What starts jobs by itself. */
+  readonly schedule: PlannedSchedule | undefined;
   /** What a webhook was told, as often as it was. */
   readonly notices: readonly Notice[];
   /** Calls that were to be made again, by the job that was to do so. */

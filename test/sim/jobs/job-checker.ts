@@ -15,6 +15,7 @@ import { checkOutside } from "./outside-check.ts";
 import { checkNotices } from "./notice-check.ts";
 import { RateCheck } from "./rate-check.ts";
 import { applyRepeat, repeatIn } from "./repeat-check.ts";
+import { ScheduleCheck } from "./schedule-check.ts";
 import { checkSeen } from "./replay-check.ts";
 import { PLAYER, RUNNING_MAX } from "./player.ts";
 
@@ -28,9 +29,11 @@ export function checkJobs(books: JobBooks): JobViolation | undefined {
   try {
     const jobs = new Map<string, JobBook>();
     const rates = new RateCheck(books);
+    const schedules = new ScheduleCheck(books);
     for (const txn of books.stream) {
       const changed = applyTxn(jobs, txn, books);
       rates.add(txn, changed);
+      for (const { where, job, isNew } of changed) if (isNew) schedules.add(where, job);
     }
     checkOutside(jobs, books);
     checkNotices(jobs, books);

@@ -12,7 +12,7 @@ import type { TestCluster } from "../../../src/testkit/test-cluster.ts";
 import { isBefore } from "./job-backup.ts";
 import type { JobBooks, StreamTxn } from "./job-books.ts";
 import type { MOMENTS } from "./job-plan.ts";
-import { isLedgerKey, tamperWith, tamperWithWorkers, type JobFault } from "./planted-jobs.ts";
+import { isLedgerKey, isStartOfTick, tamperWith, tamperWithWorkers, type JobFault } from "./planted-jobs.ts";
 
 /** The number of a transaction among those of its kinds; 0 where it is none. */
 export type MomentNumbers = Readonly<Record<(typeof MOMENTS)[number], number>>;
@@ -31,6 +31,7 @@ export interface LogEnd {
   readonly seq: number;
 }
 
+const NONE: MomentNumbers = { all: 0, grants: 0, families: 0, ticks: 0 };
 const STREAM_MS_MAX = 20_000;
 const STEP_COMPLETED = 16;
 const TIMER_FIRED = 33;
@@ -49,7 +50,7 @@ export class JobObserver {
   private readonly stores = new Map<SimProcess, KvStore>();
   private readonly waits = new Map<string, Deferred<void>>();
   /** Of the cluster that runs now. */
-  private counted: Record<(typeof MOMENTS)[number], number> = { all: 0, grants: 0, families: 0 };
+  private counted: Record<(typeof MOMENTS)[number], number> = { ...NONE };
 
   constructor(ports: ObserverPorts) {
     this.ports = ports;
@@ -116,14 +117,15 @@ export class JobObserver {
 
   /** Another cluster begins: its faults come at moments of its own. */
   countAnew(): void {
-    this.counted = { all: 0, grants: 0, families: 0 };
+    this.counted = { ...NONE };
   }
 
   /** Where an owner writes for a job is a moment at which something may happen. */
   private async pass(process: SimProcess, txn: Txn, go: (txn: Txn) => Promise<TxnResult>): Promise<TxnResult> {
     const isOwners = txn.then.some(({ key }) => key.endsWith("/head"));
     const isOfFamily = txn.then.some(({ key }) => key.startsWith("job-children/") || key.startsWith("job-outbox/"));
-    if (!isOwners && !isOfFamily) return await go(txn);
+    const isOfTick = txn.then.some(isTickOp);
+    if (!isOwners && !isOfFamily && !isOfTick) return await go(txn);
     for (const id of waitingIn(txn)) this.waits.get(id)?.resolve();
     if (isOwners) this.moments += 1;
     const { counted } = this;
@@ -131,6 +133,7 @@ export class JobObserver {
       all: isOwners ? (counted.all += 1) : 0,
       grants: grantsIn(txn).length > 0 ? (counted.grants += 1) : 0,
       families: isOfFamily ? (counted.families += 1) : 0,
+      ticks: isOfTick ? (counted.ticks += 1) : 0,
     };
     this.ports.strike(process, "before", numbers);
     if (!process.isAlive) return await never();
@@ -212,6 +215,13 @@ function grantsIn({ then }: Txn): readonly string[] {
     const { state, effectId } = op.value as { readonly state: string; readonly effectId: string };
     return state === "granted" ? [effectId] : [];
   });
+}
+
+/** That a tick has come, its job, or how it ended; not that nothing has come yet. */
+function isTickOp(op: Txn["then"][number]): boolean {
+  if (op.kind !== "put") return false;
+  if (op.key.startsWith("agent-schedules/")) return (op.value as { readonly state: string }).state !== "waiting";
+  return isStartOfTick(op);
 }
 
 /** Jobs that it lets wait. */

@@ -9,6 +9,8 @@ export interface JobPlan {
   readonly faults: readonly JobFaultPlan[];
   /** What is done to all jobs of a group at once. */
   readonly bulk?: PlannedBulk | undefined;
+  /** What starts jobs by itself, each minute. */
+  readonly schedule?: PlannedSchedule | undefined;
   /** When its cluster begins anew, on empty disks, from a backup. */
   readonly restore?: PlannedRestore;
 }
@@ -19,6 +21,17 @@ export interface PlannedRestore {
   readonly lostMs: number;
   /** Of the old cluster, until its end. */
   readonly faults: readonly JobFaultPlan[];
+}
+
+export interface PlannedSchedule {
+  /** Of each of its jobs. */
+  readonly programs: readonly Program[];
+  /** When it has become another one. */
+  readonly otherPrograms: readonly Program[];
+  readonly overlap: "skip" | "allow";
+  /** When a minute passes at once. */
+  readonly minutesMs: readonly number[];
+  readonly change?: { readonly atMs: number; readonly to: "other" | "none" } | undefined;
 }
 
 /** Every other job is of each group. */
@@ -68,19 +81,19 @@ export interface PlannedSignal {
   readonly isTwice: boolean;
 }
 
-/** A fault at a time, or right before or after a transaction that an owner makes for a job, by its number. */
+/** A fault at a time, or right before or after a transaction for a job, by its number. */
 export type JobFaultPlan =
   | { readonly at: "time"; readonly atMs: number; readonly fault: Fault; readonly forMs: number; readonly node: number }
   | {
     readonly at: "before" | "after";
-    /** Which transactions are counted: all of owners, those that grant calls of tools, or that concern a child. */
+    /** Which transactions are counted: all of owners, grants of calls, of families, of ticks. */
     readonly of: (typeof MOMENTS)[number];
     readonly moment: number;
     readonly fault: "crash" | "crash all" | "pause";
     readonly forMs: number;
   };
 
-export const MOMENTS = ["all", "grants", "families"] as const;
+export const MOMENTS = ["all", "grants", "families", "ticks"] as const;
 export const FAULTS = [
   "crash", "crash all", "pause", "cut off", "stop", "stop all", "deaf", "mute", "lossy links", "slow links",
   "clock ahead", "clock behind", "all clocks ahead",
@@ -97,6 +110,8 @@ const ACTS_MAX = 4;
 const MOMENT_MAX = 60;
 const GRANTS_MAX = 10;
 const FAMILIES_MAX = 5;
+/** A tick is three of them: it has come, its job, how it ended. */
+const TICKS_MAX = 7;
 
 export function drawPlan(seed: number): JobPlan {
   const random = new SeededRandom(seed).fork("job plan");
@@ -104,7 +119,40 @@ export function drawPlan(seed: number): JobPlan {
     ...drawJob(random.fork(`job ${index}`), `p${seed}-${index}`), group: GROUPS[index % GROUPS.length] ?? "even",
   }));
   const faults = Array.from({ length: 1 + random.below(3) }, (_, index) => drawFault(random.fork(`fault ${index}`)));
-  return { seed, jobs, faults, bulk: drawBulk(random.fork("bulk")) };
+  const schedule = drawSchedule(random.fork("clockwork"));
+  const ofTicks = schedule === undefined ? [] : [drawTickFault(random.fork("tick fault"))];
+  return { seed, jobs, faults: [...faults, ...ofTicks], bulk: drawBulk(random.fork("bulk")), schedule };
+}
+
+/** Longer than a minute that passes at once: the next tick finds its job alive. */
+const LONG: Act = { act: "tool", label: "x0", tool: "once", mode: "loses the answer" };
+/** Between minutes; the leader looks every second. */
+const MINUTE_PAUSE_MS = 1_300;
+
+/** In one plan of four. */
+function drawSchedule(random: Random): PlannedSchedule | undefined {
+  if (random.below(4) > 0) return undefined;
+  const [fromMs, minutes] = [random.next() * SPAN_MS, 2 + random.below(2)];
+  const programsOf = (): readonly Program[] => {
+    const programs = new Drawn(random).programsOfChild();
+    return random.below(3) === 0 ? programs : [[LONG], ...programs];
+  };
+  const isChanged = random.below(2) === 0;
+  return {
+    programs: programsOf(),
+    otherPrograms: programsOf(),
+    overlap: pick(random, ["skip", "skip", "allow"] as const),
+    minutesMs: Array.from({ length: minutes }, (_, index) => fromMs + index * MINUTE_PAUSE_MS),
+    change: isChanged
+      ? { atMs: random.next() * SPAN_MS, to: pick(random, ["other", "other", "none"] as const) }
+      : undefined,
+  };
+}
+
+function drawTickFault(random: Random): JobFaultPlan {
+  const at = random.below(3) === 0 ? "before" : "after";
+  const fault = pick(random, ["crash", "crash", "crash all", "pause"] as const);
+  return { at, of: "ticks", moment: 1 + random.below(TICKS_MAX), fault, forMs: 200 + random.next() * 5_000 };
 }
 
 function drawBulk(random: Random): PlannedBulk | undefined {
@@ -179,6 +227,14 @@ class Drawn {
     const programs = Array.from({ length: runs }, () => this.program(depth));
     const last = programs.at(-1) ?? [];
     return this.random.below(6) === 0 ? [...programs.slice(0, -1), [...last, { act: "fail" }]] : programs;
+  }
+
+  /** Of a job that nobody tells anything. */
+  programsOfChild(): readonly Program[] {
+    this.depthOfChild += 1;
+    const programs = this.programs(1, 1);
+    this.depthOfChild -= 1;
+    return programs;
   }
 
   private program(depth: number): Program {

@@ -28,8 +28,11 @@ import { JobReceiver } from "./job-receiver.ts";
 import { JobPerson, orConflict } from "./job-person.ts";
 import { JobRepeats } from "./job-repeats.ts";
 import type { JobPlan, PlannedJob, PlannedRestore, PlannedSignal } from "./job-plan.ts";
+import { JobSchedule, otherSchedulesOf, schedulesOf, WITH_NONE, WITH_OTHER } from "./job-schedule.ts";
 import { rulesWith, type JobFault } from "./planted-jobs.ts";
-import { BALLAST, createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type ToolName } from "./player.ts";
+import {
+  BALLAST, createPlayer, FAR_MS_MAX, PLAYER, TOOLS, told, type Mode, type Schedules, type ToolName,
+} from "./player.ts";
 
 export interface JobRunResult {
   readonly violation: JobViolation | undefined;
@@ -103,7 +106,7 @@ class JobsRun {
   async play(): Promise<JobRunResult> {
     const cluster = await openTestCluster({
       nodes: NODES, seed: this.plan.seed, time: "virtual", wallSkewMs: SKEW_MS,
-      slices: [this.version(FIRST), this.version(OTHER)],
+      slices: this.versions(),
       blueprint: { name: PLAYER, slices: { [PLAYER]: { artifact: FIRST } } },
     }, { ...this.observer.seams(), ...this.receiver.seams(), plant: (disk) => this.plant(disk) });
     this.cluster = cluster;
@@ -128,14 +131,23 @@ class JobsRun {
     await seed.close();
   }
 
-  private version(artifact: string): TestSlice {
+  private versions(): readonly TestSlice[] {
+    const { schedule } = this.plan;
+    if (schedule === undefined) return [this.version(FIRST), this.version(OTHER)];
+    return [
+      this.version(FIRST, schedulesOf(schedule)), this.version(OTHER),
+      this.version(WITH_OTHER, otherSchedulesOf(schedule)), this.version(WITH_NONE),
+    ];
+  }
+
+  private version(artifact: string, schedules: Schedules = {}): TestSlice {
     return inlineSlice({
       artifact,
       create: ({ sleep }) => createPlayer({
         onStep: (job, label) => this.beginStep(job, label),
         onModel: (effectId) => this.askModel(effectId),
         sleep,
-      }),
+      }, schedules),
     });
   }
 
@@ -238,15 +250,18 @@ class JobsRun {
     const working = person.work(cluster, () => this.isOver);
     const repeats = new JobRepeats(this.partsOf().jobs(), (id, signals) => this.tell(cluster, id, signals));
     this.repeats = repeats;
+    const schedule = this.createSchedule(cluster, nemesis);
     let late: string | undefined;
     try {
       const clients = this.plan.jobs.map((job) => this.beTheClient(cluster, job));
-      await Promise.all([nemesis.run(), ...clients, this.tellGroup(cluster), cluster.advance(FAULTS_END_MS)]);
+      const meanwhile = [...clients, this.tellGroup(cluster), schedule?.run(), cluster.advance(FAULTS_END_MS)];
+      await Promise.all([nemesis.run(), ...meanwhile]);
       await nemesis.end();
       await this.awaitEnds(cluster);
       // Of jobs that took longer.
       for (const job of this.plan.jobs) await repeats.run(job, END_MS_MAX);
       await this.awaitEnds(cluster);
+      if (schedule !== undefined) await this.endSchedule(cluster, schedule);
       await cluster.until(() => this.observer.isAllTold(), END_MS_MAX);
     } catch (error) {
       if (!(error instanceof AetherError)) throw error;
@@ -260,6 +275,20 @@ class JobsRun {
     const found = checkJobs(this.books(person, nemesis)) ?? this.found;
     if (found !== undefined && (found.check !== "liveness" || late === undefined)) return found;
     return late === undefined ? await this.lookAgain(idsIn(this.stream)) : { check: "liveness", message: late };
+  }
+
+  private createSchedule(cluster: TestCluster, nemesis: JobNemesis): JobSchedule | undefined {
+    const { schedule } = this.plan;
+    if (schedule === undefined) return undefined;
+    const jumpAll = (byMs: number): void => nemesis.jumpAll(byMs);
+    return new JobSchedule(schedule, { cluster, jobs: this.partsOf().jobs(), jumpAll });
+  }
+
+  private async endSchedule(cluster: TestCluster, schedule: JobSchedule): Promise<void> {
+    const silent = await schedule.findSilent();
+    await schedule.end();
+    await this.awaitEnds(cluster);
+    this.found ??= silent ?? await schedule.findUnwanted();
   }
 
   /** Also of jobs that others have started. */
@@ -282,6 +311,7 @@ class JobsRun {
     return {
       stream, requests, receipts, undone, asked, stepsBegun, signals, started, grantsAnswered, revisions, stepsStored,
       fired, refills, answers, decisions, raises, agains: this.repeats?.agains ?? new Map(),
+      schedule: this.plan.schedule,
       notices: this.receiver.notices,
       wallMsAt: (atMs) => nemesis.wallMsAt(atMs), timersSkewMs: 2 * SKEW_MS,
     };

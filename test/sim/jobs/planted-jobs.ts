@@ -1,6 +1,7 @@
 // Owns: faults of jobs that are planted to prove the checker: between a node and its store, where a transaction loses
 // one of its conditions, and between a node and the workers of its agents. The software under test is as it is.
 import { decode, encode } from "../../../src/base/codec.ts";
+import { HOUR_MS } from "../../../src/base/units.ts";
 import { sha256 } from "../../../src/base/digest.ts";
 import type { WorkersPort, WorkerSpec } from "../../../src/env/workers.ts";
 import type { SeedRule } from "../../../src/kvstore/state-seed.ts";
@@ -14,6 +15,7 @@ export const JOB_FAULTS = [
   "child-told-twice", "child-cancel-forgotten", "child-output-other", "run-not-kept", "move-keeps-pin",
   "look-not-taken", "steps-miscounted", "replay-skips",
   "repeat-not-compared", "repeat-other-effects", "notice-not-written", "notice-not-kept",
+  "tick-key-forgotten", "tick-job-forgotten", "tick-late",
 ] as const;
 /** Of clusters that begin from a backup. */
 export const RESTORE_FAULTS = ["restored-runs", "restored-forgets", "restored-taken-over", "backup-behind"] as const;
@@ -52,6 +54,9 @@ export const JOB_FAULT_TEXTS: Readonly<Record<JobFault, string>> = {
   "restored-runs": "jobs of a backup go on by themselves",
   "restored-forgets": "jobs of a backup take what their logs do not say for not done",
   "restored-taken-over": "jobs of a backup forget that they are of one once their first owner has let them go",
+  "tick-key-forgotten": "the key under which a schedule starts the job of a tick is not kept",
+  "tick-job-forgotten": "a schedule forgets which job it has started last",
+  "tick-late": "a schedule takes a tick for one that comes an hour later",
   "backup-behind": "a backup is of a moment before it was asked for",
   "notice-not-kept": "what a webhook did not take is not told again",
 };
@@ -108,6 +113,16 @@ export function tamperWith(fault: JobFault | undefined): Tamper {
       return (txn, go) => go(isRepeat(txn)
         ? withValue(txn, (key) => key.endsWith("/spec"), (spec) => ({ ...(spec as Message), effectUid: OTHER_UID }))
         : txn);
+    case "tick-key-forgotten":
+      return (txn, go) => go(txn.then.some(isStartOfTick)
+        ? { ...txn, then: txn.then.filter(({ key }) => !key.startsWith("job-starts/")) }
+        : txn);
+    case "tick-job-forgotten":
+      return (txn, go) => go(withPut(txn, "agent-schedules/", ({ job: _job, ...row }) => row));
+    case "tick-late":
+      return (txn, go) => go(withPut(txn, "agent-schedules/", (row) => (row["state"] === "done"
+        ? { ...row, tickMs: Number(row["tickMs"]) + HOUR_MS }
+        : row)));
     case "move-keeps-pin":
       return (txn, go) => go(withPinOfMove(txn));
     case "restored-taken-over":
@@ -211,6 +226,15 @@ function isStart({ then }: Txn): boolean {
 
 function isOfOwner({ key }: Compare): boolean {
   return key.startsWith("jobs/") || key.endsWith("/head");
+}
+
+/** The row of a job that a schedule starts. */
+export function isStartOfTick(op: Txn["then"][number]): boolean {
+  if (op.kind !== "put" || !op.key.startsWith("jobs/")) return false;
+  const { status, run, attributes } = op.value as {
+    readonly status: string; readonly run: number; readonly attributes: Readonly<Record<string, string>>;
+  };
+  return status === "pending" && run === 1 && "tick" in attributes;
 }
 
 /** Of the first run, or of a later one. */

@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { AetherError } from "../../../src/base/errors.ts";
 import {
-  defineAgent, defineSignal, defineTool, isChildFailed, type Budget, type JobScope, type LlmProvider, type Tool,
+  defineAgent, defineSignal, defineTool, isChildFailed,
+  type AgentSchedule, type Budget, type JobScope, type LlmProvider, type Tool,
 } from "../../../src/sdk/index.ts";
 
 /**
@@ -95,6 +96,9 @@ export const TOOLS = {
 
 export const told = defineSignal("told", z.string());
 
+/** When jobs of it start by themselves. */
+export type Schedules = Readonly<Record<string, AgentSchedule<{ programs: Program[] }>>>;
+
 type Scope = JobScope<typeof TOOLS, "model">;
 
 /** What the world of the run hears of the code, and has to say to it. */
@@ -114,7 +118,7 @@ const input = z.object({
   ballast: z.string().exactOptional(),
 });
 
-export function createPlayer(hooks: PlayerHooks) {
+export function createPlayer(hooks: PlayerHooks, schedules: Schedules = {}) {
   return defineAgent({
     name: PLAYER,
     input,
@@ -123,6 +127,7 @@ export function createPlayer(hooks: PlayerHooks) {
     models: { model: createModel(hooks) },
     signals: [told],
     concurrency: RUNNING_MAX,
+    schedules,
     run: async (job, { programs: [program = [], ...programs], seen: before, ballast }) => {
       const kept = ballast === undefined ? {} : { ballast };
       const seen = [...before];
