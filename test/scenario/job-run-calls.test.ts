@@ -4,6 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sha256 } from "../../src/base/digest.ts";
 import { createDeferred, type Deferred } from "../../src/base/deferred.ts";
 import type { CallName, EffectId } from "../../src/jobs/core/ids.ts";
+import { headKey } from "../../src/jobs/core/life/job-keys.ts";
+import { LOG_BYTES_MAX } from "../../src/jobs/core/log/page.ts";
+import { headValue } from "../../src/jobs/core/rows.ts";
 import { readEvent } from "../../src/jobs/core/log/upcast.ts";
 import type { ToolEffect } from "../../src/jobs/core/log/event.ts";
 import type { AgentOp } from "../../src/jobs/core/worker/messages.ts";
@@ -194,6 +197,55 @@ test("a worker hears what of its results is stored, also behind a call that the 
   run.op({ kind: "step-completed", call: "/a#1" as CallName, value: 1 });
   await clock.settle();
   expect(run.heardOf("committed")[0]).toMatchObject({ upTo: 0, ahead: [2] });
+});
+
+describe("a job whose log is full", () => {
+  /** As it is after a hundred thousand events. */
+  beforeEach(async () => {
+    await whenDone((async () => {
+      const { view } = await jobStore(clock, local.kv).load(REF);
+      const head = { ...view.head, bytes: LOG_BYTES_MAX - 1 };
+      const put = { kind: "put", key: headKey(REF), value: headValue(head) } as const;
+      await local.kv.transact({ compare: [], then: [put], else: [] });
+    })());
+    await begin();
+  });
+
+  const stepDone = (name: string): AgentOp =>
+    ({ kind: "step-completed", call: `/${name}#1` as CallName, value: "x".repeat(100) });
+
+  test("fails, however much its code goes on to say", async () => {
+    run.op(stepDone("fills"));
+    await clock.settle();
+    for (const name of ["a", "b", "c"]) run.op(stepDone(name));
+    expect(await whenDone(run.ended.promise)).toBe("ended");
+    expect(await whenDone(rowOf(local.kv, JOB))).toMatchObject({ status: "failed" });
+    expect(await eventTypes()).toEqual(["step.completed", "job.failed"]);
+  });
+
+  test("fails once it is noted what became of its calls, each as it comes", async () => {
+    for (const call of ["/pay#1", "/pay#2"]) run.op(wants(call, "once"));
+    await clock.settle();
+    run.op(stepDone("more"));
+    await clock.settle();
+    const [first, second] = run.heardOf("granted").map(({ effectId }) => effectId) as [EffectId, EffectId];
+    run.op(succeeded(first));
+    run.op(stepDone("and-more"));
+    await clock.settle();
+    run.op({ ...succeeded(second), call: "/pay#2" } as AgentOp);
+    expect(await whenDone(run.ended.promise)).toBe("ended");
+    const outcomes = ["tool.succeeded", "tool.succeeded"];
+    expect(await eventTypes()).toEqual(["tool.granted", "tool.granted", ...outcomes, "job.failed"]);
+  });
+
+  test("is not run here any more where nobody knows what became of a call", async () => {
+    const effectId = await granted("once");
+    const outcome = { kind: "unknown", reason: "who knows" } as const;
+    run.op({ kind: "outcome", call: "/pay#1" as CallName, effectId, outcome });
+    run.idle();
+    expect(await whenDone(run.ended.promise)).toBe("lost");
+    expect(await eventTypes()).toEqual(["tool.granted", "tool.unknown"]);
+  });
 });
 
 describe("a node that is being stopped", () => {

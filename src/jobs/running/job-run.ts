@@ -17,6 +17,7 @@ import { decideContinue } from "../core/life/decide-continue.ts";
 import { decideAppend, decideFinish, decideRelease, decideWait } from "../core/life/decide.ts";
 import type { OpenApprovals } from "../core/run/open-approvals.ts";
 import type { Granted, OwnChange, Plan, Rated } from "../core/run/plan.ts";
+import { PLAN_EVENTS_MAX } from "../core/run/plan-maker.ts";
 import { RunBatch } from "../core/run/run-batch.ts";
 import { RunWaits, type CallsInDoubt, type NewOffer, type Unwanted } from "../core/run/run-waits.ts";
 import { overdueEnd } from "../core/life/deadline.ts";
@@ -463,12 +464,17 @@ export class JobRun {
     this.log.warn({ event: "jobs.log-half-full", events, bytes, run, reason });
   }
 
-  /** What is too much for one append goes in smaller ones; what is too much by itself ends the job. */
+  /**
+   * What is too much for one append goes in smaller ones; what is too much by itself ends the job, whose log has no
+   * room for it. Of a job that ends already it is left out.
+   */
   private takeRefusal({ code, reason }: Extract<Decision, { readonly kind: "refused" }>): void {
     if (code !== "E_TOO_LARGE") return this.fail("jobs.refused", reason);
-    const opsMax = this.opsMax ?? 64;
+    const error: JobError = { name: "AetherError", code, message: reason };
+    const opsMax = this.opsMax ?? PLAN_EVENTS_MAX;
     if (opsMax > 1) this.opsMax = Math.floor(opsMax / 2);
-    else this.endWith({ kind: "failed", error: { name: "AetherError", code, message: reason } });
+    else if (!this.batch.isEnding) this.endWith({ kind: "failed", error });
+    else if (!this.batch.forgetWork()) return this.fail("jobs.refused", reason);
     this.pump();
   }
 

@@ -17,6 +17,7 @@ import type { Decision, JobView, Transition } from "../../ports.ts";
 import { NOTICES_RESERVED } from "../flow/notice.ts";
 import { blobOf, type JobEvent } from "../log/event.ts";
 import { LOG_BYTES_MAX, LOG_EVENTS_MAX } from "../log/page.ts";
+import { isOnlyOutcome } from "../room.ts";
 import { apart, naming, outputDigestOf } from "../payloads/blob.ts";
 import {
   resultValue, WAKES_MAX, type JobHead, type JobResult, type JobRow, type JobStatus, type Waiting,
@@ -83,7 +84,7 @@ export function decideClaim(view: JobView, { life, atMs, permits = [] }: Claim):
 
 /** Events, with the rows that follow from them. */
 export function decideAppend(view: JobView, batch: AppendBatch): Decision {
-  const refused = refuseStep(view, "append") ?? refuseLength(view.head);
+  const refused = refuseStep(view, "append") ?? (isOnlyOutcome(batch.events) ? undefined : refuseLength(view.head));
   return refused ?? transition(view, batch, { row: view.row, then: [], compare: [] });
 }
 

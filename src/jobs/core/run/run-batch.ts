@@ -19,6 +19,7 @@ import type { ChildAnswer, Granted, NumberedWant, OwnChange, Plan, RunFacts, Sta
 import type { Offered } from "./run-waits.ts";
 
 export interface PlanLimits {
+  /** Of the code's operations, and of what its owner found. */
   readonly opsMax?: number;
   /** Of a job with a budget, where the log ends. */
   readonly account?: Account | undefined;
@@ -147,6 +148,13 @@ export class RunBatch {
     this.ops = [];
   }
 
+  /** The log has no room for what the code does; what became of its calls is noted. False when there is no more. */
+  forgetWork(): boolean {
+    const before = this.ops.length;
+    this.ops = this.ops.filter(({ op }) => op.kind === "outcome");
+    return this.ops.length < before;
+  }
+
   /** The child of this call, if the log has it. */
   childOf(call: CallName): Child | undefined {
     return this.children.get(call);
@@ -214,7 +222,7 @@ export class RunBatch {
     });
     let changes = 0;
     for (const change of this.changes) {
-      if (plan.isFull) break;
+      if (plan.isFull || changes >= opsMax) break;
       plan.addChange(change);
       changes += 1;
     }

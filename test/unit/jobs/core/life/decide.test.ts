@@ -228,8 +228,11 @@ describe("an append", () => {
     expect(decideAppend(running, { events: large, ...AT })).toMatchObject({ kind: "refused", code: "E_TOO_LARGE" });
   });
 
-  test("to a log that is full is refused, and the job can end all the same", () => {
+  test("to a log that is full is refused but for what became of calls, and the job can end all the same", () => {
     const full = { ...running, head: { ...running.head, seq: LOG_EVENTS_MAX } };
+    const lost = { type: "tool.unknown", call: "t" as CallName, effectId: digestOfPlain(1), reason: "" } as const;
+    expect(decideAppend(full, { events: [lost], ...AT }).kind).toBe("transition");
+    expect(decideAppend(full, { events: [lost, stepDone("a")], ...AT })).toMatchObject({ code: "E_TOO_LARGE" });
     expect(decideAppend(full, { events: [stepDone("a")], ...AT })).toMatchObject({ code: "E_TOO_LARGE" });
     const failed = { kind: "failed", error: { name: "Error", message: "its log is full" } } as const;
     expect(decideFinish(full, NOTHING, { result: failed }).kind).toBe("transition");

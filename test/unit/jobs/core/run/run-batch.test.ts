@@ -298,6 +298,15 @@ describe("a call of a tool", () => {
     expect(batch.isSettled).toBe(true);
   });
 
+  test("has what people say of it recorded in as many appends as it takes", () => {
+    const batch = openBatch();
+    const calls = Array.from({ length: 8 }, (_, at) => `t${at}`);
+    takeAll(batch, ...calls.map((call) => wantTool(call, "once")));
+    settled(batch);
+    batch.abandonCalls("its worker has ended");
+    expect(present(batch.plan(8, { opsMax: 2 }), "two of them").changes).toBe(2);
+  });
+
   test("has its outcome recorded however many have to wait before it", () => {
     const batch = openBatch();
     takeAll(batch, wantTool("t", "once"));
