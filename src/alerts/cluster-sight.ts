@@ -9,7 +9,7 @@ import type { ClusterSight, MethodSight, NodeSight, SliceSight } from "./core/si
 import type { InstanceFailures } from "./instance-failures.ts";
 
 export interface SightPorts {
-  readonly metrics: Pick<ClusterMetrics, "latest" | "over">;
+  readonly metrics: Pick<ClusterMetrics, "latest" | "over" | "seriesNames">;
   readonly membership: Pick<MembershipService, "nodes">;
   readonly group: Pick<Group, "status"> & Pick<GroupMembership, "membership">;
   readonly views: Pick<ClusterViews, "isComplete">;
@@ -20,6 +20,7 @@ export interface SightPorts {
 
 /** Calls of strangers' names: nobody can mend those. */
 const NO_NAME = "?";
+const CALLS_SERIES = /^method\/([^/]+)\/([^/]+)\/made\/callsPerSecond$/;
 
 export function clusterSight(ports: SightPorts): ClusterSight {
   const { metrics, views } = ports;
@@ -27,7 +28,7 @@ export function clusterSight(ports: SightPorts): ClusterSight {
   return {
     nodes: nodesOf(ports, kept?.snapshot),
     slices: views.isComplete ? slicesOf(ports) : undefined,
-    methods: kept?.snapshot.methods.filter(isOfSlice) ?? [],
+    methods: metrics.seriesNames().flatMap((name) => methodOf(name) ?? []),
     facts: kept?.cluster ?? {},
     over: (series, windowMs, reduction) => metrics.over(series, windowMs, reduction),
   };
@@ -62,6 +63,8 @@ function slicesOf({ slices, failures }: SightPorts): readonly SliceSight[] {
   }));
 }
 
-function isOfSlice({ slice, direction }: MethodSight & { readonly direction: string }): boolean {
-  return direction === "made" && slice !== NO_NAME;
+/** A snapshot has only methods that were called in its second: most are not, in most. */
+function methodOf(series: string): MethodSight | undefined {
+  const [, slice = NO_NAME, method = ""] = CALLS_SERIES.exec(series) ?? [];
+  return slice === NO_NAME ? undefined : { slice, method };
 }

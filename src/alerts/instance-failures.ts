@@ -10,13 +10,13 @@ export const FAILING_INSTANCES_MAX = 1_000;
 const FAILURES_KEPT_MAX = 100;
 
 export class InstanceFailures {
-  private readonly clock: Pick<Clock, "wallMs">;
+  private readonly clock: Pick<Clock, "nowMs" | "wallMs">;
   private readonly events: Pick<ClusterEvents, "follow">;
-  /** By slice and number of the instance: wall times, oldest first. */
+  /** By slice and number of the instance: oldest first, on the clock that only goes forward. */
   private readonly failed = new Map<string, { readonly slice: string; readonly atMs: number[] }>();
   private following: EventFollowing | undefined;
 
-  constructor(clock: Pick<Clock, "wallMs">, events: Pick<ClusterEvents, "follow">) {
+  constructor(clock: Pick<Clock, "nowMs" | "wallMs">, events: Pick<ClusterEvents, "follow">) {
     this.clock = clock;
     this.events = events;
   }
@@ -36,7 +36,7 @@ export class InstanceFailures {
 
   /** The most that one instance of a slice failed lately, by slice. */
   lately(): ReadonlyMap<string, number> {
-    const fromMs = this.clock.wallMs() - FAILURES_WITHIN_MS;
+    const fromMs = this.clock.nowMs() - FAILURES_WITHIN_MS;
     const most = new Map<string, number>();
     for (const [key, { slice, atMs }] of this.failed) {
       while (atMs[0] !== undefined && atMs[0] < fromMs) atMs.shift();
@@ -52,8 +52,8 @@ export class InstanceFailures {
     const known = this.failed.get(key) ?? { slice, atMs: [] };
     if (!this.failed.has(key) && this.failed.size >= FAILING_INSTANCES_MAX) return;
     this.failed.set(key, known);
-    // Of a clock that is ahead a failure would never grow old.
-    known.atMs.push(Math.min(atMs, this.clock.wallMs()));
+    // As old as it is by the clock of now: one that is set anew later makes it neither young nor old.
+    known.atMs.push(this.clock.nowMs() - Math.max(0, this.clock.wallMs() - atMs));
     if (known.atMs.length > FAILURES_KEPT_MAX) known.atMs.shift();
   }
 }

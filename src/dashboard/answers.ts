@@ -188,6 +188,7 @@ export interface MethodAnswer {
 }
 
 export interface SnapshotAnswer {
+  readonly epoch: number;
   readonly seq: number;
   readonly isStale: boolean;
   readonly cluster: Readonly<Record<string, number>>;

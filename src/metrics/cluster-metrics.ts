@@ -17,7 +17,7 @@ export interface KeptSnapshot {
 }
 
 /** How a window of a series becomes one number; `last` is the newest value in it. */
-export type Reduction = "mean" | "max" | "min" | "last";
+export type Reduction = "sum" | "mean" | "max" | "min" | "last";
 
 /**
  * The metrics of the cluster, on every node alike: the newest snapshot, and a window of two hours of every series

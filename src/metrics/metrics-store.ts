@@ -79,9 +79,12 @@ export class MetricsStore implements ClusterMetrics {
     const values = this.window.points(series, windowMs, this.clock.nowMs()).map(({ value }) => value);
     const newest = values.at(-1);
     if (newest === undefined) return undefined;
+    const sum = values.reduce((total, value) => total + value, 0);
     switch (reduction) {
+      case "sum":
+        return sum;
       case "mean":
-        return values.reduce((sum, value) => sum + value, 0) / values.length;
+        return sum / values.length;
       case "max":
         return Math.max(...values);
       case "min":

@@ -48,7 +48,7 @@ export const FAILURES_WITHIN_MS = 5 * MINUTE_MS;
 /** Calls of a method, and rates, are looked at over so long. */
 const MINUTE_WINDOW_MS = MINUTE_MS;
 /** A method with fewer calls in that time says nothing by its rate of errors. */
-const CALLS_PER_SECOND_MIN = 10 / 60;
+const CALLS_MIN = 10;
 /** The longest block of the event loop within so long counts. */
 const LOOP_WINDOW_MS = 10 * SECOND_MS;
 
@@ -123,7 +123,7 @@ export const ALERT_RULES = {
     says: "{value} of the disk of {name} are in use; a node without room stops",
     action: "Make room on it, or give it a larger disk.",
     read: ofNodes(({ facts: { diskFreeBytes: free, diskTotalBytes: total } = {} }) =>
-      free === undefined || total === undefined || total === 0 ? undefined : 1 - free / total),
+      free === undefined || total === undefined || total === 0 ? undefined : Math.max(0, 1 - free / total)),
   },
   "store-full": {
     by: "leader", severity: "warning", unit: "part", threshold: 0.8, clearAt: 0.95, forMs: 10 * SECOND_MS,
@@ -170,9 +170,10 @@ export const ALERT_RULES = {
     action: "`aether slice logs` and `aether top`; `aether blueprint rollback` if a new version began it.",
     read: ({ methods, over }) => methods.map(({ slice, method }) => {
       const series = `method/${slice}/${method}/made`;
-      const calls = over(`${series}/callsPerSecond`, MINUTE_WINDOW_MS, "mean") ?? 0;
-      const errors = over(`${series}/errorsPerSecond`, MINUTE_WINDOW_MS, "mean") ?? 0;
-      return { subject: `method/${slice}.${method}`, value: calls < CALLS_PER_SECOND_MIN ? 0 : errors / calls };
+      const subject = `method/${slice}.${method}`;
+      const calls = over(`${series}/callsPerSecond`, MINUTE_WINDOW_MS, "sum") ?? 0;
+      if (calls < CALLS_MIN) return { subject, value: 0 };
+      return { subject, value: (over(`${series}/errorsPerSecond`, MINUTE_WINDOW_MS, "sum") ?? 0) / calls };
     }),
   },
   "calls-refused": {

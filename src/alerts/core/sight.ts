@@ -32,12 +32,12 @@ export interface ClusterSight {
   readonly nodes: readonly NodeSight[];
   /** Undefined while blueprints and instances are not known. */
   readonly slices: readonly SliceSight[] | undefined;
-  /** Those of which the newest snapshot tells. */
+  /** Those that were called lately; of a second without a call their series have no value. */
   readonly methods: readonly MethodSight[];
   /** The cluster's facts; undefined before the first report. */
   readonly facts: Facts;
   /** One number over the newest part of a series of metrics; undefined when it has none. */
-  over(series: string, windowMs: number, reduction: "mean" | "max"): number | undefined;
+  over(series: string, windowMs: number, reduction: "sum" | "mean" | "max"): number | undefined;
 }
 
 /** What a node knows without anybody else. */

@@ -30,8 +30,9 @@ export class MetricsFeed {
   private take({ snapshot }: { readonly snapshot: SnapshotAnswer | null }): void {
     if (snapshot === null) return;
     const kept = this.kept.get();
-    // The first one of a stream may be the last one of the stream before.
-    if (kept.at(-1)?.snapshot.seq === snapshot.seq) return;
+    const last = kept.at(-1)?.snapshot;
+    // The first one of a stream may be the last one of the stream before; each leader counts anew.
+    if (last?.seq === snapshot.seq && last.epoch === snapshot.epoch) return;
     this.takeMethods(snapshot);
     this.kept.set([...kept.slice(1 - KEPT_MAX), { atMs: nowMs(), snapshot }]);
   }

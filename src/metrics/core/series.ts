@@ -37,12 +37,22 @@ export function callNumbers({ callsPerSecond, errorsPerSecond, durations }: Meth
 
 /** Slices with an instance, or with calls, in the order of their names. */
 export function sliceNumbers({ instances, methods }: ClusterSnapshot): ReadonlyMap<string, SliceNumbers> {
-  const handled = methods.filter(({ direction }) => direction === "handled");
-  const names = new Set([...instances, ...handled].map(({ slice }) => slice));
-  return new Map([...names].sort().map((name) => [name, numbersOf(
-    instances.filter(({ slice }) => slice === name),
-    handled.filter(({ slice }) => slice === name),
-  )]));
+  const instancesBySlice = bySlice(instances);
+  const methodsBySlice = bySlice(methods.filter(({ direction }) => direction === "handled"));
+  const names = new Set([...instancesBySlice.keys(), ...methodsBySlice.keys()]);
+  return new Map([...names].sort().map((name) =>
+    [name, numbersOf(instancesBySlice.get(name) ?? [], methodsBySlice.get(name) ?? [])]));
+}
+
+/** In one go: there may be a thousand slices, every second. */
+function bySlice<T extends { readonly slice: string }>(all: readonly T[]): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of all) {
+    const group = groups.get(one.slice);
+    if (group === undefined) groups.set(one.slice, [one]);
+    else group.push(one);
+  }
+  return groups;
 }
 
 /** Every series of the snapshot with its number. */
@@ -74,18 +84,34 @@ export function allMade({ methods }: ClusterSnapshot): MethodMetrics {
 }
 
 function numbersOf(instances: readonly InstanceMetrics[], methods: readonly MethodMetrics[]): SliceNumbers {
-  const busy = instances.flatMap(({ loopUtilization: one }) => (one === undefined ? [] : [one]));
-  const total = (of: (one: InstanceMetrics) => number): number => instances.reduce((sum, one) => sum + of(one), 0);
+  const { callsPerSecond, errorsPerSecond, p50Ms, p95Ms, p99Ms, meanMs } =
+    methods.length === 0 ? NO_CALLS : callNumbers(sumOf(methods));
+  let inFlight = 0;
+  let queued = 0;
+  let heapUsedBytes = 0;
+  let busy = 0;
+  let busyMax = 0;
+  let busyCount = 0;
+  for (const one of instances) {
+    inFlight += one.inFlight;
+    queued += one.queued;
+    heapUsedBytes += one.heapUsedBytes ?? 0;
+    if (one.loopUtilization === undefined) continue;
+    busy += one.loopUtilization;
+    busyMax = Math.max(busyMax, one.loopUtilization);
+    busyCount += 1;
+  }
   return {
-    ...callNumbers(sumOf(methods)),
-    instances: instances.length,
-    inFlight: total(({ inFlight }) => inFlight),
-    queued: total(({ queued }) => queued),
-    heapUsedBytes: total(({ heapUsedBytes }) => heapUsedBytes ?? 0),
-    loopUtilizationMean: busy.length === 0 ? undefined : busy.reduce((sum, one) => sum + one, 0) / busy.length,
-    loopUtilizationMax: busy.length === 0 ? undefined : Math.max(...busy),
+    callsPerSecond, errorsPerSecond, p50Ms, p95Ms, p99Ms, meanMs,
+    instances: instances.length, inFlight, queued, heapUsedBytes,
+    loopUtilizationMean: busyCount === 0 ? undefined : busy / busyCount,
+    loopUtilizationMax: busyCount === 0 ? undefined : busyMax,
   };
 }
+
+const NO_CALLS: CallNumbers = {
+  callsPerSecond: 0, errorsPerSecond: 0, p50Ms: undefined, p95Ms: undefined, p99Ms: undefined, meanMs: undefined,
+};
 
 function sumOf(methods: readonly MethodMetrics[]): MethodMetrics {
   const durations = new Histogram();

@@ -1,9 +1,14 @@
 // What each rule reads of what it is shown: faults reach its threshold, a healthy cluster stays below it.
 import { expect, test } from "vitest";
+import { parseNodeId } from "../../../src/base/ids.ts";
 import { AlertsConfig, limitsOf } from "../../../src/alerts/alerts-config.ts";
-import { ALERT_NAMES, alertRule, type AlertName, type Reading } from "../../../src/alerts/core/alert-rules.ts";
+import {
+  ALERT_NAMES, alertRule, FAILURES_WITHIN_MS, type AlertName, type Reading,
+} from "../../../src/alerts/core/alert-rules.ts";
 import { viewAlert } from "../../../src/alerts/core/alert-view.ts";
+import { InstanceFailures } from "../../../src/alerts/instance-failures.ts";
 import type { ClusterSight, NodeSight, OwnSight } from "../../../src/alerts/core/sight.ts";
+import { EventHub } from "../../../src/metrics/events/event-hub.ts";
 
 const NODE: NodeSight = {
   node: "n1", isHere: true, slotsBehind: 3, supportedVersion: 2,
@@ -29,15 +34,37 @@ function high(sight: ClusterSight): readonly AlertName[] {
 
 test("a healthy cluster reaches no threshold", () => {
   expect(high(HEALTHY)).toEqual([]);
+  // Nine calls of a minute are too few to say anything.
+  expect(high({ ...HEALTHY, over: (series) => (series.startsWith("method/") ? 9 : 0) })).toEqual([]);
 });
 
 test.each<readonly [AlertName, ClusterSight]>([
   ["node-silent", ill({ facts: undefined })],
   ["version-differs", ill({ supportedVersion: 1 })],
   ["node-behind", ill({ slotsBehind: 9_000 })],
+  ["calls-fail", { ...HEALTHY, over: (series) => (series.startsWith("method/") ? 10 : 0) }],
   ["slice-below-min", { ...HEALTHY, slices: [{ slice: "orders", active: 1, needed: 2, failures: 0 }] }],
 ])("%s reaches its threshold, and nothing else does", (name, sight) => {
   expect(high(sight)).toEqual([name]);
+});
+
+test("failures of instances grow old whatever becomes of the wall clock", () => {
+  const clock = { now: 0, wall: 7_200_000, nowMs: () => clock.now, wallMs: () => clock.wall };
+  const hub = new EventHub({ node: parseNodeId("n1"), incarnation: 1 });
+  const failures = new InstanceFailures(clock, hub);
+  failures.start();
+  const fields = {
+    slice: "shop", blueprint: "shop", node: "n1", artifact: "demo:shop:1.0.0", instance: 0, attempt: 1,
+    code: "E_HANDLER", message: "no", isFatal: false, wasServing: true,
+  } as const;
+  hub.say({ kind: "instance.failed", fields }, clock.wall);
+  for (const wall of [3_600_000, 10_800_000]) {
+    clock.wall = wall;
+    expect(failures.lately()).toEqual(new Map([["shop", 1]]));
+  }
+  clock.wall = 3_600_000;
+  clock.now = FAILURES_WITHIN_MS + 1;
+  expect(failures.lately()).toEqual(new Map());
 });
 
 const OWN: OwnSight = {
