@@ -323,6 +323,17 @@ describe("ctx.lease", () => {
     await expect.poll(async () => (await local.kv.get(KEY)).entry).toBeUndefined();
   });
 
+  test("what a handler holds is given back at its end, also when it has as much under way as it may", async () => {
+    const { local, services } = await openStore();
+    await using fixture = await openFixture({ services, config: { outgoingCallsMax: 2 } });
+    const spec = await fixture.run(runBundle(`async (_, ctx) => {
+      await ctx.lease('one');
+      for (const key of ['a', 'b']) ctx.kv.get(key).catch(() => undefined);
+    }`));
+    expect(await invoke(fixture, spec.key, 1)).toMatchObject({ kind: "ok" });
+    expect((await local.kv.list({ prefix: "leases/" })).entries).toEqual([]);
+  });
+
   test("a lease that ended behind its holder's back aborts its signal and fences its writes", async () => {
     const { local, services } = await openStore();
     await using fixture = await openFixture({ services });

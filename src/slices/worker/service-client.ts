@@ -17,6 +17,8 @@ export interface ServiceRequest {
   readonly effect: "read" | "write";
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Waits for a place when too many are under way: nothing else would end what it ends. */
+  readonly isOwed?: true;
   /** Gets what is answered when nobody waits for it any more. */
   readonly onLate?: (value: unknown) => void;
 }
@@ -35,6 +37,8 @@ export class ServiceClient {
   private readonly waiting = new Map<number, (reply: ServiceReply) => void>();
   /** Not answered by the node yet; it answers those too that were cancelled. */
   private underWay = 0;
+  /** Wake those that wait for a place. */
+  private readonly owed: (() => void)[] = [];
   private nextId = 1;
 
   constructor(outbox: TurnOutbox<WorkerMessage>, limits: { readonly outgoingCallsMax: number }) {
@@ -44,6 +48,7 @@ export class ServiceClient {
 
   receiveAnswer(id: number, reply: ServiceReply): void {
     this.underWay -= 1;
+    this.owed.shift()?.();
     this.waiting.get(id)?.(reply);
   }
 
@@ -57,9 +62,14 @@ export class ServiceClient {
     const args = toPlain(request.args, CALL_BYTES_MAX);
     if (args.kind !== "plain") throw plainRefusalError(`did not do the ${what}`, args);
     const message = { kind: "service", id: this.nextId++, call: { service, op, args: args.value, timeoutMs } } as const;
+    while (request.isOwed === true && this.underWay >= this.requestsMax) await this.nextAnswer();
     const reply = await this.send({ message, bytes: args.bytes }, signal, request);
     if (reply.kind === "error") throw AetherError.fromBody(reply.error);
     return reply.value;
+  }
+
+  private nextAnswer(): Promise<void> {
+    return new Promise((resolve) => void this.owed.push(resolve));
   }
 
   private async send(

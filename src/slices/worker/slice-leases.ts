@@ -75,7 +75,8 @@ export class WorkerLeases {
 
   private async release(token: number): Promise<void> {
     const request = { what: "release of a lease", service: "lease", op: "release", effect: "write" } as const;
-    await this.client.request({ ...request, args: { token } }, NO_CALLER);
+    // Its node renews it until it is told.
+    await this.client.request({ ...request, args: { token }, isOwed: true }, NO_CALLER);
   }
 }
 
