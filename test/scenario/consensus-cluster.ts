@@ -76,6 +76,8 @@ export class HandCluster {
   hold: FlightFilter = () => false;
   /** What the next start finds as the mark of its stored state. */
   nextMark: Uint8Array | undefined;
+  /** Why the stored state that the next start finds cannot be read. */
+  nextDamage: AetherError | undefined;
   private flights: Flight[] = [];
   private readonly windowSlots: number;
   private readonly seed: number;
@@ -118,7 +120,7 @@ export class HandCluster {
   async start(name: string, options: { readonly cluster?: string } = {}): Promise<void> {
     const node = this.node(name);
     node.life += 1;
-    node.state = new HandState(this.nextMark);
+    node.state = new HandState(this.nextMark, this.nextDamage);
     const process = { receive: nobody, onPeer: nobody, connected: new Set<NodeId>() };
     const wal = await OrderedAppendLog.open(node.disk);
     const opening = GroupDriver.open(
@@ -365,14 +367,15 @@ export class HandState implements ReplicatedStateMachine {
   readonly loadedMark: Uint8Array | undefined;
   readonly loadedGeneration = 0;
   readonly seedDigest = undefined;
-  readonly needsSnapshot = false;
-  readonly damage = undefined;
+  readonly damage: AetherError | undefined;
+  needsSnapshot = false;
   readonly commands: string[] = [];
   stateHash = 0;
   gate: CheckpointGate | undefined;
 
-  constructor(loadedMark?: Uint8Array) {
+  constructor(loadedMark?: Uint8Array, damage?: AetherError) {
     this.loadedMark = loadedMark;
+    this.damage = damage;
   }
 
   applyBatch(batch: Uint8Array): readonly unknown[] {
@@ -399,8 +402,10 @@ export class HandState implements ReplicatedStateMachine {
     throw new RangeError("a state in memory installs no snapshot");
   }
 
-  setAside(): never {
-    throw new RangeError("a state in memory is not set aside");
+  setAside(): Promise<void> {
+    this.needsSnapshot = true;
+    this.commands.length = 0;
+    return Promise.resolve();
   }
 
   gateCheckpoints(gate: CheckpointGate): void {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { AetherError } from "../../src/base/errors.ts";
 import { HandCluster } from "./consensus-cluster.ts";
 
 function proposalsOf(cluster: HandCluster, name: string, since: number): readonly number[] {
@@ -202,4 +203,17 @@ test("a restarted node waits a second for a voter that is not there, no longer, 
   await cluster.start("a");
   cluster.crash("a");
   expect(cluster.driver("b").status().isReady).toBe(true);
+});
+
+test("a state that could not be read once is not believed later, until that of another node is here", async () => {
+  const cluster = await HandCluster.formed(["a", "b", "c"]);
+  cluster.put("a", "x");
+  cluster.passUntil(() => cluster.node("c").state.commands.length === 1);
+  cluster.crash("c");
+  cluster.nextDamage = new AetherError("E_DATA_CORRUPT", "a block of the state cannot be read");
+  await cluster.start("c");
+  cluster.crash("c");
+  cluster.nextDamage = undefined;
+  await cluster.start("c");
+  expect(cluster.node("c").state.needsSnapshot).toBe(true);
 });
