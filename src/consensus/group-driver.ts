@@ -299,7 +299,9 @@ export class GroupDriver implements Group, GroupMembership {
 
   private step(event: ReplicaEvent): void {
     if (this.state !== "running") return;
-    this.carryOut(this.replica.step(event, this.ports.clock.nowMs()));
+    const effects = this.replica.step(event, this.ports.clock.nowMs());
+    if (this.replica.dispute !== undefined) this.reads.abandon(this.replica.dispute);
+    this.carryOut(effects);
     if (event.kind !== "turn-end") this.endTurnSoon();
   }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { parseNodeId } from "../../src/base/ids.ts";
+import { AUDIT_EVERY_SLOTS } from "../../src/consensus/core/state-audit.ts";
 import { HandCluster } from "./consensus-cluster.ts";
 
 test("a linearizable read on a node that missed the acknowledged write waits until it has it", async () => {
@@ -114,4 +115,26 @@ test("a read that finds a new list of voters on its way asks again, for the quor
   expect(cluster.reads.get("r")).toBeUndefined();
   cluster.heal();
   cluster.passUntil(() => cluster.reads.get("r")?.kind === "ready");
+});
+
+test("a read that waits when voters turn out to disagree about the state is refused, not answered", async () => {
+  const cluster = await HandCluster.formed(["a", "b"]);
+  while (cluster.applied("a") < AUDIT_EVERY_SLOTS - 1) {
+    cluster.put("a", "x");
+    cluster.settle();
+  }
+  cluster.hold = ({ message }) => message.kind === "read-index-reply";
+  cluster.read("a", "r");
+  cluster.lose = ({ from, message }) => from === "b" && message.kind === "status";
+  cluster.put("a", "last");
+  cluster.pass(500);
+  const told = cluster.sent.findLast(({ from, message }) => from === "b" && message.kind === "status");
+  if (told?.message.kind !== "status") expect.unreachable("b says its state's hash");
+  const hashes = told.message.hashes.map(({ slot, hash }) => ({ slot, hash: hash ^ 1 }));
+  cluster.inject({ ...told, message: { ...told.message, hashes } });
+  cluster.round();
+  expect(cluster.driver("a").status().notReadyReason).toContain("voters disagree");
+  cluster.heal();
+  cluster.settle();
+  expect(cluster.reads.get("r")).toMatchObject({ kind: "refused", code: "E_UNAVAILABLE" });
 });
