@@ -35,6 +35,7 @@ import { missingSecrets, pickSecrets } from "../core/tools/secrets.ts";
 import type { AgentOp, FromAgent, RunNumber, SecretValues, ToAgent } from "../core/worker/messages.ts";
 import { blobOfOp } from "../core/worker/op-payload.ts";
 import type { AgentWorker, AgentWorkers, Decision, JobLog, JobView, LoadedJob } from "../ports.ts";
+import { CallTimers } from "./call-timers.ts";
 import { CallTurns, type CallTurnsPorts } from "./call-turns.ts";
 import { RunChunks } from "./run-chunks.ts";
 import { RunChildren, type RunChildrenPorts } from "./run-children.ts";
@@ -87,8 +88,6 @@ export interface JobRunPorts {
 
 type HoldEntry = Extract<InboxEntry, { readonly kind: "hold" }>;
 
-/** After its own time is over a call is given up as lost: its worker should have said so before. */
-const CALL_GRACE_MS = 5 * SECOND_MS;
 /** What code may do after a cancel before it is ended. */
 const CANCEL_MS_MAX = 30 * SECOND_MS;
 /** What a stopping node waits for calls that are under way. */
@@ -121,7 +120,7 @@ export class JobRun {
   private readonly trace: RunTrace;
   private readonly stop = new AbortController();
   private readonly done = createDeferred<void>();
-  private readonly callTimers = new Map<EffectId, Timer>();
+  private readonly callTimers: CallTimers;
   /** The account as the metrics of the node have it. */
   private shown: Account | undefined;
   private view: JobView;
@@ -172,6 +171,7 @@ export class JobRun {
     if (facts.isCancelled) this.cancelEnd = facts.isOverdue ? late : { kind: "cancelled" };
     this.loggedTimers = facts.timers;
     this.approvals = facts.approvals;
+    this.callTimers = new CallTimers(this.clock, (effectId) => this.loseCall(effectId));
     this.turns = new CallTurns(ports, { ref: view.ref, epoch: view.row.epoch }, this.stop.signal);
     this.payloads = new RunPayloads({
       run: () => this.run,
@@ -235,7 +235,7 @@ export class JobRun {
     this.unfollow();
     this.dueTimer?.cancel();
     this.cancelTimer?.cancel();
-    for (const timer of this.callTimers.values()) timer.cancel();
+    this.callTimers.close();
     this.doubts.close();
     this.payloads.close();
     this.turns.close();
@@ -337,7 +337,7 @@ export class JobRun {
     if (op.kind === "step-completed" || op.kind === "step-failed") this.trace.step(op);
     if (op.kind === "outcome") {
       this.trace.outcome(op);
-      this.callTimers.get(op.effectId)?.cancel();
+      this.callTimers.stop(op.effectId);
       if (op.outcome.kind !== "unknown") this.waits.callEnded(op.call);
     }
     this.pump();
@@ -537,14 +537,11 @@ export class JobRun {
     this.pump();
   }
 
-  private limitCall(effectId: EffectId, timeoutMs: number): void {
-    this.callTimers.get(effectId)?.cancel();
-    this.callTimers.set(effectId, this.clock.setTimer(timeoutMs + CALL_GRACE_MS, () => {
-      if (this.batch.toolOf(effectId)?.state !== "granted") return;
-      this.trace.lost(effectId);
-      this.batch.change({ kind: "lost", effectId, reason: "its time was over" });
-      this.pump();
-    }));
+  private loseCall(effectId: EffectId): void {
+    if (this.batch.toolOf(effectId)?.state !== "granted") return;
+    this.trace.lost(effectId);
+    this.batch.change({ kind: "lost", effectId, reason: "its time was over" });
+    this.pump();
   }
 
   /** The fence was down; the grant holds for as long as this node owns the job. */
@@ -562,7 +559,7 @@ export class JobRun {
     const fence = this.ports.ownership.fence.number;
     this.trace.granted(row);
     this.say({ kind: "granted", run: this.run, n, effectId, attempt, fence, ...this.secretsFor(secrets) });
-    this.limitCall(effectId, timeoutMs);
+    this.callTimers.start(effectId, timeoutMs);
   }
 
   /** The fence was down when a step was about to begin. */
