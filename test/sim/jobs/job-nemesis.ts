@@ -6,9 +6,9 @@ import type { Machine } from "../../../src/testkit/sim/machine.ts";
 import type { SimProcess } from "../../../src/testkit/sim/sim-process.ts";
 import type { TestCluster } from "../../../src/testkit/test-cluster.ts";
 import type { MomentNumbers } from "./job-observer.ts";
-import type { Fault, JobFaultPlan, JobPlan } from "./job-plan.ts";
+import type { JobFaultPlan, JobPlan } from "./job-plan.ts";
 
-type Struck = Extract<Fault, "crash" | "crash all" | "pause">;
+type Struck = Extract<JobFaultPlan, { readonly moment: number }>["fault"];
 
 const LOSSY_LINKS: LinkProfile = {
   lossRate: 0.1, duplicateRate: 0.1, reorderRate: 0.2, delayMsMin: 0.5, delayMsMean: 8,
@@ -96,6 +96,7 @@ export class JobNemesis {
       case "crash":
       case "crash all":
       case "pause":
+      case "cut all":
         return this.hit(node, fault, forMs);
       case "stop":
         return await this.stop(node, forMs);
@@ -103,9 +104,7 @@ export class JobNemesis {
         await Promise.all(cluster.nodes.map((one) => this.stop(one, forMs)));
         return;
       case "cut off":
-        for (const other of others) network.block(node, other);
-        for (const other of others) network.block(other, node);
-        break;
+        return await this.cutOff([node], forMs);
       case "deaf":
         for (const other of others) network.block(other, node);
         break;
@@ -131,12 +130,24 @@ export class JobNemesis {
 
   private hit(node: string, fault: Struck, forMs: number): void {
     if (fault === "pause") return this.cluster.pause(node, forMs);
+    if (fault === "cut all") return void this.restarts.push(this.cutOff(this.cluster.nodes, forMs));
     for (const one of fault === "crash" ? [node] : this.cluster.nodes) {
       if (this.down.has(one)) continue;
       this.down.add(one);
       this.cluster.kill(one);
       this.restarts.push(this.restartLater(one, forMs));
     }
+  }
+
+  private async cutOff(nodes: readonly string[], forMs: number): Promise<void> {
+    const { network, machines } = this.parts;
+    for (const one of nodes.map((name) => machines.find(({ node }) => node === name))) {
+      const others = machines.filter((other) => other !== one);
+      for (const other of others) if (one !== undefined) network.block(one.node, other.node);
+      for (const other of others) if (one !== undefined) network.block(other.node, one.node);
+    }
+    await this.cluster.advance(forMs);
+    network.calm();
   }
 
   private async stop(node: string, forMs: number): Promise<void> {

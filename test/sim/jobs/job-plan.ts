@@ -89,7 +89,7 @@ export type JobFaultPlan =
     /** Which transactions are counted: all of owners, grants of calls, of families, of ticks. */
     readonly of: (typeof MOMENTS)[number];
     readonly moment: number;
-    readonly fault: "crash" | "crash all" | "pause";
+    readonly fault: Extract<Fault, "crash" | "crash all" | "pause" | "cut all">;
     readonly forMs: number;
   };
 
@@ -98,7 +98,8 @@ export const FAULTS = [
   "crash", "crash all", "pause", "cut off", "stop", "stop all", "deaf", "mute", "lossy links", "slow links",
   "clock ahead", "clock behind", "all clocks ahead",
 ] as const;
-export type Fault = (typeof FAULTS)[number];
+/** `cut all`: no node hears another one. */
+export type Fault = (typeof FAULTS)[number] | "cut all";
 
 const JOBS = 4;
 /** Clients begin within it. */
