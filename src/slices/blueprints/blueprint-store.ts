@@ -5,7 +5,7 @@
 //     as if it were made from a new one.
 // B3  A slice name belongs to one blueprint: the transaction that takes it requires it to be free or its own.
 // B4  A revision that the row of an instance or of a rollout names is kept: these say what to run only by naming it.
-// Not here: what the cluster does about it (cluster/), rollouts included.
+// Not here: what the cluster does about it (cluster/), rollouts included; how it stands (read-status.ts).
 import { z } from "zod";
 import { encode } from "../../base/codec.ts";
 import { AetherError } from "../../base/errors.ts";
@@ -22,22 +22,17 @@ import { nameSchema } from "../../sdk/name.ts";
 import {
   artifactsOf, parseCurrentBlueprint, parseResolvedBlueprint, parseSliceOwner, type ResolvedBlueprint,
 } from "../core/blueprint.ts";
-import {
-  blueprintStatusOf, type BlueprintStatus, type Outlook, type StatusRow,
-} from "../core/blueprint-status.ts";
+import type { BlueprintStatus, Outlook } from "../core/blueprint-status.ts";
 import { isSameData } from "../core/canonical.ts";
 import { isDamage, readUndamaged } from "../core/damaged-row.ts";
-import { parseInstanceRow } from "../core/instance-row.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { resolveBlueprint } from "../core/resolve-dependencies.ts";
-import { isOfWish, isTurnedBack, parseRolloutRow, type RolloutRow } from "../core/rollout-row.ts";
-import { parseScaleRow, withScales, type ScaleRow } from "../core/scale-row.ts";
-import { parseScheduleRow, type ScheduleRow } from "../core/schedule-row.ts";
-import { specDigestOf } from "../core/spec-digest.ts";
 import { parseArtifactReference, type ArtifactReference } from "../core/version.ts";
 import { listRows } from "../list-rows.ts";
+import { readInstanceRows, readKeptRevisions, readRolloutRows } from "./blueprint-rows.ts";
 import { listSchedules, type ScheduleListed } from "./list-schedules.ts";
 import { claimSlices, ownedSlices } from "./owner-rows.ts";
+import { readStatus } from "./read-status.ts";
 import { claimRoutes, ownedRoutes } from "./route-rows.ts";
 import type { ArtifactSources, Offer } from "../sources/artifact-sources.ts";
 import { claimTopics, releaseTopics } from "./topic-groups.ts";
@@ -49,7 +44,7 @@ export interface BlueprintStorePorts {
   };
   /** Places outside of the cluster; absent where none are known. */
   readonly sources?: Pick<ArtifactSources, "offersFor" | "bring">;
-  /** Instances that no node may have now, as this node sees it; absent where nothing places instances. */
+  /** What cannot come about now, as this node sees it; absent where nothing places instances. */
   outlook?(): Outlook;
 }
 
@@ -191,7 +186,7 @@ export class BlueprintStore {
       options.signal?.throwIfAborted();
       const current = await this.readCurrent(name, options);
       if (current.modRevision === 0) throw notFound(name);
-      const target = chooseRevision(name, await this.keptRevisions(name, options), current.resolved, to);
+      const target = chooseRevision(name, await readKeptRevisions(this.kv, name, options), current.resolved, to);
       const rolledBackTo = target.revision;
       if (current.resolved !== undefined && isSameData(current.resolved.slices, target.slices)) {
         return { name, revision: current.resolved.revision, rolledBackTo };
@@ -235,16 +230,7 @@ export class BlueprintStore {
   /** Desired and actual state. @throws AetherError E_NOT_FOUND */
   async status(name: string, options: KvReadOptions = {}): Promise<BlueprintStatus> {
     const blueprint = await this.get(name, options);
-    const rollouts = await this.rolloutsOfWish(blueprint, options);
-    const rows = await this.instanceRows(options);
-    const outlook = this.ports.outlook?.() ?? { unplaced: [], waiting: [] };
-    const schedules = new Map((await listRows(this.kv, prefixOf({ kind: "schedules" }), options)).map((entry) =>
-      [entry.key, readUndamaged(() => parseScheduleRow(entry.value))]));
-    const scheduleRow = (slice: string, name: string): ScheduleRow | undefined =>
-      schedules.get(formatKey({ kind: "schedule", slice, name }));
-    const scales = await this.scaleRows(options);
-    const scaled = withScales(blueprint, (slice) => scales.get(formatKey({ kind: "scale", slice })));
-    return blueprintStatusOf(scaled, rows, { outlook, rollouts, scheduleRow });
+    return await readStatus(this.kv, blueprint, this.ports.outlook?.() ?? { unplaced: [], waiting: [] }, options);
   }
 
   /** What runs by itself now. A blueprint that is damaged does not hide the schedules of the others. */
@@ -252,50 +238,6 @@ export class BlueprintStore {
     const names = (await this.list(options)).map(({ name }) => name);
     const found = await Promise.all(names.map((name) => this.readCurrent(name, options)));
     return await listSchedules(this.kv, found.flatMap(({ resolved }) => resolved ?? []), options);
-  }
-
-  /** The rollouts of what a blueprint wants now, by slice; those of what it wanted before say nothing about it. */
-  private async rolloutsOfWish(
-    blueprint: ResolvedBlueprint,
-    options: KvReadOptions,
-  ): Promise<ReadonlyMap<string, RolloutRow>> {
-    const { name, revision, slices } = blueprint;
-    const found = await this.rolloutRows(name, options);
-    const rows = found.flatMap(({ slice, row }) => (row === undefined ? [] : { slice, row }));
-    const isOld = rows.some(({ row }) => isTurnedBack(row) && row.target.revision < revision);
-    const kept = isOld ? await this.keptRevisions(name, { ...options, consistency: "local" }) : [];
-    const ofWish = rows.filter(({ slice, row }) => {
-      const wanted = slices[slice];
-      if (wanted === undefined) return false;
-      return isOfWish(row, { specDigest: specDigestOf(wanted), revision }, digestsOf(kept, slice));
-    });
-    return new Map(ofWish.map(({ slice, row }) => [slice, row]));
-  }
-
-  private async rolloutRows(
-    blueprint: string,
-    options: KvReadOptions,
-  ): Promise<readonly { readonly slice: string; readonly row: RolloutRow | undefined }[]> {
-    const entries = await listRows(this.kv, prefixOf({ kind: "rollouts", blueprint }), options);
-    return entries.flatMap(({ key, value }) => {
-      const place = knownKey(key);
-      return place?.kind === "rollout" ? { slice: place.slice, row: readUndamaged(() => parseRolloutRow(value)) } : [];
-    });
-  }
-
-  private async instanceRows(options: KvReadOptions): Promise<readonly StatusRow[]> {
-    const entries = await listRows(this.kv, prefixOf({ kind: "slices" }), options);
-    return entries.flatMap(({ key, value }): StatusRow[] => {
-      const place = knownKey(key);
-      if (place?.kind !== "slice") return [];
-      const { node, artifact, instance } = place;
-      return [{ node, artifact, instance, row: readUndamaged(() => parseInstanceRow(value)) }];
-    });
-  }
-
-  private async scaleRows(options: KvReadOptions): Promise<ReadonlyMap<string, ScaleRow | undefined>> {
-    const rows = await listRows(this.kv, prefixOf({ kind: "scales" }), options);
-    return new Map(rows.map(({ key, value }) => [key, readUndamaged(() => parseScaleRow(value))]));
   }
 
   private async readCurrent(name: string, options: KvReadOptions): Promise<Current> {
@@ -320,15 +262,6 @@ export class BlueprintStore {
     const { entry } = await this.kv.get(key, { ...options, consistency: "local" });
     if (entry !== undefined) return parseResolvedBlueprint(entry.value);
     throw new AetherError("E_DATA_CORRUPT", `revision ${revision} of blueprint "${name}" is not there`);
-  }
-
-  /** The revisions that are kept and can be read, oldest first. */
-  private async keptRevisions(name: string, options: KvReadOptions): Promise<readonly ResolvedBlueprint[]> {
-    const rows = await listRows(this.kv, prefixOf({ kind: "blueprints", name }), options);
-    return rows.flatMap(({ key, value }) => {
-      if (knownKey(key)?.kind !== "blueprint") return [];
-      return readUndamaged(() => parseResolvedBlueprint(value)) ?? [];
-    });
   }
 
   /** An artifact that was deleted since a revision was applied cannot be gone back to. */
@@ -356,8 +289,12 @@ export class BlueprintStore {
       const parsed = knownKey(key);
       if (parsed?.kind === "blueprint") given.push(parsed.revision);
     }
-    for (const { row } of await this.instanceRows(options)) if (row?.blueprint === name) given.push(row.revision);
-    for (const { row } of await this.rolloutRows(name, options)) if (row !== undefined) given.push(row.target.revision);
+    for (const { row } of await readInstanceRows(this.kv, options)) {
+      if (row?.blueprint === name) given.push(row.revision);
+    }
+    for (const { row } of await readRolloutRows(this.kv, name, options)) {
+      if (row !== undefined) given.push(row.target.revision);
+    }
     return Math.max(...given);
   }
 
@@ -420,11 +357,11 @@ export class BlueprintStore {
     }
     // From here on rows can only stop naming these: an instance is made from the current revision, which is guarded,
     // or from one that the row of a rollout names; and that row requires its revisions to be there when it is written.
-    for (const { row } of await this.rolloutRows(name, local)) {
+    for (const { row } of await readRolloutRows(this.kv, name, local)) {
       if (row === undefined) return [];
       for (const { revision } of [row.target, row.previous]) old.delete(revision);
     }
-    for (const { row } of await this.instanceRows(local)) {
+    for (const { row } of await readInstanceRows(this.kv, local)) {
       // What a damaged row names is not known.
       if (row === undefined) return [];
       if (row.blueprint === name) old.delete(row.revision);
@@ -488,16 +425,6 @@ function chooseRevision(
   const revisions = kept.map(({ revision }) => revision);
   const message = `blueprint "${name}" has ${wanted}; the revisions kept are ${revisions.join(", ")}`;
   throw new AetherError("E_NOT_FOUND", message, { details: { revisions } });
-}
-
-/** What each revision that is kept wanted of a slice. */
-function digestsOf(kept: readonly ResolvedBlueprint[], slice: string): Parameters<typeof isOfWish>[2] {
-  return (revision) => {
-    const then = kept.find((blueprint) => blueprint.revision === revision);
-    if (then === undefined) return undefined;
-    const resolved = then.slices[slice];
-    return resolved === undefined ? "nothing" : specDigestOf(resolved);
-  };
 }
 
 /** Undefined for one that cannot be read: it is refused at its place in the document. */

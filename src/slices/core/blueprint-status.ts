@@ -1,5 +1,5 @@
 // Owns: desired beside actual: what a blueprint wants of each slice, and what the rows of its instances say.
-// Does not own: reading either from the store (blueprint-store.ts).
+// Does not own: reading either from the store (blueprints/read-status.ts).
 import type { ArtifactId, NodeId } from "../../base/ids.ts";
 import type { ResolvedBlueprint, ResolvedSlice } from "./blueprint.ts";
 import type { InstanceFailure, InstanceRow, InstanceRowState } from "./instance-row.ts";
