@@ -137,3 +137,24 @@ test.each(["decided", "removed the schedule"])(
     expect(late).toBeGreaterThanOrEqual(5);
   },
 );
+
+test.each(["before", "after", "late"] as const)(
+  "one that is changed as its leader dies %s any of its questions skips beside the job it had", async (moment) => {
+    await world.applyAgents(SKIPPING);
+    for (let at = 1, isReached = true; isReached; at++) {
+      await world.restart();
+      await world.applyAgents(SKIPPING);
+      const leader = await world.lead("n1");
+      Object.assign(leader, { diesAt: at, diesWhen: moment });
+      await world.pass(2 * MINUTE_MS);
+      isReached = !leader.isAlive;
+      await world.applyAgents({ ...SKIPPING, cron: "*/2 * * * *" });
+      await world.lead("n2");
+      await world.pass(10_000);
+      await leader.wake();
+      await world.pass(4 * MINUTE_MS);
+      await expectOneAtATime(`question ${at}`);
+      expect(await world.agentRow(), `question ${at}`).toMatchObject({ state: "skipped", cron: "*/2 * * * *" });
+    }
+  },
+);

@@ -58,6 +58,13 @@ export interface TickEnd<R extends TickRow> {
   readonly also?: Partial<R>;
 }
 
+/** What a tick has done whose end nobody has written. */
+export interface TickTraces<R extends TickRow> {
+  readonly also: Partial<R>;
+  /** Hold while it has done no more. */
+  readonly guards: readonly Compare[];
+}
+
 /** What the ticks of one kind of schedule are for, and where their rows are. */
 export interface TickKind<W extends WantedTicks, R extends TickRow> {
   readonly prefix: KeyPrefix;
@@ -68,6 +75,8 @@ export interface TickKind<W extends WantedTicks, R extends TickRow> {
   rowOf(wanted: W, ticked: TickRow, before: R | undefined): R;
   /** Whether the row is of a schedule that runs another thing, so that it begins anew. */
   isOther(wanted: W, row: R): boolean;
+  /** Of a tick that is not sent again, because its schedule has changed. Absent where nothing of it matters later. */
+  tracesOf?(wanted: W, tickMs: number, signal: AbortSignal): Promise<TickTraces<R>>;
   /** Does what the tick is for; once for all that do it for the same tick. @throws when the signal aborts */
   run(tick: Tick<W, R>, signal: AbortSignal): Promise<TickEnd<R>>;
 }
@@ -148,8 +157,11 @@ export class TickRunner<W extends WantedTicks, R extends TickRow> {
       case "wait":
         return;
       case "begin": {
-        const row = this.rowOf(wanted, { state: "waiting", tickMs: step.sinceMs }, before);
-        return void await this.write({ key, row, modRevision }, wanted.guards, signal);
+        const traces = before?.state === "sent" ? await this.kind.tracesOf?.(wanted, before.tickMs, signal) : undefined;
+        const known = before && { ...before, ...traces?.also };
+        const row = this.rowOf(wanted, { state: "waiting", tickMs: step.sinceMs }, known);
+        const guards = [...wanted.guards, ...traces?.guards ?? []];
+        return void await this.write({ key, row, modRevision }, guards, signal);
       }
       case "fire": {
         const row = this.rowOf(wanted, { state: "sent", tickMs: step.tickMs }, before);

@@ -20,7 +20,7 @@ import {
 import { refOf } from "../core/ids.ts";
 import { hasEnded } from "../core/life/job-life.ts";
 import { rowKey } from "../core/life/job-keys.ts";
-import { parseJobRow } from "../core/rows.ts";
+import { parseJobRow, parseStartRow } from "../core/rows.ts";
 import type { StartJobs } from "../doors/start-jobs.ts";
 import type { Caller } from "../ports.ts";
 
@@ -45,6 +45,16 @@ export function jobTicks({ kv, views, starts }: JobTicksPorts): TickKind<WantedJ
     wanted: () => wantedOf(views),
     rowOf: (_wanted, ticked, before) => ({ ...ticked, ...(before?.job !== undefined && { job: before.job }) }),
     isOther: () => false,
+    tracesOf: async ({ slice, plan }, tickMs, signal) => {
+      const { tenant } = callerOf(slice);
+      const digest = sha256(startKeyOf(slice, plan, tickMs));
+      const key = formatKey({ kind: "job-start", tenant, agent: plan.agent, digest });
+      const { entry } = await kv.get(key, { signal });
+      return {
+        also: entry === undefined ? {} : { job: parseStartRow(entry.value).job },
+        guards: [unchanged(key, entry?.modRevision ?? 0)],
+      };
+    },
     run: async (tick, signal) => {
       try {
         if (tick.wanted.plan.overlap === "skip" && await isAlive(kv, tick.row.job, { signal })) {
@@ -82,9 +92,8 @@ async function startJob(
   signal: AbortSignal,
 ): Promise<TickEnd<AgentScheduleRow>> {
   const { agent, name, input } = plan;
-  const tick = new Date(tickMs).toISOString();
-  const idempotencyKey = sha256(`aether-schedule-tick\n${slice}\n${agent}\n${name}\n${tick}`);
-  const start = { agent, input, idempotencyKey, attributes: { schedule: name, tick } };
+  const attributes = { schedule: name, tick: new Date(tickMs).toISOString() };
+  const start = { agent, input, idempotencyKey: startKeyOf(slice, plan, tickMs), attributes };
   try {
     const { job } = await starts.start(start, callerOf(slice), { signal, guards });
     return { state: "done", also: { job } };
@@ -93,6 +102,11 @@ async function startJob(
     if (job === undefined) throw thrown;
     return { state: "done", also: { job } };
   }
+}
+
+/** By this key there is one job for each tick. */
+function startKeyOf(slice: string, { agent, name }: ResolvedAgentSchedule, tickMs: number): string {
+  return sha256(`aether-schedule-tick\n${slice}\n${agent}\n${name}\n${new Date(tickMs).toISOString()}`);
 }
 
 function startedBefore({ code, details }: AetherError): JobId | undefined {

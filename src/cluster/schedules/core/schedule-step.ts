@@ -1,7 +1,8 @@
 // Owns: what the leader does next about one schedule, from its row and the time of day.
 // T1  Ticks only go forward: one that is not after the last is never begun, whatever a clock says.
 // T2  Of the ticks that were missed only the latest is begun.
-// T3  A tick that was begun is sent until its end is written; always with the same idempotency key.
+// T3  A tick that was begun is sent until its end is written, or its schedule has changed; always with the same
+//     idempotency key.
 // T4  No tick is made up for that may have come in a cluster of which only a backup is left.
 import { unreachable } from "../../../base/assert.ts";
 import type { TickPlan, TickRow } from "../../../slices/core/schedule-row.ts";
